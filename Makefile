@@ -1,0 +1,56 @@
+# Everything that this repository does, by name. `make` alone lists it.
+PYTHON ?= python3.11
+CORES ?= $(shell nproc 2>/dev/null || echo 2)
+BIN := .venv/bin
+STAMP := .venv/.pins
+# Jobs find the library beside their scripts; what is started from here has to be told.
+RUN := PYTHONPATH=workflow/scripts $(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench resume config clean
+
+help: ## list what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@echo "A study of your own: $(BIN)/snakemake --cores $(CORES) --configfile config/studies/<name>.yaml"
+
+setup: $(STAMP) ## install everything into .venv (once, and after a change of the pins)
+
+# uv takes a tenth of pip's time, and links from its cache in the next clone.
+$(STAMP): envs/requirements.txt envs/requirements-dev.txt
+	@command -v $(PYTHON) >/dev/null || { echo "isoplan needs Python 3.11, and there is no '$(PYTHON)' here: install it (Debian: apt install python3.11-venv), or name yours: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "isoplan's packages are tried on Python 3.11 only, and '$(PYTHON)' is another: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing (Debian: apt install python3.11-venv)" >&2; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.8
+	$(BIN)/uv pip install --python $(BIN)/python -r envs/requirements-dev.txt
+	@touch $@
+
+demo: setup ## run the default study, to results/demo/report.html
+	$(BIN)/snakemake --cores $(CORES)
+
+test: setup ## run every test
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests
+
+lint: setup ## check style of Python and Snakemake files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check --compact-diff Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+format: setup ## put style right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+bench: setup ## measure speed and memory beside other packages, to results/bench/bench.csv
+	$(RUN) tests/bench/run.py
+
+resume: setup ## go on after any accident: make resume STUDY=<name> [PROFILE=slurm]
+	@test -n "$(STUDY)" || { echo "say which study: make resume STUDY=<name>, one of: $$(ls results 2>/dev/null | tr '\n' ' ')" >&2; exit 1; }
+	$(RUN) workflow/resume.py $(STUDY) $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
+
+config: setup ## write config/config.yaml and config/README.md from the schema
+	$(RUN) -m isoplan.base.config write
+
+clean: ## remove the environment and caches; results stay
+	rm -rf .venv .pytest_cache .ruff_cache .snakemake
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,141 @@
+"""The camera's noise has the moments it promises, and the estimate finds them again."""
+
+import pytest
+import torch
+from isoplan.base.errors import UserError
+from isoplan.objects.pictures import load_picture
+from isoplan.optics.camera import (
+    DEGRADATIONS,
+    check_camera,
+    degrade,
+    draw_camera,
+    estimate_noise,
+    expose,
+    mean_counts,
+    noise_variance,
+    vignette,
+)
+from torch.nn import functional
+
+
+def spec(**changes):
+    return {
+        "name": "test",
+        "photons": [1000.0, 1000.0],
+        "quantum_efficiency": 0.7,
+        "read_noise_e": [4.0, 4.0],
+        "gain": 0.5,
+        "offset": 100.0,
+        "bits": 16,
+        "salt_pepper": [0.0, 0.0],
+        "illumination": [0.8, 0.8],
+        "vignetting": [0.0, 0.0],
+        **changes,
+    }
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("bits", [0, 16])
+def test_mean_and_variance_are_as_promised(bits):
+    settings = draw_camera(spec(bits=bits, vignetting=[0.4, 0.4]), 2000, rng())
+    image = torch.linspace(0.1, 1, 16).view(1, 4, 4).expand(2000, 4, 4)
+    counts = expose(image, settings, rng(1))
+    mean, variance = mean_counts(image, settings), noise_variance(image, settings)
+    assert counts.dtype == torch.float32
+    assert torch.allclose(counts.mean(0), mean[0], rtol=0.01)
+    assert torch.allclose(counts.var(0), variance[0], rtol=0.15)
+    assert bool((counts == counts.round()).all()) == (bits > 0)
+
+
+def test_the_same_generator_gives_the_same_counts():
+    settings = draw_camera(spec(photons=[10.0, 1e4]), 4, rng())
+    image = torch.rand(4, 32, 32, generator=rng(5))
+    assert torch.equal(expose(image, settings, rng(1)), expose(image, settings, rng(1)))
+
+
+def test_draws_cover_their_ranges():
+    drawn = draw_camera(spec(photons=[10.0, 1e5], read_noise_e=[1.0, 9.0]), 2000, rng())
+    assert drawn["photons"].min() >= 10 and drawn["photons"].max() <= 1e5
+    assert float(drawn["photons"].log10().mean()) == pytest.approx(3, abs=0.1)
+    assert float(drawn["read_noise_e"].mean()) == pytest.approx(5, abs=0.2)
+
+
+def test_salt_pepper_and_clipping():
+    settings = draw_camera(spec(bits=8, salt_pepper=[0.1, 0.1], photons=[2e3, 2e3]), 1, rng())
+    counts = expose(torch.full((1, 300, 300), 0.1), settings, rng())
+    assert float((counts == 0).float().mean()) == pytest.approx(0.05, abs=0.005)
+    assert float((counts == 255).float().mean()) == pytest.approx(0.05, abs=0.005)
+    bright = expose(torch.ones(1, 20, 20), draw_camera(spec(bits=8), 1, rng()), rng())
+    assert bright.max() == 255
+
+
+def test_a_window_has_its_part_of_the_fields_vignette():
+    share = torch.tensor([0.5])
+    whole = vignette((60, 80), (0, 0), (60, 80), share)
+    part = vignette((60, 80), (20, 30), (16, 24), share)
+    assert torch.allclose(part, whole[:, 20:36, 30:54])
+    assert float(whole[0, 30, 40]) == pytest.approx(1, abs=0.01)
+    assert float(whole[0, 0, 0]) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["retina.jpg", "cell.png", "ihc.png"])
+@pytest.mark.parametrize(("photons", "read", "gain"), [(200.0, 3.0, 2.0), (2000.0, 5.0, 0.5)])
+def test_the_noise_of_a_picture_is_found_again(name, photons, read, gain):
+    """On blurred pictures, as a microscope gives them: gain within 15 %, read noise roughly."""
+    picture = torch.from_numpy(load_picture(name))[None]
+    line = torch.exp(-(((torch.arange(11) - 5.0) / 1.2) ** 2) / 2)
+    kernel = (line[:, None] * line[None, :] / line.sum() ** 2)[None, None]
+    blurred = functional.conv2d(picture, kernel)[None, 0]
+    changes = dict.fromkeys(("photons", "read_noise_e"))
+    changes.update(photons=[photons] * 2, read_noise_e=[read] * 2, gain=gain)
+    settings = draw_camera(spec(**changes, illumination=[1, 1], quantum_efficiency=1.0), 1, rng())
+    found_gain, found_read = estimate_noise(expose(blurred, settings, rng())[0], offset=100.0)
+    assert found_gain == pytest.approx(gain, rel=0.15)
+    assert 0.7 * read * gain < found_read < 2.5 * read * gain
+
+
+def test_no_noise_can_be_found_in_a_constant_picture():
+    with pytest.raises(UserError, match="blocks"):
+        estimate_noise(torch.full((256, 256), 7.0))
+
+
+@pytest.mark.parametrize("kind", DEGRADATIONS)
+def test_degradations_start_at_nothing_and_stay_in_range(kind):
+    patches = torch.rand(3, 32, 32, generator=rng())
+    assert torch.equal(degrade(patches, kind, 0.0, rng()), patches)
+    worse = degrade(patches, kind, 0.5, rng())
+    assert worse.shape == patches.shape and worse.min() >= 0 and worse.max() <= 1
+    assert not torch.allclose(worse, patches, atol=0.01)
+
+
+def test_degradations_have_the_published_amounts():
+    grey = torch.full((4, 200, 200), 0.5)
+    assert float(degrade(grey, "gaussian", 0.1, rng()).std()) == pytest.approx(0.0258, rel=0.02)
+    counts = degrade(grey / 2, "poisson", 0.05, rng()) * 256 / 21  # a peak of 12.2 counts
+    whole = counts[counts < 12.1]
+    assert torch.allclose(whole, whole.round(), atol=1e-4)
+    assert float(counts.var()) == pytest.approx(0.25 * 256 / 21, rel=0.15)
+    patches = torch.rand(2, 20, 20, generator=rng())
+    assert torch.allclose(degrade(patches, "rotation", 1.0, rng()), patches.flip(1, 2), atol=1e-4)
+    with pytest.raises(UserError, match="fog"):
+        degrade(patches, "fog", 0.5, rng())
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"photons": [0, 10]}, "photons"),
+        ({"read_noise_e": [-1, 0]}, "read_noise_e"),
+        ({"salt_pepper": [0, 2]}, "salt_pepper"),
+        ({"vignetting": [0.5, 0.1]}, "vignetting"),
+        ({"gain": 0}, "gain"),
+        ({"bits": 8}, "bits"),
+    ],
+)
+def test_an_impossible_camera_is_refused(changes, key):
+    check_camera(spec())
+    with pytest.raises(UserError, match=key):
+        check_camera(spec(**changes))

@@ -1,0 +1,165 @@
+"""The study file: defaults from one source, and a clear word for every mistake."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from isoplan.base import config, configdocs
+from isoplan.base.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
+
+
+def merged(study: dict) -> dict:
+    """The default study with `study` merged over it, as Snakemake does: maps deep, lists whole."""
+
+    def merge(base, over):
+        for key, value in over.items():
+            base[key] = (
+                merge(base[key], value)
+                if isinstance(value, dict) and isinstance(base.get(key), dict)
+                else value
+            )
+        return base
+
+    return merge(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()), study)
+
+
+def error_of(tmp_path: Path, text: str) -> str:
+    """What the validator says of a study file with this text."""
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        config.load(file)
+    return str(caught.value).replace(str(tmp_path), "")
+
+
+def test_written_files_agree_with_the_schema():
+    assert (ROOT / "config" / "config.yaml").read_text() == configdocs.config_text(), "make config"
+    assert (ROOT / "config" / "README.md").read_text() == configdocs.readme_text(), "make config"
+
+
+def test_default_study_is_the_schema_s_defaults():
+    assert config.load(ROOT / "config" / "config.yaml") == config.validate({})
+
+
+def test_every_key_is_described():
+    def walk(rule, path):
+        for key, inner in rule.get("properties", {}).items():
+            assert inner.get("description"), f"{path}.{key}"
+            walk(inner, f"{path}.{key}")
+            walk(inner.get("items", {}), f"{path}.{key}[]")
+
+    walk(config.schema(), "")
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_ready_studies_are_valid_alone_and_merged(path):
+    alone = config.load(path)
+    default = ROOT / "config" / "config.yaml"
+    assert config.validate(merged(yaml.safe_load(path.read_text())), [default, path]) == alone
+    assert alone["study"] == path.stem
+
+
+def test_defaults_fill_lists_and_blocks():
+    resolved = config.validate(
+        {"networks": [{"name": "big", "samples": "1e6"}], "tests": [], "map": None}
+    )
+    assert resolved["networks"][0]["samples"] == 1_000_000
+    assert resolved["networks"][0]["architecture"] == "isoplan"
+    assert resolved["map"]["window_px"] == 128
+
+
+def test_numbers_spelt_as_yaml_reads_text():
+    resolved = config.validate({"networks": [{"name": "small", "learning_rate": "1e-3"}]})
+    assert resolved["networks"][0]["learning_rate"] == 1e-3
+
+
+def test_validating_twice_changes_nothing():
+    once = config.validate({})
+    assert config.validate(once) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("map: {stride_px: 0}", ["study.yaml:1: map.stride_px: 0", "8 to 1024", "in px"]),
+        ("map: {stride_px: 48}", ["map.stride_px", "48 px does not divide"]),
+        ("netwroks: []", ["study.yaml:1: netwroks", "did you mean networks?"]),
+        (
+            "networks:\n  - name: a\n    learnign_rate: 1",
+            [":3: networks[0].learnign_rate", "learning_rate?"],
+        ),
+        ("networks:\n  - name: a\n    learning_rate: fast", [":3:", "'fast' is not a number"]),
+        ("networks:\n  - {name: a}\n  - {name: a}", [":3: networks[1]", "item 0 already"]),
+        ("networks: [{name: small, psf: gausian-2}]", ["did you mean gaussian-2?", "psfs"]),
+        ("networks: [{samples: 5}]", [":1: networks[0].name", "is missing"]),
+        ("networks: [{name: 'true'}]\ntests: []", ["networks[0].name", "true map's name"]),
+        ("networks: [{name: small, weights: net.pt}]", [".safetensors"]),
+        ("networks: [{name: ../up}]", ["networks[0].name", "file names"]),
+        ("networks: []\ntests: []", ["networks: has 0 items; wants at least 1"]),
+        ("psfs: [{name: gaussian-2, cutoff: 0}]", ["psfs[0].cutoff: 0", "above 0, up to 1"]),
+        ("psfs: [{name: gaussian-2, cutoff: 1.5}]", ["psfs[0].cutoff: 1.5", "cycles/px"]),
+        ("psfs: [{name: gaussian-2, size_px: 30}]", ["psfs[0].size_px", "odd"]),
+        ("psfs: [{name: gaussian-2, width_px: [9, 2]}]", ["lowest is above the highest"]),
+        ("psfs: [{name: gaussian-2, width_px: 4}]", ["psfs[0].width_px", "not a list"]),
+        ("psfs: [{name: gaussian-2, model: measured}]", ["psfs[0].file"]),
+        ("cameras: [{name: field, read_noise_e: [-1, 2]}]", ["read_noise_e[0]: -1", "electrons"]),
+        ("cameras: [{name: field, photons: [.nan, 2]}]", ["photons[0]: nan is not a number"]),
+        ("seed: true", ["seed: true is not a whole number"]),
+        ("seed: 1.5", ["seed: 1.5 is not a whole number"]),
+        ("study: 7", ["study: 7", "quotes"]),
+        ("device: gpu", ["device: 'gpu'", "auto, cpu, cuda"]),
+        ("map: 3", ["map: 3 is not a block of keys"]),
+        ("seed: 1\nseed: 2", [":2: seed is given twice"]),
+        ("seed: [1", ["study.yaml:", "not YAML"]),
+        ("restoration: {core_px: 1000}", ["not a multiple of 256"]),
+        (
+            "simulations: [{mosaic: m, field: [{parameter: focus, low: 1}]}]",
+            ["field[0].parameter: focus is no parameter", "width_y, width_x"],
+        ),
+        (
+            "simulations: [{mosaic: m, field: [{parameter: width_x, low: 2}]}]",
+            ["how width_y varies"],
+        ),
+        (
+            "simulations: [{mosaic: m, field: [{parameter: width_x, low: 99}, {parameter: width_y, low: 3}]}]",
+            ["field[0].low: 99 is outside the range of gaussian-2, 1.5 to 10"],
+        ),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, words):
+    message = error_of(tmp_path, text)
+    for word in words:
+        assert word in message, message
+
+
+def test_a_missing_field_points_at_the_study_and_not_at_the_default(tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text("seed: 1\nnetworks:\n  - samples: 5\n")
+    with pytest.raises(UserError, match=r"study\.yaml:3: networks\[0\]\.name: is missing"):
+        config.validate(
+            merged(yaml.safe_load(file.read_text())), [ROOT / "config" / "config.yaml", file]
+        )
+
+
+def test_all_mistakes_are_said_at_once(tmp_path):
+    message = error_of(tmp_path, "seed: -1\nmap: {stride_px: 0, wndow_px: 3}\n")
+    assert len(message.splitlines()) == 3
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(UserError, match=r"nowhere\.yaml: no such config file"):
+        config.load("nowhere.yaml")
+
+
+def test_field_parameters_are_those_of_the_models():
+    psf = pytest.importorskip("isoplan.optics.psf")
+    for model, names in config.PARAMETERS.items():
+        if model != "measured":
+            spec = config.validate(
+                {"psfs": [{"name": "gaussian-2", "model": model}], "simulations": []}
+            )
+            made = psf.make_psf_model(spec["psfs"][0])
+            assert tuple(p.name for p in made.parameters) == names

@@ -1,0 +1,262 @@
+"""Richardson-Lucy with total variation: its identities, its limits and its peers."""
+
+import numpy as np
+import pytest
+import torch
+from isoplan import deconvolution
+from isoplan.deconvolution import (
+    TV_STEPS,
+    denoise,
+    divergence,
+    gradient,
+    halo_px,
+    richardson_lucy,
+    total_variation,
+)
+from isoplan.optics.blur import ORDERS, SpaceVariantBlur
+
+# Small arrays: a second thread would only wait.
+torch.set_num_threads(1)
+
+
+def gaussian(width: float, size: int, dtype=torch.float64) -> torch.Tensor:
+    axis = torch.arange(size, dtype=dtype) - size // 2
+    line = torch.exp(-4 * np.log(2) * (axis / width) ** 2)
+    psf = line[:, None] * line
+    return psf / psf.sum()
+
+
+def varying_blur(shape=(48, 45), size=11, order="mask-blur", dtype=torch.float64, shift=(0, 0)):
+    """Gaussians of 1.5 to 5 px; shift: the block's first pixel in the whole picture."""
+    widths = np.linspace(1.5, 5, 9).reshape(3, 3)
+    psfs = torch.stack([torch.stack([gaussian(w, size, dtype) for w in row]) for row in widths])
+    centres = [[c - s for c in (6.0, 24.0, 42.0)] for s in shift]
+    return SpaceVariantBlur(psfs, *centres, shape, order=order)
+
+
+def scene(shape, dtype=torch.float64) -> torch.Tensor:
+    """Blocks, a disk and points over a background."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    picture = 0.1 + 0.5 * ((y // 9 + x // 7) % 3 == 0) + 0.3 * (np.hypot(y - 25, x - 20) < 9)
+    picture[::13, ::11] += 1
+    return torch.as_tensor(picture, dtype=dtype)
+
+
+def observed(blur, photons=1000.0, noise_seed=0) -> torch.Tensor:
+    mean = blur.forward(scene(blur.object_shape, blur.dtype)).clamp(min=0)
+    generator = torch.Generator().manual_seed(noise_seed)
+    return torch.poisson(mean * photons, generator=generator) / photons
+
+
+def restore(y, blur, **settings):
+    return richardson_lucy(y, blur, **{"start": float(y.mean()), "scale": 1.0, **settings})
+
+
+def picture_part(x, blur):
+    """The object without its margin, whose rim is hardly seen."""
+    m = blur.margin
+    return x[m:-m, m:-m]
+
+
+def objective(x, y, blur, tv_weight=0.0) -> float:
+    mean = blur.forward(x)
+    likelihood = (mean - torch.special.xlogy(y, mean)).sum()
+    return float(likelihood + tv_weight * total_variation(x))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_flux_without_tv(order):
+    blur = varying_blur(order=order)
+    y = observed(blur)
+    weight = blur.adjoint(torch.ones_like(y))
+    for iterations in (1, 7):
+        x = restore(y, blur, tv_step="none", iterations=iterations)
+        assert (x * weight).sum().item() == pytest.approx(y.sum().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("tv_step", TV_STEPS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_flat_object_comes_back_flat(order, tv_step):
+    blur = varying_blur(order=order, dtype=torch.float32)
+    y = blur.forward(torch.ones(blur.object_shape))
+    x = picture_part(restore(y, blur, tv_step=tv_step, start=1.0), blur)
+    torch.testing.assert_close(x, torch.ones_like(x), atol=1e-4, rtol=0)
+
+
+def test_flat_object_comes_back_from_another_start():
+    blur = varying_blur(dtype=torch.float32)
+    y = blur.forward(torch.ones(blur.object_shape))
+    x = picture_part(restore(y, blur, tv_step="none", start=0.3), blur)
+    torch.testing.assert_close(x, torch.ones_like(x), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("tv_step", TV_STEPS)
+def test_likelihood_and_positivity(tv_step):
+    blur = varying_blur()
+    y = observed(blur, photons=30)
+    values = []
+
+    def watch(iteration, x):
+        assert iteration == len(values) + 1
+        assert torch.isfinite(x).all() and (x >= 0).all()
+        values.append(objective(x, y, blur, 0.01 if tv_step == "proximal" else 0.0))
+
+    restore(y, blur, tv_step=tv_step, tv_weight=0.01, iterations=30, callback=watch)
+    if tv_step != "explicit":  # which promises no descent
+        assert (np.diff(values) <= 1e-9 * abs(values[0])).all()
+
+
+def test_equals_scikit_image_inside():
+    """One PSF, no TV, the same flat start. scikit-image sees darkness beyond the border, so the
+    picture is kept dark there: then both say the same."""
+    restoration = pytest.importorskip("skimage.restoration")
+    psf, pad = gaussian(3, 9), 30
+    truth = torch.zeros(92, 96, dtype=torch.float64)
+    truth[pad:-pad, pad:-pad] = scene((32, 36))
+    blur = SpaceVariantBlur(psf[None, None], [0.0], [0.0], (84, 88))
+    y = blur.forward(truth).clamp(min=0) + 1e-3
+    ours = restore(y, blur, tv_step="none", start=0.5, iterations=10)
+    theirs = restoration.richardson_lucy(y.numpy(), psf.numpy(), num_iter=10, clip=False)
+    inside = (slice(20, -20),) * 2
+    picture = ours[4:-4, 4:-4].numpy()
+    np.testing.assert_allclose(picture[inside], theirs[inside], atol=1e-4 * picture.max())
+
+
+def test_gain_without_unit():
+    """Counts or photons: scaling the picture scales the result and nothing else."""
+    blur = varying_blur()
+    y = observed(blur)
+    for tv_step in TV_STEPS:
+        small = restore(y, blur, tv_step=tv_step)
+        large = restore(100 * y, blur, tv_step=tv_step, scale=100.0)
+        torch.testing.assert_close(large, 100 * small, rtol=0, atol=1e-8 * large.max())
+
+
+@pytest.mark.parametrize("tv_step", TV_STEPS)
+def test_masked_pixels_do_not_matter(tv_step):
+    blur = varying_blur()
+    y = observed(blur)
+    valid = torch.ones_like(y, dtype=torch.bool)
+    valid[20:23, 10:30] = False
+    spoilt = y.clone()
+    spoilt[~valid] = torch.nan
+    spoilt[21] = torch.where(valid[21], y[21], 1e6)
+    x = restore(y, blur, tv_step=tv_step, valid=valid)
+    assert torch.equal(
+        restore(spoilt, blur, tv_step=tv_step, valid=valid, start=float(y.mean())), x
+    )
+    assert torch.isfinite(x).all()
+    # Neighbours fill a gap narrower than the PSF.
+    truth = picture_part(scene(blur.object_shape), blur)
+    assert (picture_part(x, blur) - truth)[~valid].abs().mean() < 0.3
+
+
+@pytest.mark.parametrize("tv_step", TV_STEPS)
+def test_black_and_negative_pictures(tv_step):
+    blur = varying_blur(dtype=torch.float32)
+    black = torch.zeros(blur.shape)
+    assert not richardson_lucy(black, blur, tv_step=tv_step, start=0.0, scale=0.0).any()
+    half = observed(blur)
+    half[:, :20] = -0.01 * torch.rand(48, 20)  # read noise about 0
+    x = restore(half, blur, tv_step=tv_step)
+    assert torch.isfinite(x).all() and (x >= 0).all() and x.max() < 5
+    assert torch.equal(
+        x, restore(half.clamp(min=0), blur, tv_step=tv_step, start=float(half.mean()))
+    )
+
+
+def test_divergence_is_minus_the_transpose_of_the_gradient():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(17, 12, dtype=torch.float64, generator=generator)
+    field = torch.rand(2, 17, 12, dtype=torch.float64, generator=generator)
+    assert (gradient(x) * field).sum().item() == pytest.approx(
+        -(x * divergence(field)).sum().item()
+    )
+    assert total_variation(torch.full((5, 6), 3.0)) == 0
+
+
+def test_denoising_solves_its_problem():
+    """Few steps come near a long run, whose dual field proves it optimal (duality gap)."""
+    generator = torch.Generator().manual_seed(1)
+    z = scene((40, 40)) + 0.05 * torch.rand(40, 40, dtype=torch.float64, generator=generator)
+    strength = 0.05 * (0.2 + torch.rand(40, 40, dtype=torch.float64, generator=generator))
+
+    def primal(u):
+        return float(((u - z) ** 2 / (2 * strength)).sum() + total_variation(u))
+
+    dual = torch.zeros(2, 40, 40, dtype=torch.float64)
+    best = denoise(z, strength, dual, 5000)
+    inner = -(0.5 * strength * divergence(dual) ** 2 + z * divergence(dual)).sum().item()
+    assert dual.square().sum(0).max() <= 1 + 1e-12
+    assert 0 <= primal(best) - inner < 1e-4 * primal(best)
+    quick = denoise(z, strength, torch.zeros_like(dual), 30)
+    assert primal(quick) - primal(best) < 0.05 * (primal(z) - primal(best))
+
+
+def test_proximal_and_explicit_reach_one_fixed_point(monkeypatch):
+    """On a smooth picture, under a blur narrow enough to converge, they differ by less than a
+    tenth of what TV changes."""
+    monkeypatch.setattr(deconvolution, "TV_EPSILON", 1e-3)
+    blur = SpaceVariantBlur(gaussian(1.2, 7)[None, None], [0.0], [0.0], (24, 24))
+    y, x = np.mgrid[:30, :30]
+    truth = torch.from_numpy(1 + 0.02 * x + 0.5 * np.exp(-((y - 14.3) ** 2 + (x - 13.6) ** 2) / 60))
+    picture = blur.forward(truth)
+    settings = {"tv_weight": 1e-3, "iterations": 100}
+    proximal = restore(picture, blur, tv_step="proximal", **settings)
+    explicit = restore(picture, blur, tv_step="explicit", **settings)
+    plain = restore(picture, blur, tv_step="none", iterations=100)
+    inside = (slice(6, -6),) * 2
+    apart = (proximal - explicit)[inside].abs().mean()
+    assert apart < 0.1 * (proximal - plain)[inside].abs().mean()
+    assert objective(proximal, picture, blur, 1e-3) <= objective(plain, picture, blur, 1e-3)
+
+
+@pytest.mark.parametrize("tv_step", TV_STEPS)
+def test_a_tile_with_its_halo_equals_the_whole(tv_step):
+    size = 7
+    halo = halo_px(size)
+    shape = (24, 3 * halo + 60)
+    widths = np.linspace(1.5, 4, 8)
+    psfs = torch.stack([gaussian(w, size, torch.float32) for w in widths])[None]
+    centres = np.linspace(10, shape[1] - 10, 8)
+    settings = {"tv_step": tv_step, "start": 0.3, "scale": 1.0}
+    whole = SpaceVariantBlur(psfs, [0.0], centres, shape)
+    y = observed(whole)
+    cut = halo + 30
+    tile = SpaceVariantBlur(psfs, [0.0], centres - cut, (24, shape[1] - cut))
+    x = richardson_lucy(y, whole, **settings)
+    part = richardson_lucy(y[:, cut:].contiguous(), tile, **settings)
+    m = size // 2
+    error = (part[:, m + halo :] - x[:, m + cut + halo :]).abs().max()
+    assert error < 1e-4 * (x.max() - x.min())
+
+
+def test_halo_grows_with_psf_and_iterations_up_to_its_cap():
+    assert halo_px(31, 10) < halo_px(31, 20) < halo_px(31, 40) < halo_px(63, 20) <= 256
+    assert halo_px(127) == 256
+    assert halo_px(31, tv=False) < halo_px(31)
+
+
+def test_default_gains():
+    """At 1e4 photons the default beats the blurred picture."""
+    blur = varying_blur()
+    truth = picture_part(scene(blur.object_shape), blur)
+    y = observed(blur, photons=1e4)
+    x = picture_part(restore(y, blur), blur)
+    gain = 10 * torch.log10(((y - truth) ** 2).sum() / ((x - truth) ** 2).sum())
+    assert gain > 1
+
+
+def test_wrong_input_is_refused():
+    blur = varying_blur()
+    y = observed(blur)
+    with pytest.raises(ValueError, match="tv_step"):
+        restore(y, blur, tv_step="implicit")
+    with pytest.raises(ValueError, match="negative"):
+        restore(y, blur, tv_weight=-1)
+    with pytest.raises(ValueError, match="start"):
+        restore(y, blur, start=0.0)
+    with pytest.raises(ValueError, match="picture: shape"):
+        restore(y[1:], blur)
+    with pytest.raises(ValueError, match="valid"):
+        restore(y, blur, valid=torch.ones(3, 3))

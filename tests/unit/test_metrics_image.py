@@ -1,0 +1,150 @@
+"""Image metrics against scikit-image, direct sums, and themselves block by block."""
+
+import math
+
+import numpy as np
+import pytest
+from isoplan.metrics import image
+from isoplan.metrics.image import HALO_PX, ImageMetrics
+from isoplan.mosaic.tiles import inside, shards, with_halo
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+RANGE = 255.0
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(0)
+    truth = rng.random((143, 171)).cumsum(0).cumsum(1) % 200 + 20
+    return (truth + rng.normal(0, 12, truth.shape)).astype(np.float32), truth.astype(np.float32)
+
+
+def tiled(picture, truth, core_px, valid=None, halo=HALO_PX):
+    metrics = ImageMetrics(RANGE)
+    for core in reversed(shards(picture.shape, core_px)):
+        outer = with_halo(core, halo, picture.shape)
+        metrics.add(
+            picture[outer],
+            None if truth is None else truth[outer],
+            inside(core, outer),
+            None if valid is None else valid[outer],
+        )
+    return metrics.result()
+
+
+def test_equal_to_scikit_image(pair):
+    picture, truth = (array.astype(np.float64) for array in pair)
+    expected = structural_similarity(
+        picture,
+        truth,
+        data_range=RANGE,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    assert image.ssim(picture, truth, RANGE) == pytest.approx(expected, rel=1e-12)
+    expected = peak_signal_noise_ratio(truth, picture, data_range=RANGE)
+    assert image.psnr(picture, truth, RANGE) == pytest.approx(expected, rel=1e-12)
+
+
+def test_direct_sums():
+    picture, truth = np.array([[1.0, 2], [3, 6]]), np.array([[1.0, 4], [3, 2]])
+    assert image.mse(picture, truth) == (4 + 16) / 4
+    assert image.cv(picture) == pytest.approx(math.sqrt(14 / 4) / 3)
+    assert image.snr(picture, truth) == pytest.approx(10 * math.log10(30 / 20))
+
+
+def test_gradient_of_a_ramp_is_eight_times_its_slope():
+    y, x = np.mgrid[:20, :30].astype(float)
+    magnitude = image.gradient_magnitude(3 * x + 4 * y)
+    np.testing.assert_allclose(magnitude[1:-1, 1:-1], 8 * 5)
+    assert image.gradient_mse(2 * x, x)  # edges are mirrored, so only the inner part is exact:
+    inner = (slice(1, -1), slice(1, -1))
+    valid = np.zeros(x.shape, bool)
+    valid[inner] = True
+    assert image.sharpness(3 * x + 4 * y, valid) == pytest.approx(40)
+    assert image.gradient_mse(2 * x, x, valid) == pytest.approx(64)
+
+
+def test_sobel_kernels_are_the_printed_ones():
+    point = np.zeros((5, 5))
+    point[2, 2] = 1
+    expected = np.hypot([[1, 0, -1], [2, 0, -2], [1, 0, -1]], [[1, 2, 1], [0, 0, 0], [-1, -2, -1]])
+    np.testing.assert_allclose(image.gradient_magnitude(point)[1:4, 1:4], expected)
+
+
+def test_a_perfect_picture(pair):
+    result = tiled(pair[1], pair[1], 64)
+    assert result["MSE"] == result["gradient-MSE"] == 0
+    assert result["SSIM"] == pytest.approx(1, abs=1e-12)
+    assert result["PSNR"] == result["SNR"] == math.inf
+    assert image.psnr(pair[1], pair[1], RANGE) == image.snr(pair[1], pair[1]) == math.inf
+
+
+@pytest.mark.parametrize("core_px", [7, 50, 64, 1000])
+@pytest.mark.parametrize("halo", [HALO_PX, 9])
+def test_block_by_block_equals_whole(pair, core_px, halo):
+    picture, truth = pair
+    result = tiled(picture, truth, core_px, halo=halo)
+    whole = {
+        "MSE": image.mse(picture, truth),
+        "SSIM": image.ssim(picture, truth, RANGE),
+        "PSNR": image.psnr(picture, truth, RANGE),
+        "CV": image.cv(picture),
+        "Sharpness": image.sharpness(picture),
+        "gradient-MSE": image.gradient_mse(picture, truth),
+        "SNR": image.snr(picture, truth),
+    }
+    assert result == pytest.approx(whole, rel=1e-9)
+
+
+def test_mean_far_above_the_deviation_keeps_its_digits():
+    picture = 1e7 + np.random.default_rng(0).normal(0, 1e-2, (100, 100))
+    assert tiled(picture, None, 30)["CV"] == pytest.approx(image.cv(picture), rel=1e-6)
+
+
+def test_without_a_truth_only_what_needs_none(pair):
+    assert set(tiled(pair[0], None, 64)) == {"CV", "Sharpness"}
+
+
+def test_pixels_that_do_not_count_change_nothing(pair):
+    picture, truth = (array.copy() for array in pair)
+    valid = np.ones(picture.shape, bool)
+    valid[40:44, 60:70] = valid[0, 0] = False
+    expected = tiled(picture, truth, 1000, valid)
+    picture[~valid] = 1e9
+    assert tiled(picture, truth, 50, valid) == pytest.approx(expected, rel=1e-9)
+    picture[~valid] = np.nan  # excluded of themselves
+    assert tiled(picture, truth, 50) == pytest.approx(expected, rel=1e-9)
+    assert image.mse(picture, truth) == pytest.approx(expected["MSE"])
+    assert image.ssim(picture, truth, RANGE) == pytest.approx(expected["SSIM"])
+    assert image.gradient_mse(picture, truth) == pytest.approx(expected["gradient-MSE"])
+    assert image.snr(picture, truth) == pytest.approx(expected["SNR"])
+    # The SSIM of what is left is scikit-image's map over windows without a bad pixel.
+    full = structural_similarity(
+        *(array.astype(float) for array in pair),
+        data_range=RANGE,
+        gaussian_weights=True,
+        use_sample_covariance=False,
+        full=True,
+    )[1]
+    clean = np.zeros(valid.shape, bool)
+    clean[5:-5, 5:-5] = True
+    clean[35:49, 55:75] = clean[:6, :6] = False
+    assert expected["SSIM"] == pytest.approx(full[clean].mean(), rel=1e-9)
+
+
+def test_where_nothing_counts_or_nothing_varies():
+    nothing = np.full((20, 20), np.nan)
+    assert all(math.isnan(value) for value in tiled(nothing, nothing, 64).values())
+    black = np.zeros((20, 20))
+    metrics = ImageMetrics(0)
+    metrics.add(black, black)
+    result = metrics.result()
+    assert result["MSE"] == result["Sharpness"] == 0
+    assert all(math.isnan(result[name]) for name in ("CV", "SSIM", "PSNR", "SNR"))
+    assert image.snr(black + 1, black) == -math.inf
+    assert math.isnan(image.ssim(black[:8], black[:8], RANGE))
+    for bad in (-1, math.nan, math.inf):
+        with pytest.raises(ValueError, match="data_range"):
+            ImageMetrics(bad)

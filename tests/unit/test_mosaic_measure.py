@@ -1,0 +1,83 @@
+"""Streaming statistics against numpy's on the whole picture."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from isoplan.mosaic.measure import measure
+from isoplan.mosaic.reader import LUMINANCE, open_mosaic
+
+SHAPE = (211, 307)
+
+
+def of(folder, picture, **options):
+    tifffile.imwrite(folder / "a.tif", picture, **options)
+    with open_mosaic(folder / "a.tif") as mosaic:
+        result = measure(mosaic, block_px=64)
+    json.dumps(result, allow_nan=False)
+    return result
+
+
+def check(result, values, tolerance):
+    assert result["minimum"] == values.min()
+    assert result["maximum"] == values.max()
+    assert result["mean"] == pytest.approx(values.mean(dtype=np.float64), rel=1e-12)
+    for name, percent in {"p01": 1, "p50": 50, "p999": 99.9}.items():
+        expected = np.percentile(values, percent, method="inverted_cdf")
+        assert abs(result[name] - expected) <= tolerance * abs(expected), name
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16"])
+def test_integers_are_exact(tmp_path, dtype):
+    info, rng = np.iinfo(dtype), np.random.default_rng(0)
+    picture = rng.integers(info.min, info.max, SHAPE, dtype=dtype, endpoint=True)
+    result = of(tmp_path, picture)
+    check(result, picture, 0)
+    assert (result["height_px"], result["width_px"], result["dtype"]) == (*SHAPE, dtype)
+    assert result["saturated_pixels"] == (picture == info.max).sum()
+    assert result["nonfinite_pixels"] == 0
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1, 1e20])
+def test_floats_of_either_sign_within_the_stated_tolerance(tmp_path, scale):
+    picture = (np.random.default_rng(0).normal(0.3, 1, SHAPE) ** 3 * scale).astype(np.float32)
+    check(of(tmp_path, picture), picture, 2**-13)
+
+
+def test_pixels_that_are_not_finite_are_counted_and_left_out(tmp_path):
+    picture = np.random.default_rng(0).random(SHAPE, np.float32)
+    picture[3, :5], picture[9, 9] = np.nan, -np.inf
+    result = of(tmp_path, picture)
+    check(result, picture[np.isfinite(picture)], 2**-13)
+    assert result["nonfinite_pixels"] == 6
+    nothing = of(tmp_path, np.full(SHAPE, np.nan, np.float32))
+    assert nothing["constant"]
+    assert nothing["mean"] is None
+    assert nothing["p50"] is None
+    assert nothing["nonfinite_pixels"] == SHAPE[0] * SHAPE[1]
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(0, "uint8"), (7, "uint16"), (-0.0, "float32")])
+def test_constant_pictures(tmp_path, value, dtype):
+    result = of(tmp_path, np.full(SHAPE, value, dtype))
+    assert result["constant"]
+    assert result["minimum"] == result["p01"] == result["p999"] == result["maximum"] == value
+    assert result["saturated_pixels"] == 0
+
+
+def test_saturation_of_a_camera_of_12_bits(tmp_path):
+    picture = np.random.default_rng(0).normal(3000, 800, SHAPE).clip(0, 4095).astype(np.uint16)
+    assert of(tmp_path, picture)["saturated_pixels"] == (picture == 4095).sum() > 1000
+    # A dim picture has many pixels at its maximum of a few counts, but more just below.
+    dim = np.random.default_rng(0).poisson(0.3, SHAPE).clip(0, 3).astype(np.uint16)
+    assert (dim == 3).sum() > 1e-4 * dim.size
+    assert of(tmp_path, dim)["saturated_pixels"] == 0
+
+
+def test_saturation_of_rgb(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 200, (*SHAPE, 3), dtype=np.uint8)
+    picture[:4, :5] = 255
+    result = of(tmp_path, picture, photometric="rgb")
+    assert result["saturated_pixels"] == 20
+    assert result["mean"] == pytest.approx((picture @ LUMINANCE).mean(), rel=1e-6)

@@ -1,0 +1,254 @@
+"""OME-Zarr stores: readable by others, exact in their coordinates, guarded against damage."""
+
+import numpy as np
+import pytest
+import zarr
+from isoplan.base.errors import UserError
+from isoplan.mosaic import ngff
+from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.tiles import cell_grid, centre_px, shards
+from ome_zarr.io import parse_url
+from ome_zarr.reader import Reader
+from ome_zarr_models.v05.image import Image
+
+PIXEL_UM = 0.325
+SHAPE = (301, 442)
+CHANNELS = [
+    {"name": "focus", "unit": "waves", "low": 0, "high": 0.8},
+    {"name": "validity", "unit": "1"},
+]
+
+
+def make_image(path, dtype="float32", shape=SHAPE, levels=4, **options):
+    ngff.create_image(
+        path,
+        shape,
+        dtype=dtype,
+        pixel_size_um=PIXEL_UM,
+        chunk_px=32,
+        shard_px=64,
+        levels=levels,
+        attributes={"method": "estimated"},
+        **options,
+    )
+    picture = np.random.default_rng(0).integers(0, 60000, shape).astype(dtype)
+    array = ngff.open_array(path, mode="r+")
+    for unit in shards(shape, 64):
+        array[unit] = picture[unit]
+    return picture
+
+
+def make_map(path, stride=16, cells=None):
+    cells = cells or [cell_grid(length, stride) for length in SHAPE]
+    ngff.create_map(
+        path,
+        CHANNELS,
+        cells,
+        stride_px=stride,
+        pixel_size_um=PIXEL_UM,
+        shard_cells=8,
+        attributes={"network": "small"},
+    )
+    return (2, *cells)
+
+
+def transforms(path):
+    """(scale, translation) of each level, as an independent model of the format reads them."""
+    image = Image.from_zarr(zarr.open_group(path, mode="r"))
+    datasets = image.ome_attributes.multiscales[0].datasets
+    return [
+        (d.coordinateTransformations[0].scale, d.coordinateTransformations[1].translation)
+        for d in datasets
+    ]
+
+
+def test_image_is_valid_and_read_back_by_others(tmp_path):
+    path = tmp_path / "estimated.ome.zarr"
+    picture = make_image(path, window=(10, 900))
+    ngff.build_pyramid(path)
+    assert len(transforms(path)) == 4
+    node = next(iter(Reader(parse_url(path))()))
+    assert node.metadata["contrast_limits"] == [[10.0, 900.0]]
+    assert node.metadata["channel_names"] == ["estimated"]
+    assert [axis["unit"] for axis in node.metadata["axes"]] == ["micrometer"] * 2
+    np.testing.assert_array_equal(np.asarray(node.data[0]), picture)
+    assert [level.shape for level in node.data] == [(301, 442), (151, 221), (76, 111), (38, 56)]
+    assert ngff.read_attributes(path) == {"method": "estimated"}
+    with open_mosaic(path) as mosaic:
+        np.testing.assert_array_equal(mosaic.read(5, 90, 7, 300), picture[5:90, 7:300])
+
+
+def test_map_is_valid_and_raw_is_no_level(tmp_path):
+    path = tmp_path / "small.zarr"
+    shape = make_map(path)
+    assert len(transforms(path)) == 1
+    node = next(iter(Reader(parse_url(path))()))
+    assert node.data[0].shape == shape
+    assert node.metadata["channel_names"] == ["focus", "validity"]
+    assert np.isnan(ngff.open_array(path, "raw")[:]).all()
+    ours = ngff.read_attributes(path)
+    assert ours["channels"] == [
+        {"name": "focus", "unit": "waves"},
+        {"name": "validity", "unit": "1"},
+    ]
+    assert (ours["stride_px"], ours["pixel_size_um"], ours["network"]) == (16, PIXEL_UM, "small")
+
+
+def test_pyramid_and_map_lie_exactly_over_the_picture(tmp_path):
+    """A linear ramp has, at every sample of every level, the value of the sample's own place."""
+    shape = (256, 320)
+    make_image(tmp_path / "ramp.ome.zarr", shape=shape)
+    y_um, x_um = (np.arange(length) * PIXEL_UM for length in shape)
+    ramp = (3 * y_um[:, None] + 5 * x_um[None, :]).astype(np.float32)
+    level = ngff.open_array(tmp_path / "ramp.ome.zarr", mode="r+")
+    for unit in shards(shape, 64):
+        level[unit] = ramp[unit]
+    ngff.build_pyramid(tmp_path / "ramp.ome.zarr")
+    for number, (scale, translation) in enumerate(transforms(tmp_path / "ramp.ome.zarr")):
+        values = ngff.open_array(tmp_path / "ramp.ome.zarr", str(number))[:]
+        y, x = (
+            start + step * np.arange(length)
+            for start, step, length in zip(translation, scale, values.shape, strict=True)
+        )
+        np.testing.assert_allclose(values, 3 * y[:, None] + 5 * x, rtol=1e-5)
+
+    # A cell of a map is where the pyramid level of the same step has its sample.
+    make_map(tmp_path / "map.zarr", stride=8, cells=(32, 40))
+    (scale, translation) = transforms(tmp_path / "map.zarr")[0]
+    level_3 = transforms(tmp_path / "ramp.ome.zarr")[3]
+    assert (scale[1:], translation[1:]) == (list(level_3[0]), list(level_3[1]))
+    # tiles.centre_px speaks edge coordinates, half a pixel from those of the samples.
+    for cell in range(3):
+        centre_um = (centre_px(cell, 8) - 0.5) * PIXEL_UM
+        assert translation[1] + cell * scale[1] == pytest.approx(centre_um)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint16"])
+def test_pyramid_is_the_mean_of_the_pixels_there_are(tmp_path, dtype):
+    picture = make_image(tmp_path / "a.zarr", dtype)
+    ngff.build_pyramid(tmp_path / "a.zarr")
+    half = ngff.open_array(tmp_path / "a.zarr", "1")[:]
+    assert half.dtype == dtype
+    tolerance = 0.5 if dtype == "uint16" else 0.01
+    for y, x in [(0, 0), (31, 32), (70, 220), (150, 3), (150, 220)]:
+        mean = picture[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean(dtype=float)
+        assert abs(half[y, x] - mean) <= tolerance
+
+
+def test_levels_go_down_to_512_px(tmp_path):
+    for length, levels in {512: 1, 513: 2, 1025: 3}.items():
+        ngff.create_image(
+            tmp_path / "a.zarr", (20, length), dtype="uint16", pixel_size_um=1, attributes={}
+        )
+        assert len(transforms(tmp_path / "a.zarr")) == levels
+    assert ngff.open_array(tmp_path / "a.zarr").fill_value == 0
+
+
+def test_a_shard_that_no_chunk_divides_is_one_chunk(tmp_path):
+    ngff.create_image(
+        tmp_path / "a.zarr", (20, 20), dtype="uint16", pixel_size_um=1, shard_px=300, attributes={}
+    )
+    assert ngff.open_array(tmp_path / "a.zarr").chunks == (300, 300)
+
+
+@pytest.mark.parametrize("kind", ["image", "map"])
+def test_a_flipped_byte_raises_on_reading(tmp_path, kind):
+    path = tmp_path / "a.zarr"
+    if kind == "image":
+        make_image(path)
+        shard = path / "0" / "c" / "1" / "2"
+    else:
+        shape = make_map(path)
+        ngff.open_array(path, "0", "r+")[:] = np.random.default_rng(0).random(shape)
+        shard = path / "0" / "c" / "0" / "1" / "2"
+    whole = bytearray(shard.read_bytes())
+    for place in (0, len(whole) // 3, len(whole) // 2, len(whole) - 10):  # the last is the index
+        damaged = whole.copy()
+        damaged[place] ^= 1
+        shard.write_bytes(damaged)
+        with pytest.raises(Exception, match=r"(?i)checksum"):
+            ngff.open_array(path)[...]
+        if kind == "image":
+            with open_mosaic(path) as mosaic, pytest.raises(UserError, match="damaged"):
+                mosaic.read(0, *SHAPE[:1], 0, SHAPE[1])
+    shard.write_bytes(whole)
+    ngff.open_array(path)[...]
+
+
+@pytest.mark.parametrize("place", [(1, 2), (4, 6)], ids=["inside", "edge"])
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[::-1]])
+def test_a_damaged_shard_can_be_written_again(tmp_path, place, damage):
+    path = tmp_path / "a.zarr"
+    picture = make_image(path)
+    shard = path / "0" / "c" / str(place[0]) / str(place[1])
+    shard.write_bytes(damage(shard.read_bytes()))
+    array = ngff.open_array(path, mode="r+")
+    window = shards(SHAPE, 64)[place[0] * 7 + place[1]]
+    ngff.write_shards(array, window, picture[window])
+    np.testing.assert_array_equal(array[:], picture)
+
+
+def test_shards_are_written_whole(tmp_path):
+    path = tmp_path / "a.zarr"
+    shape = make_map(path)
+    array = ngff.open_array(path, "raw", "r+")
+    ngff.write_shards(array, (slice(None),) * 3, np.ones(shape, np.float32))
+    ngff.write_shards(array, (slice(None), slice(0, 8), slice(8, 16)), 2.0)
+    assert array[:].sum() == np.prod(shape) + 2 * 64
+    for window in [(slice(0, 4), slice(0, 8)), (slice(1, 8), slice(0, 8))]:
+        with pytest.raises(ValueError, match="whole shards"):
+            ngff.write_shards(array, (slice(None), *window), 3.0)
+    assert array[:].max() == 2
+
+
+def test_one_shard_is_one_file_also_where_all_is_fill(tmp_path):
+    make_image(tmp_path / "a.zarr", levels=1)
+    array = ngff.open_array(tmp_path / "a.zarr", mode="r+")
+    files = [f for f in (tmp_path / "a.zarr" / "0" / "c").rglob("*") if f.is_file()]
+    assert len(files) == len(shards(SHAPE, 64))
+    array[:] = np.nan
+    assert len([f for f in files if f.is_file()]) == len(files)
+
+
+def test_an_older_store_is_replaced_and_nothing_is_left_beside(tmp_path):
+    path = tmp_path / "a.zarr"
+    make_image(path)
+    (tmp_path / ".a.zarr.part").mkdir()  # what a kill leaves
+    make_map(path)
+    assert ngff.read_attributes(path)["network"] == "small"
+    assert np.isnan(ngff.open_array(path)[:]).all()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_a_half_made_store_never_stands_in_its_place(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zarr.Group, "create_array", fail)
+    with pytest.raises(UserError, match=r"a\.zarr: cannot be written \(No space left"):
+        make_map(tmp_path / "a.zarr")
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_what_is_in_the_way_is_not_deleted(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "mine.txt").write_text("keep")
+    with pytest.raises(UserError, match="in the way"):
+        make_map(tmp_path / "a.zarr")
+    assert (tmp_path / "a.zarr" / "mine.txt").exists()
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(UserError, match="cannot be written"):
+        make_map(tmp_path / "file" / "a.zarr")
+
+
+def test_missing_stores_and_arrays(tmp_path):
+    make_map(tmp_path / "a.zarr")
+    for path, name in [(tmp_path / "b.zarr", "0"), (tmp_path / "a.zarr", "7")]:
+        with pytest.raises(UserError, match=f"no array '{name}'"):
+            ngff.open_array(path, name)
+    for path in (tmp_path / "b.zarr", tmp_path):
+        with pytest.raises(UserError, match="no store of isoplan"):
+            ngff.read_attributes(path)
+    with pytest.raises(UserError):
+        ngff.open_array(tmp_path / "b.zarr", "0", "r+")
+    assert not (tmp_path / "b.zarr").exists()

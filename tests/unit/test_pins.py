@@ -1,0 +1,59 @@
+"""Versions are pinned once: all lists agree, and whatever the code imports is pinned."""
+
+import ast
+import sys
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+OWN = {"isoplan", "snakemake"}
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package -> version of one requirements file, every line of which must be an exact pin."""
+    rows = (ROOT / "envs" / name).read_text().splitlines()
+    rows = [row for row in rows if row.strip() and not row.startswith(("#", "-r "))]
+    assert all(row.count("==") == 1 for row in rows), rows
+    return dict(row.split("==") for row in rows)
+
+
+def imported(folder: str) -> set[str]:
+    """Top-level modules that the files under a folder import, beside Python's and our own."""
+    found = set()
+    local = {p.stem for p in (ROOT / folder).rglob("*.py")}
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - OWN - local
+
+
+def test_conda_repeats_the_pins():
+    conda = yaml.safe_load((ROOT / "envs" / "isoplan.yaml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in conda if isinstance(entry, dict))
+    assert dict(row.split("==") for row in pip) == pins("requirements.txt")
+
+
+def test_no_package_is_pinned_twice():
+    assert not set(pins("requirements.txt")) & set(pins("requirements-dev.txt"))
+
+
+def test_installed_versions_are_the_pinned_ones():
+    wanted = pins("requirements.txt") | pins("requirements-dev.txt")
+    assert {name: version(name).split("+")[0] for name in wanted} == wanted
+
+
+def test_what_the_code_imports_is_pinned():
+    distributions = packages_distributions()
+    jobs = set(pins("requirements.txt"))
+    for folder, allowed in (
+        ("workflow", jobs),
+        ("tests", jobs | set(pins("requirements-dev.txt"))),
+    ):
+        for module in sorted(imported(folder)):
+            names = {name.lower().replace("_", "-") for name in distributions.get(module, [module])}
+            assert names & allowed, f"{folder} imports {module} ({names}), which is not pinned"

@@ -1,0 +1,146 @@
+"""Opens the report in headless Chromium: pictures load, nothing is fetched, the divider moves."""
+
+import json
+import os
+import shutil
+
+import pytest
+from isoplan.report.page import write_report
+from report_fixture import build_study
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--disable-dev-shm-usage", "--window-size=1280,900"),
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    try:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+    except ImportError:
+        webdriver = None
+    if webdriver is None or not (BROWSER and DRIVER):
+        reason = "needs selenium, /usr/bin/chromium and /usr/bin/chromedriver"
+        if os.environ.get("ISOPLAN_CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def opened(browser, tmp_path_factory):
+    study = build_study(tmp_path_factory.mktemp("browser") / "demo", size_px=384)
+    write_report(study, study / "report.html", title="Demo", crop_px=96)
+    browser.get((study / "report.html").as_uri())
+    return browser
+
+
+def pictures_load(driver):
+    script = """
+        const done = arguments[0];
+        Promise.all([...document.images].map((image) => image.decode().then(() => image.naturalWidth, () => 0)))
+          .then(done);
+    """
+    widths = driver.execute_async_script(script)
+    return len(widths) > 5 and min(widths) > 0
+
+
+def clip(driver):
+    return driver.execute_script(
+        "return getComputedStyle(document.getElementById('left-picture')).clipPath"
+    )
+
+
+def source(driver, side):
+    return driver.execute_script(f"return document.getElementById('{side}-picture').src")
+
+
+def choose(driver, name, value):
+    from selenium.webdriver.support.ui import Select
+
+    Select(driver.find_element("id", name)).select_by_value(value)
+
+
+def test_every_picture_loads(opened):
+    assert pictures_load(opened)
+
+
+def test_divider_follows_the_mouse(opened):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    stage = opened.find_element("id", "stage")
+    opened.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", stage
+    )
+    before, width = clip(opened), stage.size["width"]
+    actions = ActionChains(opened).move_to_element(stage).click_and_hold()
+    actions.move_by_offset(int(width * 0.3), 10).release().perform()
+    assert clip(opened) != before
+    assert float(opened.find_element("id", "slider").get_property("value")) == pytest.approx(
+        80, abs=2
+    )
+
+
+def test_divider_follows_the_keyboard(opened):
+    from selenium.webdriver.common.keys import Keys
+
+    slider = opened.find_element("id", "slider")
+    slider.send_keys(Keys.HOME)
+    assert "100%" in clip(opened)
+    before = clip(opened)
+    slider.send_keys(Keys.ARROW_RIGHT * 10)
+    assert clip(opened) != before
+    slider.send_keys(Keys.END)
+    assert clip(opened) in ("inset(0px)", "inset(0px 0% 0px 0px)")
+
+
+def test_choices_change_the_picture(opened):
+    seen = {source(opened, "right")}
+    for method in ("oracle", "constant", "truth", "none"):
+        choose(opened, "right", method)
+        seen.add(source(opened, "right"))
+    assert len(seen) == 5
+    assert source(opened, "left") == source(opened, "right")
+    choose(opened, "right", "estimated")
+    for radio in opened.find_elements("css selector", "#places input"):
+        opened.execute_script("arguments[0].click()", radio)
+        seen.add(source(opened, "left"))
+        assert pictures_load(opened)
+    assert len(seen) >= 8
+    before = source(opened, "left")
+    choose(opened, "mosaic", "1")
+    assert source(opened, "left") != before
+    assert pictures_load(opened)
+
+
+def test_page_fits_a_phone(opened):
+    metrics = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    width = opened.execute_script("return document.documentElement.scrollWidth")
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert width <= 400
+
+
+def test_nothing_was_fetched_and_nothing_complained(opened):
+    assert [entry for entry in opened.get_log("browser") if entry["level"] != "INFO"] == []
+    events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    # The browser's own start page fetches its parts; what the report asks for names the report.
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+        and event["params"]["documentURL"].startswith("file:")
+    ]
+    assert asked and all(url.startswith(("file:", "data:")) for url in asked)

@@ -1,0 +1,140 @@
+# What the rules share: the checked config, names of files, resources.
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# Jobs find the library beside their script; here it has to be named.
+sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
+
+from isoplan.base.config import validate
+from isoplan.base.errors import UserError
+from isoplan.base.fingerprint import library_hashes
+from isoplan.mosaic.table import read_table
+
+try:
+    STUDY = validate(dict(config), [str(file) for file in workflow.configfiles])
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = f"results/{STUDY['study']}"
+LOGS = f"{RESULTS}/logs"
+BENCHMARKS = f"{RESULTS}/benchmarks"
+JOBS = STUDY["jobs_per_mosaic"]
+SIMULATED = [entry["mosaic"] for entry in STUDY["simulations"]]
+METHODS = STUDY["restoration"]["methods"]
+NETWORK = STUDY["map"]["network"] or STUDY["networks"][0]["name"]
+
+
+wildcard_constraints:
+    mosaic=r"[A-Za-z0-9._-]+",
+    network=r"[A-Za-z0-9._-]+",
+    test_set=r"[A-Za-z0-9._-]+",
+    method="estimated|oracle|constant",
+    job=r"\d+",
+
+
+def library(script):
+    """Code of the library behind a script, so that an edit there reruns just what it touches."""
+    return library_hashes(f"{workflow.basedir}/workflow/scripts/{script}.py")
+
+
+def workflow_files(pattern):
+    """Files of the workflow's own."""
+    return sorted(str(path) for path in Path(workflow.basedir).glob(pattern))
+
+
+def entry(section, name, key="name"):
+    """The entry of that name in one of the config's lists."""
+    return next(item for item in STUDY[section] if item[key] == name)
+
+
+def recipe(item, black_share):
+    """What the samples of a network or a test set are made of."""
+    return {
+        "psf": entry("psfs", item["psf"]),
+        "objects": entry("objects", item["objects"]),
+        "camera": entry("cameras", item["camera"]),
+        "window_px": STUDY["map"]["window_px"],
+        "black_share": black_share,
+    }
+
+
+def network_recipe(wildcards):
+    item = entry("networks", wildcards.network)
+    return recipe(item, item["black_share"])
+
+
+def test_recipe(wildcards):
+    return recipe(entry("test_sets", wildcards.test_set), 0.0)
+
+
+def simulation(mosaic):
+    """A simulated mosaic's entry with the entries that it names."""
+    item = entry("simulations", mosaic, key="mosaic")
+    return {
+        "simulation": item,
+        "psf": entry("psfs", item["psf"]),
+        "camera": entry("cameras", item["camera"]),
+        "order": STUDY["restoration"]["order"],
+    }
+
+
+def accepted():
+    """Mosaics of the table whose files can be read, name -> file; known after check_mosaics."""
+    if STUDY["mosaics"] is None:
+        return {}
+    with checkpoints.check_mosaics.get().output.accepted.open() as handle:
+        return dict(line.rstrip("\n").split("\t") for line in handle.readlines()[1:])
+
+
+def mosaics():
+    """Every mosaic of the study: the simulated ones and those that can be read."""
+    return [*SIMULATED, *accepted()]
+
+
+def mosaic_file(wildcards):
+    """What a mosaic is read from, so that a changed file is noticed."""
+    if wildcards.mosaic in SIMULATED:
+        return f"{RESULTS}/stages/simulated/{wildcards.mosaic}.done"
+    return accepted()[wildcards.mosaic]
+
+
+def mosaic_row(wildcards):
+    """A mosaic's line of the table, so that an edit of one line reruns one mosaic."""
+    if wildcards.mosaic in SIMULATED:
+        item = entry("simulations", wildcards.mosaic, key="mosaic")
+        return {"mosaic": item["mosaic"], "pixel_size_um": item["pixel_size_um"]}
+    return next(
+        r for r in read_table(STUDY["mosaics"]) if r["mosaic"] == wildcards.mosaic
+    )
+
+
+def methods(mosaic):
+    """Methods that restore a mosaic; only simulated ones have a true map."""
+    return [
+        method
+        for method in METHODS
+        if method != "none" and (method != "oracle" or mosaic in SIMULATED)
+    ]
+
+
+def mosaic_facts(wildcards):
+    return f"{RESULTS}/mosaics/{wildcards.mosaic}.json"
+
+
+def psf_source(wildcards):
+    """The map that a method restores with."""
+    if wildcards.method == "oracle":
+        return f"{RESULTS}/stages/simulated/{wildcards.mosaic}.done"
+    return f"{RESULTS}/psf_map/{wildcards.mosaic}/{NETWORK}.json"
+
+
+def psf_map_store(wildcards):
+    name = "true" if wildcards.method == "oracle" else NETWORK
+    return f"{RESULTS}/psf_map/{wildcards.mosaic}/{name}.zarr"
+
+
+def growing(key):
+    """A resource that doubles when a job failed, as it may have been too little."""
+    return lambda wildcards, attempt: STUDY["resources"][key] * 2 ** (attempt - 1)

@@ -1,0 +1,81 @@
+# Restoration: one OME-Zarr per mosaic and method.
+
+
+rule create_restoration:
+    input:
+        facts=mosaic_facts,
+        psf=psf_source,
+    output:
+        created=f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/created.done",
+    log:
+        f"{LOGS}/create_restoration/{{mosaic}}/{{method}}.log",
+    benchmark:
+        f"{BENCHMARKS}/create_restoration/{{mosaic}}/{{method}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    params:
+        library=library("create_restoration"),
+        store=lambda wc: f"{RESULTS}/restored/{wc.mosaic}/{wc.method}.ome.zarr",
+        psf_map=psf_map_store,
+        restoration={k: v for k, v in STUDY["restoration"].items() if k != "methods"},
+    message:
+        "Lays out the restoration of {wildcards.mosaic} by {wildcards.method}"
+    script:
+        "../scripts/create_restoration.py"
+
+
+rule restore_mosaic:
+    input:
+        facts=mosaic_facts,
+        psf=psf_source,
+        created=f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/created.done",
+    output:
+        done=f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/restore.{{job}}.done",
+    log:
+        f"{LOGS}/restore_mosaic/{{mosaic}}/{{method}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/restore_mosaic/{{mosaic}}/{{method}}/{{job}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("restore_mem_mb"),
+        runtime=growing("restore_minutes"),
+    params:
+        library=library("restore_mosaic"),
+        store=lambda wc: f"{RESULTS}/restored/{wc.mosaic}/{wc.method}.ome.zarr",
+        psf_map=psf_map_store,
+        ledger=lambda wc: f"{RESULTS}/ledgers/restored/{wc.mosaic}/{wc.method}",
+        restoration={k: v for k, v in STUDY["restoration"].items() if k != "methods"},
+        jobs=JOBS,
+        device=STUDY["device"],
+    message:
+        "Restores {wildcards.mosaic} by {wildcards.method}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../scripts/restore_mosaic.py"
+
+
+rule finish_restoration:
+    input:
+        restored=expand(
+            f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/restore.{{job}}.done",
+            job=range(JOBS),
+            allow_missing=True,
+        ),
+    output:
+        finished=f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/finished.done",
+    log:
+        f"{LOGS}/finish_restoration/{{mosaic}}/{{method}}.log",
+    benchmark:
+        f"{BENCHMARKS}/finish_restoration/{{mosaic}}/{{method}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("finish_restoration"),
+        store=lambda wc: f"{RESULTS}/restored/{wc.mosaic}/{wc.method}.ome.zarr",
+    message:
+        "Builds the pyramid of {wildcards.mosaic} restored by {wildcards.method}"
+    script:
+        "../scripts/finish_restoration.py"

@@ -1,0 +1,132 @@
+# Mosaics as they come, and the PSF map of each.
+
+
+checkpoint check_mosaics:
+    input:
+        table=STUDY["mosaics"] or [],
+    output:
+        accepted=f"{RESULTS}/accepted.tsv",
+        refused=f"{RESULTS}/refused.csv",
+    log:
+        f"{LOGS}/check_mosaics.log",
+    benchmark:
+        f"{BENCHMARKS}/check_mosaics.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    params:
+        library=library("check_mosaics"),
+        simulated=SIMULATED,
+    message:
+        "Looks at the headers of the mosaics in {input.table}"
+    script:
+        "../scripts/check_mosaics.py"
+
+
+rule measure_mosaic:
+    input:
+        source=mosaic_file,
+    output:
+        facts=f"{RESULTS}/mosaics/{{mosaic}}.json",
+    log:
+        f"{LOGS}/measure_mosaic/{{mosaic}}.log",
+    benchmark:
+        f"{BENCHMARKS}/measure_mosaic/{{mosaic}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("measure_mosaic"),
+        simulated=lambda wc: (
+            f"{RESULTS}/simulated/{wc.mosaic}/observed.ome.zarr"
+            if wc.mosaic in SIMULATED
+            else None
+        ),
+        row=mosaic_row,
+    message:
+        "Measures mosaic {wildcards.mosaic}: size, levels, noise"
+    script:
+        "../scripts/measure_mosaic.py"
+
+
+rule create_psf_map:
+    input:
+        facts=mosaic_facts,
+        network=f"{RESULTS}/networks/{{network}}/network.safetensors",
+    output:
+        created=f"{RESULTS}/stages/psf_map/{{mosaic}}/{{network}}/created.done",
+    log:
+        f"{LOGS}/create_psf_map/{{mosaic}}/{{network}}.log",
+    benchmark:
+        f"{BENCHMARKS}/create_psf_map/{{mosaic}}/{{network}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    params:
+        library=library("create_psf_map"),
+        store=lambda wc: f"{RESULTS}/psf_map/{wc.mosaic}/{wc.network}.zarr",
+        psf=lambda wc: entry("psfs", entry("networks", wc.network)["psf"]),
+        window_px=STUDY["map"]["window_px"],
+        stride_px=STUDY["map"]["stride_px"],
+        edges=STUDY["map"]["edges"],
+    message:
+        "Lays out the PSF map of {wildcards.mosaic} by {wildcards.network}"
+    script:
+        "../scripts/create_psf_map.py"
+
+
+rule map_psf:
+    input:
+        facts=mosaic_facts,
+        network=f"{RESULTS}/networks/{{network}}/network.safetensors",
+        created=f"{RESULTS}/stages/psf_map/{{mosaic}}/{{network}}/created.done",
+    output:
+        done=f"{RESULTS}/stages/psf_map/{{mosaic}}/{{network}}/map.{{job}}.done",
+    log:
+        f"{LOGS}/map_psf/{{mosaic}}/{{network}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/map_psf/{{mosaic}}/{{network}}/{{job}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("map_mem_mb"),
+        runtime=growing("map_minutes"),
+    params:
+        library=library("map_psf"),
+        store=lambda wc: f"{RESULTS}/psf_map/{wc.mosaic}/{wc.network}.zarr",
+        ledger=lambda wc: f"{RESULTS}/ledgers/psf_map/{wc.mosaic}/{wc.network}",
+        jobs=JOBS,
+        device=STUDY["device"],
+    message:
+        "Estimates the PSF of {wildcards.mosaic}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../scripts/map_psf.py"
+
+
+rule fill_psf_map:
+    input:
+        mapped=expand(
+            f"{RESULTS}/stages/psf_map/{{mosaic}}/{{network}}/map.{{job}}.done",
+            job=range(JOBS),
+            allow_missing=True,
+        ),
+    output:
+        summary=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.json",
+    log:
+        f"{LOGS}/fill_psf_map/{{mosaic}}/{{network}}.log",
+    benchmark:
+        f"{BENCHMARKS}/fill_psf_map/{{mosaic}}/{{network}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("fill_psf_map"),
+        store=lambda wc: f"{RESULTS}/psf_map/{wc.mosaic}/{wc.network}.zarr",
+        neighbours=STUDY["map"]["neighbours"],
+        validity_threshold=STUDY["map"]["validity_threshold"],
+    message:
+        "Fills the invalid cells of {wildcards.mosaic}'s map by {wildcards.network}"
+    script:
+        "../scripts/fill_psf_map.py"

@@ -1,0 +1,86 @@
+# The report, and the study's verdict.
+
+
+localrules:
+    write_config,
+    collect_regression,
+    collect_metrics,
+    finish_study,
+
+
+rule write_config:
+    output:
+        config=f"{RESULTS}/config.yaml",
+    log:
+        f"{LOGS}/write_config.log",
+    benchmark:
+        f"{BENCHMARKS}/write_config.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    params:
+        library=library("write_config"),
+        # The one rule that takes the whole config: it is its result.
+        config=STUDY,
+    message:
+        "Writes the study's config with every default filled in"
+    script:
+        "../scripts/write_config.py"
+
+
+rule write_report:
+    input:
+        config=f"{RESULTS}/config.yaml",
+        metrics=f"{RESULTS}/metrics.csv",
+        cells=f"{RESULTS}/cells.csv",
+        map_errors=f"{RESULTS}/map_errors.csv",
+        regression=f"{RESULTS}/regression.csv",
+        predictions=f"{RESULTS}/predictions.csv",
+        refused=f"{RESULTS}/refused.csv" if STUDY["mosaics"] else [],
+        # Python modules are known by their hash (params: library), templates only as files.
+        templates=workflow_files("workflow/scripts/isoplan/report/templates/*"),
+    output:
+        report=report(
+            f"{RESULTS}/report.html",
+            caption="../captions/report.rst",
+            category="Report",
+            labels={"study": STUDY["study"]},
+        ),
+    log:
+        f"{LOGS}/write_report.log",
+    benchmark:
+        f"{BENCHMARKS}/write_report.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("write_report"),
+        title=STUDY["report"]["title"] or STUDY["study"],
+        crop_px=STUDY["report"]["crop_px"],
+        network=NETWORK,
+    message:
+        "Writes the report"
+    script:
+        "../scripts/write_report.py"
+
+
+rule finish_study:
+    input:
+        report=f"{RESULTS}/report.html",
+        metrics=f"{RESULTS}/metrics.csv",
+        refused=f"{RESULTS}/refused.csv" if STUDY["mosaics"] else [],
+    output:
+        finished=f"{RESULTS}/finished.txt",
+    log:
+        f"{LOGS}/finish_study.log",
+    benchmark:
+        f"{BENCHMARKS}/finish_study.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    params:
+        library=library("finish_study"),
+    message:
+        "Says how the study ended"
+    script:
+        "../scripts/finish_study.py"

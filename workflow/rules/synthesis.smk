@@ -1,0 +1,84 @@
+# Pictures that the study makes itself: stored sample sets and simulated mosaics.
+
+
+rule store_validation_set:
+    output:
+        samples=f"{RESULTS}/stages/validation/{{network}}.done",
+    log:
+        f"{LOGS}/store_validation_set/{{network}}.log",
+    benchmark:
+        f"{BENCHMARKS}/store_validation_set/{{network}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("store_sample_set"),
+        store=lambda wc: f"{RESULTS}/sets/validation-{wc.network}.zarr",
+        recipe=network_recipe,
+        samples=lambda wc: entry("networks", wc.network)["validation_samples"],
+        split="validation",
+        name=lambda wc: f"validation/{wc.network}",
+        seed=STUDY["seed"],
+    message:
+        "Stores the validation samples of network {wildcards.network}"
+    script:
+        "../scripts/store_sample_set.py"
+
+
+rule store_test_set:
+    output:
+        samples=f"{RESULTS}/stages/test/{{test_set}}.done",
+    log:
+        f"{LOGS}/store_test_set/{{test_set}}.log",
+    benchmark:
+        f"{BENCHMARKS}/store_test_set/{{test_set}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("store_sample_set"),
+        store=lambda wc: f"{RESULTS}/sets/test-{wc.test_set}.zarr",
+        recipe=test_recipe,
+        samples=lambda wc: entry("test_sets", wc.test_set)["samples"],
+        split="test",
+        name=lambda wc: f"test/{wc.test_set}",
+        seed=STUDY["seed"],
+    message:
+        "Stores test set {wildcards.test_set}"
+    script:
+        "../scripts/store_sample_set.py"
+
+
+rule simulate_mosaic:
+    output:
+        done=f"{RESULTS}/stages/simulated/{{mosaic}}.done",
+    log:
+        f"{LOGS}/simulate_mosaic/{{mosaic}}.log",
+    benchmark:
+        f"{BENCHMARKS}/simulate_mosaic/{{mosaic}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("simulate_mosaic"),
+        observed=lambda wc: f"{RESULTS}/simulated/{wc.mosaic}/observed.ome.zarr",
+        truth=lambda wc: f"{RESULTS}/simulated/{wc.mosaic}/truth.ome.zarr",
+        true_map=lambda wc: f"{RESULTS}/psf_map/{wc.mosaic}/true.zarr",
+        simulation=lambda wc: simulation(wc.mosaic),
+        window_px=STUDY["map"]["window_px"],
+        stride_px=STUDY["map"]["stride_px"],
+        edges=STUDY["map"]["edges"],
+        seed=STUDY["seed"],
+    message:
+        "Simulates mosaic {wildcards.mosaic}"
+    script:
+        "../scripts/simulate_mosaic.py"

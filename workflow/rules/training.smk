@@ -1,0 +1,118 @@
+# Networks: trained or taken over, then judged on stored samples.
+
+
+rule train_network:
+    input:
+        validation=lambda wc: (
+            []
+            if entry("networks", wc.network)["weights"]
+            else f"{RESULTS}/stages/validation/{wc.network}.done"
+        ),
+        weights=lambda wc: entry("networks", wc.network)["weights"] or [],
+    output:
+        network=f"{RESULTS}/networks/{{network}}/network.safetensors",
+        history=f"{RESULTS}/networks/{{network}}/history.csv",
+        card=f"{RESULTS}/networks/{{network}}/card.json",
+    log:
+        f"{LOGS}/train_network/{{network}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_network/{{network}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        mem_mb=growing("train_mem_mb"),
+        runtime=growing("train_minutes"),
+    params:
+        library=library("train_network"),
+        validation=lambda wc: f"{RESULTS}/sets/validation-{wc.network}.zarr",
+        recipe=network_recipe,
+        network=lambda wc: entry("networks", wc.network),
+        seed=STUDY["seed"],
+        device=STUDY["device"],
+    message:
+        "Trains network {wildcards.network}"
+    script:
+        "../scripts/train_network.py"
+
+
+rule evaluate_network:
+    input:
+        network=f"{RESULTS}/networks/{{network}}/network.safetensors",
+        samples=f"{RESULTS}/stages/test/{{test_set}}.done",
+    output:
+        regression=f"{RESULTS}/regression/{{network}}/{{test_set}}.csv",
+        predictions=f"{RESULTS}/regression/{{network}}/{{test_set}}.predictions.csv",
+    log:
+        f"{LOGS}/evaluate_network/{{network}}/{{test_set}}.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate_network/{{network}}/{{test_set}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("evaluate_network"),
+        samples=lambda wc: f"{RESULTS}/sets/test-{wc.test_set}.zarr",
+        train_set=lambda wc: entry("networks", wc.network)["objects"],
+        device=STUDY["device"],
+    message:
+        "Judges network {wildcards.network} on test set {wildcards.test_set}"
+    script:
+        "../scripts/evaluate_network.py"
+
+
+rule collect_regression:
+    input:
+        regression=[
+            f"{RESULTS}/regression/{test['network']}/{test['test_set']}.csv"
+            for test in STUDY["tests"]
+        ],
+        predictions=[
+            f"{RESULTS}/regression/{test['network']}/{test['test_set']}.predictions.csv"
+            for test in STUDY["tests"]
+        ],
+    output:
+        regression=report(
+            f"{RESULTS}/regression.csv",
+            caption="../captions/regression.rst",
+            category="Tables",
+            labels={"table": "PSF regression"},
+        ),
+        predictions=f"{RESULTS}/predictions.csv",
+    log:
+        f"{LOGS}/collect_regression.log",
+    benchmark:
+        f"{BENCHMARKS}/collect_regression.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    params:
+        library=library("collect_tables"),
+        columns={
+            "regression": [
+                "network",
+                "psf_model",
+                "train_set",
+                "test_set",
+                "degradation",
+                "level",
+                "parameter",
+                "metric",
+                "value",
+                "n",
+            ],
+            "predictions": [
+                "network",
+                "test_set",
+                "parameter",
+                "true",
+                "estimated",
+                "valid",
+            ],
+        },
+    message:
+        "Collects the regression tables"
+    script:
+        "../scripts/collect_tables.py"

@@ -1,0 +1,66 @@
+"""What every job script shares. Import it first: what it sets must be set before torch is loaded.
+
+Threads, the log, errors that a user can read, and the library's place.
+"""
+
+import os
+import sys
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+# Snakemake appends this folder to sys.path, where an installed copy would hide the library.
+sys.path.insert(0, str(HERE))
+# Threads that wait by spinning slow everything down where another job shares the cores (by up to
+# seventy times for small parallel loops).
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@contextmanager
+def job(snakemake):
+    """Runs a script's work with its threads set and its output in the rule's log as well.
+
+    A UserError ends the job with one line instead of a traceback. Refuses a library that is not the
+    one beside the scripts.
+    """
+    import isoplan.base.errors
+
+    found = Path(isoplan.base.errors.__file__).resolve().parents[2]
+    if found != HERE:
+        sys.exit(f"isoplan was found in {found}, not in {HERE}; uninstall that copy and run again")
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(snakemake.threads)
+    with open(snakemake.log[0], "w") as log:
+        sys.stdout = sys.stderr = _Both(log, sys.__stderr__)
+        try:
+            yield
+        except isoplan.base.errors.UserError as error:
+            print(f"\nERROR {error}\n")
+            sys.exit(1)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1)
+        finally:
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+
+
+class _Both:
+    """Writes to the log and to the terminal."""
+
+    def __init__(self, log, terminal):
+        self.log, self.terminal = log, terminal
+
+    def write(self, text):
+        for stream in (self.log, self.terminal):
+            stream.write(text)
+            stream.flush()
+        return len(text)
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        # Several jobs share the terminal: lines, not bars drawn in place.
+        return False

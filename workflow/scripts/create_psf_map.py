@@ -1,0 +1,44 @@
+"""Makes the empty PSF map of a mosaic, with all its metadata."""
+
+import json
+from pathlib import Path
+
+from _job import job
+from isoplan.mosaic import ngff
+from isoplan.networks import store
+from isoplan.psf_map import SHARD_CELLS, MapLayout, channels
+
+
+def main(snakemake):
+    params, wildcards = snakemake.params, snakemake.wildcards
+    facts = json.loads(Path(snakemake.input.facts).read_text())
+    _, model, card = store.load(snakemake.input.network)
+    store.check_fits(snakemake.input.network, card, params.psf, params.window_px)
+    shape = facts["height_px"], facts["width_px"]
+    layout = MapLayout(shape, params.window_px, params.stride_px, params.edges)
+    ngff.create_map(
+        params.store,
+        channels(model),
+        layout.cells,
+        stride_px=params.stride_px,
+        pixel_size_um=facts["pixel_size_um"],
+        shard_cells=SHARD_CELLS,
+        attributes={
+            "mosaic": wildcards.mosaic,
+            "network": wildcards.network,
+            "psf": model.spec,
+            "window_px": params.window_px,
+            "edges": params.edges,
+            "shape_px": shape,
+            "network_fingerprint": card["fingerprint"],
+            "library": dict(params.library),
+        },
+    )
+    text = f"{layout.cells[0]} x {layout.cells[1]} cells in {len(layout.units)} units"
+    print(text)
+    Path(snakemake.output.created).write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)

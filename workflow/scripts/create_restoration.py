@@ -1,0 +1,42 @@
+"""Makes the empty OME-Zarr of a restored mosaic, with all its metadata."""
+
+import json
+from pathlib import Path
+
+from _job import job
+from isoplan.mosaic import ngff, tiles
+from isoplan.restoration import halo_of
+
+
+def main(snakemake):
+    params, wildcards = snakemake.params, snakemake.wildcards
+    facts = json.loads(Path(snakemake.input.facts).read_text())
+    psf = ngff.read_attributes(params.psf_map)["psf"]
+    settings = dict(params.restoration)
+    settings |= {"halo_px": halo_of(settings, psf["size_px"]), "offset": facts["offset"]}
+    shape = facts["height_px"], facts["width_px"]
+    ngff.create_image(
+        params.store,
+        shape,
+        dtype=settings["dtype"],
+        pixel_size_um=facts["pixel_size_um"],
+        shard_px=settings["core_px"],
+        window=(0, max((facts["p999"] or 0) - facts["offset"], 1e-6)),
+        attributes={
+            "mosaic": wildcards.mosaic,
+            "method": wildcards.method,
+            "unit": "counts above the camera's offset",
+            "restoration": settings,
+            "psf": psf,
+            "library": dict(params.library),
+        },
+    )
+    units = len(tiles.shards(shape, settings["core_px"]))
+    text = f"{shape[0]} x {shape[1]} px in {units} units, halo {settings['halo_px']} px"
+    print(text)
+    Path(snakemake.output.created).write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)

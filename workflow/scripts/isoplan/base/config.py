@@ -1,0 +1,341 @@
+"""The study file: its defaults, its checks, and what it says when something is wrong.
+
+All of it comes from workflow/schemas/config.schema.yaml, cross references between keys apart. Imported
+whenever the Snakefile is read, in every job: the standard library and yaml alone.
+
+`python -m isoplan.base.config write` writes config/config.yaml and config/README.md from the schema.
+"""
+
+import copy
+import difflib
+import math
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from isoplan.base import yamlmarks
+from isoplan.base.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[4]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+PARAMETERS = {
+    "gaussian-1": ("width",),
+    "gaussian-2": ("width_y", "width_x"),
+    "zernike-1": ("focus",),
+    "zernike-2": ("cylinder", "axis"),
+    "zernike-3": ("focus", "cylinder", "axis"),
+    "measured": (),
+}
+TYPES = {
+    "string": "a word or text",
+    "integer": "a whole number",
+    "number": "a number",
+    "array": "a list",
+    "object": "a block of keys",
+    "null": "null",
+}
+SHOWN_ERRORS = 12
+
+Problems = list[tuple[tuple, str]]  # key path, what is wrong
+
+
+def schema() -> dict:
+    """The schema, a fresh copy."""
+    return copy.deepcopy(_schema())
+
+
+@cache
+def _schema() -> dict:
+    return yamlmarks.parse(SCHEMA.read_text(), str(SCHEMA))
+
+
+def load(path: str | Path) -> dict:
+    """Reads one study file alone and returns it checked, with every default filled in."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such config file; give the path of one")
+    return validate(yamlmarks.parse(path.read_text(), str(path)) or {}, [str(path)])
+
+
+def validate(config: dict, files: list[str] | tuple = ()) -> dict:
+    """Checks a config (as Snakemake merged it) and returns it with every default filled in.
+
+    files: the config files it was merged from, in order; errors then name file and line.
+    Raises UserError with one line for every mistake: place, key, what is wrong, what is allowed.
+    """
+    marks = yamlmarks.lines(files)
+    problems: Problems = []
+    for file, tree in marks:
+        problems += [
+            ((f"{file}:{line}", name), "is given twice") for line, name in yamlmarks.doubles(tree)
+        ]
+    resolved = _check(config, _schema(), (), problems)
+    for later in (_references(resolved, _schema(), resolved), _cross_checks(resolved)):
+        problems = problems or list(later)  # each can rely on what was checked before
+    if problems:
+        raise UserError("\n".join(_message(path, text, marks) for path, text in _some(problems)))
+    return resolved
+
+
+def _some(problems: Problems) -> Problems:
+    rest = len(problems) - SHOWN_ERRORS
+    return problems[:SHOWN_ERRORS] + ([((), f"{rest} mistakes more")] if rest > 0 else [])
+
+
+# One value against its part of the schema ----------------------------------------------------------
+
+
+def _check(value, rule: dict, path: tuple, problems: Problems):
+    """The value with its defaults filled in; what is wrong goes to `problems`."""
+    kinds = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]
+    if value is None and "object" in kinds:
+        value = {}  # a block whose keys are all commented out
+    if value is None and "null" in kinds:
+        return None
+    if "object" in kinds:
+        return _check_block(value, rule, path, problems)
+    if "array" in kinds:
+        return _check_list(value, rule, path, problems)
+    number = _as_number(value, whole="integer" in kinds) if "string" not in kinds else None
+    if number is not None:
+        value = number
+    elif "string" not in kinds or not isinstance(value, str):
+        wanted = " or ".join(TYPES[kind] for kind in kinds)
+        quotes = '; put it in "quotes"' if "string" in kinds and _plain(value) else ""
+        problems.append((path, f"{_show(value)} is not {wanted}{_allowed(rule)}{quotes}"))
+        return value
+    wrong = _wrong_value(value, rule)
+    if wrong:
+        problems.append((path, f"{_show(value)} {wrong}"))
+    return value
+
+
+def _check_block(value, rule: dict, path: tuple, problems: Problems):
+    if not isinstance(value, dict):
+        problems.append((path, f"{_show(value)} is not {TYPES['object']}"))
+        return value
+    known = rule["properties"]
+    for key in value:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+            problems.append(((*path, key), f"unknown key; {hint}"))
+    resolved = {}
+    for key, inner in known.items():
+        place = (*path, key)
+        if key in value:
+            resolved[key] = _check(value[key], inner, place, problems)
+        elif "default" in inner or inner["type"] == "object":
+            default = copy.deepcopy(inner.get("default", {}))
+            resolved[key] = _check(default, inner, place, problems)
+        else:
+            problems.append((place, "is missing and has no default; give one"))
+    return resolved
+
+
+def _check_list(value, rule: dict, path: tuple, problems: Problems):
+    if not isinstance(value, list | tuple):
+        problems.append((path, f"{_show(value)} is not {TYPES['array']}{_allowed(rule)}"))
+        return value
+    before = len(problems)
+    inner = {"unit": rule["unit"], **rule["items"]} if "unit" in rule else rule["items"]
+    resolved = [_check(item, inner, (*path, i), problems) for i, item in enumerate(value)]
+    if len(problems) > before:
+        return resolved
+    if rule.get("range"):
+        if len(resolved) != 2:
+            problems.append((path, f"{_show(value)} is not a range [lowest, highest]"))
+        elif resolved[0] > resolved[1]:
+            problems.append((path, f"{_show(value)}: the lowest is above the highest"))
+    least, most = rule.get("minItems", 0), rule.get("maxItems", math.inf)
+    if not least <= len(resolved) <= most:
+        count = least if least == most else f"at least {least}"
+        problems.append((path, f"has {len(resolved)} items; wants {count}"))
+    if fields := rule.get("unique"):
+        seen: dict[tuple, int] = {}
+        for i, item in enumerate(resolved):
+            key = tuple(item[field] for field in fields)
+            if key in seen:
+                what = " and ".join(f"{f} {item[f]}" for f in fields)
+                problems.append(((*path, i), f"{what} stands in item {seen[key]} already"))
+            seen.setdefault(key, i)
+    return resolved
+
+
+def _as_number(value, *, whole: bool) -> int | float | None:
+    """The number that `value` is or spells (YAML 1.1 reads 1e-3 as text), or None."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    if whole:
+        return int(value) if value == int(value) else None
+    return value
+
+
+def _wrong_value(value, rule: dict) -> str:
+    """What is wrong with a value of the right type, or nothing."""
+    if "enum" in rule and value not in rule["enum"]:
+        near = difflib.get_close_matches(str(value), rule["enum"], n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"is not allowed; {hint}allowed: {', '.join(map(str, rule['enum']))}"
+    if "pattern" in rule and not re.search(rule["pattern"], value):
+        if "safetensors" in rule["pattern"]:
+            return "is not a .safetensors file; give a released network's weights or null"
+        return "has characters that file names should not have; use letters, digits, . _ -"
+    if isinstance(value, str):
+        return ""
+    outside = (
+        value < rule.get("minimum", -math.inf)
+        or value > rule.get("maximum", math.inf)
+        or value <= rule.get("exclusiveMinimum", -math.inf)
+    )
+    if outside:
+        return f"is out of range{_allowed(rule)}"
+    if rule.get("odd") and value % 2 == 0:
+        return f"is even; an odd number of {rule.get('unit', 'units')} has a middle one"
+    if value % rule.get("multipleOf", 1 if isinstance(value, int) else value or 1):
+        return f"is not a multiple of {rule['multipleOf']}"
+    return ""
+
+
+def allowed(rule: dict) -> str:
+    """The range or the words that a key allows, in words."""
+    if "enum" in rule:
+        return ", ".join(map(str, rule["enum"]))
+    if "items" in rule and rule["items"]["type"] != "object":
+        return allowed(rule["items"])
+    parts = []
+    if "minimum" in rule and "maximum" in rule:
+        parts.append(f"{rule['minimum']:g} to {rule['maximum']:g}")
+    elif "minimum" in rule:
+        parts.append(f"{rule['minimum']:g} or more")
+    elif "exclusiveMinimum" in rule:
+        parts.append(f"above {rule['exclusiveMinimum']:g}")
+        if "maximum" in rule:
+            parts.append(f"up to {rule['maximum']:g}")
+    if rule.get("odd"):
+        parts.append("odd")
+    if "multipleOf" in rule:
+        parts.append(f"a multiple of {rule['multipleOf']}")
+    return ", ".join(parts)
+
+
+def _allowed(rule: dict) -> str:
+    words = "; ".join(filter(None, [allowed(rule), f"in {rule['unit']}" if "unit" in rule else ""]))
+    return f" ({words})" if words else ""
+
+
+# Keys that depend on one another -------------------------------------------------------------------
+
+
+def _references(value, rule: dict, config: dict, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
+    """Every name that is asked for and not there."""
+    if isinstance(value, dict):
+        for key, inner in rule["properties"].items():
+            yield from _references(value[key], inner, config, (*path, key))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _references(item, rule["items"], config, (*path, i))
+    elif "reference" in rule and value is not None:
+        names = [entry["name"] for entry in config[rule["reference"]]]
+        if value not in names:
+            near = difflib.get_close_matches(value, names, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            known = ", ".join(names) or "none at all"
+            yield path, f"{_show(value)} is no entry of {rule['reference']}; {hint}known: {known}"
+
+
+def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
+    """What the schema cannot say of a config whose keys are each right and whose names exist."""
+    psfs = {psf["name"]: psf for psf in config["psfs"]}
+    networks = {network["name"]: network for network in config["networks"]}
+    sets = {test_set["name"]: test_set for test_set in config["test_sets"]}
+    for i, psf in enumerate(config["psfs"]):
+        if (psf["model"] == "measured") != (psf["file"] is not None):
+            yield ("psfs", i, "file"), "goes with the model measured, and only with it"
+    for i, entry in enumerate(config["objects"]):
+        if ("folder" in entry["kinds"]) != (entry["folder"] is not None):
+            yield ("objects", i, "folder"), "goes with the kind folder, and only with it"
+    for i, network in enumerate(config["networks"]):
+        place = ("networks", i)
+        if network["name"] == "true":
+            yield (*place, "name"), "true is the true map's name; take another"
+        if psfs[network["psf"]]["model"] == "measured":
+            yield (*place, "psf"), "a measured PSF has no parameters that a network could estimate"
+        if network["epoch_samples"] < network["batch"]:
+            yield (*place, "epoch_samples"), f"is less than one batch ({network['batch']} patches)"
+        if network["fresh_scenes"] > network["scenes"]:
+            yield (*place, "fresh_scenes"), f"are more than all scenes ({network['scenes']})"
+    for i, test in enumerate(config["tests"]):
+        trained = psfs[networks[test["network"]]["psf"]]["model"]
+        tested = psfs[sets[test["test_set"]]["psf"]]["model"]
+        if trained != tested:
+            text = f"{test['test_set']} is blurred with {tested}, but {test['network']} estimates {trained}"
+            yield ("tests", i, "test_set"), f"{text}; take one model for both"
+    for i, simulation in enumerate(config["simulations"]):
+        psf = psfs[simulation["psf"]]
+        for place, text in _check_field(simulation["field"], psf):
+            yield ("simulations", i, "field", *place), text
+    window, stride = config["map"]["window_px"], config["map"]["stride_px"]
+    if window % stride:
+        yield ("map", "stride_px"), f"{stride} px does not divide window_px ({window} px)"
+    if len(set(config["restoration"]["methods"])) < len(config["restoration"]["methods"]):
+        yield ("restoration", "methods"), "names a method twice"
+
+
+def _check_field(field: list[dict], psf: dict) -> Iterator[tuple[tuple, str]]:
+    """A simulated field names each parameter of its PSF once, with values that the PSF can take."""
+    wanted, given = PARAMETERS[psf["model"]], [entry["parameter"] for entry in field]
+    for i, entry in enumerate(field):
+        name = entry["parameter"]
+        if name not in wanted:
+            has = ", ".join(wanted) or "no parameters"
+            yield (i, "parameter"), f"{name} is no parameter of {psf['name']}, which has {has}"
+            continue
+        if entry["high"] is None and entry["shape"] != "constant":
+            yield (i, "high"), f"is missing; {entry['shape']} runs from low to high"
+        if psf["form"] == "published":
+            continue  # its ranges are not those of the file
+        if name == "axis":
+            low, high = 0, math.pi / (2 if psf["model"] == "zernike-2" else 1)
+        else:
+            low, high = psf[f"{name.split('_')[0]}_waves" if "width" not in name else "width_px"]
+        for key in ("low", "high"):
+            if entry[key] is not None and not low <= entry[key] <= high:
+                text = f"{entry[key]:g} is outside the range of {psf['name']}, {low:g} to {high:g}"
+                yield (i, key), text
+    for name in wanted:
+        if name not in given:
+            yield (), f"does not say how {name} varies; add it (shape: constant holds it)"
+
+
+def _message(path: tuple, text: str, marks: list) -> str:
+    if path and isinstance(path[0], str) and path[0].rpartition(":")[2].isdigit():
+        return f"{path[0]}: {path[1]} {text}"
+    key = ""
+    for part in path:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
+    return ": ".join(filter(None, [yamlmarks.place(path, marks), key, text]))
+
+
+def _plain(value) -> bool:
+    return isinstance(value, bool | int | float)
+
+
+def _show(value) -> str:
+    text = repr(value) if not isinstance(value, bool) else str(value).lower()
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["write"]:
+        sys.exit("usage: python -m isoplan.base.config write")
+    from isoplan.base import configdocs
+
+    configdocs.write(ROOT)

@@ -1,0 +1,80 @@
+"""Short hashes that say whether a result was made by this code, these settings and this input.
+
+Read at parse time by every Snakemake process, hence the standard library alone.
+"""
+
+import ast
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+LIBRARY = Path(__file__).resolve().parents[1]
+
+
+def fingerprint(*parts) -> str:
+    """16 hexadecimal digits of any JSON-able parts; the order of keys does not matter."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def library_hashes(script: str | Path) -> dict[str, str]:
+    """Module name -> hash of its code, for all of the library that `script` imports, also indirectly.
+
+    Comments, docstrings and layout do not count, so that mending a docstring reruns nothing.
+    """
+    modules = {}
+    waiting = list(_imports(Path(script)))
+    while waiting:
+        name = waiting.pop()
+        if name not in modules:
+            path = _path(name)
+            modules[name] = _code_hash(path)
+            waiting += _imports(path)
+    return dict(sorted(modules.items()))
+
+
+def file_stamp(path: str | Path) -> list:
+    """Size and modification time of a file or of a store's metadata: a cheap mark of an input."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "zarr.json" if (path / "zarr.json").exists() else path
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _path(module: str) -> Path:
+    stem = LIBRARY.joinpath(*module.split(".")[1:])
+    return stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def _imports(path: Path) -> frozenset[str]:
+    """The library's modules that a file imports anywhere, functions included."""
+    found = set()
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.split(".")[0] == "isoplan"}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "isoplan":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if _path(inner).exists() else node.module)
+    return frozenset(found)
+
+
+@cache
+def _code_hash(path: Path) -> str:
+    # A copy: unparsing works on the shared tree, and docstrings must go first.
+    tree = ast.parse(ast.unparse(_tree(path)))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                node.body = body[1:] or [ast.Pass()]
+    return hashlib.blake2b(ast.unparse(tree).encode(), digest_size=6).hexdigest()

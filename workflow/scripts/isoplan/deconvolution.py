@@ -1,0 +1,181 @@
+"""Space-variant Richardson-Lucy restoration with total variation (thesis, section 4.2, eq. 4.2).
+
+Everything is local: no step depends on a sum or a maximum over the picture, so that a tile with a
+wide enough halo (`halo_px`) is restored as the whole picture would be.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from isoplan.optics.blur import SpaceVariantBlur
+
+TV_STEPS = ("proximal", "explicit", "none")
+
+# Dual steps of the proximal TV step per iteration; they start from the last iteration's result.
+DUAL_STEPS = 3
+
+# Width of the rounded corner of |grad x| in the explicit step, as a share of the image scale.
+TV_EPSILON = 1e-2
+
+# Below these shares of the full weight A'1 an object pixel is hardly seen by the picture:
+# single-precision transforms leave noise of about 1e-7 there.
+UNSEEN = 1e-4
+FAINT = 1e-2
+
+# No TV step takes a pixel below this share of its Richardson-Lucy value (0 would stay 0 for ever).
+LEAST_SHARE = 0.1
+
+
+def richardson_lucy(
+    y: torch.Tensor,
+    blur: SpaceVariantBlur,
+    *,
+    iterations: int = 20,
+    tv_weight: float = 0.001,
+    tv_step: str = "proximal",
+    start: float,
+    scale: float,
+    valid: torch.Tensor | None = None,
+    callback: Callable[[int, torch.Tensor], None] | None = None,
+) -> torch.Tensor:
+    """Restores a blurred picture under Poisson noise; returns the object (blur.object_shape).
+
+    Lowers J(x) = sum_valid (Ax - y log Ax) + tv_weight TV(x), TV isotropic. Each iteration takes
+    the Richardson-Lucy step z = x A'(y / Ax) / A'v, v the valid pixels, and then a TV step:
+
+    - "proximal": x <- argmin_u sum (A'v / 2x) (u - z)^2 + tv_weight TV(u) (EM-TV: Sawatzky, Brune,
+      Mueller, Burger 2009; Brune, Sawatzky, Burger 2011), by DUAL_STEPS warm-started dual steps.
+      At a fixed point u = x it says A'v - A'(y / Ax) + tv_weight dTV(x) = 0, which is dJ = 0.
+    - "explicit": eq. 4.2, x <- z / (1 - tv_weight div(grad x / |grad x|)), with the true curvature,
+      |grad x| rounded by TV_EPSILON scale and the denominator kept >= LEAST_SHARE. Where A'v = 1,
+      it has the same fixed point up to the rounding, but it rings where tv_weight x is large
+      beside TV_EPSILON scale: weights above 0.01 did harm in tests on real pictures.
+    - "none": no TV, plain Richardson-Lucy; then sum x (A'v) = sum y after every iteration.
+
+    y: (H, W) of blur.shape, counts minus offset, in any unit; values below 0 (read noise) are
+    clipped to 0, pixels outside `valid` may hold anything. start: flat first value of the object,
+    > 0, such as the mean of the whole mosaic. scale: brightness of the whole mosaic (such as its
+    99.9th percentile) that says what counts as dark. valid: (H, W) mask of usable pixels or None.
+    callback(iteration from 1, x) is called after each iteration.
+
+    tv_weight is a pure number: scaling y, start and scale by g scales the result by g. The fewer
+    the photons, the more it should weigh: with 20 iterations the best was near 10 / (photons at
+    the peak) in tests on real pictures, from 10^3 to 10^5 photons, and the default gained for all.
+
+    Raises ValueError for wrong shapes, an unknown tv_step, a negative weight, or a start of 0 or
+    below where the picture holds light.
+    """
+    _check(y, blur, tv_weight, tv_step, start, valid)
+    usable = torch.ones_like(y) if valid is None else valid.to(y)
+    y = torch.where(usable > 0, y, 0).clamp(min=0)
+    dark = max(1e-6 * scale, torch.finfo(y.dtype).tiny)
+    weight = blur.adjoint(usable)
+    seen = weight > UNSEEN
+    inverse = 1 / weight.clamp(min=UNSEEN)
+    x = torch.full(blur.object_shape, float(start), dtype=y.dtype, device=y.device)
+    if tv_weight == 0:
+        tv_step = "none"
+    dual = x.new_zeros(2, *x.shape) if tv_step == "proximal" else None
+
+    for iteration in range(1, iterations + 1):
+        ratio = blur.forward(x).clamp_(min=dark).reciprocal_().mul_(y)
+        gain = blur.adjoint(ratio).clamp_(min=0).mul_(inverse)
+        if tv_step == "explicit":
+            curvature = divergence(_unit_gradient(x, TV_EPSILON * scale))
+            gain /= (1 - tv_weight * curvature).clamp(min=LEAST_SHARE)
+        # What the picture does not see stays as it is.
+        z = torch.where(seen, x * gain, x)
+        if tv_step == "proximal":
+            strength = tv_weight * x / weight.clamp(min=FAINT)
+            x = denoise(z, strength, dual, DUAL_STEPS)
+        else:
+            x = z
+        if callback is not None:
+            callback(iteration, x)
+    return x
+
+
+def halo_px(psf_size: int, iterations: int = 20, tv: bool = True, cap: int = 256) -> int:
+    """Halo around a tile whose core is to equal the whole picture within 1e-4 of the range.
+
+    psf_size: side of the PSF in px. Measured with the worst case, a disk as wide as its window:
+    the border's influence fell below 1e-4 within 1.3 psf_size iterations^(1/3) px (PSFs of 3 to
+    127 px, 10 to 40 iterations); the TV step adds a little where the PSF is small. `cap` holds
+    for wide windows, of which real PSFs fill little.
+    """
+    return min(math.ceil(1.3 * psf_size * iterations ** (1 / 3)) + (8 if tv else 0), cap)
+
+
+def denoise(
+    z: torch.Tensor, strength: torch.Tensor, dual: torch.Tensor, steps: int
+) -> torch.Tensor:
+    """Weighted total-variation denoising: argmin_u sum (u - z)^2 / (2 strength) + TV(u).
+
+    z (h, w) >= 0, strength (h, w) >= 0 in the unit of z. dual (2, h, w): the first guess of the
+    dual field, changed in place, so that the next call can go on from it. The solution is
+    u = z + strength div p with |p| <= 1 (Chambolle 2004); p by `steps` projected gradient steps,
+    each pixel with the step that its own neighbourhood allows (Pock and Chambolle 2011), so that
+    no maximum over the picture is needed. u is kept >= LEAST_SHARE z.
+    """
+    step = 1 / (4 * _largest_pair(strength)).clamp(min=torch.finfo(z.dtype).tiny)
+    for _ in range(steps):
+        u = torch.addcmul(z, strength, divergence(dual))
+        dual.addcmul_(step, gradient(u))
+        norm = dual[0].square().addcmul_(dual[1], dual[1])
+        dual *= norm.clamp_(min=1).rsqrt_()
+    return torch.addcmul(z, strength, divergence(dual)).maximum(LEAST_SHARE * z)
+
+
+def total_variation(x: torch.Tensor) -> torch.Tensor:
+    """Isotropic total variation: sum of |grad x| over forward differences, 0 at the far border."""
+    return gradient(x).square().sum(0).sqrt().sum()
+
+
+def gradient(x: torch.Tensor) -> torch.Tensor:
+    """Forward differences (2, h, w) of (h, w) along y and x, 0 at the far border."""
+    field = x.new_empty(2, *x.shape)
+    torch.sub(x[1:], x[:-1], out=field[0, :-1])
+    torch.sub(x[:, 1:], x[:, :-1], out=field[1, :, :-1])
+    field[0, -1] = 0
+    field[1, :, -1] = 0
+    return field
+
+
+def divergence(field: torch.Tensor) -> torch.Tensor:
+    """Minus the transpose of `gradient`: (h, w) from (2, h, w); the far border counts as 0."""
+    out = field[0] + field[1]
+    out[-1] -= field[0, -1]
+    out[:, -1] -= field[1, :, -1]
+    out[1:] -= field[0, :-1]
+    out[:, 1:] -= field[1, :, :-1]
+    return out
+
+
+def _unit_gradient(x: torch.Tensor, epsilon: float) -> torch.Tensor:
+    field = gradient(x)
+    floor = max(epsilon, torch.finfo(x.dtype).tiny)
+    return field / torch.hypot(torch.hypot(field[0], field[1]), x.new_tensor(floor))
+
+
+def _largest_pair(strength: torch.Tensor) -> torch.Tensor:
+    """Each pixel's strength plus the larger one of its lower and right neighbours."""
+    neighbour = torch.zeros_like(strength)
+    neighbour[:-1] = strength[1:]
+    neighbour[:, :-1] = torch.maximum(neighbour[:, :-1], strength[:, 1:])
+    return strength + neighbour
+
+
+def _check(y, blur, tv_weight, tv_step, start, valid) -> None:
+    if tv_step not in TV_STEPS:
+        raise ValueError(f"tv_step: {tv_step!r} is none of {', '.join(TV_STEPS)}")
+    if tuple(y.shape) != blur.shape:
+        raise ValueError(f"picture: shape {tuple(y.shape)} is not the blur's {blur.shape}")
+    if valid is not None and valid.shape != y.shape:
+        raise ValueError(f"valid: shape {tuple(valid.shape)} is not the picture's {tuple(y.shape)}")
+    if tv_weight < 0:
+        raise ValueError(f"tv_weight: {tv_weight} is negative")
+    lit = y > 0 if valid is None else (y > 0) & (valid > 0)
+    if start <= 0 and lit.any():
+        raise ValueError("start: a value above 0 is needed, Richardson-Lucy cannot leave 0")

@@ -1,0 +1,110 @@
+"""What a mosaic holds, in one streaming pass: extremes, mean, percentiles, bad and saturated pixels.
+
+Memory is bounded: one window of about block_px^2 px and a histogram of at most 32 MiB.
+"""
+
+import numpy as np
+
+from isoplan.mosaic.reader import Mosaic
+
+# A histogram over the leading bits of a float32 (sign, exponent, 13 bits of mantissa): a level is
+# a share of 2^-13 of its value wide, and whole numbers up to 2^14 have a level each.
+_KEPT_BITS = 22
+_DROPPED_BITS = 32 - _KEPT_BITS
+_PERCENTILES = {"p01": 0.01, "p50": 0.5, "p999": 0.999}
+SATURATED_SHARE = 1e-4
+
+
+def _levels(values: np.ndarray) -> np.ndarray:
+    """Order-preserving level of each float32: bits of negative numbers are flipped."""
+    bits = (values + np.float32(0)).view(np.uint32)  # + 0 turns -0 into 0
+    ordered = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(1 << 31))
+    return ordered >> _DROPPED_BITS
+
+
+def _value(level: int) -> float:
+    """The number of smallest magnitude in a level."""
+    ordered = np.uint32(level << _DROPPED_BITS)
+    if ordered >> 31 == 1:
+        bits = ordered & np.uint32(0x7FFFFFFF)
+    else:
+        bits = ~(ordered | np.uint32((1 << _DROPPED_BITS) - 1))
+    return float(np.array(bits, np.uint32).view(np.float32))
+
+
+class _Histogram:
+    """Counts per level: exact for integers of 8 and 16 bits, else to 2^-13 of the value."""
+
+    def __init__(self, dtype: np.dtype, exact: bool):
+        self.lowest = np.iinfo(dtype).min if exact else None
+        size = 2 ** (8 * dtype.itemsize) if exact else 2**_KEPT_BITS
+        self.counts = np.zeros(size, np.int64)
+
+    def add(self, values: np.ndarray) -> None:
+        if self.lowest is None:
+            levels = _levels(values)
+        else:
+            levels = values.astype(np.int64) - self.lowest
+        found = np.bincount(levels)
+        self.counts[: found.size] += found
+
+    def percentile(self, share: float) -> float:
+        """The smallest level that at least this share of the pixels does not exceed."""
+        reached = np.cumsum(self.counts)
+        level = int(np.searchsorted(reached, share * reached[-1]))
+        return _value(level) if self.lowest is None else float(level + self.lowest)
+
+    def piled_up(self) -> int:
+        """Pixels at the highest level, where they are more than at the level below that occurs."""
+        occupied = np.flatnonzero(self.counts)
+        top, below = self.counts[occupied[-1]], self.counts[occupied[-2]]
+        return int(top) if top > below else 0
+
+
+def measure(mosaic: Mosaic, block_px: int = 1024) -> dict:
+    """Statistics of a mosaic in its own units, from its finite pixels.
+
+    block_px: side of the windows read. Returns height_px, width_px, dtype, minimum, maximum, mean,
+    p01, p50, p999 (the 1st, 50th and 99.9th percentile: exact for integers of 8 and 16 bits, else
+    to 2^-13 of the value), nonfinite_pixels, saturated_pixels, constant.
+    The six statistics are None where no pixel is finite, and `constant` is True then.
+
+    Saturated are, in integer data, the pixels at the top of the type; or, for a camera of fewer
+    bits, those at the observed maximum where more than 0.01 % of all pixels lie there and more than
+    at the next lower value (a dim picture has many pixels at its maximum too, but still more
+    below). A constant picture has none below the top of its type.
+    Raises UserError where the file is damaged.
+    """
+    height, width = mosaic.shape
+    integer = mosaic.dtype.kind in "ui"
+    exact = integer and mosaic.dtype.itemsize <= 2 and not mosaic.luminance
+    top = np.iinfo(mosaic.dtype).max - 0.5 if integer else np.inf
+    histogram = _Histogram(mosaic.dtype, exact)
+    low, high, total, finite_pixels, saturated = np.inf, -np.inf, 0.0, 0, 0
+    for y0, y1, x0, x1 in mosaic.windows(block_px):
+        block = mosaic.read(y0, y1, x0, x1)
+        values = block[np.isfinite(block)]
+        if not values.size:
+            continue
+        finite_pixels += values.size
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        total += float(values.sum(dtype=np.float64))
+        saturated += int(np.count_nonzero(values > top))
+        histogram.add(values)
+
+    result: dict = {"height_px": height, "width_px": width, "dtype": mosaic.dtype.name}
+    if finite_pixels:
+        result |= {"minimum": low, "maximum": high, "mean": total / finite_pixels}
+        for name, share in _PERCENTILES.items():
+            result[name] = min(max(histogram.percentile(share), low), high)
+    else:
+        result |= dict.fromkeys(("minimum", "maximum", "mean", *_PERCENTILES))
+    constant = not low < high
+    if integer and not constant and not mosaic.luminance and saturated == 0:
+        piled = histogram.piled_up()
+        saturated = piled if piled > SATURATED_SHARE * height * width else 0
+    return result | {
+        "nonfinite_pixels": height * width - finite_pixels,
+        "saturated_pixels": saturated,
+        "constant": constant,
+    }

@@ -1,0 +1,254 @@
+"""OME-Zarr stores: restored pictures and PSF maps, as NGFF 0.5 on Zarr v3.
+
+One shard is one work unit: writers of different shards never touch the same file. Inner chunks are
+compressed and carry a CRC-32C, so a flipped bit raises when it is read. All metadata is written when
+the store is made, under a temporary name that is renamed last: a half-made store is never taken as
+whole.
+
+Coordinates (micrometres): the centre of pixel i of the picture lies at i * pixel_size_um. NGFF's
+`translation` is where the centre of an array's first sample lies, thus
+- pyramid level k, whose first pixel is the mean of 2^k x 2^k pixels: (2^k - 1) / 2 * pixel_size_um;
+- a PSF map, whose first cell covers pixels 0 to stride - 1: (stride - 1) / 2 * pixel_size_um.
+Both lie exactly over the picture in a viewer.
+"""
+
+import itertools
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from isoplan.base.errors import UserError
+from isoplan.mosaic.tiles import shards
+
+SMALLEST_LEVEL_PX = 512
+RAW = "raw"
+# Chunks equal to the fill value are written too: what is missing was never written. An array takes
+# this setting when it is opened; open_array's own argument for it is dropped by zarr 3.1.
+_SETTINGS = {"array.write_empty_chunks": True}
+
+
+def create_image(
+    path: str | Path,
+    shape: Sequence[int],
+    *,
+    dtype: str,
+    pixel_size_um: float,
+    chunk_px: int = 256,
+    shard_px: int = 1024,
+    levels: int | None = None,
+    window: tuple[float, float] | None = None,
+    attributes: dict,
+) -> None:
+    """Makes an empty multiscale picture with arrays "0" (full size), "1", ... each (y, x).
+
+    shape: (H, W) px. dtype: "float32" (fill NaN) or "uint16" (fill 0). levels: None halves until the
+    longer side is at most 512 px; level k has ceil(shape / 2^k) px. chunk_px: where it does
+    not divide shard_px, a chunk is the whole shard. window: values that a viewer shows as black and
+    white. attributes: our own, under "isoplan".
+    An older store at `path` is replaced. Write level "0" by shard, then call `build_pyramid`.
+    Raises UserError where the folder is not writable or `path` is something else than a store.
+    """
+    if dtype not in ("float32", "uint16"):
+        raise ValueError(f"dtype {dtype} must be float32 or uint16")
+    shape = tuple(int(length) for length in shape)
+    if shard_px % chunk_px:
+        chunk_px = shard_px
+    if levels is None:
+        levels = 1
+        while max(shape) > SMALLEST_LEVEL_PX * 2 ** (levels - 1):
+            levels += 1
+    fill = float("nan") if dtype == "float32" else 0
+    arrays, datasets = {}, []
+    for level in range(levels):
+        step = 2**level
+        arrays[str(level)] = {
+            "shape": tuple(-(-length // step) for length in shape),
+            "chunks": (chunk_px, chunk_px),
+            "shards": (shard_px, shard_px),
+            "dtype": dtype,
+            "fill_value": fill,
+            "dimension_names": ["y", "x"],
+        }
+        scale, shift = step * pixel_size_um, (step - 1) / 2 * pixel_size_um
+        datasets.append(_dataset(str(level), [scale] * 2, [shift] * 2))
+    ome = _multiscale(path, [_space("y"), _space("x")], datasets)
+    if window is not None:
+        ome["omero"] = {"channels": [_channel(_name(path), *window, active=True)]}
+    _create(Path(path), arrays, {"ome": ome, "isoplan": attributes})
+
+
+def create_map(
+    path: str | Path,
+    channels: list[dict],
+    shape_cells: Sequence[int],
+    *,
+    stride_px: int,
+    pixel_size_um: float,
+    shard_cells: int = 32,
+    attributes: dict,
+) -> None:
+    """Makes an empty PSF map with arrays "0" (filled; the one viewers show) and "raw" (as estimated).
+
+    channels: {"name", "unit"} each, with "low" and "high" where a viewer's range is known; they are
+    kept as `isoplan.channels`. shape_cells: (ny, nx) as `tiles.cell_grid` gives it. Both arrays are
+    (channels, ny, nx) float32, fill NaN; a shard is shard_cells wide and high and holds all
+    channels. attributes: our own, under "isoplan". An older store at `path` is replaced.
+    Raises UserError where the folder is not writable or `path` is something else than a store.
+    """
+    array = {
+        "shape": (len(channels), *(int(length) for length in shape_cells)),
+        "chunks": (1, shard_cells, shard_cells),
+        "shards": (len(channels), shard_cells, shard_cells),
+        "dtype": "float32",
+        "fill_value": float("nan"),
+        "dimension_names": ["c", "y", "x"],
+    }
+    scale, shift = stride_px * pixel_size_um, (stride_px - 1) / 2 * pixel_size_um
+    axes = [{"name": "c", "type": "channel"}, _space("y"), _space("x")]
+    dataset = _dataset("0", [1.0, scale, scale], [0.0, shift, shift])
+    ome = _multiscale(path, axes, [dataset])
+    ome["omero"] = {
+        "channels": [
+            _channel(item["name"], item.get("low", 0), item.get("high", 1), active=number == 0)
+            for number, item in enumerate(channels)
+        ]
+    }
+    ours = {
+        "channels": [{"name": item["name"], "unit": item["unit"]} for item in channels],
+        "stride_px": stride_px,
+        "pixel_size_um": pixel_size_um,
+    }
+    _create(Path(path), {"0": array, RAW: array}, {"ome": ome, "isoplan": {**attributes, **ours}})
+
+
+def _space(name: str) -> dict:
+    return {"name": name, "type": "space", "unit": "micrometer"}
+
+
+def _dataset(path: str, scale: list[float], translation: list[float]) -> dict:
+    return {
+        "path": path,
+        "coordinateTransformations": [
+            {"type": "scale", "scale": scale},
+            {"type": "translation", "translation": translation},
+        ],
+    }
+
+
+def _name(path: str | Path) -> str:
+    return Path(path).name.removesuffix(".zarr").removesuffix(".ome")
+
+
+def _multiscale(path: str | Path, axes: list[dict], datasets: list[dict]) -> dict:
+    return {
+        "version": "0.5",
+        "multiscales": [{"name": _name(path), "axes": axes, "datasets": datasets}],
+    }
+
+
+def _channel(label: str, low: float, high: float, *, active: bool) -> dict:
+    low, high = float(low), float(high)
+    return {
+        "label": label,
+        "color": "FFFFFF",
+        "active": active,
+        "window": {"min": low, "max": high, "start": low, "end": high},
+    }
+
+
+def _create(path: Path, arrays: dict[str, dict], attributes: dict) -> None:
+    """Builds the store beside its place and moves it there in one step."""
+    if path.exists() and not (path / "zarr.json").is_file():
+        raise UserError(
+            f"{path}: is in the way and no Zarr store; move it or choose another folder"
+        )
+    part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in (part, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        group = zarr.create_group(part, attributes=attributes)
+        for name, array in arrays.items():
+            group.create_array(
+                name, compressors=[BloscCodec(cname="zstd", clevel=3), Crc32cCodec()], **array
+            )
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); check rights and space of the folder"
+        ) from error
+
+
+def open_array(path: str | Path, name: str = "0", mode: str = "r") -> zarr.Array:
+    """An array of a store made here. mode: "r", or "r+" to write whole shards.
+
+    Raises UserError where there is no such store or array.
+    """
+    try:
+        with zarr.config.set(_SETTINGS):
+            return zarr.open_array(Path(path) / name, mode=mode)
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path}: has no array {name!r} that can be read; remove it and run again"
+        ) from error
+
+
+def write_shards(array: zarr.Array, window: Sequence[slice], block: np.ndarray) -> None:
+    """Writes `block` to array[window], where the window is made of whole shards.
+
+    Their old files are removed first: zarr reads an old shard before it writes the new one, and would
+    fail for ever on a damaged one. window: slices as `tiles.shards` gives them, for all axes.
+    Raises ValueError where the window cuts a shard.
+    """
+    grid = []
+    for part, length, shard in zip(window, array.shape, array.shards, strict=True):
+        start, stop, _ = part.indices(length)
+        if start % shard or (stop % shard and stop != length):
+            raise ValueError(f"window {start}:{stop} is not made of whole shards of {shard}")
+        grid.append(range(start // shard, -(-stop // shard)))
+    folder = Path(array.store_path.store.root) / array.store_path.path
+    for place in itertools.product(*grid):
+        (folder / array.metadata.encode_chunk_key(place)).unlink(missing_ok=True)
+    array[tuple(window)] = block
+
+
+def read_attributes(path: str | Path) -> dict:
+    """Our own attributes of a store, the group "isoplan". Raises UserError where there are none."""
+    try:
+        return zarr.open_group(path, mode="r").attrs.asdict()["isoplan"]
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: is no store of isoplan; give one of its results") from error
+
+
+def build_pyramid(path: str | Path) -> None:
+    """Fills levels 1, 2, ... of a picture from level 0, each by the mean of 2 x 2 pixels.
+
+    Out of core: holds one shard and the four that it is made of. An odd last row or column stands
+    for itself (its pixel is the mean of those there are). uint16 is rounded.
+    Raises UserError where level 0 is missing.
+    """
+    names = sorted((name for name in zarr.open_group(path, mode="r").array_keys()), key=int)
+    for finer, coarser in itertools.pairwise(names):
+        source, target = open_array(path, finer), open_array(path, coarser, "r+")
+        for rows, columns in shards(target.shape, target.shards):
+            block = source[
+                2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop
+            ].astype(np.float32)
+            mean = _halved(block)
+            if target.dtype.kind == "u":
+                mean = np.rint(mean)
+            write_shards(target, (rows, columns), mean.astype(target.dtype))
+
+
+def _halved(block: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels (h, w) -> (ceil(h/2), ceil(w/2)); an odd edge is repeated."""
+    block = np.pad(block, [(0, length % 2) for length in block.shape], mode="edge")
+    height, width = block.shape
+    return block.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))

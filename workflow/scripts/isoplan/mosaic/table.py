@@ -1,0 +1,164 @@
+"""The table of mosaics: one tab-separated line per mosaic, checked before anything runs.
+
+Read while Snakemake parses, so nothing heavy is imported and no picture is opened here.
+"""
+
+import csv
+import difflib
+import importlib.util
+import math
+import re
+from pathlib import Path
+
+from isoplan.base.errors import UserError
+
+PACKAGED = "scikit-image:"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_PICTURES = {".png", ".jpg", ".jpeg", ".tif"}
+
+# Optional numbers: (column, lowest, highest, whether the lowest itself is allowed).
+# The upper ends catch slips of unit, such as a wavelength in nanometres.
+_NUMBERS = (
+    ("pixel_size_um", 0, 1000, False),
+    ("na", 0, 2, False),
+    ("wavelength_um", 0, 20, False),
+    ("gain", 0, math.inf, False),
+    ("offset", -math.inf, math.inf, True),
+    ("read_noise_e", 0, math.inf, True),
+)
+_COUNTS = ("slice", "channel")
+REQUIRED = ("mosaic", "path", "pixel_size_um")
+COLUMNS = (*REQUIRED, "na", "wavelength_um", "gain", "offset", "read_noise_e", *_COUNTS)
+
+
+def resolve_path(path: str | Path) -> str:
+    """The file behind a path of the table: `scikit-image:NAME` is a picture in scikit-image's wheel.
+
+    Every other path comes back as it is, relative to the working directory.
+    Raises UserError, with the names there are, where the wheel has no such picture.
+    """
+    text = str(path)
+    if not text.startswith(PACKAGED):
+        return text
+    name = text.removeprefix(PACKAGED)
+    # Found without importing scikit-image, which would slow down every parse of the workflow.
+    spec = importlib.util.find_spec("skimage")
+    if spec is None:
+        raise UserError(f"{text}: scikit-image is not installed; install it or give a file's path")
+    folder = Path(spec.submodule_search_locations[0]) / "data"
+    names = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
+    if name not in names:
+        raise UserError(
+            f"{text}: scikit-image's wheel has no such picture; use one of {', '.join(names)}"
+        )
+    return str(folder / name)
+
+
+def _check_header(path: Path, line: int, header: list[str]) -> None:
+    if len(header) == 1 and any(mark in header[0] for mark in ",;"):
+        raise UserError(
+            f"{path}, line {line}: columns are not separated by tabs; save it as tab-separated text"
+        )
+    for name in header:
+        if name not in COLUMNS:
+            near = difflib.get_close_matches(name, COLUMNS, n=1)
+            advice = f"did you mean {near[0]!r}" if near else f"known are {', '.join(COLUMNS)}"
+            raise UserError(f"{path}, line {line}: unknown column {name!r}; {advice}")
+        if header.count(name) > 1:
+            raise UserError(f"{path}, line {line}: column {name!r} occurs twice; remove one")
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise UserError(f"{path}, line {line}: column {missing[0]!r} is missing; add it")
+
+
+def _number(where: str, name: str, text: str, low: float, high: float, closed: bool) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise UserError(f"{where}: {name} is {text!r}, not a number; correct it") from None
+    if not math.isfinite(value) or value > high or value < low or (value == low and not closed):
+        bounds = f"{'at least' if closed else 'above'} {low:g}"
+        bounds += f" and at most {high:g}" if math.isfinite(high) else ""
+        raise UserError(f"{where}: {name} is {text}; it must be finite, {bounds} (check the unit)")
+    return value
+
+
+def _row(where: str, cells: dict[str, str]) -> dict:
+    """Checks one line's cells; empty ones become None, absent columns too."""
+    for name in REQUIRED:
+        if not cells[name]:
+            raise UserError(f"{where}: {name} is empty; fill it in")
+    if not _NAME.fullmatch(cells["mosaic"]):
+        raise UserError(
+            f"{where}: mosaic name {cells['mosaic']!r} names result files; use letters, digits,"
+            " '_', '.' and '-' only, beginning with a letter, a digit or '_'"
+        )
+    row: dict = dict.fromkeys(COLUMNS)
+    row["mosaic"] = cells["mosaic"]
+    try:
+        row["path"] = resolve_path(cells["path"])
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    for name, low, high, closed in _NUMBERS:
+        if cells.get(name):
+            row[name] = _number(where, name, cells[name], low, high, closed)
+    for name in _COUNTS:
+        if cells.get(name):
+            if not cells[name].isdecimal():
+                raise UserError(
+                    f"{where}: {name} is {cells[name]!r}; give a whole number, the first is 0"
+                )
+            row[name] = int(cells[name])
+    return row
+
+
+def read_table(path: str | Path) -> list[dict]:
+    """Reads and checks the table of mosaics.
+
+    path: a tab-separated file with a header; empty lines and lines that begin with `#` are skipped.
+    Columns: mosaic, path, pixel_size_um, and optional na, wavelength_um, gain (counts per electron),
+    offset (counts), read_noise_e (electrons), slice, channel (both count from 0).
+    Returns one dict per line with all of these keys, None where nothing was given; `path` is the
+    file itself, as `resolve_path` finds it. Whether the file can be read is asked by `open_mosaic`,
+    so that one bad mosaic does not stop the others.
+    Raises UserError with the file and the line.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot read the table of mosaics ({error.strerror}); correct its path"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; save the table as tab-separated UTF-8") from None
+    numbered = [
+        (number, [cell.strip() for cell in next(csv.reader([line], delimiter="\t"))])
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.startswith("#")
+    ]
+    if not numbered:
+        raise UserError(f"{path}: the table of mosaics is empty; give a header and one line each")
+    line, header = numbered[0]
+    _check_header(path, line, header)
+
+    rows: list[dict] = []
+    first_line: dict[str, int] = {}
+    for number, cells in numbered[1:]:
+        where = f"{path}, line {number}"
+        if len(cells) > len(header):
+            raise UserError(
+                f"{where}: {len(cells)} cells for {len(header)} columns; remove the extra ones"
+            )
+        cells += [""] * (len(header) - len(cells))
+        row = _row(where, dict(zip(header, cells, strict=True)))
+        if row["mosaic"] in first_line:
+            raise UserError(
+                f"{where}: mosaic {row['mosaic']!r} is named already in line"
+                f" {first_line[row['mosaic']]}; give each its own name"
+            )
+        first_line[row["mosaic"]] = number
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{path}: the table of mosaics has a header only; add a line per mosaic")
+    return rows

@@ -1,0 +1,164 @@
+"""Sharp scenes for synthesis: the objects before any blur.
+
+Scene i of a stream is a pure function of (seed, stream, i), bit-equal on one kind of machine
+whatever the batch it is drawn in. Every scene is sharp at the pixel: a blur of its own would be an
+error in the label.
+"""
+
+import numpy as np
+import torch
+
+from isoplan.base.errors import UserError
+from isoplan.base.seeds import numpy_rng, torch_rng
+from isoplan.objects import pictures, shapes
+from isoplan.objects.fields import (
+    View,
+    coverage,
+    distance_to_level,
+    draw_view,
+    fractal,
+    smooth,
+)
+
+SYNTHETIC = ("syn", "poi", "filaments", "dead-leaves", "fractals")
+KINDS = (*SYNTHETIC, "mixtures", "black", "pictures", "folder")
+
+
+def draw_scenes(
+    spec: dict,
+    n: int,
+    size_px: int,
+    *,
+    seed: int,
+    stream: str,
+    first: int = 0,
+    split: str = "train",
+    device="cpu",
+) -> torch.Tensor:
+    """Scenes first ... first + n - 1 of a stream, (n, size_px, size_px) float32, 0 to about 1.
+
+    spec: one entry of the config's `objects`; each scene is of one of its kinds, drawn at random.
+    split: which of the real pictures may be used (train, validation, test, demo).
+    Raises UserError where a kind is unknown or a folder has no pictures.
+    """
+    unknown = [kind for kind in spec["kinds"] if kind not in KINDS]
+    if unknown or not spec["kinds"]:
+        raise UserError(
+            f"objects {spec['name']}: unknown kinds {unknown}; known are {', '.join(KINDS)}"
+        )
+    scenes = torch.empty(n, size_px, size_px, device=device)
+    for i in range(n):
+        rng = numpy_rng(seed, stream, first + i)
+        generator = torch_rng(seed, stream, first + i, device)
+        kind = spec["kinds"][rng.integers(len(spec["kinds"]))]
+        scenes[i] = _scene(kind, spec, size_px, split, rng, generator)
+    return scenes
+
+
+def _scene(kind, spec, size, split, rng, generator) -> torch.Tensor:
+    device = generator.device
+    if kind == "black":
+        return torch.zeros(size, size, device=device)
+    if kind in ("pictures", "folder"):
+        return torch.from_numpy(_picture(kind, spec, size, split, rng)).to(device)
+    if kind == "mixtures":
+        scene = _mixture(spec, size, rng, generator)
+    else:
+        scene = _synthetic(kind, draw_view(rng, spec["zoom"]), size, rng, generator)
+    return _finish(scene, spec, rng)
+
+
+def _picture(kind, spec, size, split, rng) -> np.ndarray:
+    if kind == "pictures":
+        stock = pictures.bundled(split, spec["reduce"])
+        picture = stock[rng.integers(len(stock))]
+    else:
+        if not spec["folder"]:
+            raise UserError(f"objects {spec['name']}: the kind folder needs the key folder")
+        paths = pictures.folder_files(str(spec["folder"]), split)
+        picture = pictures.folder_picture(paths[rng.integers(len(paths))], spec["reduce"])
+    low, high = spec["zoom"]
+    return pictures.cut(picture, size, rng.uniform(min(low, 1), min(high, 1)), rng)
+
+
+def _synthetic(kind, view: View, size, rng, generator) -> torch.Tensor:
+    """One scene (size, size) of peak 1."""
+    if kind == "syn":
+        scene = _cells(view, size, rng, generator)
+    elif kind == "poi":
+        scene = torch.from_numpy(shapes.points(size, view, rng)).to(generator.device)
+    elif kind == "filaments":
+        scene = _filaments(view, size, rng, generator)
+    elif kind == "dead-leaves":
+        texture = fractal(size, view, generator, rng).cpu().numpy()
+        leaves = shapes.dead_leaves(size, view, texture, rng, textured=rng.random() < 0.5)
+        scene = torch.from_numpy(leaves).to(generator.device)
+    else:
+        # Held at 3 deviations, or the brightest pixel would leave all others in the dark.
+        scene = torch.exp(rng.uniform(0.3, 1) * fractal(size, view, generator, rng).clamp(-3, 3))
+    return _to_peak(scene)
+
+
+def _cells(view, size, rng, generator) -> torch.Tensor:
+    """Ellipses one by one, or the inside of a smooth field's contour; textured in both cases."""
+    texture = fractal(size, view, generator, rng, power=(0.5, 1.6))
+    if rng.random() < 0.5:
+        painted = shapes.cells(size, view, texture.cpu().numpy(), rng)
+        return torch.from_numpy(painted).to(generator.device)
+    length = max(rng.uniform(4, 16), 2 / view.zoom)
+    field = smooth(size, view, generator, length, rng.uniform(1.2, 3))
+    inside = coverage(distance_to_level(field, rng.uniform(-0.3, 1.0)))
+    body = torch.exp(rng.uniform(0.1, 0.6) * texture)
+    ground = rng.uniform(0.02, 0.3)
+    return ground + inside * (body - ground)
+
+
+def _filaments(view, size, rng, generator) -> torch.Tensor:
+    """Lines of even width, 0.7 px and up, along the contours of two to six smooth fields."""
+    scene = torch.zeros(size, size, device=generator.device)
+    length = max(rng.uniform(4, 20), 3 / view.zoom)
+    width = max(0.7, rng.uniform(0.7, 2.5) * view.zoom)
+    uneven = rng.uniform(0, 0.8)
+    for _ in range(rng.integers(2, 7)):
+        field = smooth(size, view, generator, length, rng.uniform(1.6, 3))
+        distance = distance_to_level(field, rng.uniform(-0.7, 0.7)).abs()
+        line = coverage(width / 2 - distance) * min(1.0, width)
+        along = torch.exp(uneven * fractal(size, view, generator, rng, power=(0.8, 1.6)))
+        scene = scene + line * along * rng.uniform(0.3, 1)
+    return scene
+
+
+def _mixture(spec, size, rng, generator) -> torch.Tensor:
+    """Two scenes of different kinds: added, multiplied, or side by side along a hard contour."""
+    kinds = rng.choice(len(SYNTHETIC), 2, replace=False)
+    a, b = (
+        _synthetic(SYNTHETIC[k], draw_view(rng, spec["zoom"]), size, rng, generator) for k in kinds
+    )
+    way = rng.integers(3)
+    share = rng.uniform(0.2, 0.8)
+    if way == 0:
+        return share * a + (1 - share) * b
+    if way == 1:
+        return a * (share + (1 - share) * b)
+    field = smooth(size, View(), generator, size / 12, 2.0)
+    inside = coverage(distance_to_level(field))
+    return inside * a + (1 - inside) * b
+
+
+def _finish(scene: torch.Tensor, spec, rng) -> torch.Tensor:
+    """What any synthetic scene may get: points, inverted contrast, gamma, background."""
+    if rng.random() < 0.2:
+        dots = shapes.points(scene.shape[-1], draw_view(rng, spec["zoom"]), rng)
+        scene = scene + rng.uniform(0.3, 1.5) * _to_peak(torch.from_numpy(dots).to(scene.device))
+    scene = _to_peak(scene)
+    if rng.random() < 0.25:
+        scene = 1 - scene
+    scene = scene ** rng.uniform(0.6, 1.8)
+    background = rng.uniform(0, 0.3) if rng.random() < 0.5 else 0.0
+    return background + (1 - background) * scene
+
+
+def _to_peak(scene: torch.Tensor) -> torch.Tensor:
+    """Scaled to a peak of 1."""
+    scene = scene.clamp_min(0)
+    return scene / scene.amax().clamp_min(1e-6)

@@ -1,0 +1,178 @@
+"""Scenes painted shape by shape: dead leaves, cells, points. Edges are anti-aliased and no softer.
+
+Painted with NumPy on windows of a few hundred pixels, where it beats every accelerator.
+"""
+
+import math
+
+import numpy as np
+
+from isoplan.objects.fields import View, coverage
+
+REFERENCE_AREA = 256**2
+
+
+class Canvas:
+    """A picture that ellipses and rectangles are painted on, the later over the earlier."""
+
+    def __init__(self, size: int, texture: np.ndarray, ground: float):
+        self.picture = np.full((size, size), ground, np.float32)
+        self.texture = np.tile(texture, (2, 2))
+        self.axis = np.arange(size, dtype=np.float32)
+        self.size = size
+
+    def window(self, centre, matrix, rectangle: bool):
+        """Window of a unit circle or square put through `matrix` (x, y), and distances inside it.
+
+        Distances in px to the shape's edge, positive inside. None where the shape is outside.
+        """
+        half = np.abs(matrix).sum(1) if rectangle else np.sqrt((matrix**2).sum(1))
+        low = np.maximum(np.floor(centre - half - 1), 0).astype(int)
+        high = np.minimum(np.ceil(centre + half + 2), self.size).astype(int)
+        if (low >= high).any():
+            return None
+        inverse = np.linalg.inv(matrix).astype(np.float32)
+        dx = self.axis[low[0] : high[0]] - np.float32(centre[0])
+        dy = (self.axis[low[1] : high[1]] - np.float32(centre[1]))[:, None]
+        u = inverse[0, 0] * dx + inverse[0, 1] * dy
+        v = inverse[1, 0] * dx + inverse[1, 1] * dy
+        if rectangle:
+            norm = np.sqrt((inverse**2).sum(1))
+            distance = np.minimum((1 - np.abs(u)) / norm[0], (1 - np.abs(v)) / norm[1])
+        else:
+            # To first order: (1 - q) over the slope of q, q the ellipse's radius function.
+            square = u * u + v * v
+            gx = inverse[0, 0] * u + inverse[1, 0] * v
+            gy = inverse[0, 1] * u + inverse[1, 1] * v
+            root = np.sqrt(square)
+            distance = (1 - root) * root / (np.sqrt(gx * gx + gy * gy) + 1e-6)
+            distance[square < 1e-6] = 1 / norm_of(inverse)
+        return (slice(low[1], high[1]), slice(low[0], high[0])), distance
+
+    def paint(self, where, share, value):
+        """Puts `value` (number or array) over the picture, in the given share of each pixel."""
+        patch = self.picture[where]
+        patch += share * (value - patch)
+
+    def cut_texture(self, where, start) -> np.ndarray:
+        """The texture over a window, begun at another place `start` for each shape."""
+        height, width = where[0].stop - where[0].start, where[1].stop - where[1].start
+        return self.texture[start[0] : start[0] + height, start[1] : start[1] + width]
+
+
+def norm_of(inverse) -> float:
+    """The largest stretch of a matrix, hence one over the smallest half-axis."""
+    return float(np.linalg.norm(inverse, 2))
+
+
+def dead_leaves(size, view: View, texture, rng, textured: bool) -> np.ndarray:
+    """Leaves over leaves, (size, size): ellipses and rectangles, largest first.
+
+    Radii follow an inverse-cube law from 2-8 to 20-80 px, times the zoom, over a layer of large ones.
+    texture: (size, size) fractal of deviation 1, laid anew into every leaf if `textured`.
+    """
+    low, high = rng.uniform(2, 8), rng.uniform(20, 80)
+    low = max(low, 0.8 / view.zoom)
+    area = size**2 / REFERENCE_AREA
+    count = int(np.clip(180 * area / view.zoom**2, 60 * area, 240 * area)) + 8
+    u = rng.random(count)
+    small = (high**-2 + u * (low**-2 - high**-2)) ** -0.5
+    # The law alone leaves most of the ground bare: some large leaves go under the small ones.
+    under = int(np.clip(30 * (50 / high) ** 2 * area / view.zoom**2, 10, 40 * area))
+    large = max(high, 12 / view.zoom) * rng.uniform(0.5, 1, under)
+    radius = np.concatenate([large, np.sort(small)[::-1]])
+    count += under
+    margin = 0.5 * high * view.zoom
+    centre = rng.uniform(-margin, size + margin, (count, 2))
+    angle, aspect = rng.uniform(0, math.pi, count), np.exp(rng.uniform(0, math.log(3), count))
+    value, rectangle = rng.random(count), rng.random(count) < 0.4
+    slope = rng.normal(0, 0.25, (count, 2)) * (rng.random(count) < 0.3)[:, None]
+    start = rng.integers(0, size, (count, 2))
+    depth = rng.uniform(0.05, 0.45, count) if textured else np.zeros(count)
+    canvas = Canvas(size, texture, rng.random())
+    for i in range(count):
+        matrix = view.matrix @ turned(angle[i], radius[i] * aspect[i] ** 0.5, aspect[i])
+        found = canvas.window(centre[i], matrix, rectangle[i])
+        if found is None:
+            continue
+        where, distance = found
+        fill = value[i]
+        if slope[i].any():
+            reach = 1 / (radius[i] * view.zoom)
+            fill = fill + slope[i, 0] * reach * (canvas.axis[where[0]] - centre[i, 1])[:, None]
+            fill = fill + slope[i, 1] * reach * (canvas.axis[where[1]] - centre[i, 0])
+        if textured:
+            fill = fill * np.exp(depth[i] * canvas.cut_texture(where, start[i]))
+        canvas.paint(where, coverage(distance), fill)
+    return canvas.picture
+
+
+def cells(size, view: View, texture, rng) -> np.ndarray:
+    """Cells, (size, size): textured ellipses of radii about 12 px on a faint ground.
+
+    Each with its own brightness, some with a bright rim or a nucleus, dark or bright.
+    """
+    full = size**2 / REFERENCE_AREA * math.exp(rng.uniform(math.log(15), math.log(110)))
+    count = int(np.clip(full / view.zoom**2, full / 4 + 4, 2.5 * full + 8))
+    mean, depth = rng.uniform(7, 16), rng.uniform(0.1, 0.6)
+    rim, rim_px = rng.uniform(0, 0.8) * (rng.random() < 0.6), rng.uniform(1, 3)
+    nuclei, nucleus = rng.random() < 0.6, rng.uniform(-0.8, 0.8)
+    canvas = Canvas(size, texture, rng.uniform(0.02, 0.1))
+    for _ in range(count):
+        radius = mean * math.exp(rng.normal(0, 0.35))
+        angle, aspect = rng.uniform(0, math.pi), math.exp(abs(rng.normal(0, 0.4)))
+        centre = rng.uniform(-mean, size + mean, 2)
+        body = view.matrix @ turned(angle, radius * aspect**0.5, aspect)
+        value, start = rng.uniform(0.3, 1), rng.integers(0, size, 2)
+        place, share = rng.uniform(-0.3, 0.3, 2), rng.uniform(0.25, 0.5)
+        found = canvas.window(centre, body, False)
+        if found is None:
+            continue
+        where, distance = found
+        fill = value * np.exp(depth * canvas.cut_texture(where, start))
+        if rim:
+            fill = fill + rim * coverage(rim_px * max(view.zoom, 0.5) - distance)
+        canvas.paint(where, coverage(distance), fill)
+        found = canvas.window(centre + body @ place, share * body, False) if nuclei else None
+        if found:
+            where, distance = found
+            fill = canvas.picture[where] * (1 + nucleus)
+            canvas.paint(where, coverage(distance), fill)
+    return canvas.picture
+
+
+def points(size, view: View, rng) -> np.ndarray:
+    """Points, (size, size): single pixels or small discs, of log-normal brightness, on black.
+
+    Density 10^-3.6 to 10^-1.8 per px. Half of the scenes are beads, radii up to 2.5 px.
+    """
+    density = 10 ** rng.uniform(-3.6, -1.8)
+    count = max(3, rng.poisson(density * size**2))
+    bright = np.exp(rng.normal(0, rng.uniform(0.1, 1.0), count))
+    centre = rng.uniform(0, size, (count, 2))
+    if rng.random() < 0.5:  # clustered, as in tissue
+        parents = rng.uniform(0, size, (max(1, count // 12), 2))
+        spread = rng.normal(0, rng.uniform(5, 30), (count, 2)) @ view.matrix.T
+        centre = (parents[rng.integers(len(parents), size=count)] + spread) % size
+    picture = np.zeros((size, size), np.float32)
+    if rng.random() < 0.5:
+        y, x = centre.astype(int).T
+        np.add.at(picture, (y, x), bright)
+        return picture
+    radius = np.clip(rng.uniform(0.6, 1.5) * view.zoom, 0.6, 2.5) * np.exp(
+        rng.normal(0, 0.2, count)
+    )
+    reach = np.arange(-5, 6)
+    whole = np.floor(centre)
+    dy, dx = (reach - (centre - whole)[:, k, None] for k in (0, 1))
+    distance = radius[:, None, None] - np.hypot(dy[:, :, None], dx[:, None, :])
+    y, x = ((whole[:, k, None].astype(int) + reach) % size for k in (0, 1))
+    stamp = coverage(distance) * bright[:, None, None]
+    np.add.at(picture, (y[:, :, None], x[:, None, :]), stamp.astype(np.float32))
+    return picture
+
+
+def turned(angle: float, long: float, aspect: float) -> np.ndarray:
+    """(2, 2) that puts a unit circle into an ellipse of half-axis `long` along `angle`."""
+    c, s = math.cos(angle), math.sin(angle)
+    return np.array([[c * long, -s * long / aspect], [s * long, c * long / aspect]])

@@ -1,0 +1,63 @@
+"""A user's own PSF, from the picture of a bead, in place of a model. It has no parameters."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from isoplan.base.errors import UserError
+from isoplan.optics.model import PsfModel
+
+
+class Measured(PsfModel):
+    """The PSF in `spec["file"]`: a TIFF or .npy of one bead (y, x) at the mosaic's pixel size.
+
+    The median of the border is taken off as background, negative rests are set to 0, and the crop is
+    centred on the pixel nearest to the centroid, never resampled.
+    """
+
+    parameters = ()
+
+    def __init__(self, spec: dict):
+        super().__init__(spec)
+        if not spec["file"]:
+            raise UserError(f"psfs {spec['name']}: the model measured needs the key file")
+        crop, self.lost = centred_psf(read_bead(spec["file"]), self.size_px, spec["file"])
+        self.crop = torch.from_numpy(crop)
+
+    def _crop(self, params: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        crop = self.crop.to(params.device).expand(len(params), -1, -1)
+        return crop, torch.full((len(params),), self.lost, device=params.device)
+
+
+def read_bead(path: str | Path) -> np.ndarray:
+    """Picture (y, x) float32 of a bead. UserError names a file that holds none."""
+    import tifffile
+
+    try:
+        bead = np.load(path) if Path(path).suffix == ".npy" else tifffile.imread(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; `file` names the picture of a bead") from error
+    except Exception as error:
+        raise UserError(f"{path}: does not read as TIFF or .npy ({error})") from error
+    bead = np.squeeze(bead)
+    if bead.ndim != 2 or min(bead.shape) < 3:
+        raise UserError(f"{path}: shape {bead.shape}; a measured PSF is one grey plane (y, x)")
+    if not np.isfinite(bead).all():
+        raise UserError(f"{path}: holds NaN or infinite pixels; mend them")
+    return bead.astype(np.float32)
+
+
+def centred_psf(bead: np.ndarray, size_px: int, path="bead") -> tuple[np.ndarray, float]:
+    """Crop (size_px, size_px) around a bead's centroid, and the share of its energy left outside."""
+    border = np.concatenate([bead[0], bead[-1], bead[1:-1, 0], bead[1:-1, -1]])
+    light = np.clip(bead - np.median(border), 0, None)
+    total = float(light.sum())
+    if total <= 0:
+        raise UserError(f"{path}: nothing brighter than its border; is this the picture of a bead?")
+    # Noise far from the bead would pull the centroid: weigh what is above half of the peak.
+    core = np.where(light >= light.max() / 2, light, 0)
+    y, x = (round(float((core * index).sum() / core.sum())) for index in np.indices(light.shape))
+    half = size_px // 2
+    around = np.pad(light, half)[y : y + size_px, x : x + size_px]
+    return around, max(0.0, 1 - float(around.sum()) / total)

@@ -1,0 +1,122 @@
+"""What every PSF model is: named parameters with ranges, PSFs made from them, targets to regress.
+
+A PSF is cropped to `size_px` and normalised to sum 1; the share of the energy that the crop lost is
+returned beside it.
+"""
+
+import itertools
+import math
+import warnings
+from dataclasses import dataclass
+
+import torch
+
+from isoplan.base.errors import UserError
+
+WARN_LOST = 0.01
+MOST_LOST = 0.02
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One PSF parameter: its unit, its range and, for an angle, its period."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    period: float | None = None
+
+
+class PsfModel:
+    """A family of PSFs. Subclasses set `parameters` and write `_crop`, and what else differs.
+
+    spec: one entry of the config's `psfs`, all keys present. P is the number of parameters.
+    """
+
+    parameters: tuple[Parameter, ...]
+
+    def __init__(self, spec: dict):
+        self.spec = spec
+        self.size_px = spec["size_px"]
+        if self.size_px < 3 or self.size_px % 2 == 0:
+            raise UserError(
+                f"psfs {spec['name']}: size_px is {self.size_px}; a PSF has a middle pixel, "
+                "so give an odd number from 3 on"
+            )
+
+    @property
+    def published(self) -> bool:
+        """Whether the model keeps the published form and ranges."""
+        return self.spec["form"] == "published"
+
+    @property
+    def n_targets(self) -> int:
+        """How many numbers a network regresses."""
+        return len(self.parameters)
+
+    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """(n, P) float32 parameters, uniform over the ranges, on the generator's device."""
+        share = torch.rand(n, len(self.parameters), generator=generator, device=generator.device)
+        low, high = self._range(share)
+        return low + share * (high - low)
+
+    def psf(self, params: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """PSFs (n, size_px, size_px) float32 of sum 1, and the share of energy lost (n,).
+
+        params: (n, P) in the parameters' units, on the device where the PSFs are wanted.
+        """
+        crop, lost = self._crop(params)
+        return crop / crop.sum((-2, -1), keepdim=True), lost
+
+    def _crop(self, params: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """PSFs (n, size_px, size_px) of any sum, and the share of energy lost (n,)."""
+        raise NotImplementedError
+
+    def encode(self, params: torch.Tensor) -> torch.Tensor:
+        """Targets (n, n_targets), each within [-1, 1], that a network regresses."""
+        low, high = self._range(params)
+        return 2 * (params - low) / (high - low).clamp_min(1e-12) - 1
+
+    def decode(self, targets: torch.Tensor) -> torch.Tensor:
+        """Parameters (n, P) of any targets (n, n_targets), held within the ranges."""
+        low, high = self._range(targets)
+        return low + (targets.clamp(-1, 1) + 1) / 2 * (high - low)
+
+    def check(self) -> float:
+        """The largest share of energy lost at the corners of the parameters' ranges.
+
+        Warns above 1 %. Raises UserError above 2 %, unless the form is the published one, which is
+        kept whatever it loses.
+        """
+        axes = [
+            [p.low, p.high] if p.period is None else [p.low + p.period * k / 8 for k in range(8)]
+            for p in self.parameters
+        ]
+        corners = torch.tensor(list(itertools.product(*axes)), dtype=torch.float32)
+        lost = float(self.psf(corners)[1].max())
+        text = (
+            f"psfs {self.spec['name']}: {self.size_px} px lose up to {100 * lost:.1f} % of the "
+            "PSF's energy; enlarge size_px or narrow the ranges"
+        )
+        if lost > MOST_LOST and not self.published:
+            raise UserError(text)
+        if lost > WARN_LOST:
+            warnings.warn(text, stacklevel=2)
+        return lost
+
+    def _range(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        low = [p.low for p in self.parameters]
+        high = [p.high for p in self.parameters]
+        return like.new_tensor(low), like.new_tensor(high)
+
+
+def read_range(spec: dict, key: str) -> tuple[float, float]:
+    """A [low, high] of a spec; UserError where it is negative, reversed or not finite."""
+    low, high = (float(v) for v in spec[key])
+    if not (0 <= low <= high < math.inf):
+        raise UserError(
+            f"psfs {spec['name']}: {key} is [{low:g}, {high:g}]; give [low, high] with "
+            "0 <= low <= high"
+        )
+    return low, high

@@ -1,0 +1,204 @@
+"""PSFs from the pupil: focus and astigmatism, as a few Zernike modes (thesis eq. 2.6, 2.7).
+
+    amplitude(x) = sum over the pupil of exp(2 pi i W(nu)) exp(2 pi i nu.x)      PSF = |amplitude|^2
+    W = focus Z4 + cylinder (cos(2 axis) Z6 + sin(2 axis) Z5),  Noll-normalised, in waves RMS
+
+The intensity is integrated over each pixel, at every cut-off. `axis` runs from the x axis towards
+growing y (down).
+
+A PSF does not change when all even modes change sign together, hence what a network regresses:
+  zernike-1  focus >= 0
+  zernike-2  axis in [0, pi/2), since axis 0 and pi/2 give one PSF: cylinder (cos 4 axis, sin 4 axis)
+  zernike-3  axis in [0, pi): the six products of v v', v = (focus, cylinder cos 2 axis, cylinder sin
+             2 axis), each entry of v over its largest value; decoded by the leading eigenvector
+
+The published form has Seidel monomials on its own radius, a fixed cut-off of 0.242 and its own ranges,
+astigmatism cylinder (x cos axis + y sin axis)^2, and regresses the plain parameters.
+"""
+
+import math
+
+import torch
+
+from isoplan.base.errors import UserError
+from isoplan.optics.model import Parameter, PsfModel, read_range
+from isoplan.optics.pupil import Pupil, make_pupil, published_pupil
+
+PUBLISHED_FOCUS_WAVES = (0.0, 4.0)
+PUBLISHED_CYLINDER_WAVES = (0.0, 3.0)
+PRODUCTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+
+
+class Zernike(PsfModel):
+    """`zernike-1` (focus), `zernike-2` (cylinder, axis) or `zernike-3` (focus, cylinder, axis)."""
+
+    def __init__(self, spec: dict):
+        super().__init__(spec)
+        self.kind = int(spec["model"][-1])
+        focus, cylinder = PUBLISHED_FOCUS_WAVES, PUBLISHED_CYLINDER_WAVES
+        if not self.published:
+            _check_cutoffs(spec)
+            focus, cylinder = read_range(spec, "focus_waves"), read_range(spec, "cylinder_waves")
+        # Published axes are 0 and pi/2, which Seidel terms tell apart even without focus.
+        period = math.pi / 2 if self.kind == 2 and not self.published else math.pi
+        self.parameters = (
+            Parameter("focus", "waves", *focus),
+            Parameter("cylinder", "waves", *cylinder),
+            Parameter("axis", "rad", 0.0, math.pi / 2 if self.published else period, period),
+        )[slice(*{1: (0, 1), 2: (1, 3), 3: (0, 3)}[self.kind])]
+        # Odd, so that a whole confocal field has a middle pixel. The gap of 64 px keeps what comes
+        # round from the neighbouring periods under 1 % of the peak.
+        if not self.published:
+            self.field_px = self.size_px + max(64, 2 * math.ceil(self._reach_px()))
+        self._pupils: dict[torch.device, list[Pupil]] = {}
+
+    @property
+    def n_targets(self) -> int:
+        return len(PRODUCTS) if self.kind == 3 and not self.published else len(self.parameters)
+
+    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        params = super().sample(n, generator)
+        return _published_draw(params, self.kind, generator) if self.published else params
+
+    def encode(self, params: torch.Tensor) -> torch.Tensor:
+        if self.published or self.kind == 1:
+            return super().encode(params)
+        focus, cylinder, axis = self._split(params)
+        scale = self._scale()
+        if self.kind == 2:
+            return _polar(cylinder / scale[1], 4 * axis)
+        v = torch.cat([focus[:, None] / scale[0], _polar(cylinder / scale[1], 2 * axis)], 1)
+        return torch.stack([v[:, i] * v[:, j] for i, j in PRODUCTS], 1)
+
+    def decode(self, targets: torch.Tensor) -> torch.Tensor:
+        """Parameters (n, P), held within the ranges; NaN where a target is not finite."""
+        if self.published or self.kind == 1:
+            return super().decode(targets)
+        scale = self._scale()
+        if self.kind == 2:
+            cylinder, axis = targets.norm(dim=1) * scale[1], _angle(targets, 4)
+            return self._hold(torch.stack([cylinder, axis], 1))
+        finite = targets.isfinite().all(1)
+        v = _leading_vector(torch.where(finite[:, None], targets, 0.0))
+        v = torch.where(v[:, :1] < 0, -v, v)
+        cylinder = v[:, 1:].norm(dim=1) * scale[1]
+        params = self._hold(torch.stack([v[:, 0] * scale[0], cylinder, _angle(v[:, 1:], 2)], 1))
+        return torch.where(finite[:, None], params, torch.nan)
+
+    def _crop(self, params: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pupils = self._pupils_on(params.device)
+        parts = [self._crop_block(p, pupils) for p in params.split(pupils[0].block())]
+        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+    def _crop_block(self, params, pupils) -> tuple[torch.Tensor, torch.Tensor]:
+        """PSFs of one block and the share of energy lost."""
+        waves = self._modes(params)
+        emission = pupils[0].intensity(waves)
+        if len(pupils) == 1:
+            crop = pupils[0].integrate(emission)
+            return crop, (1 - crop.sum((1, 2)) / pupils[0].total).clamp_min(0)
+        # Confocal: one path difference is more waves of the shorter light. No Parseval for a product,
+        # so the whole field is computed and the crop cut out of it.
+        shorter = self.spec["excitation_cutoff"] / self.spec["cutoff"]
+        whole = pupils[0].integrate(emission * pupils[1].intensity(waves * shorter))
+        edge = (whole.shape[-1] - self.size_px) // 2
+        crop = whole[:, edge : edge + self.size_px, edge : edge + self.size_px]
+        return crop, (1 - crop.sum((1, 2)) / whole.sum((1, 2))).clamp_min(0)
+
+    def _modes(self, params: torch.Tensor) -> torch.Tensor:
+        """(n, modes) coefficients of the pupil's modes."""
+        focus, cylinder, axis = self._split(params)
+        if self.published:
+            c, s = torch.cos(axis), torch.sin(axis)
+            return torch.stack([focus, cylinder * c * c, 2 * cylinder * c * s, cylinder * s * s], 1)
+        turned = _polar(cylinder, 2 * axis)
+        return torch.stack([focus, turned[:, 1], turned[:, 0]], 1)
+
+    def _pupils_on(self, device: torch.device) -> list[Pupil]:
+        """The emission pupil, and the excitation pupil of a confocal; tabulated once a device."""
+        if device not in self._pupils:
+            self._pupils[device] = self._build(device)
+        return self._pupils[device]
+
+    def _build(self, device) -> list[Pupil]:
+        if self.published:
+            return [published_pupil(self.size_px, device)]
+        cutoffs = [self.spec["cutoff"], self.spec["excitation_cutoff"]]
+        cutoffs = [c for c in cutoffs if c is not None]
+        settings = {
+            "noll": (4, 5, 6),
+            "size_px": self.size_px if len(cutoffs) == 1 else self.field_px,
+            "field_px": self.field_px,
+            # An intensity has twice its cut-off as bandwidth, a confocal product the sum of both.
+            "nodes": 1 + math.ceil(4 * sum(cutoffs) - 1e-9),
+            "device": device,
+        }
+        return [make_pupil(cutoff, **settings) for cutoff in cutoffs]
+
+    def _reach_px(self) -> float:
+        """How far the strongest aberration throws a ray: the phase's slope over the cut-off."""
+        focus, cylinder = self._most_waves()
+        return (4 * math.sqrt(3) * focus + 2 * math.sqrt(6) * cylinder) / self.spec["cutoff"]
+
+    def _most_waves(self) -> tuple[float, float]:
+        high = {p.name: p.high for p in self.parameters}
+        return high.get("focus", 0.0), high.get("cylinder", 0.0)
+
+    def _scale(self) -> list[float]:
+        return [max(waves, 1e-6) for waves in self._most_waves()]
+
+    def _split(self, params: torch.Tensor) -> list[torch.Tensor]:
+        """focus, cylinder and axis, each (n,), zero where the model has none."""
+        column = {p.name: params[:, i] for i, p in enumerate(self.parameters)}
+        zero = torch.zeros_like(params[:, 0])
+        return [column.get(name, zero) for name in ("focus", "cylinder", "axis")]
+
+    def _hold(self, params: torch.Tensor) -> torch.Tensor:
+        low, high = self._range(params)
+        return torch.minimum(torch.maximum(params, low), high)
+
+
+def _check_cutoffs(spec: dict) -> None:
+    for key in ("cutoff", "excitation_cutoff"):
+        value = spec[key]
+        if value is None and key == "excitation_cutoff":
+            continue
+        if value is None or not 0 < value <= 1:
+            raise UserError(
+                f"psfs {spec['name']}: {key} is {value}; it is NA * pixel size / wavelength, "
+                "above 0 and at most 1 cycle per px"
+            )
+
+
+def _polar(length: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+    return torch.stack([length * torch.cos(angle), length * torch.sin(angle)], 1)
+
+
+def _angle(vector: torch.Tensor, folds: int) -> torch.Tensor:
+    """Axis in [0, 2 pi / folds) of (n, 2) vectors at `folds` times the axis."""
+    period = 2 * math.pi / folds
+    axis = torch.remainder(torch.atan2(vector[:, 1], vector[:, 0]) / folds, period)
+    return torch.where(axis >= period, torch.zeros_like(axis), axis)
+
+
+def _leading_vector(products: torch.Tensor) -> torch.Tensor:
+    """(n, 3) vectors v whose v v' is nearest to the symmetric matrices of six products each."""
+    matrix = products.new_zeros(len(products), 3, 3)
+    for k, (i, j) in enumerate(PRODUCTS):
+        matrix[:, i, j] = matrix[:, j, i] = products[:, k]
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors[:, :, -1] * values[:, -1:].clamp_min(0).sqrt()
+
+
+def _published_draw(params, kind: int, generator) -> torch.Tensor:
+    """Published draw: focus mostly small, and small wherever the cylinder is not; two axes."""
+    n, device = len(params), generator.device
+    params = params.clone()
+    if kind != 1:
+        params[:, -1] = (math.pi / 2) * torch.randint(2, (n,), generator=generator, device=device)
+    if kind != 2:
+        small = torch.rand(n, generator=generator, device=device) < 50 / 101
+        if kind == 3:
+            small = small | (params[:, 1] > 0.5)
+        params[:, 0] = torch.where(small, params[:, 0] / PUBLISHED_FOCUS_WAVES[1], params[:, 0])
+    return params

@@ -1,0 +1,386 @@
+"""Which figures a study has, each with the table it was drawn from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from isoplan.report import pictures, plots, style
+from isoplan.report.psfs import cell_psfs, model_parameters, visible_radius
+from isoplan.report.results import Network, PsfMap, Study, metric_values, read_study
+
+GLYPHS_PER_SIDE = 8
+
+
+@dataclass
+class StudyFigure:
+    """One figure: its file name, its CSV's name and content, how to draw it, and its words."""
+
+    name: str
+    data: str
+    table: pd.DataFrame
+    draw: Callable
+    section: str
+    group: str
+    title: str
+    alt: str
+    width_px: int
+    kind: str = "png"  # in the page; pictures of a noisy mosaic are many times larger as PNG
+
+
+def draw_figures(study_folder: Path, figures_folder: Path) -> list[Path]:
+    """Write every figure of a study as PNG and SVG, with the CSV it comes from. Returns the paths.
+
+    Reads the result files only. Raises UserError where the study folder does not exist.
+    """
+    study, folder = read_study(study_folder), Path(figures_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for figure in study_figures(study):
+        for kind in ("png", "svg"):
+            written[folder / f"{figure.name}.{kind}"] = plots.render(figure.draw, kind)
+        written[folder / f"{figure.data}.csv"] = figure.table.to_csv(index=False).encode()
+    for path, content in written.items():
+        path.write_bytes(content)
+    return list(written)
+
+
+def study_figures(study: Study) -> list[StudyFigure]:
+    """All figures of a study, in the order of the report; empty where there is nothing to draw."""
+    figures = gain_figure(study)
+    for mosaic in study.mosaics:
+        if mosaic.name in study.maps:
+            figures += map_figures(study, mosaic.name)
+            figures += psf_figures(study, mosaic.name, mosaic.facts)
+        figures += cell_figures(study, mosaic.name)
+    figures += scatter_figures(study)
+    for network in study.networks:
+        figures += curve_figures(network)
+    return figures + robustness_figures(study)
+
+
+def snr_gains(study: Study) -> dict[str, dict[str, float]]:
+    """mosaic -> method -> SNR gain over doing nothing in dB, for mosaics whose truth is known."""
+    values = metric_values(study)
+    snr = values[values["metric"] == "SNR"]
+    gains = {}
+    for mosaic in study.mosaics:
+        of_mosaic = snr[snr["mosaic"] == mosaic.name].set_index("method")["value"].astype(float)
+        if "none" in of_mosaic.index:
+            methods = style.sort_methods(set(of_mosaic.index) - {"truth"})
+            gains[mosaic.name] = {m: float(of_mosaic[m] - of_mosaic["none"]) for m in methods}
+    return gains
+
+
+def gain_figure(study: Study) -> list[StudyFigure]:
+    gains = {name: row for name, row in snr_gains(study).items() if len(row) > 1}
+    if not gains:
+        return []
+    rows = [(name, method, gain) for name, row in gains.items() for method, gain in row.items()]
+    table = pd.DataFrame(rows, columns=["mosaic", "method", "snr_gain_db"])
+    draw = partial(plots.gain_bars, gains)
+    alt = "Bars of the SNR gain in dB of every method for every mosaic with known truth."
+    return [StudyFigure("gain", "gain", table, draw, "gain", "", "SNR gain", alt, 720)]
+
+
+def map_table(study: Study, mosaic: str) -> pd.DataFrame:
+    """Tidy cells of the drawn map: row, column, every parameter (and its truth), validity, filled."""
+    psf_map, truth = study.maps[mosaic], study.true_maps.get(mosaic)
+    rows, columns = np.indices(psf_map.untrusted.shape)
+    table = {
+        "cell_y": rows.ravel() * psf_map.step,
+        "cell_x": columns.ravel() * psf_map.step,
+    }
+    for index, (name, unit) in enumerate(zip(psf_map.names, psf_map.units, strict=True)):
+        suffix = f"_{unit}" if unit else ""
+        table[f"estimated_{name}{suffix}"] = psf_map.values[index].ravel()
+        if truth is not None and name in truth.names:
+            table[f"true_{name}{suffix}"] = truth.values[truth.names.index(name)].ravel()
+    table["validity"] = psf_map.validity.ravel()
+    table["untrusted"] = psf_map.untrusted.ravel().astype(int)
+    return pd.DataFrame(table)
+
+
+def map_figures(study: Study, mosaic: str) -> list[StudyFigure]:
+    psf_map, truth = study.maps[mosaic], study.true_maps.get(mosaic)
+    if not np.isfinite(psf_map.values).any():
+        return []
+    table, ranges = map_table(study, mosaic), model_parameters(psf_map)
+    pixel = next(m.pixel_size_um for m in study.mosaics if m.name == mosaic)
+    width_um = pixel and psf_map.stride_px * psf_map.untrusted.shape[1] * pixel
+    figures = []
+    for index, (name, unit) in enumerate(zip(psf_map.names, psf_map.units, strict=True)):
+        label = style.parameter_label(name)
+        values = psf_map.values[index]
+        known = truth is not None and name in truth.names
+        true = truth.values[truth.names.index(name)] if known else None
+        limits = _limits(values, true, ranges.get(name))
+        colours = style.PARAMETER_MAPS.get(name, style.DEFAULT_MAP)
+        common = {"label": style.with_unit(label, unit), "colours": colours, "limits": limits}
+        layers = [("estimated", values, {**common, "untrusted": psf_map.untrusted})]
+        if known:
+            layers.append(("true", true, common))
+            difference = {
+                "label": style.with_unit("Estimated minus true", unit),
+                "colours": style.DIFFERENCE_MAP,
+                "limits": None,
+                "untrusted": psf_map.untrusted,
+            }
+            gap = _wrapped(values - true, ranges.get(name))
+            layers.append(("difference", gap, difference))
+        for kind, layer, settings in layers:
+            draw = partial(plots.heat_map, layer, width_um=width_um, **settings)
+            alt = _map_alt(kind, label, unit, mosaic, layer, psf_map)
+            group, title = label, kind.capitalize()
+            if truth is None:
+                group, title = "", label
+            name_of_file = f"map_{mosaic}_{name}_{kind}"
+            figures.append(
+                StudyFigure(
+                    *(name_of_file, f"map_{mosaic}", table, draw, f"map/{mosaic}", group),
+                    *(title, alt, 330),
+                )
+            )
+    return figures
+
+
+def _limits(values, true, parameter) -> tuple[float, float]:
+    """One colour range for the estimated and the true map; an angle has its whole period."""
+    if parameter is not None and parameter.period:
+        return parameter.low, parameter.low + parameter.period
+    both = values if true is None else np.concatenate([values.ravel(), true.ravel()])
+    low, high = np.nanpercentile(both, [0.5, 99.5])
+    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
+
+
+def _wrapped(difference: np.ndarray, parameter) -> np.ndarray:
+    if parameter is None or not parameter.period:
+        return difference
+    half = parameter.period / 2
+    return (difference + half) % parameter.period - half
+
+
+def _map_alt(kind, label, unit, mosaic, layer, psf_map: PsfMap) -> str:
+    what = {"estimated": "Estimated map", "true": "True map", "difference": "Estimated minus true"}
+    text = (
+        f"{what[kind]} of {label} over {mosaic}: from {style.significant(float(np.nanmin(layer)))} "
+        f"to {style.significant(float(np.nanmax(layer)))} {unit}".rstrip()
+    )
+    if kind != "true" and psf_map.untrusted.any():
+        text += f"; {style.percent(psf_map.untrusted_share)} of the cells are hatched as untrusted"
+    return text + "."
+
+
+def psf_figures(study: Study, mosaic: str, facts: dict) -> list[StudyFigure]:
+    """Local PSFs over the dimmed mosaic, estimated and, where it is known, true."""
+    psf_map = study.maps[mosaic]
+    if not np.isfinite(psf_map.values).all(axis=0).any() or not psf_map.spec:
+        return []
+    cells = glyph_cells(psf_map)
+    rows, columns = psf_map.untrusted.shape
+    shape_px = (rows * psf_map.stride_px, columns * psf_map.stride_px)
+    sources = pictures.open_pictures(study.folder, mosaic, facts)
+    source = sources.get("none") or sources.get("estimated")
+    overview = source.overview() if source else None
+    if overview is not None:
+        shape_px = source.shape
+        overview = pictures.to_grey(overview, *pictures.levels_of(overview))
+    pixel = next(m.pixel_size_um for m in study.mosaics if m.name == mosaic)
+    kinds = {"estimated": psf_map, "true": study.true_maps.get(mosaic)}
+    shown = {}
+    for kind, source_map in kinds.items():
+        if source_map is not None:
+            usable = [c for c in cells if np.isfinite(source_map.values[:, c[0], c[1]]).all()]
+            shown[kind] = (source_map, usable, cell_psfs(source_map, usable))
+    radius = visible_radius(np.concatenate([psfs for _, _, psfs in shown.values()]))
+    side_px = 0.92 * max(shape_px) / GLYPHS_PER_SIDE
+    figures = []
+    for kind, (source_map, usable, psfs) in shown.items():
+        middle = psfs.shape[-1] // 2
+        window = slice(middle - radius, middle + radius + 1)
+        middles = [
+            ((y + 0.5) * psf_map.stride_px, (x + 0.5) * psf_map.stride_px) for y, x in usable
+        ]
+        draw = partial(
+            *(plots.psf_field, overview, shape_px, psfs[:, window, window], middles, side_px),
+            width_um=pixel and shape_px[1] * pixel,
+        )
+        enlarged = side_px / (2 * radius + 1)
+        title = f"{kind.capitalize()} PSFs, each {enlarged:.0f} times enlarged"
+        if enlarged < 1.5:
+            title = f"{kind.capitalize()} PSFs"
+        alt = f"{kind.capitalize()} local PSFs at {len(usable)} places of {mosaic}, in magma over the dimmed mosaic."
+        figures.append(
+            StudyFigure(
+                *(f"psfs_{mosaic}_{kind}", f"psfs_{mosaic}_{kind}"),
+                *(_glyph_table(source_map, usable, psfs), draw, f"psfs/{mosaic}", ""),
+                *(title, alt, 524),
+                kind="jpg",
+            )
+        )
+    return figures
+
+
+def glyph_cells(psf_map: PsfMap) -> list[tuple[int, int]]:
+    """About 8 x 8 evenly spread cells, (row, column), without those whose value was not measured."""
+    rows, columns = psf_map.untrusted.shape
+    longest = max(rows, columns)
+    pick = lambda n: _spread(n, max(1, round(GLYPHS_PER_SIDE * n / longest)))  # noqa: E731
+    cells = [(int(y), int(x)) for y in pick(rows) for x in pick(columns)]
+    return [cell for cell in cells if not psf_map.untrusted[cell]] or cells
+
+
+def _spread(n: int, wanted: int) -> np.ndarray:
+    count = min(n, wanted)
+    return np.unique(((np.arange(count) + 0.5) * n / count).astype(int))
+
+
+def _glyph_table(psf_map: PsfMap, cells, psfs) -> pd.DataFrame:
+    table = pd.DataFrame(cells, columns=["cell_y", "cell_x"]) * psf_map.step
+    for index, (name, unit) in enumerate(zip(psf_map.names, psf_map.units, strict=True)):
+        values = [psf_map.values[index, y, x] for y, x in cells]
+        table[f"{name}_{unit}" if unit else name] = values
+    table["blur_area_px2"] = 1 / (psfs.astype(np.float64) ** 2).sum(axis=(1, 2))
+    return table
+
+
+def cell_figures(study: Study, mosaic: str) -> list[StudyFigure]:
+    """Where the estimated map gained and lost, and how the gains are spread."""
+    cells = study.table("cells.csv")
+    table = cells[(cells["mosaic"] == mosaic)]
+    methods = [m for m in style.sort_methods(set(table["method"])) if m != "none"]
+    grids = {method: study.gain_grid(mosaic, method) for method in methods}
+    if not any(np.isfinite(grid).any() for grid in grids.values()):
+        return []
+    figures, data, section = [], f"cells_{mosaic}", f"cells/{mosaic}"
+    pixel = next(m.pixel_size_um for m in study.mosaics if m.name == mosaic)
+    psf_map = study.maps.get(mosaic)
+    for method in ("estimated",):
+        grid = grids.get(method)
+        if grid is None or not np.isfinite(grid).any():
+            continue
+        agrees = psf_map is not None and psf_map.shape_cells == grid.shape
+        width_um = (
+            psf_map.stride_px / psf_map.step * grid.shape[1] * pixel if agrees and pixel else None
+        )
+        draw = partial(
+            *(plots.heat_map, grid),
+            label="SNR gain (dB): blue better, red worse",
+            colours=style.GAIN_MAP,
+            limits=None,
+            width_um=width_um,
+        )
+        alt = (
+            f"Map of the SNR gain over {mosaic}, cell by cell: from "
+            f"{style.signed(float(np.nanmin(grid)))} to {style.signed(float(np.nanmax(grid)))} dB."
+        )
+        figures.append(
+            StudyFigure(f"{data}_map", data, table, draw, section, "", "Where", alt, 330)
+        )
+    draw = partial(plots.gain_histogram, {m: g.ravel() for m, g in grids.items()})
+    alt = f"Share of the cells of {mosaic} by SNR gain, one line per method."
+    figures.append(
+        StudyFigure(f"{data}_spread", data, table, draw, section, "", "How often", alt, 460)
+    )
+    return figures
+
+
+def scatter_figures(study: Study) -> list[StudyFigure]:
+    predictions = study.table("predictions.csv")
+    figures = []
+    for (network, test_set), table in predictions.groupby(["network", "test_set"], sort=False):
+        for parameter, rows in table.groupby("parameter", sort=False):
+            valid = rows["valid"].astype(str).str.lower().isin(["true", "1", "1.0"]).to_numpy()
+            true, guess = rows["true"].to_numpy(float), rows["estimated"].to_numpy(float)
+            r2 = reported_r2(study, network, test_set, parameter)
+            unit = parameter_unit(study, network, parameter)
+            label = style.parameter_label(parameter)
+            draw = partial(plots.scatter, true, guess, valid, label=label, unit=unit, r2=r2)
+            alt = f"Estimated against true {label} of {network} on {test_set}, {len(rows)} samples"
+            alt += f", R² {style.fixed(r2, 3)}." if r2 is not None else "."
+            name = f"scatter_{network}_{test_set}"
+            figures.append(
+                StudyFigure(
+                    *(f"{name}_{parameter}", name, table, draw, "scatter"),
+                    *(f"{network} on {test_set}", label, alt, 330),
+                )
+            )
+    return figures
+
+
+def reported_r2(study: Study, network: str, test_set: str, parameter: str) -> float | None:
+    """R2 of regression.csv at the weakest degradation, so that page and table agree."""
+    table = study.table("regression.csv")
+    rows = table[
+        (table["network"] == network)
+        & (table["test_set"] == test_set)
+        & (table["parameter"] == parameter)
+        & (table["metric"].astype(str).str.upper() == "R2")
+    ]
+    if rows.empty:
+        return None
+    level = pd.to_numeric(rows["level"], errors="coerce").fillna(0)
+    return float(rows.loc[level.idxmin(), "value"])
+
+
+def parameter_unit(study: Study, network: str, parameter: str) -> str:
+    """Unit of a parameter from any map of that network; the name tells it where there is no map."""
+    for psf_map in study.maps.values():
+        if psf_map.network == network and parameter in psf_map.names:
+            return psf_map.units[psf_map.names.index(parameter)]
+    if parameter.startswith("width"):
+        return "px"
+    return {"focus": "waves", "cylinder": "waves", "axis": "rad"}.get(parameter, "")
+
+
+def curve_figures(network: Network) -> list[StudyFigure]:
+    history = network.history
+    if history.empty:
+        return []
+    samples, name = history["samples"].to_numpy(float), f"training_{network.name}"
+    best = history.loc[history["best"].astype(str).str.lower().isin(["true", "1"]), "samples"]
+    kept = float(best.iloc[-1]) if len(best) else None
+    blue, grey = style.method_colour("estimated"), style.method_colour("none")
+    loss = {
+        "training": (history["train_loss"].to_numpy(float), grey),
+        "validation": (history["validation_loss"].to_numpy(float), blue),
+    }
+    r2 = {"validation": (history["validation_r2"].to_numpy(float), blue)}
+    figures = []
+    for kind, lines, y_label, log in (("loss", loss, "loss", True), ("r2", r2, "R²", False)):
+        draw = partial(plots.curves, samples, lines, y_label=y_label, log=log, best=kept)
+        last = lines["validation"][0][-1]
+        alt = f"{y_label} of {network.name} over training; validation ends at {style.significant(float(last))}."
+        title = "Loss" if kind == "loss" else "R² on the validation set"
+        figures.append(
+            StudyFigure(
+                f"{name}_{kind}", name, history, draw, "training", network.name, title, alt, 460
+            )
+        )
+    return figures
+
+
+def robustness_figures(study: Study) -> list[StudyFigure]:
+    """R2 against strength for every degradation that was swept over more than one level."""
+    table = study.table("regression.csv")
+    table = table[table["metric"].astype(str).str.upper() == "R2"]
+    figures = []
+    for degradation, rows in table.groupby("degradation", sort=False):
+        if rows["level"].nunique() < 2:
+            continue
+        lines = {}
+        keys = [k for k in ("network", "test_set") if rows[k].nunique() > 1] + ["parameter"]
+        for key, line in rows.groupby(keys, sort=False):
+            line = line.sort_values("level")
+            words = [*key[:-1], style.parameter_label(key[-1])]
+            lines[", ".join(words)] = (line["level"].to_numpy(float), line["value"].to_numpy(float))
+        draw = partial(plots.robustness, lines, x_label=f"strength of {degradation}")
+        alt = f"R² against the strength of {degradation}, {len(lines)} lines."
+        name = f"robustness_{degradation}"
+        figures.append(
+            StudyFigure(name, name, rows, draw, "robustness", "", str(degradation), alt, 460)
+        )
+    return figures

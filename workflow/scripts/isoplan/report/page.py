@@ -1,0 +1,226 @@
+"""Writes the report: one HTML file that needs nothing beside it."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from isoplan.report import pictures, plots, style, tables
+from isoplan.report.figures import StudyFigure, study_figures
+from isoplan.report.results import Study, read_study
+from isoplan.report.verdict import Verdict, judge
+from isoplan.report.viewer import viewer_data
+
+TEMPLATES = Path(__file__).parent / "templates"
+# Of a study with more mosaics these many are pictured; figures/ has all of them.
+PICTURED_LIMIT = 8
+SCATTER_LIMIT = 24
+# Small enough for a mail; what figures and tables leave goes to the viewer's pictures.
+PAGE_BYTES = 13_000_000
+EMBED_LIMIT_BYTES = 300_000
+
+
+@dataclass
+class Data:
+    """A CSV: its name, the relative link where the file lies there, and a copy inside the page."""
+
+    name: str
+    link: str | None
+    copy: str | None
+
+
+@dataclass
+class Group:
+    """Figures that stand side by side and share one CSV."""
+
+    title: str
+    figures: list[dict]
+    data: list[Data] = field(default_factory=list)
+
+
+def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int = 384) -> None:
+    """Write the report of a study as one self-contained HTML file.
+
+    Reads the result files only, any of which may be absent; pictures come from the pyramid and from
+    crops of `crop_px`, never from a whole mosaic. Figures link to the CSVs of `draw_figures` where
+    those lie in the study's figures/. Raises UserError where there is no such study folder.
+    """
+    study, out_html = read_study(study_folder), Path(out_html)
+    verdict = judge(study)
+    pictured = _pictured(study, verdict)
+    figures = [f for f in study_figures(study) if _belongs(f, pictured)]
+    writer = _Writer(study, out_html.parent)
+    sections = {
+        "cells": writer.per_mosaic(figures, "cells/", pictured),
+        "maps": writer.per_mosaic(figures, "map/", pictured),
+        "psfs": writer.per_mosaic(figures, "psfs/", pictured),
+        "scatter": writer.groups([f for f in figures if f.section == "scatter"][:SCATTER_LIMIT]),
+        "training": writer.groups([f for f in figures if f.section == "training"]),
+        "robustness": writer.groups([f for f in figures if f.section == "robustness"]),
+        "data": {name: writer.data(name, study.folder / name) for name in study.tables},
+        "gain_data": writer.figure_data([f for f in figures if f.section == "gain"]),
+    }
+    looked_at = [mosaic for mosaic in study.mosaics if mosaic.name in pictured]
+    scenes = viewer_data(study, looked_at, crop_px, max(2_000_000, PAGE_BYTES - writer.bytes))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        percent=style.percent, signed=style.signed, method_label=style.method_label
+    )
+    environment.globals.update(bar=_bar_places, colour=style.method_colour)
+    page = environment.get_template("report.html").render(
+        title=title,
+        study=study,
+        made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        css=Markup((TEMPLATES / "report.css").read_text()),
+        script=Markup((TEMPLATES / "report.js").read_text()),
+        verdict=verdict,
+        gain_span=_gain_span(verdict),
+        methods=style.METHOD_LABELS,
+        refused=study.table("refused.csv").fillna("").to_dict("records"),
+        scenes=scenes,
+        scenes_json=_json(scenes),
+        n_pictured=len(pictured),
+        metric_tables=[(m.name, tables.metric_table(study, m.name)) for m in study.mosaics],
+        regression=tables.regression_table(study),
+        mosaic_table=tables.mosaic_table(study),
+        benchmarks=tables.benchmark_table(study),
+        versions=tables.version_table(),
+        files=writer.files(),
+        **sections,
+    )
+    out_html.parent.mkdir(parents=True, exist_ok=True)
+    # A killed job must not leave half a page that looks like a report.
+    partial = out_html.with_name(out_html.name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(out_html)
+
+
+def _pictured(study: Study, verdict: Verdict) -> list[str]:
+    """The mosaics whose pictures the page holds: of many, the worst and the best first."""
+    names = [mosaic.name for mosaic in study.mosaics]
+    if len(names) <= PICTURED_LIMIT:
+        return names
+    known = [m for m in verdict.mosaics if "estimated" in m.gains]
+    known = [m.name for m in sorted(known, key=lambda m: m.gains["estimated"])]
+    ends = [name for pair in zip(known, known[::-1], strict=True) for name in pair]
+    chosen = list(dict.fromkeys([*ends, *names]))[:PICTURED_LIMIT]
+    return [name for name in names if name in chosen]
+
+
+def _belongs(figure: StudyFigure, pictured: list[str]) -> bool:
+    _, _, mosaic = figure.section.partition("/")
+    return not mosaic or mosaic in pictured
+
+
+def _json(content) -> Markup:
+    """JSON that cannot end its script element early."""
+    return Markup(json.dumps(content).replace("<", "\\u003c"))
+
+
+def _gain_span(verdict: Verdict) -> tuple[float, float]:
+    """Lowest and highest gain in dB over all bars, 0 included."""
+    gains = [gain for mosaic in verdict.mosaics for gain in mosaic.gains.values()]
+    low, high = min([0.0, *gains]), max([0.0, *gains])
+    return (low, high) if high > low else (0.0, 1.0)
+
+
+def _bar_places(gain: float, span: tuple[float, float]) -> tuple[float, float, float]:
+    """Left edge, width and zero of a bar, in per cent of its track."""
+    low, high = span
+    zero, end = (100 * (value - low) / (high - low) for value in (0.0, gain))
+    return min(zero, end), abs(end - zero), zero
+
+
+class _Writer:
+    """Turns figures and files into what the template shows: data URIs and relative links."""
+
+    def __init__(self, study: Study, page_folder: Path):
+        self.study, self.page_folder = study, page_folder
+        self.bytes = 0
+
+    def link(self, path: Path) -> str | None:
+        """Relative to the page, so that the folder can be moved as a whole."""
+        return Path(os.path.relpath(path, self.page_folder)).as_posix() if path.exists() else None
+
+    def data(self, name: str, path: Path, content: bytes | None = None) -> Data | None:
+        if content is None:
+            if not path.exists():
+                return None
+            content = path.read_bytes() if path.stat().st_size <= EMBED_LIMIT_BYTES else b""
+        small = 0 < len(content) <= EMBED_LIMIT_BYTES
+        copy = pictures.data_uri(content, "text/csv") if small else None
+        self.bytes += len(copy or "")
+        return Data(name, self.link(path), copy)
+
+    def figure_data(self, figures: list[StudyFigure]) -> list[Data]:
+        found = {}
+        for figure in figures:
+            if figure.data not in found:
+                path = self.study.folder / "figures" / f"{figure.data}.csv"
+                content = figure.table.to_csv(index=False).encode()
+                found[figure.data] = self.data(path.name, path, content)
+        return list(found.values())
+
+    def groups(self, figures: list[StudyFigure]) -> list[Group]:
+        groups = []
+        for title, members in groupby(figures, key=lambda figure: figure.group):
+            members = list(members)
+            shown = [
+                {
+                    "title": figure.title,
+                    "alt": figure.alt,
+                    "width": figure.width_px,
+                    "uri": self.picture(figure),
+                }
+                for figure in members
+            ]
+            groups.append(Group(title, shown, self.figure_data(members)))
+        return groups
+
+    def picture(self, figure: StudyFigure) -> str:
+        kind = {"png": "image/png", "jpg": "image/jpeg"}[figure.kind]
+        uri = pictures.data_uri(plots.render(figure.draw, figure.kind), kind)
+        self.bytes += len(uri)
+        return uri
+
+    def per_mosaic(self, figures, prefix: str, names: list[str]) -> list[tuple[str, list[Group]]]:
+        found = []
+        for name in names:
+            groups = self.groups([f for f in figures if f.section == prefix + name])
+            # Groups that share one CSV name it once, below the last of them.
+            for group, following in pairwise(groups):
+                group.data = [
+                    d for d in group.data if d.name not in {f.name for f in following.data}
+                ]
+            if groups:
+                found.append((name, groups))
+        return found
+
+    def files(self) -> list[tuple[str, str]]:
+        """Link and description of what else lies in the results folder."""
+        known = (
+            ("metrics.csv", "every metric of every mosaic and method"),
+            ("cells.csv", "SNR gain of every cell"),
+            ("regression.csv", "accuracy of the networks"),
+            ("predictions.csv", "true and estimated parameters of test samples"),
+            ("refused.csv", "mosaics that could not be read"),
+            ("config.yaml", "the settings of this study, defaults filled in"),
+            ("figures", "every figure as PNG and SVG, with its CSV"),
+            ("restored", "restored mosaics (OME-Zarr, open in napari)"),
+            ("psf_map", "PSF maps (OME-Zarr, lie over the mosaics in napari)"),
+            ("networks", "trained networks, their cards and training curves"),
+            ("benchmarks", "time and memory of every job"),
+        )
+        paths = [(name, self.link(self.study.folder / name), words) for name, words in known]
+        return [(name, link, words) for name, link, words in paths if link]

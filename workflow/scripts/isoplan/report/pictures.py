@@ -1,0 +1,139 @@
+"""Small pictures from large mosaics: overviews from the pyramid, crops by window, data URIs."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import zarr
+from matplotlib import colormaps
+from PIL import Image
+
+from isoplan.report.style import PSF_MAP
+
+OVERVIEW_PX = 1024
+# Above this a mosaic without a pyramid is not read as a whole: its overview is left out.
+WHOLE_LIMIT_PX = 64_000_000
+
+
+class StorePicture:
+    """A multiscale OME-Zarr picture; leading axes (channel, slice) are taken at 0."""
+
+    offset = 0.0
+
+    def __init__(self, path: Path):
+        self.group = zarr.open_group(path, mode="r")
+        attributes = dict(self.group.attrs)
+        scales = attributes.get("ome", attributes).get("multiscales")
+        names = [level["path"] for level in scales[0]["datasets"]] if scales else ["0"]
+        self.levels = [self.group[name] for name in names]
+        self.shape = tuple(self.levels[0].shape[-2:])
+
+    def crop(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        return _window(self.levels[0], slice(y0, y1), slice(x0, x1))
+
+    def overview(self, limit_px: int = OVERVIEW_PX) -> np.ndarray | None:
+        """The finest level at most `limit_px` long; without one, the coarsest, thinned."""
+        for level in self.levels:
+            if max(level.shape[-2:]) <= limit_px:
+                return _window(level, slice(None), slice(None))
+        coarsest = self.levels[-1]
+        if coarsest.shape[-2] * coarsest.shape[-1] > WHOLE_LIMIT_PX:
+            return None
+        step = -(-max(coarsest.shape[-2:]) // limit_px)
+        return _window(coarsest, slice(None, None, step), slice(None, None, step))
+
+
+class SourcePicture:
+    """The user's own file, read by window: what a mosaic without simulation looked like before."""
+
+    offset = 0.0
+
+    def __init__(self, path: str):
+        from isoplan.mosaic.reader import open_mosaic  # heavy, and seldom needed
+
+        self.mosaic = open_mosaic(path)
+        self.shape = tuple(self.mosaic.shape)
+
+    def crop(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        return np.asarray(self.mosaic.read(y0, y1, x0, x1), np.float32)
+
+    def overview(self, limit_px: int = OVERVIEW_PX) -> np.ndarray | None:
+        """Block means, one strip of blocks in memory at a time; None for a mosaic too large for that."""
+        height, width = self.shape
+        if height * width > WHOLE_LIMIT_PX:
+            return None
+        step = max(1, -(-max(height, width) // limit_px))
+        rows, columns = max(1, height // step), max(1, width // step)
+        strips = [
+            self.crop(row * step, min((row + 1) * step, height), 0, min(columns * step, width))
+            for row in range(rows)
+        ]
+        return np.stack(
+            [strip.reshape(len(strip), columns, -1).mean(axis=(0, 2)) for strip in strips]
+        )
+
+
+def _window(level, rows: slice, columns: slice) -> np.ndarray:
+    leading = (0,) * (level.ndim - 2)
+    return np.asarray(level[(*leading, rows, columns)], np.float32)
+
+
+def open_pictures(folder: Path, mosaic: str, facts: dict) -> dict:
+    """method -> picture, for every method of a mosaic that has one; "none" is the mosaic as it came.
+
+    Pictures straight from the camera carry its offset (counts), which the restored ones have lost.
+    """
+    pictures = {}
+    for path in sorted((folder / "restored" / mosaic).glob("*.ome.zarr")):
+        pictures[path.name.removesuffix(".ome.zarr")] = StorePicture(path)
+    simulated, source = folder / "simulated" / mosaic, str(facts.get("path") or "")
+    if (simulated / "truth.ome.zarr").exists():
+        pictures["truth"] = StorePicture(simulated / "truth.ome.zarr")
+    if (simulated / "observed.ome.zarr").exists():
+        pictures["none"] = StorePicture(simulated / "observed.ome.zarr")
+    elif "none" not in pictures and (source.startswith("scikit-image:") or Path(source).is_file()):
+        pictures["none"] = SourcePicture(source)
+    else:
+        return pictures
+    offset = facts.get("offset")
+    pictures["none"].offset = float(offset) if isinstance(offset, int | float) else 0.0
+    return pictures
+
+
+def levels_of(reference: np.ndarray) -> tuple[float, float]:
+    """Black and white point: the 0.5th and 99.7th percentile of the finite pixels."""
+    finite = reference[np.isfinite(reference)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, [0.5, 99.7])
+    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
+
+
+def to_grey(picture: np.ndarray, low: float, high: float) -> np.ndarray:
+    """uint8, black at `low`, white at `high`; pixels that are not numbers are black."""
+    scaled = (np.nan_to_num(picture, nan=low, posinf=high, neginf=low) - low) / (high - low)
+    return (255 * scaled.clip(0, 1) + 0.5).astype(np.uint8)
+
+
+def shrink(picture: np.ndarray, limit_px: int) -> np.ndarray:
+    image = Image.fromarray(picture)
+    image.thumbnail((limit_px, limit_px), Image.Resampling.BOX)
+    return np.asarray(image)
+
+
+def psf_colours(psf: np.ndarray) -> np.ndarray:
+    """(h, w) PSF -> (h, w, 3) uint8 in magma, from 0 to its own peak."""
+    peak = float(np.nanmax(psf)) or 1.0
+    return (255 * colormaps[PSF_MAP](np.clip(psf / peak, 0, 1))[..., :3]).astype(np.uint8)
+
+
+def encode(picture: np.ndarray, kind: str = "JPEG", quality: int = 88) -> bytes:
+    buffer = io.BytesIO()
+    settings = {"quality": quality} if kind == "JPEG" else {"optimize": True}
+    Image.fromarray(picture).save(buffer, kind, **settings)
+    return buffer.getvalue()
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

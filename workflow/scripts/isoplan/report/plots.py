@@ -1,0 +1,305 @@
+"""The drawings themselves: arrays in, a matplotlib figure out. Nothing here reads a file."""
+
+import io
+import logging
+
+import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.colors import CenteredNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from isoplan.report import style
+
+# A node without these fonts falls back by itself; a warning per label would drown the log.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+
+SETTINGS = {
+    "font.family": "sans-serif",
+    "font.sans-serif": list(style.FONTS),
+    "font.size": 9,
+    "axes.edgecolor": style.QUIET,
+    "axes.labelcolor": style.INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": style.QUIET,
+    "ytick.color": style.QUIET,
+    "xtick.labelcolor": style.INK,
+    "ytick.labelcolor": style.INK,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "isoplan",
+    "axes.unicode_minus": True,
+}
+DOTS_PER_INCH = 200  # twice the 100 px per inch at which the page shows a figure
+
+
+def render(draw, kind: str = "png") -> bytes:
+    """The bytes of the figure that `draw()` returns; the same input gives the same bytes."""
+    with rc_context(SETTINGS):
+        figure = draw()
+        buffer = io.BytesIO()
+        settings = {
+            "png": {"metadata": {"Software": None}},
+            "svg": {"metadata": {"Date": None}},
+            "jpg": {"pil_kwargs": {"quality": 85}},
+        }
+        figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, **settings[kind])
+    return buffer.getvalue()
+
+
+def _figure(width_px: float, height_px: float) -> Figure:
+    return Figure(figsize=(width_px / 100, height_px / 100), layout="constrained")
+
+
+def scale_bar(axes, width_units: float, unit: str, colour: str = "white") -> None:
+    """A bar at the bottom left of axes whose x runs over `width_units` (in `unit`) from 0 to 1."""
+    length = style.bar_length(width_units)
+    share = length / width_units
+    box = {"transform": axes.transAxes, "clip_on": False}
+    axes.plot(
+        [0.04, 0.04 + share], [0.05, 0.05], color=colour, lw=2.5, solid_capstyle="butt", **box
+    )
+    axes.text(
+        *(0.04 + share / 2, 0.075, style.bar_label(length, unit)),
+        **{"color": colour, "ha": "center", "va": "bottom", "fontsize": 8, **box},
+    )
+
+
+def heat_map(
+    values: np.ndarray,
+    *,
+    label: str,
+    colours: str,
+    limits: tuple[float, float] | None,
+    untrusted: np.ndarray | None = None,
+    width_um: float | None = None,
+) -> Figure:
+    """A map in colour with its colour bar below; `limits` None centres a diverging map on 0.
+
+    Untrusted cells are hatched over white, so that they cannot be read as a measurement.
+    """
+    height, width = values.shape
+    ratio = float(np.clip(height / width, 0.35, 2.2))
+    figure = _figure(330, 330 * ratio + 62)
+    axes = figure.subplots()
+    trusted = values if untrusted is None else values[~untrusted]
+    kind = {"norm": CenteredNorm(0, _half_range(trusted))} if limits is None else {}
+    if limits is not None:
+        kind = {"vmin": limits[0], "vmax": limits[1]}
+    drawn = axes.imshow(values, cmap=colours, interpolation="nearest", aspect="auto", **kind)
+    if untrusted is not None and untrusted.any():
+        _hatch(axes, untrusted)
+    _frame(axes)
+    if width_um:
+        _ruler(axes, width_um, height / width)
+    bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", aspect=32, pad=0.03)
+    bar.outline.set_visible(False)
+    bar.set_label(label)
+    return figure
+
+
+def _half_range(values: np.ndarray) -> float:
+    """Colour range of a diverging map: the 99th percentile, so that one wild cell does not rule it."""
+    finite = np.abs(values[np.isfinite(values)])
+    return float(np.percentile(finite, 99)) or 1.0 if finite.size else 1.0
+
+
+def _hatch(axes, mask: np.ndarray) -> None:
+    veil = np.zeros((*mask.shape, 4))
+    veil[mask] = (1, 1, 1, 0.82)
+    axes.imshow(veil, interpolation="nearest", aspect="auto")
+    # Half-cell steps, so that the hatched area ends where the cells end.
+    fine = np.pad(np.kron(mask.astype(float), np.ones((4, 4))), 1)
+    y, x = ((np.arange(length) - 0.5) / 4 - 0.5 for length in fine.shape)
+    with rc_context({"hatch.linewidth": 0.6, "hatch.color": style.QUIET}):
+        axes.contourf(x, y, fine, levels=[0.5, 2], colors="none", hatches=["/////"])
+    axes.set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))
+
+
+def _frame(axes) -> None:
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _ruler(axes, width_um: float, ratio: float) -> None:
+    """A scale bar just below the picture, where no colour of the map can hide it."""
+    bar = style.bar_length(width_um)
+    share, below = bar / width_um, -0.03 / float(np.clip(ratio, 0.35, 2.2))
+    box = {"transform": axes.transAxes, "clip_on": False}
+    axes.plot([0, share], [below, below], color=style.INK, lw=2, solid_capstyle="butt", **box)
+    axes.text(share + 0.02, below, style.bar_label(bar, "µm"), fontsize=8, va="center", **box)
+    # Keeps the room below the picture that the bar takes.
+    axes.set_xlabel(" ", fontsize=8)
+
+
+def psf_field(
+    overview: np.ndarray | None,
+    shape_px: tuple[float, float],
+    psfs: np.ndarray,
+    middles_px: list[tuple[float, float]],
+    side_px: float,
+    *,
+    width_um: float | None,
+) -> Figure:
+    """PSFs in magma, each to its own peak, enlarged to `side_px` of the mosaic and set where they are."""
+    height, width = shape_px
+    figure = Figure(figsize=(5.4, 5.4 * float(np.clip(height / width, 0.3, 2.5))))
+    axes = figure.add_axes((0, 0, 1, 1))
+    extent = (0, width, height, 0)
+    if overview is None:
+        overview = np.zeros((2, 2), np.uint8)
+    # Dimmed, so that the PSFs are the brightest thing in the picture.
+    axes.imshow(overview, cmap="gray", vmin=0, vmax=255 / 0.42, extent=extent, aspect="auto")
+    for psf, (y, x) in zip(psfs, middles_px, strict=True):
+        level = np.clip(psf / psf.max(), 0, 1)
+        colour = colormaps[style.PSF_MAP](level)
+        colour[..., 3] = np.clip(level * 5, 0, 1)
+        half = side_px / 2
+        box = (x - half, x + half, y + half, y - half)
+        axes.imshow(colour, extent=box, aspect="auto", interpolation="bilinear", zorder=2)
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    _frame(axes)
+    if width_um:
+        scale_bar(axes, width_um, "µm")
+    return figure
+
+
+def gain_bars(gains: dict[str, dict[str, float]]) -> Figure:
+    """SNR gain in dB of every method, mosaic by mosaic. gains: mosaic -> method -> dB."""
+    methods = style.sort_methods({method for row in gains.values() for method in row} - {"none"})
+    figure = _figure(720, 70 + 24 * len(gains) * (len(methods) + 0.8))
+    axes = figure.subplots()
+    for index, row in enumerate(gains.values()):
+        for place, method in enumerate(methods):
+            if method in row:
+                y = index * (len(methods) + 0.8) + place
+                axes.barh(y, row[method], height=0.78, color=style.method_colour(method))
+                text = f" {style.signed(row[method])} "
+                side = "left" if row[method] >= 0 else "right"
+                axes.text(row[method], y, text, va="center", ha=side, fontsize=8)
+    middles = [i * (len(methods) + 0.8) + (len(methods) - 1) / 2 for i in range(len(gains))]
+    axes.set_yticks(middles, list(gains))
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.axvline(0, color=style.INK, lw=0.8)
+    axes.margins(x=0.12)
+    axes.set_xlabel("SNR gain over doing nothing (dB)")
+    handles = [
+        axes.barh(0, 0, color=style.method_colour(m), label=style.method_label(m)) for m in methods
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(methods), fontsize=8)
+    return figure
+
+
+def gain_histogram(values: dict[str, np.ndarray]) -> Figure:
+    """How many cells gained how much, method by method. values: method -> gains in dB."""
+    figure = _figure(460, 330)
+    axes = figure.subplots()
+    finite = {m: v[np.isfinite(v)] for m, v in values.items()}
+    everything = np.concatenate(list(finite.values()))
+    low, high = np.percentile(everything, [0.5, 99.5]) if everything.size else (-1, 1)
+    edges = np.linspace(min(low, -0.2), max(high, 0.2), 41)
+    axes.axvspan(edges[0], 0, color="#F4F0EE", zorder=0, lw=0)
+    for method, gains in finite.items():
+        colour = style.method_colour(method)
+        share = np.histogram(gains.clip(edges[0], edges[-1]), edges)[0] / max(gains.size, 1) * 100
+        if method == "estimated":
+            axes.stairs(share, edges, fill=True, color=colour, alpha=0.18)
+        axes.stairs(share, edges, color=colour, lw=1.6, label=style.method_label(method))
+    axes.axvline(0, color=style.INK, lw=0.8)
+    axes.text(
+        0,
+        1.01,
+        "worse  ",
+        ha="right",
+        va="bottom",
+        color=style.QUIET,
+        fontsize=8,
+        transform=axes.get_xaxis_transform(),
+    )
+    axes.text(
+        0,
+        1.01,
+        "  better",
+        ha="left",
+        va="bottom",
+        color=style.QUIET,
+        fontsize=8,
+        transform=axes.get_xaxis_transform(),
+    )
+    axes.set(xlabel="SNR gain of the cell (dB)", ylabel="share of cells (%)", xlim=edges[[0, -1]])
+    figure.legend(loc="outside upper left", ncols=3, fontsize=8)
+    return figure
+
+
+def scatter(true, estimated, valid, *, label: str, unit: str, r2: float | None) -> Figure:
+    """Estimated against true value of one parameter; what the network called invalid is grey."""
+    figure = _figure(330, 340)
+    axes = figure.subplots()
+    low, high = float(np.nanmin(true)), float(np.nanmax(true))
+    pad = 0.04 * (high - low or 1)
+    axes.plot([low, high], [low, high], color=style.INK, lw=0.8, zorder=1)
+    marks = {"s": 9, "linewidths": 0, "zorder": 2}
+    axes.scatter(true[~valid], estimated[~valid], color="#A9AFB7", alpha=0.6, **marks)
+    axes.scatter(
+        *(true[valid], estimated[valid]),
+        **{"color": style.method_colour("estimated"), "alpha": 0.4, **marks},
+    )
+    text = "" if r2 is None else f"R² = {style.fixed(r2, 3)}"
+    axes.text(0.04, 0.97, text, transform=axes.transAxes, va="top", fontsize=11, weight="bold")
+    axes.set(
+        xlabel=style.with_unit(f"true {label}", unit),
+        ylabel=style.with_unit("estimated", unit),
+        xlim=(low - pad, high + pad),
+        ylim=(low - pad, high + pad),
+        aspect="equal",
+    )
+    return figure
+
+
+def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float | None) -> Figure:
+    """Training curves over samples seen. lines: label -> (values, colour); `best` marks the kept weights."""
+    figure = _figure(460, 300)
+    axes = figure.subplots()
+    for label, (values, colour) in lines.items():
+        axes.plot(x, values, color=colour, lw=1.6, label=label, marker="o", ms=2.5)
+    if best is not None:
+        axes.axvline(best, color=style.QUIET, lw=0.8, ls=(0, (4, 3)))
+        axes.text(
+            best,
+            1.01,
+            "weights kept",
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize=8,
+            color=style.QUIET,
+        )
+    axes.set(xlabel="training samples seen", ylabel=y_label)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    if log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    if len(lines) > 1:
+        axes.legend(fontsize=8)
+    return figure
+
+
+def robustness(lines: dict[str, tuple[np.ndarray, np.ndarray]], *, x_label: str) -> Figure:
+    """R2 against the strength of a degradation. lines: label -> (levels, R2)."""
+    figure = _figure(460, 320)
+    axes = figure.subplots()
+    for index, (label, (levels, values)) in enumerate(lines.items()):
+        colour = style.OTHER_COLOURS[index % len(style.OTHER_COLOURS)]
+        axes.plot(levels, values, color=colour, lw=1.6, marker="o", ms=3.5, label=label)
+    axes.set(xlabel=x_label, ylabel="R²")
+    axes.set_ylim(top=max(1.0, axes.get_ylim()[1]))
+    axes.legend(fontsize=8, ncols=2 if len(lines) > 5 else 1)
+    return figure

@@ -1,0 +1,51 @@
+"""PSFs of a map's cells: to draw them, and to say which place is the most blurred."""
+
+import numpy as np
+import torch
+
+from isoplan.base.errors import UserError
+from isoplan.optics.psf import make_psf_model
+from isoplan.report.results import PsfMap
+
+BLOCK_PSFS = 1024
+
+
+def cell_psfs(psf_map: PsfMap, cells: list[tuple[int, int]]) -> np.ndarray:
+    """PSFs (n, s, s) of sum 1 at the given (row, column) cells; the cells' values must be numbers."""
+    model = make_psf_model(psf_map.spec)
+    rows, columns = np.array(cells, dtype=int).reshape(-1, 2).T
+    params = torch.from_numpy(np.float32(psf_map.values[:, rows, columns].T).copy())
+    return model.psf(params)[0].numpy()
+
+
+def model_parameters(psf_map: PsfMap) -> dict:
+    """name -> Parameter (range, period) of the map's PSF model; empty where it cannot be rebuilt."""
+    try:
+        return {parameter.name: parameter for parameter in make_psf_model(psf_map.spec).parameters}
+    except (KeyError, UserError):
+        return {}
+
+
+def blur_areas(psf_map: PsfMap) -> np.ndarray:
+    """Pixels over which each cell's PSF spreads, 1 / sum(psf^2), as (y, x); NaN for untrusted cells.
+
+    Large maps are thinned so that only about a thousand PSFs are made.
+    """
+    areas = np.full(psf_map.untrusted.shape, np.nan)
+    usable = ~psf_map.untrusted & np.isfinite(psf_map.values).all(axis=0)
+    cells = np.argwhere(usable)
+    cells = cells[:: max(1, -(-len(cells) // BLOCK_PSFS))]
+    if len(cells):
+        psfs = cell_psfs(psf_map, [tuple(cell) for cell in cells])
+        areas[tuple(cells.T)] = 1 / (psfs.astype(np.float64) ** 2).sum(axis=(1, 2))
+    return areas
+
+
+def visible_radius(psfs: np.ndarray, share: float = 0.99) -> int:
+    """Half the side of the smallest central square that holds `share` of every PSF's energy."""
+    middle = psfs.shape[-1] // 2
+    for radius in range(1, middle):
+        window = slice(middle - radius, middle + radius + 1)
+        if (psfs[:, window, window].sum(axis=(1, 2)) >= share).all():
+            return radius
+    return middle

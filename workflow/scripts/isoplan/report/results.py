@@ -1,0 +1,231 @@
+"""Reads a study's result files. Any of them may be absent: the report then says what is not there."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+import zarr
+
+from isoplan.base.errors import UserError
+
+TABLE_COLUMNS = {
+    "metrics.csv": ("study", "mosaic", "method", "metric", "value"),
+    "cells.csv": ("mosaic", "method", "cell_y", "cell_x", "snr_gain_db"),
+    "regression.csv": (
+        *("network", "psf_model", "train_set", "test_set", "degradation"),
+        *("level", "parameter", "metric", "value", "n"),
+    ),
+    "predictions.csv": ("network", "test_set", "parameter", "true", "estimated", "valid"),
+    "refused.csv": ("mosaic", "path", "reason"),
+}
+NAMES = (
+    *("study", "mosaic", "method", "metric", "network", "psf_model", "train_set"),
+    *("test_set", "degradation", "parameter", "path", "reason"),
+)
+MAP_LIMIT_CELLS = 1024
+
+
+@dataclass
+class PsfMap:
+    """A PSF map, thinned by `step` cells where it is larger than a figure can show.
+
+    `values` and `raw` are (P, y, x) in the channels' units; `validity` is (y, x) from 0 to 1.
+    A cell is `untrusted` where the network gave no usable answer, so the value comes from neighbours.
+    """
+
+    mosaic: str
+    network: str
+    spec: dict
+    names: list[str]
+    units: list[str]
+    stride_px: float
+    step: int
+    shape_cells: tuple[int, int]
+    values: np.ndarray
+    raw: np.ndarray
+    validity: np.ndarray
+    untrusted: np.ndarray
+
+    @property
+    def untrusted_share(self) -> float:
+        return float(self.untrusted.mean()) if self.untrusted.size else 0.0
+
+
+@dataclass
+class Mosaic:
+    name: str
+    facts: dict = field(default_factory=dict)
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        size = self.facts.get("pixel_size_um")
+        return float(size) if isinstance(size, int | float) and size > 0 else None
+
+
+@dataclass
+class Network:
+    name: str
+    history: pd.DataFrame
+    card: dict
+
+
+@dataclass
+class Study:
+    folder: Path
+    config: dict
+    config_text: str
+    mosaics: list[Mosaic]
+    networks: list[Network]
+    tables: dict[str, pd.DataFrame]
+    maps: dict[str, PsfMap]
+    true_maps: dict[str, PsfMap]
+    benchmarks: pd.DataFrame
+
+    def table(self, name: str) -> pd.DataFrame:
+        return self.tables[name]
+
+    def gain_grid(self, mosaic: str, method: str = "estimated") -> np.ndarray | None:
+        """SNR gain of each cell in dB, (y, x), NaN where unknown; None without cells of that method."""
+        cells = self.table("cells.csv")
+        cells = cells[(cells["mosaic"] == mosaic) & (cells["method"] == method)]
+        if cells.empty:
+            return None
+        rows, columns = cells["cell_y"].to_numpy(int), cells["cell_x"].to_numpy(int)
+        grid = np.full((rows.max() + 1, columns.max() + 1), np.nan)
+        grid[rows, columns] = cells["snr_gain_db"].to_numpy(float)
+        return grid
+
+
+def read_study(folder: Path) -> Study:
+    """Read every result file of a study but its pictures. Raises UserError where there is no such folder."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such results folder; run the study first")
+    config_file = folder / "config.yaml"
+    config_text = config_file.read_text() if config_file.exists() else ""
+    tables = {name: _read_table(folder / name, columns) for name, columns in TABLE_COLUMNS.items()}
+    mosaics = _read_mosaics(folder, tables)
+    networks = [_read_network(path) for path in sorted(folder.glob("networks/*")) if path.is_dir()]
+    maps, true_maps = {}, {}
+    for mosaic in mosaics:
+        used = _network_in_use(tables["metrics.csv"], mosaic.name)
+        stores = sorted((folder / "psf_map" / mosaic.name).glob("*.zarr"))
+        estimated = [store for store in stores if store.stem != "true"]
+        estimated.sort(key=lambda store: store.stem != used)
+        if estimated:
+            maps[mosaic.name] = read_map(estimated[0])
+        if any(store.stem == "true" for store in stores):
+            true_maps[mosaic.name] = read_map(folder / "psf_map" / mosaic.name / "true.zarr")
+    return Study(
+        folder=folder,
+        config=yaml.safe_load(config_text) or {},
+        config_text=config_text,
+        mosaics=mosaics,
+        networks=networks,
+        tables=tables,
+        maps=maps,
+        true_maps=true_maps,
+        benchmarks=_read_benchmarks(folder),
+    )
+
+
+def read_map(path: Path) -> PsfMap:
+    """Read one map store: arrays "0" (filled) and "raw", attributes "isoplan"."""
+    group = zarr.open_group(path, mode="r")
+    notes = group.attrs["isoplan"]
+    channels = [channel["name"] for channel in notes["channels"]]
+    units = [channel.get("unit") or "" for channel in notes["channels"]]
+    parameters = [i for i, name in enumerate(channels) if name not in ("validity", "filled")]
+    height, width = group["0"].shape[-2:]
+    step = max(1, -(-max(height, width) // MAP_LIMIT_CELLS))
+    filled_map = np.asarray(group["0"][:, ::step, ::step])
+    raw = np.asarray(group["raw"][:, ::step, ::step]) if "raw" in group else filled_map
+    # Where nothing could be filled in, the filled map itself has no number.
+    untrusted = ~np.isfinite(raw[parameters] + filled_map[parameters]).all(axis=0)
+    if "filled" in channels:
+        untrusted |= np.nan_to_num(filled_map[channels.index("filled")]) > 0.5
+    validity = np.isfinite(raw[parameters]).all(axis=0).astype(np.float32)
+    if "validity" in channels:
+        validity = np.nan_to_num(filled_map[channels.index("validity")])
+        untrusted |= validity <= 0
+    return PsfMap(
+        mosaic=str(notes.get("mosaic", path.parent.name)),
+        network=str(notes.get("network", path.stem)),
+        spec=dict(notes.get("psf") or {}),
+        names=[channels[i] for i in parameters],
+        units=[units[i] for i in parameters],
+        stride_px=float(notes["stride_px"]) * step,
+        step=step,
+        shape_cells=(height, width),
+        values=filled_map[parameters],
+        raw=raw[parameters],
+        validity=validity,
+        untrusted=untrusted,
+    )
+
+
+def metric_values(study: Study) -> pd.DataFrame:
+    """metrics.csv with one value per mosaic, method and metric: of several settings the last one written."""
+    return study.table("metrics.csv").drop_duplicates(["mosaic", "method", "metric"], keep="last")
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    if not path.exists() or path.stat().st_size == 0:
+        return pd.DataFrame({column: pd.Series(dtype=object) for column in columns})
+    # Names stay text: a mosaic called "001" or "NA" keeps its name.
+    table = pd.read_csv(
+        path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=["", "nan", "NaN"]
+    )
+    absent = [column for column in columns if column not in table.columns]
+    if absent:
+        raise UserError(f"{path}: the columns {', '.join(absent)} are missing; run the study again")
+    return table
+
+
+def _read_mosaics(folder: Path, tables: dict) -> list[Mosaic]:
+    facts = {path.stem: json.loads(path.read_text()) for path in folder.glob("mosaics/*.json")}
+    names = list(dict.fromkeys(tables["metrics.csv"]["mosaic"].dropna()))
+    names += sorted(set(facts) - set(names))
+    on_disk = {path.name for stage in ("restored", "psf_map") for path in folder.glob(f"{stage}/*")}
+    names += sorted(on_disk - set(names))
+    refused = set(tables["refused.csv"]["mosaic"])
+    return [Mosaic(name, facts.get(name, {})) for name in names if name not in refused]
+
+
+def _read_network(path: Path) -> Network:
+    history, card = path / "history.csv", path / "card.json"
+    return Network(
+        name=path.name,
+        history=pd.read_csv(history) if history.exists() else pd.DataFrame(),
+        card=json.loads(card.read_text()) if card.exists() else {},
+    )
+
+
+def _network_in_use(metrics: pd.DataFrame, mosaic: str) -> str | None:
+    if "network" not in metrics.columns:
+        return None
+    used = metrics[(metrics["mosaic"] == mosaic) & (metrics["method"] == "estimated")]["network"]
+    used = used.dropna()
+    return str(used.iloc[-1]) if len(used) else None
+
+
+def _read_benchmarks(folder: Path) -> pd.DataFrame:
+    """One row per job: rule, job, seconds, peak memory (MiB)."""
+    rows = []
+    for path in sorted(folder.glob("benchmarks/**/*.tsv")):
+        parts = path.relative_to(folder / "benchmarks").with_suffix("").parts
+        table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+        if table.empty:
+            continue
+        rows.append(
+            {
+                "rule": parts[0],
+                "job": "/".join(parts[1:]),
+                "seconds": float(pd.to_numeric(table["s"], errors="coerce").sum()),
+                "peak_mib": float(pd.to_numeric(table["max_rss"], errors="coerce").max()),
+            }
+        )
+    return pd.DataFrame(rows, columns=["rule", "job", "seconds", "peak_mib"])

@@ -1,0 +1,137 @@
+"""Restoration of a mosaic, core by core: local PSFs from the map, then space-variant TV-RL.
+
+The unit is one output shard of core_px; it is computed in one block, the core with a halo wide
+enough that what lies beyond changes it by less than the tolerance of `deconvolution.halo_px`.
+Memory: about 20 arrays of (core_px + 2 halo_px)^2 float32; 1536 px a side: under 300 MB.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from isoplan.deconvolution import halo_px, richardson_lucy
+from isoplan.mosaic import ngff, tiles
+from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.psf import make_psf_model
+from isoplan.psf_map import MapLayout
+
+
+@dataclass(frozen=True)
+class LocalPsfs:
+    """PSFs of a mosaic: a map on its layout, or one constant PSF.
+
+    cells: (P, ny, nx) array or zarr array of filled parameters, read by window; or None with
+    constant: (P,) parameters, or None where no cell of the mosaic was valid.
+    """
+
+    model: object
+    layout: MapLayout | None = None
+    cells: object = None
+    constant: tuple | None = None
+
+    def around(self, y0: int, y1: int, x0: int, x1: int):
+        """PSFs (ny, nx, s, s) and their centres in px of the block, or None where none are known."""
+        if self.cells is None:
+            if self.constant is None:
+                return None
+            psf, _ = self.model.psf(torch.tensor([self.constant], dtype=torch.float32))
+            return psf[None], torch.zeros(1), torch.zeros(1)
+        rows, columns = self._nodes(0, y0, y1), self._nodes(1, x0, x1)
+        count = len(self.model.parameters)
+        params = np.asarray(self.cells[:count, rows, columns], np.float32)
+        if np.isnan(params).any():
+            return None
+        flat = torch.from_numpy(np.moveaxis(params, 0, -1).reshape(-1, count).copy())
+        psfs, _ = self.model.psf(flat)
+        return (
+            psfs.reshape(*params.shape[1:], *psfs.shape[1:]),
+            torch.from_numpy(self.layout.centres_px(0)[rows] - y0 - 0.5),
+            torch.from_numpy(self.layout.centres_px(1)[columns] - x0 - 0.5),
+        )
+
+    def _nodes(self, axis: int, start: int, stop: int) -> slice:
+        """Cells whose hats reach into [start, stop) widened by the PSF."""
+        stride, reach = self.layout.stride_px, self.model.size_px // 2 + self.layout.stride_px
+        last = self.layout.cells[axis] - 1
+        low, high = (start - reach) // stride, (stop + reach) // stride
+        return slice(min(max(low, 0), last), min(max(high, 0), last) + 1)
+
+
+def restore_block(
+    counts: np.ndarray, psfs, settings: dict, *, start: float, scale: float, device
+) -> np.ndarray:
+    """One block restored: (h, w) counts above the offset -> the same shape, float32.
+
+    psfs: of `LocalPsfs.around`; None returns the block as it is. settings: the config's
+    `restoration`. start, scale: one value each for the whole mosaic, so that tiles agree. Pixels
+    that are not finite leave the likelihood, and their restored value comes from their neighbours.
+    """
+    if psfs is None:
+        return counts
+    kernels, centres_y, centres_x = psfs
+    blur = SpaceVariantBlur(
+        kernels.to(device), centres_y, centres_x, counts.shape, order=settings["order"]
+    )
+    finite = np.isfinite(counts)
+    picture = torch.from_numpy(np.where(finite, counts, 0).astype(np.float32)).to(device)
+    restored = richardson_lucy(
+        picture,
+        blur,
+        iterations=settings["iterations"],
+        tv_weight=settings["tv_weight"],
+        tv_step=settings["tv_step"],
+        start=start,
+        scale=scale,
+        valid=None if finite.all() else torch.from_numpy(finite).to(device),
+    )
+    margin = blur.margin
+    return restored[margin:-margin, margin:-margin].cpu().numpy()
+
+
+def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device):
+    """One core of a mosaic, read with its halo and restored: the core's shape, float32.
+
+    core: (rows, columns) slices. settings: the config's `restoration` with its halo_px settled and
+    the mosaic's `offset`. levels: `start` and `scale` of the mosaic, in counts above the offset.
+    """
+    outer = tiles.with_halo(core, settings["halo_px"], mosaic.shape)
+    window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
+    counts = mosaic.read(*window) - np.float32(settings["offset"])
+    restored = restore_block(counts, local.around(*window), settings, **levels, device=device)
+    return restored[tiles.inside(core, outer)]
+
+
+def halo_of(settings: dict, psf_px: int) -> int:
+    """Halo in px: the config's `halo_px`, or, where that is 0, what PSF and iterations ask for."""
+    tv = settings["tv_step"] != "none" and settings["tv_weight"] > 0
+    return settings["halo_px"] or halo_px(psf_px, settings["iterations"], tv)
+
+
+def levels(facts: dict) -> dict:
+    """The two numbers of a mosaic that its restoration starts from, in counts above the offset.
+
+    facts: of `mosaic.measure`, with `offset`. Both are above 0 whatever the picture holds.
+    """
+    offset = facts["offset"]
+    scale = max((facts["p999"] or 0) - offset, 1e-6)
+    return {"start": max((facts["mean"] or 0) - offset, 1e-6 * scale), "scale": scale}
+
+
+def to_dtype(block: np.ndarray, dtype) -> np.ndarray:
+    """A restored block in the store's dtype: rounded and clipped where that holds whole numbers."""
+    if np.dtype(dtype).kind != "u":
+        return block.astype(dtype)
+    top = np.iinfo(dtype).max
+    return np.rint(np.clip(np.nan_to_num(block), 0, top)).astype(dtype)
+
+
+def local_psfs(store, shape_px: tuple[int, int], *, constant: bool, summary: dict) -> LocalPsfs:
+    """PSFs of a map's store: cell by cell, or everywhere the mean that `summary` gives."""
+    made = ngff.read_attributes(store)
+    model = make_psf_model(made["psf"])
+    if constant:
+        mean = summary["mean"] and tuple(summary["mean"][p.name] for p in model.parameters)
+        return LocalPsfs(model, constant=mean)
+    layout = MapLayout(tuple(shape_px), made["window_px"], made["stride_px"], made["edges"])
+    return LocalPsfs(model, layout=layout, cells=ngff.open_array(store))

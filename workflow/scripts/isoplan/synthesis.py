@@ -1,0 +1,208 @@
+"""Training and test samples: sharp scene, PSF, camera -> (patch, parameters, validity).
+
+One recipe serves batches made on the fly and stored sets (thesis, 2.2.5, eq. 2.9 and 2.10).
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch.nn.functional import avg_pool2d
+
+from isoplan.base.errors import UserError
+from isoplan.base.seeds import torch_rng
+from isoplan.objects.scenes import draw_scenes
+from isoplan.optics.blur import good_size
+from isoplan.optics.camera import draw_camera, expose, mean_counts, noise_variance
+from isoplan.optics.psf import PsfModel, make_psf_model
+
+# Texture over noise: above the first a patch is valid, below the second invalid; between them
+# nobody can say, and the sample teaches neither.
+VALID_ABOVE, INVALID_BELOW = 1.0, 0.3
+VALID, INVALID, UNDECIDED = 0.0, 1.0, -1.0  # the label a0 of the thesis, and one for "leave out"
+
+
+@dataclass
+class Batch:
+    """n samples.
+
+    patches: (n, 1, window, window) counts above the camera's offset. params: (n, P).
+    invalid: (n,) a0: 1 without usable texture, 0 with, -1 undecided (left out of the loss).
+    """
+
+    patches: torch.Tensor
+    params: torch.Tensor
+    invalid: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What samples are made of: entries of the config's `psfs`, `objects` and `cameras`."""
+
+    psf: dict
+    objects: dict
+    camera: dict
+    window_px: int
+    black_share: float
+
+    @property
+    def model(self) -> PsfModel:
+        return make_psf_model(self.psf)
+
+    @property
+    def scene_px(self) -> int:
+        """Scenes are larger than patches, so that one scene gives many crops."""
+        return max(256, self.window_px + self.psf["size_px"] - 1)
+
+
+class SceneBank:
+    """Sharp scenes held on the device, size x scene_px^2 x 4 bytes (512 of 256 px: 134 MB).
+
+    Scene i is a pure function of (seed, stream, i). The bank of epoch e holds scenes
+    [e * fresh, e * fresh + size): each epoch forgets the oldest and makes `fresh` new ones.
+    """
+
+    def __init__(
+        self, recipe: Recipe, seed: int, stream: str, *, size: int, fresh: int, split: str, device
+    ):
+        self.recipe, self.seed, self.stream = recipe, seed, stream
+        self.size, self.fresh, self.split, self.device = size, fresh, split, device
+        self.first = None
+        self.scenes = None
+
+    def _draw(self, first: int, count: int) -> torch.Tensor:
+        return draw_scenes(
+            self.recipe.objects, count, self.recipe.scene_px,
+            seed=self.seed, stream=self.stream, first=first, split=self.split, device=self.device,
+        )  # fmt: skip
+
+    def at_epoch(self, epoch: int) -> torch.Tensor:
+        """(size, scene_px, scene_px) scenes of that epoch."""
+        first = epoch * self.fresh
+        if self.first is None or not 0 <= first - self.first < self.size:
+            self.scenes = self._draw(first, self.size)
+        elif first > self.first:
+            kept = self.scenes[first - self.first :]
+            self.scenes = torch.cat([kept, self._draw(self.first + self.size, first - self.first)])
+        self.first = first
+        return self.scenes
+
+
+def blur_patches(scenes: torch.Tensor, psfs: torch.Tensor) -> torch.Tensor:
+    """Each scene with its own PSF, where no border is touched (thesis, eq. 2.9).
+
+    (n, h, w), (n, s, s) -> (n, h - s + 1, w - s + 1).
+    """
+    h, w = scenes.shape[-2:]
+    s = psfs.shape[-1]
+    size = good_size(h), good_size(w)
+    spectrum = torch.fft.rfft2(scenes, s=size) * torch.fft.rfft2(psfs, s=size)
+    return torch.fft.irfft2(spectrum, s=size)[..., s - 1 : h, s - 1 : w]
+
+
+def texture_over_noise(clean: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    """Deviation of the clean patch about its local mean over the noise's deviation: (n,).
+
+    clean: (n, h, w) expected counts. variance: (n, h, w) noise variance in counts squared.
+    """
+    box, margin = 33, 16
+    rows = avg_pool2d(clean[:, None], (box, 1), stride=1)
+    local = avg_pool2d(rows, (1, box), stride=1)[:, 0]
+    detail = clean[:, margin:-margin, margin:-margin] - local
+    noise = variance.mean(dim=(1, 2)).clamp_min(1e-12)
+    return (detail.square().mean(dim=(1, 2)) / noise).sqrt()
+
+
+def make_batch(recipe: Recipe, model: PsfModel, scenes: torch.Tensor, count: int, rng) -> Batch:
+    """`count` samples of the recipe from a bank of scenes, by one generator on the bank's device."""
+    device, window, size = scenes.device, recipe.window_px, model.size_px
+    crop = window + size - 1
+
+    def integers(high: int) -> torch.Tensor:
+        return torch.randint(high, (count,), generator=rng, device=device)
+
+    which, turn = integers(len(scenes)), integers(8)
+    top, left = integers(scenes.shape[1] - crop + 1), integers(scenes.shape[2] - crop + 1)
+    steps = torch.arange(crop, device=device)
+    sharp = scenes[
+        which[:, None, None],
+        (top[:, None] + steps)[:, :, None],
+        (left[:, None] + steps)[:, None, :],
+    ]
+    sharp = _turned(sharp, turn)
+    black = torch.rand(count, generator=rng, device=device) < recipe.black_share
+    sharp = torch.where(black[:, None, None], sharp.mean(dim=(1, 2), keepdim=True), sharp)
+
+    params = model.sample(count, rng)
+    psfs, _ = model.psf(params)
+    clean = blur_patches(sharp, psfs).clamp_min(0)
+    settings = draw_camera(recipe.camera, count, rng)
+    counts = expose(clean, settings, rng) - settings["offset"][:, None, None]
+    texture = texture_over_noise(mean_counts(clean, settings), noise_variance(clean, settings))
+    invalid = torch.full((count,), UNDECIDED, device=device)
+    invalid[texture > VALID_ABOVE] = VALID
+    invalid[(texture < INVALID_BELOW) | black] = INVALID
+    return Batch(counts[:, None], params, invalid)
+
+
+def _turned(pictures: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """Right-angle rotations and flips: the k-th of the square's eight, per picture."""
+    out = torch.where((turn & 1).bool()[:, None, None], pictures.flip(1), pictures)
+    out = torch.where((turn & 2).bool()[:, None, None], out.flip(2), out)
+    return torch.where((turn & 4).bool()[:, None, None], out.transpose(1, 2), out)
+
+
+def training_batch(recipe, model, bank: SceneBank, epoch: int, step: int, count: int) -> Batch:
+    """The batch of one step: a pure function of (seed, step) on one kind of device."""
+    rng = torch_rng(bank.seed, f"{bank.stream}/batch", step, bank.device)
+    return make_batch(recipe, model, bank.at_epoch(epoch), count, rng)
+
+
+def make_set(
+    recipe: Recipe, count: int, *, seed: int, stream: str, split: str, device="cpu"
+) -> Batch:
+    """A fixed set of samples, in blocks of 64 that are each a pure function of their number.
+
+    One fresh scene per two samples, so that a set covers many scenes.
+    """
+    model, block = recipe.model, 64
+    parts = []
+    for number in range(-(-count // block)):
+        scenes = draw_scenes(
+            recipe.objects, block // 2, recipe.scene_px,
+            seed=seed, stream=f"{stream}/scenes", first=number * block // 2, split=split, device=device,
+        )  # fmt: skip
+        rng = torch_rng(seed, f"{stream}/samples", number, device)
+        parts.append(make_batch(recipe, model, scenes, block, rng))
+    return Batch(
+        *(torch.cat([getattr(p, f) for p in parts])[:count] for f in Batch.__annotations__)
+    )
+
+
+def save_set(path, batch: Batch, recipe: Recipe, *, name: str, seed: int) -> None:
+    """Stores a set in zarr: patches, params and invalid, with what made it. Replaces an older one."""
+    import zarr  # not needed where sets are made in memory
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    group = zarr.create_group(path, overwrite=True)
+    for field in Batch.__annotations__:
+        values = getattr(batch, field).cpu().numpy()
+        array = group.create_array(
+            field,
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=(min(64, len(values)), *values.shape[1:]),
+            compressors=[BloscCodec(cname="zstd", clevel=1), Crc32cCodec()],
+        )
+        array[:] = values
+    group.attrs["isoplan"] = {"name": name, "seed": seed, "recipe": asdict(recipe)}
+
+
+def load_set(path) -> Batch:
+    """A stored set, on the CPU. Raises UserError where it is missing or damaged."""
+    import zarr
+
+    try:
+        group = zarr.open_group(path, mode="r")
+        return Batch(*(torch.from_numpy(group[field][:]) for field in Batch.__annotations__))
+    except Exception as error:  # zarr raises many kinds
+        raise UserError(f"{path}: cannot be read ({error}); remove it and run again") from None

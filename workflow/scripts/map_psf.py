@@ -1,0 +1,45 @@
+"""Estimates the PSF parameters of this job's share of a mosaic's cells (thesis, 2.2.6)."""
+
+import json
+from pathlib import Path
+
+from _job import job
+from isoplan.base.device import pick_device
+from isoplan.base.fingerprint import fingerprint
+from isoplan.base.ledger import Ledger, run_units
+from isoplan.mosaic import ngff
+from isoplan.mosaic.reader import open_mosaic
+from isoplan.networks import store
+from isoplan.psf_map import MapLayout, map_unit
+
+
+def main(snakemake):
+    params, wildcards = snakemake.params, snakemake.wildcards
+    facts = json.loads(Path(snakemake.input.facts).read_text())
+    device = pick_device(params.device)
+    network, model, card = store.load(snakemake.input.network, device)
+    made = ngff.read_attributes(params.store)
+    layout = MapLayout(tuple(made["shape_px"]), made["window_px"], made["stride_px"], made["edges"])
+    cells = ngff.open_array(params.store, "raw", "r+")
+    mark = fingerprint(facts, card["fingerprint"], made, dict(params.library))
+    with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
+        run_units(
+            Ledger(params.ledger, mark),
+            len(layout.units),
+            job=int(wildcards.job),
+            jobs=params.jobs,
+            make=lambda unit: map_unit(
+                network, model, mosaic, layout, unit, offset=facts["offset"], device=device
+            ),
+            write=lambda unit, block: ngff.write_shards(
+                cells, (slice(None), *layout.units[unit]), block
+            ),
+            read=lambda unit: cells[(slice(None), *layout.units[unit])],
+            title=f"mapping {wildcards.mosaic}, units",
+        )
+    Path(snakemake.output.done).write_text(f"{mark}\n")
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)

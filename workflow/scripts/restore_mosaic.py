@@ -1,0 +1,51 @@
+"""Restores this job's share of a mosaic by space-variant TV-Richardson-Lucy (thesis, eq. 4.2)."""
+
+import json
+from pathlib import Path
+
+from _job import job
+from isoplan.base.device import pick_device
+from isoplan.base.fingerprint import fingerprint
+from isoplan.base.ledger import Ledger, run_units
+from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.reader import open_mosaic
+from isoplan.restoration import levels, local_psfs, restore_core, to_dtype
+
+
+def main(snakemake):
+    params, wildcards = snakemake.params, snakemake.wildcards
+    facts = json.loads(Path(snakemake.input.facts).read_text())
+    made = ngff.read_attributes(params.store)
+    settings = made["restoration"]
+    source = Path(snakemake.input.psf).read_text()
+    local = local_psfs(
+        params.psf_map,
+        (facts["height_px"], facts["width_px"]),
+        constant=wildcards.method == "constant",
+        summary=json.loads(source),
+    )
+    output = ngff.open_array(params.store, "0", "r+")
+    cores = tiles.shards(output.shape, settings["core_px"])
+    mark = fingerprint(facts, made, source, dict(params.library))
+    device = pick_device(params.device)
+    with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
+        run_units(
+            Ledger(params.ledger, mark),
+            len(cores),
+            job=int(wildcards.job),
+            jobs=params.jobs,
+            make=lambda unit: restore_core(
+                mosaic, local, cores[unit], settings, levels=levels(facts), device=device
+            ),
+            write=lambda unit, block: ngff.write_shards(
+                output, cores[unit], to_dtype(block, output.dtype)
+            ),
+            read=lambda unit: output[cores[unit]],
+            title=f"restoring {wildcards.mosaic} by {wildcards.method}, units",
+        )
+    Path(snakemake.output.done).write_text(f"{mark}\n")
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)

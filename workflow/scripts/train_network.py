@@ -1,0 +1,41 @@
+"""Trains one network, or takes over a released one after checking that it fits the study."""
+
+import json
+import shutil
+from pathlib import Path
+
+from _job import job
+from isoplan.base.device import pick_device
+from isoplan.networks import store
+from isoplan.synthesis import Recipe, load_set
+from isoplan.training import HISTORY, train
+
+
+def main(snakemake):
+    params, output = snakemake.params, snakemake.output
+    spec, recipe = params.network, Recipe(**params.recipe)
+    folder = Path(output.network).parent
+    if spec["weights"]:
+        _, _, card = store.load(spec["weights"])
+        store.check_fits(spec["weights"], card, recipe.psf, recipe.window_px)
+        shutil.copyfile(spec["weights"], output.network)
+        Path(output.history).write_text(",".join(HISTORY) + "\n")
+        Path(output.card).write_text(json.dumps(card, indent=1) + "\n")
+        print(f"{spec['weights']} serves as network {spec['name']}")
+        return
+    recipe.model.check()
+    train(
+        recipe,
+        spec,
+        folder,
+        seed=params.seed,
+        device=pick_device(params.device),
+        validation=load_set(params.validation),
+        library=dict(params.library),
+    )
+    print(f"network {spec['name']} lies in {output.network}")
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)
