@@ -26,9 +26,14 @@ $(STAMP): envs/requirements.txt envs/requirements-dev.txt
 
 demo: setup ## run the default study, to results/demo/report.html
 	$(BIN)/snakemake --cores $(CORES)
+	@echo
+	@echo "Open the report:    results/demo/report.html"
+	@echo "Run every test:     make test"
+	@echo "Your own mosaic:    README.md; $(BIN)/snakemake --cores $(CORES) --configfile config/studies/<name>.yaml"
 
+# In the order of the folders, so that the cluster, which mostly waits, starts first and beside the rest.
 test: setup ## run every test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 lint: setup ## check style of Python and Snakemake files
 	$(BIN)/ruff check .

@@ -13,7 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "sinfo")
+PROGRAMS = (
+    "munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "sinfo", "setpriv",
+)  # fmt: skip
 NODES = ("n1", "n2")
 CPUS, MEMORY_MB = 1, 4000  # of each node; one job each, so that both nodes get some
 SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
@@ -44,7 +46,7 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 SlurmdParameters=config_overrides
 ReturnToService=2
-MinJobAge=300
+MinJobAge=3600
 InactiveLimit=0
 KillWait=5
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cpus} RealMemory={memory}
@@ -115,7 +117,13 @@ class Cluster:
 
     def _daemon(self, *command: str) -> None:
         with (self.folder / "daemons.out").open("a") as out:
-            process = subprocess.Popen(command, env=self.environment, stdout=out, stderr=out)
+            # Ends with us, even where we are killed and nothing below is reached.
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", *command],
+                env=self.environment,
+                stdout=out,
+                stderr=out,
+            )
         self.daemons.append(process)
 
     def _ready(self) -> bool:
@@ -124,7 +132,7 @@ class Cluster:
     def _wait(self, ready, what: str, seconds: int = 60) -> None:
         end = time.monotonic() + seconds
         while not ready():
-            ended = [p.args[0] for p in self.daemons if p.poll() is not None]
+            ended = [p.args[3] for p in self.daemons if p.poll() is not None]
             if ended or time.monotonic() > end:
                 raise RuntimeError(f"no {what}; ended: {ended or 'nothing'}\n{self.logs()}")
             time.sleep(0.2)
@@ -135,7 +143,7 @@ class Cluster:
         return done.stdout if done.returncode == 0 else ""
 
     def nodes_used(self) -> set[str]:
-        """The nodes that batch jobs ran on, finished ones included (Slurm keeps them five minutes)."""
+        """The nodes that batch jobs ran on, finished ones included (Slurm keeps them an hour)."""
         lines = self.output("squeue", "-h", "-t", "all", "-o", "%N").split()
         return set(lines) & set(NODES)
 

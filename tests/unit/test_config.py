@@ -84,7 +84,7 @@ def test_validating_twice_changes_nothing():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("map: {stride_px: 0}", ["study.yaml:1: map.stride_px: 0", "8 to 1024", "in px"]),
+        ("map: {stride_px: 0}", ["study.yaml:1: map.stride_px: 0", "16 to 1024", "in px"]),
         ("map: {stride_px: 48}", ["map.stride_px", "48 px does not divide"]),
         ("netwroks: []", ["study.yaml:1: netwroks", "did you mean networks?"]),
         (

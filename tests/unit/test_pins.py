@@ -22,7 +22,7 @@ def pins(name: str) -> dict[str, str]:
 def imported(folder: str) -> set[str]:
     """Top-level modules that the files under a folder import, beside Python's and our own."""
     found = set()
-    local = {p.stem for p in (ROOT / folder).rglob("*.py")}
+    local = {p.stem for each in ("workflow", "tests") for p in (ROOT / each).rglob("*.py")}
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

@@ -1,4 +1,5 @@
 # What the rules share: the checked config, names of files, resources.
+import os
 import sys
 from pathlib import Path
 
@@ -9,15 +10,26 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
 from isoplan.base.config import validate
 from isoplan.base.errors import UserError
-from isoplan.base.fingerprint import library_hashes
+from isoplan.base.fingerprint import fingerprint, library_hashes
 from isoplan.mosaic.table import read_table
 
+# In the order that they were merged in: those of the command line last.
+FILES = sorted(
+    map(str, workflow.configfiles),
+    key=lambda file: file in map(str, workflow.overwrite_configfiles),
+)
 try:
-    STUDY = validate(dict(config), [str(file) for file in workflow.configfiles])
+    STUDY = validate(dict(config), FILES)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = f"results/{STUDY['study']}"
+for folder in (Path("results"), Path(RESULTS)):
+    if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise WorkflowError(
+            f"{folder.absolute()}: cannot be written, as it is no folder or not yours; "
+            "mend its rights or move what is in the way"
+        )
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 JOBS = STUDY["jobs_per_mosaic"]
@@ -30,7 +42,7 @@ wildcard_constraints:
     mosaic=r"[A-Za-z0-9._-]+",
     network=r"[A-Za-z0-9._-]+",
     test_set=r"[A-Za-z0-9._-]+",
-    method="estimated|oracle|constant",
+    method="estimated|oracle|constant|measured",
     job=r"\d+",
 
 
@@ -39,9 +51,10 @@ def library(script):
     return library_hashes(f"{workflow.basedir}/workflow/scripts/{script}.py")
 
 
-def workflow_files(pattern):
-    """Files of the workflow's own."""
-    return sorted(str(path) for path in Path(workflow.basedir).glob(pattern))
+def contents(pattern):
+    """Hashes of files of the workflow's own: unlike their paths they stay when the folder moves."""
+    paths = sorted(Path(workflow.basedir).glob(pattern))
+    return {path.name: fingerprint(path.read_text()) for path in paths}
 
 
 def entry(section, name, key="name"):
@@ -124,15 +137,29 @@ def mosaic_facts(wildcards):
 
 
 def psf_source(wildcards):
-    """The map that a method restores with."""
+    """What a method's PSFs are known from."""
     if wildcards.method == "oracle":
         return f"{RESULTS}/stages/simulated/{wildcards.mosaic}.done"
+    if wildcards.method == "measured":
+        return entry("psfs", STUDY["restoration"]["measured"])["file"]
     return f"{RESULTS}/psf_map/{wildcards.mosaic}/{NETWORK}.json"
 
 
-def psf_map_store(wildcards):
+def psf_choice(wildcards):
+    """The map that a method restores with, or the entry of its measured PSF."""
+    if wildcards.method == "measured":
+        return {"measured": entry("psfs", STUDY["restoration"]["measured"])}
     name = "true" if wildcards.method == "oracle" else NETWORK
-    return f"{RESULTS}/psf_map/{wildcards.mosaic}/{name}.zarr"
+    return {"store": f"{RESULTS}/psf_map/{wildcards.mosaic}/{name}.zarr"}
+
+
+def restoration_settings():
+    """What the restoration itself depends on."""
+    return {
+        k: v
+        for k, v in STUDY["restoration"].items()
+        if k not in ("methods", "measured")
+    }
 
 
 def growing(key):

@@ -1,6 +1,11 @@
 # Restoration: one OME-Zarr per mosaic and method.
 
 
+# Metadata alone: seconds, less than a wait in a cluster's queue.
+localrules:
+    create_restoration,
+
+
 rule create_restoration:
     input:
         facts=mosaic_facts,
@@ -16,8 +21,8 @@ rule create_restoration:
     params:
         library=library("create_restoration"),
         store=lambda wc: f"{RESULTS}/restored/{wc.mosaic}/{wc.method}.ome.zarr",
-        psf_map=psf_map_store,
-        restoration={k: v for k, v in STUDY["restoration"].items() if k != "methods"},
+        psf=psf_choice,
+        restoration=restoration_settings(),
     message:
         "Lays out the restoration of {wildcards.mosaic} by {wildcards.method}"
     script:
@@ -43,9 +48,9 @@ rule restore_mosaic:
     params:
         library=library("restore_mosaic"),
         store=lambda wc: f"{RESULTS}/restored/{wc.mosaic}/{wc.method}.ome.zarr",
-        psf_map=psf_map_store,
+        psf=psf_choice,
         ledger=lambda wc: f"{RESULTS}/ledgers/restored/{wc.mosaic}/{wc.method}",
-        restoration={k: v for k, v in STUDY["restoration"].items() if k != "methods"},
+        restoration=restoration_settings(),
         jobs=JOBS,
         device=STUDY["device"],
     message:

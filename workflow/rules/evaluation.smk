@@ -8,11 +8,7 @@ rule evaluate_mosaic:
             f"{RESULTS}/stages/restored/{wc.mosaic}/{method}/finished.done"
             for method in methods(wc.mosaic)
         ],
-        psf_map=lambda wc: (
-            f"{RESULTS}/psf_map/{wc.mosaic}/{NETWORK}.json"
-            if set(methods(wc.mosaic)) - {"oracle"}
-            else []
-        ),
+        psf_map=f"{RESULTS}/psf_map/{{mosaic}}/{NETWORK}.json",
     output:
         metrics=f"{RESULTS}/evaluation/{{mosaic}}.metrics.csv",
         cells=f"{RESULTS}/evaluation/{{mosaic}}.cells.csv",

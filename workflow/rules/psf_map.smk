@@ -1,6 +1,12 @@
 # Mosaics as they come, and the PSF map of each.
 
 
+# Headers and metadata alone: seconds, less than a wait in a cluster's queue.
+localrules:
+    check_mosaics,
+    create_psf_map,
+
+
 checkpoint check_mosaics:
     input:
         table=STUDY["mosaics"] or [],
@@ -125,6 +131,7 @@ rule fill_psf_map:
         library=library("fill_psf_map"),
         store=lambda wc: f"{RESULTS}/psf_map/{wc.mosaic}/{wc.network}.zarr",
         neighbours=STUDY["map"]["neighbours"],
+        median_cells=STUDY["map"]["median_cells"],
         validity_threshold=STUDY["map"]["validity_threshold"],
     message:
         "Fills the invalid cells of {wildcards.mosaic}'s map by {wildcards.network}"

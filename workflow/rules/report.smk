@@ -36,8 +36,6 @@ rule write_report:
         regression=f"{RESULTS}/regression.csv",
         predictions=f"{RESULTS}/predictions.csv",
         refused=f"{RESULTS}/refused.csv" if STUDY["mosaics"] else [],
-        # Python modules are known by their hash (params: library), templates only as files.
-        templates=workflow_files("workflow/scripts/isoplan/report/templates/*"),
     output:
         report=report(
             f"{RESULTS}/report.html",
@@ -56,6 +54,7 @@ rule write_report:
         runtime=growing("other_minutes"),
     params:
         library=library("write_report"),
+        templates=contents("workflow/scripts/isoplan/report/templates/*"),
         title=STUDY["report"]["title"] or STUDY["study"],
         crop_px=STUDY["report"]["crop_px"],
         network=NETWORK,

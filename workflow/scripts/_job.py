@@ -32,6 +32,7 @@ def job(snakemake):
         sys.exit(f"isoplan was found in {found}, not in {HERE}; uninstall that copy and run again")
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(snakemake.threads)
+    before = sys.stdout, sys.stderr
     with open(snakemake.log[0], "w") as log:
         sys.stdout = sys.stderr = _Both(log, sys.__stderr__)
         try:
@@ -43,7 +44,7 @@ def job(snakemake):
             traceback.print_exc()
             sys.exit(1)
         finally:
-            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+            sys.stdout, sys.stderr = before
 
 
 class _Both:

@@ -11,7 +11,8 @@ from isoplan.restoration import halo_of
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     facts = json.loads(Path(snakemake.input.facts).read_text())
-    psf = ngff.read_attributes(params.psf_map)["psf"]
+    chosen = params.psf
+    psf = chosen.get("measured") or ngff.read_attributes(chosen["store"])["psf"]
     settings = dict(params.restoration)
     settings |= {"halo_px": halo_of(settings, psf["size_px"]), "offset": facts["offset"]}
     shape = facts["height_px"], facts["width_px"]

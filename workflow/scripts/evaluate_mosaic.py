@@ -38,6 +38,9 @@ def main(snakemake):
         for method, values in results.items()
         for metric, value in values.items()
     ] + compare(results, gains)
+    if truth:  # what CV and Sharpness should come to
+        values, _ = evaluate_picture(truth, shape, scale=scale, cell_px=params.cell_px)
+        rows += [{"method": "truth", "metric": m, "value": v} for m, v in values.items()]
     named = {"study": params.study, "mosaic": name}
     settings = {"network": params.network, **params.settings, "counts_for_255": scale}
     pd.DataFrame([named | row | settings for row in rows]).to_csv(output.metrics, index=False)

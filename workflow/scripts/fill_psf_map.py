@@ -16,7 +16,11 @@ def main(snakemake):
     model = make_psf_model(made["psf"])
     raw = ngff.open_array(params.store, "raw")[:]
     filled = fill_invalid(
-        raw, model, threshold=params.validity_threshold, neighbours=params.neighbours
+        raw,
+        model,
+        threshold=params.validity_threshold,
+        neighbours=params.neighbours,
+        median_cells=params.median_cells,
     )
     ngff.write_shards(ngff.open_array(params.store, "0", "r+"), (slice(None),) * 3, filled)
     names = [p.name for p in model.parameters]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from zlib import crc32
 
 from _job import job
 from isoplan.base.device import pick_device
@@ -9,7 +10,8 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger, run_units
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.reader import open_mosaic
-from isoplan.restoration import levels, local_psfs, restore_core, to_dtype
+from isoplan.optics.psf import make_psf_model
+from isoplan.restoration import LocalPsfs, levels, local_psfs, restore_core, to_dtype
 
 
 def main(snakemake):
@@ -17,16 +19,19 @@ def main(snakemake):
     facts = json.loads(Path(snakemake.input.facts).read_text())
     made = ngff.read_attributes(params.store)
     settings = made["restoration"]
-    source = Path(snakemake.input.psf).read_text()
-    local = local_psfs(
-        params.psf_map,
-        (facts["height_px"], facts["width_px"]),
-        constant=wildcards.method == "constant",
-        summary=json.loads(source),
-    )
+    source = Path(snakemake.input.psf)
+    if wildcards.method == "measured":
+        local = LocalPsfs(make_psf_model(params.psf["measured"]), constant=())
+    else:
+        local = local_psfs(
+            params.psf["store"],
+            (facts["height_px"], facts["width_px"]),
+            constant=wildcards.method == "constant",
+            summary=json.loads(source.read_text()),
+        )
     output = ngff.open_array(params.store, "0", "r+")
     cores = tiles.shards(output.shape, settings["core_px"])
-    mark = fingerprint(facts, made, source, dict(params.library))
+    mark = fingerprint(facts, made, crc32(source.read_bytes()), dict(params.library))
     device = pick_device(params.device)
     with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
         run_units(

@@ -48,12 +48,12 @@ class Field:
             "constant": np.zeros_like(u),
         }
         named = {entry["parameter"]: entry for entry in self.entries}
-        out = []
+        out = [np.empty((0, *u.shape))]  # a measured PSF has no parameters
         for parameter in self.model.parameters:
             entry = named[parameter.name]
             high = entry["low"] if entry["high"] is None else entry["high"]
-            out.append(entry["low"] + (high - entry["low"]) * shapes[entry["shape"]])
-        return torch.from_numpy(np.stack(out, axis=-1).astype(np.float32))
+            out.append((entry["low"] + (high - entry["low"]) * shapes[entry["shape"]])[None])
+        return torch.from_numpy(np.moveaxis(np.concatenate(out), 0, -1).astype(np.float32))
 
 
 class LaidOut:

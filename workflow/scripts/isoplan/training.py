@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.progress import Progress
 from isoplan.metrics.regression import summarise
@@ -140,6 +141,7 @@ def train(
     recipe: what samples are made of. spec: samples, batch, learning_rate, epoch_samples, ...
     validation: held-out samples on the CPU; made here where none are given. stop_after_s: leaves
     cleanly at the end of the epoch after that many seconds, to be called again.
+    Raises UserError where the training diverges.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,8 +162,6 @@ def train(
     for epoch in range(len(history), epochs):
         if _exhausted(history, spec["patience_epochs"]):
             break
-        if time.monotonic() - begun > stop_after_s:
-            return False
         started, losses = time.monotonic(), []
         for inner in range(steps_an_epoch):
             step = epoch * steps_an_epoch + inner
@@ -179,14 +179,19 @@ def train(
             "train_loss": sum(losses) / len(losses),
             **task.validate(validation),
         }
-        row["best"] = not math.isnan(row["validation_loss"]) and all(
-            row["validation_loss"] < past["validation_loss"] for past in history
-        )
+        if not math.isfinite(row["train_loss"] + row["validation_loss"]):
+            raise UserError(
+                f"networks {spec['name']}: the loss is no longer finite in epoch {epoch + 1}; "
+                "lower learning_rate"
+            )
+        row["best"] = all(row["validation_loss"] < past["validation_loss"] for past in history)
         if row["best"]:
             best = {k: v.detach().clone() for k, v in task.network.state_dict().items()}
         history.append(row)
         _save_checkpoint(folder / "checkpoint.pt", mark, task, history, best)
         bar.step(f"loss {row['train_loss']:.4f}, R2 {row['validation_r2']:.3f}")
+        if epoch + 1 < epochs and time.monotonic() - begun > stop_after_s:
+            return False
 
     task.network.load_state_dict(best)
     pd.DataFrame(history, columns=HISTORY).to_csv(folder / "history.csv", index=False)

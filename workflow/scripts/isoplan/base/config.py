@@ -285,7 +285,13 @@ def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
     window, stride = config["map"]["window_px"], config["map"]["stride_px"]
     if window % stride:
         yield ("map", "stride_px"), f"{stride} px does not divide window_px ({window} px)"
-    if len(set(config["restoration"]["methods"])) < len(config["restoration"]["methods"]):
+    restoration = config["restoration"]
+    measured = restoration["measured"]
+    if ("measured" in restoration["methods"]) != (measured is not None):
+        yield ("restoration", "measured"), "goes with the method measured, and only with it"
+    elif measured and psfs[measured]["model"] != "measured":
+        yield ("restoration", "measured"), f"{measured} is no PSF of the model measured"
+    if len(set(restoration["methods"])) < len(restoration["methods"]):
         yield ("restoration", "methods"), "names a method twice"
 
 

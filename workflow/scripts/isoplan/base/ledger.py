@@ -48,9 +48,9 @@ class Ledger:
         """The unit's entry, or None where there is none of this fingerprint that reads whole."""
         try:
             entry = json.loads(self._file(unit).read_text())
-        except (OSError, ValueError):
+            return entry if entry["fingerprint"] == self.fingerprint else None
+        except (OSError, ValueError, LookupError, TypeError):
             return None
-        return entry if entry.get("fingerprint") == self.fingerprint else None
 
     def record(self, unit: int, block: np.ndarray, **facts) -> None:
         """Notes that `block` was written for this unit; call it after the store's write returned."""
@@ -70,6 +70,24 @@ class Ledger:
     def missing(self, units: Iterable[int], read: Callable[[int], np.ndarray]) -> list[int]:
         """The units still to be made, in order."""
         return [unit for unit in units if not self.done(unit, read)]
+
+
+def damaged(folder: str | Path, read: Callable[[int], np.ndarray]) -> list[int]:
+    """Units recorded in a ledger's folder, whatever their fingerprint, whose data are not unharmed.
+
+    read(unit) gives the unit's data back from the store; whatever it raises counts as damage.
+    """
+    units = sorted(int(file.stem) for file in Path(folder).glob("*.json") if file.stem.isdigit())
+    lost = []
+    for unit in units:
+        try:
+            entry = json.loads((Path(folder) / f"{unit}.json").read_text())
+            unharmed = checksum(read(unit)) == entry["checksum"]
+        except Exception:  # as in Ledger.done, and ledger files that are cut off
+            unharmed = False
+        if not unharmed:
+            lost.append(unit)
+    return lost
 
 
 def share(count: int, job: int, jobs: int) -> range:

@@ -45,17 +45,18 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             card = json.loads((file.metadata() or {})["card"])
+            psf, spec, window = card["psf"], card["network"], card["window_px"]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path}: no such network; train it first or correct its path") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from None
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise UserError(
             f"{path}: carries no isoplan card; only networks saved by isoplan serve"
         ) from None
-    model = make_psf_model(card["psf"])
-    network = build(card["network"], card["window_px"], model.n_targets + 1)
+    model = make_psf_model(psf)
+    network = build(spec, window, model.n_targets + 1)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

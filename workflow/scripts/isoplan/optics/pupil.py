@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 # Published optics, boiled down: pupil radius over the half-width of its grid.
 PUBLISHED_APERTURE = math.sqrt(3867) / 63.5
@@ -29,9 +28,9 @@ class Pupil:
     """A quadrant of a pupil, K by K samples, and what takes it to the pixels of the crop's quadrant.
 
     same, other: (n_modes, K*K) modes in waves per unit, those of alpha and of beta; zeros for the rest.
-    weights: (K, K), the share of each sample inside the aperture. cosine, sine: (Q, K), to the Q points
-    in the pixels 0, 1, ... of one direction. quadrature: (Q, Q) weights of the points, sum 1 in a pixel.
-    total: energy of the whole field per PSF.
+    weights: (K, K), the share of each sample inside the aperture. cosine, sine: (Q, K), to Q points of
+    one direction: the first point of pixels 0, 1, ..., then the second of each, and so on. quadrature:
+    weights of a pixel's points, sum 1. total: energy of the whole field per PSF.
     """
 
     same: torch.Tensor
@@ -39,14 +38,14 @@ class Pupil:
     weights: torch.Tensor
     cosine: torch.Tensor
     sine: torch.Tensor
-    quadrature: torch.Tensor
-    points_per_px: int
+    quadrature: tuple[float, ...]
     total: float
 
-    def intensity(self, coefficients: torch.Tensor) -> torch.Tensor:
+    def intensity(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Intensities at the points, of coefficients (n, n_modes) in the modes' units.
 
-        (2, n, Q, Q): for points of y and x >= 0, and for the same points with the sign of x changed.
+        Two parts (n, Q, Q), for points of y and x >= 0: their sum is the intensity there, their
+        difference that at the same points with the sign of x changed.
         """
         shape = (len(coefficients), *self.weights.shape)
         alpha = 2 * math.pi * (coefficients @ self.same).view(shape)
@@ -57,20 +56,27 @@ class Pupil:
         even = self.cosine @ even @ self.cosine.T
         odd = self.sine @ odd @ self.sine.T
         # |even + odd|^2 and |even - odd|^2 by their common part and twice the product.
-        common = even[0].square().addcmul_(even[1], even[1])
+        product = (even[0] * odd[0]).addcmul_(even[1], odd[1]).mul_(2)
+        common = even[0].square_().addcmul_(even[1], even[1])
         common.addcmul_(odd[0], odd[0]).addcmul_(odd[1], odd[1])
-        product = (even[0] * odd[0]).addcmul_(even[1], odd[1])
-        return torch.stack([common.add(product, alpha=2), common.sub(product, alpha=2)])
+        return common, product
 
-    def integrate(self, intensity: torch.Tensor) -> torch.Tensor:
-        """Means over the pixels, (n, size, size), of intensities (2, n, Q, Q) at the points."""
-        weighed = intensity * self.quadrature
-        right, left = (
-            functional.avg_pool2d(half[:, None], self.points_per_px, divisor_override=1)[:, 0]
-            for half in weighed
-        )
+    def integrate(self, intensity: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Means over the pixels, (n, size, size), of the two parts of an intensity at the points."""
+        common, product = (self._pixels(part) for part in intensity)
+        right, left = common + product, common - product
         below = torch.cat([left[:, :, 1:].flip(2), right], 2)
         return torch.cat([below[:, 1:].flip(1, 2), below], 1)
+
+    def _pixels(self, points: torch.Tensor) -> torch.Tensor:
+        """(n, Q, Q) values at the points -> (n, Q / points, Q / points) means over the pixels."""
+        count = len(self.quadrature)
+        parts = points.unflatten(2, (count, -1)).unflatten(1, (count, -1))
+        mean = torch.zeros_like(parts[:, 0, :, 0])
+        for i, weight_y in enumerate(self.quadrature):
+            for j, weight_x in enumerate(self.quadrature):
+                mean.add_(parts[:, i, :, j], alpha=weight_y * weight_x)
+        return mean
 
     def block(self) -> int:
         """How many PSFs to compute at a time: what a CPU's cache or some 1 GB of a GPU hold."""
@@ -119,7 +125,7 @@ def make_pupil(
     """
     if any(noll_order(j)[0] % 2 for j in noll):
         raise ValueError(f"Noll modes {noll}: only even orders have the symmetry used here")
-    step = torch.arange(math.ceil(cutoff * field_px) + 1, dtype=torch.float64) + 0.5
+    step = torch.arange(math.ceil(cutoff * field_px), dtype=torch.float64) + 0.5
     y, x = torch.meshgrid(step, step, indexing="ij")
     distance = torch.sqrt(x**2 + y**2)
     # A soft edge one sample wide: a jagged one would throw light into the PSF's wings.
@@ -128,8 +134,8 @@ def make_pupil(
     modes = [zernike(j, radius, angle) for j in noll]
     other = [noll_order(j)[1] > 0 and j % 2 == 1 for j in noll]  # the sines
     place, quadrature = np.polynomial.legendre.leggauss(nodes)
-    points = torch.arange(size_px // 2 + 1, dtype=torch.float64)[:, None]
-    points = (points + torch.from_numpy(place / 2)).flatten()
+    pixels = torch.arange(size_px // 2 + 1, dtype=torch.float64)
+    points = (torch.from_numpy(place / 2)[:, None] + pixels).flatten()
     return _tabulate(
         modes, other, weights, step / field_px, points, quadrature / 2, field_px, device
     )
@@ -159,10 +165,8 @@ def _tabulate(modes, other, weights, frequency, points, quadrature, field_px, de
     modes = torch.stack(modes).flatten(1)
     other = torch.tensor(other)[:, None]
     tables = (modes * ~other, modes * other, 4 * weights, wave.cos(), wave.sin())
-    line = torch.as_tensor(quadrature).repeat(len(points) // len(quadrature))
-    tables = (*tables, line[:, None] * line[None, :])
     # Parseval. A soft edge stands for a hard one, so its samples count by their area; the softness
     # dims the wings within the crop, so that the energy lost comes out some 0.3 % too large.
     total = field_px**2 * 4 * float(weights.sum())
     tables = (t.to(device, torch.float32) for t in tables)
-    return Pupil(*tables, len(quadrature), total)
+    return Pupil(*tables, tuple(quadrature.tolist()), total)

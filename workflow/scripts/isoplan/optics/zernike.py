@@ -100,7 +100,9 @@ class Zernike(PsfModel):
         # Confocal: one path difference is more waves of the shorter light. No Parseval for a product,
         # so the whole field is computed and the crop cut out of it.
         shorter = self.spec["excitation_cutoff"] / self.spec["cutoff"]
-        whole = pupils[0].integrate(emission * pupils[1].intensity(waves * shorter))
+        (a, b), (c, d) = emission, pupils[1].intensity(waves * shorter)
+        # (a + b)(c + d) and (a - b)(c - d) in the same two parts.
+        whole = pupils[0].integrate((a * c + b * d, a * d + b * c))
         edge = (whole.shape[-1] - self.size_px) // 2
         crop = whole[:, edge : edge + self.size_px, edge : edge + self.size_px]
         return crop, (1 - crop.sum((1, 2)) / whole.sum((1, 2))).clamp_min(0)

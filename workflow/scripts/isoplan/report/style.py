@@ -2,9 +2,10 @@
 
 import math
 
-METHOD_ORDER = ("none", "constant", "estimated", "oracle", "truth")
+METHOD_ORDER = ("none", "measured", "constant", "estimated", "oracle", "truth")
 METHOD_LABELS = {
     "none": "Nothing done",
+    "measured": "Measured PSF",
     "constant": "One constant PSF",
     "estimated": "Estimated map",
     "oracle": "True map (oracle)",
@@ -13,6 +14,7 @@ METHOD_LABELS = {
 # Distinct under the common colour-vision deficiencies, and in lightness when printed in grey.
 METHOD_COLOURS = {
     "none": "#8C9199",
+    "measured": "#B0468C",
     "constant": "#D98200",
     "estimated": "#005EA8",
     "oracle": "#12956E",

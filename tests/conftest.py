@@ -1,0 +1,52 @@
+"""What all tests share: one thread, and small settings with every default filled in."""
+
+import os
+
+# Before torch and BLAS are loaded: threads that wait by spinning slow their neighbours down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import pytest
+import torch
+from isoplan.base.config import validate
+from isoplan.synthesis import Recipe
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def settings():
+    """settings(section, **keys): an entry of a config's list, with every default filled in.
+
+    Of a block, such as `restoration`, the block.
+    """
+
+    def fill(section: str, **keys):
+        if section in ("map", "restoration"):
+            return validate({section: keys})[section]
+        # Names that an entry refers to: the default study has them.
+        if section == "simulations":
+            keys = {"mosaic": "made", "psf": "gaussian-2", "camera": "field", **keys}
+        default = validate({})[section]
+        extra = {"name": "extra", **keys} if section != "simulations" else keys
+        return validate({section: [*default, extra]})[section][-1]
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def gaussian(settings) -> dict:
+    """A PSF of two widths on 15 px."""
+    return settings("psfs", model="gaussian-2", size_px=15, width_px=[1.5, 5])
+
+
+@pytest.fixture(scope="session")
+def recipe(settings, gaussian) -> Recipe:
+    """Samples that are quickly made."""
+    return Recipe(
+        psf=gaussian,
+        objects=settings("objects", kinds=["poi", "fractals"]),
+        camera=settings("cameras", photons=[1e4, 1e4]),
+        window_px=96,
+        black_share=0.1,
+    )

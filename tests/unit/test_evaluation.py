@@ -1,0 +1,161 @@
+"""What a restoration gained: streamed as in one piece, and by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from isoplan.evaluation import compare, evaluate_picture, map_errors
+from isoplan.metrics import image
+from isoplan.mosaic import ngff
+from isoplan.optics.psf import make_psf_model
+from isoplan.psf_map import channels
+
+SHAPE, SCALE, CELL = (150, 203), 800.0, 32
+
+
+def reader(picture):
+    return lambda y0, y1, x0, x1: picture[y0:y1, x0:x1]
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    rng = np.random.default_rng(0)
+    truth = rng.gamma(2, 200, SHAPE).astype(np.float32)
+    observed = truth + rng.normal(0, 60, SHAPE).astype(np.float32)
+    restored = truth + rng.normal(0, 30, SHAPE).astype(np.float32)
+    return truth, observed, restored
+
+
+def evaluate(picture, truth=None, observed=None, **over):
+    keys = {"scale": SCALE, "cell_px": CELL, "core_px": 64} | over
+    reads = {
+        name: reader(values)
+        for name, values in (("read_truth", truth), ("read_observed", observed))
+        if values is not None
+    }
+    return evaluate_picture(reader(picture), SHAPE, **reads, **keys)
+
+
+def test_streamed_metrics_are_those_of_the_whole(pictures):
+    truth, observed, restored = pictures
+    found, _ = evaluate(restored, truth, observed)
+    x, t = restored * 255 / SCALE, truth * 255 / SCALE
+    expected = {
+        "MSE": image.mse(x, t),
+        "SSIM": image.ssim(x, t, 255),
+        "PSNR": image.psnr(x, t, 255),
+        "CV": image.cv(x),
+        "Sharpness": image.sharpness(x),
+        "gradient-MSE": image.gradient_mse(x, t),
+        "SNR": image.snr(x, t),
+        "Mean": float(x.mean(dtype=np.float64)),
+    }
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-5), name
+
+
+@pytest.mark.parametrize("core_px", [32, 100, 1024])
+def test_the_core_does_not_matter(pictures, core_px):
+    truth, observed, restored = pictures
+    first, gains = evaluate(restored, truth, observed)
+    second, others = evaluate(restored, truth, observed, core_px=core_px)
+    assert first == pytest.approx(second, rel=1e-6)
+    np.testing.assert_allclose(gains, others, rtol=1e-5)
+
+
+def test_gains_by_hand(pictures):
+    truth, observed, restored = pictures
+    _, gains = evaluate(restored, truth, observed)
+    assert gains.shape == (5, 7)
+    for j, i in np.ndindex(5, 7):
+        cell = np.s_[j * CELL : (j + 1) * CELL, i * CELL : (i + 1) * CELL]
+        before = ((observed - truth)[cell] ** 2).sum()
+        after = ((restored - truth)[cell] ** 2).sum()
+        assert gains[j, i] == pytest.approx(10 * math.log10(before / after), rel=1e-4)
+
+
+def test_without_truth_there_are_no_gains(pictures):
+    _, observed, _ = pictures
+    found, gains = evaluate(observed)
+    assert gains is None and set(found) == {"CV", "Sharpness", "Mean"}
+
+
+def test_a_perfect_and_an_untouched_picture(pictures):
+    truth, observed, _ = pictures
+    found, gains = evaluate(truth, truth, observed)
+    assert found["MSE"] == 0 and found["SNR"] == math.inf and np.isposinf(gains).all()
+    _, gains = evaluate(observed, truth, observed)
+    np.testing.assert_array_equal(gains, 0)
+
+
+def test_bad_pixels_are_left_out(pictures):
+    _, observed, _ = pictures
+    bad = observed.copy()
+    bad[10, 20] = np.nan
+    found, _ = evaluate(bad)
+    assert found["Mean"] == pytest.approx(float(np.nanmean(bad)) * 255 / SCALE, rel=1e-5)
+    assert np.isfinite(found["CV"])
+
+
+def rows_of(rows, method) -> dict:
+    return {row["metric"]: row["value"] for row in rows if row["method"] == method}
+
+
+def test_compare_by_hand():
+    results = {
+        "estimated": {"SNR": 13.0, "Mean": 99.0},
+        "oracle": {"SNR": 14.0, "Mean": 100.0},
+        "none": {"SNR": 10.0, "Mean": 100.0},
+    }
+    gains = {
+        "estimated": np.array([[1.0, -0.5], [-0.005, np.nan]]),
+        "oracle": np.ones((2, 2)),
+        "none": np.zeros((2, 2)),
+    }
+    rows = compare(results, gains)
+    found = rows_of(rows, "estimated")
+    assert found.pop("flux_drift") == pytest.approx(-0.01)
+    assert found == pytest.approx(
+        {"gain_dB": 3.0, "oracle_share": 0.75, "worse_cells_share": 1 / 3}
+    )
+    assert rows_of(rows, "oracle")["oracle_share"] == 1
+    assert rows_of(rows, "none") == {"flux_drift": 0, "gain_dB": 0, "oracle_share": 0}
+
+
+def test_compare_where_little_is_known():
+    plain = {"Mean": 3.0, "CV": 1.0}
+    assert compare({"estimated": plain}, {"estimated": None}) == []
+    rows = compare({"estimated": plain, "none": plain}, {"estimated": None, "none": None})
+    assert {row["metric"] for row in rows} == {"flux_drift"}
+    # An oracle that gains nothing gives no share to speak of.
+    same = {"SNR": 1.0, "Mean": 3.0}
+    nothing = np.zeros((1, 1))
+    rows = compare({"oracle": same, "none": same}, {"oracle": nothing, "none": nothing})
+    assert "oracle_share" not in rows_of(rows, "oracle")
+
+
+def test_map_errors(gaussian, tmp_path):
+    model = make_psf_model(gaussian)
+    true = np.zeros((4, 6, 7), np.float32)
+    true[:2] = np.random.default_rng(0).uniform(2, 4, (2, 6, 7))
+    estimated = true.copy()
+    estimated[0] += 0.5
+    estimated[1, 0, 0], estimated[3, 0, 0] = 100, 1  # filled: not judged
+    for name, values in (("true", true), ("estimated", estimated)):
+        path = tmp_path / f"{name}.zarr"
+        ngff.create_map(
+            path,
+            channels(model),
+            (6, 7),
+            stride_px=16,
+            pixel_size_um=1.0,
+            attributes={"psf": gaussian},
+        )
+        ngff.write_shards(ngff.open_array(path, "0", "r+"), (slice(None),) * 3, values)
+    rows = map_errors(tmp_path / "estimated.zarr", tmp_path / "true.zarr")
+    found = {(row["parameter"], row["metric"]): row["value"] for row in rows}
+    assert found["width_y", "bias"] == pytest.approx(0.5, abs=1e-5)
+    assert found["width_x", "R2"] == pytest.approx(1)
+    assert found["validity", "valid_share"] == pytest.approx(41 / 42)
+    assert all(row["n"] == (42 if row["parameter"] == "validity" else 41) for row in rows)

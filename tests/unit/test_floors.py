@@ -1,0 +1,110 @@
+"""The house stands: rooms import only from floors below them, and the library knows no Snakemake."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "isoplan"
+
+# From the ground up. Rooms of one row do not know each other.
+FLOORS = (
+    ("base",),
+    ("mosaic", "metrics"),
+    ("optics",),
+    ("objects", "networks"),
+    ("synthesis", "deconvolution"),
+    ("training", "psf_map"),
+    ("restoration", "simulation", "evaluation"),
+    ("report",),
+    ("cli",),
+    ("__main__",),
+)
+LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+# Read whenever the Snakefile is parsed, by every job: nothing that takes long to import.
+LIGHT = ("base.config", "base.errors", "base.fingerprint", "base.yamlmarks", "mosaic.table")
+HEAVY = {"torch", "numpy", "scipy", "zarr", "pandas", "skimage", "matplotlib", "timm"}
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(LIBRARY).with_suffix("").parts): path
+        for path in sorted(LIBRARY.rglob("*.py"))
+        if path.name != "__init__.py"
+    }
+
+
+def is_main(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports anywhere, functions included.
+
+    What it does only when it is run as a program is left out.
+    """
+    found = set()
+    tree = ast.parse(path.read_text())
+    tree.body = [node for node in tree.body if not is_main(node)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def inner(path: Path) -> set[str]:
+    """The library's modules that a file imports."""
+    known = modules()
+    names = {name.removeprefix("isoplan.") for name in imports(path) if name.startswith("isoplan")}
+    return {name if name in known else name.rpartition(".")[0] for name in names} - {""}
+
+
+def test_every_room_has_its_floor():
+    rooms = {name.split(".")[0] for name in modules()}
+    assert rooms == set(LEVEL), "give the new room its floor here, as the design does"
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_go_down(name):
+    room = name.split(".")[0]
+    for other in inner(modules()[name]):
+        below = other.split(".")[0]
+        assert below == room or LEVEL[below] < LEVEL[room], f"{name} imports {other}"
+
+
+def test_no_cycles():
+    graph = {name: inner(path) for name, path in modules().items()}
+    while graph:
+        free = {name for name, needed in graph.items() if not needed & set(graph)}
+        assert free, f"a cycle among {sorted(graph)}"
+        graph = {name: needed for name, needed in graph.items() if name not in free}
+
+
+def test_library_knows_no_snakemake_and_no_script():
+    for name, path in modules().items():
+        tops = {imported.split(".")[0] for imported in imports(path)}
+        assert not tops & {"snakemake", "_job"}, name
+
+
+def test_init_files_are_empty():
+    folders = {path.parent for path in modules().values()}
+    for folder in folders:
+        assert (folder / "__init__.py").read_bytes() == b"", folder
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_what_the_snakefile_reads_is_light(name):
+    path = modules()[name]
+    assert not {imported.split(".")[0] for imported in imports(path)} & HEAVY
+    assert inner(path) <= set(LIGHT)
+
+
+def test_scripts_only_read_call_and_write():
+    """Every rule's script runs under `job` and holds little code."""
+    for script in LIBRARY.parent.glob("[a-z]*.py"):
+        text = script.read_text()
+        assert "with job(snakemake):" in text and text.startswith('"""'), script
+        assert len(text.splitlines()) < 120, script

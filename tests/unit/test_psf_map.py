@@ -1,0 +1,243 @@
+"""The PSF map: cells over the whole mosaic, by units as in one piece, filled rightly."""
+
+import math
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from isoplan.mosaic.reader import open_mosaic
+from isoplan.networks.onepass import OnePass
+from isoplan.optics.psf import make_psf_model
+from isoplan.psf_map import (
+    SHARD_CELLS,
+    MapLayout,
+    channels,
+    estimate_cells,
+    fill_invalid,
+    map_unit,
+    mean_parameters,
+)
+
+CPU = torch.device("cpu")
+SHAPES = [(96, 96), (560, 300), (541, 101), (20, 700), (1, 1)]
+
+
+@pytest.fixture(scope="module")
+def model(gaussian):
+    return make_psf_model(gaussian)
+
+
+@pytest.fixture(scope="module")
+def zernike(settings):
+    return make_psf_model(settings("psfs", model="zernike-3", size_px=63))
+
+
+@pytest.fixture(scope="module")
+def network(model):
+    torch.manual_seed(0)
+    return OnePass(96, model.n_targets + 1, 8).eval()
+
+
+def layout(shape, window=96, stride=16, edges="reflect") -> MapLayout:
+    return MapLayout(shape, window, stride, edges)
+
+
+@pytest.fixture
+def mosaic_of(tmp_path):
+    """mosaic_of(picture): the picture opened from a file, as the workflow does."""
+    opened = []
+
+    def make(picture):
+        tifffile.imwrite(tmp_path / "picture.tif", picture)
+        opened.append(open_mosaic(tmp_path / "picture.tif"))
+        return opened[-1]
+
+    yield make
+    for mosaic in opened:
+        mosaic.close()
+
+
+def textured(shape, seed=0) -> np.ndarray:
+    return np.random.default_rng(seed).gamma(2, 100, shape).astype(np.float32)
+
+
+# Where cells lie -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("window", "stride"), [(96, 16), (128, 64), (96, 96)])
+def test_cells_cover_the_mosaic(shape, window, stride):
+    cells = layout(shape, window, stride)
+    for axis, length in enumerate(shape):
+        centres = cells.centres_px(axis)
+        assert len(centres) == cells.cells[axis]
+        # Cells are stride wide: the first begins at 0, the last one ends at the edge or beyond.
+        assert centres[0] == stride / 2
+        assert centres[-1] - stride / 2 < length <= centres[-1] + stride / 2
+    seen = np.zeros(cells.cells, int)
+    for rows, columns in cells.units:
+        seen[rows, columns] += 1
+        assert rows.stop - rows.start <= SHARD_CELLS
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_windows_are_centred_on_their_cells(shape):
+    cells = layout(shape)
+    for unit, (rows, columns) in enumerate(cells.units):
+        y0, y1, x0, x1 = cells.window_of(unit)
+        for axis, part, start, stop in ((0, rows, y0, y1), (1, columns, x0, x1)):
+            first = start + cells.window_px / 2
+            assert first == cells.centres_px(axis)[part.start]
+            outputs = (stop - start - cells.window_px) // cells.stride_px + 1
+            assert outputs == cells.block_cells[axis] >= part.stop - part.start
+    assert len({(y1 - y0, x1 - x0) for y0, y1, x0, x1 in map(cells.window_of, range(len(cells.units)))}) == 1  # fmt: skip
+
+
+def test_windows_beyond_the_edge():
+    cells = layout((300, 96))
+    # Windows of 96 px around 8, 24, 40 and 56: the fourth is the first inside.
+    assert cells.crosses_edge(0)[:4].tolist() == [True, True, True, False]
+    # The last inside ends at 296: around 248, cell 15 of 19.
+    assert cells.crosses_edge(0)[15:].tolist() == [False, True, True, True]
+    assert layout((64, 64)).crosses_edge(1).all()
+
+
+# Estimating ------------------------------------------------------------------------------------
+
+
+def test_units_give_the_map_of_one_piece(network, model, mosaic_of):
+    shape = (560, 300)
+    mosaic, cells = mosaic_of(textured(shape)), layout(shape)
+    assert len(cells.units) == 2
+    whole = np.full((4, *cells.cells), np.nan, np.float32)
+    for unit, (rows, columns) in enumerate(cells.units):
+        whole[:, rows, columns] = map_unit(
+            network, model, mosaic, cells, unit, offset=100.0, device=CPU
+        )
+    reach = [((n - 1) * 16 + 96) for n in cells.cells]
+    block = mosaic.read_reflected(-40, reach[0] - 40, -40, reach[1] - 40) - 100
+    one = estimate_cells(network, model, block, 16, CPU)
+    assert one.shape == whole.shape == (4, 35, 19)
+    widths = [p.high - p.low for p in model.parameters]
+    assert np.abs(one[:2] - whole[:2]).max() < 1e-5 * max(widths)
+    assert np.abs(one[2] - whole[2]).max() < 1e-5
+    assert one[:2].std() > 1e-3
+
+
+def test_bad_pixels_and_constant_windows_are_invalid(network, model):
+    picture = textured((96 + 16 * 8, 96 + 16 * 8))
+    picture[10, 100] = np.nan
+    picture[200, 20] = np.inf
+    picture[100:, 112:] = 7  # the window at row 7, column 7 sees nothing else
+    cells = estimate_cells(network, model, picture, 16, CPU)
+    expected = np.zeros((9, 9), bool)
+    for j, i in np.ndindex(9, 9):
+        window = picture[16 * j : 16 * j + 96, 16 * i : 16 * i + 96]
+        expected[j, i] = not np.isfinite(window).all() or np.ptp(window) == 0
+    assert expected[7, 7] and 3 < expected.sum() < 60
+    assert np.array_equal(np.isnan(cells[0]), expected)
+    assert np.array_equal(cells[2] == 0, expected)
+    assert (cells[3] == 0).all()
+
+
+@pytest.mark.parametrize("value", [0, 5, np.nan])
+def test_a_constant_mosaic_has_no_valid_cell(network, model, mosaic_of, value):
+    mosaic, cells = mosaic_of(np.full((60, 130), value, np.float32)), layout((60, 130))
+    raw = map_unit(network, model, mosaic, cells, 0, offset=0.0, device=CPU)
+    assert raw.shape == (4, 4, 9)
+    assert np.isnan(raw[:2]).all() and (raw[2] == 0).all()
+    filled = fill_invalid(raw, model, threshold=0.5, neighbours=4)
+    assert np.isnan(filled[:2]).all() and (filled[3] == 1).all()
+    assert mean_parameters(filled, model) is None
+
+
+def test_valid_edges_leave_what_crosses_invalid(network, model, mosaic_of):
+    shape = (200, 230)
+    mosaic = mosaic_of(textured(shape))
+    reflected, valid = (
+        map_unit(network, model, mosaic, layout(shape, edges=e), 0, offset=0.0, device=CPU)
+        for e in ("reflect", "valid")
+    )
+    cells = layout(shape)
+    inside = ~(cells.crosses_edge(0)[:, None] | cells.crosses_edge(1)[None])
+    assert inside.sum() == 7 * 8  # windows that begin at 8, 24, ... and end within the picture
+    assert np.array_equal(valid[:, inside], reflected[:, inside])
+    assert (valid[2, ~inside] == 0).all() and (reflected[2, ~inside] > 0).all()
+
+
+def test_channels(model):
+    assert [c["name"] for c in channels(model)] == ["width_y", "width_x", "validity", "filled"]
+    assert [c["unit"] for c in channels(model)][:2] == ["px", "px"]
+
+
+# Filling ---------------------------------------------------------------------------------------
+
+
+def raw_map(parameters: np.ndarray, validity: np.ndarray) -> np.ndarray:
+    """(P, ny, nx) and (ny, nx) -> a raw map."""
+    return np.concatenate([parameters, validity[None], 0 * validity[None]]).astype(np.float32)
+
+
+def test_filling_by_hand(model):
+    values = np.array([[[2.0, 4.9, 4.0]], [[3.0, 1.6, 5.0]]])
+    raw = raw_map(values, np.array([[0.9, 0.2, 0.6]]))
+    filled = fill_invalid(raw, model, threshold=0.5, neighbours=4)
+    np.testing.assert_allclose(filled[:2, 0, 1], [3, 4], rtol=1e-5)  # as far from both
+    assert filled[3].tolist() == [[0, 1, 0]]
+    np.testing.assert_array_equal(filled[:2, 0, [0, 2]], raw[:2, 0, [0, 2]])
+    np.testing.assert_array_equal(filled[2], raw[2])  # the validity stays as estimated
+    np.testing.assert_allclose(mean_parameters(filled, model), [3, 4], rtol=1e-5)
+
+
+def test_weights_are_inverse_distances(model):
+    # Valid: at distance 1, 2 and sqrt(8) of the empty cell (0, 0); only two neighbours count.
+    values = np.full((2, 3, 3), 4.5)
+    validity = np.zeros((3, 3))
+    for (y, x), width in {(0, 1): 2.0, (2, 0): 3.5, (2, 2): 5.0}.items():
+        values[:, y, x], validity[y, x] = width, 1
+    raw = raw_map(values, validity)
+    two = fill_invalid(raw, model, threshold=0.5, neighbours=2)
+    assert two[0, 0, 0] == pytest.approx((2 / 1 + 3.5 / 2) / (1 + 1 / 2), rel=1e-5)
+    many = fill_invalid(raw, model, threshold=0.5, neighbours=9)  # more than there are
+    weights = 1 + 1 / 2 + 1 / math.sqrt(8)
+    expected = (2 + 3.5 / 2 + 5 / math.sqrt(8)) / weights
+    assert many[0, 0, 0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_parameters_that_are_not_finite_are_not_valid(model):
+    raw = raw_map(np.array([[[2.0, np.nan]], [[3.0, 3.0]]]), np.array([[0.9, 0.9]]))
+    filled = fill_invalid(raw, model, threshold=0.5, neighbours=4)
+    np.testing.assert_allclose(filled[:, 0, 1], [2, 3, 0.9, 1], rtol=1e-6)
+
+
+def test_a_map_without_gaps_stays(model):
+    raw = raw_map(np.random.default_rng(0).uniform(2, 4, (2, 3, 4)), np.ones((3, 4)))
+    filled = fill_invalid(raw, model, threshold=0.5, neighbours=4)
+    np.testing.assert_array_equal(filled, raw)
+
+
+def test_the_median_takes_out_an_outlier(model):
+    values = np.full((2, 5, 5), 3.0)
+    values[0, 2, 2] = 5.0
+    validity = np.ones((5, 5))
+    validity[0, 0] = 0
+    filled = fill_invalid(
+        raw_map(values, validity), model, threshold=0.5, neighbours=4, median_cells=3
+    )
+    np.testing.assert_allclose(filled[:2], 3, rtol=1e-5)
+    assert filled[3].sum() == 1
+
+
+def test_a_gap_between_axes_on_both_sides_of_zero(zernike):
+    """Axes of 0.1 and pi - 0.1 are 0.2 apart: between them lies 0, not pi / 2."""
+    values = np.array([[[0.4, 0.1, 0.4]], [[0.2, 0.0, 0.2]], [[0.1, 1.0, math.pi - 0.1]]])
+    filled = fill_invalid(
+        raw_map(values, np.array([[1.0, 0.0, 1.0]])), zernike, threshold=0.5, neighbours=2
+    )
+    focus, cylinder, axis = filled[:3, 0, 1]
+    assert min(axis, math.pi - axis) < 0.02
+    assert focus == pytest.approx(0.4, abs=0.02) and cylinder == pytest.approx(0.2, abs=0.02)
+    mean = mean_parameters(filled, zernike)
+    assert min(mean[2], math.pi - mean[2]) < 0.02

@@ -1,0 +1,228 @@
+"""Restoration by cores: tiles as the whole, PSFs at their places, and what cannot be restored."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from isoplan.metrics.image import snr
+from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.reader import open_mosaic
+from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.psf import make_psf_model
+from isoplan.psf_map import MapLayout, channels
+from isoplan.restoration import (
+    LocalPsfs,
+    halo_of,
+    levels,
+    local_psfs,
+    restore_block,
+    restore_core,
+    to_dtype,
+)
+
+CPU = torch.device("cpu")
+SHAPE, OFFSET = (530, 390), 50.0
+LEVELS = {"start": 6e3, "scale": 2e4}
+
+
+@pytest.fixture(scope="module")
+def model(gaussian):
+    return make_psf_model(gaussian)
+
+
+@pytest.fixture(scope="module")
+def local(model) -> LocalPsfs:
+    """A field that changes along both axes, by cells of 48 px."""
+    layout = MapLayout(SHAPE, 96, 48, "reflect")
+    v, u = np.meshgrid(*(np.linspace(0, 1, n) for n in layout.cells), indexing="ij")
+    cells = np.stack([1.5 + 3 * u, 2 + 3 * u * v, 0 * u + 1, 0 * u]).astype(np.float32)
+    return LocalPsfs(model, layout=layout, cells=cells)
+
+
+@pytest.fixture(scope="module")
+def block_settings(settings, model) -> dict:
+    made = settings("restoration", iterations=6, core_px=256)
+    return made | {"halo_px": halo_of(made, model.size_px), "offset": OFFSET}
+
+
+@pytest.fixture(scope="module")
+def scene() -> np.ndarray:
+    """Points on waves, with a margin of 7 px all round."""
+    height, width = (length + 14 for length in SHAPE)
+    dots = np.random.default_rng(0).random((height, width)) > 0.97
+    return (4e3 + 1.4e4 * dots + 2e3 * np.sin(np.arange(width) / 9)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def counts(local, scene) -> np.ndarray:
+    blur = SpaceVariantBlur(*local.around(0, SHAPE[0], 0, SHAPE[1]), SHAPE)
+    light = blur.forward(torch.from_numpy(scene)).numpy()
+    return (np.random.default_rng(1).poisson(light) + OFFSET).astype(np.float32)
+
+
+# Where the PSFs are ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "window",
+    [(0, 530, 0, 390), (200, 300, 100, 131), (0, 20, 370, 390), (518, 530, 0, 390)],
+)
+def test_a_block_sees_the_psfs_that_the_whole_sees(local, model, window):
+    """The blur of a block is the whole mosaic's, cut out: PSFs at their places, none missing."""
+    y0, y1, x0, x1 = window
+    rng = torch.Generator().manual_seed(0)
+    margin = model.size_px // 2
+    scene = torch.rand(SHAPE[0] + 2 * margin, SHAPE[1] + 2 * margin, generator=rng)
+    params = torch.from_numpy(local.cells[:2].reshape(2, -1).T.copy())
+    psfs = model.psf(params)[0].reshape(*local.layout.cells, 15, 15)
+    # By hand: cell k of 48 px has its centre on sample 48 k + 23.5.
+    centres = [48 * torch.arange(n) + 23.5 for n in local.layout.cells]
+    whole = SpaceVariantBlur(psfs, *centres, SHAPE).forward(scene)
+    part = SpaceVariantBlur(*local.around(*window), (y1 - y0, x1 - x0))
+    seen = part.forward(scene[y0 : y1 + 2 * margin, x0 : x1 + 2 * margin])
+    torch.testing.assert_close(seen, whole[y0:y1, x0:x1], atol=1e-5, rtol=0)
+
+
+def test_a_block_reads_only_the_cells_near_it(local):
+    psfs, centres_y, centres_x = local.around(200, 230, 100, 131)
+    assert psfs.shape == (len(centres_y), len(centres_x), 15, 15)
+    assert len(centres_y) <= 5 and len(centres_x) <= 5
+
+
+def test_a_constant_psf_is_everywhere(model):
+    psfs, _, _ = LocalPsfs(model, constant=(2.0, 4.0)).around(0, 9, 0, 9)
+    torch.testing.assert_close(psfs[0, 0], model.psf(torch.tensor([[2.0, 4.0]]))[0][0])
+
+
+def test_no_psf_is_known(model, local, counts, block_settings):
+    nothing = LocalPsfs(model, constant=None)
+    blank = LocalPsfs(model, layout=local.layout, cells=np.full_like(local.cells, np.nan))
+    for known in (nothing, blank):
+        assert known.around(0, 100, 0, 100) is None
+    block = counts[:50, :60]
+    same = restore_block(block, None, block_settings, **LEVELS, device=CPU)
+    np.testing.assert_array_equal(same, block)
+
+
+# Restoring -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(local, counts, block_settings):
+    psfs = local.around(0, SHAPE[0], 0, SHAPE[1])
+    return restore_block(counts - OFFSET, psfs, block_settings, **LEVELS, device=CPU)
+
+
+def test_tiles_equal_the_whole(local, counts, block_settings, whole, tmp_path):
+    assert 0 < block_settings["halo_px"] < 100  # a tile must not see the whole mosaic
+    tifffile.imwrite(tmp_path / "m.tif", counts)
+    tiled = np.full(SHAPE, np.nan, np.float32)
+    with open_mosaic(tmp_path / "m.tif") as mosaic:
+        for core in tiles.shards(SHAPE, block_settings["core_px"]):
+            tiled[core] = restore_core(
+                mosaic, local, core, block_settings, levels=LEVELS, device=CPU
+            )
+    assert np.abs(tiled - whole).max() < 1e-4 * np.ptp(whole)
+
+
+def test_restoration_restores(counts, scene, whole):
+    """Nearer to the truth than before, and as bright."""
+    assert whole.dtype == np.float32 and (whole >= 0).all()
+    truth = scene[7:-7, 7:-7]
+    assert snr(whole, truth) > snr(counts - OFFSET, truth) + 0.1
+    assert whole.mean() == pytest.approx(counts.mean() - OFFSET, rel=0.01)
+
+
+def test_a_flat_picture_stays_flat(model, block_settings):
+    """With one PSF a flat picture is its own restoration, up to its borders."""
+    psfs = LocalPsfs(model, constant=(3.0, 3.0)).around(0, 80, 0, 90)
+    flat = np.full((80, 90), 40, np.float32)
+    for start in (40.0, 10.0):
+        restored = restore_block(
+            flat, psfs, block_settings | {"iterations": 20}, start=start, scale=100.0, device=CPU
+        )
+        np.testing.assert_allclose(restored[20:-20, 20:-20], 40, rtol=0.02)
+
+
+def test_a_black_picture_stays_black(model, block_settings):
+    psfs = LocalPsfs(model, constant=(3.0, 3.0)).around(0, 80, 0, 90)
+    black = np.zeros((80, 90), np.float32)
+    facts = {"offset": 5.0, "mean": 5.0, "p999": 5.0}
+    restored = restore_block(black, psfs, block_settings, **levels(facts), device=CPU)
+    assert np.abs(restored).max() < 1e-6
+
+
+def test_pixels_that_are_not_finite_are_bridged(local, counts, block_settings, whole):
+    bad = counts.copy()
+    bad[100, 100:104] = np.nan
+    bad[300, 50] = np.inf
+    window = 0, 400, 0, 200
+    restored = restore_block(
+        bad[:400, :200] - OFFSET, local.around(*window), block_settings, **LEVELS, device=CPU
+    )
+    assert np.isfinite(restored).all()
+    assert (restored[100, 100:104] > 0).all()
+    # Away from them, and from the block's own borders, nothing changes.
+    away = np.s_[160:250, 60:140]
+    assert np.abs(restored[away] - whole[away]).max() < 1e-4 * np.ptp(whole)
+
+
+def test_the_offset_matters_not(model, block_settings, counts, tmp_path):
+    local = LocalPsfs(model, constant=(2.0, 2.0))
+    results = []
+    for number, offset in enumerate((0.0, 100.0)):
+        path = tmp_path / f"{number}.tif"
+        tifffile.imwrite(path, counts[:120, :120] + np.float32(offset))
+        with open_mosaic(path) as mosaic:
+            core = slice(0, 120), slice(0, 120)
+            block = block_settings | {"offset": OFFSET + offset}
+            results.append(restore_core(mosaic, local, core, block, levels=LEVELS, device=CPU))
+    np.testing.assert_allclose(*results, rtol=1e-3, atol=1e-2)
+
+
+# Small parts -----------------------------------------------------------------------------------
+
+
+def test_halo(settings):
+    chosen = settings("restoration", halo_px=40)
+    assert halo_of(chosen, 31) == 40
+    automatic = settings("restoration", halo_px=0)
+    assert 31 < halo_of(automatic, 31) <= 256
+    assert halo_of(automatic | {"tv_step": "none"}, 31) < halo_of(automatic, 31)
+    assert halo_of(automatic | {"tv_weight": 0}, 31) < halo_of(automatic, 31)
+
+
+def test_levels():
+    assert levels({"offset": 100, "mean": 300.0, "p999": 1100.0}) == {"start": 200, "scale": 1000}
+    for facts in ({"mean": 90.0, "p999": 95.0}, {"mean": None, "p999": None}):
+        found = levels({"offset": 100} | facts)
+        assert 0 < found["start"] <= found["scale"]
+
+
+def test_to_dtype():
+    block = np.array([-3, 0.4, 0.6, 7e4, np.nan, np.inf], np.float32)
+    assert to_dtype(block, "uint16").tolist() == [0, 0, 1, 65535, 0, 65535]
+    assert to_dtype(block, "uint16").dtype == np.uint16
+    np.testing.assert_array_equal(to_dtype(block, "float32"), block)
+
+
+def test_psfs_of_a_stored_map(model, gaussian, local, tmp_path):
+    store = tmp_path / "map.zarr"
+    ngff.create_map(
+        store,
+        channels(model),
+        local.layout.cells,
+        stride_px=48,
+        pixel_size_um=1.0,
+        attributes={"psf": gaussian, "window_px": 96, "edges": "reflect"},
+    )
+    ngff.write_shards(ngff.open_array(store, "0", "r+"), (slice(None),) * 3, local.cells)
+    stored = local_psfs(store, SHAPE, constant=False, summary={})
+    for ours, theirs in zip(stored.around(10, 99, 5, 70), local.around(10, 99, 5, 70), strict=True):
+        assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs))
+    summary = json.loads(json.dumps({"mean": {"width_x": 3.0, "width_y": 2.0}}))
+    assert local_psfs(store, SHAPE, constant=True, summary=summary).constant == (2.0, 3.0)
+    none = local_psfs(store, SHAPE, constant=True, summary={"mean": None})
+    assert none.around(0, 9, 0, 9) is None

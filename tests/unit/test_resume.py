@@ -1,0 +1,292 @@
+"""What `make resume` finds damaged, what it takes away for that, and whose jobs it cancels."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import zarr
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
+
+import resume
+from damage import check
+from isoplan.base.errors import UserError
+from isoplan.base.ledger import Ledger
+from isoplan.mosaic import ngff, tiles
+from isoplan.psf_map import MapLayout
+
+JOBS, STRIDE, CORE = 2, 8, 256
+SHAPE = 512, 400  # 2 x 2 cores; 64 x 50 cells, 2 x 2 units
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A finished study `toy` with one mosaic `m`, its map by `n` and its restoration."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("results/toy")
+    rng = np.random.default_rng(0)
+    made = {"shape_px": SHAPE, "window_px": 2 * STRIDE, "edges": "reflect"}
+    layout = MapLayout(SHAPE, 2 * STRIDE, STRIDE, "reflect")
+    map_store = folder / "psf_map/m/n.zarr"
+    names = [{"name": name, "unit": ""} for name in ("width", "validity", "filled")]
+    size = {"stride_px": STRIDE, "pixel_size_um": 1.0}
+    ngff.create_map(map_store, names, layout.cells, **size, attributes=made)
+    raw, filled = (ngff.open_array(map_store, name, "r+") for name in ("raw", "0"))
+    ledger = Ledger(folder / "ledgers/psf_map/m/n", "mark")
+    for unit, place in enumerate(layout.units):
+        window = (slice(None), *place)
+        block = rng.random([3, *(part.stop - part.start for part in place)], np.float32)
+        for array in (raw, filled):
+            ngff.write_shards(array, window, block)
+        ledger.record(unit, raw[window])
+
+    picture_store = folder / "restored/m/estimated.ome.zarr"
+    attributes = {"restoration": {"core_px": CORE}}
+    size = {"dtype": "float32", "pixel_size_um": 1.0, "shard_px": CORE}
+    ngff.create_image(picture_store, SHAPE, **size, levels=2, attributes=attributes)
+    picture = ngff.open_array(picture_store, mode="r+")
+    ledger = Ledger(folder / "ledgers/restored/m/estimated", "mark")
+    for unit, core in enumerate(tiles.shards(SHAPE, CORE)):
+        block = rng.random([part.stop - part.start for part in core], np.float32)
+        ngff.write_shards(picture, core, block)
+        ledger.record(unit, picture[core])
+    ngff.build_pyramid(picture_store)
+
+    map_stage, picture_stage = "stages/psf_map/m/n", "stages/restored/m/estimated"
+    for name in (
+        *(f"{map_stage}/created.done", f"{map_stage}/map.0.done", f"{map_stage}/map.1.done"),
+        *(f"{picture_stage}/created.done", f"{picture_stage}/restore.0.done"),
+        *(f"{picture_stage}/restore.1.done", f"{picture_stage}/finished.done"),
+        *("psf_map/m/n.json", "evaluation/m.metrics.csv", "evaluation/m.cells.csv"),
+        "metrics.csv",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("done\n")
+    return folder
+
+
+def found(results) -> tuple[set, set]:
+    """Files to take away that are there, and files to be made first, relative to the results."""
+    findings = list(check(results, JOBS))
+    remove = {path for f in findings for path in f.remove if path.exists()}
+    again = {path for f in findings for path in f.again}
+    return tuple({str(p.relative_to(results)) for p in paths} for paths in (remove, again))
+
+
+EVALUATED = {"evaluation/m.metrics.csv", "evaluation/m.cells.csv", "metrics.csv"}
+SHARD = "restored/m/estimated.ome.zarr/0/c/1/0"  # of unit 2, which job 0 owns
+STAGE = "stages/restored/m/estimated"
+
+
+def test_a_whole_study_is_left_alone(results):
+    assert found(results) == (set(), set())
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "harm", [flip, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100])]
+)
+def test_a_damaged_shard_costs_its_unit_and_what_came_after(results, harm):
+    harm(results / SHARD)
+    remove, again = found(results)
+    unit = {"ledgers/restored/m/estimated/2.json"}
+    assert remove == unit | {f"{STAGE}/restore.0.done", f"{STAGE}/finished.done"} | EVALUATED
+    assert again == set()
+
+
+def test_a_damaged_map_is_made_first_and_its_restoration_stays(results):
+    flip(results / "psf_map/m/n.zarr/raw/c/0/0/1")
+    remove, again = found(results)
+    unit = {"ledgers/psf_map/m/n/1.json", "stages/psf_map/m/n/map.1.done"}
+    assert remove == unit | {"psf_map/m/n.json"} | EVALUATED
+    assert again == {"psf_map/m/n.json"}
+
+
+def test_a_damaged_filled_map_is_filled_again(results):
+    (results / "psf_map/m/n.zarr/0/c/0/1/1").unlink()
+    assert found(results) == ({"psf_map/m/n.json"} | EVALUATED, {"psf_map/m/n.json"})
+
+
+def test_a_damaged_pyramid_is_built_again(results):
+    flip(results / "restored/m/estimated.ome.zarr/1/c/0/0")
+    assert found(results) == ({f"{STAGE}/finished.done"} | EVALUATED, set())
+
+
+@pytest.mark.parametrize("lost", ["", "zarr.json", "0/zarr.json"])
+def test_a_store_that_is_gone_is_laid_out_again(results, lost):
+    path = results / "restored/m/estimated.ome.zarr" / lost
+    if lost:
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+    remove, _ = found(results)
+    assert {f"{STAGE}/{name}.done" for name in ("created", "restore.0", "restore.1")} <= remove
+    assert {f"ledgers/restored/m/estimated/{unit}.json" for unit in range(4)} <= remove
+    assert not any("psf_map" in name for name in remove)
+
+
+def test_a_unit_that_a_finished_job_never_recorded_is_lost(results):
+    (results / "ledgers/restored/m/estimated/3.json").unlink()
+    remove, _ = found(results)
+    assert f"{STAGE}/restore.1.done" in remove and f"{STAGE}/restore.0.done" not in remove
+
+
+def test_a_restoration_lost_with_its_records_is_missed(results):
+    (results / "evaluation/m.metrics.csv").write_text("method,value\nestimated,1\nnone,0\n")
+    assert found(results) == (set(), set())
+    for folder in ("restored/m/estimated.ome.zarr", STAGE, "ledgers/restored/m/estimated"):
+        shutil.rmtree(results / folder)
+    assert found(results) == (EVALUATED, set())
+
+
+def test_an_unfinished_job_is_no_damage(results):
+    """Killed in the middle: units 1 and 3 of job 1 were not made, and nothing came after."""
+    for name in (f"{STAGE}/restore.1.done", f"{STAGE}/finished.done", *EVALUATED):
+        (results / name).unlink()
+    for unit in (1, 3):
+        (results / f"ledgers/restored/m/estimated/{unit}.json").unlink()
+        (results / f"restored/m/estimated.ome.zarr/0/c/{unit // 2}/1").unlink()
+    assert found(results) == (set(), set())
+
+
+def test_a_ledger_file_cut_off_counts_as_lost(results):
+    (results / "ledgers/restored/m/estimated/2.json").write_text('{"finger')
+    remove, _ = found(results)
+    assert f"{STAGE}/restore.0.done" in remove
+
+
+def test_samples_networks_and_simulations(results):
+    group = zarr.create_group(results / "sets/test-t.zarr")
+    for name in ("patches", "params", "invalid"):
+        group.create_array(name, shape=(8,), chunks=(4,), dtype="float32")[:] = np.ones(8)
+    (results / "stages/test").mkdir(parents=True)
+    (results / "stages/test/t.done").write_text("done\n")
+    assert found(results) == (set(), set())
+    (results / "sets/test-t.zarr/params/c/1").unlink()
+    (results / "networks/n").mkdir(parents=True)
+    (results / "networks/n/network.safetensors").write_bytes(b"cut off")
+    (results / "stages/simulated").mkdir(parents=True)
+    (results / "stages/simulated/m.done").write_text("done\n")
+    expected = {
+        "stages/test/t.done",
+        "networks/n/network.safetensors",
+        "stages/simulated/m.done",
+    }
+    assert found(results) == (expected | EVALUATED, expected)
+
+
+# The config ----------------------------------------------------------------------------------------
+
+
+def test_the_users_own_config_comes_before_what_a_run_wrote(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file, study in (
+        ("config/config.yaml", "demo"),
+        ("config/studies/first.yaml", "mine"),
+        ("results/mine/config.yaml", "mine"),
+        ("results/elsewhere/config.yaml", "elsewhere"),
+    ):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(f"study: {study}\n")
+    assert resume.find_config("demo") == Path("config/config.yaml")
+    assert resume.find_config("mine") == Path("config/studies/first.yaml")
+    assert resume.find_config("elsewhere") == Path("results/elsewhere/config.yaml")
+    with pytest.raises(UserError, match="known are demo, mine"):
+        resume.find_config("mien")
+
+
+# Jobs ----------------------------------------------------------------------------------------------
+
+
+def test_only_this_studys_slurm_jobs_are_cancelled(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    logs = tmp_path / ".snakemake/log"
+    logs.mkdir(parents=True)
+    (logs / "1.log").write_text("SLURM run ID: aaa\nmissing: results/toy/report.html\n")
+    (logs / "2.log").write_text("SLURM run ID: bbb\nmissing: results/toy.small/report.html\n")
+    (logs / "3.log").write_text("missing: results/toy/report.html\n")  # a local run
+    queue = [
+        f"1\taaa\t{tmp_path}",
+        f"2\tbbb\t{tmp_path}",
+        "3\taaa\t/elsewhere",
+        f"4\tshell\t{tmp_path}",
+    ]
+    calls = []
+
+    def answer(command, **_):
+        calls.append(command)
+        return SimpleNamespace(returncode=0, stdout="\n".join(queue) + "\n", stderr="")
+
+    monkeypatch.setattr(resume.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(resume.subprocess, "run", answer)
+    resume.cancel_slurm_jobs("toy")
+    assert calls[-1] == ["scancel", "1"]
+    assert "2 other Slurm jobs" in capsys.readouterr().out
+
+
+@pytest.fixture
+def orphan(tmp_path, monkeypatch):
+    """A process as Snakemake leaves it behind, of study `toy`."""
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / ".snakemake/scripts/tmp1.restore_mosaic.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("# results/toy/stages/restored\nimport time\ntime.sleep(60)\n")
+    process = subprocess.Popen([sys.executable, str(script)])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_process_that_outlived_its_run_is_stopped(orphan, capsys):
+    resume.stop_local_jobs("toy.small")
+    assert orphan.poll() is None
+    resume.stop_local_jobs("toy")
+    assert not resume.psutil.pid_exists(orphan.pid)
+    assert f"stopping process {orphan.pid} (.restore_mosaic)" in capsys.readouterr().out
+
+
+def test_a_run_that_is_alive_is_not_disturbed(orphan, monkeypatch):
+    alive = SimpleNamespace(pid=1, cmdline=lambda: ["python", "-m", "snakemake"])
+    monkeypatch.setattr(resume.psutil.Process, "parent", lambda self: alive)
+    with pytest.raises(UserError, match="is being run by process 1"):
+        resume.stop_local_jobs("toy")
+    assert orphan.poll() is None
+
+
+# The whole -----------------------------------------------------------------------------------------
+
+
+def test_what_is_damaged_goes_and_snakemake_is_asked_for_it(results, monkeypatch, capsys):
+    Path("config").mkdir()
+    config = {"study": "toy", "jobs_per_mosaic": JOBS}
+    Path("config/config.yaml").write_text(json.dumps(config))
+    flip(results / "psf_map/m/n.zarr/raw/c/0/0/1")
+    flip(results / SHARD)
+    runs = []
+    monkeypatch.setattr(resume, "run", lambda command, **_: runs.append(command[3:]) or 0)
+    monkeypatch.setattr(resume, "cancel_slurm_jobs", lambda study: None)
+    assert resume.main(["toy", "--profile", "slurm"]) == 0
+    assert runs == [
+        ["--cores", "1", "--unlock"],
+        ["--profile", "slurm", "results/toy/psf_map/m/n.json"],
+        ["--profile", "slurm"],
+    ]
+    assert not (results / STAGE / "restore.0.done").exists()
+    assert (results / STAGE / "restore.1.done").exists()
+    assert capsys.readouterr().out.count("damaged:") == 2
+
+
+def test_an_unknown_study_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert resume.main(["nowhere"]) == 1
+    assert capsys.readouterr().err.startswith("ERROR nowhere: no file in config/studies/")

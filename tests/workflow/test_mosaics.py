@@ -1,0 +1,255 @@
+"""A user's own mosaics, some of them broken, and mistakes in the study: clear words, nothing lost."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+import zarr
+from checkout import Checkout
+from isoplan.base.config import validate
+from isoplan.networks import store
+from safetensors.torch import save_file
+
+pytestmark = pytest.mark.slow
+
+STUDY = """
+study: own
+psfs:
+  - {name: gaussian-2, model: gaussian-2, size_px: 15, width_px: [1.5, 5]}
+networks:
+  - {name: ready, weights: ready.safetensors}
+simulations: []
+tests: []
+mosaics: mosaics.tsv
+map: {window_px: 96, stride_px: 32, edges: reflect, validity_threshold: 0}
+restoration: {methods: [estimated, none], iterations: 2, core_px: 256}
+jobs_per_mosaic: 1
+report: {crop_px: 128}
+resources: {threads: 1}
+"""
+GOOD = ("colour", "deep", "holes", "flat", "scrap")
+BAD = ("cut", "gone")
+SHAPE = (100, 130)
+
+
+def pictures() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    light = rng.gamma(2, 0.1, SHAPE).clip(0, 1)
+    holes = (1000 * light).astype(np.float32)
+    holes[20, 30:33] = np.nan
+    return {
+        "colour": (255 * rng.random((*SHAPE, 3))).astype(np.uint8),
+        "deep": (4095 * light).astype(np.uint16),
+        "holes": holes,
+        "flat": np.full(SHAPE, 700, np.uint16),
+        "scrap": (255 * light[:60, :70]).astype(np.uint8),
+        "cut": (4095 * light).astype(np.uint16),
+    }
+
+
+def table(names, **gains) -> str:
+    rows = ["mosaic\tpath\tpixel_size_um\tgain\toffset"]
+    rows += [f"{name}\tdata/{name}.tif\t0.5\t{gains.get(name, 2)}\t10" for name in names]
+    return "\n".join(rows) + "\n"
+
+
+def write_network(path, *, width_px=(1.5, 5)):
+    """A network that was never trained: here it matters only that it gives numbers."""
+    psf = {"model": "gaussian-2", "size_px": 15, "width_px": list(width_px), "name": "gaussian-2"}
+    study = validate({"psfs": [psf], "networks": [{"name": "ready", "width": 8}]} | NOTHING)
+    network = study["networks"][0]
+    torch.manual_seed(0)
+    card = {"psf": study["psfs"][0], "network": network, "window_px": 96, "fingerprint": "ready"}
+    store.save(path, store.build(network, 96, 3).eval(), card)
+
+
+NOTHING = {"simulations": [], "tests": [], "mosaics": None}
+
+
+@pytest.fixture(scope="session")
+def own(tmp_path_factory) -> Checkout:
+    checkout = Checkout.make(tmp_path_factory.mktemp("own") / "isoplan", "own.yaml", STUDY)
+    write_network(checkout.folder / "ready.safetensors")
+    (checkout.folder / "data").mkdir()
+    for name, picture in pictures().items():
+        tifffile.imwrite(checkout.folder / "data" / f"{name}.tif", picture)
+    cut = checkout.folder / "data" / "cut.tif"
+    cut.write_bytes(cut.read_bytes()[:-5000])
+    (checkout.folder / "mosaics.tsv").write_text(table([*GOOD, *BAD]))
+    checkout.code, checkout.output = checkout.try_()
+    return checkout
+
+
+def stage_times(own) -> dict[str, int]:
+    """When each job's result was written, of the mosaics' own jobs."""
+    files = [
+        *own.results.glob("stages/*/*/**/*.done"),
+        *own.results.glob("evaluation/*.metrics.csv"),
+    ]
+    return {str(file.relative_to(own.results)): file.stat().st_mtime_ns for file in files}
+
+
+def test_the_others_are_done_and_the_end_says_what_is_not(own):
+    assert own.code != 0
+    refused = pd.read_csv(own.results / "refused.csv").set_index("mosaic")
+    assert set(refused.index) == set(BAD)
+    assert "truncated" in refused.loc["cut", "reason"]
+    assert "no such file" in refused.loc["gone", "reason"]
+    assert re.search(r"ERROR results/own/refused.csv: 2 mosaics were refused \(cut: .*gone: ", own.output)  # fmt: skip
+    assert "Traceback" not in own.output
+    assert not (own.results / "finished.txt").exists()
+    report = (own.results / "report.html").read_text()
+    assert "cut was refused" in report
+    assert set(pd.read_csv(own.results / "metrics.csv")["mosaic"]) == set(GOOD)
+
+
+def restored(own, name) -> np.ndarray:
+    return zarr.open_array(own.results / f"restored/{name}/estimated.ome.zarr/0")[:]
+
+
+def psf_map(own, name) -> np.ndarray:
+    return zarr.open_array(own.results / f"psf_map/{name}/ready.zarr/0")[:]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_good_mosaic_has_map_and_restoration(own, name):
+    picture = pictures()[name]
+    assert restored(own, name).shape == picture.shape[:2]
+    assert np.isfinite(restored(own, name)).all()
+    cells = psf_map(own, name)
+    assert cells.shape == (4, *(-(-length // 32) for length in picture.shape[:2]))
+    assert np.isfinite(cells[:2]).all() == (name != "flat")
+    if name not in ("flat", "holes"):
+        before, after = float(picture.mean()) - 10, float(restored(own, name).mean())
+        assert after == pytest.approx(before, rel=0.1)
+
+
+def test_bad_pixels_are_invalid_cells(own):
+    cells = psf_map(own, "holes")
+    assert cells[3].any() and not cells[3].all()
+    facts = json.loads((own.results / "mosaics" / "holes.json").read_text())
+    assert facts["nonfinite_pixels"] == 3
+    assert any("3 pixels are not finite" in note for note in facts["notes"])
+
+
+def test_a_constant_mosaic_comes_back_as_it_is(own):
+    cells = psf_map(own, "flat")
+    assert np.isnan(cells[:2]).all() and (cells[3] == 1).all()
+    assert (restored(own, "flat") == 690).all()  # less the camera's offset
+    log = (own.results / "logs" / "fill_psf_map" / "flat" / "ready.log").read_text()
+    assert "no cell of this mosaic is valid" in log
+
+
+def test_colour_is_told(own):
+    log = (own.results / "logs" / "measure_mosaic" / "colour.log").read_text()
+    assert "luminance" in log
+
+
+def test_mended_the_study_ends_and_an_edited_line_reruns_its_mosaic(own):
+    before = stage_times(own)
+    (own.folder / "mosaics.tsv").write_text(table(GOOD, deep=3))
+    output = own.run()
+    assert "report: results/own/report.html" in output
+    assert (own.results / "finished.txt").exists()
+    after = stage_times(own)
+    assert before.keys() == after.keys()
+    again = {name for name in after if before[name] != after[name]}
+    assert again and all("deep" in name for name in again)
+    assert again == {name for name in after if "deep" in name}
+    assert "Nothing to be done" in own.run("--dry-run")
+
+
+# Mistakes --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory) -> Checkout:
+    """A copy that nothing was run in."""
+    return Checkout.make(tmp_path_factory.mktemp("plain") / "isoplan", "own.yaml", STUDY)
+
+
+def error_lines(checkout, text, *arguments) -> list[str]:
+    """What Snakemake says of a study file: it must fail, without a traceback."""
+    (checkout.folder / checkout.study).write_text(text)
+    code, output = checkout.try_(*arguments)
+    assert code != 0
+    assert "Traceback" not in output, output
+    return output.splitlines()
+
+
+def test_mistakes_in_the_study_name_key_and_line(plain):
+    lines = error_lines(
+        plain,
+        "study: wrong\n"
+        "sede: 3\n"
+        "map:\n"
+        "  stride_px: 0\n"
+        "  neighbours: many\n"
+        "psfs:\n"
+        "  - {name: a, model: zernike-1, cutoff: 0}\n"
+        "cameras:\n"
+        "  - {name: training, read_noise_e: [-1, 2]}\n",
+    )
+    for start in (
+        "own.yaml:2: sede: unknown key; did you mean seed?",
+        "own.yaml:4: map.stride_px: 0 is out of range",
+        "own.yaml:5: map.neighbours: 'many' is not a whole number",
+        "own.yaml:7: psfs[0].cutoff: 0 is out of range",
+        "own.yaml:9: cameras[0].read_noise_e[0]: -1 is out of range",
+    ):
+        assert any(start in line for line in lines), (start, lines)
+    assert not (plain.folder / "results").exists()
+
+
+def test_a_name_that_nothing_bears(plain):
+    text = STUDY.replace("tests: []", "tests: [{network: redy, test_set: scenes}]")
+    lines = error_lines(plain, text)
+    wanted = "own.yaml:8: tests[0].network: 'redy' is no entry of networks; did you mean ready?"
+    assert any(wanted in line for line in lines), lines
+
+
+def test_a_table_that_is_not_there(plain):
+    lines = error_lines(plain, STUDY)
+    assert any("mosaics.tsv" in line for line in lines), lines
+
+
+def test_files_that_do_not_serve(plain):
+    """Networks without a card or for another PSF, and a folder without pictures."""
+    save_file({"weight": torch.zeros(3)}, plain.folder / "stray.safetensors")
+    write_network(plain.folder / "other.safetensors", width_px=(2, 9))
+    (plain.folder / "empty").mkdir()
+    text = STUDY.replace("mosaics: mosaics.tsv", "mosaics: null").replace(
+        "  - {name: ready, weights: ready.safetensors}",
+        "  - {name: stray, weights: stray.safetensors}\n"
+        "  - {name: other, weights: other.safetensors}\n"
+        "  - {name: own, objects: folder}\n"
+        "objects:\n"
+        "  - {name: scenes}\n"
+        "  - {name: folder, kinds: [folder], folder: empty}",
+    )
+    targets = [f"results/own/networks/{name}/network.safetensors" for name in ("stray", "other", "own")]  # fmt: skip
+    lines = error_lines(plain, text, *targets)
+    errors = [line for line in lines if line.startswith("ERROR ")]
+    for start in (
+        "ERROR stray.safetensors: carries no isoplan card",
+        "ERROR other.safetensors: trained for PSF width_px [2, 9], the study asks for [1.5, 5]",
+        "ERROR empty: holds no pictures",
+    ):
+        assert any(line.startswith(start) for line in errors), (start, errors)
+    assert len(errors) == 3
+    assert not list(plain.folder.glob("results/own/networks/*/network.safetensors"))
+
+
+def test_results_that_cannot_be_written(plain):
+    """A file stands where the folder should be: as root, who may write anywhere, the one way to see it."""
+    results = plain.folder / "results"
+    if results.exists():
+        results.rename(plain.folder / "aside")
+    results.write_text("a file\n")
+    lines = error_lines(plain, STUDY.replace("mosaics: mosaics.tsv", "mosaics: null"))
+    results.unlink()
+    assert any("results" in line and "cannot be written" in line for line in lines), lines

@@ -1,0 +1,210 @@
+"""A whole small study: what it leaves, what reruns it, and what a kill -9 does to it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+import zarr
+from checkout import Checkout, planned
+from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.slow
+
+STUDY = """
+study: mini
+psfs:
+  - {name: gaussian-2, model: gaussian-2, size_px: 15, width_px: [1.5, 5]}
+networks:
+  - name: small
+    width: 8
+    samples: 256
+    epoch_samples: 32
+    scenes: 12
+    fresh_scenes: 4
+    batch: 16
+    validation_samples: 32
+    patience_epochs: 0
+test_sets:
+  - {name: scenes, samples: 32}
+simulations:
+  - mosaic: pictures
+    size_px: [256, 576]
+    tile_px: 128
+    field:
+      - {parameter: width_x, shape: tilt-x, low: 1.5, high: 5}
+      - {parameter: width_y, shape: tilt-y, low: 1.5, high: 5}
+mosaics: null
+map: {window_px: 96, stride_px: 16, validity_threshold: 0.2}
+restoration: {iterations: 5, core_px: 256}
+jobs_per_mosaic: 1
+report: {crop_px: 128}
+resources: {threads: 1}
+"""
+METHODS = ("estimated", "oracle", "constant")
+MAP_UNITS, CORES = 2, 3
+DECONVOLUTION = Path("workflow/scripts/isoplan/deconvolution.py")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Checkout:
+    """The study, run once without a disturbance. Tests that change something clone it."""
+    checkout = Checkout.make(tmp_path_factory.mktemp("study") / "isoplan", "mini.yaml", STUDY)
+    checkout.output = checkout.run()
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def edited(finished, tmp_path_factory) -> Checkout:
+    """A clone whose code may be edited, for dry runs."""
+    return finished.clone(tmp_path_factory.mktemp("edited") / "isoplan")
+
+
+# What a study leaves ---------------------------------------------------------------------------
+
+
+def test_the_last_words_say_where_the_report_is(finished):
+    assert "pictures: oracle" in finished.output and "dB over doing nothing" in finished.output
+    assert "report: results/mini/report.html" in finished.output
+    assert "Traceback" not in finished.output and "WARNING" not in finished.output
+
+
+def test_tables(finished):
+    metrics = pd.read_csv(finished.results / "metrics.csv", keep_default_na=False)
+    assert {"study", "mosaic", "method", "metric", "value", "network"} <= set(metrics.columns)
+    assert set(metrics["method"]) >= {*METHODS, "none"}
+    wanted = {"MSE", "SSIM", "PSNR", "CV", "Sharpness", "gradient-MSE", "SNR", "gain_dB"}
+    for method in METHODS:
+        assert wanted <= set(metrics["metric"][metrics["method"] == method])
+    regression = pd.read_csv(finished.results / "regression.csv")
+    assert list(regression.columns) == [
+        *("network", "psf_model", "train_set", "test_set", "degradation", "level"),
+        *("parameter", "metric", "value", "n"),
+    ]
+    assert set(regression["parameter"]) == {"width_x", "width_y", "validity"}
+    cells = pd.read_csv(finished.results / "cells.csv")
+    assert len(cells) == 16 * 36 * len(METHODS)
+    assert len(pd.read_csv(finished.results / "predictions.csv")) == 2 * 32
+    history = pd.read_csv(finished.results / "networks" / "small" / "history.csv")
+    assert len(history) == 8
+
+
+def test_stores(finished):
+    for method in METHODS:
+        group = zarr.open_group(finished.results / f"restored/pictures/{method}.ome.zarr", mode="r")
+        assert group.attrs["ome"]["version"] == "0.5"
+        assert group.attrs["isoplan"]["restoration"]["iterations"] == 5
+        restored = group["0"][:]
+        assert restored.shape == (256, 576) and np.isfinite(restored).all()
+        assert np.isfinite(group["1"][:]).all()
+    for name in ("small", "true"):
+        group = zarr.open_group(finished.results / f"psf_map/pictures/{name}.zarr", mode="r")
+        names = [channel["name"] for channel in group.attrs["isoplan"]["channels"]]
+        assert names == ["width_y", "width_x", "validity", "filled"]
+        assert group["0"].shape == group["raw"].shape == (4, 16, 36)
+        assert np.isfinite(group["0"][:]).all()
+    observed = zarr.open_array(finished.results / "simulated/pictures/observed.ome.zarr/0")
+    assert observed.dtype == np.uint16 and observed[:].min() > 0
+
+
+def test_report_config_logs_and_timings(finished):
+    results = finished.results
+    page = (results / "report.html").read_text()
+    assert len(page) > 100_000 and "pictures" in page
+    assert list((results / "figures").glob("*.png"))
+    config = yaml.safe_load((results / "config.yaml").read_text())
+    assert config["restoration"]["iterations"] == 5 and config["networks"][0]["batch"] == 16
+    facts = json.loads((results / "mosaics" / "pictures.json").read_text())
+    assert (facts["height_px"], facts["width_px"]) == (256, 576) and facts["gain"] == 2
+    rules = {"train_network", "map_psf", "restore_mosaic", "evaluate_mosaic"}
+    for folder in ("logs", "benchmarks"):
+        assert rules <= {path.name for path in (results / folder).iterdir()}
+    log = (results / "logs" / "train_network" / "small.log").read_text()
+    assert "training small, epochs: 8 of 8" in log
+    assert not list(results.rglob("*.part"))
+
+
+# What reruns -----------------------------------------------------------------------------------
+
+
+def test_a_finished_study_has_nothing_to_do(finished, edited):
+    assert "Nothing to be done" in finished.run("--dry-run")
+    assert "Nothing to be done" in edited.run("--dry-run")  # in another folder
+
+
+def test_comments_and_docstrings_rerun_nothing(edited):
+    code = edited.folder / DECONVOLUTION
+    text = code.read_text()
+    code.write_text(text.replace('"""', '"""Anew. ', 1) + "\n# A remark.\n")
+    assert "Nothing to be done" in edited.run("--dry-run")
+    code.write_text(text)
+
+
+def test_code_reruns_what_it_touches_and_says_which(edited):
+    code = edited.folder / DECONVOLUTION
+    text = code.read_text()
+    assert "DUAL_STEPS = 3" in text
+    code.write_text(text.replace("DUAL_STEPS = 3", "DUAL_STEPS = 4"))
+    output = edited.run("--dry-run")
+    jobs = planned(output)
+    assert jobs["restore_mosaic"] == len(METHODS)
+    spared = {"train_network", "map_psf", "fill_psf_map", "simulate_mosaic", "measure_mosaic"}
+    assert not spared & set(jobs)
+    assert "isoplan.deconvolution" in output
+    code.write_text(text)
+
+
+def test_settings_rerun_what_they_touch(edited):
+    study = edited.folder / edited.study
+    study.write_text(STUDY.replace("validity_threshold: 0.2", "validity_threshold: 0.3"))
+    jobs = planned(edited.run("--dry-run"))
+    assert jobs["fill_psf_map"] == 1 and jobs["restore_mosaic"] == 2  # the oracle stays
+    assert not {"train_network", "map_psf", "simulate_mosaic"} & set(jobs)
+    study.write_text(STUDY)
+
+
+# After a kill ----------------------------------------------------------------------------------
+
+
+def test_killed_in_training_mapping_and_restoring(finished, tmp_path):
+    """Whatever was killed and resumed, the numbers are those of the undisturbed run."""
+    killed = finished.clone(tmp_path / "isoplan")
+    results = killed.results
+    for made in ("networks", "psf_map/pictures/small.zarr", "restored", "ledgers", "evaluation"):
+        shutil.rmtree(results / made)
+    for made in ("regression", "stages/psf_map", "stages/restored", "figures"):
+        shutil.rmtree(results / made)
+    for made in [*results.glob("*.csv"), *results.glob("psf_map/*/small.json")]:
+        made.unlink()
+
+    training = results / "networks" / "small"
+    killed.kill_when((training / "checkpoint.pt").exists)
+    assert not (training / "network.safetensors").exists()
+    killed.run("--unlock")
+    ledgers = results / "ledgers"
+    killed.kill_when((ledgers / "psf_map" / "pictures" / "small" / "0.json").exists)
+    assert not (results / "psf_map" / "pictures" / "small.json").exists()
+    killed.run("--unlock")
+    killed.kill_when((ledgers / "restored" / "pictures" / "estimated" / "0.json").exists)
+    assert not (results / "stages/restored/pictures/estimated/finished.done").exists()
+    killed.run("--unlock")
+    killed.run()
+
+    for table in ("metrics", "cells", "regression", "predictions", "map_errors"):
+        name = f"{table}.csv"
+        assert (results / name).read_bytes() == (finished.results / name).read_bytes(), name
+    weights, expected = (
+        load_file(c.results / "networks/small/network.safetensors") for c in (killed, finished)
+    )
+    assert weights.keys() == expected.keys()
+    assert all(np.array_equal(weights[name], expected[name]) for name in weights)
+    arrays = [
+        f"restored/pictures/{method}.ome.zarr/{level}" for method in METHODS for level in "01"
+    ]
+    for place in (*arrays, "psf_map/pictures/small.zarr/0", "psf_map/pictures/small.zarr/raw"):
+        found, wanted = (zarr.open_array(c.results / place)[:] for c in (killed, finished))
+        np.testing.assert_array_equal(found, wanted, err_msg=place)
+    assert "Nothing to be done" in killed.run("--dry-run")

@@ -1,0 +1,193 @@
+"""Goes on with a study after any accident: python workflow/resume.py STUDY [--profile P | --cores N].
+
+A killed run leaves a lock and, on a cluster, jobs that go on writing beside those that a new run
+submits. A full disk, a crash or a bad copy leaves stores with holes, behind files that say "done".
+So, in this order:
+
+1. the study's config is found;
+2. its jobs are stopped: those in Slurm's queue, and processes that a killed run left on this machine;
+3. the folder is unlocked;
+4. everything that is recorded as done is read back and compared with its checksum. What is damaged
+   loses its record and the "done" files of its job and of all that came after it;
+5. Snakemake makes that again, and goes on with the study.
+
+Nothing else is deleted. Stop a run that still goes on elsewhere (another login node) yourself first.
+"""
+
+import argparse
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as in the jobs
+
+import psutil
+from damage import check
+from isoplan.base import yamlmarks
+from isoplan.base.config import load
+from isoplan.base.errors import UserError
+
+DEFAULT = Path("config/config.yaml")
+SLURM_RUN = "SLURM run ID: "  # how Snakemake's log names the jobs of a run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", help="its name, that of its folder in results/")
+    parser.add_argument("--configfile", type=Path, help="where it is not in config/studies/")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--profile", help="Snakemake profile, such as slurm")
+    how.add_argument("--cores", default="all", help="cores of this machine")
+    args = parser.parse_args(arguments)
+    try:
+        return resume(args)
+    except UserError as error:
+        print(f"ERROR {error}", file=sys.stderr)
+        return 1
+
+
+def resume(args: argparse.Namespace) -> int:
+    """Everything, in the order above; returns Snakemake's exit code."""
+    config = args.configfile or find_config(args.study)
+    study = load(config)
+    if study["study"] != args.study:
+        raise UserError(f"{config}: is study {study['study']}, not {args.study}; give its own file")
+    results = Path("results") / args.study
+    print(f"study {args.study}, config {config}, results {results}/", flush=True)
+
+    cancel_slurm_jobs(args.study)
+    stop_local_jobs(args.study)
+    command = [sys.executable, "-m", "snakemake", "--configfile", str(config)]
+    if config == DEFAULT:
+        command = command[:3]
+    run([*command, "--cores", "1", "--unlock"], quiet=True)
+
+    findings = list(check(results, study["jobs_per_mosaic"]))
+    for finding in findings:
+        print(f"damaged: {finding.text}")
+        for path in finding.remove:
+            path.unlink(missing_ok=True)
+    if not findings:
+        print("everything that is recorded as done is whole")
+    command += ["--profile", args.profile] if args.profile else ["--cores", args.cores]
+    # First by themselves: where they come out as they were, what was made from them stays valid.
+    again = [str(path) for finding in findings for path in finding.again]
+    if again:
+        print(f"making again: {', '.join(again)}", flush=True)
+        code = run([*command, *again])
+        if code:
+            return code
+    print("going on with the study", flush=True)
+    return run(command)
+
+
+def run(command: list[str], *, quiet: bool = False) -> int:
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
+    done = subprocess.run(command, **output, text=True)
+    if quiet and done.returncode:
+        raise UserError(f"{' '.join(command[1:])} failed:\n{done.stdout.strip()}")
+    return done.returncode
+
+
+# The config ----------------------------------------------------------------------------------------
+
+
+def find_config(name: str) -> Path:
+    """The user's own file where there is one, else what the last run wrote down."""
+    known = {}
+    for file in [DEFAULT, *sorted(Path("config/studies").glob("*.yaml"))]:
+        if file.is_file():
+            content = yamlmarks.parse(file.read_text(), str(file)) or {}
+            known.setdefault(content.get("study"), file)
+    if name in known:
+        return known[name]
+    written = Path("results") / name / "config.yaml"
+    if written.is_file():
+        return written
+    names = ", ".join(str(key) for key in known)
+    raise UserError(
+        f"{name}: no file in config/studies/ has `study: {name}`; known are {names}. "
+        "For a config elsewhere: python workflow/resume.py STUDY --configfile FILE"
+    )
+
+
+# What still runs -----------------------------------------------------------------------------------
+
+
+def cancel_slurm_jobs(study: str) -> None:
+    """Cancels this study's jobs in Slurm's queue, and no others.
+
+    A job's name is the identity of the Snakemake run that submitted it, and that run's log in this
+    folder says which results it made. A job counts as the study's only where both agree.
+    """
+    if not (shutil.which("squeue") and shutil.which("scancel")):
+        return
+    listed = ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%i\t%j\t%Z"]
+    queue = subprocess.run(listed, capture_output=True, text=True)
+    if queue.returncode:
+        why = (queue.stderr.strip().splitlines() or ["no reason given"])[-1]
+        print(f"Slurm's queue cannot be read ({why}): no job was cancelled")
+        return
+    rows = [line.split("\t") for line in queue.stdout.splitlines()]
+    here = [row for row in rows if len(row) == 3 and Path(row[2]).resolve() == Path.cwd()]
+    runs = slurm_runs(study)
+    own = [job for job, run_id, _ in here if run_id in runs]
+    if own:
+        print(f"cancelling {len(own)} Slurm jobs of this study: {' '.join(own)}")
+        subprocess.run(["scancel", *own], check=False)
+    if len(here) > len(own):
+        print(f"{len(here) - len(own)} other Slurm jobs of this folder are left alone")
+
+
+def slurm_runs(study: str) -> set[str]:
+    """Identities of the Slurm runs whose log names this study's results."""
+    found = set()
+    for log in Path(".snakemake/log").glob("*.log"):
+        text = log.read_text(errors="replace")
+        if f"results/{study}/" in text and SLURM_RUN in text:
+            found |= {part.split()[0] for part in text.split(SLURM_RUN)[1:]}
+    return found
+
+
+def stop_local_jobs(study: str) -> None:
+    """Ends scripts of the study that outlived their run. Raises UserError where the run is alive."""
+    orphans = []
+    for process in psutil.process_iter(["pid", "cmdline", "username"]):
+        script = script_of(process, study)
+        if script is None:
+            continue
+        parent = process.parent()
+        if parent is not None and any("snakemake" in part for part in parent.cmdline()):
+            raise UserError(
+                f"study {study} is being run by process {parent.pid}; wait for it or stop it "
+                "(Ctrl-C where it was started), then run this again"
+            )
+        print(f"stopping process {process.pid} ({script.suffixes[-2]}) of a killed run")
+        orphans.append(process)
+    for process in orphans:
+        process.terminate()
+    _, alive = psutil.wait_procs(orphans, timeout=10)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=10)
+
+
+def script_of(process: psutil.Process, study: str) -> Path | None:
+    """The script that a process runs for this study, as Snakemake wrote it into this folder."""
+    try:
+        parts = [Path(part) for part in process.info["cmdline"] or []]
+        scripts = [p for p in parts if p.parent == Path.cwd() / ".snakemake" / "scripts"]
+        # Its first lines hold the job, with the names of all its files.
+        if scripts and f"results/{study}/" in scripts[0].read_text(errors="replace"):
+            return scripts[0]
+    except (OSError, psutil.Error):
+        pass  # ended meanwhile
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

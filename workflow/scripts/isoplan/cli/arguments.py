@@ -1,0 +1,186 @@
+"""The command line for one picture or one network, without Snakemake.
+
+Only arguments, files and words: what is computed is the library's. The commands are imported once
+they are asked for: threads are set before torch is loaded, and `train` and `evaluate` also run where
+zarr, tifffile and Snakemake are not installed (a borrowed GPU machine).
+"""
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from isoplan.base.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command. Returns its exit code: 0 done, 1 wrong input, 3 training to be gone on with."""
+    args = _parser().parse_args(arguments)
+    _set_threads()
+    try:
+        module, name = args.run.split(":")
+        return getattr(import_module(f"isoplan.cli.{module}"), name)(args) or 0
+    except UserError as error:
+        print(f"isoplan: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # no rights, no space, no such folder
+        print(f"isoplan: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nisoplan: stopped; the same command begins or goes on again", file=sys.stderr)
+        return 130
+
+
+def _set_threads() -> None:
+    # Threads that wait by spinning slow everything down where others share the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    count = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    from isoplan.base.device import set_threads
+
+    set_threads(count)
+
+
+# Arguments -----------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m isoplan",
+        description="Finds the local PSF of one picture and restores it, or trains one network. "
+        "Whole studies run through Snakemake (see README.md).",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_map(commands)
+    _add_restore(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    return parser
+
+
+def _add(commands, name: str, run: str, summary: str, more: str = "") -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}. {more}".strip(),
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_picture(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "picture", help="TIFF, OME-TIFF, LSM, OME-Zarr, PNG, JPEG, or scikit-image:NAME"
+    )
+    command.add_argument(
+        "--network",
+        required=True,
+        metavar="FILE",
+        help="network.safetensors of a study (results/<study>/networks/<name>/) or a released one",
+    )
+    command.add_argument(
+        "--offset",
+        type=float,
+        default=0.0,
+        help="the camera's counts without light (0 if not given)",
+    )
+    command.add_argument(
+        "--pixel-size-um", type=_positive, metavar="UM", help="pixel size at the sample, in um"
+    )
+    command.add_argument(
+        "--stride-px",
+        type=int,
+        metavar="PX",
+        help="distance between two estimates, a multiple of 16; half the network's window if not given",
+    )
+    command.add_argument("--channel", type=int, help="channel to read, from 0")
+    command.add_argument("--slice", type=int, help="slice of a stack to read, from 0")
+    _add_device(command)
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto takes a GPU"
+    )
+
+
+def _add_map(commands) -> None:
+    command = _add(
+        commands,
+        "map",
+        "picture:make_map",
+        "PSF map of one picture, as table and figures",
+        "Writes psf_map.csv (a row per cell: centre in px, PSF parameters, validity, filled), "
+        "and as PNG each parameter's map and the local PSFs over the picture.",
+    )
+    _add_picture(command)
+    command.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="for results")
+
+
+def _add_restore(commands) -> None:
+    command = _add(
+        commands,
+        "restore",
+        "picture:restore",
+        "restores one picture with its own PSF map",
+        "Writes a float32 TIFF in counts above the offset, and the map in a folder beside it.",
+    )
+    _add_picture(command)
+    command.add_argument("--out", required=True, type=Path, metavar="FILE.tif", help="the result")
+    command.add_argument(
+        "--iterations", type=int, default=20, help="more sharpen and add noise (20)"
+    )
+    command.add_argument(
+        "--tv-weight", type=float, default=0.001, help="total variation: more is smoother (0.001)"
+    )
+    command.add_argument(
+        "--order",
+        default="mask-blur",
+        choices=("mask-blur", "blur-mask"),
+        help="mask-blur for fluorescence (so if not given), blur-mask for bright field",
+    )
+
+
+def _add_train(commands) -> None:
+    command = _add(
+        commands,
+        "train",
+        "network:train",
+        "trains one network of a study's config",
+        "Goes on from FOLDER/checkpoint.pt where there is one. Exit code 3 says that the time was "
+        "up before the end: run the same command again. With --folder "
+        "results/<study>/networks/<network>, a training that Snakemake began is gone on with.",
+    )
+    _add_config(command)
+    command.add_argument("--folder", required=True, type=Path, help="for network and checkpoint")
+    command.add_argument(
+        "--stop-after-minutes", type=_positive, metavar="M", help="stop after the epoch under way"
+    )
+    _add_device(command)
+
+
+def _add_evaluate(commands) -> None:
+    command = _add(
+        commands,
+        "evaluate",
+        "network:evaluate",
+        "judges a network on the study's test sets, made in memory",
+        "Takes the test sets that the config's `tests` name for this network; writes the rows of "
+        "regression.csv.",
+    )
+    _add_config(command)
+    command.add_argument("weights", help="the network's safetensors file")
+    command.add_argument("--out", required=True, type=Path, metavar="FILE.csv", help="the result")
+    _add_device(command)
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", help="study file, such as config/config.yaml")
+    command.add_argument("network", help="name of an entry of its `networks`")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value

@@ -1,0 +1,106 @@
+"""`train` and `evaluate`: one network of a study's config, its samples made in memory."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from isoplan import training
+from isoplan.base.config import load
+from isoplan.base.device import pick_device
+from isoplan.base.errors import UserError
+from isoplan.base.fingerprint import library_hashes
+from isoplan.networks import store
+from isoplan.synthesis import Recipe, make_set
+
+UNFINISHED = 3  # exit code of a training that stopped for time
+SCRIPTS = Path(__file__).resolve().parents[2]
+
+
+def train(args: argparse.Namespace) -> int:
+    """Trains one network; the validation samples are made in memory."""
+    study, spec = _network_of(args)
+    recipe = _recipe(study, spec, spec["black_share"])
+    recipe.model.check()
+    finished = training.train(
+        recipe,
+        spec,
+        args.folder,
+        seed=study["seed"],
+        device=pick_device(args.device),
+        # As the workflow's rule, so that each goes on from the other's checkpoints.
+        library=library_hashes(SCRIPTS / "train_network.py"),
+        stop_after_s=60 * (args.stop_after_minutes or float("inf")),
+    )
+    if not finished:
+        print(f"time is up; run the same command again to go on from {args.folder}/checkpoint.pt")
+        return UNFINISHED
+    weights = args.folder / "network.safetensors"
+    print(f"network: {weights}")
+    print(f"next: python -m isoplan evaluate {args.config} {args.network} {weights} --out FILE.csv")
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Regression metrics of a network, as the rule evaluate_network writes them."""
+    study, spec = _network_of(args)
+    names = [test["test_set"] for test in study["tests"] if test["network"] == args.network]
+    if not names:
+        raise UserError(f"{args.config}: tests names no test set for {args.network}; add one")
+    device = pick_device(args.device)
+    network, model, card = store.load(args.weights, device)
+    store.check_fits(args.weights, card, _entry(study, "psfs", spec["psf"]), _window(study))
+    parts = []
+    for name in names:
+        item = _entry(study, "test_sets", name)
+        batch = make_set(
+            _recipe(study, item, 0.0),
+            item["samples"],
+            seed=study["seed"],
+            stream=f"test/{name}",
+            split="test",
+        )
+        rows, _ = training.evaluate(network, model, batch, device)
+        named = {
+            "network": args.network,
+            "psf_model": card["psf"]["model"],
+            "train_set": spec["objects"],
+            "test_set": name,
+            "degradation": "none",
+            "level": 0.0,
+        }
+        parts.append(pd.DataFrame([named | row for row in rows]))
+    table = pd.concat(parts)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(args.out, index=False)
+    shown = table[table["metric"].isin(("R2", "RMSE"))]
+    print(shown[["test_set", "parameter", "metric", "value"]].to_string(index=False))
+    print(f"all metrics: {args.out}")
+    return 0
+
+
+def _network_of(args: argparse.Namespace) -> tuple[dict, dict]:
+    study = load(args.config)
+    names = [item["name"] for item in study["networks"]]
+    if args.network not in names:
+        raise UserError(f"{args.config}: has no network {args.network}; known: {', '.join(names)}")
+    return study, _entry(study, "networks", args.network)
+
+
+def _entry(study: dict, section: str, name: str) -> dict:
+    return next(item for item in study[section] if item["name"] == name)
+
+
+def _window(study: dict) -> int:
+    return study["map"]["window_px"]
+
+
+def _recipe(study: dict, item: dict, black_share: float):
+    """What a network's or a test set's samples are made of, as the workflow's `recipe`."""
+    return Recipe(
+        psf=_entry(study, "psfs", item["psf"]),
+        objects=_entry(study, "objects", item["objects"]),
+        camera=_entry(study, "cameras", item["camera"]),
+        window_px=_window(study),
+        black_share=black_share,
+    )
