@@ -123,7 +123,11 @@ def check_evaluations(results: Path) -> Iterator[Finding]:
     for table in sorted(results.glob("evaluation/*.metrics.csv")):
         mosaic = table.name.removesuffix(".metrics.csv")
         with table.open(newline="") as handle:
-            methods = {row.get("method") for row in csv.DictReader(handle)} - {"none", None}
+            methods = {row.get("method") for row in csv.DictReader(handle)} - {
+                "none",
+                "truth",
+                None,
+            }
         for method in sorted(methods):
             if not (results / "stages" / "restored" / mosaic / method / "created.done").exists():
                 path = results / "restored" / mosaic / f"{method}.ome.zarr"

@@ -20,6 +20,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
@@ -32,6 +33,7 @@ from isoplan.base.config import load
 from isoplan.base.errors import UserError
 
 DEFAULT = Path("config/config.yaml")
+CANCEL_S = 120
 SLURM_RUN = "SLURM run ID: "  # how Snakemake's log names the jobs of a run
 
 
@@ -119,28 +121,44 @@ def find_config(name: str) -> Path:
 
 
 def cancel_slurm_jobs(study: str) -> None:
-    """Cancels this study's jobs in Slurm's queue, and no others.
+    """Cancels this study's jobs in Slurm's queue, and no others, and waits until they are gone.
 
     A job's name is the identity of the Snakemake run that submitted it, and that run's log in this
     folder says which results it made. A job counts as the study's only where both agree.
     """
     if not (shutil.which("squeue") and shutil.which("scancel")):
         return
+    here, runs = slurm_queue(), slurm_runs(study)
+    own = [job for job, run_id in here.items() if run_id in runs]
+    if len(here) > len(own):
+        print(f"{len(here) - len(own)} other Slurm jobs of this folder are left alone")
+    if not own:
+        return
+    print(f"cancelling {len(own)} Slurm jobs of this study: {' '.join(own)}", flush=True)
+    subprocess.run(["scancel", *own], check=False)
+    for _ in range(CANCEL_S):  # a job that is being ended still writes
+        left = [job for job in own if job in slurm_queue()]
+        if not left:
+            return
+        time.sleep(1)
+    raise UserError(
+        f"Slurm has not ended the jobs {' '.join(left)} within {CANCEL_S} s; run this again when "
+        "squeue no longer lists them"
+    )
+
+
+def slurm_queue() -> dict[str, str]:
+    """Job id -> name of the user's jobs that were submitted from this folder."""
     listed = ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%i\t%j\t%Z"]
     queue = subprocess.run(listed, capture_output=True, text=True)
     if queue.returncode:
         why = (queue.stderr.strip().splitlines() or ["no reason given"])[-1]
         print(f"Slurm's queue cannot be read ({why}): no job was cancelled")
-        return
+        return {}
     rows = [line.split("\t") for line in queue.stdout.splitlines()]
-    here = [row for row in rows if len(row) == 3 and Path(row[2]).resolve() == Path.cwd()]
-    runs = slurm_runs(study)
-    own = [job for job, run_id, _ in here if run_id in runs]
-    if own:
-        print(f"cancelling {len(own)} Slurm jobs of this study: {' '.join(own)}")
-        subprocess.run(["scancel", *own], check=False)
-    if len(here) > len(own):
-        print(f"{len(here) - len(own)} other Slurm jobs of this folder are left alone")
+    return {
+        row[0]: row[1] for row in rows if len(row) == 3 and Path(row[2]).resolve() == Path.cwd()
+    }
 
 
 def slurm_runs(study: str) -> set[str]:

@@ -142,7 +142,9 @@ def test_a_unit_that_a_finished_job_never_recorded_is_lost(results):
 
 
 def test_a_restoration_lost_with_its_records_is_missed(results):
-    (results / "evaluation/m.metrics.csv").write_text("method,value\nestimated,1\nnone,0\n")
+    (results / "evaluation/m.metrics.csv").write_text(
+        "method,value\nestimated,1\nnone,0\ntruth,2\n"
+    )
     assert found(results) == (set(), set())
     for folder in ("restored/m/estimated.ome.zarr", STAGE, "ledgers/restored/m/estimated"):
         shutil.rmtree(results / folder)
@@ -225,12 +227,15 @@ def test_only_this_studys_slurm_jobs_are_cancelled(tmp_path, monkeypatch, capsys
 
     def answer(command, **_):
         calls.append(command)
+        if command[0] == "scancel":
+            queue[:] = [line for line in queue if line.split("\t")[0] not in command]
         return SimpleNamespace(returncode=0, stdout="\n".join(queue) + "\n", stderr="")
 
     monkeypatch.setattr(resume.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(resume.subprocess, "run", answer)
     resume.cancel_slurm_jobs("toy")
-    assert calls[-1] == ["scancel", "1"]
+    assert [call for call in calls if call[0] == "scancel"] == [["scancel", "1"]]
+    assert len(queue) == 3
     assert "2 other Slurm jobs" in capsys.readouterr().out
 
 

@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 # Jobs find the library beside their script; here it has to be named.
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
-from isoplan.base.config import validate
+from isoplan.base import config as study_config
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint, library_hashes
 from isoplan.mosaic.table import read_table
@@ -19,7 +19,7 @@ FILES = sorted(
     key=lambda file: file in map(str, workflow.overwrite_configfiles),
 )
 try:
-    STUDY = validate(dict(config), FILES)
+    STUDY = study_config.validate(dict(config), FILES)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -59,27 +59,16 @@ def contents(pattern):
 
 def entry(section, name, key="name"):
     """The entry of that name in one of the config's lists."""
-    return next(item for item in STUDY[section] if item[key] == name)
-
-
-def recipe(item, black_share):
-    """What the samples of a network or a test set are made of."""
-    return {
-        "psf": entry("psfs", item["psf"]),
-        "objects": entry("objects", item["objects"]),
-        "camera": entry("cameras", item["camera"]),
-        "window_px": STUDY["map"]["window_px"],
-        "black_share": black_share,
-    }
+    return study_config.entry(STUDY, section, name, key)
 
 
 def network_recipe(wildcards):
     item = entry("networks", wildcards.network)
-    return recipe(item, item["black_share"])
+    return study_config.recipe(STUDY, item, item["black_share"])
 
 
 def test_recipe(wildcards):
-    return recipe(entry("test_sets", wildcards.test_set), 0.0)
+    return study_config.recipe(STUDY, entry("test_sets", wildcards.test_set))
 
 
 def simulation(mosaic):

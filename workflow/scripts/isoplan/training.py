@@ -195,6 +195,7 @@ def train(
 
     task.network.load_state_dict(best)
     pd.DataFrame(history, columns=HISTORY).to_csv(folder / "history.csv", index=False)
+    best_row = min(history, key=lambda row: row["validation_loss"])
     card = {
         "psf": recipe.psf,
         "network": spec,
@@ -207,7 +208,8 @@ def train(
         "parameters": sum(p.numel() for p in task.network.parameters()),
         "device": device.type,
         "torch": torch.__version__,
-        "best": min(history, key=lambda r: r["validation_loss"]),
+        # Without its seconds, so that the same training gives the same file.
+        "best": {k: best_row[k] for k in HISTORY if k != "seconds"},
         "fingerprint": mark,
     }
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")

@@ -59,6 +59,22 @@ def load(path: str | Path) -> dict:
     return validate(yamlmarks.parse(path.read_text(), str(path)) or {}, [str(path)])
 
 
+def entry(config: dict, section: str, name: str, key: str = "name") -> dict:
+    """The entry of that name in one of a checked config's lists."""
+    return next(item for item in config[section] if item[key] == name)
+
+
+def recipe(config: dict, item: dict, black_share: float = 0.0) -> dict:
+    """What the samples of an entry of `networks` or `test_sets` are made of."""
+    return {
+        "psf": entry(config, "psfs", item["psf"]),
+        "objects": entry(config, "objects", item["objects"]),
+        "camera": entry(config, "cameras", item["camera"]),
+        "window_px": config["map"]["window_px"],
+        "black_share": black_share,
+    }
+
+
 def validate(config: dict, files: list[str] | tuple = ()) -> dict:
     """Checks a config (as Snakemake merged it) and returns it with every default filled in.
 

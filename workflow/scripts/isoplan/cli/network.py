@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from isoplan import training
-from isoplan.base.config import load
+from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
@@ -20,7 +20,7 @@ SCRIPTS = Path(__file__).resolve().parents[2]
 def train(args: argparse.Namespace) -> int:
     """Trains one network; the validation samples are made in memory."""
     study, spec = _network_of(args)
-    recipe = _recipe(study, spec, spec["black_share"])
+    recipe = Recipe(**config.recipe(study, spec, spec["black_share"]))
     recipe.model.check()
     finished = training.train(
         recipe,
@@ -49,12 +49,14 @@ def evaluate(args: argparse.Namespace) -> int:
         raise UserError(f"{args.config}: tests names no test set for {args.network}; add one")
     device = pick_device(args.device)
     network, model, card = store.load(args.weights, device)
-    store.check_fits(args.weights, card, _entry(study, "psfs", spec["psf"]), _window(study))
+    store.check_fits(
+        args.weights, card, config.entry(study, "psfs", spec["psf"]), study["map"]["window_px"]
+    )
     parts = []
     for name in names:
-        item = _entry(study, "test_sets", name)
+        item = config.entry(study, "test_sets", name)
         batch = make_set(
-            _recipe(study, item, 0.0),
+            Recipe(**config.recipe(study, item)),
             item["samples"],
             seed=study["seed"],
             stream=f"test/{name}",
@@ -80,27 +82,8 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def _network_of(args: argparse.Namespace) -> tuple[dict, dict]:
-    study = load(args.config)
+    study = config.load(args.config)
     names = [item["name"] for item in study["networks"]]
     if args.network not in names:
         raise UserError(f"{args.config}: has no network {args.network}; known: {', '.join(names)}")
-    return study, _entry(study, "networks", args.network)
-
-
-def _entry(study: dict, section: str, name: str) -> dict:
-    return next(item for item in study[section] if item["name"] == name)
-
-
-def _window(study: dict) -> int:
-    return study["map"]["window_px"]
-
-
-def _recipe(study: dict, item: dict, black_share: float):
-    """What a network's or a test set's samples are made of, as the workflow's `recipe`."""
-    return Recipe(
-        psf=_entry(study, "psfs", item["psf"]),
-        objects=_entry(study, "objects", item["objects"]),
-        camera=_entry(study, "cameras", item["camera"]),
-        window_px=_window(study),
-        black_share=black_share,
-    )
+    return study, config.entry(study, "networks", args.network)
