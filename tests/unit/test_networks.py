@@ -161,8 +161,8 @@ def test_weights_of_another_shape_are_refused(saved, card):
 
 
 def test_check_fits(card, gaussian):
-    renamed = gaussian | {"name": "other"}
-    store.check_fits("x.safetensors", card, renamed, WINDOW)
+    same = gaussian | {"name": "other", "cutoff": 0.1}  # Gaussians have no cut-off
+    store.check_fits("x.safetensors", card, same, WINDOW)
     with pytest.raises(UserError, match=r"x\.safetensors.*width_px"):
         store.check_fits("x.safetensors", card, gaussian | {"width_px": [1, 9]}, WINDOW)
     with pytest.raises(UserError, match=r"window_px 96.*128"):

@@ -31,7 +31,7 @@ jobs_per_mosaic: 1
 report: {crop_px: 128}
 resources: {threads: 1}
 """
-GOOD = ("colour", "deep", "holes", "flat", "scrap")
+GOOD = ("colour", "deep", "holes", "flat")
 BAD = ("cut", "gone")
 SHAPE = (100, 130)
 
@@ -42,11 +42,11 @@ def pictures() -> dict[str, np.ndarray]:
     holes = (1000 * light).astype(np.float32)
     holes[20, 30:33] = np.nan
     return {
-        "colour": (255 * rng.random((*SHAPE, 3))).astype(np.uint8),
+        # 8 bits, RGB, smaller than a window
+        "colour": (255 * rng.random((60, 70, 3))).astype(np.uint8),
         "deep": (4095 * light).astype(np.uint16),
         "holes": holes,
         "flat": np.full(SHAPE, 700, np.uint16),
-        "scrap": (255 * light[:60, :70]).astype(np.uint8),
         "cut": (4095 * light).astype(np.uint16),
     }
 

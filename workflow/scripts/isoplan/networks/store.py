@@ -11,6 +11,13 @@ from isoplan.base.errors import UserError
 from isoplan.networks.onepass import OnePass
 from isoplan.optics.psf import PsfModel, make_psf_model
 
+# Keys of a PSF's entry that its model reads, beside those that every model does.
+READ_BY = {
+    "gaussian": ("width_px",),
+    "zernike": ("cutoff", "excitation_cutoff", "focus_waves", "cylinder_waves"),
+    "measured": ("file",),
+}
+
 
 def build(spec: dict, window_px: int, outputs: int) -> torch.nn.Module:
     """Network of a config entry (`architecture`, `width`) with `outputs` channels.
@@ -65,12 +72,15 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
 
 
 def check_fits(path, card: dict, psf: dict, window_px: int) -> None:
-    """Refuses a network whose PSF model or window is not the one that the study asks for."""
-    for key, wanted in psf.items():
-        if key != "name" and card["psf"].get(key) != wanted:
+    """Refuses a network whose PSF model or window is not the one that the study asks for.
+
+    Keys that the model does not read, such as a Gaussian's cutoff, may differ.
+    """
+    for key in ("model", "form", "size_px", *READ_BY[psf["model"].split("-")[0]]):
+        if card["psf"].get(key) != psf[key]:
             raise UserError(
-                f"{path}: trained for PSF {key} {card['psf'].get(key)}, the study asks for {wanted}; "
-                "name a fitting network or train one (weights: null)"
+                f"{path}: trained for PSF {key} {card['psf'].get(key)}, the study asks for "
+                f"{psf[key]}; name a fitting network or train one (weights: null)"
             )
     if card["window_px"] != window_px:
         raise UserError(
