@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -189,32 +190,35 @@ def train(
             best = {k: v.detach().clone() for k, v in task.network.state_dict().items()}
         history.append(row)
         _save_checkpoint(folder / "checkpoint.pt", mark, task, history, best)
+        _write_history(folder, history)
         bar.step(f"loss {row['train_loss']:.4f}, R2 {row['validation_r2']:.3f}")
         if epoch + 1 < epochs and time.monotonic() - begun > stop_after_s:
             return False
 
     task.network.load_state_dict(best)
-    pd.DataFrame(history, columns=HISTORY).to_csv(folder / "history.csv", index=False)
-    best_row = min(history, key=lambda row: row["validation_loss"])
-    card = {
-        "psf": recipe.psf,
-        "network": spec,
-        "objects": recipe.objects,
-        "camera": recipe.camera,
-        "window_px": recipe.window_px,
-        "black_share": recipe.black_share,
-        "seed": seed,
-        "samples": history[-1]["samples"],
-        "parameters": sum(p.numel() for p in task.network.parameters()),
-        "device": device.type,
-        "torch": torch.__version__,
-        # Without its seconds, so that the same training gives the same file.
-        "best": {k: best_row[k] for k in HISTORY if k != "seconds"},
-        "fingerprint": mark,
-    }
+    _write_history(folder, history)  # once more, for a run whose checkpoint was complete already
+    card = _card(task, history) | {"seed": seed, "fingerprint": mark}
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     store.save(folder / "network.safetensors", task.network, card)
     return True
+
+
+def _card(task: RegressionTask, history: list[dict]) -> dict:
+    """What a network's file says of itself, without times: the same training gives the same file."""
+    best = min(history, key=lambda row: row["validation_loss"])
+    return {
+        **asdict(task.recipe),
+        "network": task.spec,
+        "samples": history[-1]["samples"],
+        "parameters": sum(p.numel() for p in task.network.parameters()),
+        "device": task.device.type,
+        "torch": torch.__version__,
+        "best": {key: best[key] for key in HISTORY if key != "seconds"},
+    }
+
+
+def _write_history(folder: Path, history: list[dict]) -> None:
+    pd.DataFrame(history, columns=HISTORY).to_csv(folder / "history.csv", index=False)
 
 
 def make_validation(recipe: Recipe, spec: dict, seed: int) -> Batch:

@@ -205,11 +205,8 @@ class Mosaic:
 
     def middle(self, side_px: int = 1024) -> np.ndarray:
         """The middle of the picture, (side_px, side_px) or less, float32."""
-        window = []
-        for length in self.shape:
-            start = max(0, (length - side_px) // 2)
-            window += [start, min(length, start + side_px)]
-        return self.read(*window)
+        y0, x0 = (max(0, (length - side_px) // 2) for length in self.shape)
+        return self.read(y0, min(self.shape[0], y0 + side_px), x0, min(self.shape[1], x0 + side_px))
 
     def close(self) -> None:
         self._held = None
