@@ -238,7 +238,7 @@ def gain_histogram(values: dict[str, np.ndarray]) -> Figure:
 
 
 def scatter(true, estimated, valid, *, label: str, unit: str, r2: float | None) -> Figure:
-    """Estimated against true value of one parameter; what the network called invalid is grey."""
+    """Estimated against true value of one parameter; samples without usable texture are grey."""
     figure = _figure(330, 340)
     axes = figure.subplots()
     low, high = float(np.nanmin(true)), float(np.nanmax(true))
