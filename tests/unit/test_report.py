@@ -232,3 +232,20 @@ def test_missing_column_names_the_file(tmp_path):
 )
 def test_numbers_read_well(text, expected):
     assert text == expected
+
+
+def test_maps_of_two_psf_models_are_drawn_side_by_side(tmp_path):
+    """The network's model need not be the one that a simulation was blurred with."""
+    study = build_study(tmp_path)
+    np.save(tmp_path / "bead.npy", np.pad(np.ones((3, 3), np.float32), 9))
+    group = zarr.open_group(study / "psf_map/tissue/true.zarr", mode="r+")
+    notes = group.attrs["isoplan"]
+    psf = notes["psf"] | {"model": "measured", "size_px": 5, "file": str(tmp_path / "bead.npy")}
+    kept = [k for k, c in enumerate(notes["channels"]) if c["name"] in ("validity", "filled")]
+    cells = group["0"][:][kept]
+    group.attrs["isoplan"] = notes | {"psf": psf, "channels": [notes["channels"][k] for k in kept]}
+    for name in ("0", "raw"):
+        group.create_array(name, data=cells, overwrite=True)
+    out = tmp_path / "report.html"
+    write_report(study, out, title="two models")
+    assert "True PSF" in out.read_text()

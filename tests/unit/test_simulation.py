@@ -181,3 +181,19 @@ def test_what_is_stored_and_told(make):
     assert scene.camera_columns() == {"gain": 2.0, "offset": 100.0, "read_noise_e": 3.0}
     counts = scene.observed(0, 40, 0, 40, 0)
     assert np.array_equal(counts, np.rint(counts)) and counts.min() >= 0
+
+
+def test_a_measured_psf_blurs_without_parameters(settings, tmp_path):
+    bead = np.zeros((9, 9), np.float32)
+    bead[4, 3:6] = 1, 2, 1
+    np.save(tmp_path / "bead.npy", bead)
+    psf = settings("psfs", model="measured", size_px=5, file=str(tmp_path / "bead.npy"))
+    spec = settings("simulations", size_px=SHAPE, tile_px=96, field=FIELD) | {"field": []}
+    camera = settings("cameras", photons=[5e3, 5e3])
+    simulation = Simulation(spec, make_psf_model(psf), camera, "mask-blur", 1)
+    assert simulation.field.at(np.arange(3.0), np.arange(4.0)).shape == (3, 4, 0)
+    observed = simulation.observed(0, 64, 0, 64, 0)
+    sharp = simulation.truth(0, 64, -1, 65)
+    expected = (sharp[:, :-2] + 2 * sharp[:, 1:-1] + sharp[:, 2:]) / 4
+    assert abs(observed - expected).mean() < 3 * np.sqrt(expected.mean())
+    assert np.corrcoef(observed.ravel(), expected.ravel())[0, 1] > 0.99

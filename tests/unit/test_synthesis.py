@@ -12,6 +12,7 @@ from isoplan.synthesis import (
     INVALID,
     UNDECIDED,
     VALID,
+    Recipe,
     SceneBank,
     _turned,
     blur_patches,
@@ -155,3 +156,10 @@ def test_a_missing_or_damaged_set_is_refused(stored):
     shutil.rmtree(path)
     with pytest.raises(UserError, match=r"set\.zarr"):
         load_set(path)
+
+
+def test_a_camera_that_clips_its_own_picture_is_refused(settings):
+    camera = settings("cameras", photons=[1e3, 1e5], gain=2.0, bits=16)
+    recipe = Recipe(settings("psfs"), settings("objects"), camera, 128, 0.0)
+    with pytest.raises(UserError, match="bits end at 65535"):
+        recipe.check()

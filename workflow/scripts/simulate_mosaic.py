@@ -7,6 +7,7 @@ import numpy as np
 from _job import job
 from isoplan.base.progress import Progress
 from isoplan.mosaic import ngff, tiles
+from isoplan.optics.camera import check_camera
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, channels
 from isoplan.simulation import BLOCK_PX, Simulation
@@ -18,6 +19,7 @@ def main(snakemake):
     spec = made["simulation"]
     model = make_psf_model(made["psf"])
     model.check()
+    check_camera(made["camera"])
     scene = Simulation(spec, model, made["camera"], made["order"], params.seed)
     shared = {"mosaic": spec["mosaic"], "camera": scene.camera_columns(), "seed": params.seed}
     common = {"pixel_size_um": spec["pixel_size_um"], "shard_px": BLOCK_PX}

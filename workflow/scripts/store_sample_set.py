@@ -7,6 +7,7 @@ from isoplan.synthesis import Recipe, make_set, save_set
 def main(snakemake):
     params = snakemake.params
     recipe = Recipe(**params.recipe)
+    recipe.check()
     batch = make_set(
         recipe, params.samples, seed=params.seed, stream=params.name, split=params.split
     )

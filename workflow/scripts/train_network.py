@@ -23,7 +23,7 @@ def main(snakemake):
         Path(output.card).write_text(json.dumps(card, indent=1) + "\n")
         print(f"{spec['weights']} serves as network {spec['name']}")
         return
-    recipe.model.check()
+    recipe.check()
     train(
         recipe,
         spec,

@@ -152,7 +152,7 @@ class Simulation:
             for a, b in ((y0, y1), (x0, x1))
         ]
         params = self.field.at(*nodes)
-        psfs, _ = self.model.psf(params.reshape(-1, params.shape[-1]))
+        psfs, _ = self.model.psf(params.flatten(0, 1))
         blur = SpaceVariantBlur(
             psfs.reshape(*params.shape[:2], *psfs.shape[1:]),
             torch.from_numpy(nodes[0] - y0 - 0.5),

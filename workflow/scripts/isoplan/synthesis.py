@@ -12,7 +12,7 @@ from isoplan.base.errors import UserError
 from isoplan.base.seeds import torch_rng
 from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.blur import good_size
-from isoplan.optics.camera import draw_camera, expose, mean_counts, noise_variance
+from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts, noise_variance
 from isoplan.optics.psf import PsfModel, make_psf_model
 
 # Texture over noise: above the first a patch is valid, below the second invalid; between them
@@ -47,6 +47,11 @@ class Recipe:
     @property
     def model(self) -> PsfModel:
         return make_psf_model(self.psf)
+
+    def check(self) -> None:
+        """Raises UserError where the PSF is cut off too much, or the camera cannot be."""
+        self.model.check()
+        check_camera(self.camera)
 
     @property
     def scene_px(self) -> int:

@@ -21,7 +21,7 @@ def train(args: argparse.Namespace) -> int:
     """Trains one network; the validation samples are made in memory."""
     study, spec = _network_of(args)
     recipe = Recipe(**config.recipe(study, spec, spec["black_share"]))
-    recipe.model.check()
+    recipe.check()
     finished = training.train(
         recipe,
         spec,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from isoplan.report import pictures, plots, style
-from isoplan.report.psfs import cell_psfs, model_parameters, visible_radius
+from isoplan.report.psfs import cell_psfs, model_parameters, same_size, visible_radius
 from isoplan.report.results import Network, PsfMap, Study, metric_values, read_study
 
 GLYPHS_PER_SIDE = 8
@@ -195,10 +195,11 @@ def psf_figures(study: Study, mosaic: str, facts: dict) -> list[StudyFigure]:
         if source_map is not None:
             usable = [c for c in cells if np.isfinite(source_map.values[:, c[0], c[1]]).all()]
             shown[kind] = (source_map, usable, cell_psfs(source_map, usable))
-    radius = visible_radius(np.concatenate([psfs for _, _, psfs in shown.values()]))
+    resized = same_size([psfs for _, _, psfs in shown.values()])
+    radius = visible_radius(np.concatenate(resized))
     side_px = 0.92 * max(shape_px) / GLYPHS_PER_SIDE
     figures = []
-    for kind, (source_map, usable, psfs) in shown.items():
+    for (kind, (source_map, usable, _)), psfs in zip(shown.items(), resized, strict=True):
         middle = psfs.shape[-1] // 2
         window = slice(middle - radius, middle + radius + 1)
         middles = [

@@ -41,6 +41,16 @@ def blur_areas(psf_map: PsfMap) -> np.ndarray:
     return areas
 
 
+def same_size(groups: list[np.ndarray]) -> list[np.ndarray]:
+    """Groups of PSFs (n, s, s), padded to the largest s: two maps may be of two PSF models."""
+    largest = max(psfs.shape[-1] for psfs in groups)
+    margins = [(largest - psfs.shape[-1]) // 2 for psfs in groups]
+    return [
+        np.pad(psfs, [(0, 0), (margin, margin), (margin, margin)])
+        for psfs, margin in zip(groups, margins, strict=True)
+    ]
+
+
 def visible_radius(psfs: np.ndarray, share: float = 0.99) -> int:
     """Half the side of the smallest central square that holds `share` of every PSF's energy."""
     middle = psfs.shape[-1] // 2

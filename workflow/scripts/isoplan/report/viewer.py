@@ -4,7 +4,7 @@ import numpy as np
 
 from isoplan.report import pictures, style
 from isoplan.report.places import Place, choose_places, whole
-from isoplan.report.psfs import cell_psfs, visible_radius
+from isoplan.report.psfs import cell_psfs, same_size, visible_radius
 from isoplan.report.results import Mosaic, Study
 
 # From best to smallest: JPEG quality and the longest side of the whole mosaic.
@@ -99,20 +99,21 @@ def _psfs_at(study: Study, mosaic: Mosaic, place: Place) -> dict:
             continue
         values = source.values[(slice(None), *place.cell)]
         if np.isfinite(values).all():
-            found[kind] = (cell_psfs(source, [place.cell])[0], values)
+            found[kind] = (source, cell_psfs(source, [place.cell]), values)
     if psf_map.untrusted[place.cell]:
         words.append("the PSF here is filled in from neighbours")
     if not found:
         return {"words": words, "psfs": []}
-    radius = visible_radius(np.stack([psf for psf, _ in found.values()]), 0.995)
+    shown = same_size([psfs for _, psfs, _ in found.values()])
+    radius = visible_radius(np.concatenate(shown), 0.995)
     psfs = []
-    for kind, (psf, values) in found.items():
+    for (kind, (source, _, values)), (psf,) in zip(found.items(), shown, strict=True):
         middle = psf.shape[-1] // 2
         window = slice(middle - radius, middle + radius + 1)
         content = pictures.encode(pictures.psf_colours(psf[window, window]), "PNG")
         numbers = [
             f"{style.parameter_label(name)} {style.significant(float(value))} {unit}".rstrip()
-            for name, value, unit in zip(psf_map.names, values, psf_map.units, strict=True)
+            for name, value, unit in zip(source.names, values, source.units, strict=True)
         ]
         uri = pictures.data_uri(content, "image/png")
         psfs.append({"label": f"{kind.capitalize()} PSF", "uri": uri, "words": numbers})
