@@ -7,10 +7,10 @@ STAMP := .venv/.pins
 RUN := PYTHONPATH=workflow/scripts $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench resume config clean
+.PHONY: help setup demo test lint format bench resume models verify-models config clean
 
 help: ## list what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@echo "A study of your own: $(BIN)/snakemake --cores $(CORES) --configfile config/studies/<name>.yaml"
 
 setup: $(STAMP) ## install everything into .venv (once, and after a change of the pins)
@@ -52,6 +52,15 @@ bench: setup ## measure speed and memory beside other packages, to results/bench
 resume: setup ## go on after any accident: make resume STUDY=<name> [PROFILE=slurm]
 	@test -n "$(STUDY)" || { echo "say which study: make resume STUDY=<name>, one of: $$(ls results 2>/dev/null | tr '\n' ' ')" >&2; exit 1; }
 	$(RUN) workflow/resume.py $(STUDY) $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
+
+# One network after the other; what is done already is not done again. With MINUTES it leaves after so
+# many, and exit code 3 (make: Error 3) says that the same command goes on.
+SCALE ?= full
+models: setup ## train, judge and write the released networks: make models [SCALE=small] [MINUTES=9]
+	$(RUN) -m isoplan release config/studies/released.$(SCALE).yaml $(if $(MINUTES),--stop-after-minutes $(MINUTES))
+
+verify-models: setup ## judge the released networks again and compare with their cards: make verify-models [WHOLE=1]
+	$(RUN) -m isoplan verify $(if $(WHOLE),--whole)
 
 config: setup ## write config/config.yaml and config/README.md from the schema
 	$(RUN) -m isoplan.base.config write

@@ -25,4 +25,6 @@ rule all:
         report=f"{RESULTS}/report.html",
         metrics=f"{RESULTS}/metrics.csv",
         regression=f"{RESULTS}/regression.csv",
+        calibration=f"{RESULTS}/calibration.csv",
+        abstention=f"{RESULTS}/abstention.csv",
         finished=f"{RESULTS}/finished.txt",

@@ -45,7 +45,7 @@ def simulating(study: dict, folder: Path) -> None:
 def mapping(study: dict, folder: Path) -> None:
     """One whole unit of 32 x 32 cells, which at the demo's stride is the whole mosaic."""
     layout, model = _layout(study), make_psf_model(study["psfs"][0])
-    network = store.build(study["networks"][0], layout.window_px, model.n_targets + 1).eval()
+    network = store.build(study["networks"][0], layout.window_px, model).eval()
     with open_mosaic(_mosaic(study, folder)) as mosaic:
         map_unit(network, model, mosaic, layout, 0, offset=100.0, device=CPU)
 

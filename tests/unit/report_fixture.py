@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 import zarr
 from scipy import ndimage
 from skimage import data, transform
@@ -34,11 +35,12 @@ deconvolution:
 
 
 def build_study(
-    folder: Path, *, size_px: int = 512, gain: float = 1.0, invalid: bool = False
+    folder: Path, *, size_px: int = 512, gain: float = 1.0, invalid: bool = False, sure: bool = True
 ) -> Path:
     """Write a study with a simulated mosaic, one without truth and one refused.
 
     gain: 1 lets the estimated map help; below 0 it does harm. invalid: the map has no usable cell.
+    sure: the network says how sure it is, which those of older results did not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
@@ -62,10 +64,13 @@ def build_study(
     bad = np.zeros(true_map.shape[1:], bool)
     bad[-4:, :5] = True
     bad |= invalid
-    _write_map(folder / "psf_map/tissue/net-small.zarr", "tissue", estimated, bad)
+    doubt = _doubt(true_map) if sure else None
+    _write_map(folder / "psf_map/tissue/net-small.zarr", "tissue", estimated, bad, doubt)
     _write_map(folder / "psf_map/tissue/true.zarr", "tissue", true_map, np.zeros_like(bad))
     _write_tables(folder, rng, truth, methods, true_map, estimated, bad)
-    _write_plain_mosaic(folder, rng, size_px)
+    _write_plain_mosaic(folder, rng, size_px, sure)
+    if sure:
+        _write_calibration(folder, rng)
     for name, shape_px in (("tissue", shape), ("retina", (size_px // 2, size_px // 2))):
         _write_facts(folder, name, shape_px)
     _write_network(folder, rng)
@@ -74,7 +79,7 @@ def build_study(
 
 
 def build_regression_only(folder: Path) -> Path:
-    """A study that trains networks and restores nothing."""
+    """A study that trains networks and restores nothing, of the time before intervals and configs."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for network, r2 in (("one-pass", 0.94), ("resnet34", 0.81)):
@@ -91,6 +96,168 @@ def build_regression_only(folder: Path) -> Path:
     pd.DataFrame(rows, columns=columns.split()).to_csv(folder / "regression.csv", index=False)
     (folder / "config.yaml").write_text("study: regression\n")
     return folder
+
+
+ARCHITECTURES = {
+    "ours": {"architecture": "isoplan", "width": 64},
+    "rn34": {"architecture": "resnet34", "pretrained": None, "width": 128},
+    "pre": {"architecture": "resnet34", "pretrained": "imagenet.safetensors", "width": 128},
+    "fit": {"architecture": "spectrum-fit", "width": 128},
+}
+SKILL = {"ours": 1.0, "rn34": 2.2, "pre": 1.8, "fit": 9.0}
+PARAMETERS = {
+    "gaussian-1": ["width"],
+    "gaussian-2": ["width_y", "width_x"],
+    "zernike-1": ["focus"],
+    "zernike-2": ["cylinder", "axis"],
+    "zernike-3": ["focus", "cylinder", "axis"],
+}
+
+
+class NetworkStudy:
+    """A study of networks alone: its config and tables grow test by test."""
+
+    def __init__(self, folder: Path, published: str | None):
+        self.folder = folder
+        self.rng = np.random.default_rng(1)
+        self.config = {"study": folder.name, "report": {"published": published}}
+        self.config |= {"networks": [], "psfs": [], "test_sets": []}
+        self.config["cameras"] = [
+            {"name": "noisy", "photons": [1, 1e6], "read_noise_e": [0, 5]},
+            {"name": "clean", "photons": [1e9, 1e9], "read_noise_e": [0, 0]},
+        ]
+        self.rows, self.held, self.kept = [], [], []
+
+    def network(self, kind: str, model: str, form: str, train: str, **more) -> str:
+        """Adds a network (and its PSF model); its name."""
+        words = [kind, model, form, train, *map(str, more.values())]
+        psf = {"name": f"{model}-{form}", "model": model, "form": form}
+        entry = {"name": "-".join(words), "psf": psf["name"], "objects": train}
+        entry |= {"camera": "noisy", "samples": 64000, "weights": None}
+        entry |= ARCHITECTURES[kind] | more
+        if psf not in self.config["psfs"]:
+            self.config["psfs"].append(psf)
+        if entry not in self.config["networks"]:
+            self.config["networks"].append(entry)
+        return entry["name"]
+
+    def test(self, name: str, test: str, lost: float, degradation: str = "none", level=0) -> None:
+        """Judges a network on a type of pictures, where it leaves 1 - R2 = `lost` unexplained."""
+        entry = next(e for e in self.config["networks"] if e["name"] == name)
+        psf = next(p for p in self.config["psfs"] if p["name"] == entry["psf"])
+        test_set = {"name": f"{test}-{psf['name']}", "psf": psf["name"], "objects": test}
+        if test_set not in self.config["test_sets"]:
+            self.config["test_sets"].append(test_set)
+        row = [name, psf["model"], entry["objects"], test_set["name"], degradation, level]
+        parameters = PARAMETERS[psf["model"]]
+        values = [1 - lost * self.rng.uniform(0.8, 1.2) for _ in parameters]
+        for parameter, value in zip([*parameters, "mean"], [*values, np.mean(values)], strict=True):
+            spread = 0.15 * (1 - value)
+            limits = [value - spread, min(1, value + spread), 2000]
+            self.rows.append([*row, parameter, "R2", value, *limits])
+            if parameter == "axis":
+                error = 0.4 * lost**0.5
+                limits = [0.9 * error, 1.1 * error, 1500]
+                self.rows.append([*row, parameter, "circular-median", error, *limits])
+        if degradation == "none":
+            self._doubt(name, test_set["name"], parameters, lost)
+
+    def _doubt(self, name, test_set, parameters, lost) -> None:
+        for parameter in parameters:
+            groups = {"all": [0], "spread fifth": range(1, 6), "photons decade": range(6)}
+            if parameter == "axis":
+                groups["axis region"] = range(0, 180, 30)
+            for group, levels in groups.items():
+                for level in levels:
+                    share = min(1, 0.9 + 0.025 * self.rng.standard_normal())
+                    n = 2000 // len(levels)
+                    self.held.append([name, test_set, parameter, group, level, share, n])
+            metric = "circular-median" if parameter == "axis" else "RMSE"
+            for share in np.arange(20, 1, -1) / 20:
+                value = lost**0.5 * (0.3 + 0.7 * share)
+                self.kept.append([name, test_set, parameter, share, metric, value, 2000 * share])
+
+    def write(self) -> Path:
+        """Writes config and tables; the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
+        columns = "network psf_model train_set test_set degradation level parameter metric"
+        _save(self.folder / "regression.csv", f"{columns} value low high n", self.rows)
+        columns = ["network", "test_set", "parameter", "group", "level", "coverage", "n"]
+        pd.DataFrame(self.held, columns=columns).to_csv(
+            self.folder / "calibration.csv", index=False
+        )
+        columns = "network test_set parameter kept_share metric value n"
+        _save(self.folder / "abstention.csv", columns, self.kept)
+        return self.folder
+
+
+def build_table_2_3(folder: Path, models=tuple(PARAMETERS), types=("syn", "poi", "nat")) -> Path:
+    """Networks trained and tested on one type, under the published form and ours."""
+    study = NetworkStudy(folder, "table_2_3")
+    for form in ("published", "isoplan"):
+        for model in models:
+            hard = 0.006 if "gaussian" in model else 0.03
+            for kind in ARCHITECTURES:
+                for place, kind_of_picture in enumerate(types):
+                    name = study.network(kind, model, form, kind_of_picture)
+                    study.test(name, kind_of_picture, hard * SKILL[kind] * (1 + place))
+            name = study.network("ours", model, form, "scenes")
+            for kind_of_picture in (*types, "scenes"):
+                study.test(name, kind_of_picture, 1.3 * hard)
+    return study.write()
+
+
+def build_table_2_4(folder: Path, types=("syn", "poi", "nat")) -> Path:
+    """Networks trained on each type and tested on every type."""
+    study = NetworkStudy(folder, "table_2_4")
+    for form in ("published", "isoplan"):
+        for kind in ("ours", "pre", "fit"):
+            for train in types:
+                name = study.network(kind, "gaussian-2", form, train)
+                for test in types:
+                    lost = 0.006 if train == test else 1.7 if train == "poi" else 0.05
+                    study.test(name, test, lost * SKILL[kind])
+    return study.write()
+
+
+def build_figure_2_6(folder: Path) -> Path:
+    """Networks trained with and without noise, judged at growing strengths of every degradation."""
+    study = NetworkStudy(folder, "figure_2_6")
+    for model, hard in (("gaussian-1", 0.01), ("zernike-1", 0.03)):
+        for kind in ("ours", "rn34"):
+            for camera in ("noisy", "clean"):
+                name = study.network(kind, model, "published", "micr-syn-poi", camera=camera)
+                study.test(name, "nat", hard * SKILL[kind])
+                for what, pull in (("illumination", 0), ("gaussian", 4), ("mixed", 8)):
+                    for level in (0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
+                        pull_now = pull * (12 if camera == "clean" else 1)
+                        study.test(
+                            name, "nat", hard * SKILL[kind] * (1 + pull_now * level), what, level
+                        )
+    return study.write()
+
+
+def build_learning_curve(folder: Path) -> Path:
+    """Networks that differ in the number of samples and in width alone."""
+    study = NetworkStudy(folder, None)
+    study.test(study.network("fit", "zernike-2", "isoplan", "scenes"), "scenes", 0.3)
+    for kind, widths in (("ours", (32, 64, 128)), ("rn34", (128,))):
+        for width in widths:
+            for samples in (4000, 16000, 64000, 256000):
+                name = study.network(
+                    kind, "zernike-2", "isoplan", "scenes", width=width, samples=samples
+                )
+                study.test(
+                    name, "scenes", SKILL[kind] * (40 / width) ** 0.3 * (400 / samples) ** 0.5
+                )
+                network = folder / "networks" / name
+                network.mkdir(parents=True)
+                size = width**2 * 70 if kind == "ours" else 21_000_000
+                (network / "card.json").write_text(
+                    json.dumps({"samples": samples - 200, "parameters": size})
+                )
+    return study.write()
 
 
 def write_picture(path: Path, picture: np.ndarray, levels: int = 3) -> None:
@@ -137,17 +304,34 @@ def _blur(truth: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return (1 - share) * take(low) + share * take(low + 1)
 
 
-def _write_map(path: Path, mosaic: str, values: np.ndarray, bad: np.ndarray) -> None:
+def _doubt(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half-widths that grow with the blur, one wide enough to be called uncertain, and an alarm."""
+    half_width = 0.3 + 0.08 * values
+    half_width[:, 1, 1] = 3.0
+    alarm = np.full(values.shape[1:], 0.03)
+    alarm[:2, -3:] = 0.9
+    return half_width, alarm
+
+
+def _write_map(path: Path, mosaic: str, values: np.ndarray, bad: np.ndarray, doubt=None) -> None:
+    names, units = ["width_y", "width_x"], ["px", "px"]
+    flags = [np.where(bad, 0.1, 0.97)]
+    if doubt is not None:
+        half_width, alarm = doubt
+        bad = bad | (alarm > 0.5)
+        names += ["width_y_uncertainty", "width_x_uncertainty"]
+        units += ["px", "px"]
+        flags.append(alarm)
     raw = np.where(bad, np.nan, values)
     usable = np.where(bad & ~bad.all(), np.median(values, axis=(1, 2))[:, None, None], values)
     filled = np.where(bad.all(), np.nan, usable)
-    validity = np.where(bad, 0.1, 0.97)
     group = zarr.open_group(path, mode="w", zarr_format=3)
     for name, layer in (("0", filled), ("raw", raw)):
-        stack = np.concatenate([layer, validity[None], bad[None]]).astype(np.float32)
-        group.create_array(name, data=stack, chunks=(1, 8, 8))
-    names = ["width_y", "width_x", "validity", "filled"]
-    units = ["px", "px", "", ""]
+        layers = [layer] if doubt is None else [layer, half_width]
+        stack = np.concatenate([*layers, *(flag[None] for flag in flags), bad[None]])
+        group.create_array(name, data=stack.astype(np.float32), chunks=(1, 8, 8))
+    names += ["validity", *(["alarm"] if doubt is not None else []), "filled"]
+    units += [""] * (len(names) - len(units))
     group.attrs["isoplan"] = {
         "psf": PSF_SPEC,
         "channels": [{"name": n, "unit": u} for n, u in zip(names, units, strict=True)],
@@ -216,26 +400,62 @@ def _write_regression(folder, rng) -> None:
         guess = np.clip(true + rng.normal(0, error, 400), 1.5, 9)
         valid = rng.random(400) > 0.06
         guess = np.where(valid, guess, rng.uniform(1.5, 9, 400))
-        for row in zip(true, guess, valid, strict=True):
+        half_width = rng.uniform(0.8, 2.5, 400) * error
+        photons = 10 ** rng.uniform(2, 5, 400)
+        for row in zip(true, guess, half_width, photons, valid, strict=True):
             predictions.append(["net-small", "validation", name, *row])
         r2 = 1 - error**2 / true.var()
-        for metric, value in (("R2", r2), ("RMSE", error), ("bias", 0.04)):
+        for metric, value, low, high in (
+            ("R2", r2, r2 - 0.005, r2 + 0.004),
+            ("RMSE", error, error - 0.02, error + 0.03),
+            ("bias", 0.04, np.nan, np.nan),
+        ):
             regression.append(
                 [
                     *("net-small", "gauss", "mixtures", "validation", "none"),
-                    *(0, name, metric, value, 400),
+                    *(0, name, metric, value, low, high, 400),
                 ]
             )
+    for parameter, metric, value in (
+        ("mean", "R2", 0.97),
+        ("validity", "accuracy", 0.98),
+        ("alarm", "false-alarms", 0.02),
+        ("alarm", "found", 0.91),
+    ):
+        row = ["net-small", "gauss", "mixtures", "validation", "none", 0, parameter, metric]
+        regression.append([*row, value, value - 0.01, value + 0.01, 400])
     _save(
         folder / "predictions.csv",
-        "network test_set parameter true estimated valid",
+        "network test_set parameter true estimated half_width photons valid",
         predictions,
     )
-    columns = "network psf_model train_set test_set degradation level parameter metric value n"
+    columns = (
+        "network psf_model train_set test_set degradation level parameter metric value low high n"
+    )
     _save(folder / "regression.csv", columns, regression)
 
 
-def _write_plain_mosaic(folder, rng, size_px) -> None:
+def _write_calibration(folder, rng) -> None:
+    held, kept = [], []
+    groups = {"all": [0], "spread fifth": range(1, 6), "photons decade": range(2, 5)}
+    for parameter, error in (("width_y", 0.45), ("width_x", 0.6)):
+        for group, levels in groups.items():
+            for level in levels:
+                share = 0.9 + 0.02 * rng.standard_normal()
+                row = ["net-small", "validation", parameter, group, level, share]
+                held.append([*row, 400 // len(levels)])
+        for share in np.arange(20, 1, -1) / 20:
+            value = error * (0.35 + 0.65 * share**0.7)
+            row = ["net-small", "validation", parameter, share, "RMSE", value]
+            kept.append([*row, round(400 * share)])
+    columns = "network test_set parameter group level coverage n"
+    table = pd.DataFrame(held, columns=columns.split())
+    table.to_csv(folder / "calibration.csv", index=False)
+    columns = "network test_set parameter kept_share metric value n"
+    _save(folder / "abstention.csv", columns, kept)
+
+
+def _write_plain_mosaic(folder, rng, size_px, sure) -> None:
     grey = data.retina().mean(2)
     step = max(1, 2 * grey.shape[0] // size_px)
     picture = transform.downscale_local_mean(grey, (step, step))[: size_px // 2, : size_px // 2]
@@ -245,7 +465,8 @@ def _write_plain_mosaic(folder, rng, size_px) -> None:
     values = _true_map(picture.shape) + rng.normal(0, 0.2)
     bad = np.zeros(values.shape[1:], bool)
     bad[0, 0] = bad[-1, -1] = True
-    _write_map(folder / "psf_map/retina/net-small.zarr", "retina", values, bad)
+    doubt = _doubt(values) if sure else None
+    _write_map(folder / "psf_map/retina/net-small.zarr", "retina", values, bad, doubt)
     rows = [
         ["demo", "retina", method, name, value, "net-small", 20, 0.1]
         for method, version in (("none", picture), ("estimated", sharp))

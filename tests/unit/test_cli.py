@@ -1,21 +1,29 @@
 """The command line: one picture, one network, and what it says to wrong input."""
 
 import itertools
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 import torch
 import yaml
+import zarr
 from isoplan import training
+from isoplan.base import config
 from isoplan.cli.arguments import main
+from isoplan.cli.picture import _stem
+from isoplan.mosaic import ngff
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
+from safetensors.torch import save
 from scipy.ndimage import gaussian_filter
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
@@ -25,6 +33,7 @@ PSF = {
     "form": "isoplan",
     "size_px": 15,
     "cutoff": 0.25,
+    "cutoff_range": None,
     "excitation_cutoff": None,
     "width_px": [1.5, 5],
     "focus_waves": [0, 0.5],
@@ -49,7 +58,10 @@ STUDY = {
         }
     ],
     "test_sets": [{"name": "scenes", "psf": "g", "samples": 16}],
-    "tests": [{"network": "net", "test_set": "scenes"}],
+    "tests": [
+        {"network": "net", "test_set": "scenes"},
+        {"network": "net", "test_set": "scenes", "degradation": "poisson", "strengths": [0.1, 0.5]},
+    ],
     "simulations": [],
     "mosaics": None,
     "map": {"window_px": 96, "stride_px": 32},
@@ -67,14 +79,20 @@ def study(tmp_path):
 def network(tmp_path):
     """An untrained network that takes every patch for valid."""
     model = make_psf_model(PSF)
-    spec = {"architecture": "isoplan", "width": 4}
+    spec = {"architecture": "isoplan", "width": 4, "fit": "spectrum"}
     torch.manual_seed(1)
-    made = store.build(spec, 96, model.n_targets + 1)
-    with torch.no_grad():
-        made.head[-1].bias[-1] = -20
+    made = store.build(spec, 96, model)
+    flags(made, alarm=-20)
     card = {"psf": PSF, "network": spec, "window_px": 96, "fingerprint": "0"}
     store.save(tmp_path / "network.safetensors", made, card)
     return tmp_path / "network.safetensors"
+
+
+def flags(network, alarm: float) -> None:
+    """Logits of invalid and alarm that nothing of the picture changes."""
+    with torch.no_grad():
+        network.head[-1].weight[-2:] = 0
+        network.head[-1].bias[-2:] = torch.tensor([-20.0, alarm])
 
 
 @pytest.fixture
@@ -88,16 +106,24 @@ def run(*arguments) -> int:
     return main([str(argument) for argument in arguments])
 
 
-def test_map_writes_table_and_figures(picture, network, tmp_path):
+def test_map_writes_table_and_figures(picture, network, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("map", picture, "--network", network, "--out", out, "--offset", 100) == 0
     table = pd.read_csv(out / "psf_map.csv")
-    # Half a window of 96 px between estimates.
-    assert len(table) == 5 * 5
-    assert list(table) == ["y_px", "x_px", "width_y_px", "width_x_px", "validity", "filled"]
-    assert table.loc[0, ["y_px", "x_px"]].tolist() == [24, 24]
+    # The largest stride up to half a window that divides 96 px and is a multiple of 32.
+    assert len(table) == 7 * 8
+    assert list(table) == [
+        *("y_px", "x_px", "width_y_px", "width_x_px"),
+        *("width_y_uncertainty_px", "width_x_uncertainty_px", "validity", "alarm", "filled"),
+    ]
+    assert table.loc[0, ["y_px", "x_px"]].tolist() == [16, 16]
     assert table["width_x_px"].between(1.5, 5).all()
-    assert {file.name for file in out.glob("*.png")} == {"psfs.png", "width_x.png", "width_y.png"}
+    assert table["width_x_uncertainty_px"].between(0, 3.5).all()
+    assert (table["alarm"] < 1e-6).all()
+    assert {"psfs.png", "width_x.png", "width_y.png"} <= {file.name for file in out.glob("*.png")}
+    said = capsys.readouterr().out
+    assert "20 of 56 cells are valid (36 %)" in said and "raise the alarm" not in said
+    assert "width_y:" in said and "(90 % interval)" in said
 
 
 def test_restore_writes_float_counts_above_the_offset(picture, network, tmp_path, capsys):
@@ -109,7 +135,10 @@ def test_restore_writes_float_counts_above_the_offset(picture, network, tmp_path
     assert restored.mean() == pytest.approx(observed.mean(), rel=0.02)
     assert restored.std() > observed.std()
     assert (out.parent / "restored-map" / "psf_map.csv").exists()
-    assert sorted(file.name for file in out.parent.iterdir()) == ["restored-map", "restored.tif"]
+    names = ["restored-map", "restored.png", "restored.tif"]
+    assert sorted(file.name for file in out.parent.iterdir()) == names
+    height, width = plt.imread(out.with_suffix(".png")).shape[:2]
+    assert width > 2.5 * height  # before, after, map
     assert str(out) in capsys.readouterr().out
     with tifffile.TiffFile(out) as file:
         assert file.pages[0].tags["XResolution"].value[0] == pytest.approx(20000)
@@ -120,7 +149,7 @@ def test_a_constant_picture_comes_back_as_it_is(network, tmp_path, capsys):
     out = tmp_path / "restored.tif"
     assert run("restore", tmp_path / "flat.tif", "--network", network, "--out", out) == 0
     assert (tifffile.imread(out) == 7).all()
-    assert "0 of 25 cells are valid" in capsys.readouterr().out
+    assert "0 of 49 cells are valid" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -128,8 +157,8 @@ def test_a_constant_picture_comes_back_as_it_is(network, tmp_path, capsys):
     [
         ({"picture": "no.tif"}, "no.tif"),
         ({"network": "no.safetensors"}, "no such network"),
-        ({"out": "restored.png"}, "is no TIFF's name"),
-        ({"stride": 40}, "multiple of 16 that divides 96"),
+        ({"out": "restored.png"}, "let its name end in .ome.zarr or in .tif"),
+        ({"stride": 40}, "multiple of 32 that divides the network's 96"),
         ({"iterations": 0}, "iterations: 0 is out of range"),
     ],
 )
@@ -146,6 +175,136 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     error = capsys.readouterr().err.strip().splitlines()
     assert code == 1 and error[-1].startswith("isoplan: ") and words in error[-1]
     assert not list(tmp_path.glob("*restored*.tif"))
+
+
+def test_restore_writes_ome_zarr_with_a_pyramid(picture, network, tmp_path):
+    out, tiff = tmp_path / "restored.ome.zarr", tmp_path / "restored.tif"
+    options = ["--network", network, "--offset", 100, "--iterations", 3, "--pixel-size-um", 0.5]
+    wide = np.tile(tifffile.imread(picture), (3, 5))
+    tifffile.imwrite(picture, wide)
+    for path in (tiff, out, out):  # the second time over the first
+        assert run("restore", picture, "-o", path, *options) == 0
+    assert np.array_equal(ngff.open_array(out)[:], tifffile.imread(tiff))
+    group = zarr.open_group(out, mode="r")
+    scales = group.attrs["ome"]["multiscales"][0]
+    assert scales["name"] == "restored" and len(scales["datasets"]) == 3
+    assert scales["datasets"][0]["coordinateTransformations"][0]["scale"] == [0.5, 0.5]
+    assert np.isfinite(group["2"][:]).all()
+    assert ngff.read_attributes(out)["psf"]["model"] == "gaussian-2"
+    assert (tmp_path / "restored.png").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_folder_of_a_map_is_named_after_the_picture(picture, network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("map", picture.name, "--network", network) == 0
+    assert (tmp_path / "picture-map" / "psf_map.csv").exists()
+    for name, stem in (
+        ("scikit-image:retina.jpg", "retina"),
+        ("a/b.ome.tif", "b"),
+        ("a/b.c.ome.zarr", "b.c"),
+        ("a/b.lsm", "b"),
+    ):
+        assert _stem(name) == stem
+
+
+def test_cells_that_raise_the_alarm_are_told_and_not_used(picture, network, tmp_path, capsys):
+    made, _, card = store.load(network)
+    flags(made, alarm=20)
+    store.save(network, made, card)
+    assert run("map", picture, "--network", network, "--out", tmp_path / "out") == 0
+    assert (pd.read_csv(tmp_path / "out" / "psf_map.csv")["alarm"] > 0.99).all()
+    said = capsys.readouterr().out
+    assert "56 cells raise the alarm" in said and "0 of 56 cells are valid" in said
+    options = ["--network", network, "--out", tmp_path / "out", "--alarm-threshold", 1]
+    assert run("map", picture, *options) == 0
+    assert "20 of 56 cells are valid" in capsys.readouterr().out
+
+
+def test_without_a_network_the_released_one_serves(picture, network, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(config, "MODELS", tmp_path / "models")
+    out = tmp_path / "out"
+    assert run("map", picture, "--out", out) == 1
+    assert "no network is released for gaussian-2; released: none at all" in capsys.readouterr().err
+    (tmp_path / "models").mkdir()
+    network.rename(tmp_path / "models" / "gaussian-2.safetensors")
+    assert run("map", picture, "--out", out) == 0
+    assert run("map", picture, "--out", out, "--psf-model", "zernike-1") == 1
+    assert "released for zernike-1; released: gaussian-2" in capsys.readouterr().err
+    file = tmp_path / "models" / "gaussian-2.safetensors"
+    assert run("map", picture, "--network", file, "--psf-model", "gaussian-1") == 1
+    assert "estimates gaussian-2, not gaussian-1" in capsys.readouterr().err
+
+
+@pytest.fixture
+def focus(tmp_path):
+    """An untrained network for cut-offs from .2 to .4 cycles/px."""
+    psf = PSF | {"model": "zernike-1", "size_px": 31, "cutoff_range": [0.2, 0.4]}
+    spec = {"architecture": "isoplan", "width": 4, "fit": "spectrum"}
+    torch.manual_seed(1)
+    made = store.build(spec, 96, make_psf_model(psf))
+    flags(made, alarm=-20)
+    card = {"psf": psf, "network": spec, "window_px": 96, "fingerprint": "0"}
+    store.save(tmp_path / "focus.safetensors", made, card)
+    return tmp_path / "focus.safetensors"
+
+
+def test_optics_reach_the_network(picture, focus, tmp_path, capsys):
+    maps = []
+    for number, optics in enumerate(
+        (
+            ["--cutoff", 0.3],
+            ["--na", 0.5, "--wavelength-um", 0.5, "--pixel-size-um", 0.3],
+            ["--cutoff", 0.25],
+            ["--cutoff", 0.15],
+        )
+    ):
+        out = tmp_path / str(number)
+        assert run("map", picture, "--network", focus, "--out", out, *optics) == 0
+        maps.append(pd.read_csv(out / "psf_map.csv"))
+    said = capsys.readouterr().out
+    assert "cut-off 0.3 cycles/px" in said and "2 x 2 pixels are taken together" in said
+    pd.testing.assert_frame_equal(maps[0], maps[1])
+    assert not maps[0]["focus_waves"].equals(maps[2]["focus_waves"])
+    assert len(maps[3]) == 4 * 4  # windows and strides of twice the side
+
+
+@pytest.mark.parametrize(
+    "optics, words",
+    [
+        ([], "give --na, --wavelength-um and --pixel-size-um"),
+        (["--na", 0.5, "--pixel-size-um", 0.3], "give --na, --wavelength-um and --pixel-size-um"),
+        (["--cutoff", 0.9], "none that this network serves: 0.2 to 0.4"),
+    ],
+)
+def test_optics_that_are_missing_or_impossible(optics, words, picture, focus, tmp_path, capsys):
+    assert run("map", picture, "--network", focus, "--out", tmp_path / "out", *optics) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_are_no_network_are_told_apart(picture, network, tmp_path, capsys):
+    whole = network.read_bytes()
+    tensors = {"weight": torch.zeros(3)}
+    files = {
+        "cut.safetensors": (whole[: len(whole) // 2], "not a readable safetensors file"),
+        "picture.safetensors": (picture.read_bytes(), "not a readable safetensors file"),
+        "foreign.safetensors": (save(tensors, {"format": "pt"}), "carries no isoplan card"),
+        "changed.safetensors": (
+            save(tensors, {"card": json.dumps(store.load(network)[2])}),
+            "the weights do not fit the card",
+        ),
+        "half.safetensors": (save(tensors, {"card": '{"psf": {}}'}), "carries no isoplan card"),
+        "older.safetensors": (
+            save(tensors, {"card": '{"psf": {}, "network": {}, "window_px": 96}'}),
+            "its card is none of this version of isoplan",
+        ),
+    }
+    for name, (content, words) in files.items():
+        (tmp_path / name).write_bytes(content)
+        assert run("map", picture, "--network", tmp_path / name, "--out", tmp_path / "out") == 1
+        assert words in capsys.readouterr().err, name
+        assert not (tmp_path / "out").exists()
 
 
 def test_the_picture_itself_is_never_written_over(picture, network, capsys):
@@ -178,7 +337,11 @@ def test_evaluate_writes_the_rows_of_regression_csv(study, tmp_path):
     assert run("evaluate", study, "net", weights, "--out", out) == 0
     table = pd.read_csv(out)
     assert set(table["test_set"]) == {"scenes"} and set(table["psf_model"]) == {"gaussian-2"}
-    assert {"width_x", "width_y", "validity"} == set(table["parameter"])
+    assert set(table["parameter"]) == {"width_x", "width_y", "mean", "validity", "alarm"}
+    assert set(table["degradation"]) == {"none", "poisson"} and set(table["level"]) == {0, 0.1, 0.5}
+    for name in ("calibration", "abstention"):
+        beside = pd.read_csv(out.with_name(f"regression.{name}.csv"))
+        assert set(beside["parameter"]) == {"width_x", "width_y"}
 
 
 def test_an_unknown_network_is_named_with_those_there_are(study, tmp_path, capsys):
@@ -186,7 +349,10 @@ def test_an_unknown_network_is_named_with_those_there_are(study, tmp_path, capsy
     assert "known: net" in capsys.readouterr().err
 
 
-def test_training_needs_neither_zarr_nor_snakemake(study, tmp_path):
+@pytest.mark.parametrize(
+    "command", [["train", "net", "--folder", "net"], ["release", "--folder", "net", "--out", "out"]]
+)
+def test_training_needs_neither_zarr_nor_snakemake(command, study, tmp_path):
     absent = ("zarr", "snakemake", "rich", "timm", "tifffile", "matplotlib", "jinja2")
     code = (
         "import sys\n"
@@ -194,9 +360,13 @@ def test_training_needs_neither_zarr_nor_snakemake(study, tmp_path):
         "from isoplan.cli.arguments import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", code, "train", study, "net", "--folder", tmp_path / "net"]
+    name, *rest = command
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, cwd=SCRIPTS
+        [sys.executable, "-c", code, name, str(study), *rest],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
     )
     assert done.returncode == 0, done.stderr
 
@@ -206,4 +376,5 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("map", "restore", "train", "evaluate"))
+    commands = ("map", "restore", "train", "evaluate", "release", "verify")
+    assert all(name in shown for name in commands)

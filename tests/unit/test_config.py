@@ -84,8 +84,8 @@ def test_validating_twice_changes_nothing():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("map: {stride_px: 0}", ["study.yaml:1: map.stride_px: 0", "16 to 1024", "in px"]),
-        ("map: {stride_px: 48}", ["map.stride_px", "48 px does not divide"]),
+        ("map: {stride_px: 0}", ["study.yaml:1: map.stride_px: 0", "32 to 1024", "in px"]),
+        ("map: {stride_px: 96}", ["map.stride_px", "96 px does not divide"]),
         ("netwroks: []", ["study.yaml:1: netwroks", "did you mean networks?"]),
         (
             "networks:\n  - name: a\n    learnign_rate: 1",
@@ -112,9 +112,33 @@ def test_validating_twice_changes_nothing():
         ("study: 7", ["study: 7", "quotes"]),
         ("device: gpu", ["device: 'gpu'", "auto, cpu, cuda"]),
         ("map: 3", ["map: 3 is not a block of keys"]),
+        (
+            "networks: [{name: small, pretrained: resnet34.pth}]",
+            ["networks[0].pretrained: goes with resnet34 or resnext50"],
+        ),
+        (
+            "networks: [{name: small, architecture: resnet34, pretrained: resnet34.onnx}]",
+            ["networks[0].pretrained: is neither a .pth nor a .safetensors file"],
+        ),
         ("seed: 1\nseed: 2", [":2: seed is given twice"]),
         ("seed: [1", ["study.yaml:", "not YAML"]),
         ("restoration: {core_px: 1000}", ["not a multiple of 256"]),
+        (
+            "tests: [{network: small, test_set: scenes, strengths: [0.5]}]",
+            ["tests[0].strengths: go with a degradation; name one"],
+        ),
+        (
+            "tests: [{network: small, test_set: scenes, degradation: poisson}]",
+            ["tests[0].strengths: of the degradation poisson are missing"],
+        ),
+        (
+            "tests: [{network: small, test_set: scenes, degradation: mixed, strengths: [1, 1]}]",
+            ["tests[0].strengths: name a strength twice"],
+        ),
+        (
+            "tests: [{network: small, test_set: scenes}, {network: small, test_set: scenes}]",
+            ["network small and test_set scenes and degradation none stands in item 0 already"],
+        ),
         (
             "simulations: [{mosaic: m, field: [{parameter: focus, low: 1}]}]",
             ["field[0].parameter: focus is no parameter", "width_y, width_x"],

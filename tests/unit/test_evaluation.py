@@ -8,7 +8,7 @@ from isoplan.evaluation import compare, evaluate_picture, map_errors
 from isoplan.metrics import image
 from isoplan.mosaic import ngff
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import channels
+from isoplan.psf_map import FILLED, channels
 
 SHAPE, SCALE, CELL = (150, 203), 800.0, 32
 
@@ -137,11 +137,11 @@ def test_compare_where_little_is_known():
 
 def test_map_errors(gaussian, tmp_path):
     model = make_psf_model(gaussian)
-    true = np.zeros((4, 6, 7), np.float32)
+    true = np.zeros((7, 6, 7), np.float32)
     true[:2] = np.random.default_rng(0).uniform(2, 4, (2, 6, 7))
     estimated = true.copy()
     estimated[0] += 0.5
-    estimated[1, 0, 0], estimated[3, 0, 0] = 100, 1  # filled: not judged
+    estimated[1, 0, 0], estimated[FILLED, 0, 0] = 100, 1  # filled: not judged
     for name, values in (("true", true), ("estimated", estimated)):
         path = tmp_path / f"{name}.zarr"
         ngff.create_map(

@@ -15,7 +15,7 @@ FLOORS = (
     ("objects", "networks"),
     ("synthesis", "deconvolution"),
     ("training", "psf_map"),
-    ("restoration", "simulation", "evaluation"),
+    ("judging", "restoration", "simulation", "evaluation"),
     ("report",),
     ("cli",),
     ("__main__",),

@@ -1,14 +1,19 @@
 """Networks: one pass equals the windows, and files that can be trusted."""
 
 import json
+import math
+import shutil
 
 import pytest
+import timm
 import torch
 from isoplan.base.config import validate
 from isoplan.base.errors import UserError
 from isoplan.networks import store
-from isoplan.networks.onepass import OnePass
+from isoplan.networks.onepass import TRACES, OnePass, spectra, traces
 from isoplan.networks.windowed import Windowed
+from isoplan.optics.psf import make_psf_model
+from isoplan.training import RegressionTask
 from safetensors.torch import save_file
 
 WINDOW = 96
@@ -28,11 +33,17 @@ def lively(network: torch.nn.Module) -> torch.nn.Module:
     return network.eval()
 
 
-@pytest.fixture(scope="module", params=["isoplan", "resnet34"])
-def network(request):
+@pytest.fixture(scope="module")
+def model(gaussian):
+    return make_psf_model(gaussian)
+
+
+@pytest.fixture(scope="module", params=["isoplan", "isoplan without fit", "resnet34"])
+def network(request, model):
     torch.manual_seed(0)
-    made = OnePass(WINDOW, 3, 16) if request.param == "isoplan" else Windowed(WINDOW, 3)
-    return lively(made)
+    if request.param == "resnet34":
+        return lively(Windowed(WINDOW, 6))
+    return lively(OnePass(WINDOW, model, 16, fit=request.param == "isoplan"))
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +60,11 @@ def outputs(network, picture, stride=None):
     return network(picture, stride)
 
 
-@pytest.mark.parametrize("stride", [32, 48])
+@pytest.mark.parametrize("stride", [32, 64])
 def test_one_pass_equals_the_windows(network, picture, stride):
     dense = outputs(network, picture, stride)
     ny, nx = ((length - WINDOW) // stride + 1 for length in picture.shape[-2:])
-    assert dense.shape == (2, 3, ny, nx)
+    assert dense.shape == (2, 6, ny, nx)
     single = torch.stack(
         [
             outputs(network, picture[..., y : y + WINDOW, x : x + WINDOW])[..., 0, 0]
@@ -63,11 +74,13 @@ def test_one_pass_equals_the_windows(network, picture, stride):
         dim=-1,
     ).reshape(dense.shape)
     assert single.std() > 1e-4  # or the comparison would say nothing
-    torch.testing.assert_close(dense, single, rtol=1e-5, atol=1e-5)
+    # The fit compares hundreds of PSFs that are nearly as good: its float32 errors are larger.
+    close = 1e-4 if getattr(network, "fit", None) else 1e-5
+    torch.testing.assert_close(dense, single, rtol=close, atol=close)
 
 
 def test_a_window_is_one_output(network, picture):
-    assert outputs(network, picture[..., :WINDOW, :WINDOW]).shape == (2, 3, 1, 1)
+    assert outputs(network, picture[..., :WINDOW, :WINDOW]).shape == (2, 6, 1, 1)
 
 
 def test_neither_scale_nor_offset_matters(network, picture):
@@ -78,23 +91,146 @@ def test_neither_scale_nor_offset_matters(network, picture):
     torch.testing.assert_close(outputs(network, window - 150), plain, rtol=5e-3, atol=5e-3)
 
 
+def test_the_cut_off_counts_frequencies():
+    """A picture and its cut-off stretched alike show the same spectrum."""
+    y = torch.arange(256.0)[:, None]
+
+    def lines(scale):  # 3 cycles a square at cut-off 0.25, sharp lines in y and a ramp in x
+        return (100 + 10 * torch.cos(2 * math.pi * 3 / 64 * scale * y).expand(256, 256))[None, None]
+
+    peaks = []
+    for scale in (0.8, 1.0, 1.4):
+        power, _, seen = spectra(lines(scale), 64, 32, torch.tensor([0.5 * scale]), 33)
+        spectrum = (power * seen)[0, :, 0, 0].reshape(33, 64)  # kx, ky
+        peaks.append(divmod(int(spectrum.argmax()), 64))
+        assert seen.float().mean() == pytest.approx(1.0 if scale <= 1 else 0.5, abs=0.02)
+    assert peaks == [(0, 3)] * 3
+
+
 def test_a_flat_or_black_window_gives_numbers(network):
     for level in (0.0, 1e-3, 5e4):
         assert outputs(network, torch.full((1, 1, WINDOW, WINDOW), level)).isfinite().all()
 
 
+def test_what_is_not_learnt_is_seen_once(model, picture):
+    torch.manual_seed(0)
+    network = lively(OnePass(WINDOW, model, 16))
+    with torch.no_grad():
+        looked = network.look(picture, 32)
+        assert not any(part.requires_grad for part in looked)
+        torch.testing.assert_close(network.learnt(looked, 32), outputs(network, picture, 32))
+
+
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [
+        (lambda x: x.clamp_max(x.quantile(0.7)), "equal"),
+        (lambda x: torch.where((x - 200).abs() < 20, 200, x), "tails"),
+        (lambda x: x.unfold(2, 8, 8).unfold(3, 8, 8).mean((-2, -1)).repeat_interleave(8, 2).repeat_interleave(8, 3), "grid 0"),
+    ],
+)  # fmt: skip
+def test_traces_show_what_was_done(what, name):
+    rng = torch.Generator().manual_seed(0)
+    raw = torch.poisson(torch.full((4, 1, 128, 128), 200.0), generator=rng)
+    raw = raw + torch.randn(raw.shape, generator=rng)
+    done = what(raw)
+    before, after = (traces(x, 96, 32)[:, TRACES.index(name)] for x in (raw, done))
+    assert (after - before).abs().min() > 5 * before.std()
+
+
 def test_ours_is_small(settings):
     spec = validate({})["networks"][0]
     assert spec["architecture"] == "isoplan"
-    targets = 6  # the most that a model has
-    count = sum(p.numel() for p in store.build(spec, 128, targets + 1).parameters())
+    model = make_psf_model(settings("psfs", model="zernike-3", size_px=63))  # has most outputs
+    count = sum(p.numel() for p in store.build(spec, 128, model).parameters())
     assert count <= 3_000_000
 
 
 @pytest.mark.parametrize("window", [100, 16])
-def test_a_window_that_squares_do_not_tile_is_refused(window):
+def test_a_window_that_squares_do_not_tile_is_refused(window, model):
     with pytest.raises(ValueError, match="window_px"):
-        OnePass(window, 3, 8)
+        OnePass(window, model, 8)
+
+
+# Published backbones ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory):
+    """Weights files as users have them: of a fresh ResNet-34, three colours, 1000 classes."""
+    torch.manual_seed(4)
+    folder = tmp_path_factory.mktemp("imagenet")
+    weights = lively(timm.create_model("resnet34", pretrained=False)).state_dict()
+    torch.save(weights, folder / "resnet34.pth")
+    save_file(weights, folder / "resnet34.safetensors")
+    return folder
+
+
+def test_resnext50_is_its_own_backbone():
+    network = Windowed(WINDOW, 6, "resnext50").eval()
+    assert 22e6 < sum(p.numel() for p in network.parameters()) < 24e6
+    assert outputs(network, torch.rand(1, 1, WINDOW, WINDOW)).shape == (1, 6, 1, 1)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_pretrained_weights_see_a_grey_picture_in_three_colours(imagenet, picture, suffix):
+    file = imagenet / f"resnet34.{suffix}"
+    network = Windowed(WINDOW, 6, pretrained=True).eval()
+    network.take_pretrained(file)
+    colours = timm.create_model("resnet34", pretrained=False, num_classes=6)
+    theirs = torch.load(imagenet / "resnet34.pth", weights_only=True)
+    own = {k: v for k, v in network.backbone.state_dict().items() if k.startswith("fc.")}
+    colours.load_state_dict(theirs | own)
+    patch = picture[:1, :, :WINDOW, :WINDOW]
+    grey = torch.nn.functional.interpolate(
+        (patch - patch.mean()) / patch.std(), (224, 224), mode="bilinear"
+    )
+    expected = colours.eval()(grey.expand(-1, 3, -1, -1)).detach()
+    found = outputs(network, patch)[:, :, 0, 0]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
+
+
+def test_pretrained_weights_that_do_not_fit_are_refused(imagenet, tmp_path):
+    network = Windowed(WINDOW, 6, pretrained=True)
+    with pytest.raises(UserError, match=r"none\.pth: no such file.*nothing is downloaded"):
+        network.take_pretrained(tmp_path / "none.pth")
+    (tmp_path / "text.pth").write_text("no weights at all")
+    with pytest.raises(UserError, match=r"text\.pth: cannot be read"):
+        network.take_pretrained(tmp_path / "text.pth")
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "part.pth")
+    with pytest.raises(UserError, match=r"part\.pth: not the ImageNet weights of resnet34"):
+        network.take_pretrained(tmp_path / "part.pth")
+    other = Windowed(WINDOW, 6, "resnext50", pretrained=True)
+    with pytest.raises(UserError, match=r"not the ImageNet weights of resnext50_32x4d"):
+        other.take_pretrained(imagenet / "resnet34.pth")
+
+
+def test_training_starts_from_pretrained_weights_and_its_file_needs_them_no_more(
+    imagenet, settings, recipe, tmp_path
+):
+    file = tmp_path / "resnet34.pth"
+    shutil.copy(imagenet / "resnet34.pth", file)
+    spec = settings("networks", architecture="resnet34", pretrained=str(file))
+    task = RegressionTask(recipe, spec, 1, torch.device("cpu"))
+    theirs = torch.load(file, weights_only=True)
+    assert torch.equal(
+        task.network.backbone.layer1[0].conv1.weight, theirs["layer1.0.conv1.weight"]
+    )
+    card = {"psf": recipe.psf, "network": spec, "window_px": recipe.window_px}
+    store.save(tmp_path / "network.safetensors", task.network, card)
+    file.unlink()
+    assert store.load(tmp_path / "network.safetensors")[0].pretrained
+
+
+def test_a_cut_off_that_varies_is_an_input(settings, picture):
+    psf = settings("psfs", model="zernike-1", cutoff_range=[0.15, 0.35])
+    spec = settings("networks", architecture="resnet34")
+    torch.manual_seed(5)
+    network = lively(store.build(spec, WINDOW, make_psf_model(psf)))
+    patch = picture[:1, :, :WINDOW, :WINDOW].expand(2, -1, -1, -1)
+    with torch.no_grad():
+        first, second = network(patch, cutoff=torch.tensor([0.15, 0.35]))[:, :, 0, 0]
+    assert (first - second).abs().max() > 1e-4
 
 
 # Files -----------------------------------------------------------------------------------------
@@ -113,7 +249,7 @@ def card(gaussian, settings):
 @pytest.fixture
 def saved(card, tmp_path):
     torch.manual_seed(3)
-    network = lively(store.build(card["network"], WINDOW, 3))
+    network = lively(store.build(card["network"], WINDOW, make_psf_model(card["psf"])))
     path = tmp_path / "deep" / "network.safetensors"
     store.save(path, network, card)
     return path, network

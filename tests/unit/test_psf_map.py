@@ -6,17 +6,22 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from isoplan.base.errors import UserError
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks.onepass import OnePass
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import (
+    ALARM,
+    FILLED,
     SHARD_CELLS,
+    VALIDITY,
     MapLayout,
     channels,
     estimate_cells,
     fill_invalid,
     map_unit,
     mean_parameters,
+    served,
 )
 
 CPU = torch.device("cpu")
@@ -36,10 +41,10 @@ def zernike(settings):
 @pytest.fixture(scope="module")
 def network(model):
     torch.manual_seed(0)
-    return OnePass(96, model.n_targets + 1, 8).eval()
+    return OnePass(96, model, 8).eval()
 
 
-def layout(shape, window=96, stride=16, edges="reflect") -> MapLayout:
+def layout(shape, window=96, stride=32, edges="reflect") -> MapLayout:
     return MapLayout(shape, window, stride, edges)
 
 
@@ -97,10 +102,10 @@ def test_windows_are_centred_on_their_cells(shape):
 
 def test_windows_beyond_the_edge():
     cells = layout((300, 96))
-    # Windows of 96 px around 8, 24, 40 and 56: the fourth is the first inside.
-    assert cells.crosses_edge(0)[:4].tolist() == [True, True, True, False]
-    # The last inside ends at 296: around 248, cell 15 of 19.
-    assert cells.crosses_edge(0)[15:].tolist() == [False, True, True, True]
+    # Windows of 96 px around 16 and 48: the second is the first inside.
+    assert cells.crosses_edge(0)[:2].tolist() == [True, False]
+    # The last inside ends at 288: around 240, cell 7 of 10.
+    assert cells.crosses_edge(0)[7:].tolist() == [False, True, True]
     assert layout((64, 64)).crosses_edge(1).all()
 
 
@@ -108,48 +113,49 @@ def test_windows_beyond_the_edge():
 
 
 def test_units_give_the_map_of_one_piece(network, model, mosaic_of):
-    shape = (560, 300)
+    shape = (1100, 300)
     mosaic, cells = mosaic_of(textured(shape)), layout(shape)
     assert len(cells.units) == 2
-    whole = np.full((4, *cells.cells), np.nan, np.float32)
+    whole = np.full((7, *cells.cells), np.nan, np.float32)
     for unit, (rows, columns) in enumerate(cells.units):
         whole[:, rows, columns] = map_unit(
             network, model, mosaic, cells, unit, offset=100.0, device=CPU
         )
-    reach = [((n - 1) * 16 + 96) for n in cells.cells]
-    block = mosaic.read_reflected(-40, reach[0] - 40, -40, reach[1] - 40) - 100
-    one = estimate_cells(network, model, block, 16, CPU)
-    assert one.shape == whole.shape == (4, 35, 19)
+    reach = [((n - 1) * 32 + 96) for n in cells.cells]
+    block = mosaic.read_reflected(-32, reach[0] - 32, -32, reach[1] - 32) - 100
+    one = estimate_cells(network, model, block, 32, CPU)
+    assert one.shape == whole.shape == (7, 35, 10)
     widths = [p.high - p.low for p in model.parameters]
-    assert np.abs(one[:2] - whole[:2]).max() < 1e-5 * max(widths)
-    assert np.abs(one[2] - whole[2]).max() < 1e-5
+    assert np.abs(one[:4] - whole[:4]).max() < 1e-5 * max(widths)
+    assert np.abs(one[4:] - whole[4:]).max() < 1e-5
     assert one[:2].std() > 1e-3
 
 
 def test_bad_pixels_and_constant_windows_are_invalid(network, model):
-    picture = textured((96 + 16 * 8, 96 + 16 * 8))
-    picture[10, 100] = np.nan
-    picture[200, 20] = np.inf
-    picture[100:, 112:] = 7  # the window at row 7, column 7 sees nothing else
-    cells = estimate_cells(network, model, picture, 16, CPU)
+    picture = textured((96 + 32 * 8, 96 + 32 * 8))
+    picture[10, 150] = np.nan
+    picture[330, 20] = np.inf
+    picture[200:, 220:] = 7  # the window at row 7, column 7 sees nothing else
+    cells = estimate_cells(network, model, picture, 32, CPU)
     expected = np.zeros((9, 9), bool)
     for j, i in np.ndindex(9, 9):
-        window = picture[16 * j : 16 * j + 96, 16 * i : 16 * i + 96]
+        window = picture[32 * j : 32 * j + 96, 32 * i : 32 * i + 96]
         expected[j, i] = not np.isfinite(window).all() or np.ptp(window) == 0
     assert expected[7, 7] and 3 < expected.sum() < 60
-    assert np.array_equal(np.isnan(cells[0]), expected)
-    assert np.array_equal(cells[2] == 0, expected)
-    assert (cells[3] == 0).all()
+    for channel in range(4):
+        assert np.array_equal(np.isnan(cells[channel]), expected)
+    assert np.array_equal(cells[VALIDITY] == 0, expected)
+    assert (cells[FILLED] == 0).all()
 
 
 @pytest.mark.parametrize("value", [0, 5, np.nan])
 def test_a_constant_mosaic_has_no_valid_cell(network, model, mosaic_of, value):
     mosaic, cells = mosaic_of(np.full((60, 130), value, np.float32)), layout((60, 130))
     raw = map_unit(network, model, mosaic, cells, 0, offset=0.0, device=CPU)
-    assert raw.shape == (4, 4, 9)
-    assert np.isnan(raw[:2]).all() and (raw[2] == 0).all()
+    assert raw.shape == (7, 2, 5)
+    assert np.isnan(raw[:4]).all() and (raw[VALIDITY] == 0).all()
     filled = fill_invalid(raw, model, threshold=0.5, neighbours=4)
-    assert np.isnan(filled[:2]).all() and (filled[3] == 1).all()
+    assert np.isnan(filled[:4]).all() and (filled[FILLED] == 1).all()
     assert mean_parameters(filled, model) is None
 
 
@@ -162,22 +168,26 @@ def test_valid_edges_leave_what_crosses_invalid(network, model, mosaic_of):
     )
     cells = layout(shape)
     inside = ~(cells.crosses_edge(0)[:, None] | cells.crosses_edge(1)[None])
-    assert inside.sum() == 7 * 8  # windows that begin at 8, 24, ... and end within the picture
+    assert inside.sum() == 4 * 5  # windows that begin at 0, 32, ... and end within the picture
     assert np.array_equal(valid[:, inside], reflected[:, inside])
-    assert (valid[2, ~inside] == 0).all() and (reflected[2, ~inside] > 0).all()
+    assert (valid[VALIDITY, ~inside] == 0).all() and (reflected[VALIDITY, ~inside] > 0).all()
 
 
 def test_channels(model):
-    assert [c["name"] for c in channels(model)] == ["width_y", "width_x", "validity", "filled"]
-    assert [c["unit"] for c in channels(model)][:2] == ["px", "px"]
+    names = [c["name"] for c in channels(model)]
+    assert names[:4] == ["width_y", "width_x", "width_y_uncertainty", "width_x_uncertainty"]
+    assert [names[k] for k in (VALIDITY, ALARM, FILLED)] == ["validity", "alarm", "filled"]
+    assert [c["unit"] for c in channels(model)][:4] == ["px"] * 4
 
 
 # Filling ---------------------------------------------------------------------------------------
 
 
-def raw_map(parameters: np.ndarray, validity: np.ndarray) -> np.ndarray:
+def raw_map(parameters, validity, uncertainty=0.5, alarm=0.0) -> np.ndarray:
     """(P, ny, nx) and (ny, nx) -> a raw map."""
-    return np.concatenate([parameters, validity[None], 0 * validity[None]]).astype(np.float32)
+    last = [np.broadcast_to(v, validity.shape)[None] for v in (validity, alarm, 0.0)]
+    half = np.broadcast_to(uncertainty, parameters.shape)
+    return np.concatenate([parameters, half, *last]).astype(np.float32)
 
 
 def test_filling_by_hand(model):
@@ -185,9 +195,9 @@ def test_filling_by_hand(model):
     raw = raw_map(values, np.array([[0.9, 0.2, 0.6]]))
     filled = fill_invalid(raw, model, threshold=0.5, neighbours=4)
     np.testing.assert_allclose(filled[:2, 0, 1], [3, 4], rtol=1e-5)  # as far from both
-    assert filled[3].tolist() == [[0, 1, 0]]
+    assert filled[FILLED].tolist() == [[0, 1, 0]]
     np.testing.assert_array_equal(filled[:2, 0, [0, 2]], raw[:2, 0, [0, 2]])
-    np.testing.assert_array_equal(filled[2], raw[2])  # the validity stays as estimated
+    np.testing.assert_array_equal(filled[VALIDITY], raw[VALIDITY])  # as estimated
     np.testing.assert_allclose(mean_parameters(filled, model), [3, 4], rtol=1e-5)
 
 
@@ -209,7 +219,7 @@ def test_weights_are_inverse_distances(model):
 def test_parameters_that_are_not_finite_are_not_valid(model):
     raw = raw_map(np.array([[[2.0, np.nan]], [[3.0, 3.0]]]), np.array([[0.9, 0.9]]))
     filled = fill_invalid(raw, model, threshold=0.5, neighbours=4)
-    np.testing.assert_allclose(filled[:, 0, 1], [2, 3, 0.9, 1], rtol=1e-6)
+    np.testing.assert_allclose(filled[:, 0, 1], [2, 3, 0.5, 0.5, 0.9, 0, 1], rtol=1e-6)
 
 
 def test_a_map_without_gaps_stays(model):
@@ -227,7 +237,35 @@ def test_the_median_takes_out_an_outlier(model):
         raw_map(values, validity), model, threshold=0.5, neighbours=4, median_cells=3
     )
     np.testing.assert_allclose(filled[:2], 3, rtol=1e-5)
-    assert filled[3].sum() == 1
+    assert filled[FILLED].sum() == 1
+
+
+def test_uncertain_cells_weigh_less(model):
+    """Of two neighbours the surer one counts more, by the inverse square of its uncertainty."""
+    values = np.array([[[2.0, 4.9, 4.0]], [[2.0, 1.6, 4.0]]])
+    half = np.array([[[0.5, 0.5, 1.0]]])
+    raw = raw_map(values, np.array([[1.0, 0.0, 1.0]]), uncertainty=half)
+    filled = fill_invalid(raw, model, threshold=0.5, neighbours=2)
+    np.testing.assert_allclose(filled[:2, 0, 1], (4 * 2 + 4) / 5, rtol=1e-5)
+    np.testing.assert_allclose(filled[2:4, 0, 1], 1.0)  # as uncertain as the more uncertain one
+    # In the median, three sure cells of five stand against all others.
+    values = np.full((2, 3, 3), 5.0)
+    values[:, 1] = 3.0
+    half = np.where(values == 3.0, 0.2, 1.0)
+    raw = raw_map(values, np.ones((3, 3)), uncertainty=half)
+    np.testing.assert_allclose(
+        fill_invalid(raw, model, threshold=0.5, neighbours=2, median_cells=3)[:2], 3, rtol=1e-5
+    )
+
+
+def test_cells_with_an_alarm_are_filled(model):
+    values = np.array([[[2.0, 4.9, 2.0]], [[3.0, 1.6, 3.0]]])
+    raw = raw_map(values, np.ones((1, 3)), alarm=np.array([[0.1, 0.9, 0.2]]))
+    filled = fill_invalid(raw, model, threshold=0.5, neighbours=2, alarm_threshold=0.5)
+    np.testing.assert_allclose(filled[:2, 0, 1], [2, 3], rtol=1e-5)
+    assert filled[FILLED].tolist() == [[0, 1, 0]]
+    kept = fill_invalid(raw, model, threshold=0.5, neighbours=2)
+    np.testing.assert_array_equal(kept, raw)
 
 
 def test_a_gap_between_axes_on_both_sides_of_zero(zernike):
@@ -241,3 +279,35 @@ def test_a_gap_between_axes_on_both_sides_of_zero(zernike):
     assert focus == pytest.approx(0.4, abs=0.02) and cylinder == pytest.approx(0.2, abs=0.02)
     mean = mean_parameters(filled, zernike)
     assert min(mean[2], math.pi - mean[2]) < 0.02
+
+
+# Optics ----------------------------------------------------------------------------------------
+
+
+def test_a_released_network_serves_its_cut_offs_and_whole_fractions(settings):
+    wide = make_psf_model(settings("psfs", model="zernike-1", size_px=79, cutoff_range=[0.2, 0.4]))
+    model, together = served(wide, 0.3)
+    assert (model.cutoff, model.cutoff_range, model.size_px, together) == (0.3, (0.3, 0.3), 79, 1)
+    model, together = served(wide, 0.08)
+    assert (model.cutoff, model.size_px, together) == (0.08, 79 * 3, 3)
+    for beyond in (0.45, None):
+        with pytest.raises(UserError, match=r"0\.2 to 0\.4"):
+            served(wide, beyond)
+
+
+def test_a_gaussian_needs_no_optics(model):
+    assert served(model, 0.9) == (model, 1) == served(model, None)
+
+
+def test_pixels_taken_together_are_a_larger_pixel(settings):
+    wide = make_psf_model(settings("psfs", model="zernike-1", size_px=79, cutoff_range=[0.2, 0.4]))
+    torch.manual_seed(0)
+    network = OnePass(96, wide, 8).eval()
+    picture = textured((192, 256))
+    (fine, two), (coarse, one) = served(wide, 0.15), served(wide, 0.3)
+    assert (two, one) == (2, 1)
+    cells = estimate_cells(network, fine, picture, 64, CPU, together=two)
+    binned = picture.reshape(96, 2, 128, 2).mean((1, 3))
+    expected = estimate_cells(network, coarse, binned, 32, CPU)
+    assert cells.shape == expected.shape == (5, 1, 2)
+    np.testing.assert_allclose(cells, expected, rtol=1e-4, atol=1e-5)

@@ -10,14 +10,24 @@ import pandas as pd
 import pytest
 import zarr
 from isoplan.base.errors import UserError
-from isoplan.report import pictures, style
+from isoplan.report import lineup, network_figures, pictures, published, style
 from isoplan.report.figures import draw_figures, snr_gains
 from isoplan.report.page import write_report
 from isoplan.report.places import choose_places
-from isoplan.report.results import read_study
-from isoplan.report.tables import metric_table, regression_table
+from isoplan.report.psfs import model_parameters
+from isoplan.report.results import read_map, read_study
+from isoplan.report.tables import flag_table, metric_table, regression_table
 from isoplan.report.verdict import judge
-from report_fixture import build_regression_only, build_study, write_picture
+from report_fixture import (
+    NetworkStudy,
+    build_figure_2_6,
+    build_learning_curve,
+    build_regression_only,
+    build_study,
+    build_table_2_3,
+    build_table_2_4,
+    write_picture,
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +82,7 @@ def test_page_escapes_and_has_its_structure(page):
     assert "Demo &lt;study&gt;" in page and "<study>" not in page
     tags = Collector(page)
     assert len(tags.all("h1")) == 1
-    assert all(cell.get("scope") in ("col", "row") for cell in tags.all("th"))
+    assert all(cell.get("scope") in ("col", "row", "rowgroup") for cell in tags.all("th"))
     ids = [attributes["id"] for _, attributes in tags.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
 
@@ -127,8 +137,9 @@ def test_empty_folder_gives_a_report_and_no_folder_an_error(tmp_path):
 
 def test_any_result_may_be_absent(tmp_path):
     study = build_study(tmp_path / "part", size_px=256)
-    for gone in ("cells.csv", "predictions.csv", "networks", "psf_map/tissue", "simulated"):
-        (study / gone).rename(tmp_path / gone.replace("/", "-"))
+    gone = ["cells.csv", "predictions.csv", "calibration.csv", "abstention.csv", "config.yaml"]
+    for name in (*gone, "networks", "psf_map/tissue", "simulated"):
+        (study / name).rename(tmp_path / name.replace("/", "-"))
     write_report(study, study / "report.html", title="Part", crop_px=64)
     assert judge(read_study(study)).level == "good"
 
@@ -140,6 +151,8 @@ def test_every_figure_has_its_csv(folder, page, tmp_path):
     assert {path.suffix for path in paths} == {".png", ".svg", ".csv"}
     table = pd.read_csv(tmp_path / "map_tissue.csv")
     assert {"estimated_width_x_px", "true_width_x_px", "validity", "untrusted"} <= set(table)
+    assert {"half_width_width_x_px", "alarm"} <= set(table)
+    assert {"map_tissue_width_x_uncertainty.png", "abstention_net-small_gauss.csv"} <= names
     for path in paths:  # `page` drew them once before
         assert path.read_bytes() == (folder / "figures" / path.name).read_bytes(), path.name
 
@@ -159,6 +172,25 @@ def test_regression_table_has_units(folder):
     table = regression_table(read_study(folder))
     assert table.rows[0][0].text == "PSF width along y (px)"
     assert table.head[:2] == ["Parameter", "R²"]
+
+
+def test_regression_table_has_intervals(folder):
+    r2, rmse, bias = regression_table(read_study(folder)).rows[0][1:4]
+    assert r2.text.startswith("0.9") and r2.notes == [f"[{_low(folder)}]"]
+    assert rmse.notes == ["[0.430, 0.480]"] and bias.notes == []
+
+
+def _low(folder) -> str:
+    table = pd.read_csv(folder / "regression.csv")
+    return ", ".join(f"{value:.3f}" for value in table.loc[0, ["low", "high"]])
+
+
+def test_flags_have_a_table_of_their_own(folder):
+    study = read_study(folder)
+    texts = [row[0].text for row in regression_table(study).rows]
+    assert not any("larm" in text or "alidity" in text for text in texts)
+    row = flag_table(study).rows[0]
+    assert [cell.text for cell in row[1:]] == ["98 %", "2 %", "91 %"]
 
 
 def test_gains_come_from_the_metrics(folder):
@@ -249,3 +281,219 @@ def test_maps_of_two_psf_models_are_drawn_side_by_side(tmp_path):
     out = tmp_path / "report.html"
     write_report(study, out, title="two models")
     assert "True PSF" in out.read_text()
+
+
+def test_map_with_uncertainty_and_alarm(folder):
+    psf_map = read_study(folder).maps["tissue"]
+    assert psf_map.names == ["width_y", "width_x"] and psf_map.units == ["px", "px"]
+    assert psf_map.uncertainty.shape == psf_map.values.shape
+    assert psf_map.out_of_domain.sum() == 6 and psf_map.untrusted[psf_map.out_of_domain].all()
+    uncertain = psf_map.uncertain(model_parameters(psf_map))
+    assert np.argwhere(uncertain).tolist() == [[1, 1]]
+    # A threshold of 1 takes every cell as it comes.
+    path = folder / "psf_map/tissue/net-small.zarr"
+    assert not read_map(path, alarm_threshold=1.0).out_of_domain.any()
+    true = read_study(folder).true_maps["tissue"]
+    assert true.uncertainty is None and not true.out_of_domain.any()
+
+
+def test_doubts_are_counted_apart(folder):
+    warnings = [w for w in judge(read_study(folder)).warnings if w.startswith("tissue")]
+    cells = 16 * 12
+    for count, what in ((6, "out of domain"), (20, "no PSF of their own"), (1, "are uncertain")):
+        share = style.percent(count / cells)
+        assert any(share in words and what in words for words in warnings), what
+
+
+def test_a_picture_that_is_all_out_of_domain_is_called_so(tmp_path):
+    study = build_study(tmp_path / "strange", size_px=256)
+    group = zarr.open_group(study / "psf_map/tissue/net-small.zarr", mode="r+")
+    cells = group["0"][:]
+    cells[:2], cells[5:] = np.nan, 1
+    group["0"][:] = cells
+    assert "raw camera picture" in judge(read_study(study)).headline + "".join(
+        judge(read_study(study)).alarms
+    )
+
+
+def test_older_maps_are_read(tmp_path):
+    study = build_study(tmp_path / "old", size_px=256, sure=False)
+    assert read_study(study).maps["tissue"].uncertainty is None
+    write_report(study, study / "report.html", title="Old", crop_px=64)
+    assert "Cross-hatched" not in (study / "report.html").read_text()
+
+
+def test_calibration_and_abstention_are_in_the_page(page, folder):
+    assert "Does the network know how sure it is?" in page
+    table = pd.read_csv(folder / "abstention.csv")
+    rows = table[table["parameter"] == "width_y"].set_index("kept_share")["value"]
+    ends = [style.significant(rows[share]) for share in (1.0, 0.8)]
+    assert (
+        f"leaving out the least certain 20 % lowers the error from {ends[0]} to {ends[1]} px"
+        in page
+    )
+
+
+def test_error_that_abstention_does_not_lower_is_said(tmp_path):
+    study = build_study(tmp_path / "sure", size_px=256)
+    table = pd.read_csv(study / "abstention.csv")
+    table.assign(value=1.0).to_csv(study / "abstention.csv", index=False)
+    words = network_figures.abstention_words(read_study(study))
+    assert all("does not lower the error, from 1.00 to 1.00 px" in text for text in words)
+
+
+def test_published_files_are_there():
+    assert [len(published.read_published(name)) for name in published.TITLES] == [90, 36, 6]
+    table = published.read_published("table_2_3").set_index(["network", "psf_model", "test_set"])[
+        "r2"
+    ]
+    assert table["resnet34", "zernike-3", "micrsm"] == 0.58
+    assert table["resnet34-pretrained", "zernike-2", "nat"] == 0.94
+    assert table["resnext50", "zernike-1", "micr-syn-poi"] == 0.65
+    table = published.read_published("table_2_4").set_index(["train_set", "test_set"])["r2"]
+    assert table["syn", "micr"] == 0.76 and table["poi", "syn"] == 0 and table["nat", "poi"] == 0.80
+    bound = published.read_published("figure_2_6").query("below")
+    assert bound[["psf_model", "level", "r2"]].values.tolist() == [["gaussian-1", 0.5, 0.6]]
+    assert published.read_published("table_9_9").empty
+
+
+def test_cells_are_set_against_the_right_published_figure(tmp_path):
+    study = NetworkStudy(tmp_path / "cells", "table_2_3")
+    study.rng = np.random.default_rng(0)
+    for kind, lost in (("ours", 0.0), ("rn34", 0.34), ("pre", 0.5), ("fit", 0.5)):
+        study.test(study.network(kind, "zernike-2", "published", "syn"), "syn", lost)
+    study.test(study.network("ours", "zernike-2", "isoplan", "syn"), "syn", 0.0)
+    study.test(study.network("ours", "zernike-2", "published", "scenes"), "syn", 0.0)
+    study.test(study.network("ours", "zernike-2", "published", "scenes"), "scenes", 0.0)
+    table = published.compare(read_study(study.write()))
+    table = table.set_index(["form", "architecture", "train_set", "test_type"])
+    of = lambda *key: table.loc[key, "published"]  # noqa: E731
+    assert of("published", "isoplan", "syn", "syn") == 0.93  # the best of the cell
+    assert of("published", "resnet34", "syn", "syn") == 0.67  # its own architecture
+    assert of("published", "resnet34-pretrained", "syn", "syn") == 0.93
+    assert of("published", "spectrum-fit", "syn", "syn") == 0.93
+    assert np.isnan(of("published", "isoplan", "scenes", "scenes"))
+    reached = table["reached"]
+    assert reached["published", "isoplan", "scenes", "syn"]
+    assert not reached["published", "spectrum-fit", "syn", "syn"]
+    assert not reached["isoplan", "isoplan", "syn", "syn"]  # another task
+    grid = published.protocols(
+        read_study(study.folder), published.compare(read_study(study.folder))
+    )
+    assert [part.form for part in grid] == ["published", "isoplan"]
+    rows = {row[0].text: row for row in grid[0].tables[0][1].rows}
+    assert list(rows) == [
+        *("Zernike-2", "isoplan", "ResNet-34", "ResNet-34, ImageNet weights"),
+        *("Spectrum fit (no network)", "isoplan, trained on scenes"),
+    ]
+    assert rows["isoplan"][1].notes == ["[1.000, 1.000]", "published 0.93"]
+
+
+@pytest.mark.parametrize(("ours", "reached"), [(0.985, True), (0.9849, False), (0.99, True)])
+def test_published_figures_are_reached_at_their_two_decimals(tmp_path, ours, reached):
+    study = NetworkStudy(tmp_path / "two", "table_2_3")
+    study.test(study.network("ours", "gaussian-1", "published", "syn"), "syn", 0.0)
+    for row in study.rows:
+        row[8] = ours
+    assert published.compare(read_study(study.write()))["reached"].tolist() == [reached]
+
+
+def test_networks_of_one_kind_are_told_apart(tmp_path):
+    study = NetworkStudy(tmp_path / "kinds", None)
+    for more in ({"width": 32}, {"width": 64}, {"width": 64, "weights": "released"}):
+        study.test(study.network("ours", "gaussian-1", "isoplan", "syn", **more), "syn", 0.1)
+    study.test(study.network("rn34", "gaussian-1", "isoplan", "syn"), "syn", 0.1)
+    read = read_study(study.write())
+    table = lineup.scores(read)
+    labels = lineup.labels(read, table, ["test_set", "parameter"])
+    assert set(labels) == {
+        *("isoplan, width 32", "isoplan, width 64", "isoplan, released, width 64", "ResNet-34"),
+    }
+    assert set(lineup.labels(read, table, ["network"])) == {"isoplan", "ResNet-34"}
+
+
+@pytest.mark.parametrize(
+    ("cameras", "labels"),
+    [
+        (("noisy", "clean"), {"isoplan, trained with noise", "isoplan, trained without noise"}),
+        (
+            ("noisy", "faint", "clean"),
+            {"isoplan, camera noisy", "isoplan, camera faint", "isoplan, camera clean"},
+        ),
+    ],
+)
+def test_cameras_are_told_apart(tmp_path, cameras, labels):
+    study = NetworkStudy(tmp_path / "cameras", None)
+    study.config["cameras"].append({"name": "faint", "photons": [9, 99], "read_noise_e": [0, 1]})
+    for camera in cameras:
+        name = study.network("ours", "gaussian-1", "isoplan", "syn", camera=camera)
+        study.test(name, "syn", 0.1)
+    read = read_study(study.write())
+    assert set(lineup.labels(read, lineup.scores(read), ["test_set", "parameter"])) == labels
+
+
+def test_mean_over_parameters_is_added_where_it_is_missing(tmp_path):
+    study = read_study(build_regression_only(tmp_path / "old"))
+    means = lineup.scores(study).query("parameter == 'mean'")
+    assert len(means) == 8 and means["value"].max() == pytest.approx(0.94)
+
+
+def _page(folder) -> str:
+    write_report(folder, folder / "report.html", title="Study")
+    text = (folder / "report.html").read_text()
+    assert len(text) < 15e6
+    for link in (a["href"] for a in Collector(text).all("a")):
+        if not link.startswith(("#", "data:")):
+            assert (folder / link).exists(), link
+    return text
+
+
+def test_page_beside_table_2_3(tmp_path):
+    models = ("gaussian-2", "zernike-2")
+    text = _page(build_table_2_3(tmp_path / "table_2_3", models=models, types=("syn", "nat")))
+    assert "Beside the published figures" in text and "Under our protocol" in text
+    assert "is at least equal to the published R²" in text and "published 0.99" in text
+    assert "PSF models Gaussian-1, Zernike-1, Zernike-3; types of pictures poi, micr" in text
+
+
+def test_page_beside_table_2_4(tmp_path):
+    text = _page(build_table_2_4(tmp_path / "table_2_4", types=("syn", "poi")))
+    assert "Gaussian-2, Spectrum fit (no network)" in text and "published 0.93" in text
+
+
+def test_page_beside_figure_2_6(tmp_path):
+    folder = build_figure_2_6(tmp_path / "figure_2_6")
+    names = {path.name for path in draw_figures(folder, folder / "figures")}
+    assert "published_figure_2_6.csv" in names
+    text = _page(folder)
+    assert "published below 0.60" in text and "isoplan is at least equal" in text
+    study = read_study(tmp_path / "figure_2_6")
+    table = published.compare(study)
+    # Networks trained without noise have no published figure of their own at a stated strength.
+    assert table["with_noise"].all()
+    assert set(zip(table["degradation"], table["level"], strict=True)) == {
+        *(("none", 0.0), ("mixed", 0.5)),
+    }
+    figures = network_figures.robustness_figures(study)
+    assert [f.title for f in figures[:3]] == [
+        *("Global illumination", "Gaussian noise", "Gaussian and Poisson noise"),
+    ]
+    assert len(figures) == 6
+
+
+def test_learning_curve(tmp_path):
+    folder = build_learning_curve(tmp_path / "learning")
+    figures = network_figures.learning_figures(read_study(folder))
+    assert {f.name.rpartition("_")[2] for f in figures} == {"samples", "weights"}
+    assert {f.title.split(" against")[0] for f in figures} == {
+        *("Astigmatism: R²", "Astigmatism axis: R²", "Median error of the axis (degrees)"),
+    }
+    # The card's count of samples, not the one that was asked for.
+    assert 3800 in figures[0].table["samples"].to_numpy()
+    assert "Learning curve" in _page(folder)
+
+
+def test_no_learning_curve_without_a_series(folder, tmp_path):
+    assert network_figures.learning_figures(read_study(folder)) == []
+    study = build_table_2_4(tmp_path / "table_2_4", types=("syn", "poi"))
+    assert network_figures.learning_figures(read_study(study)) == []

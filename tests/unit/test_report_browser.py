@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from isoplan.report.page import write_report
-from report_fixture import build_study
+from report_fixture import build_figure_2_6, build_study
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -131,6 +131,14 @@ def test_page_fits_a_phone(opened):
     width = opened.execute_script("return document.documentElement.scrollWidth")
     opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert width <= 400
+
+
+def test_page_of_networks_fits_a_phone(opened, tmp_path):
+    study = build_figure_2_6(tmp_path / "figure_2_6")
+    write_report(study, study / "report.html", title="Figure 2.6")
+    opened.get((study / "report.html").as_uri())
+    assert pictures_load(opened)
+    test_page_fits_a_phone(opened)
 
 
 def test_nothing_was_fetched_and_nothing_complained(opened):

@@ -37,7 +37,9 @@ def local(model) -> LocalPsfs:
     """A field that changes along both axes, by cells of 48 px."""
     layout = MapLayout(SHAPE, 96, 48, "reflect")
     v, u = np.meshgrid(*(np.linspace(0, 1, n) for n in layout.cells), indexing="ij")
-    cells = np.stack([1.5 + 3 * u, 2 + 3 * u * v, 0 * u + 1, 0 * u]).astype(np.float32)
+    none = 0 * u
+    cells = [1.5 + 3 * u, 2 + 3 * u * v, none, none, none + 1, none, none]
+    cells = np.stack(cells).astype(np.float32)
     return LocalPsfs(model, layout=layout, cells=cells)
 
 

@@ -97,6 +97,17 @@ def batch_of(recipe, scenes, count=24, **camera):
     return make_batch(recipe, recipe.model, scenes, count, torch_rng(0, "test"))
 
 
+def test_workers_draw_the_same_scenes(recipe):
+    keys = {"size": 3, "fresh": 2, "split": "train", "device": "cpu"}
+    alone = SceneBank(recipe, 1, "s", **keys)
+    helped = SceneBank(recipe, 1, "s", workers=2, **keys)
+    try:
+        for epoch in (0, 1, 2, 5, 4):
+            assert torch.equal(helped.at_epoch(epoch), alone.at_epoch(epoch))
+    finally:
+        helped.close()
+
+
 def test_validity_labels(recipe):
     rng = torch.Generator().manual_seed(0)
     sharp = (torch.rand(2, 256, 256, generator=rng) > 0.9).float()

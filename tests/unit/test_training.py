@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from isoplan import training
 from isoplan.base.errors import UserError
 from isoplan.networks import store
+from isoplan.networks.outputs import COVERAGE, errors
 from isoplan.synthesis import Batch, make_batch
 from isoplan.training import (
     HISTORY,
+    SPREAD_WEIGHT,
     RegressionTask,
-    evaluate,
     learning_rate,
     regression_loss,
     train,
@@ -81,24 +81,60 @@ def same(a, b) -> bool:
 # Loss and schedule -----------------------------------------------------------------------------
 
 
-def test_loss_by_hand():
-    outputs = torch.tensor([[0.5, -0.5, 0.0], [9.0, 9.0, 2.0], [9.0, 9.0, 5.0]])
-    targets = torch.tensor([[0.0, 0.5, ], [0.0, 0.0], [0.0, 0.0]])  # fmt: skip
-    invalid = torch.tensor([0.0, 1.0, -1.0])
-    # The first: (0 - 1/2)^2 + (0.25 + 1) / (2 * 2). The second: validity alone. The third: nothing.
-    first = 0.25 + 1.25 / 4
+def labelled(model, params, invalid, processed) -> Batch:
+    """A batch of labels alone."""
+    n = len(invalid)
+    none = torch.zeros(n)
+    labels = torch.tensor(params), torch.tensor(invalid), none, none, none, torch.tensor(processed)
+    return Batch(torch.zeros(n, 1, 1, 1), *labels)
+
+
+def test_loss_by_hand(recipe):
+    model = recipe.model  # two widths
+    low, high = model.parameters[0].low, model.parameters[0].high
+    middle, end = (low + high) / 2, high
+    targets = [[0.5, -0.5], [9.0, 9.0], [9.0, 9.0]]
+    spread = [[math.log(0.25), math.log(0.5)], [9.0, 9.0], [9.0, 9.0]]
+    flags = [[0.0, -50.0], [2.0, -50.0], [5.0, 0.0]]
+    outputs = torch.cat([torch.tensor(part) for part in (targets, spread, flags)], dim=1)
+    batch = labelled(
+        model, [[middle, end], [low, low], [low, low]], [0.0, 1.0, -1.0], [0.0, 0.0, 1.0]
+    )
+    # The first: (0 - 1/2)^2 + (0.5^2 + 1.5^2) / (2 * 2), errors of 1/4 and 3/4 of the range for
+    # half-widths of 1/4 and 1/2: log(3/2) too small, at 90 %. The second: validity alone. The third:
+    # (1 - 1/2)^2 for the alarm.
+    first = 0.25 + 2.5 / 4 + SPREAD_WEIGHT * (0 + 0.9 * math.log(1.5)) / 2
     second = (1 - 1 / (1 + math.exp(-2))) ** 2
-    loss = regression_loss(outputs, targets, invalid)
-    assert loss.item() == pytest.approx((first + second) / 3, rel=1e-6)
+    loss = regression_loss(outputs, batch, model)
+    assert loss.item() == pytest.approx((first + second + 0.25) / 3, rel=1e-5)
 
 
-def test_what_is_masked_has_no_gradient():
-    outputs = torch.randn(3, 4, requires_grad=True)
-    regression_loss(outputs, torch.zeros(3, 3), torch.tensor([0.0, 1.0, -1.0])).backward()
+def test_what_is_masked_has_no_gradient(recipe):
+    model = recipe.model
+    outputs = torch.randn(3, 6, requires_grad=True)
+    batch = labelled(model, [[3.0, 4.0]] * 3, [0.0, 1.0, -1.0], [0.0, 0.0, 1.0])
+    regression_loss(outputs, batch, model).backward()
     gradient = outputs.grad != 0
     assert gradient[0].all()
-    assert gradient[1].tolist() == [False, False, False, True]
-    assert not gradient[2].any()
+    assert gradient[1].tolist() == [False] * 4 + [True, True]
+    assert gradient[2].tolist() == [False] * 5 + [True]
+
+
+def test_the_pinball_loss_finds_the_quantile(recipe):
+    """Minimised over one half-width for many errors, 90 % of them are smaller."""
+    model, rng = recipe.model, torch.Generator().manual_seed(0)
+    low, high = model.parameters[0].low, model.parameters[0].high
+    params = (low + high) / 2 + torch.randn(4000, 2, generator=rng) * (high - low) / 30
+    batch = labelled(model, params.tolist(), [0.0] * 4000, [0.0] * 4000)
+    spread = torch.full((1, 2), -1.0, requires_grad=True)
+    optimiser = torch.optim.Adam([spread], lr=0.03)
+    for _ in range(200):
+        outputs = torch.cat([torch.zeros(4000, 2), spread.expand(4000, 2), torch.zeros(4000, 2)], 1)
+        optimiser.zero_grad()
+        regression_loss(outputs, batch, model).backward()
+        optimiser.step()
+    inside = errors(model, params, torch.full((1, 2), (low + high) / 2)) < spread.detach().exp()
+    assert inside.float().mean().item() == pytest.approx(COVERAGE, abs=0.01)
 
 
 def test_learning_rate():
@@ -175,12 +211,12 @@ def test_killed_within_an_epoch_equals_undisturbed(run, undisturbed, tmp_path, m
     step = RegressionTask.step
     count = 0
 
-    def killed(self, batch, rate):
+    def killed(self, *args):
         nonlocal count
         count += 1
         if count == 6:  # the second step of the third epoch
             raise KeyboardInterrupt
-        return step(self, batch, rate)
+        return step(self, *args)
 
     monkeypatch.setattr(RegressionTask, "step", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -240,37 +276,3 @@ def test_a_training_that_diverges_says_so(run, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"networks extra: .*lower learning_rate"):
         run(tmp_path)
     assert not (tmp_path / "network.safetensors").exists()
-
-
-# Judging ---------------------------------------------------------------------------------------
-
-
-class Known(torch.nn.Module):
-    """A network that gives fixed outputs."""
-
-    def __init__(self, outputs):
-        super().__init__()
-        self.known = list(outputs.split(training.CHECK_BLOCK))
-
-    def forward(self, patches):
-        return self.known.pop(0)[:, :, None, None]
-
-
-def test_evaluate_by_hand(recipe):
-    model = recipe.model
-    count = 2100
-    params = model.sample(count, torch.Generator().manual_seed(0))
-    invalid = torch.tensor([0.0, 0.0, 1.0, -1.0]).repeat(count // 4)
-    logits = torch.tensor([-1.0, 1.0, 1.0, 1.0]).repeat(count // 4)  # every second valid one wrong
-    outputs = torch.cat([model.encode(params), logits[:, None]], dim=1)
-    outputs[2::4, :2] = 0  # what is invalid may be estimated wrongly
-    batch = Batch(torch.zeros(count, 1, 8, 8), params, invalid)
-    rows, table = evaluate(Known(outputs), model, batch, CPU)
-    values = {(row["parameter"], row["metric"]): row for row in rows}
-    for name in ("width_y", "width_x"):
-        assert values[name, "R2"]["value"] == pytest.approx(1)
-        assert values[name, "R2"]["n"] == count // 2
-    assert values["validity", "accuracy"]["value"] == pytest.approx(2 / 3)
-    assert values["validity", "accuracy"]["n"] == count * 3 // 4
-    assert list(table.columns) == ["parameter", "true", "estimated", "valid"]
-    assert len(table) == 2 * 2000 and table["valid"].mean() == 0.5

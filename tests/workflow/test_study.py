@@ -82,9 +82,12 @@ def test_tables(finished):
     regression = pd.read_csv(finished.results / "regression.csv")
     assert list(regression.columns) == [
         *("network", "psf_model", "train_set", "test_set", "degradation", "level"),
-        *("parameter", "metric", "value", "n"),
+        *("parameter", "metric", "value", "low", "high", "n"),
     ]
-    assert set(regression["parameter"]) == {"width_x", "width_y", "validity"}
+    assert set(regression["parameter"]) == {"width_x", "width_y", "mean", "validity", "alarm"}
+    calibration = pd.read_csv(finished.results / "calibration.csv")
+    assert set(calibration["group"]) == {"all", "spread fifth", "photons decade"}
+    assert len(pd.read_csv(finished.results / "abstention.csv")) == 2 * 19
     cells = pd.read_csv(finished.results / "cells.csv")
     assert len(cells) == 16 * 36 * len(METHODS)
     assert len(pd.read_csv(finished.results / "predictions.csv")) == 2 * 32
@@ -193,7 +196,8 @@ def test_killed_in_training_mapping_and_restoring(finished, tmp_path):
     killed.run("--unlock")
     killed.run()
 
-    for table in ("metrics", "cells", "regression", "predictions", "map_errors"):
+    tables = ("regression", "predictions", "calibration", "abstention")
+    for table in ("metrics", "cells", "map_errors", *tables):
         name = f"{table}.csv"
         assert (results / name).read_bytes() == (finished.results / name).read_bytes(), name
     weights, expected = (

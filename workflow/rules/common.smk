@@ -32,6 +32,7 @@ for folder in (Path("results"), Path(RESULTS)):
         )
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
+JUDGED = f"{RESULTS}/regression/{{network}}/{{test_set}}/{{degradation}}"
 JOBS = STUDY["jobs_per_mosaic"]
 SIMULATED = [entry["mosaic"] for entry in STUDY["simulations"]]
 METHODS = STUDY["restoration"]["methods"]
@@ -42,6 +43,7 @@ wildcard_constraints:
     mosaic=r"[A-Za-z0-9._-]+",
     network=r"[A-Za-z0-9._-]+",
     test_set=r"[A-Za-z0-9._-]+",
+    degradation=r"[a-z]+",
     method="estimated|oracle|constant|measured",
     job=r"\d+",
 
@@ -63,12 +65,22 @@ def entry(section, name, key="name"):
 
 
 def network_recipe(wildcards):
-    item = entry("networks", wildcards.network)
-    return study_config.recipe(STUDY, item, item["black_share"])
+    return study_config.recipe(STUDY, entry("networks", wildcards.network))
 
 
 def test_recipe(wildcards):
     return study_config.recipe(STUDY, entry("test_sets", wildcards.test_set))
+
+
+def test_entry(wildcards):
+    """The entry of `tests` of a network, a test set and a degradation."""
+    wanted = dict(wildcards)
+    return next(test for test in STUDY["tests"] if wanted.items() <= test.items())
+
+
+def judged(table):
+    """The parts of one table, of all tests."""
+    return [f"{JUDGED.format(**test)}.{table}.csv" for test in STUDY["tests"]]
 
 
 def simulation(mosaic):

@@ -133,6 +133,7 @@ rule fill_psf_map:
         neighbours=STUDY["map"]["neighbours"],
         median_cells=STUDY["map"]["median_cells"],
         validity_threshold=STUDY["map"]["validity_threshold"],
+        alarm_threshold=STUDY["map"]["alarm_threshold"],
     message:
         "Fills the invalid cells of {wildcards.mosaic}'s map by {wildcards.network}"
     script:

@@ -35,6 +35,8 @@ rule write_report:
         map_errors=f"{RESULTS}/map_errors.csv",
         regression=f"{RESULTS}/regression.csv",
         predictions=f"{RESULTS}/predictions.csv",
+        calibration=f"{RESULTS}/calibration.csv",
+        abstention=f"{RESULTS}/abstention.csv",
         refused=f"{RESULTS}/refused.csv" if STUDY["mosaics"] else [],
     output:
         report=report(
@@ -57,6 +59,7 @@ rule write_report:
         templates=contents("workflow/scripts/isoplan/report/templates/*"),
         title=STUDY["report"]["title"] or STUDY["study"],
         crop_px=STUDY["report"]["crop_px"],
+        published=contents(f"resources/published/{STUDY['report']['published']}.csv"),
         network=NETWORK,
     message:
         "Writes the report"

@@ -6,9 +6,14 @@ rule train_network:
         validation=lambda wc: (
             []
             if entry("networks", wc.network)["weights"]
+            or entry("networks", wc.network)["architecture"] == "spectrum-fit"
             else f"{RESULTS}/stages/validation/{wc.network}.done"
         ),
-        weights=lambda wc: entry("networks", wc.network)["weights"] or [],
+        weights=lambda wc: (
+            study_config.weights_file(STUDY, entry("networks", wc.network)) or []
+        ),
+        start=lambda wc: entry("networks", wc.network)["start"] or [],
+        pretrained=lambda wc: entry("networks", wc.network)["pretrained"] or [],
     output:
         network=f"{RESULTS}/networks/{{network}}/network.safetensors",
         history=f"{RESULTS}/networks/{{network}}/history.csv",
@@ -41,12 +46,14 @@ rule evaluate_network:
         network=f"{RESULTS}/networks/{{network}}/network.safetensors",
         samples=f"{RESULTS}/stages/test/{{test_set}}.done",
     output:
-        regression=f"{RESULTS}/regression/{{network}}/{{test_set}}.csv",
-        predictions=f"{RESULTS}/regression/{{network}}/{{test_set}}.predictions.csv",
+        regression=f"{JUDGED}.regression.csv",
+        predictions=f"{JUDGED}.predictions.csv",
+        calibration=f"{JUDGED}.calibration.csv",
+        abstention=f"{JUDGED}.abstention.csv",
     log:
-        f"{LOGS}/evaluate_network/{{network}}/{{test_set}}.log",
+        f"{LOGS}/evaluate_network/{{network}}/{{test_set}}/{{degradation}}.log",
     benchmark:
-        f"{BENCHMARKS}/evaluate_network/{{network}}/{{test_set}}.tsv"
+        f"{BENCHMARKS}/evaluate_network/{{network}}/{{test_set}}/{{degradation}}.tsv"
     conda:
         "../../envs/isoplan.yaml"
     threads: STUDY["resources"]["threads"]
@@ -57,23 +64,21 @@ rule evaluate_network:
         library=library("evaluate_network"),
         samples=lambda wc: f"{RESULTS}/sets/test-{wc.test_set}.zarr",
         train_set=lambda wc: entry("networks", wc.network)["objects"],
+        test=test_entry,
+        seed=STUDY["seed"],
         device=STUDY["device"],
     message:
-        "Judges network {wildcards.network} on test set {wildcards.test_set}"
+        "Judges network {wildcards.network} on test set {wildcards.test_set}, degradation {wildcards.degradation}"
     script:
         "../scripts/evaluate_network.py"
 
 
 rule collect_regression:
     input:
-        regression=[
-            f"{RESULTS}/regression/{test['network']}/{test['test_set']}.csv"
-            for test in STUDY["tests"]
-        ],
-        predictions=[
-            f"{RESULTS}/regression/{test['network']}/{test['test_set']}.predictions.csv"
-            for test in STUDY["tests"]
-        ],
+        regression=judged("regression"),
+        predictions=judged("predictions"),
+        calibration=judged("calibration"),
+        abstention=judged("abstention"),
     output:
         regression=report(
             f"{RESULTS}/regression.csv",
@@ -82,6 +87,8 @@ rule collect_regression:
             labels={"table": "PSF regression"},
         ),
         predictions=f"{RESULTS}/predictions.csv",
+        calibration=f"{RESULTS}/calibration.csv",
+        abstention=f"{RESULTS}/abstention.csv",
     log:
         f"{LOGS}/collect_regression.log",
     benchmark:
@@ -101,6 +108,8 @@ rule collect_regression:
                 "parameter",
                 "metric",
                 "value",
+                "low",
+                "high",
                 "n",
             ],
             "predictions": [
@@ -109,7 +118,27 @@ rule collect_regression:
                 "parameter",
                 "true",
                 "estimated",
+                "half_width",
+                "photons",
                 "valid",
+            ],
+            "calibration": [
+                "network",
+                "test_set",
+                "parameter",
+                "group",
+                "level",
+                "coverage",
+                "n",
+            ],
+            "abstention": [
+                "network",
+                "test_set",
+                "parameter",
+                "kept_share",
+                "metric",
+                "value",
+                "n",
             ],
         },
     message:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from _job import job
 from isoplan.mosaic import ngff
+from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
-from isoplan.psf_map import SHARD_CELLS, MapLayout, channels
+from isoplan.psf_map import SHARD_CELLS, MapLayout, channels, served
 
 
 def main(snakemake):
@@ -15,7 +16,8 @@ def main(snakemake):
     _, model, card = store.load(snakemake.input.network)
     store.check_fits(snakemake.input.network, card, params.psf, params.window_px)
     shape = facts["height_px"], facts["width_px"]
-    layout = MapLayout(shape, params.window_px, params.stride_px, params.edges)
+    model, together = served(model, cutoff_of(facts))
+    layout = MapLayout(shape, params.window_px * together, params.stride_px, params.edges)
     ngff.create_map(
         params.store,
         channels(model),
@@ -27,7 +29,8 @@ def main(snakemake):
             "mosaic": wildcards.mosaic,
             "network": wildcards.network,
             "psf": model.spec,
-            "window_px": params.window_px,
+            "window_px": layout.window_px,
+            "together": together,
             "edges": params.edges,
             "shape_px": shape,
             "network_fingerprint": card["fingerprint"],

@@ -1,30 +1,23 @@
-"""R2 (thesis, eq. 2.13) and errors of a network on a stored test set, per PSF parameter."""
+"""R2 (thesis, eq. 2.13), errors, calibration and abstention of a network on a stored test set."""
 
-import pandas as pd
 from _job import job
 from isoplan.base.device import pick_device
+from isoplan.judging import judge_test
 from isoplan.networks import store
 from isoplan.synthesis import load_set
-from isoplan.training import evaluate
 
 
 def main(snakemake):
-    params, wildcards = snakemake.params, snakemake.wildcards
+    params, output = snakemake.params, snakemake.output
     device = pick_device(params.device)
-    network, model, card = store.load(snakemake.input.network, device)
-    rows, table = evaluate(network, model, load_set(params.samples), device)
-    named = {
-        "network": wildcards.network,
-        "psf_model": card["psf"]["model"],
-        "train_set": params.train_set,
-        "test_set": wildcards.test_set,
-        "degradation": "none",
-        "level": 0.0,
-    }
-    pd.DataFrame([named | row for row in rows]).to_csv(snakemake.output.regression, index=False)
-    for place, name in enumerate(("network", "test_set")):
-        table.insert(place, name, wildcards[name])
-    table.to_csv(snakemake.output.predictions, index=False)
+    network, model, _ = store.load(snakemake.input.network, device)
+    batch = load_set(params.samples)
+    tables = judge_test(
+        network, model, batch, device, params.test, train_set=params.train_set, seed=params.seed
+    )
+    for name, table in vars(tables).items():
+        table.to_csv(output[name], index=False)
+    print(f"{len(batch.patches)} samples judged: {output.regression}")
 
 
 if __name__ == "__main__":

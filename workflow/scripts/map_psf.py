@@ -10,6 +10,7 @@ from isoplan.base.ledger import Ledger, run_units
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store
+from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, map_unit
 
 
@@ -17,8 +18,9 @@ def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     facts = json.loads(Path(snakemake.input.facts).read_text())
     device = pick_device(params.device)
-    network, model, card = store.load(snakemake.input.network, device)
+    network, _, card = store.load(snakemake.input.network, device)
     made = ngff.read_attributes(params.store)
+    model = make_psf_model(made["psf"])
     layout = MapLayout(tuple(made["shape_px"]), made["window_px"], made["stride_px"], made["edges"])
     cells = ngff.open_array(params.store, "raw", "r+")
     mark = fingerprint(facts, card["fingerprint"], made, dict(params.library))
@@ -29,7 +31,14 @@ def main(snakemake):
             job=int(wildcards.job),
             jobs=params.jobs,
             make=lambda unit: map_unit(
-                network, model, mosaic, layout, unit, offset=facts["offset"], device=device
+                network,
+                model,
+                mosaic,
+                layout,
+                unit,
+                offset=facts["offset"],
+                device=device,
+                together=made["together"],
             ),
             write=lambda unit, block: ngff.write_shards(
                 cells, (slice(None), *layout.units[unit]), block

@@ -72,8 +72,8 @@ def store_true_map(params, scene, model, shared):
         cells = ngff.open_array(params.true_map, name, "r+")
         for rows, columns in layout.units:
             field = scene.field.at(layout.centres_px(0)[rows], layout.centres_px(1)[columns])
-            sure = np.ones((1, *field.shape[:2]), np.float32)
-            block = np.concatenate([np.moveaxis(field.numpy(), -1, 0), sure, np.zeros_like(sure)])
+            true, none = np.moveaxis(field.numpy(), -1, 0), np.zeros((1, *field.shape[:2]))
+            block = np.concatenate([true, 0 * true, none + 1, none, none]).astype(np.float32)
             ngff.write_shards(cells, (slice(None), rows, columns), block)
 
 

@@ -15,13 +15,14 @@ def main(snakemake):
     params, output = snakemake.params, snakemake.output
     spec, recipe = params.network, Recipe(**params.recipe)
     folder = Path(output.network).parent
-    if spec["weights"]:
-        _, _, card = store.load(spec["weights"])
-        store.check_fits(spec["weights"], card, recipe.psf, recipe.window_px)
-        shutil.copyfile(spec["weights"], output.network)
+    weights = snakemake.input.weights
+    if weights:
+        _, _, card = store.load(weights)
+        store.check_fits(weights, card, recipe.psf, recipe.window_px)
+        shutil.copyfile(weights, output.network)
         Path(output.history).write_text(",".join(HISTORY) + "\n")
         Path(output.card).write_text(json.dumps(card, indent=1) + "\n")
-        print(f"{spec['weights']} serves as network {spec['name']}")
+        print(f"{weights} serves as network {spec['name']}")
         return
     recipe.check()
     train(
@@ -30,7 +31,7 @@ def main(snakemake):
         folder,
         seed=params.seed,
         device=pick_device(params.device),
-        validation=load_set(params.validation),
+        validation=None if spec["architecture"] == "spectrum-fit" else load_set(params.validation),
         library=dict(params.library),
     )
     print(f"network {spec['name']} lies in {output.network}")

@@ -7,6 +7,7 @@ SHARD_CELLS x SHARD_CELLS cells, each computed whole in one block of fixed size:
 64 px 2112 x 2112 px, under 1 GiB with the network's features.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,9 +16,14 @@ import torch
 from scipy.spatial import cKDTree
 from torch.nn import functional as F
 
+from isoplan.base.errors import UserError
 from isoplan.mosaic import tiles
+from isoplan.networks.outputs import read
+from isoplan.optics.gaussian import Gaussian
+from isoplan.optics.psf import PsfModel, make_psf_model
 
 SHARD_CELLS = 32
+VALIDITY, ALARM, FILLED = -3, -2, -1  # places of the last channels
 
 
 @dataclass(frozen=True)
@@ -62,104 +68,174 @@ class MapLayout:
 
 
 def channels(model) -> list[dict]:
-    """Channels of a map: the PSF parameters, then validity and whether the cell was filled."""
+    """Channels of a map: the PSF parameters; the half-width of each one's 90 % interval; validity,
+    alarm and whether the cell was filled."""
     named = [{"name": p.name, "unit": p.unit} for p in model.parameters]
     return [
         *named,
+        *({"name": f"{p['name']}_uncertainty", "unit": p["unit"]} for p in named),
         {"name": "validity", "unit": "probability"},
+        {"name": "alarm", "unit": "probability"},
         {"name": "filled", "unit": "0 or 1"},
     ]
 
 
-@torch.no_grad()
-def estimate_cells(network, model, picture: np.ndarray, stride_px: int, device) -> np.ndarray:
-    """Cells of one block, in one pass: (h, w) counts above offset -> (P + 2, ny, nx) float32.
+def served(model: PsfModel, cutoff: float | None) -> tuple[PsfModel, int]:
+    """The PSF model at a picture's own cut-off (cycles/px), and how many pixels a side its network
+    wants taken together.
 
-    A cell is invalid for certain where its window holds a pixel that is not finite, or no two
-    different values; its parameters are then NaN and its validity 0.
+    Pixels taken together are one larger pixel, so a network for cut-offs from c to 2 c serves every
+    one below 2 c. cutoff None: the picture's optics are not known, and the network's own are taken.
+    Raises UserError where the network cannot serve it.
     """
-    window = network.window_px
+    low, high = model.cutoff_range
+    if cutoff is None and low < high:
+        raise UserError(
+            f"this network serves cut-offs from {low:g} to {high:g} cycles/px and must be told the "
+            "picture's: give NA, wavelength and pixel size"
+        )
+    if cutoff is None or isinstance(model, Gaussian):
+        return model, 1
+    together = max(1, math.ceil(low / cutoff - 0.02))
+    if cutoff * together > 1.02 * high:
+        raise UserError(
+            f"the picture's cut-off, {cutoff:.3g} cycles/px (NA * pixel size / wavelength), is none "
+            f"that this network serves: {low:g} to {high:g}, or less by a whole factor; train one for it"
+        )
+    size = model.size_px * together
+    spec = model.spec | {"cutoff": cutoff, "cutoff_range": None, "size_px": size + 1 - size % 2}
+    return make_psf_model(spec), together
+
+
+@torch.no_grad()
+def estimate_cells(
+    network, model, picture: np.ndarray, stride_px: int, device, *, together: int = 1
+) -> np.ndarray:
+    """Cells of one block, in one pass: (h, w) counts above offset -> (channels, ny, nx) float32.
+
+    model, together: of `served`. A cell is invalid for certain where its window holds a pixel that is
+    not finite, or no two different values; its parameters are then NaN and its validity 0.
+    """
     bad = ~np.isfinite(picture)
     usable = picture[~bad]
     filled = np.where(bad, np.float32(usable.mean() if usable.size else 0), picture)
     block = torch.from_numpy(np.ascontiguousarray(filled, np.float32))[None, None].to(device)
-    outputs = network(block, stride_px)[0]
+    touched = torch.from_numpy(bad.astype(np.float32))[None, None].to(device)
+    if together > 1:
+        block, touched = F.avg_pool2d(block, together), F.max_pool2d(touched, together)
+    window, stride = network.window_px, stride_px // together
+    cutoff = block.new_full((1,), model.cutoff * together)
+    outputs = network(block, stride, cutoff)[0]
     ny, nx = outputs.shape[1:]
-    targets = outputs[:-1].permute(1, 2, 0).reshape(ny * nx, -1).cpu()
-    params = model.decode(targets).reshape(ny, nx, -1).permute(2, 0, 1).numpy()
-    validity = 1 - torch.sigmoid(outputs[-1]).cpu().numpy()
-
-    highest = F.max_pool2d(block, window, stride_px)[0, 0].cpu().numpy()
-    lowest = -F.max_pool2d(-block, window, stride_px)[0, 0].cpu().numpy()
-    touched = F.max_pool2d(torch.from_numpy(bad.astype(np.float32))[None], window, stride_px)[0]
-    hopeless = (highest == lowest) | (touched.numpy() > 0)
-    params[:, hopeless] = np.nan
-    validity[hopeless] = 0
-    return np.concatenate([params, validity[None], np.zeros((1, ny, nx))]).astype(np.float32)
+    found = read(outputs.flatten(1).T.cpu(), model)
+    hopeless = F.max_pool2d(block, window, stride) == -F.max_pool2d(-block, window, stride)
+    hopeless |= F.max_pool2d(touched, window, stride) > 0
+    hopeless = hopeless.flatten().cpu()
+    found.params[hopeless] = found.half_width[hopeless] = torch.nan
+    found.validity[hopeless] = 0
+    parts = [found.params.T, found.half_width.T, found.validity[None], found.alarm[None]]
+    cells = torch.cat([*parts, torch.zeros(1, ny * nx)])
+    return cells.reshape(-1, ny, nx).numpy().astype(np.float32)
 
 
 def map_unit(
-    network, model, mosaic, layout: MapLayout, unit: int, *, offset: float, device
+    network,
+    model,
+    mosaic,
+    layout: MapLayout,
+    unit: int,
+    *,
+    offset: float,
+    device,
+    together: int = 1,
 ) -> np.ndarray:
-    """Raw map of one unit, (P + 2, rows, columns): the part of the block inside the map."""
+    """Raw map of one unit, (channels, rows, columns): the part of the block inside the map."""
     picture = mosaic.read_reflected(*layout.window_of(unit)) - np.float32(offset)
-    cells = estimate_cells(network, model, picture, layout.stride_px, device)
+    cells = estimate_cells(network, model, picture, layout.stride_px, device, together=together)
     rows, columns = layout.units[unit]
     cells = cells[:, : rows.stop - rows.start, : columns.stop - columns.start]
     if layout.edges == "valid":
         crossing = layout.crosses_edge(0)[rows, None] | layout.crosses_edge(1)[None, columns]
-        cells[-2, crossing] = 0
+        cells[VALIDITY, crossing] = 0
     return cells
 
 
 def fill_invalid(
-    raw: np.ndarray, model, *, threshold: float, neighbours: int, median_cells: int = 1
+    raw: np.ndarray,
+    model,
+    *,
+    threshold: float,
+    neighbours: int,
+    median_cells: int = 1,
+    alarm_threshold: float = 1.0,
 ) -> np.ndarray:
     """The map that serves: outliers taken out, invalid cells filled (thesis, 2.2.6).
 
-    raw: (P + 2, ny, nx) -> the same with `filled` set. Each valid cell becomes the median of the
+    raw: (channels, ny, nx) -> the same with `filled` set. Valid is a cell whose validity reaches
+    `threshold` and whose alarm stays up to `alarm_threshold`. Each becomes the weighted median of the
     valid ones among the median_cells x median_cells around it (1: itself; windows overlap, and a PSF
-    does not jump). Invalid cells become the mean of their nearest valid neighbours, weighted by
-    inverse distance. Both are taken over the identifiable targets, so that angles average rightly.
-    Where no cell is valid every parameter is NaN.
-    Works on the whole map: about 150 bytes a cell, 350 MB for a mosaic of 100,000 px a side.
+    does not jump). Invalid cells become the mean of their nearest valid neighbours. A cell weighs by
+    the inverse square of its uncertainty, in a fill by inverse distance too. Both are taken over the
+    identifiable targets, so that angles average rightly; a filled cell is as uncertain as the most
+    uncertain of its neighbours. Where no cell is valid every parameter is NaN.
+    Works on the whole map: about 300 bytes a cell, 700 MB for a mosaic of 100,000 px a side.
     """
     count = len(model.parameters)
     out = raw.copy()
-    valid = (raw[count] >= threshold) & np.isfinite(raw[:count]).all(axis=0)
-    out[count + 1] = ~valid
+    half = raw[count : 2 * count]
+    valid = (raw[VALIDITY] >= threshold) & (raw[ALARM] <= alarm_threshold)
+    valid &= np.isfinite(raw[: 2 * count]).all(axis=0)
+    out[FILLED] = ~valid
     if not valid.any():
-        out[:count] = np.nan
+        out[: 2 * count] = np.nan
         return out
     targets = model.encode(torch.from_numpy(raw[:count, valid].T.copy())).numpy()
+    # One weight a cell: of each parameter's precision relative to the map's, the least.
+    typical = np.median(half[:, valid], axis=1, keepdims=True)
+    weights = 1 / np.maximum(half[:, valid] / np.maximum(typical, 1e-9), 0.1).max(axis=0) ** 2
     if median_cells > 1:
-        targets = np.stack([_median(t, valid, median_cells) for t in targets.T], axis=1)
+        around = [_around(values, valid, median_cells) for values in (*targets.T, weights)]
+        targets = np.stack([_weighted_median(t, around[-1]) for t in around[:-1]], axis=1)
         out[:count, valid] = model.decode(torch.from_numpy(targets)).numpy().T
     if valid.all():
         return out
     tree = cKDTree(np.argwhere(valid))
     known = min(neighbours, len(targets))
     distance, nearest = tree.query(np.argwhere(~valid), k=known)
-    weights = 1 / distance.reshape(-1, known)
-    weights /= weights.sum(axis=1, keepdims=True)
-    mean = (weights[..., None] * targets[nearest.reshape(-1, known)]).sum(axis=1)
+    nearest = nearest.reshape(-1, known)
+    share = weights[nearest] / distance.reshape(-1, known)
+    share /= share.sum(axis=1, keepdims=True)
+    mean = (share[..., None] * targets[nearest]).sum(axis=1)
     out[:count, ~valid] = model.decode(torch.from_numpy(mean.astype(np.float32))).numpy().T
+    out[count : 2 * count, ~valid] = half[:, valid][:, nearest].max(axis=2)
     return out
 
 
-def _median(values: np.ndarray, valid: np.ndarray, side: int) -> np.ndarray:
-    """Median of the valid cells in a square around every valid cell: (n,) -> (n,)."""
+def _around(values: np.ndarray, valid: np.ndarray, side: int) -> np.ndarray:
+    """Values (n,) of the valid cells in a square around every valid cell, (n, side^2), NaN elsewhere."""
     half = side // 2
     plane = np.full([length + 2 * half for length in valid.shape], np.nan, np.float32)
     plane[half : half + valid.shape[0], half : half + valid.shape[1]][valid] = values
     around = np.lib.stride_tricks.sliding_window_view(plane, (side, side))[valid]
-    return np.nanmedian(around.reshape(len(values), -1), axis=1)
+    return around.reshape(len(values), -1)
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted medians of (n, k) values with NaN for none: (n,); of two in the middle their mean."""
+    order = np.argsort(values, axis=1)  # NaN last
+    values = np.take_along_axis(values, order, axis=1)
+    sums = np.cumsum(np.nan_to_num(np.take_along_axis(weights, order, axis=1)), axis=1)
+    middle = sums[:, -1:] / 2
+    row = np.arange(len(values))
+    low = (sums < middle * (1 - 1e-6)).sum(axis=1)
+    high = (sums <= middle * (1 + 1e-6)).sum(axis=1)
+    return (values[row, low] + values[row, high]) / 2
 
 
 def mean_parameters(filled: np.ndarray, model) -> list[float] | None:
     """The one PSF that stands for a map: the mean of its valid cells' targets; None without any."""
     count = len(model.parameters)
-    valid = filled[count + 1] == 0
+    valid = filled[FILLED] == 0
     if not valid.any():
         return None
     targets = model.encode(torch.from_numpy(filled[:count, valid].T.copy()))

@@ -3,16 +3,20 @@
 One recipe serves batches made on the fly and stored sets (thesis, 2.2.5, eq. 2.9 and 2.10).
 """
 
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 
 import torch
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import pad
 
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import torch_rng
 from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.blur import good_size
 from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts, noise_variance
+from isoplan.optics.processing import draw_kinds, process
 from isoplan.optics.psf import PsfModel, make_psf_model
 
 # Texture over noise: above the first a patch is valid, below the second invalid; between them
@@ -27,11 +31,18 @@ class Batch:
 
     patches: (n, 1, window, window) counts above the camera's offset. params: (n, P).
     invalid: (n,) a0: 1 without usable texture, 0 with, -1 undecided (left out of the loss).
+    cutoff: (n,) of the PSF, cycles/px. photons: (n,) at the picture's peak. scene: (n,) number of
+    the scene that it was cut from. processed: (n,) 1 where the counts were tampered with after the
+    exposure (optics/processing.py), 0 where they are raw.
     """
 
     patches: torch.Tensor
     params: torch.Tensor
     invalid: torch.Tensor
+    cutoff: torch.Tensor
+    photons: torch.Tensor
+    scene: torch.Tensor
+    processed: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,7 @@ class Recipe:
     camera: dict
     window_px: int
     black_share: float
+    processed_share: float = 0.0
 
     @property
     def model(self) -> PsfModel:
@@ -62,34 +74,79 @@ class Recipe:
 class SceneBank:
     """Sharp scenes held on the device, size x scene_px^2 x 4 bytes (512 of 256 px: 134 MB).
 
-    Scene i is a pure function of (seed, stream, i). The bank of epoch e holds scenes
-    [e * fresh, e * fresh + size): each epoch forgets the oldest and makes `fresh` new ones.
+    Scene i is a pure function of (seed, stream, i), drawn on the CPU. The bank of epoch e holds scenes
+    [e * fresh, e * fresh + size): each epoch forgets the oldest and takes `fresh` new ones. workers:
+    processes that draw the next epoch's while this one trains, for a GPU that would wait; 0 draws
+    them here, when they are asked for.
     """
 
     def __init__(
-        self, recipe: Recipe, seed: int, stream: str, *, size: int, fresh: int, split: str, device
+        self,
+        recipe: Recipe,
+        seed: int,
+        stream: str,
+        *,
+        size: int,
+        fresh: int,
+        split: str,
+        device,
+        workers: int = 0,
     ):
-        self.recipe, self.seed, self.stream = recipe, seed, stream
-        self.size, self.fresh, self.split, self.device = size, fresh, split, device
+        self.size, self.fresh, self.device = size, fresh, device
         self.first = None
         self.scenes = None
+        self.draw = partial(
+            draw_scenes,
+            recipe.objects,
+            size_px=recipe.scene_px,
+            seed=seed,
+            stream=stream,
+            split=split,
+        )
+        self.seed, self.stream = seed, stream
+        self.workers = workers
+        # Started anew, not forked: a fork would carry the GPU's state along.
+        self.pool = (
+            ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,))
+            if workers
+            else None
+        )
+        self.ordered: dict[tuple[int, int], list[Future]] = {}
 
-    def _draw(self, first: int, count: int) -> torch.Tensor:
-        return draw_scenes(
-            self.recipe.objects, count, self.recipe.scene_px,
-            seed=self.seed, stream=self.stream, first=first, split=self.split, device=self.device,
-        )  # fmt: skip
+    def _order(self, first: int, count: int) -> None:
+        """Sends scenes first ... first + count - 1 to the workers, in shares."""
+        if self.pool and count and (first, count) not in self.ordered:
+            share = -(-count // self.workers)
+            self.ordered[first, count] = [
+                self.pool.submit(self.draw, n=min(share, first + count - start), first=start)
+                for start in range(first, first + count, share)
+            ]
+
+    def _take(self, first: int, count: int) -> torch.Tensor:
+        self._order(first, count)
+        parts = self.ordered.pop((first, count), None)
+        if parts is None:
+            return self.draw(n=count, first=first).to(self.device)
+        return torch.cat([part.result() for part in parts]).to(self.device)
 
     def at_epoch(self, epoch: int) -> torch.Tensor:
         """(size, scene_px, scene_px) scenes of that epoch."""
         first = epoch * self.fresh
         if self.first is None or not 0 <= first - self.first < self.size:
-            self.scenes = self._draw(first, self.size)
+            self.scenes = self._take(first, self.size)
         elif first > self.first:
             kept = self.scenes[first - self.first :]
-            self.scenes = torch.cat([kept, self._draw(self.first + self.size, first - self.first)])
+            new = self._take(self.first + self.size, first - self.first)
+            self.scenes = torch.cat([kept, new])
+        if first != self.first:
+            self._order(first + self.size, self.fresh)
         self.first = first
         return self.scenes
+
+    def close(self) -> None:
+        """Ends the workers."""
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
 
 
 def blur_patches(scenes: torch.Tensor, psfs: torch.Tensor) -> torch.Tensor:
@@ -110,9 +167,12 @@ def texture_over_noise(clean: torch.Tensor, variance: torch.Tensor) -> torch.Ten
     clean: (n, h, w) expected counts. variance: (n, h, w) noise variance in counts squared.
     """
     box, margin = 33, 16
-    rows = avg_pool2d(clean[:, None], (box, 1), stride=1)
-    local = avg_pool2d(rows, (1, box), stride=1)[:, 0]
-    detail = clean[:, margin:-margin, margin:-margin] - local
+    about = clean - clean.mean(dim=(1, 2), keepdim=True)
+    # Box means from running sums: a 33 x 33 pooling costs more than all the rest of a sample.
+    sums = pad(about, (1, 0, 1, 0)).cumsum(1).cumsum(2)
+    rows = sums[:, box:] - sums[:, :-box]
+    local = (rows[..., box:] - rows[..., :-box]) / box**2
+    detail = about[:, margin:-margin, margin:-margin] - local
     noise = variance.mean(dim=(1, 2)).clamp_min(1e-12)
     return (detail.square().mean(dim=(1, 2)) / noise).sqrt()
 
@@ -137,8 +197,8 @@ def make_batch(recipe: Recipe, model: PsfModel, scenes: torch.Tensor, count: int
     black = torch.rand(count, generator=rng, device=device) < recipe.black_share
     sharp = torch.where(black[:, None, None], sharp.mean(dim=(1, 2), keepdim=True), sharp)
 
-    params = model.sample(count, rng)
-    psfs, _ = model.psf(params)
+    params, cutoff = model.sample(count, rng), model.draw_cutoff(count, rng)
+    psfs, _ = model.psf(params, cutoff)
     clean = blur_patches(sharp, psfs).clamp_min(0)
     settings = draw_camera(recipe.camera, count, rng)
     counts = expose(clean, settings, rng) - settings["offset"][:, None, None]
@@ -146,7 +206,21 @@ def make_batch(recipe: Recipe, model: PsfModel, scenes: torch.Tensor, count: int
     invalid = torch.full((count,), UNDECIDED, device=device)
     invalid[texture > VALID_ABOVE] = VALID
     invalid[(texture < INVALID_BELOW) | black] = INVALID
-    return Batch(counts[:, None], params, invalid)
+
+    processed = torch.rand(count, generator=rng, device=device) < recipe.processed_share
+    if processed.any():
+        # What is seen through a processing says nothing for certain, except where nothing was there.
+        counts[processed] = process(counts[processed], draw_kinds(int(processed.sum()), rng), rng)
+        invalid[processed & (invalid == VALID)] = UNDECIDED
+    return Batch(
+        counts[:, None],
+        params,
+        invalid,
+        cutoff,
+        settings["photons"],
+        which,
+        processed.float(),
+    )
 
 
 def _turned(pictures: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
@@ -177,7 +251,9 @@ def make_set(
             seed=seed, stream=f"{stream}/scenes", first=number * block // 2, split=split, device=device,
         )  # fmt: skip
         rng = torch_rng(seed, f"{stream}/samples", number, device)
-        parts.append(make_batch(recipe, model, scenes, block, rng))
+        part = make_batch(recipe, model, scenes, block, rng)
+        part.scene = part.scene + number * block // 2
+        parts.append(part)
     return Batch(
         *(torch.cat([getattr(p, f) for p in parts])[:count] for f in Batch.__annotations__)
     )

@@ -18,8 +18,12 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.progress import Progress
 from isoplan.metrics.regression import summarise
 from isoplan.networks import store
-from isoplan.synthesis import INVALID, VALID, Batch, Recipe, SceneBank, make_set, training_batch
+from isoplan.networks.outputs import COVERAGE, errors, read, split
+from isoplan.optics.psf import PsfModel
+from isoplan.synthesis import VALID, Batch, Recipe, SceneBank, make_set, training_batch
 
+SPREAD_WEIGHT = 0.05  # the half-widths' loss is of order 1, the others' far below
+LOOK_BLOCK = 1024  # samples looked at together: about 1 GB on a CPU
 CHECK_BLOCK = 128  # samples at a time outside training
 HISTORY = (
     "epoch",
@@ -34,17 +38,25 @@ HISTORY = (
 )
 
 
-def regression_loss(outputs: torch.Tensor, targets: torch.Tensor, invalid: torch.Tensor):
-    """Thesis, eq. 2.11 with gamma = 1: (a0 - a0~)^2 + (1 - a0) / (2 N) sum (a - a~)^2, averaged.
+def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> torch.Tensor:
+    """What a regressor is trained on, averaged over the samples; outputs: (n, outputs.count(model)).
 
-    outputs: (n, N + 1), the last a logit of a0. targets: (n, N). invalid: (n,), a0; samples whose
-    a0 is undecided count in neither term.
+    Thesis, eq. 2.11 with gamma = 1, (a0 - a0~)^2 + (1 - a0) / (2 N) sum (a - a~)^2, over the targets;
+    the alarm in the same way as a0; and for the half-widths the pinball loss whose minimum is the 90 %
+    quantile of the error (Koenker and Bassett 1978), on logarithms, so that sure and unsure cells count
+    alike. Samples whose a0 is undecided count in neither of the first two.
     """
-    decided = (invalid >= 0).float()
-    usable = (invalid == VALID).float()
-    flag = (torch.sigmoid(outputs[:, -1]) - invalid).square() * decided
-    error = (outputs[:, :-1] - targets).square().mean(dim=1) / 2 * usable
-    return (flag + error).mean()
+    targets, spread, invalid, alarm = split(outputs, model)
+    decided = (batch.invalid >= 0).float()
+    usable = (batch.invalid == VALID).float()
+    flag = (torch.sigmoid(invalid) - batch.invalid).square() * decided
+    flag = flag + (torch.sigmoid(alarm) - batch.processed).square()
+    error = (targets - model.encode(batch.params)).square().mean(dim=1) / 2 * usable
+    with torch.no_grad():  # an interval is to fit the errors, not the errors the interval
+        wrong = errors(model, batch.params, model.decode(targets)).clamp_min(1e-5).log()
+    over = wrong - spread
+    pinball = torch.maximum(COVERAGE * over, (COVERAGE - 1) * over).mean(dim=1) * usable
+    return (flag + error + SPREAD_WEIGHT * pinball).mean()
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> float:
@@ -62,7 +74,12 @@ class RegressionTask:
         self.recipe, self.spec, self.device = recipe, spec, device
         self.model = recipe.model
         torch.manual_seed(seed)
-        self.network = store.build(spec, recipe.window_px, self.model.n_targets + 1).to(device)
+        self.network = store.build(spec, recipe.window_px, self.model)
+        if spec["start"]:
+            store.start_from(self.network, spec["start"])
+        elif spec["pretrained"]:
+            self.network.take_pretrained(spec["pretrained"])
+        self.network.to(device)
         decay = [p for p in self.network.parameters() if p.ndim > 1]
         rest = [p for p in self.network.parameters() if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
@@ -73,14 +90,33 @@ class RegressionTask:
             lr=spec["learning_rate"],
         )
 
-    def step(self, batch: Batch, rate: float) -> float:
-        """One optimiser step at the given learning rate; returns the loss."""
+    def look(self, batches: list[Batch]) -> list:
+        """What the network computes of each batch without having learnt it, in large blocks; None for
+        networks that learn from the pixels."""
+        if not hasattr(self.network, "look"):
+            return [None] * len(batches)
+        seen = []
+        share = max(1, LOOK_BLOCK // len(batches[0].patches))
+        for first in range(0, len(batches), share):
+            block = batches[first : first + share]
+            patches, cutoffs = (
+                torch.cat([getattr(b, k) for b in block]) for k in ("patches", "cutoff")
+            )
+            parts = self.network.look(patches, cutoff=cutoffs)
+            seen += zip(*(part.split(len(block[0].patches)) for part in parts), strict=True)
+        return seen
+
+    def step(self, batch: Batch, rate: float, looked=None) -> float:
+        """One optimiser step at the given learning rate; returns the loss. looked: of `look`."""
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         with self._precision():
-            outputs = self.network(batch.patches)[:, :, 0, 0]
-        loss = regression_loss(outputs.float(), self.model.encode(batch.params), batch.invalid)
+            if looked:
+                outputs = self.network.learnt(looked)
+            else:
+                outputs = self.network(batch.patches, cutoff=batch.cutoff)
+        loss = regression_loss(outputs[:, :, 0, 0].float(), batch, self.model)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -91,15 +127,11 @@ class RegressionTask:
         # bf16 is slower than float32 on most CPUs, and three times faster on GPUs.
         return torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda")
 
-    def outputs(self, patches: torch.Tensor) -> torch.Tensor:
-        """(n, 1, window, window) -> (n, N + 1) in evaluation mode, float32."""
-        return predict(self.network, patches.to(self.device))
-
     def validate(self, batch: Batch) -> dict:
         """validation_loss and the mean R2 over the parameters (eq. 2.13) of a held-out set."""
-        outputs = self.outputs(batch.patches).cpu()
-        loss = regression_loss(outputs, self.model.encode(batch.params), batch.invalid).item()
-        estimated = self.model.decode(outputs[:, :-1]).numpy()
+        outputs = predict(self.network, batch, self.device)
+        loss = regression_loss(outputs, batch, self.model).item()
+        estimated = read(outputs, self.model).params.numpy()
         usable = (batch.invalid == VALID).numpy()
         rows = summarise(batch.params.numpy(), estimated, usable, self.model.parameters)
         r2 = [row["value"] for row in rows if row["metric"] == "R2"]
@@ -116,10 +148,13 @@ class RegressionTask:
 
 
 @torch.no_grad()
-def predict(network: torch.nn.Module, patches: torch.Tensor) -> torch.Tensor:
-    """Outputs of single windows, (n, 1, window, window) -> (n, outputs), in blocks."""
+def predict(network: torch.nn.Module, batch: Batch, device) -> torch.Tensor:
+    """Outputs of a batch's windows, (n, outputs) on the CPU, in fixed blocks."""
     network.eval()
-    return torch.cat([network(block)[:, :, 0, 0] for block in patches.split(CHECK_BLOCK)])
+    parts = zip(batch.patches.split(CHECK_BLOCK), batch.cutoff.split(CHECK_BLOCK), strict=True)
+    return torch.cat(
+        [network(p.to(device), cutoff=c.to(device))[:, :, 0, 0].cpu() for p, c in parts]
+    )
 
 
 def train(
@@ -147,14 +182,18 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     mark = fingerprint(recipe.__dict__, spec, seed, library)
+    if spec["architecture"] == "spectrum-fit":
+        return _write_fit(recipe, spec, folder, {"seed": seed, "fingerprint": mark})
     task = RegressionTask(recipe, spec, seed, device)
     if validation is None:
         validation = make_validation(recipe, spec, seed)
+    passes = spec["passes"]
     steps_an_epoch = max(1, spec["epoch_samples"] // spec["batch"])
     epochs = max(1, round(spec["samples"] / (steps_an_epoch * spec["batch"])))
     bank = SceneBank(
         recipe, seed, f"training/{spec['name']}",
         size=spec["scenes"], fresh=spec["fresh_scenes"], split="train", device=device,
+        workers=max(1, (os.cpu_count() or 2) - 2) if device.type == "cuda" else 0,
     )  # fmt: skip
     history, best = _resume(folder, mark, task, device)
     begun = time.monotonic()
@@ -164,17 +203,23 @@ def train(
         if _exhausted(history, spec["patience_epochs"]):
             break
         started, losses = time.monotonic(), []
-        for inner in range(steps_an_epoch):
-            step = epoch * steps_an_epoch + inner
+        first = epoch * steps_an_epoch
+        batches = [
+            training_batch(recipe, task.model, bank, epoch, first + k, spec["batch"])
+            for k in range(steps_an_epoch)
+        ]
+        seen = task.look(batches)
+        for inner in range(passes * steps_an_epoch):
+            done = epoch * passes * steps_an_epoch + inner
             rate = learning_rate(
-                step, epochs * steps_an_epoch, spec["learning_rate"], spec["warmup_share"]
+                done, epochs * passes * steps_an_epoch, spec["learning_rate"], spec["warmup_share"]
             )
-            batch = training_batch(recipe, task.model, bank, epoch, step, spec["batch"])
-            losses.append(task.step(batch, rate))
+            k = inner % steps_an_epoch
+            losses.append(task.step(batches[k], rate, seen[k]))
         row = {
             "epoch": epoch + 1,
-            "step": step + 1,
-            "samples": (step + 1) * spec["batch"],
+            "step": done + 1,
+            "samples": (epoch + 1) * steps_an_epoch * spec["batch"],
             "seconds": time.monotonic() - started,
             "learning_rate": rate,
             "train_loss": sum(losses) / len(losses),
@@ -193,8 +238,10 @@ def train(
         _write_history(folder, history)
         bar.step(f"loss {row['train_loss']:.4f}, R2 {row['validation_r2']:.3f}")
         if epoch + 1 < epochs and time.monotonic() - begun > stop_after_s:
+            bank.close()
             return False
 
+    bank.close()
     task.network.load_state_dict(best)
     _write_history(folder, history)  # once more, for a run whose checkpoint was complete already
     card = _card(task, history) | {"seed": seed, "fingerprint": mark}
@@ -215,6 +262,16 @@ def _card(task: RegressionTask, history: list[dict]) -> dict:
         "torch": torch.__version__,
         "best": {key: best[key] for key in HISTORY if key != "seconds"},
     }
+
+
+def _write_fit(recipe: Recipe, spec: dict, folder: Path, made: dict) -> bool:
+    """The files of the network-free baseline, which has nothing to train: an empty history."""
+    network = store.build(spec, recipe.window_px, recipe.model)
+    card = {**asdict(recipe), "network": spec, "samples": 0, "parameters": 0, **made}
+    _write_history(folder, [])
+    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    store.save(folder / "network.safetensors", network, card)
+    return True
 
 
 def _write_history(folder: Path, history: list[dict]) -> None:
@@ -258,39 +315,3 @@ def _resume(folder: Path, mark: str, task, device) -> tuple[list, dict]:
         return [], fresh
     task.load_state(kept["task"])
     return kept["history"], kept["best"]
-
-
-def evaluate(network, model, batch: Batch, device) -> tuple[list[dict], pd.DataFrame]:
-    """Regression metrics per parameter and the predictions behind them, on a stored set.
-
-    Returns tidy rows (parameter, metric, value, n), the share of samples whose validity is judged
-    rightly among them, and a table (parameter, true, estimated, valid) of up to 2000 samples.
-    """
-    outputs = predict(network, batch.patches.to(device)).cpu()
-    estimated = model.decode(outputs[:, :-1]).numpy()
-    true, invalid = batch.params.numpy(), batch.invalid.numpy()
-    usable = invalid == VALID
-    rows = summarise(true, estimated, usable, model.parameters)
-    decided = (invalid == VALID) | (invalid == INVALID)
-    judged = (outputs[:, -1].numpy() > 0) == (invalid == INVALID)
-    rows.append(
-        {
-            "parameter": "validity",
-            "metric": "accuracy",
-            "value": float(judged[decided].mean()) if decided.any() else float("nan"),
-            "n": int(decided.sum()),
-        }
-    )
-    shown = slice(0, 2000)
-    table = pd.concat(
-        pd.DataFrame(
-            {
-                "parameter": parameter.name,
-                "true": true[shown, k],
-                "estimated": estimated[shown, k],
-                "valid": usable[shown].astype(int),
-            }
-        )
-        for k, parameter in enumerate(model.parameters)
-    )
-    return rows, table

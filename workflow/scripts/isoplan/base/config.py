@@ -9,6 +9,7 @@ whenever the Snakefile is read, in every job: the standard library and yaml alon
 import copy
 import difflib
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from isoplan.base.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[4]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+MODELS = ROOT / "resources" / "models"
 PARAMETERS = {
     "gaussian-1": ("width",),
     "gaussian-2": ("width_y", "width_x"),
@@ -64,14 +66,33 @@ def entry(config: dict, section: str, name: str, key: str = "name") -> dict:
     return next(item for item in config[section] if item[key] == name)
 
 
-def recipe(config: dict, item: dict, black_share: float = 0.0) -> dict:
+def released(psf_model: str) -> Path:
+    """Where the released network of a PSF model lies. Raises UserError where none is released."""
+    file = MODELS / f"{psf_model}.safetensors"
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in MODELS.glob("*.safetensors")))
+        raise UserError(
+            f"no network is released for {psf_model}; released: {known or 'none at all'}"
+        )
+    return file
+
+
+def weights_file(config: dict, network: dict) -> str | None:
+    """File of a network's weights, from the working directory; None where it is to be trained."""
+    if network["weights"] != "released":
+        return network["weights"]
+    return os.path.relpath(released(entry(config, "psfs", network["psf"])["model"]))
+
+
+def recipe(config: dict, item: dict) -> dict:
     """What the samples of an entry of `networks` or `test_sets` are made of."""
     return {
         "psf": entry(config, "psfs", item["psf"]),
         "objects": entry(config, "objects", item["objects"]),
         "camera": entry(config, "cameras", item["camera"]),
         "window_px": config["map"]["window_px"],
-        "black_share": black_share,
+        "black_share": item.get("black_share", 0.0),
+        "processed_share": item.get("processed_share", 0.0),
     }
 
 
@@ -202,7 +223,7 @@ def _wrong_value(value, rule: dict) -> str:
         return f"is not allowed; {hint}allowed: {', '.join(map(str, rule['enum']))}"
     if "pattern" in rule and not re.search(rule["pattern"], value):
         if "safetensors" in rule["pattern"]:
-            return "is not a .safetensors file; give a released network's weights or null"
+            return "is not a .safetensors file; give one, or the word released, or null to train"
         return "has characters that file names should not have; use letters, digits, . _ -"
     if isinstance(value, str):
         return ""
@@ -284,6 +305,18 @@ def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
             yield (*place, "name"), "true is the true map's name; take another"
         if psfs[network["psf"]]["model"] == "measured":
             yield (*place, "psf"), "a measured PSF has no parameters that a network could estimate"
+        elif network["weights"] == "released":
+            try:
+                released(psfs[network["psf"]]["model"])
+            except UserError as error:
+                yield (*place, "weights"), f"{error}; null trains one"
+        if network["pretrained"]:
+            if not network["architecture"].startswith("resne"):
+                yield (*place, "pretrained"), "goes with resnet34 or resnext50, and only with them"
+            elif not network["pretrained"].endswith((".pth", ".safetensors")):
+                yield (*place, "pretrained"), "is neither a .pth nor a .safetensors file"
+            elif network["start"]:
+                yield (*place, "pretrained"), "and start are both given; keep one"
         if network["epoch_samples"] < network["batch"]:
             yield (*place, "epoch_samples"), f"is less than one batch ({network['batch']} patches)"
         if network["fresh_scenes"] > network["scenes"]:
@@ -294,6 +327,13 @@ def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
         if trained != tested:
             text = f"{test['test_set']} is blurred with {tested}, but {test['network']} estimates {trained}"
             yield ("tests", i, "test_set"), f"{text}; take one model for both"
+        place = ("tests", i, "strengths")
+        if test["degradation"] == "none" and test["strengths"] != [0]:
+            yield place, "go with a degradation; name one"
+        elif test["degradation"] != "none" and not any(test["strengths"]):
+            yield place, f"of the degradation {test['degradation']} are missing; give some, up to 1"
+        elif len(set(test["strengths"])) < len(test["strengths"]):
+            yield place, "name a strength twice"
     for i, simulation in enumerate(config["simulations"]):
         psf = psfs[simulation["psf"]]
         for place, text in _check_field(simulation["field"], psf):

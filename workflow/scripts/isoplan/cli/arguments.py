@@ -1,8 +1,8 @@
 """The command line for one picture or one network, without Snakemake.
 
 Only arguments, files and words: what is computed is the library's. The commands are imported once
-they are asked for: threads are set before torch is loaded, and `train` and `evaluate` also run where
-zarr, tifffile and Snakemake are not installed (a borrowed GPU machine).
+they are asked for: threads are set before torch is loaded, and `train`, `evaluate`, `release` and
+`verify` also run where zarr, tifffile and Snakemake are not installed (a borrowed GPU machine).
 """
 
 import argparse
@@ -11,7 +11,10 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from isoplan.base.config import MODELS, PARAMETERS
 from isoplan.base.errors import UserError
+
+PSF_MODELS = [model for model, parameters in PARAMETERS.items() if parameters]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,14 +50,16 @@ def _set_threads() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m isoplan",
-        description="Finds the local PSF of one picture and restores it, or trains one network. "
-        "Whole studies run through Snakemake (see README.md).",
+        description="Finds the local PSF of one picture and restores it, with networks that come "
+        "with isoplan, or trains one. Whole studies run through Snakemake (see README.md).",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_map(commands)
     _add_restore(commands)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_release(commands)
+    _add_verify(commands)
     return parser
 
 
@@ -73,10 +78,14 @@ def _add_picture(command: argparse.ArgumentParser) -> None:
         "picture", help="TIFF, OME-TIFF, LSM, OME-Zarr, PNG, JPEG, or scikit-image:NAME"
     )
     command.add_argument(
+        "--psf-model",
+        choices=PSF_MODELS,
+        help="take the released network of this PSF model (gaussian-2 if not given)",
+    )
+    command.add_argument(
         "--network",
-        required=True,
         metavar="FILE",
-        help="network.safetensors of a study (results/<study>/networks/<name>/) or a released one",
+        help="take this network instead, such as results/<study>/networks/<name>/network.safetensors",
     )
     command.add_argument(
         "--offset",
@@ -88,13 +97,35 @@ def _add_picture(command: argparse.ArgumentParser) -> None:
         "--pixel-size-um", type=_positive, metavar="UM", help="pixel size at the sample, in um"
     )
     command.add_argument(
+        "--na", type=_positive, help="the objective's numerical aperture; for zernike models"
+    )
+    command.add_argument(
+        "--wavelength-um",
+        type=_positive,
+        metavar="UM",
+        help="wavelength of the light that is seen, in um; for zernike models",
+    )
+    command.add_argument(
+        "--cutoff",
+        type=_positive,
+        metavar="CYCLES",
+        help="instead of the three: NA * pixel size / wavelength, in cycles/px",
+    )
+    command.add_argument(
         "--stride-px",
         type=int,
         metavar="PX",
-        help="distance between two estimates, a multiple of 16; half the network's window if not given",
+        help="distance between two estimates, a multiple of 32; half the network's window if not given",
     )
-    command.add_argument("--channel", type=int, help="channel to read, from 0")
-    command.add_argument("--slice", type=int, help="slice of a stack to read, from 0")
+    command.add_argument(
+        "--alarm-threshold",
+        type=float,
+        metavar="P",
+        help="cells whose alarm is above this take the PSF of their neighbours (0.5); 1 takes every "
+        "cell as it comes, of a JPEG or a denoised picture too",
+    )
+    command.add_argument("--channel", type=_count, help="channel to read, from 0")
+    command.add_argument("--slice", type=_count, help="slice of a stack to read, from 0")
     _add_device(command)
 
 
@@ -110,11 +141,17 @@ def _add_map(commands) -> None:
         "map",
         "picture:make_map",
         "PSF map of one picture, as table and figures",
-        "Writes psf_map.csv (a row per cell: centre in px, PSF parameters, validity, filled), "
-        "and as PNG each parameter's map and the local PSFs over the picture.",
+        "Writes psf_map.csv (a row per cell: centre in px, PSF parameters, their uncertainties as "
+        "half-widths of a 90 %% interval, validity, alarm, filled), and as PNG each parameter's map "
+        "and the local PSFs over the picture.",
     )
     _add_picture(command)
-    command.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="for results")
+    command.add_argument(
+        *("-o", "--out"),
+        type=Path,
+        metavar="FOLDER",
+        help="for results (<picture>-map if not given)",
+    )
 
 
 def _add_restore(commands) -> None:
@@ -123,10 +160,17 @@ def _add_restore(commands) -> None:
         "restore",
         "picture:restore",
         "restores one picture with its own PSF map",
-        "Writes a float32 TIFF in counts above the offset, and the map in a folder beside it.",
+        "Writes the picture in float32 counts above the offset, as OME-Zarr with a pyramid or as "
+        "TIFF, a preview as PNG, and the map in a folder beside it.",
     )
     _add_picture(command)
-    command.add_argument("--out", required=True, type=Path, metavar="FILE.tif", help="the result")
+    command.add_argument(
+        *("-o", "--out"),
+        required=True,
+        type=Path,
+        metavar="OUT.ome.zarr",
+        help="the result; its ending says whether it is OME-Zarr (.ome.zarr) or TIFF (.tif)",
+    )
     command.add_argument(
         "--iterations", type=int, default=20, help="more sharpen and add noise (20)"
     )
@@ -174,9 +218,68 @@ def _add_evaluate(commands) -> None:
     _add_device(command)
 
 
+def _add_release(commands) -> None:
+    command = _add(
+        commands,
+        "release",
+        "models:release",
+        "trains, judges and documents networks to be released",
+        "Takes the study's networks one after the other: trains (or goes on from the checkpoint), "
+        "judges on the test sets that `tests` names, and writes <psf model>.safetensors (16-bit "
+        "weights, the card in it) and <psf model>.md. Exit code 3 says that the time was up before "
+        "the end: run the same command again.",
+    )
+    command.add_argument("config", help="study file, such as config/studies/released.full.yaml")
+    command.add_argument(
+        "network", nargs="*", help="names of entries of its `networks`; all if none is given"
+    )
+    command.add_argument(
+        "--folder",
+        type=Path,
+        help="for checkpoints, a folder per network in it (results/<study>/networks if not given)",
+    )
+    command.add_argument(
+        "--stop-after-minutes",
+        type=_positive,
+        metavar="M",
+        help="stop after the epoch or the test set under way",
+    )
+    command.add_argument(
+        "--out", type=Path, default=MODELS, help="folder for results (resources/models)"
+    )
+    _add_device(command)
+
+
+def _add_verify(commands) -> None:
+    command = _add(
+        commands,
+        "verify",
+        "models:verify",
+        "judges released networks again, and compares with their cards",
+        "Exit code 1 where a figure differs.",
+    )
+    command.add_argument(
+        "weights", nargs="*", type=Path, help="safetensors files (all of resources/models)"
+    )
+    command.add_argument(
+        "--whole",
+        action="store_true",
+        help="judge on every sample of the test sets, which takes minutes a network, and not only "
+        "on the first 2000 of each",
+    )
+    _add_device(command)
+
+
 def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", help="study file, such as config/config.yaml")
     command.add_argument("network", help="name of an entry of its `networks`")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
 
 
 def _positive(text: str) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from isoplan import training
+from isoplan import judging, training
 from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
@@ -20,7 +20,7 @@ SCRIPTS = Path(__file__).resolve().parents[2]
 def train(args: argparse.Namespace) -> int:
     """Trains one network; the validation samples are made in memory."""
     study, spec = _network_of(args)
-    recipe = Recipe(**config.recipe(study, spec, spec["black_share"]))
+    recipe = Recipe(**config.recipe(study, spec))
     recipe.check()
     finished = training.train(
         recipe,
@@ -44,40 +44,42 @@ def train(args: argparse.Namespace) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """Regression metrics of a network, as the rule evaluate_network writes them."""
     study, spec = _network_of(args)
-    names = [test["test_set"] for test in study["tests"] if test["network"] == args.network]
-    if not names:
+    tests = [test for test in study["tests"] if test["network"] == args.network]
+    if not tests:
         raise UserError(f"{args.config}: tests names no test set for {args.network}; add one")
     device = pick_device(args.device)
     network, model, card = store.load(args.weights, device)
     store.check_fits(
         args.weights, card, config.entry(study, "psfs", spec["psf"]), study["map"]["window_px"]
     )
-    parts = []
-    for name in names:
-        item = config.entry(study, "test_sets", name)
-        batch = make_set(
-            Recipe(**config.recipe(study, item)),
-            item["samples"],
-            seed=study["seed"],
-            stream=f"test/{name}",
-            split="test",
-        )
-        rows, _ = training.evaluate(network, model, batch, device)
-        named = {
-            "network": args.network,
-            "psf_model": card["psf"]["model"],
-            "train_set": spec["objects"],
-            "test_set": name,
-            "degradation": "none",
-            "level": 0.0,
-        }
-        parts.append(pd.DataFrame([named | row for row in rows]))
-    table = pd.concat(parts)
+    parts, batches = [], {}
+    for test in tests:
+        name = test["test_set"]
+        if name not in batches:
+            item = config.entry(study, "test_sets", name)
+            batches[name] = make_set(
+                Recipe(**config.recipe(study, item)),
+                item["samples"],
+                seed=study["seed"],
+                stream=f"test/{name}",
+                split="test",
+            )
+        parts.append(
+            judging.judge_test(
+                network, model, batches[name], device, test,
+                train_set=spec["objects"], seed=study["seed"],
+            )
+        )  # fmt: skip
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(args.out, index=False)
-    shown = table[table["metric"].isin(("R2", "RMSE"))]
-    print(shown[["test_set", "parameter", "metric", "value"]].to_string(index=False))
-    print(f"all metrics: {args.out}")
+    regression = pd.concat([part.regression for part in parts])
+    regression.to_csv(args.out, index=False)
+    for name in ("calibration", "abstention"):
+        table = pd.concat([getattr(part, name) for part in parts])
+        table.to_csv(args.out.with_suffix(f".{name}.csv"), index=False)
+    shown = regression[regression["metric"].isin(("R2", "circular-median"))]
+    columns = ["test_set", "degradation", "level", "parameter", "metric", "value", "low", "high"]
+    print(shown[columns].to_string(index=False))
+    print(f"all metrics: {args.out}; beside it {args.out.stem}.calibration.csv and .abstention.csv")
     return 0
 
 

@@ -1,85 +1,98 @@
 """`map` and `restore`: one picture, in the memory of one block whatever its size."""
 
 import argparse
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import tifffile
 
-from isoplan.base.config import validate
+from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
-from isoplan.mosaic import tiles
+from isoplan.cli import preview
+from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
-from isoplan.psf_map import MapLayout, fill_invalid, map_unit
+from isoplan.networks.onepass import STEP_PX
+from isoplan.optics.psf import PsfModel
+from isoplan.psf_map import MapLayout, channels, fill_invalid, map_unit, served
 from isoplan.report import figures, plots
 from isoplan.report.results import Mosaic, PsfMap, Study
 from isoplan.restoration import LocalPsfs, halo_of, levels, restore_core
 
+DEFAULT_MODEL = "gaussian-2"
+
 
 def make_map(args: argparse.Namespace) -> int:
     """PSF map of one picture into a folder."""
-    args.out.mkdir(parents=True, exist_ok=True)
+    folder = args.out or Path(f"{_stem(args.picture)}-map")
+    network = _choose(args)
     with _open(args) as mosaic:
-        layout, model, filled = _estimate(args, mosaic)
-    _write_map(args, args.out, layout, model, filled)
-    print(f"PSF map: {args.out}/psf_map.csv; open {args.out}/psfs.png first")
+        found = _estimate(args, network, mosaic)
+    _write_map(args, folder, found)
+    print(f"PSF map: {folder}/psf_map.csv", end="")
+    print(f"; open {folder}/psfs.png first" if found.any_valid else "")
     return 0
 
 
 def restore(args: argparse.Namespace) -> int:
-    """Map, then restoration core by core into a TIFF that is only ever held in part."""
+    """Map, then restoration core by core into a file that is only ever held in part."""
     _check_output(args)
-    maps = args.out.with_name(f"{args.out.stem}-map")
-    maps.mkdir(parents=True, exist_ok=True)
+    network = _choose(args)
+    name = _stem(args.out)
     with _open(args) as mosaic:
-        layout, model, filled = _estimate(args, mosaic)
-        _write_map(args, maps, layout, model, filled)
+        found = _estimate(args, network, mosaic)
         # One place checks the numbers and knows the defaults.
         asked = {key: getattr(args, key) for key in ("iterations", "tv_weight", "order")}
-        settings = validate({"restoration": asked})["restoration"]
-        settings |= {"halo_px": halo_of(settings, model.size_px), "offset": args.offset}
-        local = LocalPsfs(model, layout=layout, cells=filled)
+        settings = config.validate({"restoration": asked})["restoration"]
+        settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
+        maps = args.out.with_name(f"{name}-map")
+        _write_map(args, maps, found)
         known = levels(measure(mosaic) | {"offset": args.offset})
-        device = pick_device(args.device)
-        part = args.out.with_name(f".{args.out.stem}.part.tif")
-        try:
-            picture = tifffile.memmap(
-                part, shape=mosaic.shape, dtype="float32", **_tiff_tags(args, mosaic.shape)
-            )
-            cores = tiles.shards(mosaic.shape, settings["core_px"])
-            bar = Progress("restoring, squares", len(cores))
-            for core in cores:
-                picture[core] = restore_core(
-                    mosaic, local, core, settings, levels=known, device=device
-                )
-                bar.step()
-            picture.flush()
-            del picture
-            part.replace(args.out)
-        finally:
-            part.unlink(missing_ok=True)
+        blocks = _restored(args, mosaic, found, settings, known)
+        overview = preview.overview(mosaic)
+        piece = preview.choose_piece(overview, mosaic.shape)
+        save = _save_zarr if args.out.name.endswith(".ome.zarr") else _save_tiff
+        after = save(args, blocks, mosaic.shape, settings, known["scale"], found, piece)
+        rows, columns = piece
+        before = mosaic.read(rows.start, rows.stop, columns.start, columns.stop) - args.offset
+    image = args.out.with_name(f"{name}.png")
+    shown = before, after, piece, overview, mosaic.shape, found.drawable(), args.pixel_size_um
+    image.write_bytes(plots.render(lambda: preview.draw(*shown)))
     print(f"restored picture: {args.out} (float32, counts above the offset)")
-    print(f"where to trust it: {maps}/psfs.png and the validity in {maps}/psf_map.csv")
+    print(f"where to trust it: validity, alarm and uncertainty of every cell in {maps}/psf_map.csv")
+    print(f"open {image} first")
     return 0
 
 
+# What is asked for ---------------------------------------------------------------------------------
+
+
+def _stem(path) -> str:
+    """A picture's name without folder and endings: of scikit-image:retina.jpg, retina."""
+    name = Path(str(path).rpartition("scikit-image:")[2]).name
+    for ending in (".zarr", ".ome", *Path(name).suffixes[-1:]):
+        name = name.removesuffix(ending)
+    return name.removesuffix(".ome") or "picture"
+
+
 def _check_output(args: argparse.Namespace) -> None:
-    if args.out.suffix.lower() not in (".tif", ".tiff"):
-        raise UserError(f"{args.out}: is no TIFF's name; let it end in .tif")
-    if args.out.exists() and Path(args.picture).exists() and args.out.samefile(args.picture):
-        raise UserError(f"{args.out}: is the picture itself; give the result another name")
-
-
-def _tiff_tags(args: argparse.Namespace, shape) -> dict:
-    tags = {"photometric": "minisblack", "bigtiff": 4 * shape[0] * shape[1] > 4e9}
-    if args.pixel_size_um:
-        tags |= {"resolution": (1e4 / args.pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
-    return tags
+    out = args.out
+    if not out.name.lower().endswith((".ome.zarr", ".tif", ".tiff")):
+        raise UserError(f"{out}: let its name end in .ome.zarr or in .tif, which says what it is")
+    if out.exists() and Path(args.picture).exists() and out.samefile(args.picture):
+        raise UserError(f"{out}: is the picture itself; give the result another name")
+    wanted = (out / "zarr.json").is_file() if out.name.endswith(".zarr") else out.is_file()
+    if out.exists() and not wanted:
+        raise UserError(f"{out}: something else is in the way; give the result another name")
 
 
 def _open(args: argparse.Namespace):
@@ -89,67 +102,174 @@ def _open(args: argparse.Namespace):
     return mosaic
 
 
-def _estimate(args: argparse.Namespace, mosaic):
-    """Layout, PSF model and filled map (P + 2, ny, nx) of a picture, unit by unit."""
-    device = pick_device(args.device)
-    network, model, card = store.load(args.network, device)
-    window = card["window_px"]
-    stride = args.stride_px or window // 2
-    if stride < 1 or window % stride or stride % 16:
-        raise UserError(f"--stride-px {stride}: give a multiple of 16 that divides {window}")
-    settings = validate({})["map"]
+@dataclass
+class Chosen:
+    """A network for a picture's optics. model, together: of `psf_map.served`."""
+
+    file: Path
+    network: object
+    model: PsfModel
+    together: int
+
+
+def _choose(args: argparse.Namespace) -> Chosen:
+    file = Path(args.network) if args.network else config.released(args.psf_model or DEFAULT_MODEL)
+    network, model, card = store.load(file, pick_device(args.device))
+    known = card["psf"]["model"]
+    if args.psf_model and known != args.psf_model:
+        raise UserError(f"{file}: estimates {known}, not {args.psf_model}; leave one of them out")
+    cutoff = _cutoff(args)
+    low, high = model.cutoff_range
+    if cutoff is None and low < high:
+        raise UserError(
+            f"{known} depends on the optics: give --na, --wavelength-um and --pixel-size-um (at the "
+            "sample), or --cutoff"
+        )
+    model, together = served(model, cutoff)
+    if together > 1:
+        print(
+            f"{together} x {together} pixels are taken together, as the picture is finely sampled"
+        )
+    return Chosen(file, network, model, together)
+
+
+def _cutoff(args: argparse.Namespace) -> float | None:
+    """Cut-off of the picture's pupil in cycles/px; None where the optics are not told."""
+    cutoff = cutoff_of(vars(args))
+    if cutoff and not args.cutoff:
+        print(f"cut-off {cutoff:.3g} cycles/px (NA * pixel size / wavelength)")
+    return args.cutoff or cutoff
+
+
+# The map -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Found:
+    """The filled map of a picture: cells (channels, ny, nx), each channel by its name."""
+
+    layout: MapLayout
+    model: PsfModel
+    cells: np.ndarray
+    network: str
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.cells[[channel["name"] for channel in channels(self.model)].index(name)]
+
+    @property
+    def valid(self) -> np.ndarray:
+        return self["filled"] == 0
+
+    @property
+    def any_valid(self) -> bool:
+        return bool(self.valid.any())
+
+    def drawable(self) -> PsfMap:
+        """The map as the report's figures take it."""
+        parameters = self.model.parameters
+        values = np.stack([self[p.name] for p in parameters])
+        return PsfMap(
+            mosaic="picture",
+            network=self.network,
+            spec=self.model.spec,
+            names=[p.name for p in parameters],
+            units=[p.unit for p in parameters],
+            stride_px=self.layout.stride_px,
+            step=1,
+            shape_cells=self.layout.cells,
+            values=values,
+            raw=values,
+            validity=self["validity"],
+            untrusted=~self.valid,
+            uncertainty=np.stack([self[f"{p.name}_uncertainty"] for p in parameters]),
+            alarm=self["alarm"],
+        )
+
+
+def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic) -> Found:
+    """The map of a picture, unit by unit, and what it says in words."""
+    model, step = chosen.model, STEP_PX * chosen.together
+    window = chosen.network.window_px * chosen.together
+    possible = [stride for stride in range(step, window + 1, step) if window % stride == 0]
+    stride = args.stride_px or max(s for s in possible if s <= max(step, window / 2))
+    if stride not in possible:
+        raise UserError(
+            f"--stride-px {stride}: give a multiple of {step} that divides the network's {window}"
+        )
+    asked = {} if args.alarm_threshold is None else {"alarm_threshold": args.alarm_threshold}
+    settings = config.validate({"map": asked})["map"]
     layout = MapLayout(mosaic.shape, window, stride, settings["edges"])
-    raw = np.full((len(model.parameters) + 2, *layout.cells), np.nan, np.float32)
+    raw = np.full((len(channels(model)), *layout.cells), np.nan, np.float32)
     bar = Progress("mapping, blocks", len(layout.units))
     for unit, (rows, columns) in enumerate(layout.units):
         raw[:, rows, columns] = map_unit(
-            network, model, mosaic, layout, unit, offset=args.offset, device=device
+            *(chosen.network, model, mosaic, layout, unit),
+            offset=args.offset,
+            device=pick_device(args.device),
+            together=chosen.together,
         )
         bar.step()
-    filled = fill_invalid(
+    cells = fill_invalid(
         raw,
         model,
         threshold=settings["validity_threshold"],
         neighbours=settings["neighbours"],
         median_cells=settings["median_cells"],
+        alarm_threshold=settings["alarm_threshold"],
     )
-    valid = int((filled[-1] == 0).sum())
-    print(f"{valid} of {filled[-1].size} cells are valid")
-    if not valid:
-        print("so the PSF stays unknown, and a restoration returns the picture as it is")
-    return layout, model, filled
+    found = Found(layout, model, cells, chosen.file.stem)
+    for line in _in_words(found, settings["alarm_threshold"]):
+        print(line)
+    return found
 
 
-def _write_map(args, folder: Path, layout, model, filled) -> None:
+def _in_words(found: Found, alarm_threshold: float) -> Iterator[str]:
+    """How much of the map there is, and how far it is to be trusted."""
+    valid, count = found.valid, int(found.valid.sum())
+    yield f"{count} of {valid.size} cells are valid ({100 * count / valid.size:.0f} %)"
+    if alarms := int((found["alarm"] > alarm_threshold).sum()):
+        yield (
+            f"{alarms} cells raise the alarm: they do not look like a raw camera picture of a thin "
+            "sample (denoised, compressed, resampled, saturated or hazy?), and count as not valid; "
+            "--alarm-threshold 1 takes them all the same"
+        )
+    if not count:
+        yield "so the PSF stays unknown, and a restoration returns the picture as it is"
+        return
+    if count < valid.size:
+        yield (
+            "cells that are not valid (too little texture, a window that crosses the border, the "
+            "alarm) take the PSF of their neighbours"
+        )
+    for parameter in found.model.parameters:
+        middle = float(np.median(found[parameter.name][valid]))
+        half = float(np.median(found[f"{parameter.name}_uncertainty"][valid]))
+        if parameter.period:  # an axis has no median
+            yield f"{parameter.name}: uncertain by {math.degrees(half):.2g} degrees in the median cell"
+        else:
+            words = f"{parameter.name}: {middle:.3g} {parameter.unit} in the median cell"
+            yield f"{words}, uncertain by {half:.2g} {parameter.unit} (90 % interval)"
+
+
+def _write_map(args, folder: Path, found: Found) -> None:
     """psf_map.csv, and PNGs where any cell is valid."""
+    folder.mkdir(parents=True, exist_ok=True)
+    layout = found.layout
     y, x = np.meshgrid(layout.centres_px(0), layout.centres_px(1), indexing="ij")
     table = {"y_px": y.ravel(), "x_px": x.ravel()}
-    for parameter, values in zip(model.parameters, filled, strict=False):
-        table[f"{parameter.name}_{parameter.unit}"] = values.ravel()
-    table |= {"validity": filled[-2].ravel(), "filled": filled[-1].ravel().astype(int)}
+    for channel, values in zip(channels(found.model), found.cells, strict=True):
+        unitless = channel["name"] in ("validity", "alarm", "filled")
+        name = channel["name"] if unitless else f"{channel['name']}_{channel['unit']}"
+        table[name] = values.ravel().astype(int) if name == "filled" else values.ravel()
     pd.DataFrame(table).to_csv(folder / "psf_map.csv", index=False)
-    for name, content in _drawn(args, layout, model, filled):
+    for name, content in _drawn(args, found):
         (folder / f"{name}.png").write_bytes(content)
 
 
-def _drawn(args, layout, model, filled):
+def _drawn(args, found: Found) -> Iterator[tuple[str, bytes]]:
     """(name, PNG) of the report's figures for this one picture."""
-    count = len(model.parameters)
-    shown = PsfMap(
-        mosaic="picture",
-        network=Path(args.network).stem,
-        spec=model.spec,
-        names=[p.name for p in model.parameters],
-        units=[p.unit for p in model.parameters],
-        stride_px=layout.stride_px,
-        step=1,
-        shape_cells=layout.cells,
-        values=filled[:count],
-        raw=filled[:count],
-        validity=filled[-2],
-        untrusted=filled[-1] > 0,
-    )
     facts = {"path": args.picture, "pixel_size_um": args.pixel_size_um, "offset": args.offset}
+    facts |= {"channel": args.channel, "slice": args.slice}
     study = Study(
         folder=Path("none"),
         config={},
@@ -157,7 +277,7 @@ def _drawn(args, layout, model, filled):
         mosaics=[Mosaic("picture", facts)],
         networks=[],
         tables={},
-        maps={"picture": shown},
+        maps={"picture": found.drawable()},
         true_maps={},
         benchmarks=pd.DataFrame(),
     )
@@ -166,3 +286,70 @@ def _drawn(args, layout, model, filled):
         yield name, plots.render(figure.draw, "png")
     for figure in figures.psf_figures(study, "picture", facts):
         yield "psfs", plots.render(figure.draw, "png")
+
+
+# The restoration -----------------------------------------------------------------------------------
+
+
+def _restored(args, mosaic, found: Found, settings: dict, known: dict) -> Iterator[tuple]:
+    """Cores of the picture and what they hold, restored, (rows, columns) and (h, w) float32."""
+    local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
+    device = pick_device(args.device)
+    cores = tiles.shards(mosaic.shape, settings["core_px"])
+    bar = Progress("restoring, squares", len(cores))
+    for core in cores:
+        yield core, restore_core(mosaic, local, core, settings, levels=known, device=device)
+        bar.step()
+
+
+def _save_tiff(args, blocks, shape, settings, scale, found, piece) -> np.ndarray:
+    """Writes a TIFF, under another name until it is whole. Returns the piece of it that is shown."""
+    part = args.out.with_name(f".{_stem(args.out)}.part.tif")
+    tags = {"photometric": "minisblack", "bigtiff": 4 * shape[0] * shape[1] > 4e9}
+    if args.pixel_size_um:
+        tags |= {"resolution": (1e4 / args.pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
+    try:
+        picture = tifffile.memmap(part, shape=shape, dtype="float32", **tags)
+        for core, block in blocks:
+            picture[core] = block
+        picture.flush()
+        shown = np.array(picture[piece])
+        del picture
+        part.replace(args.out)
+    finally:
+        part.unlink(missing_ok=True)
+    return shown
+
+
+def _save_zarr(args, blocks, shape, settings, scale, found, piece) -> np.ndarray:
+    """Writes an OME-Zarr with its pyramid, in another folder until it is whole; returns the piece."""
+    if not args.pixel_size_um:
+        print(f"{args.out}: without --pixel-size-um a pixel counts as 1 um there")
+    part = args.out.with_name(f".{_stem(args.out)}.part")
+    made = part / args.out.name
+    try:
+        ngff.create_image(
+            made,
+            shape,
+            dtype=settings["dtype"],
+            pixel_size_um=args.pixel_size_um or 1.0,
+            shard_px=settings["core_px"],
+            window=(0, scale),
+            attributes={
+                "unit": "counts above the camera's offset",
+                "restoration": settings,
+                "psf": found.model.spec,
+                "network": found.network,
+            },
+        )
+        picture = ngff.open_array(made, "0", "r+")
+        for core, block in blocks:
+            ngff.write_shards(picture, core, block)
+        ngff.build_pyramid(made)
+        shown = picture[piece]
+        if args.out.exists():
+            args.out.rename(part / "old")
+        made.rename(args.out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return shown

@@ -162,3 +162,12 @@ def read_table(path: str | Path) -> list[dict]:
     if not rows:
         raise UserError(f"{path}: the table of mosaics has a header only; add a line per mosaic")
     return rows
+
+
+def cutoff_of(facts: dict) -> float | None:
+    """Cut-off of a mosaic's pupil, NA * pixel size / wavelength in cycles/px; None where one is not known."""
+    values = [facts.get(key) for key in ("na", "pixel_size_um", "wavelength_um")]
+    if any(value is None for value in values):
+        return None
+    na, pixel, wavelength = values
+    return na * pixel / wavelength

@@ -4,14 +4,31 @@ Blur is plain in the local power spectrum: log |Y|^2 = log |X|^2 + log |H|^2 whe
 and the noise floor shows where there is none. The picture's phase says where things are, which does
 not help to find an even PSF. The network therefore sees log power spectra of overlapping squares
 of SQUARE_PX, encodes each by itself, and pools over the window.
+
+Frequencies are counted in units of the pupil's cut-off: a PSF of given waves looks the same at every
+cut-off, so that one network serves every objective. What lies beyond Nyquist is left blank.
 """
+
+import math
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-SQUARE_PX, STEP_PX = 32, 16  # side of a square and distance between neighbours
-BINS = SQUARE_PX * (SQUARE_PX // 2 + 1)
+from isoplan.networks.spectrum_fit import SpectrumFit
+from isoplan.optics.model import NOMINAL_CUTOFF, PsfModel
+
+SQUARE_PX, STEP_PX = 64, 32  # side of a square and distance between neighbours
+FINE, COARSE = (
+    33,
+    17,
+)  # frequencies an axis, of a square up to twice the cut-off, where an OTF ends,
+FINE_TOP, COARSE_TOP = 2.0, 0.5  # and of the whole window up to half of it, where wide PSFs end
+
+
+def bins(frequencies: int) -> int:
+    """Of a half-plane: all kx from 0 on, ky of both signs; none twice."""
+    return frequencies * (2 * frequencies - 2)
 
 
 def pointwise(inputs: int, outputs: int) -> nn.Sequential:
@@ -24,60 +41,190 @@ def pointwise(inputs: int, outputs: int) -> nn.Sequential:
 class OnePass(nn.Module):
     """Fully convolutional regressor on local power spectra, without padding.
 
-    window_px: side of the window that one output sees, a multiple of STEP_PX. outputs: targets plus
-    one validity logit. width: channels of the squares' encoder; the head has twice as many.
+    window_px: side of the window that one output sees, a multiple of STEP_PX. model: the PSF model; its
+    targets and half-widths are the outputs, two flags beside them (outputs.py). width: channels of the
+    squares' encoder; the heads have twice as many. fit: whether the network starts from the fit of the
+    window's spectrum (spectrum_fit.py) and learns what is to be added to it.
     Neither offset nor scale of the picture matters: each square's mean goes, and its log spectrum is
     taken relative to its own power.
     """
 
-    def __init__(self, window_px: int, outputs: int, width: int):
+    def __init__(self, window_px: int, model: PsfModel, width: int, *, fit: bool = True):
         super().__init__()
         if window_px % STEP_PX or window_px < SQUARE_PX:
             raise ValueError(
                 f"window_px {window_px} is no multiple of {STEP_PX} from {SQUARE_PX} on"
             )
-        self.window_px = window_px
+        self.window_px, self.targets = window_px, model.n_targets
         self.squares = (window_px - SQUARE_PX) // STEP_PX + 1  # of a window, per axis
-        taper = torch.hann_window(SQUARE_PX, periodic=True)
-        taper = taper[:, None] * taper[None, :]
-        self.register_buffer("taper", taper / taper.sum(), persistent=False)
-        self.encoder = nn.Sequential(pointwise(BINS, width), pointwise(width, width))
-        self.pooled_norm = nn.BatchNorm2d(BINS)
-        self.head = nn.Sequential(
-            pointwise(2 * width + BINS, 2 * width),
-            pointwise(2 * width, 2 * width),
-            nn.Conv2d(2 * width, outputs, 1),
-        )
+        # It has no weights, so it is no part of the network's file.
+        self.fit = [SpectrumFit(window_px, model)] if fit else []
+        spreads = len(model.parameters)
+        side = len(TRACES) + 1 + (model.n_targets + spreads + 1 if fit else 0)
+        fine, coarse = bins(FINE), bins(COARSE)
+        self.encoder = nn.Sequential(pointwise(fine, width), pointwise(width, width))
+        self.pooled_norm, self.coarse_norm = nn.BatchNorm2d(fine), nn.BatchNorm2d(coarse)
+        self.side_norm = nn.BatchNorm2d(side)
+        features = 2 * width + fine + coarse + side
 
-    def forward(self, picture: torch.Tensor, stride_px: int | None = None) -> torch.Tensor:
+        def head(outputs: int) -> nn.Sequential:
+            return nn.Sequential(
+                pointwise(features, 2 * width),
+                pointwise(2 * width, 2 * width),
+                nn.Conv2d(2 * width, outputs, 1),
+            )
+
+        self.head = head(self.targets + 2)
+        self.spread_head = head(spreads)
+
+    def forward(
+        self,
+        picture: torch.Tensor,
+        stride_px: int | None = None,
+        cutoff: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """(n, 1, h, w) -> (n, outputs, ny, nx): one output per window, every stride_px pixels.
 
         ny = (h - window_px) // stride_px + 1 (thesis, eq. 2.12). stride_px: a multiple of STEP_PX;
-        without it the windows do not overlap.
+        without it the windows do not overlap. cutoff: (n,) cycles/px; NOMINAL_CUTOFF without it.
         """
-        stride = (stride_px or self.window_px) // STEP_PX
+        return self.learnt(self.look(picture, stride_px, cutoff), stride_px)
 
-        def pool(values: torch.Tensor) -> torch.Tensor:
-            return F.avg_pool2d(values, self.squares, stride)
+    @torch.no_grad()
+    def look(self, picture, stride_px=None, cutoff=None) -> tuple[torch.Tensor, ...]:
+        """What is seen of a picture, arguments as `forward`: nothing here is learnt, so that training
+        computes it once for a sample. Log spectra of the squares (n, bins, ky, kx), of the windows
+        by Welch's mean and as a whole, and single numbers of each window, all (n, ., ny, nx)."""
+        stride = stride_px or self.window_px
+        if cutoff is None:
+            cutoff = picture.new_full((len(picture),), NOMINAL_CUTOFF)
+        power, floor, seen = spectra(picture, SQUARE_PX, STEP_PX, FINE_TOP * cutoff, FINE)
+        pooled = self._pool(power, stride), self._pool(floor, stride)
+        coarse = spectra(picture, self.window_px, stride, COARSE_TOP * cutoff, COARSE)
+        side = [traces(picture, self.window_px, stride)]
+        side.append(cutoff.log()[:, None, None, None].expand_as(side[0][:, :1]))
+        # Of the fit all but its alarm, which is a constant.
+        side += [fit(picture, stride, cutoff)[:, :-1] for fit in self.fit]
+        return (
+            relative_log(power, floor, seen),
+            relative_log(*pooled, seen),
+            relative_log(*coarse),
+            torch.cat(side, dim=1),
+        )
 
-        power, floor = self.power(picture)
-        code = self.encoder(relative_log(power, floor))
-        mean = pool(code)
-        deviation = (pool(code * code) - mean * mean).clamp_min(1e-6).sqrt()
-        welch = self.pooled_norm(relative_log(pool(power), pool(floor)))
-        return self.head(torch.cat([mean, deviation, welch], dim=1))
+    def learnt(self, looked: tuple[torch.Tensor, ...], stride_px=None) -> torch.Tensor:
+        """Outputs (n, ., ny, nx) of what `look` saw with the same stride."""
+        squares, welch, coarse, side = looked
+        stride = stride_px or self.window_px
+        code = self.encoder(squares)
+        mean = self._pool(code, stride)
+        deviation = self._pool(code * code, stride) - mean * mean
+        parts = [mean, deviation.clamp_min(1e-6).sqrt(), self.pooled_norm(welch)]
+        features = torch.cat([*parts, self.coarse_norm(coarse), self.side_norm(side)], dim=1)
+        # The half-widths watch the estimate; what they learn must not bend it.
+        values, spread = self.head(features), self.spread_head(features.detach())
+        targets = values[:, : self.targets]
+        if self.fit:
+            start = len(TRACES) + 1
+            targets = targets + side[:, start : start + self.targets]
+        return torch.cat([targets, spread, values[:, self.targets :]], dim=1)
 
-    def power(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Power spectra of the squares (n, BINS, ky, kx), and a floor far below any noise's."""
-        views = picture[:, 0].unfold(1, SQUARE_PX, STEP_PX).unfold(2, SQUARE_PX, STEP_PX)
-        mean = (views * self.taper).sum(dim=(-2, -1), keepdim=True)
-        spectrum = torch.fft.rfft2((views - mean) * self.taper)
-        power = spectrum.real.square() + spectrum.imag.square()
-        power = power.flatten(-2).permute(0, 3, 1, 2)
-        return power, 1e-13 * mean[..., 0, 0].square()[:, None] + 1e-30
+    def _pool(self, values: torch.Tensor, stride_px: int) -> torch.Tensor:
+        return F.avg_pool2d(values, self.squares, stride_px // STEP_PX)
 
 
-def relative_log(power: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:
-    """log of a power spectrum (n, BINS, ky, kx) relative to its mean over the bins, about -5 to 2."""
+# What processing leaves in a picture and a power spectrum does not show.
+TRACES = ("equal", "tails", "peak", "shot", "skew", *(f"grid {k}" for k in range(8)))
+
+
+@torch.no_grad()
+def traces(picture: torch.Tensor, window_px: int, stride_px: int) -> torch.Tensor:
+    """(n, 1, h, w) -> (n, len(TRACES), ny, nx): statistics of neighbouring pixels in every window.
+
+    equal: share of pixels equal to their right neighbour (saturated, posterised). tails, peak: shape of
+    the distribution of second differences (denoised, sharpened). shot, skew: how their square goes with
+    the brightness (shot noise), and their asymmetry. grid: steps between columns and rows by their place
+    in a raster of 8 px, over the mean step, the largest first (JPEG).
+    """
+
+    def pool(values):
+        # Second differences lack a pixel at every edge of a window.
+        return F.avg_pool2d(values, window_px - 2, stride_px)
+
+    scale = picture.std(dim=(2, 3), keepdim=True).clamp_min(1e-9)
+    x = (picture - picture.mean(dim=(2, 3), keepdim=True)) / scale
+    inner = x[..., 1:-1, 1:-1]
+    along_y = x[..., :-2, :] - 2 * x[..., 1:-1, :] + x[..., 2:, :]
+    noise = along_y[..., :-2] - 2 * along_y[..., 1:-1] + along_y[..., 2:]
+    square = noise * noise
+    power = pool(square).clamp_min(1e-12)
+    mean = pool(inner)
+    variance = (pool(inner * inner) - mean * mean).clamp_min(1e-12)
+    shot = (pool(square * inner) - power * mean) / (power * variance.sqrt())
+    found = [
+        pool((picture[..., 1:-1, 1:-1] == picture[..., 1:-1, 2:]).to(x.dtype)),
+        (pool(square * square) / power.square()).clamp_min(1e-3).log(),
+        (pool(noise.abs()) / power.sqrt()).clamp_min(1e-3).log(),
+        shot.clamp(-5, 5),
+        (pool(noise * square) / power**1.5).clamp(-5, 5),
+    ]
+
+    def raster(step):
+        """Mean steps between columns by their place, (n, 8, ny, nx); windows begin on the raster."""
+        lines = F.avg_pool2d(step, (window_px - 2, 1), (stride_px, 1))
+        place = torch.arange(lines.shape[-1], device=x.device) % 8
+        kept = lines * (place == torch.arange(8, device=x.device)[:, None])[:, None]
+        mean = F.avg_pool2d(kept, (1, window_px - 2), (1, stride_px))
+        return mean / mean.mean(1, keepdim=True).clamp_min(1e-9)
+
+    across = raster((inner - x[..., 1:-1, :-2]).abs()).sort(1, descending=True)[0]
+    down = raster((inner - x[..., :-2, 1:-1]).abs().mT).mT.sort(1, descending=True)[0]
+    both = (across + down) / 2
+    return torch.cat([*found, both], dim=1)
+
+
+@torch.no_grad()
+def spectra(picture: torch.Tensor, side: int, step: int, top: torch.Tensor, count: int):
+    """Power spectra of the tapered squares of a side, every `step` px, up to a highest frequency.
+
+    picture: (n, 1, h, w). top: (n,) cycles/px; `count` frequencies an axis, even from 0 to it. Returns
+    the power (n, bins(count), rows, columns), a floor far below any noise's, and which bins lie
+    tell anything, (n, bins(count), 1, 1): those within Nyquist, without the mean's.
+    """
+    n, device = len(picture), picture.device
+    frequency = top[:, None] * torch.linspace(0, 1, count, device=device)
+    # Spectra span nine decades: no half precision here, whatever the rest runs in.
+    with torch.autocast(device.type, enabled=False):
+        squares = picture[:, 0].unfold(1, side, step).unfold(2, side, step)
+        rows, columns = squares.shape[1:3]
+        taper = torch.hann_window(side, device=device)
+        taper = taper / taper.sum()
+        mean = (squares @ taper @ taper)[..., None, None]
+        phase = 2 * math.pi * (torch.arange(side, device=device) - side // 2)[:, None]
+        phase = phase * frequency[:, None]
+        waves = torch.cat([phase.cos(), phase.sin()], dim=2) * taper[:, None]
+        # Both transforms as large matrix products, cosines and sines side by side; the sums and
+        # differences of their four products are the parts at (ky, kx) and at (-ky, kx).
+        lines = (squares - mean).reshape(n, -1, side) @ waves
+        lines = lines.reshape(n, -1, side, 2 * count).mT.reshape(n, -1, side)
+        both = (lines @ waves).reshape(n, -1, 2, count, 2, count).transpose(3, 4)
+        (cc, cs), (sc, ss) = (part.unbind(2) for part in both.unbind(2))
+        plus = (cc - ss).square_() + (cs + sc).square_()
+        minus = (cc + ss).square_() + (cs - sc).square_()
+    # Channels last, as the layers that follow like it. ky: 0, 1, ... and -1, -2, ...
+    power = torch.cat([plus, minus[..., 1:-1]], dim=3)
+    power = power.reshape(n, rows, columns, bins(count)).permute(0, 3, 1, 2)
+    floor = 1e-13 * mean.square().reshape(n, 1, rows, columns) + 1e-30
+    seen = frequency <= 0.5
+    seen = seen[:, :, None] & torch.cat([seen, seen[:, 1:-1]], dim=1)[:, None]
+    seen[:, 0, 0] = False  # with the mean gone, rounding errors alone
+    return power, floor, seen.reshape(n, -1, 1, 1)
+
+
+def relative_log(power: torch.Tensor, floor: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """log of a power spectrum (n, bins, ky, kx) relative to its mean over the bins seen, about -5 to 2;
+    0 in the others."""
+    seen = seen.to(power.dtype)
     power = power + floor
-    return (torch.log(power) - torch.log(power.mean(dim=1, keepdim=True))) / 4
+    mean = (power * seen).sum(dim=1, keepdim=True) / seen.sum(dim=1, keepdim=True)
+    return (torch.log(power) - torch.log(mean)) / 4 * seen

@@ -8,27 +8,53 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from isoplan.base.errors import UserError
+from isoplan.networks import outputs
 from isoplan.networks.onepass import OnePass
+from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.psf import PsfModel, make_psf_model
 
-# Keys of a PSF's entry that its model reads, beside those that every model does.
-READ_BY = {
-    "gaussian": ("width_px",),
-    "zernike": ("cutoff", "excitation_cutoff", "focus_waves", "cylinder_waves"),
-    "measured": ("file",),
+# Keys of a PSF's entry in which a study and a network must agree, and the ranges that the models read,
+# in which the study's must lie within the network's. A network finds the PSF whatever its window's size.
+SAME = ("model", "form", "excitation_cutoff")
+RANGES = {
+    "gaussian-1": ("width_px",),
+    "gaussian-2": ("width_px",),
+    "zernike-1": ("cutoff_range", "focus_waves"),
+    "zernike-2": ("cutoff_range", "cylinder_waves"),
+    "zernike-3": ("cutoff_range", "focus_waves", "cylinder_waves"),
 }
 
 
-def build(spec: dict, window_px: int, outputs: int) -> torch.nn.Module:
-    """Network of a config entry (`architecture`, `width`) with `outputs` channels.
-
-    outputs: the PSF model's targets plus one validity logit.
+def build(spec: dict, window_px: int, model: PsfModel) -> torch.nn.Module:
+    """Network of a config entry (`architecture`, `width`, `pretrained`) for a PSF model, without any
+    file read; its channels: outputs.py.
     """
     if spec["architecture"] == "isoplan":
-        return OnePass(window_px, outputs, spec["width"])
+        return OnePass(window_px, model, spec["width"], fit=spec["fit"] == "spectrum")
+    if spec["architecture"] == "spectrum-fit":
+        return SpectrumFit(window_px, model)
     from isoplan.networks.windowed import Windowed  # timm takes a second to import
 
-    return Windowed(window_px, outputs, spec["architecture"])
+    return Windowed(
+        window_px,
+        outputs.count(model),
+        spec["architecture"],
+        pretrained=bool(spec.get("pretrained")),
+        cutoff_range=model.cutoff_range,
+    )
+
+
+def start_from(network: torch.nn.Module, path: str | Path) -> None:
+    """Takes over the weights of another network's file, as far as names and shapes are the same.
+
+    Raises UserError where nothing is, or the file is not one of ours.
+    """
+    given, _, _ = load(path)
+    own, other = network.state_dict(), given.state_dict()
+    shared = {k: v for k, v in other.items() if k in own and own[k].shape == v.shape}
+    if not shared:
+        raise UserError(f"{path}: no weights in common with the network to be trained")
+    network.load_state_dict(shared, strict=False)
 
 
 def save(path: str | Path, network: torch.nn.Module, card: dict) -> None:
@@ -62,27 +88,48 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
         raise UserError(
             f"{path}: carries no isoplan card; only networks saved by isoplan serve"
         ) from None
-    model = make_psf_model(psf)
-    network = build(spec, window, model.n_targets + 1)
+    try:
+        model = make_psf_model(psf)
+        network = build(spec, window, model)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: its card is none of this version of isoplan ({type(error).__name__}: {error})"
+        ) from None
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"{path}: the weights do not fit the card in it: {error}") from None
+        raise UserError(
+            f"{path}: the weights do not fit the card in it; the file was altered, or made by another "
+            f"version of isoplan ({' '.join(str(error).split())[:200]})"
+        ) from None
     return network.to(device).eval(), model, card
 
 
 def check_fits(path, card: dict, psf: dict, window_px: int) -> None:
-    """Refuses a network whose PSF model or window is not the one that the study asks for.
+    """Refuses a network that does not serve the PSF (an entry of `psfs`) or the window of a study.
 
     Keys that the model does not read, such as a Gaussian's cutoff, may differ.
     """
-    for key in ("model", "form", "size_px", *READ_BY[psf["model"].split("-")[0]]):
-        if card["psf"].get(key) != psf[key]:
-            raise UserError(
-                f"{path}: trained for PSF {key} {card['psf'].get(key)}, the study asks for "
-                f"{psf[key]}; name a fitting network or train one (weights: null)"
-            )
+    theirs = card["psf"]
+    wrong = [key for key in SAME if theirs.get(key) != psf[key]]
+    if not wrong and psf["form"] != "published":  # which has ranges of its own
+        for key in RANGES[psf["model"]]:
+            (low, high), (least, most) = _range(psf, key), _range(theirs, key)
+            if low < least or high > most:
+                wrong.append(key)
+    if wrong:
+        key = wrong[0]
+        read = _range if key == "cutoff_range" else dict.get
+        raise UserError(
+            f"{path}: trained for PSF {key} {read(theirs, key)}, the study asks for {read(psf, key)}; "
+            "name a fitting network or train one (weights: null)"
+        )
     if card["window_px"] != window_px:
         raise UserError(
             f"{path}: trained with window_px {card['window_px']}, the study asks for {window_px}"
         )
+
+
+def _range(psf: dict, key: str) -> list[float]:
+    """Range of an entry of `psfs`; where cut-offs do not vary, that of the only one."""
+    return psf.get(key) or [psf["cutoff"]] * 2

@@ -20,7 +20,7 @@ from isoplan.objects.fields import (
     smooth,
 )
 
-SYNTHETIC = ("syn", "poi", "filaments", "dead-leaves", "fractals")
+SYNTHETIC = ("syn", "poi", "filaments", "dead-leaves", "fractals", "glyphs")
 KINDS = (*SYNTHETIC, "mixtures", "black", "pictures", "folder")
 
 
@@ -87,6 +87,8 @@ def _synthetic(kind, view: View, size, rng, generator) -> torch.Tensor:
         scene = _cells(view, size, rng, generator)
     elif kind == "poi":
         scene = torch.from_numpy(shapes.points(size, view, rng)).to(generator.device)
+    elif kind == "glyphs":
+        scene = torch.from_numpy(shapes.glyphs(size, view, rng)).to(generator.device)
     elif kind == "filaments":
         scene = _filaments(view, size, rng, generator)
     elif kind == "dead-leaves":

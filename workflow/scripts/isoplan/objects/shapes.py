@@ -176,3 +176,29 @@ def turned(angle: float, long: float, aspect: float) -> np.ndarray:
     """(2, 2) that puts a unit circle into an ellipse of half-axis `long` along `angle`."""
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c * long, -s * long / aspect], [s * long, c * long / aspect]])
+
+
+def glyphs(size: int, view: View, rng: np.random.Generator) -> np.ndarray:
+    """Lines of writing (size, size), 0 or 1 inside: letters are random dots on a raster, some px a dot.
+
+    Regular rows with gaps, as of print, of gratings and of chips; sharp at any angle by 3 x 3 samples a
+    pixel.
+    """
+    dot = max(1.0, rng.uniform(0.8, 3) * view.zoom)
+    dots = math.ceil(1.5 * size / dot) + 2
+    height, width = rng.integers(3, 9), rng.integers(2, 7)
+    lines, letters = height + rng.integers(1, 7), width + rng.integers(1, 3)
+    bits = rng.random((dots, dots)) < rng.uniform(0.3, 0.7)
+    # Strokes: a dot goes on along the line, or down, more often than not.
+    bits |= np.roll(bits, 1, rng.integers(2)) & (rng.random((dots, dots)) < 0.6)
+    at = np.arange(dots)
+    bits &= (at % lines < height)[:, None] & (at % letters < width)[None, :]
+    # Words and short lines.
+    words = rng.random((dots // lines + 1, dots // letters + 1)) < rng.uniform(0.6, 1)
+    bits &= words[at[:, None] // lines, at[None, :] // letters]
+    inverse = np.linalg.inv(view.matrix / view.zoom * dot)
+    place = (np.arange(3 * size) + 0.5) / 3 - size / 2
+    u = inverse[0, 0] * place[None, :] + inverse[0, 1] * place[:, None]
+    v = inverse[1, 0] * place[None, :] + inverse[1, 1] * place[:, None]
+    ink = bits[np.floor(v).astype(int) % dots, np.floor(u).astype(int) % dots]
+    return ink.reshape(size, 3, size, 3).mean((1, 3), dtype=np.float32)

@@ -34,7 +34,7 @@ class Gaussian(PsfModel):
             return super().sample(n, generator)
         return _published_pairs(n, generator)
 
-    def _crop(self, params: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _crop(self, params, cutoff) -> tuple[torch.Tensor, torch.Tensor]:
         sigma = (params / FWHM_PER_SIGMA).clamp_min(1e-3)  # width 0 is one lit pixel
         x = torch.arange(self.size_px, device=params.device, dtype=params.dtype)
         x = x - self.size_px // 2

@@ -25,7 +25,7 @@ class Measured(PsfModel):
         crop, self.lost = centred_psf(read_bead(spec["file"]), self.size_px, spec["file"])
         self.crop = torch.from_numpy(crop)
 
-    def _crop(self, params: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _crop(self, params, cutoff) -> tuple[torch.Tensor, torch.Tensor]:
         crop = self.crop.to(params.device).expand(len(params), -1, -1)
         return crop, torch.full((len(params),), self.lost, device=params.device)
 

@@ -15,6 +15,8 @@ from isoplan.base.errors import UserError
 
 WARN_LOST = 0.01
 MOST_LOST = 0.02
+# Cut-off of models that know of none: the frequencies of their spectra are then plain cycles per px.
+NOMINAL_CUTOFF = 0.25
 
 
 @dataclass(frozen=True)
@@ -55,21 +57,40 @@ class PsfModel:
         """How many numbers a network regresses."""
         return len(self.parameters)
 
+    @property
+    def cutoff_range(self) -> tuple[float, float]:
+        """Lowest and highest cut-off (cycles/px) that samples are made for."""
+        return NOMINAL_CUTOFF, NOMINAL_CUTOFF
+
+    @property
+    def cutoff(self) -> float:
+        """Cut-off (cycles/px) of PSFs that are asked for without one."""
+        return NOMINAL_CUTOFF
+
+    def draw_cutoff(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """(n,) float32 cut-offs, log-uniform over their range, on the generator's device."""
+        low, high = self.cutoff_range
+        share = torch.rand(n, generator=generator, device=generator.device)
+        return low * (high / low) ** share
+
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """(n, P) float32 parameters, uniform over the ranges, on the generator's device."""
         share = torch.rand(n, len(self.parameters), generator=generator, device=generator.device)
         low, high = self._range(share)
         return low + share * (high - low)
 
-    def psf(self, params: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def psf(
+        self, params: torch.Tensor, cutoff: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """PSFs (n, size_px, size_px) float32 of sum 1, and the share of energy lost (n,).
 
-        params: (n, P) in the parameters' units, on the device where the PSFs are wanted.
+        params: (n, P) in the parameters' units, on the device where the PSFs are wanted. cutoff: (n,)
+        cycles/px, each within cutoff_range; the model's own without it.
         """
-        crop, lost = self._crop(params)
+        crop, lost = self._crop(params, cutoff)
         return crop / crop.sum((-2, -1), keepdim=True), lost
 
-    def _crop(self, params: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _crop(self, params, cutoff) -> tuple[torch.Tensor, torch.Tensor]:
         """PSFs (n, size_px, size_px) of any sum, and the share of energy lost (n,)."""
         raise NotImplementedError
 
@@ -94,7 +115,10 @@ class PsfModel:
             for p in self.parameters
         ]
         corners = torch.tensor(list(itertools.product(*axes)), dtype=torch.float32)
-        lost = float(self.psf(corners)[1].max())
+        lost = max(
+            float(self.psf(corners, corners.new_full((len(corners),), cutoff))[1].max())
+            for cutoff in set(self.cutoff_range)
+        )
         text = (
             f"psfs {self.spec['name']}: {self.size_px} px lose up to {100 * lost:.1f} % of the "
             "PSF's energy; enlarge size_px or narrow the ranges"

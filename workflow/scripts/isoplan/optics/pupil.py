@@ -28,22 +28,26 @@ class Pupil:
     """A quadrant of a pupil, K by K samples, and what takes it to the pixels of the crop's quadrant.
 
     same, other: (n_modes, K*K) modes in waves per unit, those of alpha and of beta; zeros for the rest.
-    weights: (K, K), the share of each sample inside the aperture. cosine, sine: (Q, K), to Q points of
-    one direction: the first point of pixels 0, 1, ..., then the second of each, and so on. quadrature:
-    weights of a pixel's points, sum 1. total: energy of the whole field per PSF.
+    weights: (K, K), the share of each sample inside the aperture. phase: (Q, K), to Q points of one
+    direction: the first point of pixels 0, 1, ..., then the second of each, and so on; cosine and sine
+    are its. quadrature: weights of a pixel's points, sum 1. total: energy of the whole field per PSF.
     """
 
     same: torch.Tensor
     other: torch.Tensor
     weights: torch.Tensor
+    phase: torch.Tensor
     cosine: torch.Tensor
     sine: torch.Tensor
     quadrature: tuple[float, ...]
     total: float
 
-    def intensity(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def intensity(
+        self, coefficients: torch.Tensor, scale: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Intensities at the points, of coefficients (n, n_modes) in the modes' units.
 
+        scale: (n,), each pupil's cut-off over that of the table, at most 1.
         Two parts (n, Q, Q), for points of y and x >= 0: their sum is the intensity there, their
         difference that at the same points with the sign of x changed.
         """
@@ -53,8 +57,12 @@ class Pupil:
         real, imaginary = torch.cos(alpha) * self.weights, torch.sin(alpha) * self.weights
         even = torch.stack([real, imaginary]) * torch.cos(beta)
         odd = torch.stack([imaginary, -real]) * torch.sin(beta)
-        even = self.cosine @ even @ self.cosine.T
-        odd = self.sine @ odd @ self.sine.T
+        cosine, sine = self.cosine, self.sine
+        if scale is not None:
+            phase = self.phase * scale[:, None, None]
+            cosine, sine = phase.cos(), phase.sin()
+        even = cosine @ even @ cosine.mT
+        odd = sine @ odd @ sine.mT
         # |even + odd|^2 and |even - odd|^2 by their common part and twice the product.
         product = (even[0] * odd[0]).addcmul_(even[1], odd[1]).mul_(2)
         common = even[0].square_().addcmul_(even[1], even[1])
@@ -164,7 +172,7 @@ def _tabulate(modes, other, weights, frequency, points, quadrature, field_px, de
     wave = 2 * math.pi * points[:, None] * frequency[None, :]
     modes = torch.stack(modes).flatten(1)
     other = torch.tensor(other)[:, None]
-    tables = (modes * ~other, modes * other, 4 * weights, wave.cos(), wave.sin())
+    tables = (modes * ~other, modes * other, 4 * weights, wave, wave.cos(), wave.sin())
     # Parseval. A soft edge stands for a hard one, so its samples count by their area; the softness
     # dims the wings within the crop, so that the energy lost comes out some 0.3 % too large.
     total = field_px**2 * 4 * float(weights.sum())

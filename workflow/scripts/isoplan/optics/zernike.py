@@ -24,6 +24,7 @@ from isoplan.base.errors import UserError
 from isoplan.optics.model import Parameter, PsfModel, read_range
 from isoplan.optics.pupil import Pupil, make_pupil, published_pupil
 
+PUBLISHED_CUTOFF = 0.242
 PUBLISHED_FOCUS_WAVES = (0.0, 4.0)
 PUBLISHED_CYLINDER_WAVES = (0.0, 3.0)
 PRODUCTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
@@ -85,22 +86,41 @@ class Zernike(PsfModel):
         params = self._hold(torch.stack([v[:, 0] * scale[0], cylinder, _angle(v[:, 1:], 2)], 1))
         return torch.where(finite[:, None], params, torch.nan)
 
-    def _crop(self, params: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    @property
+    def cutoff_range(self) -> tuple[float, float]:
+        varied = None if self.published else self.spec.get("cutoff_range")
+        return tuple(varied or (self.cutoff, self.cutoff))
+
+    @property
+    def cutoff(self) -> float:
+        return PUBLISHED_CUTOFF if self.published else self.spec["cutoff"]
+
+    def _crop(self, params, cutoff) -> tuple[torch.Tensor, torch.Tensor]:
         pupils = self._pupils_on(params.device)
-        parts = [self._crop_block(p, pupils) for p in params.split(pupils[0].block())]
+        # One PSF at all cut-offs, stretched: the pupil is tabulated for the highest.
+        scale = None
+        if self.cutoff_range[0] < self.cutoff_range[1]:
+            scale = params.new_full((len(params),), self.cutoff) if cutoff is None else cutoff
+            scale = scale / self.cutoff_range[1]
+        parts = [
+            self._crop_block(params[block], None if scale is None else scale[block], pupils)
+            for block in torch.arange(len(params), device=params.device).split(pupils[0].block())
+        ]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
-    def _crop_block(self, params, pupils) -> tuple[torch.Tensor, torch.Tensor]:
+    def _crop_block(self, params, scale, pupils) -> tuple[torch.Tensor, torch.Tensor]:
         """PSFs of one block and the share of energy lost."""
         waves = self._modes(params)
-        emission = pupils[0].intensity(waves)
+        emission = pupils[0].intensity(waves, scale)
         if len(pupils) == 1:
             crop = pupils[0].integrate(emission)
-            return crop, (1 - crop.sum((1, 2)) / pupils[0].total).clamp_min(0)
+            # A pupil sampled closer by `scale` repeats so much farther on.
+            total = pupils[0].total if scale is None else pupils[0].total / scale**2
+            return crop, (1 - crop.sum((1, 2)) / total).clamp_min(0)
         # Confocal: one path difference is more waves of the shorter light. No Parseval for a product,
         # so the whole field is computed and the crop cut out of it.
         shorter = self.spec["excitation_cutoff"] / self.spec["cutoff"]
-        (a, b), (c, d) = emission, pupils[1].intensity(waves * shorter)
+        (a, b), (c, d) = emission, pupils[1].intensity(waves * shorter, scale)
         # (a + b)(c + d) and (a - b)(c - d) in the same two parts.
         whole = pupils[0].integrate((a * c + b * d, a * d + b * c))
         edge = (whole.shape[-1] - self.size_px) // 2
@@ -125,8 +145,9 @@ class Zernike(PsfModel):
     def _build(self, device) -> list[Pupil]:
         if self.published:
             return [published_pupil(self.size_px, device)]
+        highest = self.cutoff_range[1] / self.cutoff
         cutoffs = [self.spec["cutoff"], self.spec["excitation_cutoff"]]
-        cutoffs = [c for c in cutoffs if c is not None]
+        cutoffs = [c * highest for c in cutoffs if c is not None]
         settings = {
             "noll": (4, 5, 6),
             "size_px": self.size_px if len(cutoffs) == 1 else self.field_px,
@@ -138,9 +159,9 @@ class Zernike(PsfModel):
         return [make_pupil(cutoff, **settings) for cutoff in cutoffs]
 
     def _reach_px(self) -> float:
-        """How far the strongest aberration throws a ray: the phase's slope over the cut-off."""
+        """How far the strongest aberration throws a ray: the phase's slope over the highest cut-off."""
         focus, cylinder = self._most_waves()
-        return (4 * math.sqrt(3) * focus + 2 * math.sqrt(6) * cylinder) / self.spec["cutoff"]
+        return (4 * math.sqrt(3) * focus + 2 * math.sqrt(6) * cylinder) / self.cutoff_range[1]
 
     def _most_waves(self) -> tuple[float, float]:
         high = {p.name: p.high for p in self.parameters}

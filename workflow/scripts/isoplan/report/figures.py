@@ -1,34 +1,17 @@
 """Which figures a study has, each with the table it was drawn from."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from isoplan.report import pictures, plots, style
+from isoplan.report import network_figures, pictures, plots, published, style
 from isoplan.report.psfs import cell_psfs, model_parameters, same_size, visible_radius
 from isoplan.report.results import Network, PsfMap, Study, metric_values, read_study
+from isoplan.report.study_figure import StudyFigure
 
 GLYPHS_PER_SIDE = 8
-
-
-@dataclass
-class StudyFigure:
-    """One figure: its file name, its CSV's name and content, how to draw it, and its words."""
-
-    name: str
-    data: str
-    table: pd.DataFrame
-    draw: Callable
-    section: str
-    group: str
-    title: str
-    alt: str
-    width_px: int
-    kind: str = "png"  # in the page; pictures of a noisy mosaic are many times larger as PNG
 
 
 def draw_figures(study_folder: Path, figures_folder: Path) -> list[Path]:
@@ -43,6 +26,10 @@ def draw_figures(study_folder: Path, figures_folder: Path) -> list[Path]:
         for kind in ("png", "svg"):
             written[folder / f"{figure.name}.{kind}"] = plots.render(figure.draw, kind)
         written[folder / f"{figure.data}.csv"] = figure.table.to_csv(index=False).encode()
+    comparison = published.compare(study)
+    if len(comparison):
+        name = f"published_{published.wanted(study)}.csv"
+        written[folder / name] = comparison.to_csv(index=False).encode()
     for path, content in written.items():
         path.write_bytes(content)
     return list(written)
@@ -56,10 +43,16 @@ def study_figures(study: Study) -> list[StudyFigure]:
             figures += map_figures(study, mosaic.name)
             figures += psf_figures(study, mosaic.name, mosaic.facts)
         figures += cell_figures(study, mosaic.name)
-    figures += scatter_figures(study)
+    figures += network_figures.published_figures(study)
+    figures += network_figures.accuracy_figures(study)
+    figures += network_figures.scatter_figures(study)
+    figures += network_figures.calibration_figures(study)
+    figures += network_figures.abstention_figures(study)
+    figures += network_figures.robustness_figures(study)
+    figures += network_figures.learning_figures(study)
     for network in study.networks:
         figures += curve_figures(network)
-    return figures + robustness_figures(study)
+    return figures
 
 
 def snr_gains(study: Study) -> dict[str, dict[str, float]]:
@@ -87,7 +80,7 @@ def gain_figure(study: Study) -> list[StudyFigure]:
 
 
 def map_table(study: Study, mosaic: str) -> pd.DataFrame:
-    """Tidy cells of the drawn map: row, column, every parameter (and its truth), validity, filled."""
+    """Tidy cells of the drawn map: row, column, every parameter (its interval, its truth), and flags."""
     psf_map, truth = study.maps[mosaic], study.true_maps.get(mosaic)
     rows, columns = np.indices(psf_map.untrusted.shape)
     table = {
@@ -97,9 +90,13 @@ def map_table(study: Study, mosaic: str) -> pd.DataFrame:
     for index, (name, unit) in enumerate(zip(psf_map.names, psf_map.units, strict=True)):
         suffix = f"_{unit}" if unit else ""
         table[f"estimated_{name}{suffix}"] = psf_map.values[index].ravel()
+        if psf_map.uncertainty is not None:
+            table[f"half_width_{name}{suffix}"] = psf_map.uncertainty[index].ravel()
         if truth is not None and name in truth.names:
             table[f"true_{name}{suffix}"] = truth.values[truth.names.index(name)].ravel()
     table["validity"] = psf_map.validity.ravel()
+    if psf_map.alarm is not None:
+        table["alarm"] = psf_map.alarm.ravel()
     table["untrusted"] = psf_map.untrusted.ravel().astype(int)
     return pd.DataFrame(table)
 
@@ -111,6 +108,8 @@ def map_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     table, ranges = map_table(study, mosaic), model_parameters(psf_map)
     pixel = next(m.pixel_size_um for m in study.mosaics if m.name == mosaic)
     width_um = pixel and psf_map.stride_px * psf_map.untrusted.shape[1] * pixel
+    strange, doubted = psf_map.out_of_domain, psf_map.uncertainty is not None
+    flags = {"untrusted": psf_map.untrusted & ~strange, "out_of_domain": strange}
     figures = []
     for index, (name, unit) in enumerate(zip(psf_map.names, psf_map.units, strict=True)):
         label = style.parameter_label(name)
@@ -120,31 +119,69 @@ def map_figures(study: Study, mosaic: str) -> list[StudyFigure]:
         limits = _limits(values, true, ranges.get(name))
         colours = style.PARAMETER_MAPS.get(name, style.DEFAULT_MAP)
         common = {"label": style.with_unit(label, unit), "colours": colours, "limits": limits}
-        layers = [("estimated", values, {**common, "untrusted": psf_map.untrusted})]
+        layers = [("estimated", values, {**common, "flags": flags})]
+        if doubted:
+            half_width = psf_map.uncertainty[index]
+            own = half_width[~(psf_map.untrusted | strange) & np.isfinite(half_width)]
+            settings = {
+                "label": style.with_unit("90 % half-width", unit),
+                "colours": style.UNCERTAINTY_MAP,
+                "limits": (0.0, float(np.percentile(own, 99.5)) if own.size else 1.0),
+                "flags": flags,
+            }
+            layers.append(("uncertainty", half_width, settings))
         if known:
             layers.append(("true", true, common))
             difference = {
                 "label": style.with_unit("Estimated minus true", unit),
                 "colours": style.DIFFERENCE_MAP,
                 "limits": None,
-                "untrusted": psf_map.untrusted,
+                "flags": flags,
             }
             gap = _wrapped(values - true, ranges.get(name))
             layers.append(("difference", gap, difference))
+        # Four side by side fill the page; three or fewer may be larger.
+        width_px = 246 if len(layers) > 3 else 330
         for kind, layer, settings in layers:
-            draw = partial(plots.heat_map, layer, width_um=width_um, **settings)
+            if not np.isfinite(layer).any():
+                continue
+            draw = partial(
+                *(plots.heat_map, layer), width_um=width_um, width_px=width_px, **settings
+            )
             alt = _map_alt(kind, label, unit, mosaic, layer, psf_map)
             group, title = label, kind.capitalize()
-            if truth is None:
+            if truth is None and not doubted:
                 group, title = "", label
             name_of_file = f"map_{mosaic}_{name}_{kind}"
             figures.append(
                 StudyFigure(
                     *(name_of_file, f"map_{mosaic}", table, draw, f"map/{mosaic}", group),
-                    *(title, alt, 330),
+                    *(title, alt, width_px),
                 )
             )
     return figures
+
+
+def held_words(study: Study) -> list[str]:
+    """In how many cells of each mosaic with known truth the 90 % intervals hold it, in sentences."""
+    words = []
+    for mosaic, psf_map in study.maps.items():
+        truth = study.true_maps.get(mosaic)
+        if truth is None or psf_map.uncertainty is None:
+            continue
+        own, ranges = ~(psf_map.untrusted | psf_map.out_of_domain), model_parameters(psf_map)
+        shares = []
+        for index, name in enumerate(psf_map.names):
+            if name in truth.names and truth.values[0].shape == own.shape and own.any():
+                true = truth.values[truth.names.index(name)]
+                gap = np.abs(_wrapped(psf_map.values[index] - true, ranges.get(name)))
+                share = float((gap <= psf_map.uncertainty[index])[own].mean())
+                shares.append(f"{style.parameter_label(name)} {style.percent(share)}")
+        if shares:
+            words.append(
+                f"{mosaic}: cells whose 90 % interval holds the truth: {', '.join(shares)}."
+            )
+    return words
 
 
 def _limits(values, true, parameter) -> tuple[float, float]:
@@ -164,13 +201,21 @@ def _wrapped(difference: np.ndarray, parameter) -> np.ndarray:
 
 
 def _map_alt(kind, label, unit, mosaic, layer, psf_map: PsfMap) -> str:
-    what = {"estimated": "Estimated map", "true": "True map", "difference": "Estimated minus true"}
+    what = {
+        "estimated": "Estimated map",
+        "uncertainty": "Half-width of the 90 % interval",
+        "true": "True map",
+        "difference": "Estimated minus true",
+    }
     text = (
         f"{what[kind]} of {label} over {mosaic}: from {style.significant(float(np.nanmin(layer)))} "
         f"to {style.significant(float(np.nanmax(layer)))} {unit}".rstrip()
     )
     if kind != "true" and psf_map.untrusted.any():
         text += f"; {style.percent(psf_map.untrusted_share)} of the cells are hatched as untrusted"
+    if kind != "true" and psf_map.out_of_domain.any():
+        share = float(psf_map.out_of_domain.mean())
+        text += f"; {style.percent(share)} are cross-hatched as out of domain"
     return text + "."
 
 
@@ -289,54 +334,6 @@ def cell_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     return figures
 
 
-def scatter_figures(study: Study) -> list[StudyFigure]:
-    predictions = study.table("predictions.csv")
-    figures = []
-    for (network, test_set), table in predictions.groupby(["network", "test_set"], sort=False):
-        for parameter, rows in table.groupby("parameter", sort=False):
-            valid = rows["valid"].astype(str).str.lower().isin(["true", "1", "1.0"]).to_numpy()
-            true, guess = rows["true"].to_numpy(float), rows["estimated"].to_numpy(float)
-            r2 = reported_r2(study, network, test_set, parameter)
-            unit = parameter_unit(study, network, parameter)
-            label = style.parameter_label(parameter)
-            draw = partial(plots.scatter, true, guess, valid, label=label, unit=unit, r2=r2)
-            alt = f"Estimated against true {label} of {network} on {test_set}, {len(rows)} samples"
-            alt += f", R² {style.fixed(r2, 3)}." if r2 is not None else "."
-            name = f"scatter_{network}_{test_set}"
-            figures.append(
-                StudyFigure(
-                    *(f"{name}_{parameter}", name, table, draw, "scatter"),
-                    *(f"{network} on {test_set}", label, alt, 330),
-                )
-            )
-    return figures
-
-
-def reported_r2(study: Study, network: str, test_set: str, parameter: str) -> float | None:
-    """R2 of regression.csv at the weakest degradation, so that page and table agree."""
-    table = study.table("regression.csv")
-    rows = table[
-        (table["network"] == network)
-        & (table["test_set"] == test_set)
-        & (table["parameter"] == parameter)
-        & (table["metric"].astype(str).str.upper() == "R2")
-    ]
-    if rows.empty:
-        return None
-    level = pd.to_numeric(rows["level"], errors="coerce").fillna(0)
-    return float(rows.loc[level.idxmin(), "value"])
-
-
-def parameter_unit(study: Study, network: str, parameter: str) -> str:
-    """Unit of a parameter from any map of that network; the name tells it where there is no map."""
-    for psf_map in study.maps.values():
-        if psf_map.network == network and parameter in psf_map.names:
-            return psf_map.units[psf_map.names.index(parameter)]
-    if parameter.startswith("width"):
-        return "px"
-    return {"focus": "waves", "cylinder": "waves", "axis": "rad"}.get(parameter, "")
-
-
 def curve_figures(network: Network) -> list[StudyFigure]:
     history = network.history
     if history.empty:
@@ -360,28 +357,5 @@ def curve_figures(network: Network) -> list[StudyFigure]:
             StudyFigure(
                 f"{name}_{kind}", name, history, draw, "training", network.name, title, alt, 460
             )
-        )
-    return figures
-
-
-def robustness_figures(study: Study) -> list[StudyFigure]:
-    """R2 against strength for every degradation that was swept over more than one level."""
-    table = study.table("regression.csv")
-    table = table[table["metric"].astype(str).str.upper() == "R2"]
-    figures = []
-    for degradation, rows in table.groupby("degradation", sort=False):
-        if rows["level"].nunique() < 2:
-            continue
-        lines = {}
-        keys = [k for k in ("network", "test_set") if rows[k].nunique() > 1] + ["parameter"]
-        for key, line in rows.groupby(keys, sort=False):
-            line = line.sort_values("level")
-            words = [*key[:-1], style.parameter_label(key[-1])]
-            lines[", ".join(words)] = (line["level"].to_numpy(float), line["value"].to_numpy(float))
-        draw = partial(plots.robustness, lines, x_label=f"strength of {degradation}")
-        alt = f"R² against the strength of {degradation}, {len(lines)} lines."
-        name = f"robustness_{degradation}"
-        figures.append(
-            StudyFigure(name, name, rows, draw, "robustness", "", str(degradation), alt, 460)
         )
     return figures

@@ -10,16 +10,26 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from isoplan.report import pictures, plots, style, tables
-from isoplan.report.figures import StudyFigure, study_figures
+from isoplan.report import network_figures, pictures, plots, published, style, tables
+from isoplan.report.figures import held_words, study_figures
 from isoplan.report.results import Study, read_study
+from isoplan.report.study_figure import StudyFigure
 from isoplan.report.verdict import Verdict, judge
 from isoplan.report.viewer import viewer_data
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Of a study with more mosaics these many are pictured; figures/ has all of them.
 PICTURED_LIMIT = 8
-SCATTER_LIMIT = 24
+# Of a study with more networks these many figures of each kind are shown.
+FIGURE_LIMITS = {
+    "accuracy": 12,
+    "scatter": 24,
+    "calibration": 30,
+    "abstention": 16,
+    "robustness": 40,
+    "learning": 24,
+    "training": 24,
+}
 # Small enough for a mail; what figures and tables leave goes to the viewer's pictures.
 PAGE_BYTES = 13_000_000
 EMBED_LIMIT_BYTES = 300_000
@@ -59,9 +69,13 @@ def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int
         "cells": writer.per_mosaic(figures, "cells/", pictured),
         "maps": writer.per_mosaic(figures, "map/", pictured),
         "psfs": writer.per_mosaic(figures, "psfs/", pictured),
-        "scatter": writer.groups([f for f in figures if f.section == "scatter"][:SCATTER_LIMIT]),
-        "training": writer.groups([f for f in figures if f.section == "training"]),
-        "robustness": writer.groups([f for f in figures if f.section == "robustness"]),
+        "published": writer.published(figures),
+        **{section: writer.section(figures, section) for section in FIGURE_LIMITS},
+        "left_out": {
+            section: f"The first {limit} of {count} figures; all of them are in figures/."
+            for section, limit in FIGURE_LIMITS.items()
+            if (count := sum(f.section == section for f in figures)) > limit
+        },
         "data": {name: writer.data(name, study.folder / name) for name in study.tables},
         "gain_data": writer.figure_data([f for f in figures if f.section == "gain"]),
     }
@@ -93,6 +107,11 @@ def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int
         n_pictured=len(pictured),
         metric_tables=[(m.name, tables.metric_table(study, m.name)) for m in study.mosaics],
         regression=tables.regression_table(study),
+        doubted=any(m.uncertainty is not None for m in study.maps.values()),
+        held=held_words(study),
+        flags=tables.flag_table(study),
+        calibration_words=network_figures.calibration_words(study),
+        abstention_words=network_figures.abstention_words(study),
         mosaic_table=tables.mosaic_table(study),
         benchmarks=tables.benchmark_table(study),
         versions=tables.version_table(),
@@ -194,6 +213,32 @@ class _Writer:
         self.bytes += len(uri)
         return uri
 
+    def section(self, figures: list[StudyFigure], name: str) -> list[Group]:
+        return self.groups([f for f in figures if f.section == name][: FIGURE_LIMITS[name]])
+
+    def published(self, figures: list[StudyFigure]) -> dict | None:
+        """What the section beside the published figures shows; None where nothing is compared."""
+        comparison = published.compare(self.study)
+        if comparison.empty:
+            return None
+        name = published.wanted(self.study)
+        parts = [
+            (part, self.groups([f for f in figures if f.section == f"published-{part.form}"]))
+            for part in published.protocols(self.study, comparison)
+        ]
+        for _, groups in parts:
+            for group in groups:
+                group.data = []  # one CSV for all, below the tables
+        content = comparison.to_csv(index=False).encode()
+        path = self.study.folder / "figures" / f"published_{name}.csv"
+        return {
+            "title": published.TITLES[name],
+            "intro": published.INTRO + published.REMARKS.get(name, ""),
+            "parts": parts,
+            "left_out": published.left_out(self.study, comparison),
+            "data": [self.data(path.name, path, content)],
+        }
+
     def per_mosaic(self, figures, prefix: str, names: list[str]) -> list[tuple[str, list[Group]]]:
         found = []
         for name in names:
@@ -214,6 +259,8 @@ class _Writer:
             ("cells.csv", "SNR gain of every cell"),
             ("regression.csv", "accuracy of the networks"),
             ("predictions.csv", "true and estimated parameters of test samples"),
+            ("calibration.csv", "how often the 90 % intervals hold the truth"),
+            ("abstention.csv", "error when the least certain samples are left out"),
             ("refused.csv", "mosaics that could not be read"),
             ("config.yaml", "the settings of this study, defaults filled in"),
             ("figures", "every figure as PNG and SVG, with its CSV"),

@@ -45,15 +45,13 @@ class StorePicture:
 
 
 class SourcePicture:
-    """The user's own file, read by window: what a mosaic without simulation looked like before."""
+    """The user's own file (an open mosaic), read by window: what it looked like before."""
 
     offset = 0.0
 
-    def __init__(self, path: str):
-        from isoplan.mosaic.reader import open_mosaic  # heavy, and seldom needed
-
-        self.mosaic = open_mosaic(path)
-        self.shape = tuple(self.mosaic.shape)
+    def __init__(self, mosaic):
+        self.mosaic = mosaic
+        self.shape = tuple(mosaic.shape)
 
     def crop(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         return np.asarray(self.mosaic.read(y0, y1, x0, x1), np.float32)
@@ -93,7 +91,10 @@ def open_pictures(folder: Path, mosaic: str, facts: dict) -> dict:
     if (simulated / "observed.ome.zarr").exists():
         pictures["none"] = StorePicture(simulated / "observed.ome.zarr")
     elif "none" not in pictures and (source.startswith("scikit-image:") or Path(source).is_file()):
-        pictures["none"] = SourcePicture(source)
+        from isoplan.mosaic.reader import open_mosaic  # heavy, and seldom needed
+
+        chosen = {key: facts.get(key) for key in ("channel", "slice")}
+        pictures["none"] = SourcePicture(open_mosaic(source, **chosen))
     else:
         return pictures
     offset = facts.get("offset")

@@ -5,8 +5,9 @@ import logging
 
 import numpy as np
 from matplotlib import colormaps, rc_context
-from matplotlib.colors import CenteredNorm
+from matplotlib.colors import CenteredNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
 from isoplan.report import style
@@ -75,31 +76,43 @@ def heat_map(
     label: str,
     colours: str,
     limits: tuple[float, float] | None,
-    untrusted: np.ndarray | None = None,
+    flags: dict[str, np.ndarray] | None = None,
     width_um: float | None = None,
+    width_px: int = 330,
 ) -> Figure:
     """A map in colour with its colour bar below; `limits` None centres a diverging map on 0.
 
-    Untrusted cells are hatched over white, so that they cannot be read as a measurement.
+    flags: kind of cell (style.CELL_FLAGS) -> mask. Such cells are hatched over white, so that they
+    cannot be read as a measurement, and a legend says why.
     """
     height, width = values.shape
     ratio = float(np.clip(height / width, 0.35, 2.2))
-    figure = _figure(330, 330 * ratio + 62)
+    flags = {kind: mask for kind, mask in (flags or {}).items() if mask.any()}
+    figure = _figure(width_px, width_px * ratio + 62 + 20 * len(flags))
     axes = figure.subplots()
-    trusted = values if untrusted is None else values[~untrusted]
+    untrusted = np.any(list(flags.values()), axis=0) if flags else np.zeros(values.shape, bool)
+    trusted = values[~untrusted]
     kind = {"norm": CenteredNorm(0, _half_range(trusted))} if limits is None else {}
     if limits is not None:
         kind = {"vmin": limits[0], "vmax": limits[1]}
     drawn = axes.imshow(values, cmap=colours, interpolation="nearest", aspect="auto", **kind)
-    if untrusted is not None and untrusted.any():
-        _hatch(axes, untrusted)
+    for kind, mask in flags.items():
+        _hatch(axes, mask, *style.CELL_FLAGS[kind][:2])
     _frame(axes)
     if width_um:
         _ruler(axes, width_um, height / width)
     bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", aspect=32, pad=0.03)
     bar.outline.set_visible(False)
     bar.set_label(label)
+    if flags:
+        # The line width of a hatch is read when the figure is saved, and the same for all.
+        handles = [_flag_patch(*style.CELL_FLAGS[kind]) for kind in flags]
+        figure.legend(handles=handles, loc="outside lower left", fontsize=8)
     return figure
+
+
+def _flag_patch(hatch: str, colour: str, label: str) -> Patch:
+    return Patch(facecolor="white", edgecolor=colour, hatch=hatch, lw=0, label=label)
 
 
 def _half_range(values: np.ndarray) -> float:
@@ -108,15 +121,15 @@ def _half_range(values: np.ndarray) -> float:
     return float(np.percentile(finite, 99)) or 1.0 if finite.size else 1.0
 
 
-def _hatch(axes, mask: np.ndarray) -> None:
+def _hatch(axes, mask: np.ndarray, hatch: str, colour: str) -> None:
     veil = np.zeros((*mask.shape, 4))
     veil[mask] = (1, 1, 1, 0.82)
     axes.imshow(veil, interpolation="nearest", aspect="auto")
     # Half-cell steps, so that the hatched area ends where the cells end.
     fine = np.pad(np.kron(mask.astype(float), np.ones((4, 4))), 1)
     y, x = ((np.arange(length) - 0.5) / 4 - 0.5 for length in fine.shape)
-    with rc_context({"hatch.linewidth": 0.6, "hatch.color": style.QUIET}):
-        axes.contourf(x, y, fine, levels=[0.5, 2], colors="none", hatches=["/////"])
+    with rc_context({"hatch.linewidth": 0.6, "hatch.color": colour}):
+        axes.contourf(x, y, fine, levels=[0.5, 2], colors="none", hatches=[hatch])
     axes.set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))
 
 
@@ -237,19 +250,39 @@ def gain_histogram(values: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def scatter(true, estimated, valid, *, label: str, unit: str, r2: float | None) -> Figure:
-    """Estimated against true value of one parameter; samples without usable texture are grey."""
-    figure = _figure(330, 340)
+def scatter(
+    true, estimated, valid, half_width=None, *, label: str, unit: str, r2: float | None
+) -> Figure:
+    """Estimated against true value of one parameter; samples without usable texture are grey.
+
+    half_width: of the 90 % interval, in the same unit; shown as colour where it is given.
+    """
+    known = half_width is not None and np.isfinite(half_width[valid]).any()
+    figure = _figure(330, 340 + 58 * known)
     axes = figure.subplots()
     low, high = float(np.nanmin(true)), float(np.nanmax(true))
     pad = 0.04 * (high - low or 1)
     axes.plot([low, high], [low, high], color=style.INK, lw=0.8, zorder=1)
     marks = {"s": 9, "linewidths": 0, "zorder": 2}
     axes.scatter(true[~valid], estimated[~valid], color="#A9AFB7", alpha=0.6, **marks)
-    axes.scatter(
-        *(true[valid], estimated[valid]),
-        **{"color": style.method_colour("estimated"), "alpha": 0.4, **marks},
-    )
+    if known:
+        # The sure ones last: they are what the eye should find on the line.
+        order = np.argsort(-half_width[valid])
+        shown = (each[valid][order] for each in (true, estimated, half_width))
+        x, y, colour = shown
+        top = float(np.nanpercentile(half_width[valid], 99)) or 1.0
+        cmap = colormaps[style.UNCERTAINTY_MAP]
+        # Without its lightest end, which white paper would swallow.
+        cmap = ListedColormap(cmap(np.linspace(0, 0.88, 256)))
+        drawn = axes.scatter(x, y, c=colour, cmap=cmap, vmin=0, vmax=top, alpha=0.75, **marks)
+        bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", aspect=32, pad=0.03)
+        bar.outline.set_visible(False)
+        bar.set_label(style.with_unit("90 % half-width", unit))
+    else:
+        axes.scatter(
+            *(true[valid], estimated[valid]),
+            **{"color": style.method_colour("estimated"), "alpha": 0.4, **marks},
+        )
     text = "" if r2 is None else f"R² = {style.fixed(r2, 3)}"
     axes.text(0.04, 0.97, text, transform=axes.transAxes, va="top", fontsize=11, weight="bold")
     axes.set(
@@ -289,17 +322,4 @@ def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float |
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if len(lines) > 1:
         axes.legend(fontsize=8)
-    return figure
-
-
-def robustness(lines: dict[str, tuple[np.ndarray, np.ndarray]], *, x_label: str) -> Figure:
-    """R2 against the strength of a degradation. lines: label -> (levels, R2)."""
-    figure = _figure(460, 320)
-    axes = figure.subplots()
-    for index, (label, (levels, values)) in enumerate(lines.items()):
-        colour = style.OTHER_COLOURS[index % len(style.OTHER_COLOURS)]
-        axes.plot(levels, values, color=colour, lw=1.6, marker="o", ms=3.5, label=label)
-    axes.set(xlabel=x_label, ylabel="R²")
-    axes.set_ylim(top=max(1.0, axes.get_ylim()[1]))
-    axes.legend(fontsize=8, ncols=2 if len(lines) > 5 else 1)
     return figure

@@ -19,13 +19,20 @@ TABLE_COLUMNS = {
         *("level", "parameter", "metric", "value", "n"),
     ),
     "predictions.csv": ("network", "test_set", "parameter", "true", "estimated", "valid"),
+    "calibration.csv": (
+        *("network", "test_set", "parameter", "group"),
+        *("level", "coverage", "n"),
+    ),
+    "abstention.csv": ("network", "test_set", "parameter", "kept_share", "metric", "value", "n"),
     "refused.csv": ("mosaic", "path", "reason"),
 }
 NAMES = (
     *("study", "mosaic", "method", "metric", "network", "psf_model", "train_set"),
-    *("test_set", "degradation", "parameter", "path", "reason"),
+    *("test_set", "degradation", "parameter", "group", "path", "reason"),
 )
 MAP_LIMIT_CELLS = 1024
+# A 90 % interval that spans more than this share of a parameter's range says next to nothing.
+UNCERTAIN_SHARE = 0.5
 
 
 @dataclass
@@ -34,6 +41,8 @@ class PsfMap:
 
     `values` and `raw` are (P, y, x) in the channels' units; `validity` is (y, x) from 0 to 1.
     A cell is `untrusted` where the network gave no usable answer, so the value comes from neighbours.
+    `uncertainty` is the half-width of the 90 % interval, (P, y, x); `alarm` is the probability (y, x)
+    that the picture is of a kind that the network never learned. None where a map has none.
     """
 
     mosaic: str
@@ -48,10 +57,38 @@ class PsfMap:
     raw: np.ndarray
     validity: np.ndarray
     untrusted: np.ndarray
+    uncertainty: np.ndarray | None = None
+    alarm: np.ndarray | None = None
+    alarm_threshold: float = 0.5
 
     @property
     def untrusted_share(self) -> float:
-        return float(self.untrusted.mean()) if self.untrusted.size else 0.0
+        return _share(self.untrusted)
+
+    @property
+    def out_of_domain(self) -> np.ndarray:
+        """(y, x) bool: cells whose alarm is raised."""
+        if self.alarm is None:
+            return np.zeros(self.untrusted.shape, bool)
+        return np.nan_to_num(self.alarm) > self.alarm_threshold
+
+    def uncertain(self, ranges: dict) -> np.ndarray:
+        """(y, x) bool: cells with a PSF of their own whose interval spans half of a parameter's range.
+
+        ranges: name -> Parameter, as `psfs.model_parameters` gives them.
+        """
+        found = np.zeros(self.untrusted.shape, bool)
+        if self.uncertainty is not None:
+            for name, half_width in zip(self.names, self.uncertainty, strict=True):
+                if name in ranges:
+                    parameter = ranges[name]
+                    span = parameter.period or parameter.high - parameter.low
+                    found |= np.nan_to_num(half_width) > UNCERTAIN_SHARE * span / 2
+        return found & ~self.untrusted
+
+
+def _share(mask: np.ndarray) -> float:
+    return float(mask.mean()) if mask.size else 0.0
 
 
 @dataclass
@@ -109,6 +146,8 @@ def read_study(folder: Path) -> Study:
     tables = {name: _read_table(folder / name, columns) for name, columns in TABLE_COLUMNS.items()}
     mosaics = _read_mosaics(folder, tables)
     networks = [_read_network(path) for path in sorted(folder.glob("networks/*")) if path.is_dir()]
+    config = yaml.safe_load(config_text) or {}
+    threshold = (config.get("map") or {}).get("alarm_threshold", 0.5)
     maps, true_maps = {}, {}
     for mosaic in mosaics:
         used = _network_in_use(tables["metrics.csv"], mosaic.name)
@@ -116,12 +155,12 @@ def read_study(folder: Path) -> Study:
         estimated = [store for store in stores if store.stem != "true"]
         estimated.sort(key=lambda store: store.stem != used)
         if estimated:
-            maps[mosaic.name] = read_map(estimated[0])
+            maps[mosaic.name] = read_map(estimated[0], threshold)
         if any(store.stem == "true" for store in stores):
             true_maps[mosaic.name] = read_map(folder / "psf_map" / mosaic.name / "true.zarr")
     return Study(
         folder=folder,
-        config=yaml.safe_load(config_text) or {},
+        config=config,
         config_text=config_text,
         mosaics=mosaics,
         networks=networks,
@@ -132,13 +171,18 @@ def read_study(folder: Path) -> Study:
     )
 
 
-def read_map(path: Path) -> PsfMap:
+def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
     """Read one map store: arrays "0" (filled) and "raw", attributes "isoplan"."""
     group = zarr.open_group(path, mode="r")
     notes = group.attrs["isoplan"]
     channels = [channel["name"] for channel in notes["channels"]]
     units = [channel.get("unit") or "" for channel in notes["channels"]]
-    parameters = [i for i, name in enumerate(channels) if name not in ("validity", "filled")]
+    others = ("validity", "filled", "alarm")
+    parameters = [
+        i
+        for i, name in enumerate(channels)
+        if name not in others and not name.endswith("_uncertainty")
+    ]
     height, width = group["0"].shape[-2:]
     step = max(1, -(-max(height, width) // MAP_LIMIT_CELLS))
     filled_map = np.asarray(group["0"][:, ::step, ::step])
@@ -151,6 +195,8 @@ def read_map(path: Path) -> PsfMap:
     if "validity" in channels:
         validity = np.nan_to_num(filled_map[channels.index("validity")])
         untrusted |= validity <= 0
+    half_widths = [f"{channels[i]}_uncertainty" for i in parameters]
+    known = bool(parameters) and set(half_widths) <= set(channels)
     return PsfMap(
         mosaic=str(notes.get("mosaic", path.parent.name)),
         network=str(notes.get("network", path.stem)),
@@ -164,6 +210,9 @@ def read_map(path: Path) -> PsfMap:
         raw=raw[parameters],
         validity=validity,
         untrusted=untrusted,
+        uncertainty=filled_map[[channels.index(n) for n in half_widths]] if known else None,
+        alarm=filled_map[channels.index("alarm")] if "alarm" in channels else None,
+        alarm_threshold=alarm_threshold,
     )
 
 

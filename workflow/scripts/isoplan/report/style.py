@@ -20,6 +20,29 @@ METHOD_COLOURS = {
     "oracle": "#12956E",
     "truth": "#1B1F24",
 }
+# Networks beside one another; ours has the colour of what it estimates.
+NETWORK_COLOURS = {
+    "isoplan": "#005EA8",
+    "resnet34": "#AA4499",
+    "resnet34-pretrained": "#882255",
+    "resnext50": "#6E9F2E",
+    "spectrum-fit": "#B26A00",
+}
+NETWORK_LABELS = {
+    "isoplan": "isoplan",
+    "resnet34": "ResNet-34",
+    "resnet34-pretrained": "ResNet-34, ImageNet weights",
+    "resnext50": "ResNeXt-50",
+    "spectrum-fit": "Spectrum fit (no network)",
+}
+DEGRADATION_LABELS = {
+    "none": "No degradation",
+    "illumination": "Global illumination",
+    "vignette": "Non-uniform illumination",
+    "gaussian": "Gaussian noise",
+    "poisson": "Poisson noise",
+    "mixed": "Gaussian and Poisson noise",
+}
 # For what is not a method (parameters, other methods): none of these is a method's colour.
 OTHER_COLOURS = ("#332288", "#AA4499", "#6E9F2E", "#882255", "#56B4E9", "#999933", "#661100")
 
@@ -29,7 +52,16 @@ FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans
 # One perceptually uniform map per quantity; a turning axis needs a cyclic one.
 PARAMETER_MAPS = {"focus": "cividis", "cylinder": "plasma", "axis": "twilight"}
 DEFAULT_MAP = "viridis"
+# Dark where the network is sure, so that doubt glows.
+UNCERTAINTY_MAP = "inferno"
 DIFFERENCE_MAP = "PuOr"
+# Coverage of a 90 % interval that counts as calibrated.
+CALIBRATED = (0.85, 0.95)
+# Cells of a map that are no measurement: hatch, colour, words.
+CELL_FLAGS = {
+    "untrusted": ("/////", "#5B636E", "no texture: filled in"),
+    "out_of_domain": ("xxxx", "#B3261E", "out of domain: filled in"),
+}
 GAIN_MAP = "RdBu"
 PSF_MAP = "magma"
 
@@ -40,6 +72,7 @@ PARAMETER_LABELS = {
     "focus": "Defocus",
     "cylinder": "Astigmatism",
     "axis": "Astigmatism axis",
+    "mean": "Mean over the parameters",
 }
 
 # +1: higher is better, -1: lower is better, 0: nearer to the truth is better.
@@ -64,6 +97,43 @@ def method_colour(method: str) -> str:
     if method in METHOD_COLOURS:
         return METHOD_COLOURS[method]
     return OTHER_COLOURS[sum(map(ord, method)) % len(OTHER_COLOURS)]
+
+
+def network_label(architecture: str) -> str:
+    return NETWORK_LABELS.get(architecture, architecture)
+
+
+def degradation_label(name: str) -> str:
+    return DEGRADATION_LABELS.get(name, name.replace("_", " ").capitalize())
+
+
+def psf_label(model: str) -> str:
+    """`Gaussian-2` for gaussian-2."""
+    return model[:1].upper() + model[1:]
+
+
+def network_colours(lines: dict[str, str]) -> dict[str, str]:
+    """label -> colour, for labels with their architectures; several of one get shades of its colour."""
+    found, others = {}, iter(OTHER_COLOURS * len(lines))
+    for architecture in dict.fromkeys(lines.values()):
+        base = NETWORK_COLOURS.get(architecture) or next(others)
+        members = [label for label, own in lines.items() if own == architecture]
+        for place, label in enumerate(members):
+            found[label] = lighter(base, 0.62 * (len(members) - 1 - place) / max(1, len(members)))
+    return found
+
+
+def lighter(colour: str, share: float) -> str:
+    """A colour mixed with white; share 0 leaves it."""
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(part + (255 - part) * share):02X}" for part in parts)
+
+
+def in_order(values, order) -> list:
+    """The values that `order` knows, in its order, then the others as they came, each once."""
+    values = list(dict.fromkeys(values))
+    known = [value for value in order if value in values]
+    return known + [value for value in values if value not in known]
 
 
 def sort_methods(methods) -> list[str]:
@@ -105,6 +175,13 @@ def significant(value, digits: int = 3) -> str:
     return minus(f"{value:,.{max(0, digits - 1 - power)}f}")
 
 
+def interval(low, high, decimals: int = 3) -> str:
+    """`[0.948, 0.957]`; nothing where there is no interval."""
+    if not (is_number(low) and is_number(high)):
+        return ""
+    return f"[{fixed(low, decimals)}, {fixed(high, decimals)}]"
+
+
 def signed(value, decimals: int = 2) -> str:
     return minus(f"{value:+,.{decimals}f}") if is_number(value) else "\u2013"
 
@@ -118,6 +195,14 @@ def percent(share) -> str:
     if 0.995 < share < 1:
         return "over 99 %"
     return minus(f"{100 * share:.0f} %")
+
+
+def large(value: float) -> str:
+    """A count in few letters: 500, 64k, 2.5M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
 def metric_text(metric: str, value) -> str:

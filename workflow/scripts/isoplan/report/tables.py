@@ -1,14 +1,14 @@
 """The report's tables: header, rows of ready-made text, and which cells are best."""
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 
 import numpy as np
 import pandas as pd
 
-from isoplan.report import style
-from isoplan.report.figures import parameter_unit
+from isoplan.report import lineup, style
 from isoplan.report.results import Study, metric_values
 
 PACKAGES = (
@@ -18,18 +18,29 @@ PACKAGES = (
 ROW_LIMIT = 200
 METRICS = ("SNR", "PSNR", "SSIM", "MSE", "gradient-MSE", "CV", "Sharpness")
 NO_TRUTH_METRICS = ("CV", "Sharpness")
+# What regression.csv holds beside parameters, with its metrics as column titles.
+FLAGS = {
+    "validity": {"accuracy": "Texture judged rightly"},
+    "alarm": {
+        "false-alarms": "Raw pictures that raise the alarm",
+        "found": "Processed pictures that do",
+    },
+}
 
 
 @dataclass
 class Cell:
+    """notes: small lines below the text."""
+
     text: str
     best: bool = False
     colour: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Table:
-    """head: column titles. The first column of every row is its header."""
+    """head: column titles. The first column of every row is its header; a row of one cell heads a group."""
 
     head: list[str]
     rows: list[list[Cell]]
@@ -77,47 +88,83 @@ def _metric_head(metric: str, has_truth: bool) -> str:
 
 
 def regression_table(study: Study) -> Table | None:
-    """One row per network, test set, level and parameter; columns that never change go to the note."""
-    table = study.table("regression.csv")
+    """One row per network, test set and parameter, at the weakest degradation that was judged.
+
+    Columns that never change go to the note; where there is a 95 % interval it stands below the value.
+    """
+    everything = study.table("regression.csv")
+    everything = everything[~everything["parameter"].isin(FLAGS)]
+    table = lineup.weakest(everything.assign(degradation=everything["degradation"].fillna("none")))
     if table.empty:
         return None
     keys = ["network", "psf_model", "train_set", "test_set", "degradation", "level", "parameter"]
     table = table.assign(level=table["level"].astype(str).str.removesuffix(".0"))
     table[keys] = table[keys].fillna("\u2013")
+    # The mean over a single parameter is that parameter once more.
+    alone = table.groupby(keys[:-1])["parameter"].transform("nunique") <= 2
+    table = table[~(alone & (table["parameter"] == "mean"))]
     metrics = list(dict.fromkeys(table["metric"]))
-    wide = table.pivot_table(
-        index=keys, columns="metric", values="value", sort=False, aggfunc="last"
-    )
-    counts = table.groupby(keys, sort=False)["n"].max()
     constant = [k for k in keys[:-1] if table[k].nunique() == 1]
-    shown = [k for k in keys if k not in constant]
+    shown = ["parameter", *(k for k in keys[:-1] if k not in constant)]
     rows = []
-    for key, values in list(wide.iterrows())[:ROW_LIMIT]:
+    for key, part in table.groupby(keys, sort=False):
         named = dict(zip(keys, key, strict=True))
-        unit = parameter_unit(study, named["network"], named["parameter"])
+        unit = lineup.parameter_unit(study, named["network"], named["parameter"])
         named["parameter"] = style.with_unit(style.parameter_label(named["parameter"]), unit)
-        row = [Cell(str(named[k])) for k in shown]
-        row += [Cell(_regression_text(m, values[m])) for m in metrics]
-        rows.append([*row, Cell(f"{counts[key]:,.0f}" if pd.notna(counts[key]) else "\u2013")])
-    # The parameter leads, as the row's header.
-    order = [
-        len(shown) - 1,
-        *range(len(shown) - 1),
-        *range(len(shown), len(shown) + len(metrics) + 1),
-    ]
-    head = [*(k.replace("_", " ").capitalize() for k in shown), *metrics, "n"]
-    head = [{"Psf model": "PSF model", "R2": "R²", "r2": "R²"}.get(title, title) for title in head]
-    note = "; ".join(f"{k.replace('_', ' ')} {table[k].iloc[0]}" for k in constant)
-    note = f"All rows: {note.replace('psf', 'PSF')}." if note else ""
-    if len(wide) > ROW_LIMIT:
-        note += f" The first {ROW_LIMIT} of {len(wide)} rows; the CSV has all."
-    return Table([head[i] for i in order], [[row[i] for i in order] for row in rows], note)
+        values = {row["metric"]: row for row in part.to_dict("records")}
+        count = part["n"].max()
+        rows.append(
+            [Cell(str(named[k])) for k in shown]
+            + [_regression_cell(values.get(metric)) for metric in metrics]
+            + [Cell(f"{count:,.0f}" if pd.notna(count) else "\u2013")]
+        )
+    names = {"psf_model": "PSF model", "R2": "R²", "r2": "R²"}
+    head = [names.get(k, k.replace("_", " ").capitalize()) for k in shown]
+    head += [names.get(metric, metric) for metric in metrics]
+    fixed = "; ".join(f"{k.replace('_', ' ')} {table[k].iloc[0]}" for k in constant)
+    notes = [f"All rows: {fixed.replace('psf', 'PSF')}."] if fixed else []
+    if "low" in table and table["low"].notna().any():
+        notes.append("In brackets the 95 % interval, by bootstrap over scenes.")
+    if len(rows) > ROW_LIMIT:
+        notes.append(f"The first {ROW_LIMIT} of {len(rows)} rows; the CSV has all.")
+    if everything["level"].nunique() > 1:
+        notes.append("Stronger degradations are in the curves above and in the CSV.")
+    return Table([*head, "n"], rows[:ROW_LIMIT], " ".join(notes))
 
 
-def _regression_text(metric: str, value) -> str:
-    if metric.upper() == "R2":
-        return style.fixed(float(value), 3)
-    return style.significant(float(value))
+def _regression_cell(row: dict | None) -> Cell:
+    if row is None or not style.is_number(row["value"]):
+        return Cell("\u2013")
+    text = partial(style.fixed, decimals=3) if row["metric"].upper() == "R2" else style.significant
+    low, high = row.get("low"), row.get("high")
+    known = style.is_number(low) and style.is_number(high)
+    return Cell(text(row["value"]), notes=[f"[{text(low)}, {text(high)}]"] if known else [])
+
+
+def flag_table(study: Study) -> Table | None:
+    """How well networks say where there is no texture, and which pictures they were not made for."""
+    table = study.table("regression.csv")
+    table = lineup.weakest(table[table["parameter"].isin(FLAGS)])
+    if table.empty:
+        return None
+    columns = [(p, m) for p, metrics in FLAGS.items() for m in metrics]
+    present = set(zip(table["parameter"], table["metric"], strict=True))
+    columns = [column for column in columns if column in present]
+    rows = []
+    for (network, test_set), part in table.groupby(["network", "test_set"], sort=False):
+        values = {(r["parameter"], r["metric"]): r for r in part.to_dict("records")}
+        cells = [_share_cell(values.get(column)) for column in columns]
+        rows.append([Cell(f"{network} on {test_set}"), *cells])
+    head = ["Network and test set", *(FLAGS[p][m] for p, m in columns)]
+    return Table(head, rows[:ROW_LIMIT])
+
+
+def _share_cell(row: dict | None) -> Cell:
+    if row is None:
+        return Cell("\u2013")
+    limits = [style.percent(row.get(key)) for key in ("low", "high")]
+    notes = [f"[{limits[0]}, {limits[1]}]"] if "\u2013" not in limits else []
+    return Cell(style.percent(float(row["value"])), notes=notes)
 
 
 def mosaic_table(study: Study) -> Table | None:

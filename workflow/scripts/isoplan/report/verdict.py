@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from isoplan.report import style
+from isoplan.report import lineup, published, style
 from isoplan.report.figures import snr_gains
 from isoplan.report.psfs import model_parameters
 from isoplan.report.results import Study, metric_values
 
 POOR_R2 = 0.5
+SHOWN = 6  # warnings of one kind
 # Below this a gain is within what one would not see, and is called none.
 SAME_DB = 0.05
 
@@ -29,6 +30,16 @@ class MosaicVerdict:
 
 
 @dataclass
+class Score:
+    """How good one kind of network is: a share from 0 to 1 for a bar, and the same in words."""
+
+    label: str
+    colour: str
+    share: float
+    text: str
+
+
+@dataclass
 class Verdict:
     level: str
     headline: str
@@ -36,6 +47,8 @@ class Verdict:
     mosaics: list[MosaicVerdict]
     warnings: list[str]
     alarms: list[str]
+    scores: list[Score] = field(default_factory=list)
+    scores_title: str = ""
 
 
 def judge(study: Study) -> Verdict:
@@ -44,7 +57,10 @@ def judge(study: Study) -> Verdict:
     mosaics = [judge_mosaic(study, mosaic.name, gains) for mosaic in study.mosaics]
     alarms = [f"{m.name}: {m.headline}" for m in mosaics if m.level == "bad"]
     known = [mosaic for mosaic in mosaics if "estimated" in mosaic.gains]
-    return Verdict(*_headline(study, mosaics, known), mosaics, _warnings(study, mosaics), alarms)
+    verdict = Verdict(*_headline(study, mosaics, known), mosaics, _warnings(study, mosaics), alarms)
+    if not mosaics:
+        verdict.scores_title, verdict.scores = _scores(study)
+    return verdict
 
 
 def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
@@ -57,6 +73,11 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
             "no cell of the PSF map is valid. There is nothing in it to trust, and the restoration "
             "should be the input unchanged."
         )
+        if psf_map.out_of_domain.mean() > 0.5:
+            verdict.headline += (
+                " Most cells do not look like a raw camera picture of a thin sample: take the picture as "
+                "it came from the camera."
+            )
         return verdict
     if "estimated" not in row:
         return _without_truth(study, verdict)
@@ -160,23 +181,63 @@ def _lead(known, span: str) -> str:
 
 
 def _headline_of_networks(study: Study) -> tuple[str, str, str]:
-    table = study.table("regression.csv")
-    r2 = table[table["metric"].astype(str).str.upper() == "R2"]
-    if r2.empty:
+    beside = _beside_published(study)
+    if beside:
+        return beside
+    scores = lineup.weakest(lineup.scores(study))
+    clean = scores[(scores["parameter"] != "mean") & scores["value"].notna()]
+    if clean.empty:
         return (
             *("empty", "This study has no results yet"),
             "No mosaic was scored and no network was tested. Run the study, or look into its logs.",
         )
-    level = pd.to_numeric(r2["level"], errors="coerce").fillna(0)
-    clean = r2[level == level.min()]
-    best = clean.loc[clean["value"].astype(float).idxmax()]
+    best = clean.loc[clean["value"].idxmax()]
     words = (
         f"{_count(clean['network'].nunique(), 'network')} reading the PSF from single patches. "
         f"Best: {best['network']}, {style.parameter_label(best['parameter'])}, "
         f"R² {style.fixed(float(best['value']), 3)}."
     )
-    median = style.fixed(float(clean["value"].astype(float).median()), 2)
+    median = style.fixed(float(clean["value"].median()), 2)
     return "plain", f"Median R² {median} over {_count(len(clean), 'tested parameter')}", words
+
+
+def _beside_published(study: Study) -> tuple[str, str, str] | None:
+    """Level, headline and lead where published figures are compared with, like with like."""
+    table = _comparable(study)
+    if table.empty:
+        return None
+    ours = table[table["architecture"] == "isoplan"]
+    who, rows = ("isoplan", ours) if len(ours) else ("This study", table)
+    reached = f"{int(rows['reached'].sum())} of {_count(len(rows), 'cell')}"
+    words = (
+        "Compared at the published two decimals, under the published form and ranges of the PSFs."
+    )
+    return "plain", f"{who} is at least equal to the published R² in {reached}", words
+
+
+def _comparable(study: Study) -> pd.DataFrame:
+    table = published.compare(study)
+    return table[(table["form"] == "published") & table["published"].notna()]
+
+
+def _scores(study: Study) -> tuple[str, list[Score]]:
+    """Architecture by architecture: cells where the published R2 is reached, or else the median R2."""
+    table, title = _comparable(study), "Cells at least equal to the published R²"
+    beside = len(table) > 0
+    if not beside:
+        table, title = (
+            lineup.weakest(lineup.scores(study)),
+            "Median R² over parameters and test sets",
+        )
+        table = table[(table["parameter"] != "mean") & table["value"].notna()]
+    scores = []
+    for key in style.in_order(table["architecture"], style.NETWORK_LABELS):
+        rows = table[table["architecture"] == key]
+        colour = style.network_colours({key: key})[key]
+        share = float(rows["reached"].mean() if beside else rows["value"].median())
+        text = f"{int(rows['reached'].sum())} of {len(rows)}" if beside else style.fixed(share, 3)
+        scores.append(Score(style.network_label(key), colour, min(max(share, 0.0), 1.0), text))
+    return title, scores
 
 
 def _count(number: int, noun: str) -> str:
@@ -193,11 +254,7 @@ def _warnings(study: Study, mosaics) -> list[str]:
                 "than they were."
             )
     for mosaic in mosaics:
-        if mosaic.untrusted_share and mosaic.untrusted_share < 1:
-            words.append(
-                f"{mosaic.name}: {style.percent(mosaic.untrusted_share)} of the cells have no PSF of "
-                "their own; theirs is filled in from neighbours (hatched on the maps)."
-            )
+        words += _doubts(study, mosaic.name)
         words += _pinned(study, mosaic.name)
     for mosaic in study.mosaics:
         for key, what in (("nonfinite_pixels", "not numbers"), ("saturated_pixels", "saturated")):
@@ -207,7 +264,38 @@ def _warnings(study: Study, mosaics) -> list[str]:
                 words.append(f"{mosaic.name}: {count:,} pixels are {what}.")
         if mosaic.facts.get("constant"):
             words.append(f"{mosaic.name}: every pixel has the same value; there is nothing to map.")
-    return words + _poor_parameters(study)
+    return words + _short_of_published(study) + _poor_parameters(study) + _miscalibrated(study)
+
+
+def _doubts(study: Study, mosaic: str) -> list[str]:
+    """Cells not to trust, each counted once: out of domain, without texture, uncertain."""
+    psf_map = study.maps.get(mosaic)
+    if psf_map is None or psf_map.untrusted.all():
+        return []
+    strange = psf_map.out_of_domain
+    uncertain = psf_map.uncertain(model_parameters(psf_map)) & ~strange
+    doubts = (
+        (
+            strange,
+            "of the cells are out of domain: they do not look like a raw camera picture of a thin "
+            "sample (denoised, compressed, resampled, saturated, hazy); their PSF is filled in from "
+            "neighbours (cross-hatched on the maps).",
+        ),
+        (
+            psf_map.untrusted & ~strange,
+            "of the cells have no PSF of their own, for want of texture or of a whole window at the "
+            "border; theirs is filled in from neighbours (hatched on the maps).",
+        ),
+        (
+            uncertain,
+            "of the cells are uncertain: the 90 % interval of a parameter spans more than half of its range.",
+        ),
+    )
+    return [
+        f"{mosaic}: {style.percent(float(mask.mean()))} {text}"
+        for mask, text in doubts
+        if mask.any()
+    ]
 
 
 def _pinned(study: Study, mosaic: str) -> list[str]:
@@ -219,7 +307,10 @@ def _pinned(study: Study, mosaic: str) -> list[str]:
     for name, parameter in model_parameters(psf_map).items():
         if parameter.period or name not in psf_map.names:
             continue
-        values = psf_map.values[psf_map.names.index(name)][~psf_map.untrusted]
+        values = psf_map.values[psf_map.names.index(name)]
+        values = values[~(psf_map.untrusted | psf_map.out_of_domain)]
+        if not values.size:
+            continue
         top = parameter.high - 0.02 * (parameter.high - parameter.low)
         share = float((values >= top).mean())
         if share > 0.01:
@@ -230,18 +321,56 @@ def _pinned(study: Study, mosaic: str) -> list[str]:
     return words
 
 
+def _short_of_published(study: Study) -> list[str]:
+    """The cells of our own network that fall farthest short of the published figure."""
+    table = _comparable(study)
+    table = table[(table["architecture"] == "isoplan") & ~table["reached"].astype(bool)]
+    table = table.assign(gap=table["published"].astype(float) - table["value"])
+    words = []
+    for row in table.sort_values("gap", ascending=False).head(SHOWN).itertuples():
+        below = "below " if row.below else ""
+        told = [style.psf_label(row.psf_model), row.label, f"trained on {row.train_set}"]
+        told.append(f"tested on {row.test_type}")
+        if row.degradation != "none":
+            told.append(f"{style.degradation_label(row.degradation)} of strength {row.level:g}")
+        words.append(
+            f"{', '.join(told)}: R² {style.fixed(row.value, 3)}, published {below}{style.fixed(row.published)}."
+        )
+    return words + _and_more(len(table), "cells below the published R²")
+
+
 def _poor_parameters(study: Study) -> list[str]:
-    table = study.table("regression.csv")
-    table = table[table["metric"].astype(str).str.upper() == "R2"]
-    if table.empty:
-        return []
-    level = pd.to_numeric(table["level"], errors="coerce").fillna(0)
-    poor = table[(level == level.min()) & (table["value"].astype(float) < POOR_R2)]
+    table = lineup.weakest(lineup.scores(study))
+    poor = table[(table["parameter"] != "mean") & (table["value"] < POOR_R2)]
+    # The baseline without a network is there to be beaten.
+    poor = poor[poor["architecture"] != "spectrum-fit"]
     return [
         f"{row.network} reads {style.parameter_label(row.parameter)} poorly on {row.test_set} "
-        f"(R² {style.fixed(float(row.value), 2)})."
-        for row in poor.head(6).itertuples()
-    ] + ([f"{len(poor) - 6} more parameters with R² below {POOR_R2}."] if len(poor) > 6 else [])
+        f"(R² {style.fixed(row.value, 2)})."
+        for row in poor.head(SHOWN).itertuples()
+    ] + _and_more(len(poor), f"parameters with R² below {POOR_R2}")
+
+
+def _miscalibrated(study: Study) -> list[str]:
+    table = study.table("calibration.csv")
+    table = table[table["group"] == "all"]
+    table = table.assign(coverage=table["coverage"].astype(float))
+    wrong = table[~table["coverage"].between(*style.CALIBRATED)]
+    if len(wrong) > SHOWN // 2:
+        low, high = wrong["coverage"].min(), wrong["coverage"].max()
+        return [
+            f"In {len(wrong)} of {len(table)} cases (network, test set, parameter) the 90 % interval holds the "
+            f"truth in less than 85 % or more than 95 % of the patches ({100 * low:.1f} to {100 * high:.1f} %)."
+        ]
+    return [
+        f"{row.network} on {row.test_set}: its 90 % interval of {style.parameter_label(row.parameter)} holds the "
+        f"truth in {100 * row.coverage:.1f} % of the patches."
+        for row in wrong.itertuples()
+    ]
+
+
+def _and_more(count: int, what: str) -> list[str]:
+    return [f"{count - SHOWN} more {what}."] if count > SHOWN else []
 
 
 def _value(study: Study, mosaic: str, method: str, metric: str) -> float | None:

@@ -5,7 +5,7 @@ import numpy as np
 from isoplan.report import pictures, style
 from isoplan.report.places import Place, choose_places, whole
 from isoplan.report.psfs import cell_psfs, same_size, visible_radius
-from isoplan.report.results import Mosaic, Study
+from isoplan.report.results import Mosaic, PsfMap, Study
 
 # From best to smallest: JPEG quality and the longest side of the whole mosaic.
 GRADES = ((86, 1024), (80, 896), (70, 768), (55, 640), (40, 512))
@@ -99,27 +99,39 @@ def _psfs_at(study: Study, mosaic: Mosaic, place: Place) -> dict:
             continue
         values = source.values[(slice(None), *place.cell)]
         if np.isfinite(values).all():
-            found[kind] = (source, cell_psfs(source, [place.cell]), values)
+            found[kind] = (source, cell_psfs(source, [place.cell]))
     if psf_map.untrusted[place.cell]:
         words.append("the PSF here is filled in from neighbours")
+    if psf_map.out_of_domain[place.cell]:
+        words.append(
+            "the picture here is of a kind that the network never learned: do not trust its PSF"
+        )
     if not found:
         return {"words": words, "psfs": []}
-    shown = same_size([psfs for _, psfs, _ in found.values()])
+    shown = same_size([psfs for _, psfs in found.values()])
     radius = visible_radius(np.concatenate(shown), 0.995)
     psfs = []
-    for (kind, (source, _, values)), (psf,) in zip(found.items(), shown, strict=True):
+    for (kind, (source, _)), (psf,) in zip(found.items(), shown, strict=True):
         middle = psf.shape[-1] // 2
         window = slice(middle - radius, middle + radius + 1)
         content = pictures.encode(pictures.psf_colours(psf[window, window]), "PNG")
-        numbers = [
-            f"{style.parameter_label(name)} {style.significant(float(value))} {unit}".rstrip()
-            for name, value, unit in zip(source.names, values, source.units, strict=True)
-        ]
+        numbers = _numbers(source, place.cell)
         uri = pictures.data_uri(content, "image/png")
         psfs.append({"label": f"{kind.capitalize()} PSF", "uri": uri, "words": numbers})
     side = 2 * radius + 1
     um = f" ({style.significant(side * mosaic.pixel_size_um)} µm)" if mosaic.pixel_size_um else ""
     return {"words": words, "psfs": psfs, "psf_side": f"{side} px{um} across"}
+
+
+def _numbers(psf_map: PsfMap, cell: tuple[int, int]) -> list[str]:
+    """A cell's parameters in words, each with its 90 % interval where the map has one."""
+    words = []
+    for index, (name, unit) in enumerate(zip(psf_map.names, psf_map.units, strict=True)):
+        text = style.significant(float(psf_map.values[(index, *cell)]))
+        if psf_map.uncertainty is not None and not psf_map.untrusted[cell]:
+            text += f" ± {style.significant(float(psf_map.uncertainty[(index, *cell)]), 2)}"
+        words.append(f"{style.parameter_label(name)} {text} {unit}".rstrip())
+    return words
 
 
 def _encode_scene(scene: dict, quality: int, limit_px: int) -> tuple[dict, int]:

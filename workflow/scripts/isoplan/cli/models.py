@@ -1,0 +1,255 @@
+"""`release` and `verify`: from a study's network to a released one with its card, and the card's proof."""
+
+import argparse
+import json
+import math
+import subprocess
+import time
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from isoplan import training
+from isoplan.base import config
+from isoplan.base.device import pick_device
+from isoplan.base.errors import UserError
+from isoplan.base.fingerprint import fingerprint, library_hashes
+from isoplan.cli import modelcard
+from isoplan.cli.network import SCRIPTS, UNFINISHED
+from isoplan.judging import Judgement, judge
+from isoplan.networks import store
+from isoplan.synthesis import Batch, Recipe, make_set
+
+LARGEST_BYTES = 8_000_000
+FIRST = 2000  # samples of a test set that are judged a second time by themselves, for a quick proof
+TOLERANCE = {"R2": 0.002, "circular-median": math.radians(0.1)}
+
+
+def release(args: argparse.Namespace) -> int:
+    """Trains, judges and documents networks of a study, one after the other."""
+    study = config.load(args.config)
+    known = [item["name"] for item in study["networks"]]
+    names = args.network or known
+    for name in names:
+        if name not in known:
+            raise UserError(f"{args.config}: has no network {name}; known: {', '.join(known)}")
+    files = [_check(args, study, name) for name in names]
+    if twice := {str(file) for file in files if files.count(file) > 1}:
+        raise UserError(f"{args.config}: two networks would be written to {', '.join(twice)}")
+    end = time.monotonic() + 60 * (args.stop_after_minutes or math.inf)
+    for name, file in zip(names, files, strict=True):
+        if time.monotonic() >= end or not _release(args, study, name, file, end):
+            print("time is up; run the same command again to go on")
+            return UNFINISHED
+        print(f"released: {file} ({file.stat().st_size / 1e6:.1f} MB), card: {_card_of(file)}")
+    print("next: make verify-models")
+    return 0
+
+
+def _check(args, study: dict, name: str) -> Path:
+    """The file that a network will be released as. Raises UserError for what would fail at the end."""
+    spec = config.entry(study, "networks", name)
+    if spec["weights"]:
+        raise UserError(f"{args.config}: {name} has weights; only what is trained here is released")
+    if not _test_sets(study, name):
+        raise UserError(f"{args.config}: tests names no test set for {name}; add one")
+    recipe = Recipe(**config.recipe(study, spec))
+    recipe.check()
+    _halve(name, store.build(spec, recipe.window_px, recipe.model))
+    return args.out / f"{recipe.psf['model']}.safetensors"
+
+
+def _halve(name: str, network):
+    """Weights of two and more dimensions in 16 bits; the few others, such as variances, stay.
+
+    Raises UserError where the file would be too large, or a weight does not fit into 16 bits.
+    """
+    for weight in network.parameters():
+        if weight.ndim > 1:
+            weight.data = weight.data.half()
+            if not weight.isfinite().all():
+                raise UserError(
+                    f"networks {name}: has weights beyond 65504, which 16 bits do not hold"
+                )
+    size = sum(tensor.nbytes for tensor in network.state_dict().values())
+    if size > LARGEST_BYTES:
+        raise UserError(
+            f"networks {name}: {size / 1e6:.1f} MB in 16 bits are more than the "
+            f"{LARGEST_BYTES / 1e6:.0f} MB that a released network may have; lower width"
+        )
+    return network
+
+
+def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
+    """Takes one network as far as the time allows; True when it is released."""
+    spec, device = config.entry(study, "networks", name), pick_device(args.device)
+    folder = (args.folder or Path("results") / study["study"] / "networks") / name
+    finished = training.train(
+        Recipe(**config.recipe(study, spec)),
+        spec,
+        folder,
+        seed=study["seed"],
+        device=device,
+        library=library_hashes(SCRIPTS / "train_network.py"),
+        stop_after_s=end - time.monotonic(),
+    )
+    if not finished:
+        return False
+    # What is judged is what is released: the weights as 16 bits hold them.
+    trained, _, card = store.load(folder / "network.safetensors")
+    halved = _halve(name, trained)
+    draft = folder / "released.safetensors"
+    store.save(draft, halved, card)
+    judged = []
+    for test in _test_sets(study, name):
+        if time.monotonic() >= end:
+            return False
+        judged.append(_judge_once(folder, draft, study, test, device))
+    card |= {"released": _origin(args, name), "tests": judged}
+    card["limits"] = modelcard.limits(card)
+    store.save(file, halved, card)
+    _card_of(file).write_text(modelcard.markdown(card))
+    return True
+
+
+def _test_sets(study: dict, name: str) -> list[dict]:
+    """Entries of the test sets that judge a network, as they are: no degradations."""
+    tests = [test for test in study["tests"] if test["network"] == name]
+    return [
+        config.entry(study, "test_sets", test["test_set"])
+        for test in tests
+        if test["degradation"] == "none"
+    ]
+
+
+def _judge_once(folder: Path, draft: Path, study: dict, test: dict, device) -> dict:
+    """What the card says of one test set; kept in the folder, so that no slice does it twice."""
+    recipe = Recipe(**config.recipe(study, test))
+    asked = {
+        "test_set": test["name"],
+        "seed": study["seed"],
+        "samples": test["samples"],
+        "recipe": asdict(recipe),
+    }
+    network, model, card = store.load(draft, device)
+    mark = fingerprint(asked, card["fingerprint"], library_hashes(Path(__file__)))
+    kept = folder / "judged" / f"{test['name']}.json"
+    if kept.exists():
+        found = json.loads(kept.read_text())
+        if found.pop("mark") == mark:
+            return found
+    print(f"judging on {test['name']}, {test['samples']} samples", flush=True)
+    batch = _samples(asked, test["samples"])
+    whole = judge(network, model, batch, device)
+    found = asked | {
+        "figures": _rows(whole.regression),
+        "calibration": _rows(whole.calibration),
+        "abstention": _rows(whole.abstention),
+    }
+    if test["samples"] > FIRST:
+        first = Batch(*(getattr(batch, field)[:FIRST] for field in Batch.__annotations__))
+        found["first"] = {
+            "samples": FIRST,
+            "figures": _rows(judge(network, model, first, device).regression),
+        }
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(json.dumps(found | {"mark": mark}))
+    return found
+
+
+def _samples(asked: dict, count: int) -> Batch:
+    """The first `count` samples of a card's test set, the same on every machine of one kind."""
+    return make_set(
+        Recipe(**asked["recipe"]),
+        count,
+        seed=asked["seed"],
+        stream=f"test/{asked['test_set']}",
+        split="test",
+    )
+
+
+def _rows(table: pd.DataFrame) -> list[dict]:
+    """Rows of a table for JSON: six digits, null for what is not a number."""
+    return [{key: _plain(value) for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value):
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _origin(args, name: str) -> dict:
+    """The command that made it, and of which version of this repository."""
+    path = Path(args.config).resolve()
+    file = path.relative_to(config.ROOT) if path.is_relative_to(config.ROOT) else path.name
+    project = tomllib.loads((config.ROOT / "pyproject.toml").read_text())["project"]
+    return {
+        "command": f"python -m isoplan release {file} {name}",
+        "isoplan": project["version"],
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the code, with "-dirty" where files differ from it; None where git does not tell."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=config.ROOT, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _card_of(file: Path) -> Path:
+    return file.with_suffix(".md")
+
+
+# Proof ---------------------------------------------------------------------------------------------
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Judges released networks again on their cards' test sets; 1 where a figure differs."""
+    files = args.weights or sorted(config.MODELS.glob("*.safetensors"))
+    if not files:
+        raise UserError("resources/models: holds no released network; make models trains them")
+    device, wrong = pick_device(args.device), 0
+    for file in files:
+        network, model, card = store.load(file, device)
+        if "tests" not in card:
+            raise UserError(
+                f"{file}: its card names no test sets; only released networks have them"
+            )
+        if not _card_of(file).is_file() or _card_of(file).read_text() != modelcard.markdown(card):
+            print(f"{file.name}: {_card_of(file).name} beside it is not its card")
+            wrong += 1
+        for asked in card["tests"]:
+            said = asked if args.whole else asked.get("first", asked)
+            found = judge(network, model, _samples(asked, said["samples"]), device)
+            title = f"{file.stem} on {asked['test_set']}, {said['samples']} samples"
+            wrong += _compare(title, said["figures"], found)
+    print("every figure is as the cards say" if not wrong else f"{wrong} differ from the cards")
+    return 1 if wrong else 0
+
+
+def _compare(title: str, said: list[dict], found: Judgement) -> int:
+    """Prints the figures that a card stands for beside those found now; how many differ too much."""
+    print(title)
+    now = {(row["parameter"], row["metric"]): row["value"] for row in _rows(found.regression)}
+    wrong = 0
+    for row in said:
+        if row["metric"] not in TOLERANCE:
+            continue
+        value, other = row["value"], now.get((row["parameter"], row["metric"]))
+        if value is None or other is None:
+            differs = value is not other
+        else:
+            differs = abs(value - other) > TOLERANCE[row["metric"]]
+        scale = math.degrees(1) if row["metric"] == "circular-median" else 1
+        figures = [f"{scale * v:.4f}" if v is not None else "none" for v in (value, other)]
+        note = "  DIFFERS" if differs else ""
+        print(f"  {row['metric']} {row['parameter']}: card {figures[0]}, now {figures[1]}{note}")
+        wrong += differs
+    return wrong

@@ -1,0 +1,60 @@
+"""What every network puts out for a window, and how it reads.
+
+In this order: T targets that the PSF model decodes into its P parameters; P logarithms of the
+half-width of the 90 % interval, in units of the parameter's range (of its period, if it has one);
+a logit of "no usable texture"; a logit of "no raw camera picture of a thin sample".
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from isoplan.optics.psf import PsfModel
+
+COVERAGE = 0.9  # share of the truth that an interval is to hold
+
+
+@dataclass
+class Estimate:
+    """n estimates. params, half_width: (n, P) in the parameters' units, an axis wrapped.
+
+    The interval params +- half_width holds the truth in 90 % of cases. validity: (n,) probability of
+    usable texture. alarm: (n,) probability that the picture is not what the network was made for
+    (denoised, compressed, resampled, saturated, a thick sample's haze).
+    """
+
+    params: torch.Tensor
+    half_width: torch.Tensor
+    validity: torch.Tensor
+    alarm: torch.Tensor
+
+
+def count(model: PsfModel) -> int:
+    """Channels of a network for a PSF model."""
+    return model.n_targets + len(model.parameters) + 2
+
+
+def split(outputs: torch.Tensor, model: PsfModel) -> tuple[torch.Tensor, ...]:
+    """(n, count) -> targets (n, T), log half-widths (n, P), logits of invalid and alarm (n,)."""
+    targets, spread, flags = outputs.split([model.n_targets, len(model.parameters), 2], dim=1)
+    return targets, spread, flags[:, 0], flags[:, 1]
+
+
+def units(model: PsfModel, like: torch.Tensor) -> torch.Tensor:
+    """(P,) what a half-width counts in: the parameter's range, or its period."""
+    return like.new_tensor([p.period or p.high - p.low for p in model.parameters])
+
+
+def errors(model: PsfModel, true: torch.Tensor, estimated: torch.Tensor) -> torch.Tensor:
+    """Absolute errors (n, P) in `units`; those of a parameter with a period are wrapped."""
+    error = (estimated - true) / units(model, true)
+    turn = torch.tensor([p.period is not None for p in model.parameters], device=true.device)
+    return torch.where(turn, error - error.round(), error).abs()
+
+
+def read(outputs: torch.Tensor, model: PsfModel) -> Estimate:
+    """Outputs (n, count) of single windows in the parameters' units."""
+    targets, spread, invalid, alarm = split(outputs, model)
+    # No interval is wider than all that there is.
+    half = spread.clamp(-12, 0).exp() * units(model, spread)
+    return Estimate(model.decode(targets), half, 1 - torch.sigmoid(invalid), torch.sigmoid(alarm))
