@@ -72,7 +72,7 @@ def test_defaults_fill_lists_and_blocks():
 
 
 def test_numbers_spelt_as_yaml_reads_text():
-    resolved = config.validate({"networks": [{"name": "small", "learning_rate": "1e-3"}]})
+    resolved = config.validate({"networks": [{"name": "small", "learning_rate": "1e-3"}], "tests": []})
     assert resolved["networks"][0]["learning_rate"] == 1e-3
 
 
@@ -113,11 +113,11 @@ def test_validating_twice_changes_nothing():
         ("device: gpu", ["device: 'gpu'", "auto, cpu, cuda"]),
         ("map: 3", ["map: 3 is not a block of keys"]),
         (
-            "networks: [{name: small, pretrained: resnet34.pth}]",
+            "networks: [{name: small, pretrained: resnet34.pth}]\ntests: []",
             ["networks[0].pretrained: goes with resnet34 or resnext50"],
         ),
         (
-            "networks: [{name: small, architecture: resnet34, pretrained: resnet34.onnx}]",
+            "networks: [{name: small, architecture: resnet34, pretrained: resnet34.onnx}]\ntests: []",
             ["networks[0].pretrained: is neither a .pth nor a .safetensors file"],
         ),
         ("seed: 1\nseed: 2", [":2: seed is given twice"]),
@@ -183,7 +183,12 @@ def test_field_parameters_are_those_of_the_models():
     for model, names in config.PARAMETERS.items():
         if model != "measured":
             spec = config.validate(
-                {"psfs": [{"name": "gaussian-2", "model": model}], "simulations": []}
+                {
+                    "psfs": [{"name": "gaussian-2", "model": model}],
+                    "networks": [{"name": "small"}],
+                    "tests": [],
+                    "simulations": [],
+                }
             )
             made = psf.make_psf_model(spec["psfs"][0])
             assert tuple(p.name for p in made.parameters) == names
