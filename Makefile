@@ -25,7 +25,7 @@ $(STAMP): envs/requirements.txt envs/requirements-dev.txt
 	@touch $@
 
 demo: setup ## run the default study, to results/demo/report.html
-	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/studies/demo.yaml
 	@echo
 	@echo "Open the report:    results/demo/report.html"
 	@echo "Run every test:     make test"

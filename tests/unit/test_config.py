@@ -72,7 +72,9 @@ def test_defaults_fill_lists_and_blocks():
 
 
 def test_numbers_spelt_as_yaml_reads_text():
-    resolved = config.validate({"networks": [{"name": "small", "learning_rate": "1e-3"}], "tests": []})
+    resolved = config.validate(
+        {"networks": [{"name": "small", "learning_rate": "1e-3"}], "tests": []}
+    )
     assert resolved["networks"][0]["learning_rate"] == 1e-3
 
 

@@ -142,6 +142,17 @@ def test_a_set_is_made_of_pure_blocks(recipe):
     assert not torch.equal(short.params, other.params)
 
 
+def test_samples_of_one_picture_are_told_from_each_other(recipe):
+    """Intervals are over pictures: all patches of one picture are one of them."""
+    kinds = recipe.objects | {"kinds": ["pictures", "fractals"], "name": "x"}
+    made = make_set(
+        dataclasses.replace(recipe, objects=kinds), 128, seed=3, stream="test/x", split="test"
+    )
+    pictures = made.scene[made.scene < 0]
+    assert set(pictures.tolist()) <= {-1, -2, -3, -4} and 30 < len(pictures) < 100
+    assert len(set(made.scene[made.scene >= 0].tolist())) > 20
+
+
 @pytest.fixture
 def stored(recipe, tmp_path):
     batch = batch_of(recipe, torch.rand(2, 256, 256), count=70)

@@ -61,7 +61,9 @@ def table(names, **gains) -> str:
 def write_network(path, *, width_px=(1.5, 5)):
     """A network that was never trained: here it matters only that it gives numbers."""
     psf = {"model": "gaussian-2", "size_px": 15, "width_px": list(width_px), "name": "gaussian-2"}
-    study = validate({"psfs": [psf], "networks": [{"name": "ready", "width": 8, "fit": "none"}]} | NOTHING)
+    study = validate(
+        {"psfs": [psf], "networks": [{"name": "ready", "width": 8, "fit": "none"}]} | NOTHING
+    )
     network = study["networks"][0]
     torch.manual_seed(0)
     card = {"psf": study["psfs"][0], "network": network, "window_px": 96, "fingerprint": "ready"}

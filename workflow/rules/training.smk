@@ -12,8 +12,11 @@ rule train_network:
         weights=lambda wc: (
             study_config.weights_file(STUDY, entry("networks", wc.network)) or []
         ),
-        start=lambda wc: entry("networks", wc.network)["start"] or [],
-        pretrained=lambda wc: entry("networks", wc.network)["pretrained"] or [],
+        pretrained=lambda wc: (
+            []
+            if entry("networks", wc.network)["weights"]
+            else entry("networks", wc.network)["pretrained"] or []
+        ),
     output:
         network=f"{RESULTS}/networks/{{network}}/network.safetensors",
         history=f"{RESULTS}/networks/{{network}}/history.csv",

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from _job import job
+from isoplan.base.errors import UserError
 from isoplan.mosaic import ngff
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
-from isoplan.psf_map import SHARD_CELLS, MapLayout, channels, served
+from isoplan.psf_map import SHARD_CELLS, MapLayout, channels, served, strides
 
 
 def main(snakemake):
@@ -17,6 +18,12 @@ def main(snakemake):
     store.check_fits(snakemake.input.network, card, params.psf, params.window_px)
     shape = facts["height_px"], facts["width_px"]
     model, together = served(model, cutoff_of(facts))
+    possible = strides(params.window_px, together)
+    if params.stride_px not in possible:
+        raise UserError(
+            f"map.stride_px {params.stride_px}: {wildcards.mosaic} is mapped with {together} x {together} "
+            f"pixels taken together; give one of {', '.join(map(str, possible))}"
+        )
     layout = MapLayout(shape, params.window_px * together, params.stride_px, params.edges)
     ngff.create_map(
         params.store,

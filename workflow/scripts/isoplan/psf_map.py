@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic import tiles
+from isoplan.networks.onepass import STEP_PX
 from isoplan.networks.outputs import read
 from isoplan.optics.gaussian import Gaussian
 from isoplan.optics.psf import PsfModel, make_psf_model
@@ -103,8 +104,20 @@ def served(model: PsfModel, cutoff: float | None) -> tuple[PsfModel, int]:
             f"that this network serves: {low:g} to {high:g}, or less by a whole factor; train one for it"
         )
     size = model.size_px * together
-    spec = model.spec | {"cutoff": cutoff, "cutoff_range": None, "size_px": size + 1 - size % 2}
+    excitation = model.spec["excitation_cutoff"]
+    spec = model.spec | {
+        "cutoff": cutoff,
+        "cutoff_range": None,
+        "excitation_cutoff": excitation and excitation * cutoff / model.cutoff,
+        "size_px": size + 1 - size % 2,
+    }
     return make_psf_model(spec), together
+
+
+def strides(window_px: int, together: int) -> list[int]:
+    """Distances between cells, in px of the picture, that a network's window (its own px) allows."""
+    step, window = STEP_PX * together, window_px * together
+    return [stride for stride in range(step, window + 1, step) if window % stride == 0]
 
 
 @torch.no_grad()
@@ -132,7 +145,7 @@ def estimate_cells(
     hopeless |= F.max_pool2d(touched, window, stride) > 0
     hopeless = hopeless.flatten().cpu()
     found.params[hopeless] = found.half_width[hopeless] = torch.nan
-    found.validity[hopeless] = 0
+    found.validity[hopeless] = found.alarm[hopeless] = 0
     parts = [found.params.T, found.half_width.T, found.validity[None], found.alarm[None]]
     cells = torch.cat([*parts, torch.zeros(1, ny * nx)])
     return cells.reshape(-1, ny, nx).numpy().astype(np.float32)

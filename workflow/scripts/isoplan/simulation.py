@@ -133,6 +133,7 @@ class Simulation:
             "gain": float(self.settings["gain"]),
             "offset": float(self.settings["offset"]),
             "read_noise_e": float(self.settings["read_noise_e"]),
+            "cutoff": self.model.cutoff,
         }
 
     def truth(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:

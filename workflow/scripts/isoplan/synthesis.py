@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import torch_rng
-from isoplan.objects.scenes import draw_scenes
+from isoplan.objects.scenes import draw_scenes, source_of
 from isoplan.optics.blur import good_size
 from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts, noise_variance
 from isoplan.optics.processing import draw_kinds, process
@@ -32,7 +32,7 @@ class Batch:
     patches: (n, 1, window, window) counts above the camera's offset. params: (n, P).
     invalid: (n,) a0: 1 without usable texture, 0 with, -1 undecided (left out of the loss).
     cutoff: (n,) of the PSF, cycles/px. photons: (n,) at the picture's peak. scene: (n,) number of
-    the scene that it was cut from. processed: (n,) 1 where the counts were tampered with after the
+    the scene that it was cut from, in a stored set -1, -2, ... of the real picture. processed: (n,) 1 where the counts were tampered with after the
     exposure (optics/processing.py), 0 where they are raw.
     """
 
@@ -252,7 +252,17 @@ def make_set(
         )  # fmt: skip
         rng = torch_rng(seed, f"{stream}/samples", number, device)
         part = make_batch(recipe, model, scenes, block, rng)
-        part.scene = part.scene + number * block // 2
+        first = number * block // 2
+        sources = torch.tensor(
+            [
+                source_of(
+                    recipe.objects, first + k, seed=seed, stream=f"{stream}/scenes", split=split
+                )
+                for k in range(block // 2)
+            ],
+            device=device,
+        )[part.scene]
+        part.scene = torch.where(sources < 0, part.scene + first, -1 - sources)
         parts.append(part)
     return Batch(
         *(torch.cat([getattr(p, f) for p in parts])[:count] for f in Batch.__annotations__)

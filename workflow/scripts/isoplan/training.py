@@ -7,8 +7,10 @@ import json
 import math
 import os
 import time
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from zlib import crc32
 
 import pandas as pd
 import torch
@@ -75,9 +77,7 @@ class RegressionTask:
         self.model = recipe.model
         torch.manual_seed(seed)
         self.network = store.build(spec, recipe.window_px, self.model)
-        if spec["start"]:
-            store.start_from(self.network, spec["start"])
-        elif spec["pretrained"]:
+        if spec["pretrained"]:
             self.network.take_pretrained(spec["pretrained"])
         self.network.to(device)
         decay = [p for p in self.network.parameters() if p.ndim > 1]
@@ -91,20 +91,15 @@ class RegressionTask:
         )
 
     def look(self, batches: list[Batch]) -> list:
-        """What the network computes of each batch without having learnt it, in large blocks; None for
+        """What the network computes of each batch without having learnt it, all in one block; None for
         networks that learn from the pixels."""
         if not hasattr(self.network, "look"):
             return [None] * len(batches)
-        seen = []
-        share = max(1, LOOK_BLOCK // len(batches[0].patches))
-        for first in range(0, len(batches), share):
-            block = batches[first : first + share]
-            patches, cutoffs = (
-                torch.cat([getattr(b, k) for b in block]) for k in ("patches", "cutoff")
-            )
-            parts = self.network.look(patches, cutoff=cutoffs)
-            seen += zip(*(part.split(len(block[0].patches)) for part in parts), strict=True)
-        return seen
+        patches, cutoffs = (
+            torch.cat([getattr(b, key) for b in batches]) for key in ("patches", "cutoff")
+        )
+        parts = self.network.look(patches, cutoff=cutoffs)
+        return list(zip(*(p.split(len(batches[0].patches)) for p in parts), strict=True))
 
     def step(self, batch: Batch, rate: float, looked=None) -> float:
         """One optimiser step at the given learning rate; returns the loss. looked: of `look`."""
@@ -181,15 +176,16 @@ def train(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    mark = fingerprint(recipe.__dict__, spec, seed, library)
+    taken = spec["pretrained"] and crc32(Path(spec["pretrained"]).read_bytes())
+    mark = fingerprint(recipe.__dict__, spec, taken, seed, library)
     if spec["architecture"] == "spectrum-fit":
         return _write_fit(recipe, spec, folder, {"seed": seed, "fingerprint": mark})
     task = RegressionTask(recipe, spec, seed, device)
     if validation is None:
         validation = make_validation(recipe, spec, seed)
-    passes = spec["passes"]
     steps_an_epoch = max(1, spec["epoch_samples"] // spec["batch"])
     epochs = max(1, round(spec["samples"] / (steps_an_epoch * spec["batch"])))
+    updates = spec["passes"] * steps_an_epoch  # of the weights, in an epoch
     bank = SceneBank(
         recipe, seed, f"training/{spec['name']}",
         size=spec["scenes"], fresh=spec["fresh_scenes"], split="train", device=device,
@@ -199,55 +195,72 @@ def train(
     begun = time.monotonic()
     bar = Progress(f"training {spec['name']}, epochs", epochs, every_s=0, done=len(history))
 
-    for epoch in range(len(history), epochs):
-        if _exhausted(history, spec["patience_epochs"]):
-            break
-        started, losses = time.monotonic(), []
-        first = epoch * steps_an_epoch
-        batches = [
-            training_batch(recipe, task.model, bank, epoch, first + k, spec["batch"])
-            for k in range(steps_an_epoch)
-        ]
-        seen = task.look(batches)
-        for inner in range(passes * steps_an_epoch):
-            done = epoch * passes * steps_an_epoch + inner
-            rate = learning_rate(
-                done, epochs * passes * steps_an_epoch, spec["learning_rate"], spec["warmup_share"]
-            )
-            k = inner % steps_an_epoch
-            losses.append(task.step(batches[k], rate, seen[k]))
-        row = {
-            "epoch": epoch + 1,
-            "step": done + 1,
-            "samples": (epoch + 1) * steps_an_epoch * spec["batch"],
-            "seconds": time.monotonic() - started,
-            "learning_rate": rate,
-            "train_loss": sum(losses) / len(losses),
-            **task.validate(validation),
-        }
-        if not math.isfinite(row["train_loss"] + row["validation_loss"]):
-            raise UserError(
-                f"networks {spec['name']}: the loss is no longer finite in epoch {epoch + 1}; "
-                "lower learning_rate"
-            )
-        row["best"] = all(row["validation_loss"] < past["validation_loss"] for past in history)
-        if row["best"]:
-            best = {k: v.detach().clone() for k, v in task.network.state_dict().items()}
-        history.append(row)
-        _save_checkpoint(folder / "checkpoint.pt", mark, task, history, best)
-        _write_history(folder, history)
-        bar.step(f"loss {row['train_loss']:.4f}, R2 {row['validation_r2']:.3f}")
-        if epoch + 1 < epochs and time.monotonic() - begun > stop_after_s:
-            bank.close()
-            return False
+    with closing(bank):
+        for epoch in range(len(history), epochs):
+            if _exhausted(history, spec["patience_epochs"]):
+                break
+            started, losses = time.monotonic(), []
+            for batch, seen in _samples(task, bank, epoch, steps_an_epoch):
+                step = epoch * updates + len(losses)
+                rate = learning_rate(
+                    step, epochs * updates, spec["learning_rate"], spec["warmup_share"]
+                )
+                losses.append(task.step(batch, rate, seen))
+            row = {
+                "epoch": epoch + 1,
+                "step": step + 1,
+                "samples": (epoch + 1) * steps_an_epoch * spec["batch"],
+                "seconds": time.monotonic() - started,
+                "learning_rate": rate,
+                "train_loss": sum(losses) / len(losses),
+                **task.validate(validation),
+            }
+            if not math.isfinite(row["train_loss"] + row["validation_loss"]):
+                raise UserError(
+                    f"networks {spec['name']}: the loss is no longer finite in epoch {epoch + 1}; "
+                    "lower learning_rate"
+                )
+            row["best"] = all(row["validation_loss"] < past["validation_loss"] for past in history)
+            if row["best"]:
+                best = {k: v.detach().clone() for k, v in task.network.state_dict().items()}
+            history.append(row)
+            _save_checkpoint(folder / "checkpoint.pt", mark, task, history, best)
+            _write_history(folder, history)
+            bar.step(f"loss {row['train_loss']:.4f}, R2 {row['validation_r2']:.3f}")
+            if epoch + 1 < epochs and time.monotonic() - begun > stop_after_s:
+                return False
 
-    bank.close()
     task.network.load_state_dict(best)
     _write_history(folder, history)  # once more, for a run whose checkpoint was complete already
     card = _card(task, history) | {"seed": seed, "fingerprint": mark}
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     store.save(folder / "network.safetensors", task.network, card)
     return True
+
+
+def _samples(task: RegressionTask, bank: SceneBank, epoch: int, steps: int):
+    """Batches of an epoch and what the network sees of them, the epoch `passes` times over.
+
+    For one pass in blocks of LOOK_BLOCK samples; for several the whole epoch is held, without the
+    patches where the network has looked at them: about 80 kB a sample.
+    """
+    recipe, spec = task.recipe, task.spec
+    block = max(1, LOOK_BLOCK // spec["batch"])
+    kept = []
+    for first in range(0, steps, block):
+        batches = [
+            training_batch(recipe, task.model, bank, epoch, epoch * steps + k, spec["batch"])
+            for k in range(first, min(steps, first + block))
+        ]
+        seen = task.look(batches)
+        if seen[0] is not None:
+            for batch in batches:
+                batch.patches = None
+        pairs = list(zip(batches, seen, strict=True))
+        yield from pairs
+        kept += pairs if spec["passes"] > 1 else []
+    for _ in range(spec["passes"] - 1):
+        yield from kept
 
 
 def _card(task: RegressionTask, history: list[dict]) -> dict:

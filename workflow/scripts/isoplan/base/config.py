@@ -296,6 +296,10 @@ def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
     for i, psf in enumerate(config["psfs"]):
         if (psf["model"] == "measured") != (psf["file"] is not None):
             yield ("psfs", i, "file"), "goes with the model measured, and only with it"
+        varied = psf["cutoff_range"]
+        if varied and not varied[0] <= psf["cutoff"] <= varied[1]:
+            text = f"[{varied[0]:g}, {varied[1]:g}] does not hold the cutoff, {psf['cutoff']:g}"
+            yield ("psfs", i, "cutoff_range"), text
     for i, entry in enumerate(config["objects"]):
         if ("folder" in entry["kinds"]) != (entry["folder"] is not None):
             yield ("objects", i, "folder"), "goes with the kind folder, and only with it"
@@ -315,8 +319,6 @@ def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
                 yield (*place, "pretrained"), "goes with resnet34 or resnext50, and only with them"
             elif not network["pretrained"].endswith((".pth", ".safetensors")):
                 yield (*place, "pretrained"), "is neither a .pth nor a .safetensors file"
-            elif network["start"]:
-                yield (*place, "pretrained"), "and start are both given; keep one"
         if network["epoch_samples"] < network["batch"]:
             yield (*place, "epoch_samples"), f"is less than one batch ({network['batch']} patches)"
         if network["fresh_scenes"] > network["scenes"]:

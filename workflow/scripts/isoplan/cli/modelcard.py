@@ -1,7 +1,6 @@
 """The card of a released network as Markdown, written from the card in its file and from nothing else."""
 
 import math
-from pathlib import Path
 
 from isoplan.optics.psf import make_psf_model
 
@@ -220,7 +219,6 @@ def _training(card: dict) -> str:
             ["showing nothing", f"{100 * card['black_share']:g} %"],
             ["processed after exposure", f"{100 * card.get('processed_share', 0):g} %"],
             ["samples", f"{card['samples']:,}" + _passes(spec)],
-            ["started from", Path(spec["start"]).stem if spec.get("start") else "chance"],
             ["seed", str(card["seed"])],
         ],
     )

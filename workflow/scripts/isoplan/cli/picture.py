@@ -21,9 +21,8 @@ from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
-from isoplan.networks.onepass import STEP_PX
 from isoplan.optics.psf import PsfModel
-from isoplan.psf_map import MapLayout, channels, fill_invalid, map_unit, served
+from isoplan.psf_map import MapLayout, channels, fill_invalid, map_unit, served, strides
 from isoplan.report import figures, plots
 from isoplan.report.results import Mosaic, PsfMap, Study
 from isoplan.restoration import LocalPsfs, halo_of, levels, restore_core
@@ -152,6 +151,7 @@ class Found:
     model: PsfModel
     cells: np.ndarray
     network: str
+    alarm_threshold: float
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.cells[[channel["name"] for channel in channels(self.model)].index(name)]
@@ -183,18 +183,19 @@ class Found:
             untrusted=~self.valid,
             uncertainty=np.stack([self[f"{p.name}_uncertainty"] for p in parameters]),
             alarm=self["alarm"],
+            alarm_threshold=self.alarm_threshold,
         )
 
 
 def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic) -> Found:
     """The map of a picture, unit by unit, and what it says in words."""
-    model, step = chosen.model, STEP_PX * chosen.together
+    model, possible = chosen.model, strides(chosen.network.window_px, chosen.together)
     window = chosen.network.window_px * chosen.together
-    possible = [stride for stride in range(step, window + 1, step) if window % stride == 0]
-    stride = args.stride_px or max(s for s in possible if s <= max(step, window / 2))
+    stride = args.stride_px or max(s for s in possible if s <= max(possible[0], window / 2))
     if stride not in possible:
         raise UserError(
-            f"--stride-px {stride}: give a multiple of {step} that divides the network's {window}"
+            f"--stride-px {stride}: give one of {', '.join(map(str, possible))}, which divide the "
+            f"network's {window}"
         )
     asked = {} if args.alarm_threshold is None else {"alarm_threshold": args.alarm_threshold}
     settings = config.validate({"map": asked})["map"]
@@ -217,7 +218,7 @@ def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic) -> Found:
         median_cells=settings["median_cells"],
         alarm_threshold=settings["alarm_threshold"],
     )
-    found = Found(layout, model, cells, chosen.file.stem)
+    found = Found(layout, model, cells, chosen.file.stem, settings["alarm_threshold"])
     for line in _in_words(found, settings["alarm_threshold"]):
         print(line)
     return found

@@ -165,7 +165,10 @@ def read_table(path: str | Path) -> list[dict]:
 
 
 def cutoff_of(facts: dict) -> float | None:
-    """Cut-off of a mosaic's pupil, NA * pixel size / wavelength in cycles/px; None where one is not known."""
+    """Cut-off of a mosaic's pupil in cycles/px: as given (simulated mosaics), or NA * pixel size /
+    wavelength; None where one of these is not known."""
+    if facts.get("cutoff"):
+        return facts["cutoff"]
     values = [facts.get(key) for key in ("na", "pixel_size_um", "wavelength_um")]
     if any(value is None for value in values):
         return None

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from isoplan.networks.spectrum_fit import SpectrumFit
-from isoplan.optics.model import NOMINAL_CUTOFF, PsfModel
+from isoplan.optics.model import PsfModel
 
 SQUARE_PX, STEP_PX = 64, 32  # side of a square and distance between neighbours
 FINE, COARSE = (
@@ -27,7 +27,7 @@ FINE_TOP, COARSE_TOP = 2.0, 0.5  # and of the whole window up to half of it, whe
 
 
 def bins(frequencies: int) -> int:
-    """Of a half-plane: all kx from 0 on, ky of both signs; none twice."""
+    """Of a half-plane: all kx from 0 on, ky of both signs."""
     return frequencies * (2 * frequencies - 2)
 
 
@@ -55,7 +55,7 @@ class OnePass(nn.Module):
             raise ValueError(
                 f"window_px {window_px} is no multiple of {STEP_PX} from {SQUARE_PX} on"
             )
-        self.window_px, self.targets = window_px, model.n_targets
+        self.window_px, self.targets, self.cutoff = window_px, model.n_targets, model.cutoff
         self.squares = (window_px - SQUARE_PX) // STEP_PX + 1  # of a window, per axis
         # It has no weights, so it is no part of the network's file.
         self.fit = [SpectrumFit(window_px, model)] if fit else []
@@ -86,7 +86,7 @@ class OnePass(nn.Module):
         """(n, 1, h, w) -> (n, outputs, ny, nx): one output per window, every stride_px pixels.
 
         ny = (h - window_px) // stride_px + 1 (thesis, eq. 2.12). stride_px: a multiple of STEP_PX;
-        without it the windows do not overlap. cutoff: (n,) cycles/px; NOMINAL_CUTOFF without it.
+        without it the windows do not overlap. cutoff: (n,) cycles/px; the PSF model's own without it.
         """
         return self.learnt(self.look(picture, stride_px, cutoff), stride_px)
 
@@ -97,7 +97,7 @@ class OnePass(nn.Module):
         by Welch's mean and as a whole, and single numbers of each window, all (n, ., ny, nx)."""
         stride = stride_px or self.window_px
         if cutoff is None:
-            cutoff = picture.new_full((len(picture),), NOMINAL_CUTOFF)
+            cutoff = picture.new_full((len(picture),), self.cutoff)
         power, floor, seen = spectra(picture, SQUARE_PX, STEP_PX, FINE_TOP * cutoff, FINE)
         pooled = self._pool(power, stride), self._pool(floor, stride)
         coarse = spectra(picture, self.window_px, stride, COARSE_TOP * cutoff, COARSE)
@@ -188,7 +188,7 @@ def spectra(picture: torch.Tensor, side: int, step: int, top: torch.Tensor, coun
     """Power spectra of the tapered squares of a side, every `step` px, up to a highest frequency.
 
     picture: (n, 1, h, w). top: (n,) cycles/px; `count` frequencies an axis, even from 0 to it. Returns
-    the power (n, bins(count), rows, columns), a floor far below any noise's, and which bins lie
+    the power (n, bins(count), rows, columns), a floor far below any noise's, and which bins
     tell anything, (n, bins(count), 1, 1): those within Nyquist, without the mean's.
     """
     n, device = len(picture), picture.device

@@ -102,9 +102,11 @@ class SpectrumFit(nn.Module):
     def _moments(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Means (n, P) over the grid and standard deviations, in units of range or period."""
         means, spreads = [], []
-        for column, p in zip(self.nodes.T, self.model.parameters, strict=True):
+        # A network that starts from a fit moves without it to its device.
+        nodes = self.nodes.to(weights.device)
+        for column, p in zip(nodes.T, self.model.parameters, strict=True):
             distance = column.unique().diff().min() if p.high > p.low else column.new_zeros(())
-            if p.period:
+            if p.period and not self.model.published:
                 turn = 2 * math.pi / p.period
                 y, x = weights @ (turn * column).sin(), weights @ (turn * column).cos()
                 mean = torch.remainder(torch.atan2(y, x) / turn, p.period)

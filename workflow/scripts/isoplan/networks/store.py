@@ -44,19 +44,6 @@ def build(spec: dict, window_px: int, model: PsfModel) -> torch.nn.Module:
     )
 
 
-def start_from(network: torch.nn.Module, path: str | Path) -> None:
-    """Takes over the weights of another network's file, as far as names and shapes are the same.
-
-    Raises UserError where nothing is, or the file is not one of ours.
-    """
-    given, _, _ = load(path)
-    own, other = network.state_dict(), given.state_dict()
-    shared = {k: v for k, v in other.items() if k in own and own[k].shape == v.shape}
-    if not shared:
-        raise UserError(f"{path}: no weights in common with the network to be trained")
-    network.load_state_dict(shared, strict=False)
-
-
 def save(path: str | Path, network: torch.nn.Module, card: dict) -> None:
     """Writes weights and card (architecture, PSF model, window, how it was trained) atomically."""
     path = Path(path)

@@ -55,6 +55,21 @@ def draw_scenes(
     return scenes
 
 
+def source_of(spec: dict, number: int, *, seed: int, stream: str, split: str) -> int:
+    """Number of the picture that scene `number` is cut from, from 0; -1 for a scene that is drawn.
+
+    Scenes of one picture are no independent samples of the world's pictures.
+    """
+    rng = numpy_rng(seed, stream, number)
+    kind = spec["kinds"][rng.integers(len(spec["kinds"]))]
+    if kind == "pictures":
+        return int(rng.integers(len(pictures.SPLITS[split])))
+    if kind == "folder":
+        files = pictures.folder_files(str(spec["folder"]), split)
+        return len(pictures.SPLITS[split]) + int(rng.integers(len(files)))
+    return -1
+
+
 def _scene(kind, spec, size, split, rng, generator) -> torch.Tensor:
     device = generator.device
     if kind == "black":

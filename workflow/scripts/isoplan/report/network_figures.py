@@ -13,6 +13,7 @@ from isoplan.report.study_figure import StudyFigure
 WIDE_PX = 1080
 # So many lines can be told apart; more are drawn thin and without names.
 NAMED_LINES = 6
+ENOUGH = 100  # patches in a group before its coverage is judged
 MOST_KINDS = 4  # figures of calibration and abstention for as many kinds of networks
 LEFT_OUT = 0.2  # share of the least certain samples that the report speaks of
 
@@ -424,9 +425,12 @@ def calibration_words(study: Study) -> list[str]:
             f"Over {len(table)} networks, test sets and parameters the 90 % intervals hold the truth in "
             f"{style.percent(float(table['coverage'].min()))} to {style.percent(float(table['coverage'].max()))} of the patches."
         )
+    fine = fine[fine["n"] >= ENOUGH]
     if len(fine):
         inside = int(fine["coverage"].between(*style.CALIBRATED).sum())
-        words.append(f"{inside} of {len(fine)} groups lie between 85 and 95 %.")
+        words.append(
+            f"{inside} of {len(fine)} groups of {ENOUGH} patches or more lie between 85 and 95 %."
+        )
     return words
 
 

@@ -59,7 +59,7 @@ DIFFERENCE_MAP = "PuOr"
 CALIBRATED = (0.85, 0.95)
 # Cells of a map that are no measurement: hatch, colour, words.
 CELL_FLAGS = {
-    "untrusted": ("/////", "#5B636E", "no texture: filled in"),
+    "untrusted": ("/////", "#5B636E", "no texture or border: filled in"),
     "out_of_domain": ("xxxx", "#B3261E", "out of domain: filled in"),
 }
 GAIN_MAP = "RdBu"
