@@ -158,7 +158,7 @@ def test_a_constant_picture_comes_back_as_it_is(network, tmp_path, capsys):
         ({"picture": "no.tif"}, "no.tif"),
         ({"network": "no.safetensors"}, "no such network"),
         ({"out": "restored.png"}, "let its name end in .ome.zarr or in .tif"),
-        ({"stride": 40}, "multiple of 32 that divides the network's 96"),
+        ({"stride": 40}, "give one of 32, 96, which divide the network's 96"),
         ({"iterations": 0}, "iterations: 0 is out of range"),
     ],
 )

@@ -37,6 +37,7 @@ def spec(settings):
         fresh_scenes=2,
         validation_samples=16,
         patience_epochs=0,
+        passes=2,
     )
 
 
@@ -214,7 +215,7 @@ def test_killed_within_an_epoch_equals_undisturbed(run, undisturbed, tmp_path, m
     def killed(self, *args):
         nonlocal count
         count += 1
-        if count == 6:  # the second step of the third epoch
+        if count == 11:  # the second pass of the third epoch
             raise KeyboardInterrupt
         return step(self, *args)
 
@@ -248,7 +249,7 @@ def test_a_checkpoint_that_does_not_fit_is_left_aside(
     data = {"damage": data[: len(data) // 2], "stray": b"no checkpoint"}.get(change, data)
     (tmp_path / "checkpoint.pt").write_bytes(data)
     over = {"seed": {"seed": 2}, "library": {"library": {"a": "2"}}}.get(change, {})
-    assert steps_taken(run, tmp_path, monkeypatch, **over) == EPOCHS * 2
+    assert steps_taken(run, tmp_path, monkeypatch, **over) == EPOCHS * 2 * 2
     assert same(tmp_path, undisturbed) == (change != "seed")
 
 

@@ -128,12 +128,12 @@ class Simulation:
         return "uint16" if 0 < self.camera["bits"] <= 16 else "float32"
 
     def camera_columns(self) -> dict:
-        """Gain, offset and read noise as the mosaic table names them."""
-        return {
+        """Gain, offset and read noise as the mosaic table names them, and the cut-off of the pupil."""
+        pupil = {"cutoff": self.model.cutoff} if hasattr(self.model, "field_px") else {}
+        return pupil | {
             "gain": float(self.settings["gain"]),
             "offset": float(self.settings["offset"]),
             "read_noise_e": float(self.settings["read_noise_e"]),
-            "cutoff": self.model.cutoff,
         }
 
     def truth(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
