@@ -28,6 +28,12 @@ def limits(card: dict) -> list[str]:
         "saturated or hazy pictures raise the alarm where the network knows them; others may not.",
         f"The PSF is taken as one over a window of {card['window_px']} px.",
     ]
+    if not camera["bits"]:
+        found.append(
+            "Whole counts: it was trained on counts that are not rounded. Raw pictures whose noise is only "
+            "a count or two (low light at a gain near 1) show equal neighbours and raise the alarm without "
+            "cause; --alarm-threshold 1 takes them as they are."
+        )
     names = {p.name for p in model.parameters}
     if names & {"focus", "cylinder"}:
         cutoffs = card["psf"].get("cutoff_range") or [card["psf"]["cutoff"]]
