@@ -21,6 +21,8 @@ psfs:
 networks:
   - name: small
     width: 8
+    fit: none
+    passes: 2
     samples: 256
     epoch_samples: 32
     scenes: 12
@@ -32,20 +34,20 @@ test_sets:
   - {name: scenes, samples: 32}
 simulations:
   - mosaic: pictures
-    size_px: [256, 576]
+    size_px: [256, 1152]
     tile_px: 128
     field:
       - {parameter: width_x, shape: tilt-x, low: 1.5, high: 5}
       - {parameter: width_y, shape: tilt-y, low: 1.5, high: 5}
 mosaics: null
-map: {window_px: 96, stride_px: 16, validity_threshold: 0.2}
+map: {window_px: 96, stride_px: 32, validity_threshold: 0.2, alarm_threshold: 1}
 restoration: {iterations: 5, core_px: 256}
 jobs_per_mosaic: 1
 report: {crop_px: 128}
 resources: {threads: 1}
 """
 METHODS = ("estimated", "oracle", "constant")
-MAP_UNITS, CORES = 2, 3
+MAP_UNITS, CORES = 2, 5
 DECONVOLUTION = Path("workflow/scripts/isoplan/deconvolution.py")
 
 
@@ -89,7 +91,7 @@ def test_tables(finished):
     assert set(calibration["group"]) == {"all", "spread fifth", "photons decade"}
     assert len(pd.read_csv(finished.results / "abstention.csv")) == 2 * 19
     cells = pd.read_csv(finished.results / "cells.csv")
-    assert len(cells) == 16 * 36 * len(METHODS)
+    assert len(cells) == 8 * 36 * len(METHODS)
     assert len(pd.read_csv(finished.results / "predictions.csv")) == 2 * 32
     history = pd.read_csv(finished.results / "networks" / "small" / "history.csv")
     assert len(history) == 8
@@ -101,13 +103,19 @@ def test_stores(finished):
         assert group.attrs["ome"]["version"] == "0.5"
         assert group.attrs["isoplan"]["restoration"]["iterations"] == 5
         restored = group["0"][:]
-        assert restored.shape == (256, 576) and np.isfinite(restored).all()
+        assert restored.shape == (256, 1152) and np.isfinite(restored).all()
         assert np.isfinite(group["1"][:]).all()
     for name in ("small", "true"):
         group = zarr.open_group(finished.results / f"psf_map/pictures/{name}.zarr", mode="r")
         names = [channel["name"] for channel in group.attrs["isoplan"]["channels"]]
-        assert names == ["width_y", "width_x", "validity", "filled"]
-        assert group["0"].shape == group["raw"].shape == (4, 16, 36)
+        assert names[:2] == ["width_y", "width_x"]
+        assert names[2:] == [
+            *(f"{n}_uncertainty" for n in names[:2]),
+            "validity",
+            "alarm",
+            "filled",
+        ]
+        assert group["0"].shape == group["raw"].shape == (7, 8, 36)
         assert np.isfinite(group["0"][:]).all()
     observed = zarr.open_array(finished.results / "simulated/pictures/observed.ome.zarr/0")
     assert observed.dtype == np.uint16 and observed[:].min() > 0
@@ -121,7 +129,7 @@ def test_report_config_logs_and_timings(finished):
     config = yaml.safe_load((results / "config.yaml").read_text())
     assert config["restoration"]["iterations"] == 5 and config["networks"][0]["batch"] == 16
     facts = json.loads((results / "mosaics" / "pictures.json").read_text())
-    assert (facts["height_px"], facts["width_px"]) == (256, 576) and facts["gain"] == 2
+    assert (facts["height_px"], facts["width_px"]) == (256, 1152) and facts["gain"] == 2
     rules = {"train_network", "map_psf", "restore_mosaic", "evaluate_mosaic"}
     for folder in ("logs", "benchmarks"):
         assert rules <= {path.name for path in (results / folder).iterdir()}
