@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -289,3 +290,25 @@ def test_released_studies_judge_every_network():
             sets = models._test_sets(study, name)
             assert len(sets) == 4
             assert min(each["samples"] for each in sets) >= (4000 if scale == "full" else 2000)
+
+
+def test_the_table_of_released_networks_says_what_the_cards_say():
+    """Every figure of resources/models/README.md's table, to its last digit."""
+    lines = (config.MODELS / "README.md").read_text().splitlines()
+    rows = {line.split("|")[1].strip(): line.split("|")[3:5] for line in lines if "|" in line}
+    for file in RELEASED:
+        card = store.load(file)[2]
+        for kind, text in zip(("synthetic", "natural"), rows[file.stem], strict=True):
+            figures = next(t for t in card["tests"] if t["test_set"].startswith(kind))["figures"]
+            wanted = []
+            for row in figures:
+                axis = row["parameter"] == "axis"
+                if row["metric"] == "circular-median":
+                    wanted.append(f"{math.degrees(row['value']):.1f}")
+                elif row["metric"] == "R2" and not axis and row["parameter"] != "mean":
+                    wanted.append(f"{row['value']:.3f}".lstrip("0"))
+            if file.stem == "gaussian-2":  # one figure for both widths
+                wanted = [
+                    f"{next(r['value'] for r in figures if r['parameter'] == 'mean'):.3f}"[1:]
+                ]
+            assert re.findall(r"\d*\.\d+", text) == wanted, file.stem

@@ -19,11 +19,10 @@ from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.model import PsfModel
 
 SQUARE_PX, STEP_PX = 64, 32  # side of a square and distance between neighbours
-FINE, COARSE = (
-    33,
-    17,
-)  # frequencies an axis, of a square up to twice the cut-off, where an OTF ends,
-FINE_TOP, COARSE_TOP = 2.0, 0.5  # and of the whole window up to half of it, where wide PSFs end
+# Frequencies an axis, and the highest in units of the cut-off: of a square, up to where an OTF ends,
+# and of the whole window, up to where those of wide PSFs end.
+FINE, FINE_TOP = 33, 2.0
+COARSE, COARSE_TOP = 17, 0.5
 
 
 def bins(frequencies: int) -> int:
