@@ -27,7 +27,7 @@ def spec(**changes):
         "photons": [1000.0, 1000.0],
         "quantum_efficiency": 0.7,
         "read_noise_e": [4.0, 4.0],
-        "gain": 0.5,
+        "gain": [0.5, 0.5],
         "offset": 100.0,
         "bits": 16,
         "salt_pepper": [0.0, 0.0],
@@ -84,6 +84,15 @@ def test_a_window_has_its_part_of_the_fields_vignette():
     assert float(whole[0, 0, 0]) == pytest.approx(0.5, abs=0.02)
 
 
+def test_photons_and_gain_are_drawn_by_ratio():
+    settings = draw_camera(spec(photons=[1.0, 1e6], gain=[0.01, 1.0]), 20_000, rng())
+    for key, low, high in (("photons", 0, 6), ("gain", -2, 0)):
+        power = settings[key].log10()
+        assert low <= float(power.min()) and float(power.max()) <= high
+        assert float(power.mean()) == pytest.approx((low + high) / 2, abs=0.05)
+        assert float(power.std()) == pytest.approx((high - low) / 12**0.5, rel=0.05)
+
+
 @pytest.mark.parametrize("name", ["retina.jpg", "cell.png", "ihc.png"])
 @pytest.mark.parametrize(("photons", "read", "gain"), [(200.0, 3.0, 2.0), (2000.0, 5.0, 0.5)])
 def test_the_noise_of_a_picture_is_found_again(name, photons, read, gain):
@@ -93,7 +102,7 @@ def test_the_noise_of_a_picture_is_found_again(name, photons, read, gain):
     kernel = (line[:, None] * line[None, :] / line.sum() ** 2)[None, None]
     blurred = functional.conv2d(picture, kernel)[None, 0]
     changes = dict.fromkeys(("photons", "read_noise_e"))
-    changes.update(photons=[photons] * 2, read_noise_e=[read] * 2, gain=gain)
+    changes.update(photons=[photons] * 2, read_noise_e=[read] * 2, gain=[gain] * 2)
     settings = draw_camera(spec(**changes, illumination=[1, 1], quantum_efficiency=1.0), 1, rng())
     found_gain, found_read = estimate_noise(expose(blurred, settings, rng())[0], offset=100.0)
     assert found_gain == pytest.approx(gain, rel=0.15)
@@ -155,7 +164,7 @@ def test_the_same_noise_grows_with_the_strength():
         ({"read_noise_e": [-1, 0]}, "read_noise_e"),
         ({"salt_pepper": [0, 2]}, "salt_pepper"),
         ({"vignetting": [0.5, 0.1]}, "vignetting"),
-        ({"gain": 0}, "gain"),
+        ({"gain": [0, 1]}, "gain"),
         ({"bits": 8}, "bits"),
     ],
 )

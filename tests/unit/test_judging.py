@@ -24,11 +24,11 @@ class Known(torch.nn.Module):
         self.known, self.seen = outputs, []
 
     def forward(self, patches, stride_px=None, cutoff=None):
-        assert len(cutoff) == len(patches) == CHECK_BLOCK
+        assert len(cutoff) == len(patches) <= CHECK_BLOCK and len(patches) % 64 == 0
         blocks = -(-len(self.known) // CHECK_BLOCK)
         first = len(self.seen) % blocks * CHECK_BLOCK
         self.seen.append(patches)
-        index = torch.arange(first, first + CHECK_BLOCK).clamp_max(len(self.known) - 1)
+        index = torch.arange(first, first + len(patches)).clamp_max(len(self.known) - 1)
         return self.known[index][:, :, None, None]
 
 
@@ -152,7 +152,7 @@ def test_a_sweep_over_strengths(gaussian):
     others = (swept.predictions, swept.calibration, swept.abstention)
     assert all(table.empty and list(table)[:2] == ["network", "test_set"] for table in others)
     assert set(swept.regression["parameter"]) == {"width_y", "width_x", "mean"}
-    scaled = [torch.cat(known.seen[2 * k : 2 * k + 2]) for k in range(3)]
+    scaled = [patches[:200] for patches in known.seen]
     noise = [float((patches - scaled[0]).std()) for patches in scaled]
     assert noise[0] == 0 < noise[1] < noise[2]
     plain = judge_test(known, model, batch, CPU, TEST, **keys)

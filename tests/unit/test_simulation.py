@@ -26,7 +26,7 @@ def make(settings, model):
 
     def build(seed=1, order="mask-blur", **camera):
         spec = settings("simulations", size_px=SHAPE, tile_px=96, field=FIELD)
-        keys = {"photons": [5e3, 5e3], "gain": 2.0, "offset": 100, "bits": 16} | camera
+        keys = {"photons": [5e3, 5e3], "gain": [2.0, 2.0], "offset": 100, "bits": 16} | camera
         return Simulation(spec, model, settings("cameras", **keys), order, seed)
 
     return build
@@ -119,7 +119,7 @@ def test_blocks_are_seamless(make, noiseless, order):
 
 def test_blur_is_the_field_s(make, noiseless, model, monkeypatch):
     """Points far apart come out as the PSFs of their places."""
-    scene = make(offset=0, gain=1.0, bits=0)
+    scene = make(offset=0, gain=[1.0, 1.0], bits=0)
     points = [(60, 50), (150, 200), (220, 300)]
 
     def dots(y0, y1, x0, x1):

@@ -181,7 +181,7 @@ def test_a_missing_or_damaged_set_is_refused(stored):
 
 
 def test_a_camera_that_clips_its_own_picture_is_refused(settings):
-    camera = settings("cameras", photons=[1e3, 1e5], gain=2.0, bits=16)
+    camera = settings("cameras", photons=[1e3, 1e5], gain=[2.0, 2.0], bits=16)
     recipe = Recipe(settings("psfs"), settings("objects"), camera, 128, 0.0)
     with pytest.raises(UserError, match="bits end at 65535"):
         recipe.check()

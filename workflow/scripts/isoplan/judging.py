@@ -134,20 +134,20 @@ def estimate(
 ) -> Estimate:
     """What the network makes of the patches, degraded as `judge` says, on the CPU.
 
-    In blocks of one size, the last one filled up with its last sample: arithmetic differs in the last
-    bits between sizes, and the logarithm of a weak spectrum enlarges that. So each sample's estimate,
-    and its noise, stay the same in a shorter or a longer set.
+    A block of patches at a time. A patch's noise is the same in a shorter or a longer set.
     """
-    outputs, count = [], len(batch.patches)
-    for number, first in enumerate(range(0, count, CHECK_BLOCK)):
-        block = torch.arange(first, first + CHECK_BLOCK).clamp_max(count - 1)
+    outputs = []
+    for number, first in enumerate(range(0, len(batch.patches), CHECK_BLOCK)):
+        block = slice(first, first + CHECK_BLOCK)
         patches = batch.patches[block]
         if degradation != "none":
             rng = torch_rng(seed, f"degradation/{degradation}", number)
-            patches = degrade(_scaled(patches[:, 0]), degradation, strength, rng)[:, None]
+            patches = _scaled(patches[:, 0])
+            full = torch.cat([patches, patches[-1:].expand(CHECK_BLOCK - len(patches), -1, -1)])
+            patches = degrade(full, degradation, strength, rng)[: len(patches), None]
         part = replace(batch, patches=patches, cutoff=batch.cutoff[block])
         outputs.append(predict(network, part, device))
-    return read(torch.cat(outputs)[:count].float(), model)
+    return read(torch.cat(outputs).float(), model)
 
 
 def _scaled(patches: torch.Tensor) -> torch.Tensor:

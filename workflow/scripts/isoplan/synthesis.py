@@ -209,8 +209,11 @@ def make_batch(recipe: Recipe, model: PsfModel, scenes: torch.Tensor, count: int
 
     processed = torch.rand(count, generator=rng, device=device) < recipe.processed_share
     if processed.any():
-        # What is seen through a processing says nothing for certain, except where nothing was there.
-        counts[processed] = process(counts[processed], draw_kinds(int(processed.sum()), rng), rng)
+        raw = counts[processed]
+        counts[processed] = process(raw, draw_kinds(len(raw), rng), rng)
+        # What left the picture as it was cannot be found. What is seen through a processing says
+        # nothing for certain, except where nothing was there.
+        processed[processed.clone()] = (counts[processed] != raw).flatten(1).any(1)
         invalid[processed & (invalid == VALID)] = UNDECIDED
     return Batch(
         counts[:, None],

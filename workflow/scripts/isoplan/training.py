@@ -26,7 +26,7 @@ from isoplan.synthesis import VALID, Batch, Recipe, SceneBank, make_set, trainin
 
 SPREAD_WEIGHT = 0.05  # the half-widths' loss is of order 1, the others' far below
 LOOK_BLOCK = 1024  # samples looked at together: about 1 GB on a CPU
-CHECK_BLOCK = 128  # samples at a time outside training
+CHECK_BLOCK = 512  # samples at a time outside training
 HISTORY = (
     "epoch",
     "step",
@@ -144,12 +144,19 @@ class RegressionTask:
 
 @torch.no_grad()
 def predict(network: torch.nn.Module, batch: Batch, device) -> torch.Tensor:
-    """Outputs of a batch's windows, (n, outputs) on the CPU, in fixed blocks."""
+    """Outputs of a batch's windows, (n, outputs) on the CPU, in blocks of CHECK_BLOCK.
+
+    The last block is filled up with its last sample to a multiple of 64: arithmetic differs in the last
+    bits between sizes, and the logarithm of a weak spectrum enlarges that.
+    """
     network.eval()
-    parts = zip(batch.patches.split(CHECK_BLOCK), batch.cutoff.split(CHECK_BLOCK), strict=True)
-    return torch.cat(
-        [network(p.to(device), cutoff=c.to(device))[:, :, 0, 0].cpu() for p, c in parts]
-    )
+    outputs, count = [], len(batch.patches)
+    for first in range(0, count, CHECK_BLOCK):
+        some = min(CHECK_BLOCK, count - first)
+        block = torch.arange(first, first + -(-some // 64) * 64).clamp_max(count - 1)
+        patches, cutoff = batch.patches[block].to(device), batch.cutoff[block].to(device)
+        outputs.append(network(patches, cutoff=cutoff)[:some, :, 0, 0].cpu())
+    return torch.cat(outputs)
 
 
 def train(

@@ -237,7 +237,7 @@ def _passes(spec: dict) -> str:
 def _camera(camera: dict) -> str:
     words = [f"{_span(camera['photons'])} photons", f"read noise {_span(camera['read_noise_e'])} e"]
     if camera["bits"]:
-        words.append(f"{camera['bits']} bits")
+        words.append(f"{_span(camera['gain'])} counts/e, rounded")
     return ", ".join(words)
 
 

@@ -133,14 +133,15 @@ class OnePass(nn.Module):
 
 
 # What processing leaves in a picture and a power spectrum does not show.
-TRACES = ("equal", "tails", "peak", "shot", "skew", *(f"grid {k}" for k in range(8)))
+TRACES = ("equal", "top", "tails", "peak", "shot", "skew", *(f"grid {k}" for k in range(8)))
 
 
 @torch.no_grad()
 def traces(picture: torch.Tensor, window_px: int, stride_px: int) -> torch.Tensor:
     """(n, 1, h, w) -> (n, len(TRACES), ny, nx): statistics of neighbouring pixels in every window.
 
-    equal: share of pixels equal to their right neighbour (saturated, posterised). tails, peak: shape of
+    equal: share of pixels equal to their right neighbour (posterised, or of few counts). top: logarithm
+    of the share of pixels at the window's highest value (saturated). tails, peak: shape of
     the distribution of second differences (denoised, sharpened). shot, skew: how their square goes with
     the brightness (shot noise), and their asymmetry. grid: steps between columns and rows by their place
     in a raster of 8 px, over the mean step, the largest first (JPEG).
@@ -160,8 +161,11 @@ def traces(picture: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
     mean = pool(inner)
     variance = (pool(inner * inner) - mean * mean).clamp_min(1e-12)
     shot = (pool(square * inner) - power * mean) / (power * variance.sqrt())
+    views = picture[:, 0].unfold(1, window_px, stride_px).unfold(2, window_px, stride_px)
+    top = (views == views.amax((-2, -1), keepdim=True)).sum((-2, -1))[:, None]
     found = [
         pool((picture[..., 1:-1, 1:-1] == picture[..., 1:-1, 2:]).to(x.dtype)),
+        top.to(x.dtype).log(),
         (pool(square * square) / power.square()).clamp_min(1e-3).log(),
         (pool(noise.abs()) / power.sqrt()).clamp_min(1e-3).log(),
         shot.clamp(-5, 5),

@@ -30,6 +30,10 @@ SIGNAL_OVER_NOISE = tuple(10 ** (-1 + 0.75 * k) for k in range(13))  # at the sp
 RIDGE = 0.01  # weight of the prior on every term, relative to all bins together
 NODES = {1: (64,), 2: (16, 16), 3: (12, 8, 24)}  # grid of the parameters, by their number
 NODES_PUBLISHED_AXIS = {2: (64, 2), 3: (32, 32, 2)}  # two axes are all that is ever drawn there
+COARSE = 4  # of the grid, for the choice of noise levels
+NEAR = (
+    1.5  # misfit over the best, up to which a noise level counts; SHARPNESS makes the rest vanish
+)
 CUTOFF_STEP = 0.05  # tables are made for cut-offs of about this ratio
 # By trial on synthetic scenes: what gives the lowest errors and intervals that hold 90 %.
 SHARPNESS = 36.0
@@ -43,8 +47,7 @@ WINDOWS, ENTRIES = 512, 512  # windows and table entries at a time; bounds the m
 class SpectrumFit(nn.Module):
     """Same interface as the networks. window_px: from SQUARE_PX on.
 
-    At the first picture it makes its table, which takes 3 to 15 s by the PSF model; then a window takes
-    about 8 ms (two parameters) to 30 ms (three) on one core. Where the model's cut-off varies, every
+    At the first picture it makes its table, which takes seconds. Where the model's cut-off varies, every
     twentieth of it has a table.
     """
 
@@ -54,6 +57,7 @@ class SpectrumFit(nn.Module):
             raise ValueError(f"window_px {window_px} is below {SQUARE_PX}, a square's side")
         self.window_px, self.model = window_px, model
         self.register_buffer("nodes", grid(model))
+        self.coarse = coarse(model)
         self._tables = lru_cache(16)(self._make_table)
 
     @torch.no_grad()
@@ -86,7 +90,7 @@ class SpectrumFit(nn.Module):
     def _fit(self, windows: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         """Outputs (n, T + P + 2) of windows (n, window, window)."""
         power = welch(windows)
-        weights = posterior(power.log(), table)
+        weights = posterior(power.log(), table, self.coarse.to(power.device))
         params, spread = self._moments(weights)
         invalid = TEXTURE_STEEPNESS * (math.log(TEXTURE) - texture_over_noise(power).log())
         return torch.cat(
@@ -137,16 +141,27 @@ class SpectrumFit(nn.Module):
 
 def grid(model: PsfModel) -> torch.Tensor:
     """(G, P) parameters, evenly over their ranges; of a parameter with a period no value twice."""
-    counts = NODES[len(model.parameters)]
-    if model.published and model.parameters[-1].period:
-        counts = NODES_PUBLISHED_AXIS[len(model.parameters)]
     axes = [
         p.low + p.period * torch.arange(count) / count
         if p.period and not model.published
         else torch.linspace(p.low, p.high, count)
-        for p, count in zip(model.parameters, counts, strict=True)
+        for p, count in zip(model.parameters, _counts(model), strict=True)
     ]
     return torch.cartesian_prod(*axes).reshape(-1, len(axes))
+
+
+def coarse(model: PsfModel) -> torch.Tensor:
+    """Places in `grid` of every COARSE-th value of each parameter."""
+    axes = [torch.arange(count) for count in _counts(model)]
+    places = torch.cartesian_prod(*axes).reshape(-1, len(axes))
+    return (places % COARSE == 0).all(1).nonzero()[:, 0]
+
+
+def _counts(model: PsfModel) -> tuple[int, ...]:
+    """Length of the grid along each parameter."""
+    if model.published and model.parameters[-1].period:
+        return NODES_PUBLISHED_AXIS[len(model.parameters)]
+    return NODES[len(model.parameters)]
 
 
 @lru_cache(2)
@@ -219,37 +234,54 @@ def leakage(device) -> torch.Tensor:
     )
 
 
-def posterior(log_power: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """Weights (n, PSFs), sum 1, of log spectra (n, F) under a table (slopes, PSFs, F)."""
-    _, _, terms = _bins(table.device)
-    slopes, psfs, bins = table.shape
-    n, count = len(log_power), terms.shape[1]
+def posterior(log_power: torch.Tensor, table: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+    """Weights (n, PSFs), sum 1, of log spectra (n, F) under a table (slopes, PSFs, F).
+
+    coarse: places of some PSFs of the grid. With them alone every noise level is tried; with all PSFs
+    then those levels that came near the best, which are few.
+    """
+    slopes, psfs, _ = table.shape
+    entries = table.flatten(0, 1)
     # Means over the bins take the noise's level out of all that follows.
     y = log_power - log_power.mean(1, keepdim=True)
-    length = y.square().mean(1)
+    few = table[:, coarse].flatten(0, 1)
+    reached = torch.stack([_misfit(few, signal, y).amin(0) for signal in SIGNAL_OVER_NOISE])
+    near = reached <= NEAR * reached.amin(0)
+    best = y.new_full((slopes * psfs, len(y)), math.inf)
+    for level, signal in enumerate(SIGNAL_OVER_NOISE):
+        mine = near[level].nonzero()[:, 0]
+        # Filled up, or a window's last bits would depend on how many others share its level.
+        mine = torch.cat([mine, mine[-1:].expand(-len(mine) % 32)])
+        for first in range(0, len(entries) if len(mine) else 0, ENTRIES):
+            part = slice(first, first + ENTRIES)
+            found = _misfit(entries[part], signal, y[mine])
+            best[part, mine] = torch.minimum(best[part, mine], found)
+    weights = torch.softmax(-SHARPNESS * best.clamp_min(1e-6).log(), dim=0)
+    return weights.unflatten(0, (slopes, psfs)).sum(0).T
+
+
+def _misfit(entries: torch.Tensor, signal: float, y: torch.Tensor) -> torch.Tensor:
+    """Mean squared residuals (entries, n) of log spectra y (n, F), mean 0, when the shape terms are
+    fitted to spectra (entries, F) of that signal over noise."""
+    bins = entries.shape[1]
+    _, _, terms = _bins(entries.device)
+    n, count = len(y), terms.shape[1]
     # The products of y with the model and with its terms, as two matrix products for all entries.
     y_terms = (y[:, None] * terms.T).flatten(0, 1) / bins
     pairs = (terms[:, :, None] * terms[:, None, :]).flatten(1) / bins
+    model = torch.log1p(signal * entries)
+    share = -torch.expm1(-model)  # of the signal in a bin's power
+    model = model - model.mean(1, keepdim=True)
+    level = share @ terms / bins
+    normal = (share.square() @ pairs).unflatten(1, (count, count))
     prior = RIDGE * torch.eye(count, device=y.device)
-    best = y.new_full((slopes * psfs, n), math.inf)
-    for first in range(0, slopes * psfs, ENTRIES):
-        entries = table.flatten(0, 1)[first : first + ENTRIES]
-        seen = best[first : first + ENTRIES]
-        for signal in SIGNAL_OVER_NOISE:
-            model = torch.log1p(signal * entries)
-            share = -torch.expm1(-model)  # of the signal in a bin's power
-            model = model - model.mean(1, keepdim=True)
-            level = share @ terms / bins
-            normal = (share.square() @ pairs).unflatten(1, (count, count))
-            normal = normal - level[:, :, None] * level[:, None, :] + prior
-            along = (share @ y_terms.T).unflatten(1, (n, count))
-            along = along - ((share * model) @ terms / bins)[:, None]
-            inverse = torch.linalg.inv(torch.linalg.cholesky(normal))
-            explained = (along @ inverse.mT).square().sum(2)
-            error = length - 2 / bins * model @ y.T + model.square().mean(1)[:, None] - explained
-            torch.minimum(seen, error, out=seen)
-    weights = torch.softmax(-SHARPNESS * best.clamp_min(1e-6).log(), dim=0)
-    return weights.unflatten(0, (slopes, psfs)).sum(0).T
+    normal = normal - level[:, :, None] * level[:, None, :] + prior
+    along = (share @ y_terms.T).unflatten(1, (n, count))
+    along = along - ((share * model) @ terms / bins)[:, None]
+    inverse = torch.linalg.inv(torch.linalg.cholesky(normal))
+    explained = (along @ inverse.mT).square().sum(2)
+    length = y.square().mean(1) + model.square().mean(1)[:, None]
+    return length - 2 / bins * model @ y.T - explained
 
 
 def texture_over_noise(power: torch.Tensor) -> torch.Tensor:

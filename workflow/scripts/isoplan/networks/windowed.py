@@ -56,7 +56,7 @@ class Windowed(nn.Module):
         ny, nx = views.shape[1:3]
         if cutoff is None:
             cutoff = picture.new_full((n,), math.sqrt(self.cutoff_range[0] * self.cutoff_range[1]))
-        if ny * nx == 1:  # training: the batch is the windows
+        if self.training:  # the batch is the windows
             return self._patches(views[:, 0, 0, None], cutoff)[:, :, None, None]
         where = [(k, j, i) for k in range(n) for j in range(ny) for i in range(nx)]
         out = []

@@ -13,8 +13,9 @@ import torch
 
 from isoplan.base.errors import UserError
 
-DRAWN = ("read_noise_e", "salt_pepper", "illumination", "vignetting")
-CONSTANT = ("quantum_efficiency", "gain", "offset", "bits")
+DRAWN_EVENLY = ("read_noise_e", "salt_pepper", "illumination", "vignetting")
+DRAWN_BY_RATIO = ("photons", "gain")  # evenly on a logarithmic scale
+CONSTANT = ("quantum_efficiency", "offset", "bits")
 
 
 def check_camera(spec: dict) -> None:
@@ -22,6 +23,7 @@ def check_camera(spec: dict) -> None:
     name = spec["name"]
     for key, least, most in (
         ("photons", 1e-6, math.inf),
+        ("gain", 1e-6, math.inf),
         ("read_noise_e", 0, math.inf),
         ("salt_pepper", 0, 1),
         ("illumination", 0, math.inf),
@@ -33,12 +35,10 @@ def check_camera(spec: dict) -> None:
                 f"cameras {name}: {key} is [{low}, {high}]; give [low, high], rising, "
                 f"from {least:g} to {most:g}"
             )
-    if not 0 < spec["quantum_efficiency"] <= 1 or spec["gain"] <= 0 or spec["bits"] < 0:
-        raise UserError(
-            f"cameras {name}: quantum_efficiency must lie in (0, 1], gain above 0, bits from 0 on"
-        )
+    if not 0 < spec["quantum_efficiency"] <= 1 or spec["bits"] < 0:
+        raise UserError(f"cameras {name}: quantum_efficiency must lie in (0, 1], bits from 0 on")
     electrons = spec["photons"][1] * spec["quantum_efficiency"] * spec["illumination"][1]
-    counts = electrons * spec["gain"] + spec["offset"]
+    counts = electrons * spec["gain"][1] + spec["offset"]
     if spec["bits"] and counts > 2 ** spec["bits"] - 1:
         raise UserError(
             f"cameras {name}: the brightest picture reaches {counts:.0f} counts, {spec['bits']} bits "
@@ -49,14 +49,16 @@ def check_camera(spec: dict) -> None:
 def draw_camera(spec: dict, n: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Settings of n exposures, each (n,) float32 on the generator's device.
 
-    spec: one entry of the config's `cameras`. Photons are log-uniform, the other ranges uniform.
+    spec: one entry of the config's `cameras`. Photons and gain are log-uniform, the other ranges uniform.
     """
-    share = torch.rand(1 + len(DRAWN), n, generator=generator, device=generator.device)
-    low, high = (math.log(v) for v in spec["photons"])
-    settings = {"photons": torch.exp(low + share[0] * (high - low))}
-    for key, u in zip(DRAWN, share[1:], strict=True):
+    drawn = (*DRAWN_BY_RATIO, *DRAWN_EVENLY)
+    share = torch.rand(len(drawn), n, generator=generator, device=generator.device)
+    settings = {}
+    for key, u in zip(drawn, share, strict=True):
         low, high = spec[key]
         settings[key] = low + u * (high - low)
+        if key in DRAWN_BY_RATIO:
+            settings[key] = low * (high / low) ** u
     for key in CONSTANT:
         settings[key] = torch.full_like(share[0], float(spec[key]))
     return settings
