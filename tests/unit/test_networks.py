@@ -11,6 +11,7 @@ from isoplan.base.config import validate
 from isoplan.base.errors import UserError
 from isoplan.networks import store
 from isoplan.networks.onepass import TRACES, OnePass, spectra, traces
+from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.networks.windowed import Windowed
 from isoplan.optics.psf import make_psf_model
 from isoplan.training import RegressionTask
@@ -30,6 +31,9 @@ def lively(network: torch.nn.Module) -> torch.nn.Module:
             with torch.no_grad():
                 module.weight.copy_(0.5 + torch.rand(shape, generator=rng))
                 module.bias.copy_(0.3 * torch.randn(shape, generator=rng))
+        if isinstance(module, torch.nn.Conv2d):
+            with torch.no_grad():
+                module.weight.add_(0.01 * torch.randn(module.weight.shape, generator=rng))
     return network.eval()
 
 
@@ -58,6 +62,15 @@ def picture():
 @torch.no_grad()
 def outputs(network, picture, stride=None):
     return network(picture, stride)
+
+
+def test_what_has_not_learnt_yet_says_what_the_fit_says(model, picture):
+    network = OnePass(WINDOW, model, 16).eval()
+    fit = SpectrumFit(WINDOW, model)
+    targets = slice(model.n_targets)
+    found, expected = outputs(network, picture), outputs(fit, picture)
+    torch.testing.assert_close(found[:, targets], expected[:, targets])
+    assert found[:, model.n_targets :].std() > 0
 
 
 @pytest.mark.parametrize("stride", [32, 64])

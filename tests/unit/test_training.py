@@ -110,6 +110,31 @@ def test_loss_by_hand(recipe):
     assert loss.item() == pytest.approx((first + second + 0.25) / 3, rel=1e-5)
 
 
+def test_errors_weigh_by_how_sure_the_network_is(recipe):
+    model = recipe.model
+    low, high = model.parameters[0].low, model.parameters[0].high
+    middle = [(low + high) / 2] * 2
+    outputs = torch.tensor([[1.0, 1.0, 0, 0, -50.0, -50.0], [0.5, 0.5, 0, 0, -50.0, -50.0]])
+    outputs[:, 2:4] = torch.tensor([[0.1, 0.4], [0.3, 0.2]]).log()
+    raw = labelled(model, [middle] * 2, [0.0, -1.0], [0.0, 0.0])
+
+    def slope(batch):
+        """Of the loss along the targets."""
+        given = outputs.clone().requires_grad_()
+        return torch.autograd.grad(regression_loss(given, batch, model), given)[0][:, :2]
+
+    # Undecided validity counts too; 1 / 0.1^2 and 1 / 0.2^2, mean 1: 1.6 and 0.4.
+    expected = torch.tensor([[1.6 * 1.0], [0.4 * 0.5]]).expand(2, 2) / (2 * 2)
+    torch.testing.assert_close(slope(raw), expected)
+    # Processed samples teach nothing of the PSF, nor do those without texture.
+    for other in (
+        labelled(model, [middle] * 2, [0.0, -1.0], [0.0, 1.0]),
+        labelled(model, [middle] * 2, [0.0, 1.0], [0.0, 0.0]),
+    ):
+        gradient = slope(other)
+        assert (gradient[0] > 0).all() and (gradient[1] == 0).all()
+
+
 def test_what_is_masked_has_no_gradient(recipe):
     model = recipe.model
     outputs = torch.randn(3, 6, requires_grad=True)

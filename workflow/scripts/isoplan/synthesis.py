@@ -19,10 +19,10 @@ from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts
 from isoplan.optics.processing import draw_kinds, process
 from isoplan.optics.psf import PsfModel, make_psf_model
 
-# Texture over noise: above the first a patch is valid, below the second invalid; between them
-# nobody can say, and the sample teaches neither.
-VALID_ABOVE, INVALID_BELOW = 1.0, 0.3
-VALID, INVALID, UNDECIDED = 0.0, 1.0, -1.0  # the label a0 of the thesis, and one for "leave out"
+# Texture over noise, pixel by pixel: above the first a patch is valid, below the second invalid; between
+# them many pixels together tell something, with an uncertainty, and validity is left open.
+VALID_ABOVE, INVALID_BELOW = 1.0, 0.1
+VALID, INVALID, UNDECIDED = 0.0, 1.0, -1.0  # the label a0 of the thesis, and one for "open"
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Batch:
     """n samples.
 
     patches: (n, 1, window, window) counts above the camera's offset. params: (n, P).
-    invalid: (n,) a0: 1 without usable texture, 0 with, -1 undecided (left out of the loss).
+    invalid: (n,) a0: 1 without usable texture, 0 with, -1 undecided.
     cutoff: (n,) of the PSF, cycles/px. photons: (n,) at the picture's peak. scene: (n,) number of
     the scene that it was cut from, in a stored set -1, -2, ... of the real picture. processed: (n,) 1 where the counts were tampered with after the
     exposure (optics/processing.py), 0 where they are raw.

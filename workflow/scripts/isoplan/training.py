@@ -22,8 +22,9 @@ from isoplan.metrics.regression import summarise
 from isoplan.networks import store
 from isoplan.networks.outputs import COVERAGE, errors, read, split
 from isoplan.optics.psf import PsfModel
-from isoplan.synthesis import VALID, Batch, Recipe, SceneBank, make_set, training_batch
+from isoplan.synthesis import INVALID, VALID, Batch, Recipe, SceneBank, make_set, training_batch
 
+WEIGHED_SPREADS = (0.05, 1.0)  # of a parameter's range; beyond them samples weigh no more or less
 SPREAD_WEIGHT = 0.05  # the half-widths' loss is of order 1, the others' far below
 LOOK_BLOCK = 1024  # samples looked at together: about 1 GB on a CPU
 CHECK_BLOCK = 512  # samples at a time outside training
@@ -46,14 +47,19 @@ def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> tor
     Thesis, eq. 2.11 with gamma = 1, (a0 - a0~)^2 + (1 - a0) / (2 N) sum (a - a~)^2, over the targets;
     the alarm in the same way as a0; and for the half-widths the pinball loss whose minimum is the 90 %
     quantile of the error (Koenker and Bassett 1978), on logarithms, so that sure and unsure cells count
-    alike. Samples whose a0 is undecided count in neither of the first two.
+    alike. Beyond the thesis, the targets' errors are weighed by the half-width of the surest parameter,
+    as least squares of uneven noise are: then low light, whose errors are large whatever is
+    learnt, does not drown the rest. Where a0 is undecided it does not count; processed samples
+    count in the flags alone.
     """
     targets, spread, invalid, alarm = split(outputs, model)
     decided = (batch.invalid >= 0).float()
-    usable = (batch.invalid == VALID).float()
+    usable = ((batch.invalid != INVALID) & (batch.processed == 0)).float()
     flag = (torch.sigmoid(invalid) - batch.invalid).square() * decided
     flag = flag + (torch.sigmoid(alarm) - batch.processed).square()
-    error = (targets - model.encode(batch.params)).square().mean(dim=1) / 2 * usable
+    weight = usable * spread.detach().amin(dim=1).exp().clamp(*WEIGHED_SPREADS) ** -2
+    weight = weight * usable.sum() / weight.sum().clamp_min(1e-9)
+    error = (targets - model.encode(batch.params)).square().mean(dim=1) / 2 * weight
     with torch.no_grad():  # an interval is to fit the errors, not the errors the interval
         wrong = errors(model, batch.params, model.decode(targets)).clamp_min(1e-5).log()
     over = wrong - spread

@@ -74,6 +74,9 @@ class OnePass(nn.Module):
             )
 
         self.head = head(self.targets + 2)
+        if fit:  # what is to be added begins at nothing
+            nn.init.zeros_(self.head[-1].weight[: self.targets])
+            nn.init.zeros_(self.head[-1].bias[: self.targets])
         self.spread_head = head(spreads)
 
     def forward(
