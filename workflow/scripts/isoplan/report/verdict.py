@@ -197,8 +197,17 @@ def _headline_of_networks(study: Study) -> tuple[str, str, str]:
         f"Best: {best['network']}, {style.parameter_label(best['parameter'])}, "
         f"R² {style.fixed(float(best['value']), 3)}."
     )
-    median = style.fixed(float(clean["value"].median()), 2)
-    return "plain", f"Median R² {median} over {_count(len(clean), 'tested parameter')}", words
+    parts = {
+        style.network_label(key): clean.loc[clean["architecture"] == key, "value"]
+        for key in style.in_order(clean["architecture"], style.NETWORK_LABELS)
+    }
+    (first, values), *others = parts.items()
+    headline = f"Median R² {style.fixed(float(values.median()), 2)} over {_count(len(values), 'tested parameter')}"
+    if others:
+        headline = f"{first}: {headline[:1].lower()}{headline[1:]}"
+        beside = [f"{n} {style.fixed(float(v.median()), 2)} ({len(v)})" for n, v in others]
+        words += f" Beside it: {', '.join(beside)}."
+    return "plain", headline, words
 
 
 def _beside_published(study: Study) -> tuple[str, str, str] | None:
