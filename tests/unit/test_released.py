@@ -51,13 +51,17 @@ def test_abstaining_lowers_the_error():
     assert squares[order[: int(0.8 * len(order))]].mean() < 0.85 * squares.mean()
 
 
-@pytest.fixture(scope="module")
-def raw():
-    """Held-out pictures at FWHM 2 to 6 px and 10^4 photons."""
+def exposed(photons: float):
+    """Held-out pictures at FWHM 2 to 6 px."""
     model = make_psf_model(of("gaussian-2")[2]["psf"])
     widths = torch.linspace(2, 6, 12)
     psfs, _ = model.psf(torch.stack([widths, widths.flip(0)], 1))
-    return raw_pictures(psfs, photons=1e4, size_px=192)
+    return raw_pictures(psfs, photons=photons, size_px=192)
+
+
+@pytest.fixture(scope="module")
+def raw():
+    return exposed(1e4)
 
 
 def alarms(pictures) -> float:
@@ -75,6 +79,14 @@ HALF = ("total variation", "clipped", "haze")
 
 def test_raw_pictures_raise_no_alarm(raw):
     assert alarms(processed(raw, "raw")) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("photons", "gain"), [(1e4, 1), (1e4, 0.02), (1000, 0.2), (100, 1), (20, 1)]
+)
+def test_whole_counts_raise_no_alarm(photons, gain):
+    """Of bright pictures with 200 grey levels, and of dark ones."""
+    assert alarms(processed((exposed(photons) * gain).round(), "raw")) <= 0.1
 
 
 @pytest.mark.parametrize("name", SURE)

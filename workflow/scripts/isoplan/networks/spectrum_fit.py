@@ -41,7 +41,8 @@ HALF_WIDTH = 1.645  # of a normal distribution, in standard deviations
 # Texture over noise where validity is 1/2, and how sure that is; noise alone shows 0.7.
 TEXTURE, TEXTURE_STEEPNESS = 1.0, 4.0
 NO_ALARM = -10.0  # logit: a fit cannot tell what has been done to a picture
-WINDOWS, ENTRIES = 512, 512  # windows and table entries at a time; bounds the memory
+# Windows and table entries at a time, which bounds the memory; a GPU would wait for small blocks.
+WINDOWS, ENTRIES = {"cpu": 512, "cuda": 4096}, {"cpu": 512, "cuda": 8192}
 
 
 class SpectrumFit(nn.Module):
@@ -79,8 +80,9 @@ class SpectrumFit(nn.Module):
                 table = self._tables(low * (high / low) ** ((step + 0.5) / steps), picture.device)
                 mine = (place == step).nonzero()[:, 0]
                 rows = [(k, j, i) for k in mine.tolist() for j in range(ny) for i in range(nx)]
-                for first in range(0, len(rows), WINDOWS):
-                    k, j, i = torch.tensor(rows[first : first + WINDOWS], device=views.device).T
+                count = WINDOWS[views.device.type]
+                for first in range(0, len(rows), count):
+                    k, j, i = torch.tensor(rows[first : first + count], device=views.device).T
                     found = self._fit(views[k, j, i].float(), table)
                     if out is None:
                         out = found.new_empty(n, ny, nx, found.shape[1])
@@ -129,7 +131,7 @@ class SpectrumFit(nn.Module):
         side = 2 * SQUARE_PX
         kernels = leakage(device)
         parts = []
-        for params in self.nodes.to(device).split(ENTRIES):
+        for params in self.nodes.to(device).split(ENTRIES["cpu"]):
             psfs, _ = self.model.psf(params, params.new_full((len(params),), cutoff))
             beyond = max(0, psfs.shape[-1] - side) // 2 + (psfs.shape[-1] > side)
             psfs = psfs[:, beyond : psfs.shape[1] - beyond, beyond : psfs.shape[2] - beyond]
@@ -248,12 +250,13 @@ def posterior(log_power: torch.Tensor, table: torch.Tensor, coarse: torch.Tensor
     reached = torch.stack([_misfit(few, signal, y).amin(0) for signal in SIGNAL_OVER_NOISE])
     near = reached <= NEAR * reached.amin(0)
     best = y.new_full((slopes * psfs, len(y)), math.inf)
+    count = ENTRIES[y.device.type]
     for level, signal in enumerate(SIGNAL_OVER_NOISE):
         mine = near[level].nonzero()[:, 0]
         # Filled up, or a window's last bits would depend on how many others share its level.
         mine = torch.cat([mine, mine[-1:].expand(-len(mine) % 32)])
-        for first in range(0, len(entries) if len(mine) else 0, ENTRIES):
-            part = slice(first, first + ENTRIES)
+        for first in range(0, len(entries) if len(mine) else 0, count):
+            part = slice(first, first + count)
             found = _misfit(entries[part], signal, y[mine])
             best[part, mine] = torch.minimum(best[part, mine], found)
     weights = torch.softmax(-SHARPNESS * best.clamp_min(1e-6).log(), dim=0)
