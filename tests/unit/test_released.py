@@ -73,8 +73,11 @@ def alarms(pictures) -> float:
 
 
 # What is never mistaken, and what is found about every other time.
-SURE = ("jpeg 30", "gaussian", "median", "enlarged 3, cubic", "richardson-lucy", "16 levels")
-HALF = ("total variation", "clipped", "haze")
+SURE = (
+    *("gaussian", "median", "jpeg 30", "enlarged 1.5", "enlarged 3, cubic", "shrunk and enlarged"),
+    *("turned", "clipped", "richardson-lucy", "16 levels"),
+)
+HALF = ("total variation", "bilateral", "haze", "unsharp mask")
 
 
 def test_raw_pictures_raise_no_alarm(raw):

@@ -58,12 +58,13 @@ def markdown(card: dict) -> str:
         f"{card['window_px']} px, each with the half-width of its 90 % interval, a validity and an alarm.",
         _command(f"map PICTURE --psf-model {title}{_optics_options(card)}"),
         "## How well",
-        "R² as in eq. 2.13 of the thesis, with 95 % intervals by bootstrap over the scenes; samples with "
-        "usable texture. The axis' error is wrapped, where focus is at least 0.05 and the astigmatism at "
-        "least 0.1 waves."
-        if _has_axis(card)
-        else "R² as in eq. 2.13 of the thesis, with 95 % intervals by bootstrap over the scenes; samples with "
-        "usable texture.",
+        "R² as in eq. 2.13 of the thesis, with 95 % intervals by bootstrap over the scenes, of real pictures "
+        "over the pictures; samples with usable texture."
+        + (
+            " The axis' error is wrapped, where focus is at least 0.05 and the astigmatism at least 0.1 waves."
+            if _has_axis(card)
+            else ""
+        ),
         _accuracy(card),
         "## How sure",
         "Share of the true values that the 90 % intervals hold: of all samples, and the lowest and the "
