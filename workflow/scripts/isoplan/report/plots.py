@@ -8,7 +8,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.colors import CenteredNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from isoplan.report import style
 
@@ -314,6 +314,7 @@ def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float |
             color=style.QUIET,
         )
     axes.set(xlabel="training samples seen", ylabel=y_label)
+    axes.xaxis.set_major_locator(MaxNLocator(5))  # more would run into one another
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if log:
         axes.set_yscale("log")
