@@ -252,8 +252,11 @@ def coverage(
     lowest = np.nanmin(values) if np.isfinite(values).any() else band[0]
     axes.set_ylim(max(0, min(72, 5 * (lowest // 5) - 3)), 101.5)
     axes.set_xlim(-0.5, len(levels) - 0.5)
-    ticks = [f"{level}\n{count}" for level, count in zip(levels, counts, strict=True)]
-    axes.set_xticks(x, ticks, fontsize=8 if len(levels) < 7 else 7)
+    many = len(levels) > 6
+    if many:  # or their numbers would run into one another; of a crowd's they are left to the table
+        counts = ["" if crowd else count.replace(" ", "\n", 1) for count in counts]
+    ticks = [f"{level}\n{count}".strip() for level, count in zip(levels, counts, strict=True)]
+    axes.set_xticks(x, ticks, fontsize=7 if many else 8)
     axes.set(xlabel=x_label, ylabel="intervals that hold the truth (%)")
     if legend or crowd:
         figure.legend(loc="outside upper left", ncols=1, fontsize=8)
