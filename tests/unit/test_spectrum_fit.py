@@ -31,6 +31,12 @@ def samples(settings, gaussian):
     return make_set(recipe, 64, seed=5, stream="fit", split="test")
 
 
+def test_noise_levels_left_out_after_the_coarse_look_change_nothing(fit, samples, monkeypatch):
+    few = predict(fit, samples, "cpu")
+    monkeypatch.setattr(spectrum_fit, "NEAR", math.inf)
+    torch.testing.assert_close(few, predict(fit, samples, "cpu"), rtol=1e-3, atol=1e-3)
+
+
 @pytest.fixture
 def coarse(monkeypatch):
     """Few nodes, where only shapes count."""

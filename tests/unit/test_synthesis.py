@@ -185,3 +185,16 @@ def test_a_camera_that_clips_its_own_picture_is_refused(settings):
     recipe = Recipe(settings("psfs"), settings("objects"), camera, 128, 0.0)
     with pytest.raises(UserError, match="bits end at 65535"):
         recipe.check()
+
+
+def test_what_a_processing_left_as_it_was_counts_as_raw(recipe, monkeypatch):
+    def every_other(counts, kinds, rng):
+        out = counts.clone()
+        out[::2] += 1
+        return out
+
+    monkeypatch.setattr("isoplan.synthesis.process", every_other)
+    all_of_them = dataclasses.replace(recipe, processed_share=1.0)
+    batch = training_batch(all_of_them, recipe.model, bank(recipe), 0, 0, 8)
+    assert batch.processed.tolist() == [1, 0] * 4
+    assert not (batch.invalid[batch.processed == 1] == VALID).any()

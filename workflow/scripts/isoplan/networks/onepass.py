@@ -144,7 +144,7 @@ def traces(picture: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
     """(n, 1, h, w) -> (n, len(TRACES), ny, nx): statistics of neighbouring pixels in every window.
 
     equal: share of pixels equal to their right neighbour (posterised, or of few counts). top: logarithm
-    of the share of pixels at the window's highest value (saturated). tails, peak: shape of
+    of the number of pixels at the window's highest value (saturated). tails, peak: shape of
     the distribution of second differences (denoised, sharpened). shot, skew: how their square goes with
     the brightness (shot noise), and their asymmetry. grid: steps between columns and rows by their place
     in a raster of 8 px, over the mean step, the largest first (JPEG).

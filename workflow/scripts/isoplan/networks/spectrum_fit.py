@@ -31,9 +31,8 @@ RIDGE = 0.01  # weight of the prior on every term, relative to all bins together
 NODES = {1: (64,), 2: (16, 16), 3: (12, 8, 24)}  # grid of the parameters, by their number
 NODES_PUBLISHED_AXIS = {2: (64, 2), 3: (32, 32, 2)}  # two axes are all that is ever drawn there
 COARSE = 4  # of the grid, for the choice of noise levels
-NEAR = (
-    1.5  # misfit over the best, up to which a noise level counts; SHARPNESS makes the rest vanish
-)
+# Misfit over the best, up to which a noise level counts; SHARPNESS makes the rest vanish.
+NEAR = 1.5
 CUTOFF_STEP = 0.05  # tables are made for cut-offs of about this ratio
 # By trial on synthetic scenes: what gives the lowest errors and intervals that hold 90 %.
 SHARPNESS = 36.0
