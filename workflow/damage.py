@@ -12,6 +12,7 @@ from pathlib import Path
 import zarr
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import damaged
+from isoplan.evaluation import unit_cells
 from isoplan.mosaic import ngff, tiles
 from isoplan.networks import store
 from isoplan.psf_map import MapLayout
@@ -36,6 +37,7 @@ def check(results: Path, jobs: int) -> Iterator[Finding]:
     yield from check_simulations(results)
     yield from check_maps(results, jobs)
     yield from check_restorations(results, jobs)
+    yield from check_sums(results, jobs)
     yield from check_evaluations(results)
 
 
@@ -118,6 +120,24 @@ def check_restorations(results: Path, jobs: int) -> Iterator[Finding]:
             yield Finding(f"{path}, its pyramid", after)
 
 
+def check_sums(results: Path, jobs: int) -> Iterator[Finding]:
+    for created in sorted(results.glob("stages/evaluation/*/created.done")):
+        stage, mosaic = created.parent, created.parent.name
+        path, after = results / "evaluation" / f"{mosaic}.zarr", evaluated(results, mosaic)
+        ledger = results / "ledgers" / "evaluation" / mosaic
+        try:
+            read, count = evaluation_units(path)
+        except UserError:
+            yield Finding(f"{path}, the whole evaluation", everything(stage, ledger) + after)
+            continue
+        lost = lost_units(ledger, read, count, stage, "evaluate", jobs)
+        if lost:
+            yield Finding(
+                f"{path}, {named(lost)} of {count}",
+                traces(lost, ledger, stage, "evaluate", jobs) + after,
+            )
+
+
 def check_evaluations(results: Path) -> Iterator[Finding]:
     """Restorations that were measured and have since been lost together with their records."""
     for table in sorted(results.glob("evaluation/*.metrics.csv")):
@@ -147,6 +167,12 @@ def restored_units(path: Path) -> tuple[Callable, int]:
     picture = ngff.open_array(path)
     cores = tiles.shards(picture.shape, ngff.read_attributes(path)["restoration"]["core_px"])
     return lambda unit: picture[cores[unit]], len(cores)
+
+
+def evaluation_units(path: Path) -> tuple[Callable, int]:
+    cells = ngff.open_array(path)
+    units = tiles.shards(cells.shape, unit_cells(ngff.read_attributes(path)["stride_px"]))
+    return lambda unit: cells[(slice(None), *units[unit])], len(units)
 
 
 def lost_units(ledger: Path, read, count: int, stage: Path, name: str, jobs: int) -> list[int]:

@@ -4,9 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from isoplan.evaluation import compare, evaluate_picture, map_errors
+from isoplan.evaluation import (
+    channels as sum_channels,
+)
+from isoplan.evaluation import (
+    compare,
+    evaluate_unit,
+    map_errors,
+    metrics_and_gains,
+)
 from isoplan.metrics import image
-from isoplan.mosaic import ngff
+from isoplan.mosaic import ngff, tiles
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import FILLED, channels
 
@@ -26,47 +34,60 @@ def pictures():
     return truth, observed, restored
 
 
-def evaluate(picture, truth=None, observed=None, **over):
-    keys = {"scale": SCALE, "cell_px": CELL, "core_px": 64} | over
-    reads = {
-        name: reader(values)
-        for name, values in (("read_truth", truth), ("read_observed", observed))
-        if values is not None
-    }
-    return evaluate_picture(reader(picture), SHAPE, **reads, **keys)
+def evaluate(pictures, truth=None, side=2):
+    """Metrics and gains by units of side x side cells; pictures: name -> picture, "none" among them."""
+    true = None if truth is None else reader(truth)
+    readers = {name: reader(picture) for name, picture in pictures.items()}
+    if true:
+        readers["truth"] = true
+    grid = [tiles.cell_grid(length, CELL) for length in SHAPE]
+    sums = np.full((len(sum_channels(list(readers))), *grid), np.inf)
+    for cells in tiles.shards(grid, side):
+        sums[(slice(None), *cells)] = evaluate_unit(
+            readers, true, SHAPE, cells, scale=SCALE, cell_px=CELL
+        )
+    sums = sums.reshape(len(readers), -1, *grid)
+    return metrics_and_gains(dict(zip(readers, sums, strict=True)))
 
 
 def test_streamed_metrics_are_those_of_the_whole(pictures):
     truth, observed, restored = pictures
-    found, _ = evaluate(restored, truth, observed)
+    results, _ = evaluate({"none": observed, "estimated": restored}, truth)
     x, t = restored * 255 / SCALE, truth * 255 / SCALE
-    expected = {
-        "MSE": image.mse(x, t),
-        "SSIM": image.ssim(x, t, 255),
-        "PSNR": image.psnr(x, t, 255),
-        "CV": image.cv(x),
-        "Sharpness": image.sharpness(x),
-        "gradient-MSE": image.gradient_mse(x, t),
-        "SNR": image.snr(x, t),
-        "Mean": float(x.mean(dtype=np.float64)),
-    }
-    assert set(found) == set(expected)
-    for name, value in expected.items():
-        assert found[name] == pytest.approx(value, rel=1e-5), name
+    assert results["estimated"] == pytest.approx(
+        {
+            "MSE": image.mse(x, t),
+            "SSIM": image.ssim(x, t, 255),
+            "PSNR": image.psnr(x, t, 255),
+            "CV": image.cv(x),
+            "Sharpness": image.sharpness(x),
+            "gradient-MSE": image.gradient_mse(x, t),
+            "SNR": image.snr(x, t),
+            "Mean": float(x.mean(dtype=np.float64)),
+        },
+        rel=1e-5,
+    )
+    # Of the truth, what it should come to.
+    assert results["truth"] == pytest.approx(
+        {"CV": image.cv(t), "Sharpness": image.sharpness(t), "Mean": t.mean(dtype=np.float64)},
+        rel=1e-5,
+    )
 
 
-@pytest.mark.parametrize("core_px", [32, 100, 1024])
-def test_the_core_does_not_matter(pictures, core_px):
+@pytest.mark.parametrize("side", [1, 3, 100])
+def test_the_unit_does_not_matter(pictures, side):
     truth, observed, restored = pictures
-    first, gains = evaluate(restored, truth, observed)
-    second, others = evaluate(restored, truth, observed, core_px=core_px)
-    assert first == pytest.approx(second, rel=1e-6)
-    np.testing.assert_allclose(gains, others, rtol=1e-5)
+    named = {"none": observed, "estimated": restored}
+    first, gains = evaluate(named, truth)
+    second, others = evaluate(named, truth, side)
+    assert first["estimated"] == pytest.approx(second["estimated"], rel=1e-6)
+    np.testing.assert_allclose(gains["estimated"], others["estimated"], rtol=1e-5)
 
 
 def test_gains_by_hand(pictures):
     truth, observed, restored = pictures
-    _, gains = evaluate(restored, truth, observed)
+    _, gains = evaluate({"none": observed, "estimated": restored}, truth)
+    gains = gains["estimated"]
     assert gains.shape == (5, 7)
     for j, i in np.ndindex(5, 7):
         cell = np.s_[j * CELL : (j + 1) * CELL, i * CELL : (i + 1) * CELL]
@@ -77,23 +98,23 @@ def test_gains_by_hand(pictures):
 
 def test_without_truth_there_are_no_gains(pictures):
     _, observed, _ = pictures
-    found, gains = evaluate(observed)
-    assert gains is None and set(found) == {"CV", "Sharpness", "Mean"}
+    results, gains = evaluate({"none": observed})
+    assert gains["none"] is None and set(results["none"]) == {"CV", "Sharpness", "Mean"}
 
 
 def test_a_perfect_and_an_untouched_picture(pictures):
     truth, observed, _ = pictures
-    found, gains = evaluate(truth, truth, observed)
-    assert found["MSE"] == 0 and found["SNR"] == math.inf and np.isposinf(gains).all()
-    _, gains = evaluate(observed, truth, observed)
-    np.testing.assert_array_equal(gains, 0)
+    results, gains = evaluate({"none": observed, "perfect": truth.copy()}, truth)
+    assert results["perfect"]["MSE"] == 0 and results["perfect"]["SNR"] == math.inf
+    assert np.isposinf(gains["perfect"]).all()
+    np.testing.assert_array_equal(gains["none"], 0)
 
 
 def test_bad_pixels_are_left_out(pictures):
     _, observed, _ = pictures
     bad = observed.copy()
     bad[10, 20] = np.nan
-    found, _ = evaluate(bad)
+    found = evaluate({"none": bad})[0]["none"]
     assert found["Mean"] == pytest.approx(float(np.nanmean(bad)) * 255 / SCALE, rel=1e-5)
     assert np.isfinite(found["CV"])
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from isoplan.metrics import image
-from isoplan.metrics.image import HALO_PX, ImageMetrics
+from isoplan.metrics.image import HALO_PX, SUMS, cell_sums, metrics_of
 from isoplan.mosaic.tiles import inside, shards, with_halo
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -19,17 +19,23 @@ def pair():
     return (truth + rng.normal(0, 12, truth.shape)).astype(np.float32), truth.astype(np.float32)
 
 
-def tiled(picture, truth, core_px, valid=None, halo=HALO_PX):
-    metrics = ImageMetrics(RANGE)
+def tiled(picture, truth, core_px, valid=None, halo=HALO_PX, cell_px=13):
+    """Metrics from the sums of blocks, in any order."""
+    parts = []
     for core in reversed(shards(picture.shape, core_px)):
         outer = with_halo(core, halo, picture.shape)
-        metrics.add(
+        block = cell_sums(
             picture[outer],
             None if truth is None else truth[outer],
-            inside(core, outer),
-            None if valid is None else valid[outer],
+            data_range=RANGE,
+            cell_px=cell_px,
+            core=inside(core, outer),
+            valid=None if valid is None else valid[outer],
         )
-    return metrics.result()
+        parts.append(block.reshape(len(SUMS), -1))
+    found = metrics_of(np.concatenate(parts, axis=1), RANGE)
+    del found["Mean"]
+    return found
 
 
 def test_equal_to_scikit_image(pair):
@@ -82,10 +88,10 @@ def test_a_perfect_picture(pair):
 
 
 @pytest.mark.parametrize("core_px", [7, 50, 64, 1000])
-@pytest.mark.parametrize("halo", [HALO_PX, 9])
-def test_block_by_block_equals_whole(pair, core_px, halo):
+@pytest.mark.parametrize(("halo", "cell_px"), [(HALO_PX, 13), (9, 1), (9, 1000)])
+def test_block_by_block_equals_whole(pair, core_px, halo, cell_px):
     picture, truth = pair
-    result = tiled(picture, truth, core_px, halo=halo)
+    result = tiled(picture, truth, core_px, halo=halo, cell_px=cell_px)
     whole = {
         "MSE": image.mse(picture, truth),
         "SSIM": image.ssim(picture, truth, RANGE),
@@ -96,6 +102,23 @@ def test_block_by_block_equals_whole(pair, core_px, halo):
         "SNR": image.snr(picture, truth),
     }
     assert result == pytest.approx(whole, rel=1e-9)
+
+
+def test_each_cell_sums_its_own_pixels(pair):
+    picture, truth = (array.astype(np.float64) for array in pair)
+    sums = dict(zip(SUMS, cell_sums(picture, truth, data_range=RANGE, cell_px=50), strict=True))
+    assert sums["count"].shape == (3, 4)
+    corner = np.s_[100:143, 150:171]  # the last cell, smaller than the others
+    assert sums["count"][-1, -1] == 43 * 21
+    assert sums["sum"][-1, -1] == pytest.approx(picture[corner].sum())
+    assert sums["deviations"][-1, -1] == pytest.approx(picture[corner].var() * 43 * 21)
+    assert sums["error"][-1, -1] == pytest.approx(((picture - truth)[corner] ** 2).sum())
+    assert sums["signal"][-1, -1] == pytest.approx((truth[corner] ** 2).sum())
+    assert sums["ssim_count"][-1, -1] == 38 * 16  # without the outermost 5 px
+    gradients = image.gradient_magnitude(picture), image.gradient_magnitude(truth)
+    difference = (gradients[0] - gradients[1])[corner]
+    assert sums["gradient"][-1, -1] == pytest.approx(gradients[0][corner].sum())
+    assert sums["gradient_error"][-1, -1] == pytest.approx((difference**2).sum())
 
 
 def test_mean_far_above_the_deviation_keeps_its_digits():
@@ -138,13 +161,11 @@ def test_where_nothing_counts_or_nothing_varies():
     nothing = np.full((20, 20), np.nan)
     assert all(math.isnan(value) for value in tiled(nothing, nothing, 64).values())
     black = np.zeros((20, 20))
-    metrics = ImageMetrics(0)
-    metrics.add(black, black)
-    result = metrics.result()
+    result = metrics_of(cell_sums(black, black, data_range=0, cell_px=8), 0)
     assert result["MSE"] == result["Sharpness"] == 0
     assert all(math.isnan(result[name]) for name in ("CV", "SSIM", "PSNR", "SNR"))
     assert image.snr(black + 1, black) == -math.inf
     assert math.isnan(image.ssim(black[:8], black[:8], RANGE))
     for bad in (-1, math.nan, math.inf):
         with pytest.raises(ValueError, match="data_range"):
-            ImageMetrics(bad)
+            cell_sums(black, black, data_range=bad, cell_px=8)

@@ -17,6 +17,7 @@ import resume
 from damage import check
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import Ledger
+from isoplan.evaluation import unit_cells
 from isoplan.mosaic import ngff, tiles
 from isoplan.psf_map import MapLayout
 
@@ -57,11 +58,23 @@ def results(tmp_path, monkeypatch):
         ledger.record(unit, picture[core])
     ngff.build_pyramid(picture_store)
 
+    sums_store, cell_px = folder / "evaluation/m.zarr", 512
+    ngff.create_map(
+        sums_store, names, (4, 4), stride_px=cell_px, pixel_size_um=1.0, names=["0"],
+        shard_cells=unit_cells(cell_px), attributes={},
+    )  # fmt: skip
+    sums = ngff.open_array(sums_store, mode="r+")
+    ledger = Ledger(folder / "ledgers/evaluation/m", "mark")
+    for unit, place in enumerate(tiles.shards(sums.shape, unit_cells(cell_px))):
+        ngff.write_shards(sums, (slice(None), *place), rng.random((3, 2, 2), np.float32))
+        ledger.record(unit, sums[(slice(None), *place)])
+
     map_stage, picture_stage = "stages/psf_map/m/n", "stages/restored/m/estimated"
     for name in (
         *(f"{map_stage}/created.done", f"{map_stage}/map.0.done", f"{map_stage}/map.1.done"),
         *(f"{picture_stage}/created.done", f"{picture_stage}/restore.0.done"),
         *(f"{picture_stage}/restore.1.done", f"{picture_stage}/finished.done"),
+        *(f"stages/evaluation/m/{name}.done" for name in ("created", "evaluate.0", "evaluate.1")),
         *("psf_map/m/n.json", "evaluation/m.metrics.csv", "evaluation/m.cells.csv"),
         "metrics.csv",
     ):
@@ -102,6 +115,16 @@ def test_a_damaged_shard_costs_its_unit_and_what_came_after(results, harm):
     unit = {"ledgers/restored/m/estimated/2.json"}
     assert remove == unit | {f"{STAGE}/restore.0.done", f"{STAGE}/finished.done"} | EVALUATED
     assert again == set()
+
+
+def test_damaged_sums_cost_their_unit_and_the_tables(results):
+    flip(results / "evaluation/m.zarr/0/c/0/1/1")
+    lost = {"ledgers/evaluation/m/3.json", "stages/evaluation/m/evaluate.1.done"}
+    assert found(results) == (lost | EVALUATED, set())
+    shutil.rmtree(results / "evaluation/m.zarr")
+    remove, _ = found(results)
+    assert {f"ledgers/evaluation/m/{unit}.json" for unit in range(4)} <= remove
+    assert "stages/evaluation/m/created.done" in remove and not any("restored" in r for r in remove)
 
 
 def test_a_damaged_map_is_made_first_and_its_restoration_stays(results):

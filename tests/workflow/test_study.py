@@ -186,7 +186,8 @@ def test_killed_in_training_mapping_and_restoring(finished, tmp_path):
     results = killed.results
     for made in ("networks", "psf_map/pictures/small.zarr", "restored", "ledgers", "evaluation"):
         shutil.rmtree(results / made)
-    for made in ("regression", "stages/psf_map", "stages/restored", "figures"):
+    stages = [f"stages/{name}" for name in ("psf_map", "restored", "evaluation")]
+    for made in ("regression", "figures", *stages):
         shutil.rmtree(results / made)
     for made in [*results.glob("*.csv"), *results.glob("psf_map/*/small.json")]:
         made.unlink()

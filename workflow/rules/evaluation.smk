@@ -1,22 +1,48 @@
 # What was gained.
 
 
+# Metadata alone: seconds, less than a wait in a cluster's queue.
+localrules:
+    create_evaluation,
+
+
+rule create_evaluation:
+    input:
+        facts=mosaic_facts,
+    output:
+        created=f"{RESULTS}/stages/evaluation/{{mosaic}}/created.done",
+    log:
+        f"{LOGS}/create_evaluation/{{mosaic}}.log",
+    benchmark:
+        f"{BENCHMARKS}/create_evaluation/{{mosaic}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    params:
+        library=library("create_evaluation"),
+        store=f"{RESULTS}/evaluation/{{mosaic}}.zarr",
+        methods=lambda wc: methods(wc.mosaic),
+        truth=lambda wc: wc.mosaic in SIMULATED,
+        cell_px=STUDY["map"]["stride_px"],
+    message:
+        "Lays out the evaluation of {wildcards.mosaic}"
+    script:
+        "../scripts/create_evaluation.py"
+
+
 rule evaluate_mosaic:
     input:
         facts=mosaic_facts,
+        created=f"{RESULTS}/stages/evaluation/{{mosaic}}/created.done",
         restored=lambda wc: [
             f"{RESULTS}/stages/restored/{wc.mosaic}/{method}/finished.done"
             for method in methods(wc.mosaic)
         ],
-        psf_map=f"{RESULTS}/psf_map/{{mosaic}}/{NETWORK}.json",
     output:
-        metrics=f"{RESULTS}/evaluation/{{mosaic}}.metrics.csv",
-        cells=f"{RESULTS}/evaluation/{{mosaic}}.cells.csv",
-        map_errors=f"{RESULTS}/evaluation/{{mosaic}}.map.csv",
+        done=f"{RESULTS}/stages/evaluation/{{mosaic}}/evaluate.{{job}}.done",
     log:
-        f"{LOGS}/evaluate_mosaic/{{mosaic}}.log",
+        f"{LOGS}/evaluate_mosaic/{{mosaic}}/{{job}}.log",
     benchmark:
-        f"{BENCHMARKS}/evaluate_mosaic/{{mosaic}}.tsv"
+        f"{BENCHMARKS}/evaluate_mosaic/{{mosaic}}/{{job}}.tsv"
     conda:
         "../../envs/isoplan.yaml"
     resources:
@@ -24,9 +50,8 @@ rule evaluate_mosaic:
         runtime=growing("other_minutes"),
     params:
         library=library("evaluate_mosaic"),
-        study=STUDY["study"],
-        network=NETWORK,
-        methods=lambda wc: methods(wc.mosaic) + (["none"] if "none" in METHODS else []),
+        store=f"{RESULTS}/evaluation/{{mosaic}}.zarr",
+        ledger=f"{RESULTS}/ledgers/evaluation/{{mosaic}}",
         stores=lambda wc: {
             method: f"{RESULTS}/restored/{wc.mosaic}/{method}.ome.zarr"
             for method in methods(wc.mosaic)
@@ -36,6 +61,41 @@ rule evaluate_mosaic:
             if wc.mosaic in SIMULATED
             else None
         ),
+        jobs=JOBS,
+    message:
+        "Measures what the restoration of {wildcards.mosaic} gained, share {wildcards.job} of {params.jobs}"
+    script:
+        "../scripts/evaluate_mosaic.py"
+
+
+rule tabulate_mosaic:
+    input:
+        facts=mosaic_facts,
+        evaluated=expand(
+            f"{RESULTS}/stages/evaluation/{{mosaic}}/evaluate.{{job}}.done",
+            job=range(JOBS),
+            allow_missing=True,
+        ),
+        psf_map=f"{RESULTS}/psf_map/{{mosaic}}/{NETWORK}.json",
+    output:
+        metrics=f"{RESULTS}/evaluation/{{mosaic}}.metrics.csv",
+        cells=f"{RESULTS}/evaluation/{{mosaic}}.cells.csv",
+        map_errors=f"{RESULTS}/evaluation/{{mosaic}}.map.csv",
+    log:
+        f"{LOGS}/tabulate_mosaic/{{mosaic}}.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_mosaic/{{mosaic}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("tabulate_mosaic"),
+        study=STUDY["study"],
+        network=NETWORK,
+        store=f"{RESULTS}/evaluation/{{mosaic}}.zarr",
+        methods=lambda wc: methods(wc.mosaic) + (["none"] if "none" in METHODS else []),
         maps=lambda wc: {
             "estimated": f"{RESULTS}/psf_map/{wc.mosaic}/{NETWORK}.zarr",
             "true": (
@@ -44,14 +104,13 @@ rule evaluate_mosaic:
                 else None
             ),
         },
-        cell_px=STUDY["map"]["stride_px"],
         settings={
             k: STUDY["restoration"][k] for k in ("iterations", "tv_step", "tv_weight")
         },
     message:
-        "Measures what the restoration of {wildcards.mosaic} gained"
+        "Tabulates what the restoration of {wildcards.mosaic} gained"
     script:
-        "../scripts/evaluate_mosaic.py"
+        "../scripts/tabulate_mosaic.py"
 
 
 rule collect_metrics:

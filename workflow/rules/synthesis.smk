@@ -73,6 +73,7 @@ rule simulate_mosaic:
         observed=lambda wc: f"{RESULTS}/simulated/{wc.mosaic}/observed.ome.zarr",
         truth=lambda wc: f"{RESULTS}/simulated/{wc.mosaic}/truth.ome.zarr",
         true_map=lambda wc: f"{RESULTS}/psf_map/{wc.mosaic}/true.zarr",
+        ledger=f"{RESULTS}/ledgers/simulated/{{mosaic}}",
         simulation=lambda wc: simulation(wc.mosaic),
         window_px=STUDY["map"]["window_px"],
         stride_px=STUDY["map"]["stride_px"],

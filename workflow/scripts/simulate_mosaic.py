@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from _job import job
-from isoplan.base.progress import Progress
+from isoplan.base.errors import UserError
+from isoplan.base.fingerprint import fingerprint
+from isoplan.base.ledger import Ledger, run_units
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.camera import check_camera
 from isoplan.optics.psf import make_psf_model
@@ -22,32 +24,53 @@ def main(snakemake):
     check_camera(made["camera"])
     scene = Simulation(spec, model, made["camera"], made["order"], params.seed)
     shared = {"mosaic": spec["mosaic"], "camera": scene.camera_columns(), "seed": params.seed}
-    common = {"pixel_size_um": spec["pixel_size_um"], "shard_px": BLOCK_PX}
-    ngff.create_image(
-        params.observed,
-        scene.shape_px,
-        dtype=scene.dtype,
-        attributes=shared | {"is": "observed"},
-        **common,
-    )
-    ngff.create_image(
-        params.truth, scene.shape_px, dtype="float32", attributes=shared | {"is": "truth"}, **common
-    )
-    observed = ngff.open_array(params.observed, mode="r+")
-    truth = ngff.open_array(params.truth, mode="r+")
+    mark = fingerprint(made, params.seed, dict(params.library))
+    for store, dtype in ((params.observed, scene.dtype), (params.truth, "float32")):
+        lay_out(store, scene.shape_px, dtype, spec["pixel_size_um"], shared | {"mark": mark})
+    observed, truth = (ngff.open_array(s, mode="r+") for s in (params.observed, params.truth))
     units = tiles.shards(scene.shape_px, BLOCK_PX)
-    bar = Progress(f"simulating {spec['mosaic']}, blocks", len(units))
-    for unit, (rows, columns) in enumerate(units):
+
+    def make(unit):
+        rows, columns = units[unit]
         window = rows.start, rows.stop, columns.start, columns.stop
-        ngff.write_shards(
-            observed, (rows, columns), scene.observed(*window, unit).astype(observed.dtype)
-        )
-        ngff.write_shards(truth, (rows, columns), scene.truth(*window))
-        bar.step()
+        return scene.observed(*window, unit), scene.truth(*window)
+
+    def write(unit, pictures):
+        for array, block in zip((observed, truth), pictures, strict=True):
+            ngff.write_shards(array, units[unit], block.astype(array.dtype))
+
+    run_units(
+        Ledger(params.ledger, mark),
+        len(units),
+        job=0,
+        jobs=1,
+        make=make,
+        write=write,
+        read=lambda unit: np.stack([observed[units[unit]], truth[units[unit]]]),
+        title=f"simulating {spec['mosaic']}, blocks",
+    )
     ngff.build_pyramid(params.observed)
     ngff.build_pyramid(params.truth)
     store_true_map(params, scene, model, shared)
     Path(snakemake.output.done).write_text(json.dumps(shared) + "\n")
+
+
+def lay_out(store, shape, dtype, pixel_size_um, attributes):
+    """An empty picture, or, where a killed job has left one of the same settings, that one."""
+    try:
+        if ngff.read_attributes(store)["mark"] == attributes["mark"]:
+            ngff.open_array(store)
+            return
+    except (UserError, KeyError):
+        pass  # none yet, a damaged one, or another's
+    ngff.create_image(
+        store,
+        shape,
+        dtype=dtype,
+        pixel_size_um=pixel_size_um,
+        shard_px=BLOCK_PX,
+        attributes=attributes,
+    )
 
 
 def store_true_map(params, scene, model, shared):

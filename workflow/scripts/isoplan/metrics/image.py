@@ -1,4 +1,4 @@
-"""Image metrics: pure functions on arrays, and the same metrics gathered block by block.
+"""Image metrics: pure functions on arrays, and the same metrics from sums over cells, block by block.
 
 Formulas of the SSFI-1 report on restoring mosaics (MSE, SSIM, PSNR, CV, Sharpness, gradient-MSE),
 in floating point, and the signal-to-noise ratio. Pictures are (h, w); sums run in float64.
@@ -64,102 +64,108 @@ def ssim_map(picture: np.ndarray, truth: np.ndarray, data_range: float) -> np.nd
     )
 
 
-class ImageMetrics:
-    """All metrics of a picture, gathered block by block; the blocks may come in any order.
+# What is summed over a cell; all metrics follow from such sums over any number of cells. In this order:
+# pixels that count, their values, squared deviations from the cell's own mean; places with a whole
+# gradient, gradients; squared errors, squares of the truth; places with a whole SSIM window, SSIM;
+# squared errors of the gradient. The last five are NaN without a truth.
+SUMS = (
+    "count", "sum", "deviations", "gradient_count", "gradient",
+    "error", "signal", "ssim_count", "ssim", "gradient_error",
+)  # fmt: skip
 
-    data_range: the span of values that PSNR and SSIM refer to (e.g. the truth's maximum minus its
-    minimum); at 0, a constant truth, both are NaN. Memory: some ten float64 arrays of one block's
-    size. Blocks and whole agree within 1e-6.
+
+def cell_sums(
+    picture: np.ndarray,
+    truth: np.ndarray | None = None,
+    *,
+    data_range: float,
+    cell_px: int,
+    core: tuple[slice, slice] | None = None,
+    valid: np.ndarray | None = None,
+) -> np.ndarray:
+    """SUMS over cells of cell_px, the last ones smaller: (len(SUMS), ny, nx) float64.
+
+    picture, truth: a block (h, w). core: the part that is cut into cells. Around it a block carries a
+    halo of at least HALO_PX, less only where the picture ends (`tiles.with_halo`): SSIM leaves out the
+    outermost HALO_PX of the picture, as scikit-image does, and takes a block's edge for the picture's
+    where the halo is shorter. data_range: the span of values that SSIM refers to; at 0 no place counts.
+    Memory: some ten float64 arrays of the block's size. Raises ValueError for a negative data_range.
     """
+    _check_range(data_range)
+    shape = np.shape(picture)
+    core = core or (slice(0, shape[0]), slice(0, shape[1]))
+    usable = _usable(valid, picture, truth)
+    picture = _cleaned(picture, usable)
+    counted, smooth = usable[core], _eroded(usable, 1)[core]
+    gradient = gradient_magnitude(picture)[core]
+    values = picture[core]
+    count, total = _per_cell(counted, cell_px), _per_cell(values, cell_px)
+    mean = total / np.maximum(count, 1)
+    rows, columns = (np.arange(length) // cell_px for length in values.shape)
+    deviations = np.where(counted, values - mean[np.ix_(rows, columns)], 0) ** 2
+    found = [count, total, _per_cell(deviations, cell_px)]
+    found += [_per_cell(smooth, cell_px), _per_cell(gradient * smooth, cell_px)]
+    if truth is None:
+        return np.stack(found + [np.full_like(count, np.nan)] * (len(SUMS) - len(found)))
+    truth = _cleaned(truth, usable)
+    difference = gradient - gradient_magnitude(truth)[core]
+    interior = np.zeros(shape, bool)
+    interior[HALO_PX : shape[0] - HALO_PX, HALO_PX : shape[1] - HALO_PX] = data_range > 0
+    windows = (interior & _eroded(usable, HALO_PX))[core]
+    similar = ssim_map(picture, truth, data_range)[core] if windows.any() else windows
+    parts = (
+        (values - truth[core]) ** 2, truth[core] ** 2, windows, similar * windows,
+        difference**2 * smooth,
+    )  # fmt: skip
+    return np.stack(found + [_per_cell(part, cell_px) for part in parts])
 
-    def __init__(self, data_range: float):
-        if not (math.isfinite(data_range) and data_range >= 0):
-            raise ValueError(f"data_range {data_range} must be finite and at least 0")
-        self.data_range = data_range
-        # Of the picture alone: count, mean, sum of squared deviations; count, sum of gradients.
-        self._count, self._mean, self._deviations = 0, 0.0, 0.0
-        self._gradient = [0, 0.0]
-        # Against the truth, [count, sum] each.
-        self._error, self._signal = [0, 0.0], [0, 0.0]
-        self._ssim, self._gradient_error = [0, 0.0], [0, 0.0]
-        self._with_truth = False
 
-    def add(
-        self,
-        picture: np.ndarray,
-        truth: np.ndarray | None = None,
-        core: tuple[slice, slice] | None = None,
-        valid: np.ndarray | None = None,
-    ) -> None:
-        """Adds a block (h, w). core: the part that is counted, the cores a partition of the picture.
+def _per_cell(values: np.ndarray, cell_px: int) -> np.ndarray:
+    """Sums over cells of cell_px, (ny, nx) float64."""
+    values = values.astype(np.float64, copy=False)
+    rows = np.add.reduceat(values, np.arange(0, values.shape[0], cell_px), axis=0)
+    return np.add.reduceat(rows, np.arange(0, values.shape[1], cell_px), axis=1)
 
-        Around its core a block carries a halo of at least HALO_PX, less only where the picture ends
-        (`tiles.with_halo`): SSIM leaves out the outermost HALO_PX of the picture, as scikit-image
-        does, and takes a block's edge for the picture's where the halo is shorter.
-        """
-        shape = np.shape(picture)
-        core = core or (slice(0, shape[0]), slice(0, shape[1]))
-        usable = _usable(valid, picture, truth)
-        picture = _cleaned(picture, usable)
-        counted, smooth = usable[core], _eroded(usable, 1)[core]
-        gradient = gradient_magnitude(picture)[core]
-        self._add_values(picture[core][counted])
-        _accumulate(self._gradient, gradient[smooth])
-        if truth is None:
-            return
-        self._with_truth = True
-        truth = _cleaned(truth, usable)
-        _accumulate(self._error, (picture[core] - truth[core])[counted] ** 2)
-        _accumulate(self._signal, truth[core][counted] ** 2)
-        difference = gradient - gradient_magnitude(truth)[core]
-        _accumulate(self._gradient_error, difference[smooth] ** 2)
-        interior = np.zeros(shape, bool)
-        interior[HALO_PX : shape[0] - HALO_PX, HALO_PX : shape[1] - HALO_PX] = True
-        windows = (interior & _eroded(usable, HALO_PX))[core]
-        if windows.any() and self.data_range > 0:
-            _accumulate(self._ssim, ssim_map(picture, truth, self.data_range)[core][windows])
 
-    def _add_values(self, values: np.ndarray) -> None:
-        """Merges mean and squared deviations (Chan et al. 1979), which sums of squares would blur."""
-        if not values.size:
-            return
-        mean = float(values.mean())
-        deviations = float(((values - mean) ** 2).sum())
-        count = self._count + values.size
-        step = mean - self._mean
-        self._deviations += deviations + step**2 * self._count * values.size / count
-        self._mean += step * values.size / count
-        self._count = count
+def metrics_of(sums: np.ndarray, data_range: float) -> dict[str, float]:
+    """All metrics of a picture from its `cell_sums` (len(SUMS), ...): Mean, CV, Sharpness; where there
+    was a truth also MSE, SSIM, PSNR, gradient-MSE and SNR (dB).
 
-    def result(self) -> dict[str, float]:
-        """CV and Sharpness; with a truth also MSE, SSIM, PSNR, gradient-MSE and SNR (dB).
-
-        A picture equal to its truth has MSE 0, SSIM 1 and PSNR and SNR inf.
-        """
-        deviation = math.sqrt(self._deviations / self._count) if self._count else math.nan
-        result = {
-            "CV": deviation / self._mean if self._mean else math.nan,
-            "Sharpness": _ratio(self._gradient),
+    data_range: the span of values that PSNR refers to; at 0 it is NaN. The cells' size does not matter
+    beyond 1e-9. A picture equal to its truth has MSE 0, SSIM 1 and PSNR and SNR inf.
+    """
+    _check_range(data_range)
+    cells = dict(zip(SUMS, np.reshape(sums, (len(SUMS), -1)), strict=True))
+    total = {name: float(values.sum()) for name, values in cells.items()}
+    mean = _ratio(total["sum"], total["count"])
+    # Deviations from the whole mean (Chan et al. 1979), which sums of squares would blur.
+    own = cells["sum"] / np.maximum(cells["count"], 1)
+    deviations = total["deviations"] + float((cells["count"] * (own - mean) ** 2).sum())
+    deviation = math.sqrt(_ratio(deviations, total["count"])) if total["count"] else math.nan
+    result = {
+        "Mean": mean,
+        "CV": deviation / mean if mean else math.nan,
+        "Sharpness": _ratio(total["gradient"], total["gradient_count"]),
+    }
+    if not math.isnan(total["error"]):
+        error = _ratio(total["error"], total["count"])
+        result |= {
+            "MSE": error,
+            "SSIM": _ratio(total["ssim"], total["ssim_count"]),
+            "PSNR": _decibel(data_range**2, error) if data_range else math.nan,
+            "gradient-MSE": _ratio(total["gradient_error"], total["gradient_count"]),
+            "SNR": _decibel(total["signal"], total["error"]),
         }
-        if self._with_truth:
-            error = _ratio(self._error)
-            result |= {
-                "MSE": error,
-                "SSIM": _ratio(self._ssim),
-                "PSNR": _decibel(self.data_range**2, error) if self.data_range else math.nan,
-                "gradient-MSE": _ratio(self._gradient_error),
-                "SNR": _decibel(self._signal[1], self._error[1]),
-            }
-        return result
+    return result
 
 
-def _accumulate(total: list, values: np.ndarray) -> None:
-    total[0] += values.size
-    total[1] += float(values.sum())
+def _check_range(data_range: float) -> None:
+    if not (math.isfinite(data_range) and data_range >= 0):
+        raise ValueError(f"data_range {data_range} must be finite and at least 0")
 
 
-def _ratio(total: list) -> float:
-    return total[1] / total[0] if total[0] else math.nan
+def _ratio(total: float, count: float) -> float:
+    return total / count if count else math.nan
 
 
 def _decibel(signal: float, error: float) -> float:
@@ -187,9 +193,9 @@ def ssim(
     picture: np.ndarray, truth: np.ndarray, data_range: float, valid: np.ndarray | None = None
 ) -> float:
     """Mean of `ssim_map` over the picture without its outermost 5 px; NaN where that leaves nothing."""
-    metrics = ImageMetrics(data_range)
-    metrics.add(picture, truth, valid=valid)
-    return metrics.result()["SSIM"]
+    whole = max(*np.shape(picture), 1)
+    sums = cell_sums(picture, truth, data_range=data_range, cell_px=whole, valid=valid)
+    return metrics_of(sums, data_range)["SSIM"]
 
 
 def psnr(

@@ -89,13 +89,16 @@ def create_map(
     stride_px: int,
     pixel_size_um: float,
     shard_cells: int = 32,
+    names: Sequence[str] = ("0", RAW),
+    dtype: str = "float32",
     attributes: dict,
 ) -> None:
-    """Makes an empty PSF map with arrays "0" (filled; the one viewers show) and "raw" (as estimated).
+    """Makes an empty map of cells, a PSF map's arrays by default: "0" (filled; the one viewers show) and
+    "raw" (as estimated).
 
     channels: {"name", "unit"} each, with "low" and "high" where a viewer's range is known; they are
-    kept as `isoplan.channels`. shape_cells: (ny, nx) as `tiles.cell_grid` gives it. Both arrays are
-    (channels, ny, nx) float32, fill NaN; a shard is shard_cells wide and high and holds all
+    kept as `isoplan.channels`. shape_cells: (ny, nx) as `tiles.cell_grid` gives it. All arrays are
+    (channels, ny, nx), fill NaN; a shard is shard_cells wide and high and holds all
     channels. attributes: our own, under "isoplan". An older store at `path` is replaced.
     Raises UserError where the folder is not writable or `path` is something else than a store.
     """
@@ -103,7 +106,7 @@ def create_map(
         "shape": (len(channels), *(int(length) for length in shape_cells)),
         "chunks": (1, shard_cells, shard_cells),
         "shards": (len(channels), shard_cells, shard_cells),
-        "dtype": "float32",
+        "dtype": dtype,
         "fill_value": float("nan"),
         "dimension_names": ["c", "y", "x"],
     }
@@ -122,7 +125,9 @@ def create_map(
         "stride_px": stride_px,
         "pixel_size_um": pixel_size_um,
     }
-    _create(Path(path), {"0": array, RAW: array}, {"ome": ome, "isoplan": {**attributes, **ours}})
+    _create(
+        Path(path), dict.fromkeys(names, array), {"ome": ome, "isoplan": {**attributes, **ours}}
+    )
 
 
 def _space(name: str) -> dict:

@@ -1,0 +1,38 @@
+"""Makes the empty store of what is summed up over the cells of a mosaic and its restorations."""
+
+import json
+from pathlib import Path
+
+from _job import job
+from isoplan.evaluation import channels, unit_cells
+from isoplan.mosaic import ngff, tiles
+
+
+def main(snakemake):
+    params = snakemake.params
+    facts = json.loads(Path(snakemake.input.facts).read_text())
+    shape = facts["height_px"], facts["width_px"]
+    # What was there before stands first: every gain is a gain over it.
+    pictures = ["none", *params.methods, *(["truth"] if params.truth else [])]
+    ngff.create_map(
+        params.store,
+        channels(pictures),
+        [tiles.cell_grid(length, params.cell_px) for length in shape],
+        stride_px=params.cell_px,
+        pixel_size_um=facts["pixel_size_um"],
+        shard_cells=unit_cells(params.cell_px),
+        names=["0"],
+        dtype="float64",
+        attributes={
+            "mosaic": facts["mosaic"],
+            "pictures": pictures,
+            "shape_px": shape,
+            "library": dict(params.library),
+        },
+    )
+    Path(snakemake.output.created).write_text(f"{', '.join(pictures)}\n")
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)

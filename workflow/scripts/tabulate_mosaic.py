@@ -1,0 +1,59 @@
+"""The report's metrics of one mosaic and all its restorations, and of its map where the truth is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from _job import job
+from isoplan.evaluation import compare, map_errors, metrics_and_gains
+from isoplan.metrics.image import SUMS
+from isoplan.mosaic import ngff
+from isoplan.restoration import levels
+
+
+def main(snakemake):
+    params, output = snakemake.params, snakemake.output
+    facts = json.loads(Path(snakemake.input.facts).read_text())
+    name = facts["mosaic"]
+    pictures = ngff.read_attributes(params.store)["pictures"]
+    sums = ngff.open_array(params.store)[:]
+    sums = sums.reshape(len(pictures), len(SUMS), *sums.shape[1:])
+    results, gains = metrics_and_gains(dict(zip(pictures, sums, strict=True)))
+    truth = results.pop("truth", None)
+    results, gains = ({m: found[m] for m in params.methods} for found in (results, gains))
+    rows = [
+        {"method": method, "metric": metric, "value": value}
+        for method, values in results.items()
+        for metric, value in values.items()
+    ] + compare(results, gains)
+    rows += [{"method": "truth", "metric": m, "value": v} for m, v in (truth or {}).items()]
+    named = {"study": params.study, "mosaic": name}
+    scale = levels(facts)["scale"]
+    settings = {"network": params.network, **params.settings, "counts_for_255": scale}
+    pd.DataFrame([named | row | settings for row in rows]).to_csv(output.metrics, index=False)
+    cell_table(name, gains).to_csv(output.cells, index=False)
+    errors = (
+        map_errors(params.maps["estimated"], params.maps["true"]) if params.maps["true"] else []
+    )
+    columns = ["mosaic", "network", "parameter", "metric", "value", "n"]
+    named = {"mosaic": name, "network": params.network}
+    pd.DataFrame([named | row for row in errors], columns=columns).to_csv(
+        output.map_errors, index=False
+    )
+
+
+def cell_table(name, gains):
+    """Gain per cell in dB over the observed picture, one row each."""
+    tables = [pd.DataFrame(columns=["mosaic", "method", "cell_y", "cell_x", "snr_gain_db"])]
+    for method, gain in gains.items():
+        if gain is not None and method != "none":
+            y, x = np.indices(gain.shape).reshape(2, -1)
+            columns = {"mosaic": name, "method": method, "cell_y": y, "cell_x": x}
+            tables.append(pd.DataFrame(columns | {"snr_gain_db": gain.ravel()}))
+    return pd.concat(tables) if len(tables) > 1 else tables[0]
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)
