@@ -1,6 +1,7 @@
 """Which units are done: after kills, damage, and changes of what made them."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -48,6 +49,22 @@ def test_all_units_are_made_once(store, tmp_path):
     assert store.made == list(range(COUNT))
     assert store.run(tmp_path) == 0
     assert store.made == []
+
+
+def test_each_unit_notes_what_it_cost(store, tmp_path):
+    def slow(unit, block):
+        time.sleep(0.02)
+        store.blocks[unit] = block
+
+    ledger = Ledger(tmp_path, "a")
+    run_units(
+        ledger, 2, job=0, jobs=1, make=store.make, write=slow, read=store.blocks.get, title="units"
+    )
+    for unit in range(2):
+        entry = ledger.recorded(unit)
+        assert entry["all_s"] - entry["make_s"] >= 0.02
+        assert 0 <= entry["make_s"] < entry["all_s"]
+        assert 10 < entry["peak_mb"] < 10_000
 
 
 def test_a_killed_run_goes_on_where_it_was(store, tmp_path):

@@ -6,6 +6,8 @@ code) and the data read back from the store still have the recorded checksum.
 
 import json
 import os
+import resource
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -95,6 +97,11 @@ def share(count: int, job: int, jobs: int) -> range:
     return range(job, count, jobs)
 
 
+def peak_mb() -> float:
+    """Largest resident size of this process up to now, in MB (2^20 bytes, as Slurm's)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def run_units(
     ledger: Ledger,
     count: int,
@@ -108,8 +115,9 @@ def run_units(
 ) -> int:
     """Makes the units of one job that are still missing, each written and then noted.
 
-    A job killed at any time loses the unit it was at; its rerun goes on from there. Returns how many
-    were made.
+    A job killed at any time loses the unit it was at; its rerun goes on from there. Each unit's entry
+    holds its seconds in `make` alone (make_s) and with write and read-back (all_s), and the process's
+    peak memory up to then (peak_mb). Returns how many were made.
     """
     own = share(count, job, jobs)
     missing = ledger.missing(own, read)
@@ -117,8 +125,14 @@ def run_units(
         print(f"{title}: {len(own) - len(missing)} of {len(own)} are done already")
     bar = Progress(title, len(missing))
     for unit in missing:
-        write(unit, make(unit))
+        begin = time.perf_counter()
+        block = make(unit)
+        made = time.perf_counter() - begin
+        write(unit, block)
         # What counts is what the store gives back, in its own dtype.
-        ledger.record(unit, read(unit))
+        stored = read(unit)
+        # With each unit, so that the cost of a stage is known however often its jobs were killed.
+        cost = {"make_s": made, "all_s": time.perf_counter() - begin, "peak_mb": peak_mb()}
+        ledger.record(unit, stored, **{name: round(value, 4) for name, value in cost.items()})
         bar.step()
     return len(missing)
