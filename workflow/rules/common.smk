@@ -1,6 +1,9 @@
 # What the rules share: the checked config, names of files, resources.
+# Functions of wildcards run once for every job, and a study may have thousands: where a name with
+# wildcards says the same, it stands there, and what is read from a file is remembered.
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -32,6 +35,7 @@ for folder in (Path("results"), Path(RESULTS)):
         )
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
+FACTS = f"{RESULTS}/mosaics/{{mosaic}}.json"
 JUDGED = f"{RESULTS}/regression/{{network}}/{{test_set}}/{{degradation}}"
 JOBS = STUDY["jobs_per_mosaic"]
 SIMULATED = [entry["mosaic"] for entry in STUDY["simulations"]]
@@ -98,7 +102,13 @@ def accepted():
     """Mosaics of the table whose files can be read, name -> file; known after check_mosaics."""
     if STUDY["mosaics"] is None:
         return {}
-    with checkpoints.check_mosaics.get().output.accepted.open() as handle:
+    path = checkpoints.check_mosaics.get().output.accepted
+    return _accepted(path, os.stat(path).st_mtime_ns)
+
+
+@cache
+def _accepted(path, mtime_ns):
+    with open(path) as handle:
         return dict(line.rstrip("\n").split("\t") for line in handle.readlines()[1:])
 
 
@@ -119,9 +129,12 @@ def mosaic_row(wildcards):
     if wildcards.mosaic in SIMULATED:
         item = entry("simulations", wildcards.mosaic, key="mosaic")
         return {"mosaic": item["mosaic"], "pixel_size_um": item["pixel_size_um"]}
-    return next(
-        r for r in read_table(STUDY["mosaics"]) if r["mosaic"] == wildcards.mosaic
-    )
+    return _rows()[wildcards.mosaic]
+
+
+@cache
+def _rows():
+    return {row["mosaic"]: row for row in read_table(STUDY["mosaics"])}
 
 
 def methods(mosaic):
@@ -131,10 +144,6 @@ def methods(mosaic):
         for method in METHODS
         if method != "none" and (method != "oracle" or mosaic in SIMULATED)
     ]
-
-
-def mosaic_facts(wildcards):
-    return f"{RESULTS}/mosaics/{wildcards.mosaic}.json"
 
 
 def psf_source(wildcards):

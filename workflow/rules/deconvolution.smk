@@ -8,7 +8,7 @@ localrules:
 
 rule create_restoration:
     input:
-        facts=mosaic_facts,
+        facts=FACTS,
         psf=psf_source,
     output:
         created=f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/created.done",
@@ -20,7 +20,7 @@ rule create_restoration:
         "../../envs/isoplan.yaml"
     params:
         library=library("create_restoration"),
-        store=lambda wc: f"{RESULTS}/restored/{wc.mosaic}/{wc.method}.ome.zarr",
+        store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
         psf=psf_choice,
         restoration=restoration_settings(),
     message:
@@ -31,7 +31,7 @@ rule create_restoration:
 
 rule restore_mosaic:
     input:
-        facts=mosaic_facts,
+        facts=FACTS,
         psf=psf_source,
         created=f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/created.done",
     output:
@@ -47,9 +47,9 @@ rule restore_mosaic:
         runtime=growing("restore_minutes"),
     params:
         library=library("restore_mosaic"),
-        store=lambda wc: f"{RESULTS}/restored/{wc.mosaic}/{wc.method}.ome.zarr",
+        store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
         psf=psf_choice,
-        ledger=lambda wc: f"{RESULTS}/ledgers/restored/{wc.mosaic}/{wc.method}",
+        ledger=f"{RESULTS}/ledgers/restored/{{mosaic}}/{{method}}",
         restoration=restoration_settings(),
         jobs=JOBS,
         device=STUDY["device"],
@@ -79,7 +79,7 @@ rule finish_restoration:
         runtime=growing("other_minutes"),
     params:
         library=library("finish_restoration"),
-        store=lambda wc: f"{RESULTS}/restored/{wc.mosaic}/{wc.method}.ome.zarr",
+        store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
     message:
         "Builds the pyramid of {wildcards.mosaic} restored by {wildcards.method}"
     script:

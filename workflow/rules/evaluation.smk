@@ -8,7 +8,7 @@ localrules:
 
 rule create_evaluation:
     input:
-        facts=mosaic_facts,
+        facts=FACTS,
     output:
         created=f"{RESULTS}/stages/evaluation/{{mosaic}}/created.done",
     log:
@@ -31,7 +31,7 @@ rule create_evaluation:
 
 rule evaluate_mosaic:
     input:
-        facts=mosaic_facts,
+        facts=FACTS,
         created=f"{RESULTS}/stages/evaluation/{{mosaic}}/created.done",
         restored=lambda wc: [
             f"{RESULTS}/stages/restored/{wc.mosaic}/{method}/finished.done"
@@ -70,7 +70,7 @@ rule evaluate_mosaic:
 
 rule tabulate_mosaic:
     input:
-        facts=mosaic_facts,
+        facts=FACTS,
         evaluated=expand(
             f"{RESULTS}/stages/evaluation/{{mosaic}}/evaluate.{{job}}.done",
             job=range(JOBS),

@@ -32,7 +32,7 @@ rule measure_mosaic:
     input:
         source=mosaic_file,
     output:
-        facts=f"{RESULTS}/mosaics/{{mosaic}}.json",
+        facts=FACTS,
     log:
         f"{LOGS}/measure_mosaic/{{mosaic}}.log",
     benchmark:
@@ -58,7 +58,7 @@ rule measure_mosaic:
 
 rule create_psf_map:
     input:
-        facts=mosaic_facts,
+        facts=FACTS,
         network=f"{RESULTS}/networks/{{network}}/network.safetensors",
     output:
         created=f"{RESULTS}/stages/psf_map/{{mosaic}}/{{network}}/created.done",
@@ -70,7 +70,7 @@ rule create_psf_map:
         "../../envs/isoplan.yaml"
     params:
         library=library("create_psf_map"),
-        store=lambda wc: f"{RESULTS}/psf_map/{wc.mosaic}/{wc.network}.zarr",
+        store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",
         psf=lambda wc: entry("psfs", entry("networks", wc.network)["psf"]),
         window_px=STUDY["map"]["window_px"],
         stride_px=STUDY["map"]["stride_px"],
@@ -83,7 +83,7 @@ rule create_psf_map:
 
 rule map_psf:
     input:
-        facts=mosaic_facts,
+        facts=FACTS,
         network=f"{RESULTS}/networks/{{network}}/network.safetensors",
         created=f"{RESULTS}/stages/psf_map/{{mosaic}}/{{network}}/created.done",
     output:
@@ -99,8 +99,8 @@ rule map_psf:
         runtime=growing("map_minutes"),
     params:
         library=library("map_psf"),
-        store=lambda wc: f"{RESULTS}/psf_map/{wc.mosaic}/{wc.network}.zarr",
-        ledger=lambda wc: f"{RESULTS}/ledgers/psf_map/{wc.mosaic}/{wc.network}",
+        store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",
+        ledger=f"{RESULTS}/ledgers/psf_map/{{mosaic}}/{{network}}",
         jobs=JOBS,
         device=STUDY["device"],
     message:
@@ -129,7 +129,7 @@ rule fill_psf_map:
         runtime=growing("other_minutes"),
     params:
         library=library("fill_psf_map"),
-        store=lambda wc: f"{RESULTS}/psf_map/{wc.mosaic}/{wc.network}.zarr",
+        store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",
         neighbours=STUDY["map"]["neighbours"],
         median_cells=STUDY["map"]["median_cells"],
         validity_threshold=STUDY["map"]["validity_threshold"],

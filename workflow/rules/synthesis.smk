@@ -16,11 +16,11 @@ rule store_validation_set:
         runtime=growing("other_minutes"),
     params:
         library=library("store_sample_set"),
-        store=lambda wc: f"{RESULTS}/sets/validation-{wc.network}.zarr",
+        store=f"{RESULTS}/sets/validation-{{network}}.zarr",
         recipe=network_recipe,
         samples=lambda wc: entry("networks", wc.network)["validation_samples"],
         split="validation",
-        name=lambda wc: f"validation/{wc.network}",
+        name="validation/{network}",
         seed=STUDY["seed"],
     message:
         "Stores the validation samples of network {wildcards.network}"
@@ -43,11 +43,11 @@ rule store_test_set:
         runtime=growing("other_minutes"),
     params:
         library=library("store_sample_set"),
-        store=lambda wc: f"{RESULTS}/sets/test-{wc.test_set}.zarr",
+        store=f"{RESULTS}/sets/test-{{test_set}}.zarr",
         recipe=test_recipe,
         samples=lambda wc: entry("test_sets", wc.test_set)["samples"],
         split="test",
-        name=lambda wc: f"test/{wc.test_set}",
+        name=f"test/{{test_set}}",
         seed=STUDY["seed"],
     message:
         "Stores test set {wildcards.test_set}"
@@ -70,9 +70,9 @@ rule simulate_mosaic:
         runtime=growing("other_minutes"),
     params:
         library=library("simulate_mosaic"),
-        observed=lambda wc: f"{RESULTS}/simulated/{wc.mosaic}/observed.ome.zarr",
-        truth=lambda wc: f"{RESULTS}/simulated/{wc.mosaic}/truth.ome.zarr",
-        true_map=lambda wc: f"{RESULTS}/psf_map/{wc.mosaic}/true.zarr",
+        observed=f"{RESULTS}/simulated/{{mosaic}}/observed.ome.zarr",
+        truth=f"{RESULTS}/simulated/{{mosaic}}/truth.ome.zarr",
+        true_map=f"{RESULTS}/psf_map/{{mosaic}}/true.zarr",
         ledger=f"{RESULTS}/ledgers/simulated/{{mosaic}}",
         simulation=lambda wc: simulation(wc.mosaic),
         window_px=STUDY["map"]["window_px"],

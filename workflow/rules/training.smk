@@ -33,7 +33,7 @@ rule train_network:
         runtime=growing("train_minutes"),
     params:
         library=library("train_network"),
-        validation=lambda wc: f"{RESULTS}/sets/validation-{wc.network}.zarr",
+        validation=f"{RESULTS}/sets/validation-{{network}}.zarr",
         recipe=network_recipe,
         network=lambda wc: entry("networks", wc.network),
         seed=STUDY["seed"],
@@ -65,7 +65,7 @@ rule evaluate_network:
         runtime=growing("other_minutes"),
     params:
         library=library("evaluate_network"),
-        samples=lambda wc: f"{RESULTS}/sets/test-{wc.test_set}.zarr",
+        samples=f"{RESULTS}/sets/test-{{test_set}}.zarr",
         train_set=lambda wc: entry("networks", wc.network)["objects"],
         test=test_entry,
         seed=STUDY["seed"],

@@ -50,7 +50,15 @@ def _path(module: str) -> Path:
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+    """The code without docstrings; comments and layout are not in it anyway."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                node.body = body[1:] or [ast.Pass()]
+    return tree
 
 
 @cache
@@ -69,12 +77,4 @@ def _imports(path: Path) -> frozenset[str]:
 
 @cache
 def _code_hash(path: Path) -> str:
-    # A copy: unparsing works on the shared tree, and docstrings must go first.
-    tree = ast.parse(ast.unparse(_tree(path)))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            value = body[0].value
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                node.body = body[1:] or [ast.Pass()]
-    return hashlib.blake2b(ast.unparse(tree).encode(), digest_size=6).hexdigest()
+    return hashlib.blake2b(ast.dump(_tree(path)).encode(), digest_size=6).hexdigest()

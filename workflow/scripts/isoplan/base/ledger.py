@@ -117,8 +117,9 @@ def run_units(
 
     A job killed at any time loses the unit it was at; its rerun goes on from there. Each unit's entry
     holds its seconds in `make` alone (make_s) and with write and read-back (all_s), and the process's
-    peak memory up to then (peak_mb). Returns how many were made.
+    peak memory before the first unit (start_mb) and up to then (peak_mb). Returns how many were made.
     """
+    start_mb = peak_mb()
     own = share(count, job, jobs)
     missing = ledger.missing(own, read)
     if len(missing) < len(own):
@@ -132,7 +133,8 @@ def run_units(
         # What counts is what the store gives back, in its own dtype.
         stored = read(unit)
         # With each unit, so that the cost of a stage is known however often its jobs were killed.
-        cost = {"make_s": made, "all_s": time.perf_counter() - begin, "peak_mb": peak_mb()}
+        cost = {"make_s": made, "all_s": time.perf_counter() - begin}
+        cost |= {"start_mb": start_mb, "peak_mb": peak_mb()}
         ledger.record(unit, stored, **{name: round(value, 4) for name, value in cost.items()})
         bar.step()
     return len(missing)
