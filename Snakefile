@@ -27,4 +27,5 @@ rule all:
         regression=f"{RESULTS}/regression.csv",
         calibration=f"{RESULTS}/calibration.csv",
         abstention=f"{RESULTS}/abstention.csv",
+        cost=f"{RESULTS}/cost.csv",
         finished=f"{RESULTS}/finished.txt",

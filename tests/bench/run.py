@@ -3,8 +3,9 @@
 bench.csv, a row per benchmark: ours_s and peer_s are medians in seconds of `runs` turns, ours and the
 peer one after the other in the same process; ratio = peer_s / ours_s; floor_s the time of the part
 that nobody can do without; spread = (slowest - fastest) / median of whichever of the two varied more.
-memory.csv, a row per heavy stage of the default study: peak_mb is the largest resident size of a
-process of its own, limit_mb what it is to stay under. Both carry the machine and the versions.
+memory.csv, a row per heavy stage of the default study and per row of a benchmark with peak_mb, the
+largest resident size of a process of its own; limit_mb is what it is to stay under. Both carry the
+machine and the versions.
 
 `run.py bench_blur bench_map` runs only those. Each benchmark has a fresh process with all cores.
 """
@@ -48,24 +49,28 @@ def main(names: list[str]) -> None:
     os.environ["OMP_WAIT_POLICY"] = "passive"
     about = {"machine": machine(), "versions": versions()}
     print(f"{about['machine']}; {about['versions']}")
-    speed = []
+    rows = {"bench": [], "memory": []}
     for name in names or BENCHMARKS:
         for row in _alone(_run, name):
-            speed.append(row | about)
-            print(
-                f"{row['benchmark']}: {row['ours_s']:.3g} s, {row['peer']} {row['peer_s']:.3g} s, "
-                f"ratio {row['ratio']:.2f}, spread {row['spread']:.2f}"
-            )
-    _write("bench", speed)
-    if names:
-        return
-    memory = []
-    for stage in STAGES:
+            rows["memory" if "peak_mb" in row else "bench"].append(row | about)
+            print(_words(row))
+    for stage in () if names else STAGES:
         peak = _alone(_peak_mb, stage)
         row = {"benchmark": f"peak memory, {stage}", "peak_mb": peak, "limit_mb": LIMIT_MB}
-        memory.append(row | about)
-        print(f"{row['benchmark']}: {peak:.0f} MB of {LIMIT_MB}")
-    _write("memory", memory)
+        rows["memory"].append(row | about)
+        print(_words(row))
+    for table, content in rows.items():
+        if content:
+            _write(table, content)
+
+
+def _words(row: dict) -> str:
+    if "peak_mb" in row:
+        return f"{row['benchmark']}: {row['peak_mb']:.0f} MB of {row['limit_mb']}"
+    return (
+        f"{row['benchmark']}: {row['ours_s']:.3g} s, {row['peer']} {row['peer_s']:.3g} s, "
+        f"ratio {row['ratio']:.2f}, spread {row['spread']:.2f}"
+    )
 
 
 def machine() -> str:

@@ -45,6 +45,7 @@ rule write_report:
             category="Report",
             labels={"study": STUDY["study"]},
         ),
+        cost=f"{RESULTS}/cost.csv",
     log:
         f"{LOGS}/write_report.log",
     benchmark:

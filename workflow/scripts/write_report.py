@@ -1,15 +1,18 @@
-"""The study's figures and its report, one self-contained HTML file."""
+"""The study's figures, what it cost, and its report, one self-contained HTML file."""
 
 from pathlib import Path
 
 from _job import job
+from isoplan.report.cost import costs
 from isoplan.report.figures import draw_figures
 from isoplan.report.page import write_report
+from isoplan.report.results import read_study
 
 
 def main(snakemake):
     params = snakemake.params
     folder = Path(snakemake.output.report).parent
+    costs(read_study(folder)).to_csv(snakemake.output.cost, index=False)
     draw_figures(folder, folder / "figures")
     write_report(
         folder,

@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from isoplan.report import network_figures, pictures, plots, published, style, tables
+from isoplan.report import cost, network_figures, pictures, plots, published, style, tables
 from isoplan.report.figures import held_words, study_figures
 from isoplan.report.results import Study, read_study
 from isoplan.report.study_figure import StudyFigure
@@ -79,6 +79,8 @@ def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int
         "data": {name: writer.data(name, study.folder / name) for name in study.tables},
         "gain_data": writer.figure_data([f for f in figures if f.section == "gain"]),
     }
+    rules = cost.by_rule(cost.costs(study))
+    suggestions = cost.suggestions(study, rules)
     looked_at = [mosaic for mosaic in study.mosaics if mosaic.name in pictured]
     scenes = viewer_data(study, looked_at, crop_px, max(2_000_000, PAGE_BYTES - writer.bytes))
     environment = jinja2.Environment(
@@ -113,7 +115,12 @@ def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int
         calibration_words=network_figures.calibration_words(study),
         abstention_words=network_figures.abstention_words(study),
         mosaic_table=tables.mosaic_table(study),
-        benchmarks=tables.benchmark_table(study),
+        costs=tables.cost_table(study, rules),
+        data_of_costs=writer.data("cost.csv", study.folder / "cost.csv"),
+        suggestions=suggestions,
+        suggested=tables.suggestion_table(suggestions),
+        measured_on=max(cost.megapixels(study).values(), default=0),
+        margins=(cost.MEMORY_MARGIN, cost.TIME_MARGIN),
         versions=tables.version_table(),
         files=writer.files(),
         **sections,
@@ -262,6 +269,7 @@ class _Writer:
             ("calibration.csv", "how often the 90 % intervals hold the truth"),
             ("abstention.csv", "error when the least certain samples are left out"),
             ("refused.csv", "mosaics that could not be read"),
+            ("cost.csv", "time and memory by rule, mosaic and method"),
             ("config.yaml", "the settings of this study, defaults filled in"),
             ("figures", "every figure as PNG and SVG, with its CSV"),
             ("restored", "restored mosaics (OME-Zarr, open in napari)"),

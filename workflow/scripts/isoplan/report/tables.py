@@ -8,7 +8,7 @@ from importlib import metadata
 import numpy as np
 import pandas as pd
 
-from isoplan.report import lineup, style
+from isoplan.report import cost, lineup, style
 from isoplan.report.results import Study, metric_values
 
 PACKAGES = (
@@ -189,20 +189,45 @@ def mosaic_table(study: Study) -> Table | None:
     return Table([*head, "Gain (counts/e⁻)", "Offset (counts)", "Map cells", "Notes"], rows)
 
 
-def benchmark_table(study: Study) -> Table | None:
-    """Jobs, time and peak memory, rule by rule, as Snakemake measured them."""
-    if study.benchmarks.empty:
+def cost_table(study: Study, rules: pd.DataFrame) -> Table | None:
+    """Jobs, time and memory, rule by rule. rules: of `cost.by_rule`."""
+    if rules.empty:
         return None
+    whole = rules["seconds"].sum()
     rows = []
-    for rule, jobs in study.benchmarks.groupby("rule", sort=False):
-        peak = jobs["peak_mib"].max()
-        texts = [rule, f"{len(jobs):,}", style.duration(float(jobs["seconds"].sum()))]
-        texts += [style.duration(float(jobs["seconds"].max())), style.memory(float(peak))]
+    for row in rules.to_dict("records"):
+        texts = [row["rule"], f"{row['jobs']:,}", style.duration(row["seconds"])]
+        texts += [style.percent(row["seconds"] / whole), style.duration(row["longest_s"])]
+        texts += [_known(row["seconds_per_megapixel"], style.significant)]
+        texts += [_known(row["start_s"], style.significant), _known(row["overhead"], style.percent)]
+        texts += [style.memory(row["peak_mb"]), _known(row["mb_per_megapixel"], style.significant)]
         rows.append([Cell(text) for text in texts])
-    total = study.benchmarks["seconds"].sum()
-    peak = float(study.benchmarks["peak_mib"].max())
-    note = f"All jobs together: {style.duration(float(total))}; largest job {style.memory(peak)}."
-    return Table(["Rule", "Jobs", "Time, all", "Longest job", "Peak memory"], rows, note)
+    head = ["Rule", "Jobs", "Time, all", "Share", "Longest job", "s per Mpx", "Start of a job (s)"]
+    head += ["Loop's own share", "Peak memory", "MB per Mpx"]
+    peak = style.memory(rules["peak_mb"].max())
+    note = f"All jobs together: {style.duration(whole)}; largest job {peak}."
+    return Table(head, rows, note)
+
+
+def _known(value: float, text) -> str:
+    return text(value) if np.isfinite(value) else "\u2013"
+
+
+def suggestion_table(suggestions: list[cost.Suggestion]) -> Table | None:
+    """What to ask the cluster for, by size of the mosaic."""
+    if not suggestions:
+        return None
+    keys = list(suggestions[0].resources)
+    rows = [
+        [
+            Cell(f"{s.height_px:,} \u00d7 {s.width_px:,}"),
+            Cell(style.duration(s.seconds)),
+            Cell(f"{s.jobs_per_mosaic:,}"),
+            *(Cell(f"{s.resources[key]:,}") for key in keys),
+        ]
+        for s in suggestions
+    ]
+    return Table(["Height \u00d7 width (px)", "Work", "jobs_per_mosaic", *keys], rows)
 
 
 def version_table() -> Table:

@@ -1,0 +1,235 @@
+"""What each stage of a study cost, and what that suggests for mosaics of other sizes.
+
+Mapping and restoring are known unit by unit from their ledgers, which a killed job leaves behind; the
+other rules job by job, as Snakemake measured them. Memory of mapping and restoring is that of one unit,
+whatever the mosaic's size; of the others only the filling of a map grows, with the map's cells.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from isoplan.psf_map import SHARD_CELLS
+from isoplan.report.results import Study
+
+LEDGERS = {"map_psf": "psf_map", "restore_mosaic": "restored"}  # rule -> folder in ledgers/
+PER_MOSAIC = (
+    *("simulate_mosaic", "measure_mosaic", "create_psf_map", "map_psf", "fill_psf_map"),
+    *("create_restoration", "restore_mosaic", "finish_restoration", "evaluate_mosaic"),
+)
+PER_METHOD = ("create_restoration", "restore_mosaic", "finish_restoration")
+COLUMNS = (
+    *("rule", "mosaic", "variant", "megapixels", "jobs", "units", "seconds", "units_s", "make_s"),
+    *("start_s", "longest_s", "peak_mb", "start_mb", "unit_megapixels"),
+)
+MEMORY_MARGIN, TIME_MARGIN = 1.5, 2  # other nodes, other neighbours, other pictures
+JOB_S = 600  # of a job: the seconds that it takes to start are then a hundredth
+JOBS_A_MOSAIC = 60  # more of them burden the scheduler
+FILL_BYTES_A_CELL = 300  # isoplan.psf_map.fill_invalid
+SIDES_PX = (10_000, 20_000, 100_000)
+LEAST_MB, LEAST_MINUTES = 500, 5
+
+
+def costs(study: Study) -> pd.DataFrame:
+    """A row per rule, mosaic and variant (network or method); the last two empty where a rule has none.
+
+    seconds: of all jobs, starting included. units_s, make_s: of all units, and of their arithmetic and
+    reading alone. start_s: median of what a job takes beside its units. start_mb: memory before the
+    first unit. unit_megapixels: area of a whole unit. A job that was killed and run again counts as
+    if it had not been.
+    """
+    rows, sizes = [], megapixels(study)
+    places = [
+        job.split("/") if rule in PER_MOSAIC else ["", job]
+        for rule, job in zip(study.benchmarks["rule"], study.benchmarks["job"], strict=True)
+    ]
+    benchmarks = study.benchmarks.assign(
+        place=places,
+        mosaic=[place[0] for place in places],
+        variant=[place[1] if len(place) > 1 else "" for place in places],
+    )
+    keys = ["rule", "mosaic", "variant"]
+    for (rule, mosaic, variant), jobs in benchmarks.groupby(keys, sort=False):
+        row = {"rule": rule, "mosaic": mosaic, "variant": variant, "jobs": len(jobs)}
+        row |= {"megapixels": sizes.get(mosaic, math.nan), "seconds": jobs["seconds"].sum()}
+        row |= {"longest_s": jobs["seconds"].max(), "peak_mb": jobs["peak_mib"].max()}
+        if rule in LEDGERS:
+            row |= _from_ledger(study, rule, mosaic, variant, jobs, row["megapixels"])
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def megapixels(study: Study) -> dict[str, float]:
+    """Size of every mosaic that was measured."""
+    return {
+        mosaic.name: mosaic.facts["height_px"] * mosaic.facts["width_px"] / 1e6
+        for mosaic in study.mosaics
+        if mosaic.facts.get("height_px")
+    }
+
+
+def _from_ledger(study: Study, rule, mosaic, variant, jobs: pd.DataFrame, size: float) -> dict:
+    """What the units' entries say; nothing where there are none of this version."""
+    units = _entries(study.folder / "ledgers" / LEDGERS[rule] / mosaic / variant)
+    if units.empty:
+        return {}
+    measured = {int(place[-1]): s for place, s in zip(jobs["place"], jobs["seconds"], strict=True)}
+    own = units["all_s"].groupby(units.index % (max(measured) + 1)).sum()
+    # Of a job that went on after an accident Snakemake measured the last part alone.
+    starts = [s - own.get(job, 0) for job, s in measured.items() if s >= own.get(job, 0)]
+    start_s = float(pd.Series(starts, dtype=float).median())
+    ran = sum(job in own.index for job in measured)
+    return {
+        "units": len(units),
+        "seconds": units["all_s"].sum() + ran * (0 if math.isnan(start_s) else start_s),
+        "units_s": units["all_s"].sum(),
+        "make_s": units["make_s"].sum(),
+        "start_s": start_s,
+        "peak_mb": max(units["peak_mb"].max(), jobs["peak_mib"].max()),
+        "start_mb": units["start_mb"].median(),
+        "unit_megapixels": min((_unit_px(study, rule) or math.nan) ** 2 / 1e6, size),
+    }
+
+
+def _entries(folder: Path) -> pd.DataFrame:
+    """Entries of the units that were made alike; those of older settings may lie beside them."""
+    entries = {}
+    for file in folder.glob("*.json"):
+        if file.stem.isdigit():
+            entries[int(file.stem)] = json.loads(file.read_text())
+    table = pd.DataFrame.from_dict(entries, orient="index").sort_index()
+    if not {"all_s", "make_s", "start_mb", "peak_mb"} <= set(table.columns):
+        return pd.DataFrame()
+    table = table[table["fingerprint"] == table["fingerprint"].iloc[0]]
+    return table.dropna(subset="all_s")
+
+
+def _unit_px(study: Study, rule: str) -> int | None:
+    if rule == "map_psf":
+        stride = (study.config.get("map") or {}).get("stride_px")
+        return stride and stride * SHARD_CELLS
+    return (study.config.get("restoration") or {}).get("core_px")
+
+
+# By rule -------------------------------------------------------------------------------------------
+
+
+def by_rule(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per rule of `costs`, in the order of the work; NaN where nothing is known.
+
+    seconds_per_megapixel: beside the start of the jobs. start_s: of one job; of rules without units
+    that of the others, but never more than their shortest job. mb_per_megapixel: memory beside what
+    a job takes before its first unit, for each megapixel of a unit.
+    """
+    usual = table["start_s"].median()
+    rows = []
+    for rule, part in table.groupby("rule", sort=False):
+        sized = part.dropna(subset="megapixels")
+        row = {"rule": rule, "seconds": part["seconds"].sum(), "jobs": part["jobs"].sum()}
+        row |= {"longest_s": part["longest_s"].max(), "peak_mb": part["peak_mb"].max()}
+        if part["units_s"].notna().any():
+            row["start_s"] = part["start_s"].median()
+            work = sized["units_s"]
+            row["overhead"] = 1 - part["make_s"].sum() / part["units_s"].sum()
+            grown = (part["peak_mb"] - part["start_mb"]) / part["unit_megapixels"]
+            row["mb_per_megapixel"] = grown.max()
+        else:
+            shortest = (sized["seconds"] / sized["jobs"]).min()
+            row["start_s"] = min(usual, shortest) if len(sized) else math.nan
+            start_s = 0 if math.isnan(row["start_s"]) else row["start_s"]
+            work = sized["seconds"] - sized["jobs"] * start_s
+        if len(sized):
+            row["seconds_per_megapixel"] = work.sum() / sized["megapixels"].sum()
+            # The dearest variant: a method with one PSF everywhere costs less than a map.
+            each = (work / sized["megapixels"]).groupby(sized["variant"]).mean()
+            row["dearest"] = each.max()
+        rows.append(row)
+    known = (
+        *("rule", "jobs", "seconds", "longest_s", "seconds_per_megapixel", "dearest", "start_s"),
+        *("overhead", "peak_mb", "mb_per_megapixel"),
+    )
+    order = {rule: place for place, rule in enumerate(PER_MOSAIC)}
+    found = pd.DataFrame(rows, columns=list(known))
+    return found.sort_values("rule", key=lambda names: names.map(order), kind="stable")
+
+
+# What it suggests ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Suggestion:
+    """Settings for mosaics of height_px x width_px. seconds: of all jobs of one, beside their starts."""
+
+    height_px: int
+    width_px: int
+    seconds: float
+    jobs_per_mosaic: int
+    resources: dict[str, int]
+
+    @property
+    def yaml(self) -> str:
+        lines = [
+            f"# mosaics of {self.height_px:,} x {self.width_px:,} px",
+            f"jobs_per_mosaic: {self.jobs_per_mosaic}",
+            "resources:",
+            *(f"  {key}: {value}" for key, value in self.resources.items()),
+        ]
+        return "\n".join(lines)
+
+
+def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
+    """Settings for the study's largest mosaic and for larger squares; none without both unit stages.
+
+    rules: of `by_rule`. The margins are MEMORY_MARGIN and TIME_MARGIN; jobs last about JOB_S, and there
+    are at most JOBS_A_MOSAIC of them a mosaic.
+    """
+    known = rules.set_index("rule")
+    sizes = [m.facts for m in study.mosaics if m.facts.get("height_px")]
+    if not sizes or not set(LEDGERS) <= set(known.index[known["overhead"].notna()]):
+        return []
+    largest = max(sizes, key=lambda facts: facts["height_px"] * facts["width_px"])
+    shapes = [(largest["height_px"], largest["width_px"])]
+    shapes += [(side, side) for side in SIDES_PX if side**2 > math.prod(shapes[0])]
+    return [_suggestion(study, known, shape) for shape in shapes]
+
+
+def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Suggestion:
+    megapixels = math.prod(shape) / 1e6
+    chosen = (study.config.get("restoration") or {}).get("methods") or ["estimated"]
+    methods = len([m for m in chosen if m not in ("none", "oracle")])
+    most = max(1, (JOBS_A_MOSAIC - 4 - 2 * methods) // (1 + methods))
+    work = {rule: known.loc[rule, "dearest"] * megapixels for rule in LEDGERS}
+    units = {}
+    for rule in LEDGERS:
+        side = _unit_px(study, rule)
+        units[rule] = math.prod(-(-length // side) for length in shape)
+    jobs = min(max(math.ceil(max(work.values()) / JOB_S), 1), most, max(units.values()))
+    resources = {}
+    for rule, name in (("map_psf", "map"), ("restore_mosaic", "restore")):
+        # The last units may be partial, and one job may have a unit more than another.
+        job_s = work[rule] * math.ceil(units[rule] / jobs) / units[rule]
+        start_s = known.loc[rule, "start_s"]
+        resources[f"{name}_mem_mb"] = _mb(known.loc[rule, "peak_mb"])
+        resources[f"{name}_minutes"] = _minutes(job_s + (0 if math.isnan(start_s) else start_s))
+    others = known.loc[[rule for rule in PER_MOSAIC if rule in known.index and rule not in LEDGERS]]
+    if len(others):
+        stride = study.config["map"]["stride_px"]
+        filling = FILL_BYTES_A_CELL * math.prod(-(-length // stride) for length in shape) / 2**20
+        resources["other_mem_mb"] = _mb(others["peak_mb"].max() + filling)
+        longest = others["start_s"].fillna(0) + others["dearest"].fillna(0) * megapixels
+        resources["other_minutes"] = _minutes(longest.max())
+    of_mosaics = known.loc[[rule for rule in PER_MOSAIC[1:] if rule in known.index]]
+    times = [methods if rule in PER_METHOD else 1 for rule in of_mosaics.index]
+    seconds = (of_mosaics["dearest"].fillna(0) * megapixels * times).sum()
+    return Suggestion(*shape, float(seconds), jobs, resources)
+
+
+def _mb(peak: float) -> int:
+    return max(LEAST_MB, math.ceil(MEMORY_MARGIN * peak / 100) * 100)
+
+
+def _minutes(seconds: float) -> int:
+    return max(LEAST_MINUTES, math.ceil(TIME_MARGIN * seconds / 60))
