@@ -7,7 +7,7 @@ STAMP := .venv/.pins
 RUN := PYTHONPATH=workflow/scripts $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench resume models verify-models config clean
+.PHONY: help setup demo test lint format bench preflight resume models verify-models config clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -52,6 +52,10 @@ bench: setup ## measure speed and memory beside other packages, to results/bench
 resume: setup ## go on after any accident: make resume STUDY=<name> [PROFILE=slurm]
 	@test -n "$(STUDY)" || { echo "say which study: make resume STUDY=<name>, one of: $$(ls results 2>/dev/null | tr '\n' ' ')" >&2; exit 1; }
 	$(RUN) workflow/resume.py $(STUDY) $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
+
+preflight: setup ## look whether this place can carry a study: make preflight STUDY=<name> [PROFILE=slurm]
+	@test -n "$(STUDY)" || { echo "say which study: make preflight STUDY=<name> [PROFILE=slurm], such as tiny" >&2; exit 1; }
+	$(RUN) workflow/preflight.py $(STUDY) $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
 
 # One network after the other; what is done already is not done again. With MINUTES it leaves after so
 # many, and exit code 3 (make: Error 3) says that the same command goes on.

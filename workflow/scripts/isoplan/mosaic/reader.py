@@ -86,6 +86,11 @@ class Mosaic:
         if self._chunk[0] * self._chunk[1] > CHUNK_PX and prod(self.shape) <= WHOLE_PX:
             self._held = self.read(0, self.shape[0], 0, self.shape[1])
 
+    @property
+    def chunk_px(self) -> tuple[int, int]:
+        """Rows and columns that are decoded at once; (1, 1) where a window costs only itself."""
+        return (1, 1) if self._held is not None else self._chunk
+
     def _check_chunks(self) -> None:
         axes, chunks = self._source.axes, self._source.chunks
         if chunks is None:

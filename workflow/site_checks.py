@@ -1,0 +1,453 @@
+"""What a Slurm site offers, beside what a profile and a study ask of it."""
+
+import getpass
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from isoplan.base.errors import UserError
+
+OK, WARN, FAIL = "OK", "WARN", "FAIL"
+NAMES = ("profile.v9+.yaml", "config.v9+.yaml", "profile.yaml", "config.yaml")
+COMMANDS = ("sbatch", "squeue", "scancel", "sinfo", "scontrol", "srun")
+KEPT_S = 120  # how long squeue must still list an ended job for Snakemake to see how it ended
+# The rules that each set of resources of the config serves; the last one stands for many.
+RULES = {
+    "train": "train_network",
+    "map": "map_psf",
+    "restore": "restore_mosaic",
+    "other": "evaluate_mosaic",
+}
+PROBE_S = 60
+PROBE = """
+import json, pathlib, socket, sys, time
+begin, token = time.time(), pathlib.Path(sys.argv[1])
+while not token.exists() and time.time() - begin < 30:
+    time.sleep(0.2)
+import numpy, torch, zarr
+said = {"node": socket.gethostname(), "seen": token.exists(), "waited_s": time.time() - begin}
+said |= {"gpu": torch.cuda.is_available()}
+if said["seen"]:
+    (token.parent / "answer.json").write_text(json.dumps(said))
+print(json.dumps(said))
+"""
+
+
+@dataclass
+class Finding:
+    """level: OK, WARN or FAIL. advice: what to do, in one or more lines."""
+
+    level: str
+    text: str
+    advice: str = ""
+
+
+@dataclass
+class Profile:
+    """A Snakemake profile: its file, its lines, its settings."""
+
+    path: Path
+    lines: list[str]
+    settings: dict
+
+    @classmethod
+    def find(cls, name: str) -> "Profile":
+        """Where Snakemake finds it. Raises UserError where there is none, or it is no YAML."""
+        home = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"))
+        places = [Path(name), home / "snakemake" / name, Path("/etc/xdg/snakemake") / name]
+        for folder in places:
+            for file in (folder / known for known in NAMES):
+                if file.is_file():
+                    return cls.read(file)
+        raise UserError(f"profile {name}: none of {', '.join(map(str, places))} holds one")
+
+    @classmethod
+    def read(cls, path: Path) -> "Profile":
+        text = path.read_text()
+        try:
+            settings = yaml.safe_load(text) or {}
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+        return cls(path, text.splitlines(), settings)
+
+    def change(self, key: str, text: str) -> str:
+        """Advice to make the line of `key`, also where it is commented out, read `text`."""
+        for number, line in enumerate(self.lines, start=1):
+            if re.match(rf"#?\s*{re.escape(key)}\s*:", line):
+                return f"change {self.path}, line {number}, to:\n{text}"
+        if text.startswith(" ") and "default-resources" in self.settings:
+            number = next(
+                n for n, line in enumerate(self.lines, 1) if line.startswith("default-resources")
+            )
+            return f"add to {self.path}, below line {number}:\n{text}"
+        return f"add to {self.path}:\n{text}"
+
+    def resource(self, rule: str, key: str):
+        """What a rule is given by the profile, or None."""
+        own = (self.settings.get("set-resources") or {}).get(rule) or {}
+        return own.get(key, (self.settings.get("default-resources") or {}).get(key))
+
+    def wants_gpu(self, rule: str) -> bool:
+        asked = [self.resource(rule, key) for key in ("gpu", "gres", "gpus")]
+        return any("gpu" in str(value) or value not in (None, 0, "") for value in asked)
+
+
+@dataclass
+class Partition:
+    """Limits of a partition; None where it has none. memory_mb, cpus: of its largest node."""
+
+    name: str
+    default: bool
+    up: bool
+    minutes: float | None
+    memory_mb: float | None
+    cpus: int
+    gpus: bool
+    nodes: int
+
+
+@dataclass
+class Site:
+    """The cluster that Slurm's commands here talk to."""
+
+    profile: Profile
+    study: dict
+    config: dict[str, str] = field(default_factory=dict)
+    partitions: dict[str, Partition] = field(default_factory=dict)
+
+    def findings(self) -> Iterator[Finding]:
+        executor = self.profile.settings.get("executor")
+        if executor != "slurm":
+            yield Finding(
+                FAIL, f"the profile's executor is {executor}, not slurm",
+                self.profile.change("executor", "executor: slurm"),
+            )  # fmt: skip
+            return
+        absent = [name for name in COMMANDS if shutil.which(name) is None]
+        if absent:
+            yield Finding(
+                FAIL, f"Slurm's commands are not here: {', '.join(absent)}",
+                "start this on the cluster's login node; `module load slurm` where the site wants it",
+            )  # fmt: skip
+            return
+        said, why = ask("scontrol", "show", "config")
+        if not said:
+            yield Finding(FAIL, f"Slurm's controller does not answer: {why}", "ask your site")
+            return
+        self.config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", said, re.MULTILINE))
+        self.partitions = read_partitions(
+            ask("scontrol", "show", "partition", "--oneliner")[0],
+            ask("scontrol", "show", "node", "--oneliner")[0],
+        )
+        yield Finding(OK, f"Slurm {self.config.get('SLURM_VERSION', '')} answers")
+        yield self.status_command()
+        yield self.account()
+        yield self.queue()
+        for kind, rule in RULES.items():
+            yield from self.fits(kind, rule)
+        if self.study["device"] == "cuda":
+            yield from self.gpus()
+        yield self.node()
+
+    # Accounting ------------------------------------------------------------------------------------
+
+    @property
+    def keeps_accounts(self) -> bool:
+        return self.config.get("AccountingStorageType", "").endswith("slurmdbd")
+
+    def status_command(self) -> Finding:
+        """Whether Snakemake will learn that a job ended."""
+        command = self.profile.settings.get("slurm-status-command", "sacct")
+        kept = int(re.match(r"\d*", self.config.get("MinJobAge", "")).group() or 300)
+        change = self.profile.change
+        if command == "sacct" and not (self.keeps_accounts and ask("sacct", "-n", "-X")[1] is None):
+            return Finding(
+                FAIL, "sacct has no database here: Snakemake would wait for ever",
+                change("slurm-status-command", "slurm-status-command: squeue"),
+            )  # fmt: skip
+        if command == "squeue" and kept < KEPT_S:
+            text = f"squeue forgets ended jobs after {kept} s (MinJobAge): failures may be missed"
+            if self.keeps_accounts:
+                return Finding(
+                    FAIL, text, change("slurm-status-command", "slurm-status-command: sacct")
+                )
+            return Finding(
+                WARN, text,
+                change("slurm-init-seconds-before-status-checks",
+                       f"slurm-init-seconds-before-status-checks: {max(1, kept // 4)}"),
+            )  # fmt: skip
+        return Finding(OK, f"job states by {command}; ended jobs stay listed {kept} s")
+
+    def account(self) -> Finding:
+        """Whether jobs have an account that the site knows."""
+        given = self.profile.resource("", "slurm_account")
+        if self.profile.settings.get("slurm-no-account"):
+            given = None
+            if "associations" not in self.config.get("AccountingStorageEnforce", ""):
+                return Finding(OK, "jobs name no account, and the site wants none")
+        if not self.keeps_accounts:
+            if given:
+                return Finding(
+                    OK, f"account {given}; the site keeps no accounts to compare it with"
+                )
+            return Finding(
+                OK, "the site keeps no accounts",
+                self.profile.change("slurm-no-account", "slurm-no-account: true")
+                + "\n(else every run begins with a warning)"
+                if not self.profile.settings.get("slurm-no-account") else "",
+            )  # fmt: skip
+        user = getpass.getuser()
+        known = ask("sacctmgr", "-nP", "show", "assoc", f"user={user}", "format=account")[0].split()
+        default = ask("sacctmgr", "-nP", "show", "user", user, "format=defaultaccount")[0].strip()
+        names = ", ".join(sorted(set(known))) or "none at all"
+        wanted = default or (sorted(known)[0] if known else "ask your site")
+        advice = self.profile.change("slurm_account", f'  slurm_account: "{wanted}"')
+        if given and known and given.lower() not in {name.lower() for name in known}:
+            return Finding(FAIL, f"account {given} is none of yours ({names})", advice)
+        if given:
+            return Finding(OK, f"account {given}")
+        if "associations" in self.config.get("AccountingStorageEnforce", "") and not default:
+            text = f"the site wants an account, and you have no default one (yours: {names})"
+            return Finding(FAIL, text, advice)
+        if len(set(known)) > 1:
+            text = f"Snakemake guesses one of your accounts ({names})"
+            return Finding(WARN, text, advice)
+        return Finding(OK, f"your account is {default or names}")
+
+    def queue(self) -> Finding:
+        """Whether as many jobs may wait in the queue as the profile submits."""
+        jobs = self.profile.settings.get("jobs", 1)
+        limits = [int(value) for value in [self.config.get("MaxJobCount", "")] if value.isdigit()]
+        if self.keeps_accounts:
+            own = ("show", "assoc", f"user={getpass.getuser()}", "format=maxsubmitjobs")
+            limits += [int(v) for v in ask("sacctmgr", "-nP", *own)[0].split() if v.isdigit()]
+        least = min(limits, default=None)
+        if least is not None and jobs != "unlimited" and int(jobs) > least:
+            return Finding(
+                FAIL, f"{jobs} jobs in the queue at once, and the site allows {least}",
+                self.profile.change("jobs", f"jobs: {max(1, int(0.9 * least))}"),
+            )  # fmt: skip
+        return Finding(OK, f"up to {jobs} jobs in the queue at once")
+
+    # Partitions ------------------------------------------------------------------------------------
+
+    def partition(self, rule: str) -> Partition | None:
+        name = self.profile.resource(rule, "slurm_partition")
+        if name:
+            return self.partitions.get(str(name).split(",")[0])
+        return next((part for part in self.partitions.values() if part.default), None)
+
+    def fits(self, kind: str, rule: str) -> Iterator[Finding]:
+        """Whether a rule's time, memory and cores are what its partition gives, on a retry too."""
+        given = self.profile.resource(rule, "slurm_partition")
+        part = self.partition(rule)
+        names = ", ".join(self.partitions)
+        asked = {
+            "minutes": self.study["resources"][f"{kind}_minutes"],
+            "memory_mb": self.study["resources"][f"{kind}_mem_mb"],
+            "cpus": self.study["resources"]["threads"] if kind in ("train", "other") else 1,
+        }
+        if part is None:
+            text = (
+                f"partition {given} of {rule} is not here"
+                if given
+                else "there is no default partition"
+            )
+            other = self.other_partition(asked) or next(iter(self.partitions), "ask your site")
+            yield Finding(FAIL, f"{text} (there are {names})", self.name_partition(rule, other))
+            return
+        if not part.up:
+            yield Finding(WARN, f"partition {part.name} is not up: jobs of {rule} will wait")
+        words = {"minutes": "minutes", "memory_mb": "MB", "cpus": "cores"}
+        short = [key for key in words if over(asked[key], getattr(part, key))]
+        for key in short:
+            text = (
+                f"{rule} asks for {asked[key]:g} {words[key]}, partition {part.name} gives "
+                f"{getattr(part, key):g}"
+            )
+            other = self.other_partition(asked)
+            advice = self.name_partition(rule, other) if other else self.ask_less(kind, key, part)
+            yield Finding(FAIL, text, advice)
+        if short:
+            return
+        text = (
+            f"{rule}: {asked['minutes']} minutes, {asked['memory_mb']} MB, {asked['cpus']} cores in "
+            f"partition {part.name}"
+        )
+        retries = int(self.profile.settings.get("retries", 0))
+        tries = {key: asked[key] * 2**retries for key in ("minutes", "memory_mb")}
+        late = [key for key in tries if over(tries[key], getattr(part, key))]
+        if not late:
+            yield Finding(OK, text)
+            return
+        limits = " and ".join(f"{getattr(part, key):g} {words[key]}" for key in late)
+        yield Finding(
+            WARN, f"{text}; its last try would ask for more than the {limits} there",
+            self.profile.change("retries", f"retries: {self.tries_that_fit(asked, part)}"),
+        )  # fmt: skip
+
+    def tries_that_fit(self, asked: dict, part: Partition) -> int:
+        retries = int(self.profile.settings.get("retries", 0))
+        while retries and any(
+            over(asked[key] * 2**retries, getattr(part, key)) for key in ("minutes", "memory_mb")
+        ):
+            retries -= 1
+        return retries
+
+    def other_partition(self, asked: dict) -> str | None:
+        """A partition that gives what is asked."""
+        fits = [
+            part.name
+            for part in self.partitions.values()
+            if part.up and not any(over(value, getattr(part, key)) for key, value in asked.items())
+        ]
+        return fits[0] if fits else None
+
+    def name_partition(self, rule: str, name: str) -> str:
+        own = (self.profile.settings.get("set-resources") or {}).get(rule) or {}
+        if "slurm_partition" in own:
+            start = next(i for i, line in enumerate(self.profile.lines) if rule in line)
+            for number, line in enumerate(self.profile.lines[start:], start=start + 1):
+                if "slurm_partition" in line:
+                    text = f'    slurm_partition: "{name}"'
+                    return f"change {self.profile.path}, line {number}, to:\n{text}"
+        return self.profile.change("slurm_partition", f'  slurm_partition: "{name}"')
+
+    def ask_less(self, kind: str, key: str, part: Partition) -> str:
+        setting = {"minutes": f"{kind}_minutes", "memory_mb": f"{kind}_mem_mb", "cpus": "threads"}[
+            key
+        ]
+        more = {
+            "minutes": "; with a larger jobs_per_mosaic a job has less to do",
+            "memory_mb": "; with a smaller core_px a job needs less" if kind == "restore" else "",
+        }.get(key, "")
+        return f"in the config: resources: {{{setting}: {getattr(part, key):.0f}}}{more}"
+
+    def gpus(self) -> Iterator[Finding]:
+        """device: cuda wants a GPU in every job that computes."""
+        for rule in ("train_network", "map_psf", "restore_mosaic"):
+            if not self.profile.wants_gpu(rule):
+                yield Finding(
+                    FAIL, f"device: cuda, and the profile gives {rule} no GPU",
+                    f"{self.profile.change('set-resources', 'set-resources:')}\n"
+                    f"  {rule}:\n    gpu: 1",
+                )  # fmt: skip
+            elif (part := self.partition(rule)) and not part.gpus:
+                with_gpus = next((p.name for p in self.partitions.values() if p.gpus), None)
+                text = f"{rule} wants a GPU, and no node of partition {part.name} has one"
+                yield Finding(FAIL, text, self.name_partition(rule, with_gpus or "ask your site"))
+
+    # A node ----------------------------------------------------------------------------------------
+
+    def node(self) -> Finding:
+        """Whether a node sees this folder and its Python, by a job of seconds."""
+        command = ["srun", "--quiet", "--nodes=1", "--ntasks=1", "--mem=1000", "--time=3"]
+        command += [f"--immediate={PROBE_S}", f"--chdir={Path.cwd()}"]
+        part, account = self.partition("map_psf"), self.profile.resource("map_psf", "slurm_account")
+        command += [f"--partition={part.name}"] if part else []
+        command += [f"--account={account}"] if account else []
+        with tempfile.TemporaryDirectory(prefix=".preflight-", dir="results") as folder:
+            token, answer = Path(folder).resolve() / "token", Path(folder) / "answer.json"
+            token.touch()
+            try:
+                done = subprocess.run(
+                    [*command, sys.executable, "-c", PROBE, str(token)],
+                    capture_output=True, text=True, timeout=3 * PROBE_S,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                return Finding(WARN, f"no node answered within {3 * PROBE_S} s; try again later")
+            if done.returncode:
+                why = last_line(done.stderr)
+                if "llocat" in why or "immediate" in why.lower():
+                    return Finding(WARN, f"no node was free to be asked ({why}); try again later")
+                return Finding(
+                    FAIL, f"a node cannot run this folder's Python: {why}",
+                    "clone and `make setup` on a file system that the nodes mount at the same place",
+                )  # fmt: skip
+            said = json.loads(done.stdout.splitlines()[-1])
+            if not said["seen"]:
+                return Finding(
+                    FAIL, f"node {said['node']} does not see {Path(folder).resolve().parent}",
+                    "clone on a file system that the nodes mount at the same place",
+                )  # fmt: skip
+            begin = time.monotonic()
+            wait = self.profile.settings.get("latency-wait", 5)
+            while not answer.exists() and time.monotonic() - begin < wait:
+                time.sleep(0.2)
+            if not answer.exists():
+                return Finding(
+                    FAIL, f"a file that node {said['node']} wrote is not seen here after {wait} s",
+                    self.profile.change("latency-wait", f"latency-wait: {max(60, 4 * wait)}"),
+                )  # fmt: skip
+        late = time.monotonic() - begin
+        return Finding(
+            OK,
+            f"node {said['node']} runs this folder's Python; its files are seen after {late:.1f} s",
+        )
+
+
+def over(asked: float, limit: float | None) -> bool:
+    return limit is not None and asked > limit
+
+
+def ask(*command: str) -> tuple[str, str | None]:
+    """What a command prints, and why it failed: None where it did not."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", str(error)
+    return ("", last_line(done.stderr)) if done.returncode else (done.stdout, None)
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[-1]
+
+
+def read_partitions(partitions: str, nodes: str) -> dict[str, Partition]:
+    """From `scontrol show partition` and `scontrol show node`, one line each."""
+    found, machines = {}, [dict(re.findall(r"(\w+)=(\S*)", line)) for line in nodes.splitlines()]
+    for line in partitions.splitlines():
+        facts = dict(re.findall(r"(\w+)=(\S*)", line))
+        if "PartitionName" not in facts:
+            continue
+        name = facts["PartitionName"]
+        own = [node for node in machines if name in node.get("Partitions", "").split(",")]
+        memory = [float(node["RealMemory"]) for node in own if node.get("RealMemory", "").isdigit()]
+        allowed = facts.get("MaxMemPerNode", "")
+        limits = [max(memory)] if memory else []
+        limits += [float(allowed)] if allowed.isdigit() and int(allowed) else []
+        found[name] = Partition(
+            name=name,
+            default=facts.get("Default") == "YES",
+            up=facts.get("State") == "UP",
+            minutes=minutes(facts.get("MaxTime", "UNLIMITED")),
+            memory_mb=min(limits, default=None),
+            cpus=max((int(node.get("CPUTot", 1)) for node in own), default=1),
+            gpus=any("gpu" in node.get("Gres", "") for node in own),
+            nodes=len(own),
+        )
+    return found
+
+
+def minutes(text: str) -> float | None:
+    """Slurm's time (minutes, h:m:s, d-h:m:s); None for no limit."""
+    if text.upper() in ("UNLIMITED", "INFINITE", "NONE", ""):
+        return None
+    days, _, rest = text.rpartition("-")
+    parts = [float(part) for part in rest.split(":")]
+    if days:
+        hours, mins, seconds = [*parts, 0, 0][:3]
+    elif len(parts) == 3:
+        hours, mins, seconds = parts
+    else:
+        hours, mins, seconds = 0, parts[0], [*parts, 0][1]
+    return 1440 * float(days or 0) + 60 * hours + mins + seconds / 60
