@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "results", "logs", "tests", "__pycache__")
 MOSAICS, SIZE_PX = 100, 20_000
 # As many jobs as the default config gives a mosaic, and as many as 60 a mosaic allow.
-JOBS_PER_MOSAIC = (4, 17)
+JOBS_PER_MOSAIC = (4, 12)
 JOBS_LIMIT, SECONDS_LIMIT = 60, 15
 STUDY = """\
 study: {name}

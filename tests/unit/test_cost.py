@@ -39,6 +39,7 @@ def folder(tmp_path):
         ("map_psf", "psf_map/m/net", 4, MAP_S),
         ("restore_mosaic", "restored/m/estimated", 16, RESTORE_S),
         ("restore_mosaic", "restored/m/constant", 16, RESTORE_S / 2),
+        ("evaluate_mosaic", "evaluation/m", 16, 1.0),
     ):
         ledger = folder / "ledgers" / place
         ledger.mkdir(parents=True)
@@ -48,6 +49,7 @@ def folder(tmp_path):
         write_benchmark(folder, f"{rule}/{variant}/0", START_S + unit_s * count / 2, 700)
         write_benchmark(folder, f"{rule}/{variant}/1", START_S + unit_s, 700)  # its last unit
     write_benchmark(folder, "measure_mosaic/m", 10.0, 650)
+    write_benchmark(folder, "fill_psf_map/m/net", 6.0, 650)
     write_benchmark(folder, "train_network/net", 100.0, 900)
     return folder
 
@@ -108,8 +110,8 @@ def test_suggested_settings(folder):
     assert middle.jobs_per_mosaic == 2
     assert middle.resources["restore_minutes"] == math.ceil(2 * (seconds / 2 + START_S) / 60)
     assert large.resources["restore_mem_mb"] == small.resources["restore_mem_mb"]
-    # With two methods a mosaic has 4 + 2 * 2 + 3 * jobs_per_mosaic jobs.
-    assert large.jobs_per_mosaic == 17
+    # With two methods a mosaic has 5 + 2 * 2 + 4 * jobs_per_mosaic jobs.
+    assert large.jobs_per_mosaic == 12
     filled_mb = 300 * 1563**2 / 2**20
     assert large.resources["other_mem_mb"] == math.ceil(1.5 * (650 + filled_mb) / 100) * 100
 
@@ -126,5 +128,5 @@ def test_the_report_shows_cost_and_suggestion(folder):
     write_report(folder, folder / "report.html", title="Big")
     page = (folder / "report.html").read_text()
     assert "What to ask a cluster for" in page
-    assert "jobs_per_mosaic: 17" in page
+    assert "jobs_per_mosaic: 12" in page
     assert "run one of 16 or more" not in page  # this one has 16.8 megapixels

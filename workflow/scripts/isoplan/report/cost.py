@@ -1,8 +1,8 @@
 """What each stage of a study cost, and what that suggests for mosaics of other sizes.
 
-Mapping and restoring are known unit by unit from their ledgers, which a killed job leaves behind; the
-other rules job by job, as Snakemake measured them. Memory of mapping and restoring is that of one unit,
-whatever the mosaic's size; of the others only the filling of a map grows, with the map's cells.
+Mapping, restoring and evaluating are known unit by unit from their ledgers, which a killed job leaves
+behind; the other rules job by job, as Snakemake measured them. Memory of the former is that of one
+unit, whatever the mosaic's size; of the others only the filling of a map grows, with the map's cells.
 """
 
 import json
@@ -12,13 +12,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from isoplan.evaluation import unit_cells
 from isoplan.psf_map import SHARD_CELLS
 from isoplan.report.results import Study
 
-LEDGERS = {"map_psf": "psf_map", "restore_mosaic": "restored"}  # rule -> folder in ledgers/
+# Rules that share a mosaic among jobs -> folder in ledgers/, prefix of their keys in `resources`.
+SHARED = {
+    "map_psf": ("psf_map", "map"),
+    "restore_mosaic": ("restored", "restore"),
+    "evaluate_mosaic": ("evaluation", "other"),
+}
 PER_MOSAIC = (
     *("simulate_mosaic", "measure_mosaic", "create_psf_map", "map_psf", "fill_psf_map"),
-    *("create_restoration", "restore_mosaic", "finish_restoration", "evaluate_mosaic"),
+    *("create_restoration", "restore_mosaic", "finish_restoration"),
+    *("create_evaluation", "evaluate_mosaic", "tabulate_mosaic"),
 )
 PER_METHOD = ("create_restoration", "restore_mosaic", "finish_restoration")
 COLUMNS = (
@@ -49,14 +56,17 @@ def costs(study: Study) -> pd.DataFrame:
     benchmarks = study.benchmarks.assign(
         place=places,
         mosaic=[place[0] for place in places],
-        variant=[place[1] if len(place) > 1 else "" for place in places],
+        variant=[
+            "/".join(place[1:-1] if rule in SHARED else place[1:])
+            for rule, place in zip(study.benchmarks["rule"], places, strict=True)
+        ],
     )
     keys = ["rule", "mosaic", "variant"]
     for (rule, mosaic, variant), jobs in benchmarks.groupby(keys, sort=False):
         row = {"rule": rule, "mosaic": mosaic, "variant": variant, "jobs": len(jobs)}
         row |= {"megapixels": sizes.get(mosaic, math.nan), "seconds": jobs["seconds"].sum()}
         row |= {"longest_s": jobs["seconds"].max(), "peak_mb": jobs["peak_mib"].max()}
-        if rule in LEDGERS:
+        if rule in SHARED:
             row |= _from_ledger(study, rule, mosaic, variant, jobs, row["megapixels"])
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -73,7 +83,7 @@ def megapixels(study: Study) -> dict[str, float]:
 
 def _from_ledger(study: Study, rule, mosaic, variant, jobs: pd.DataFrame, size: float) -> dict:
     """What the units' entries say; nothing where there are none of this version."""
-    units = _entries(study.folder / "ledgers" / LEDGERS[rule] / mosaic / variant)
+    units = _entries(study.folder / "ledgers" / SHARED[rule][0] / mosaic / variant)
     if units.empty:
         return {}
     measured = {int(place[-1]): s for place, s in zip(jobs["place"], jobs["seconds"], strict=True)}
@@ -108,10 +118,10 @@ def _entries(folder: Path) -> pd.DataFrame:
 
 
 def _unit_px(study: Study, rule: str) -> int | None:
-    if rule == "map_psf":
-        stride = (study.config.get("map") or {}).get("stride_px")
-        return stride and stride * SHARD_CELLS
-    return (study.config.get("restoration") or {}).get("core_px")
+    if rule == "restore_mosaic":
+        return (study.config.get("restoration") or {}).get("core_px")
+    stride = (study.config.get("map") or {}).get("stride_px")
+    return stride and stride * (SHARD_CELLS if rule == "map_psf" else unit_cells(stride))
 
 
 # By rule -------------------------------------------------------------------------------------------
@@ -181,14 +191,14 @@ class Suggestion:
 
 
 def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
-    """Settings for the study's largest mosaic and for larger squares; none without both unit stages.
+    """Settings for the study's largest mosaic and for larger squares; none where a ledger is missing.
 
     rules: of `by_rule`. The margins are MEMORY_MARGIN and TIME_MARGIN; jobs last about JOB_S, and there
     are at most JOBS_A_MOSAIC of them a mosaic.
     """
     known = rules.set_index("rule")
     sizes = [m.facts for m in study.mosaics if m.facts.get("height_px")]
-    if not sizes or not set(LEDGERS) <= set(known.index[known["overhead"].notna()]):
+    if not sizes or not set(SHARED) <= set(known.index[known["overhead"].notna()]):
         return []
     largest = max(sizes, key=lambda facts: facts["height_px"] * facts["width_px"])
     shapes = [(largest["height_px"], largest["width_px"])]
@@ -197,34 +207,32 @@ def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
 
 
 def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Suggestion:
-    megapixels = math.prod(shape) / 1e6
+    known = known.loc[[rule for rule in PER_MOSAIC[1:] if rule in known.index]]
     chosen = (study.config.get("restoration") or {}).get("methods") or ["estimated"]
     methods = len([m for m in chosen if m not in ("none", "oracle")])
-    most = max(1, (JOBS_A_MOSAIC - 4 - 2 * methods) // (1 + methods))
-    work = {rule: known.loc[rule, "dearest"] * megapixels for rule in LEDGERS}
-    units = {}
-    for rule in LEDGERS:
-        side = _unit_px(study, rule)
-        units[rule] = math.prod(-(-length // side) for length in shape)
-    jobs = min(max(math.ceil(max(work.values()) / JOB_S), 1), most, max(units.values()))
-    resources = {}
-    for rule, name in (("map_psf", "map"), ("restore_mosaic", "restore")):
-        # The last units may be partial, and one job may have a unit more than another.
-        job_s = work[rule] * math.ceil(units[rule] / jobs) / units[rule]
-        start_s = known.loc[rule, "start_s"]
-        resources[f"{name}_mem_mb"] = _mb(known.loc[rule, "peak_mb"])
-        resources[f"{name}_minutes"] = _minutes(job_s + (0 if math.isnan(start_s) else start_s))
-    others = known.loc[[rule for rule in PER_MOSAIC if rule in known.index and rule not in LEDGERS]]
-    if len(others):
+    # Of the jobs of a mosaic, five and two a method do not depend on how it is shared.
+    most = max(1, (JOBS_A_MOSAIC - 5 - 2 * methods) // (2 + methods))
+    work = known["dearest"].fillna(0) * math.prod(shape) / 1e6
+    units = {
+        rule: math.prod(-(-length // _unit_px(study, rule)) for length in shape) for rule in SHARED
+    }
+    jobs = min(max(math.ceil(work[list(SHARED)].max() / JOB_S), 1), most, max(units.values()))
+    # One job may have a unit more than another.
+    shares = pd.Series({rule: math.ceil(n / jobs) / n for rule, n in units.items()})
+    seconds = work * shares.reindex(work.index).fillna(1) + known["start_s"].fillna(0)
+    peaks = known["peak_mb"].copy()
+    if "fill_psf_map" in peaks:
         stride = study.config["map"]["stride_px"]
-        filling = FILL_BYTES_A_CELL * math.prod(-(-length // stride) for length in shape) / 2**20
-        resources["other_mem_mb"] = _mb(others["peak_mb"].max() + filling)
-        longest = others["start_s"].fillna(0) + others["dearest"].fillna(0) * megapixels
-        resources["other_minutes"] = _minutes(longest.max())
-    of_mosaics = known.loc[[rule for rule in PER_MOSAIC[1:] if rule in known.index]]
-    times = [methods if rule in PER_METHOD else 1 for rule in of_mosaics.index]
-    seconds = (of_mosaics["dearest"].fillna(0) * megapixels * times).sum()
-    return Suggestion(*shape, float(seconds), jobs, resources)
+        cells = math.prod(-(-length // stride) for length in shape)
+        peaks["fill_psf_map"] += FILL_BYTES_A_CELL * cells / 2**20
+    kinds = [SHARED[rule][1] if rule in SHARED else "other" for rule in known.index]
+    resources = {}
+    for kind in ("map", "restore", "other"):
+        own = [kind == name for name in kinds]
+        resources[f"{kind}_mem_mb"] = _mb(peaks[own].max())
+        resources[f"{kind}_minutes"] = _minutes(seconds[own].max())
+    times = [methods if rule in PER_METHOD else 1 for rule in known.index]
+    return Suggestion(*shape, float((work * times).sum()), jobs, resources)
 
 
 def _mb(peak: float) -> int:
