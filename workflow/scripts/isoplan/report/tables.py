@@ -217,17 +217,16 @@ def suggestion_table(suggestions: list[cost.Suggestion]) -> Table | None:
     """What to ask the cluster for, by size of the mosaic."""
     if not suggestions:
         return None
-    keys = list(suggestions[0].resources)
-    rows = [
-        [
-            Cell(f"{s.height_px:,} \u00d7 {s.width_px:,}"),
-            Cell(style.duration(s.seconds)),
-            Cell(f"{s.jobs_per_mosaic:,}"),
-            *(Cell(f"{s.resources[key]:,}") for key in keys),
-        ]
-        for s in suggestions
-    ]
-    return Table(["Height \u00d7 width (px)", "Work", "jobs_per_mosaic", *keys], rows)
+    rows = []
+    for one in suggestions:
+        texts = [f"{one.height_px:,} \u00d7 {one.width_px:,}", style.duration(one.seconds)]
+        texts.append(f"{one.jobs_per_mosaic:,}")
+        for kind in ("map", "restore", "other"):
+            memory, time = one.resources[f"{kind}_mem_mb"], one.resources[f"{kind}_minutes"]
+            texts.append(f"{memory:,} MB, {time:,} min")
+        rows.append([Cell(text) for text in texts])
+    head = ["Height \u00d7 width (px)", "Work", "jobs_per_mosaic"]
+    return Table([*head, "Mapping job", "Restoring job", "Any other job"], rows)
 
 
 def version_table() -> Table:
