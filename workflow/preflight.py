@@ -31,6 +31,7 @@ from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import read_table
 from isoplan.mosaic.tiles import spans, with_halo
 from isoplan.psf_map import SHARD_CELLS
+from isoplan.report.cost import JOBS_A_MOSAIC, jobs_of
 from isoplan.restoration import halo_of
 from resume import DEFAULT, find_config
 from site_checks import FAIL, OK, WARN, Finding, Profile, Site
@@ -270,18 +271,21 @@ def plan(study: dict, config: Path, mosaics: int) -> Iterator[Finding]:
     if not counts:
         yield Finding(OK, "nothing is left to be done")
         return
-    total = sum(counts.values())
     most = sorted(counts.items(), key=lambda item: -item[1])[:4]
-    text = f"{total:,} jobs ({', '.join(f'{count:,} {rule}' for rule, count in most)}), planned in "
-    text += f"{seconds:.0f} s"
-    if mosaics and total / mosaics > 60:
-        advice = (
-            f"about {total / mosaics:.0f} a mosaic: fewer start and end sooner; in the config: "
-            f"jobs_per_mosaic: {max(1, study['jobs_per_mosaic'] // 2)}"
-        )
-        yield Finding(WARN if total / mosaics > 120 else OK, text, advice)
-    else:
+    text = f"{sum(counts.values()):,} jobs are planned in {seconds:.0f} s ("
+    text += ", ".join(f"{count:,} {rule}" for rule, count in most) + ")"
+    if "involves checkpoint jobs" in planned.stdout:
+        text += "; more follow when the mosaics are known"
+    methods = [m for m in study["restoration"]["methods"] if m not in ("none", "oracle")]
+    each = jobs_of(len(methods), study["jobs_per_mosaic"])
+    text += f"; every mosaic has about {each} in all, {each * mosaics:,} for {mosaics}"
+    if each <= JOBS_A_MOSAIC:
         yield Finding(OK, text)
+    else:
+        fewer = max(1, study["jobs_per_mosaic"] * JOBS_A_MOSAIC // each)
+        yield Finding(
+            WARN, text, f"fewer burden the scheduler less; in the config: jobs_per_mosaic: {fewer}"
+        )
 
 
 def job_counts(said: str) -> dict[str, int]:

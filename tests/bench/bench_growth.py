@@ -64,7 +64,7 @@ def run() -> list[dict]:
 
 def growth(folder: str) -> list[dict]:
     """Seconds per megapixel at both sizes, in turn; the loop's own share; peak memory."""
-    workers = {(size, stage): _process() for size in SIZES_PX for stage in STAGES}
+    workers = {(size, stage): _process() for stage in STAGES for size in SIZES_PX}
     costs = defaultdict(list)  # (size, stage) -> runs of {"all_s", "make_s"} per megapixel
     for turn in range(RUNS + 1):
         for (size, stage), worker in workers.items():

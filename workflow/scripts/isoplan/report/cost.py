@@ -166,6 +166,12 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("rule", key=lambda names: names.map(order), kind="stable")
 
 
+def jobs_of(methods: int, jobs_per_mosaic: int) -> int:
+    """Jobs that a mosaic of the user's has in all, with so many methods that restore it."""
+    once, each_method = 5, 2  # laid out, measured, filled, tabulated; laid out, pyramid built
+    return once + each_method * methods + jobs_per_mosaic * (2 + methods)
+
+
 # What it suggests ----------------------------------------------------------------------------------
 
 
@@ -210,8 +216,7 @@ def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Su
     known = known.loc[[rule for rule in PER_MOSAIC[1:] if rule in known.index]]
     chosen = (study.config.get("restoration") or {}).get("methods") or ["estimated"]
     methods = len([m for m in chosen if m not in ("none", "oracle")])
-    # Of the jobs of a mosaic, five and two a method do not depend on how it is shared.
-    most = max(1, (JOBS_A_MOSAIC - 5 - 2 * methods) // (2 + methods))
+    most = max(j for j in range(1, JOBS_A_MOSAIC) if j == 1 or jobs_of(methods, j) <= JOBS_A_MOSAIC)
     work = known["dearest"].fillna(0) * math.prod(shape) / 1e6
     units = {
         rule: math.prod(-(-length // _unit_px(study, rule)) for length in shape) for rule in SHARED
