@@ -26,6 +26,7 @@ PSF_SPEC = {
 }
 CONFIG = """study: demo          # a resolved config
 seed: 1
+jobs_per_mosaic: 1
 psfs:
   - {name: gauss, model: gaussian-2, size_px: 31, width_px: [1.5, 9.0]}
 deconvolution:

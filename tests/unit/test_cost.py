@@ -31,6 +31,7 @@ def folder(tmp_path):
     (folder / "mosaics/m.json").write_text(json.dumps(facts))
     config = {
         "study": "big",
+        "jobs_per_mosaic": 2,
         "map": {"stride_px": 64},
         "restoration": {"core_px": 1024, "methods": ["estimated", "constant", "none"]},
     }
@@ -75,6 +76,13 @@ def test_units_of_older_settings_do_not_count(folder):
     assert cost.costs(read_study(folder)).equals(before)
 
 
+def test_jobs_of_older_settings_do_not_count(folder):
+    before = cost.costs(read_study(folder))
+    write_benchmark(folder, "map_psf/m/net/2", 1000, 5000)  # of a run with three jobs a mosaic
+    write_benchmark(folder, "evaluate_mosaic/m", 1000, 5000)  # of one that did not share it
+    assert cost.costs(read_study(folder)).equals(before)
+
+
 def test_ledgers_that_know_no_seconds_leave_the_benchmarks(folder):
     for file in (folder / "ledgers/psf_map/m/net").glob("*.json"):
         file.write_text('{"fingerprint": "now", "checksum": 1}')
@@ -114,6 +122,15 @@ def test_suggested_settings(folder):
     assert large.jobs_per_mosaic == 12
     filled_mb = 300 * 1563**2 / 2**20
     assert large.resources["other_mem_mb"] == math.ceil(1.5 * (650 + filled_mb) / 100) * 100
+
+
+def test_small_mosaics_suggest_nothing(folder):
+    facts = {"mosaic": "m", "height_px": 512, "width_px": 512, "pixel_size_um": 0.5}
+    (folder / "mosaics/m.json").write_text(json.dumps(facts))
+    study = read_study(folder)
+    assert not cost.suggestions(study, cost.by_rule(cost.costs(study)))
+    write_report(folder, folder / "report.html", title="Small")
+    assert "has 0.26 megapixels: run one of 16 or more" in (folder / "report.html").read_text()
 
 
 def test_suggestions_are_a_valid_config(folder):

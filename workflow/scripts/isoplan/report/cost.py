@@ -38,6 +38,7 @@ JOBS_A_MOSAIC = 60  # more of them burden the scheduler
 FILL_BYTES_A_CELL = 300  # isoplan.psf_map.fill_invalid
 SIDES_PX = (10_000, 20_000, 100_000)
 LEAST_MB, LEAST_MINUTES = 500, 5
+LEAST_MEGAPIXELS, ENOUGH_MEGAPIXELS = 4, 16  # below, starting and chance are most of the time
 
 
 def costs(study: Study) -> pd.DataFrame:
@@ -61,6 +62,10 @@ def costs(study: Study) -> pd.DataFrame:
             for rule, place in zip(study.benchmarks["rule"], places, strict=True)
         ],
     )
+    shared = study.config.get("jobs_per_mosaic") or 0
+    benchmarks = benchmarks[
+        [_is_ours(*job, shared) for job in zip(benchmarks["rule"], places, strict=True)]
+    ]
     keys = ["rule", "mosaic", "variant"]
     for (rule, mosaic, variant), jobs in benchmarks.groupby(keys, sort=False):
         row = {"rule": rule, "mosaic": mosaic, "variant": variant, "jobs": len(jobs)}
@@ -81,13 +86,18 @@ def megapixels(study: Study) -> dict[str, float]:
     }
 
 
+def _is_ours(rule: str, place: list[str], jobs: int) -> bool:
+    """Whether a job is one of this study: those of a run with more jobs a mosaic may lie beside them."""
+    return rule not in SHARED or (place[-1].isdigit() and int(place[-1]) < jobs)
+
+
 def _from_ledger(study: Study, rule, mosaic, variant, jobs: pd.DataFrame, size: float) -> dict:
     """What the units' entries say; nothing where there are none of this version."""
     units = _entries(study.folder / "ledgers" / SHARED[rule][0] / mosaic / variant)
     if units.empty:
         return {}
     measured = {int(place[-1]): s for place, s in zip(jobs["place"], jobs["seconds"], strict=True)}
-    own = units["all_s"].groupby(units.index % (max(measured) + 1)).sum()
+    own = units["all_s"].groupby(units.index % study.config["jobs_per_mosaic"]).sum()
     # Of a job that went on after an accident Snakemake measured the last part alone.
     starts = [s - own.get(job, 0) for job, s in measured.items() if s >= own.get(job, 0)]
     start_s = float(pd.Series(starts, dtype=float).median())
@@ -197,7 +207,9 @@ class Suggestion:
 
 
 def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
-    """Settings for the study's largest mosaic and for larger squares; none where a ledger is missing.
+    """Settings for the study's largest mosaic and for larger squares.
+
+    There are none where a ledger is missing or the largest mosaic has less than LEAST_MEGAPIXELS.
 
     rules: of `by_rule`. The margins are MEMORY_MARGIN and TIME_MARGIN; jobs last about JOB_S, and there
     are at most JOBS_A_MOSAIC of them a mosaic.
@@ -208,6 +220,8 @@ def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
         return []
     largest = max(sizes, key=lambda facts: facts["height_px"] * facts["width_px"])
     shapes = [(largest["height_px"], largest["width_px"])]
+    if math.prod(shapes[0]) < LEAST_MEGAPIXELS * 1e6:
+        return []
     shapes += [(side, side) for side in SIDES_PX if side**2 > math.prod(shapes[0])]
     return [_suggestion(study, known, shape) for shape in shapes]
 

@@ -120,7 +120,7 @@ def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int
         suggestions=suggestions,
         suggested=tables.suggestion_table(suggestions),
         measured_on=max(cost.megapixels(study).values(), default=0),
-        margins=(cost.MEMORY_MARGIN, cost.TIME_MARGIN),
+        cost=cost,
         versions=tables.version_table(),
         files=writer.files(),
         **sections,
