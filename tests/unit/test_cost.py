@@ -6,7 +6,7 @@ import math
 import pytest
 import yaml
 from isoplan.base.config import validate
-from isoplan.report import cost
+from isoplan.report import cost, tables
 from isoplan.report.page import write_report
 from isoplan.report.results import read_study
 from report_fixture import write_benchmark
@@ -104,6 +104,18 @@ def test_cost_by_rule(folder):
     assert rules.loc["restore_mosaic", "mb_per_megapixel"] == pytest.approx(248 / 1.024**2)
     # Measuring has no units: a job's usual start comes off its time.
     assert rules.loc["measure_mosaic", "seconds_per_megapixel"] == pytest.approx(5 / megapixels)
+
+
+def test_memory_of_a_gpu(folder):
+    ledger = folder / "ledgers/restored/m/estimated"
+    for unit in range(16):
+        (ledger / f"{unit}.json").write_text(entry(RESTORE_S, gpu_mb=1024.0 * (1 + unit % 2)))
+    study = read_study(folder)
+    table = tables.cost_table(study, cost.by_rule(cost.costs(study)))
+    notes = {row[0].text: row[-2].notes for row in table.rows}
+    assert notes["restore_mosaic"] == ["GPU 2.00 GiB"]
+    assert notes["map_psf"] == []
+    assert "On a GPU" in table.note
 
 
 def test_suggested_settings(folder):

@@ -7,6 +7,7 @@ code) and the data read back from the store still have the recorded checksum.
 import json
 import os
 import resource
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable
@@ -102,6 +103,14 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def gpu_mb() -> dict[str, float]:
+    """Most that torch held of a GPU up to now, in MB, as {"gpu_mb": MB}; nothing where it used none."""
+    torch = sys.modules.get("torch")  # not every job needs it
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    return {"gpu_mb": torch.cuda.max_memory_reserved() / 2**20}
+
+
 def run_units(
     ledger: Ledger,
     count: int,
@@ -117,7 +126,8 @@ def run_units(
 
     A job killed at any time loses the unit it was at; its rerun goes on from there. Each unit's entry
     holds its seconds in `make` alone (make_s) and with write and read-back (all_s), and the process's
-    peak memory before the first unit (start_mb) and up to then (peak_mb). Returns how many were made.
+    peak memory before the first unit (start_mb) and up to then (peak_mb; on a GPU gpu_mb). Returns how
+    many were made.
     """
     start_mb = peak_mb()
     own = share(count, job, jobs)
@@ -134,7 +144,7 @@ def run_units(
         stored = read(unit)
         # With each unit, so that the cost of a stage is known however often its jobs were killed.
         cost = {"make_s": made, "all_s": time.perf_counter() - begin}
-        cost |= {"start_mb": start_mb, "peak_mb": peak_mb()}
+        cost |= {"start_mb": start_mb, "peak_mb": peak_mb(), **gpu_mb()}
         ledger.record(unit, stored, **{name: round(value, 4) for name, value in cost.items()})
         bar.step()
     return len(missing)

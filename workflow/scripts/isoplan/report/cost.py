@@ -30,7 +30,7 @@ PER_MOSAIC = (
 PER_METHOD = ("create_restoration", "restore_mosaic", "finish_restoration")
 COLUMNS = (
     *("rule", "mosaic", "variant", "megapixels", "jobs", "units", "seconds", "units_s", "make_s"),
-    *("start_s", "longest_s", "peak_mb", "start_mb", "unit_megapixels"),
+    *("start_s", "longest_s", "peak_mb", "start_mb", "gpu_mb", "unit_megapixels"),
 )
 MEMORY_MARGIN, TIME_MARGIN = 1.5, 2  # other nodes, other neighbours, other pictures
 JOB_S = 600  # of a job: the seconds that it takes to start are then a hundredth
@@ -46,7 +46,7 @@ def costs(study: Study) -> pd.DataFrame:
 
     seconds: of all jobs, starting included. units_s, make_s: of all units, and of their arithmetic and
     reading alone. start_s: median of what a job takes beside its units. start_mb: memory before the
-    first unit. unit_megapixels: area of a whole unit. A job that was killed and run again counts as
+    first unit. gpu_mb: of a GPU. unit_megapixels: area of a whole unit. A job that was killed and run again counts as
     if it had not been.
     """
     rows, sizes = [], megapixels(study)
@@ -109,6 +109,7 @@ def _from_ledger(study: Study, rule, mosaic, variant, jobs: pd.DataFrame, size: 
         "start_s": start_s,
         "peak_mb": max(units["peak_mb"].max(), jobs["peak_mib"].max()),
         "start_mb": units["start_mb"].median(),
+        "gpu_mb": units["gpu_mb"].max() if "gpu_mb" in units else math.nan,
         "unit_megapixels": min((_unit_px(study, rule) or math.nan) ** 2 / 1e6, size),
     }
 
@@ -150,6 +151,7 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
         sized = part.dropna(subset="megapixels")[: 0 if rule.startswith("create_") else None]
         row = {"rule": rule, "seconds": part["seconds"].sum(), "jobs": part["jobs"].sum()}
         row |= {"longest_s": part["longest_s"].max(), "peak_mb": part["peak_mb"].max()}
+        row["gpu_mb"] = part["gpu_mb"].max()
         if part["units_s"].notna().any():
             row["start_s"] = part["start_s"].median()
             work = sized["units_s"]
@@ -169,7 +171,7 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
         rows.append(row)
     known = (
         *("rule", "jobs", "seconds", "longest_s", "seconds_per_megapixel", "dearest", "start_s"),
-        *("overhead", "peak_mb", "mb_per_megapixel"),
+        *("overhead", "peak_mb", "gpu_mb", "mb_per_megapixel"),
     )
     order = {rule: place for place, rule in enumerate(PER_MOSAIC)}
     found = pd.DataFrame(rows, columns=list(known))

@@ -202,10 +202,14 @@ def cost_table(study: Study, rules: pd.DataFrame) -> Table | None:
         texts += [_known(row["start_s"], style.significant), _known(row["overhead"], style.percent)]
         texts += [style.memory(row["peak_mb"]), _known(row["mb_per_megapixel"], style.significant)]
         rows.append([Cell(text) for text in texts])
+        if np.isfinite(row["gpu_mb"]):
+            rows[-1][-2].notes.append(f"GPU {style.memory(row['gpu_mb'])}")
     head = ["Rule", "Jobs", "Time, all", "Share", "Longest job", "s per Mpx", "Start of a job (s)"]
     head += ["Loop's own share", "Peak memory", "MB per Mpx"]
     peak = style.memory(rules["peak_mb"].max())
     note = f"All jobs together: {style.duration(whole)}; largest job {peak}."
+    if rules["gpu_mb"].notna().any():
+        note += " On a GPU a job takes batches as large as its free memory allows."
     return Table(head, rows, note)
 
 
