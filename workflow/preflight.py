@@ -142,9 +142,11 @@ def headers(study: dict) -> tuple[list[Picture], list[Finding]]:
         except Exception as error:  # whatever a broken file raises
             bad.append(f"{row['mosaic']}: {' '.join(str(error).split())}")
     if not bad:
-        return pictures, [Finding(OK, f"{len(rows)} mosaics of {study['mosaics']} can be read")]
+        return pictures, [
+            Finding(OK, f"{study['mosaics']}: {len(rows)} of {len(rows)} mosaics can be read")
+        ]
     few = [*bad[:5], *([f"and {len(bad) - 5} more"] if len(bad) > 5 else [])]
-    text = f"{len(bad)} of {len(rows)} mosaics cannot be read; the others go on without them"
+    text = f"{study['mosaics']}: {len(bad)} of {len(rows)} mosaics cannot be read; the others go on"
     return pictures, [Finding(WARN, text, "\n".join(few))]
 
 
@@ -303,7 +305,7 @@ def memory(study: dict) -> Iterator[Finding]:
         asked = study["resources"][f"{kind}_mem_mb"]
         takes, how = measured_mb(study, rule), "took in this study"
         if takes is None:
-            takes, how = reckoned_mb(study, kind), "takes, as reckoned for a CPU"
+            takes, how = reckoned_mb(study, kind), "takes, as reckoned for a CPU,"
         text = f"{rule} asks for {asked} MB and {how} {takes:.0f} MB"
         advice = f"in the config: resources: {{{kind}_mem_mb: {-(-takes * 1.5 // 100) * 100:.0f}}}"
         if asked < takes:

@@ -113,7 +113,7 @@ def find_config(name: str) -> Path:
     names = ", ".join(str(key) for key in known)
     raise UserError(
         f"{name}: no file in config/studies/ has `study: {name}`; known are {names}. "
-        "For a config elsewhere: python workflow/resume.py STUDY --configfile FILE"
+        f"For a config elsewhere: python {sys.argv[0]} STUDY --configfile FILE"
     )
 
 

@@ -85,6 +85,12 @@ def growth(folder: str) -> list[dict]:
         small, large = (seconds[size] for size in SIZES_PX)
         title = f"{' and '.join(stages)} {SIZES_PX[1]} px a side, per megapixel"
         rows.append(_row(title, large, f"the same at {SIZES_PX[0]} px", small))
+    both = {
+        size: [sum(costs[size, stage][turn]["cpu_s"] for stage in STAGES) for turn in range(RUNS)]
+        for size in SIZES_PX
+    }
+    title = f"{' and '.join(STAGES)} {SIZES_PX[1]} px a side, processor time per megapixel"
+    rows.append(_row(title, both[SIZES_PX[1]], f"the same at {SIZES_PX[0]} px", both[SIZES_PX[0]]))
     for stage in STAGES:
         known = costs[SIZES_PX[1], stage]
         whole, made = ([cost[key] for cost in known] for key in ("all_s", "make_s"))
@@ -102,7 +108,9 @@ def two_workers(folder: str) -> list[dict]:
     rows = []
     with _process() as first, _process() as second:
         for stage in STAGES:
-            units = range(WORKED)
+            shapes = [_block_shape(size, stage, unit) for unit in range(_count(size, stage))]
+            # All alike, or one would wait for the other.
+            units = [unit for unit, shape in enumerate(shapes) if shape == max(shapes)][:WORKED]
             alone, shared = [], []
             for turn in range(RUNS + 1):
                 one = [first.submit(work, folder, size, stage, units, f"alone{turn}")]
@@ -209,7 +217,7 @@ def lay_out(folder: str) -> None:
 
 
 def cost_per_megapixel(folder: str, size: int, stage: str, turn: int) -> dict:
-    """all_s and make_s of a whole mosaic divided by its megapixels, from the units drawn."""
+    """all_s, make_s and cpu_s of a whole mosaic divided by its megapixels, from the units drawn."""
     shapes = defaultdict(list)
     for unit in range(_count(size, stage)):
         shapes[_block_shape(size, stage, unit)].append(unit)
@@ -218,7 +226,7 @@ def cost_per_megapixel(folder: str, size: int, stage: str, turn: int) -> dict:
     for units in shapes.values():
         drawn = rng.choice(units, min(DRAWN, len(units)), replace=False).tolist()
         found = work(folder, size, stage, drawn, f"growth{turn}-{units[0]}")
-        for key in ("all_s", "make_s"):
+        for key in ("all_s", "make_s", "cpu_s"):
             total[key] += found[key] / len(drawn) * len(units)
     return {key: value / (size**2 / 1e6) for key, value in total.items()}
 
@@ -253,12 +261,12 @@ def _settings() -> dict:
 
 
 def work(folder: str, size: int, stage: str, units, name: str) -> dict:
-    """Makes units as a job does. Seconds in all and in the arithmetic; when it began and ended."""
+    """Makes units as a job does. Seconds in all, in the arithmetic and of the processor; begin and end."""
     folder, units = Path(folder), list(units)
     ledger = Ledger(folder / "ledgers" / f"{name}-{size}-{stage}-{units[0]}", "mark")
     with open_mosaic(folder / f"{size}.ome.zarr") as mosaic:
         make, write, read = (mapping if stage == "mapping" else restoring)(folder, size, mosaic)
-        begin = time.time()
+        begin, cpu = time.time(), time.process_time()
         with contextlib.redirect_stderr(io.StringIO()):  # its progress
             run_units(
                 ledger, len(units), job=0, jobs=1, title=stage,
@@ -266,9 +274,9 @@ def work(folder: str, size: int, stage: str, units, name: str) -> dict:
                 write=lambda k, block: write(units[k], block),
                 read=lambda k: read(units[k]),
             )  # fmt: skip
-        end = time.time()
+        end, cpu = time.time(), time.process_time() - cpu
     made = sum(ledger.recorded(k)["make_s"] for k in range(len(units)))
-    return {"all_s": end - begin, "make_s": made, "span": (begin, end)}
+    return {"all_s": end - begin, "make_s": made, "cpu_s": cpu, "span": (begin, end)}
 
 
 @cache
