@@ -63,9 +63,8 @@ def costs(study: Study) -> pd.DataFrame:
         ],
     )
     shared = study.config.get("jobs_per_mosaic") or 0
-    benchmarks = benchmarks[
-        [_is_ours(*job, shared) for job in zip(benchmarks["rule"], places, strict=True)]
-    ]
+    ours = [_is_ours(*job, shared) for job in zip(benchmarks["rule"], places, strict=True)]
+    benchmarks = benchmarks.loc[ours]
     keys = ["rule", "mosaic", "variant"]
     for (rule, mosaic, variant), jobs in benchmarks.groupby(keys, sort=False):
         row = {"rule": rule, "mosaic": mosaic, "variant": variant, "jobs": len(jobs)}
