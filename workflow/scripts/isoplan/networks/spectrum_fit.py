@@ -18,7 +18,9 @@ from functools import lru_cache
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from isoplan.networks import sliding
 from isoplan.optics.psf import PsfModel
 
 SQUARE_PX, STEP_PX = 96, 32  # side of a square and distance between neighbours
@@ -40,8 +42,10 @@ HALF_WIDTH = 1.645  # of a normal distribution, in standard deviations
 # Texture over noise where validity is 1/2, and how sure that is; noise alone shows 0.7.
 TEXTURE, TEXTURE_STEEPNESS = 1.0, 4.0
 NO_ALARM = -10.0  # logit: a fit cannot tell what has been done to a picture
-# Windows and table entries at a time, which bounds the memory; a GPU would wait for small blocks.
-WINDOWS, ENTRIES = {"cpu": 512, "cuda": 4096}, {"cpu": 512, "cuda": 8192}
+# Squares, windows and table entries at a time, which bounds the memory; a GPU would wait for small ones.
+SQUARES, WINDOWS = {"cpu": 128, "cuda": 8192}, {"cpu": 512, "cuda": 8192}
+ENTRIES = 512
+ROWS_MB = 512  # of products kept for the next windows
 
 
 class SpectrumFit(nn.Module):
@@ -63,35 +67,27 @@ class SpectrumFit(nn.Module):
     @torch.no_grad()
     def forward(self, picture, stride_px: int | None = None, cutoff=None) -> torch.Tensor:
         """(n, 1, h, w) -> (n, T + P + 2, ny, nx), as `OnePass.forward`; cutoff: (n,) cycles/px."""
-        window, stride = self.window_px, stride_px or self.window_px
-        views = picture[:, 0].unfold(1, window, stride).unfold(2, window, stride)
-        n, ny, nx = views.shape[:3]
-        low, high = self.model.cutoff_range
-        steps = max(1, math.ceil(math.log(high / low) / CUTOFF_STEP))
-        if cutoff is None:
-            cutoff = picture.new_full((n,), self.model.cutoff)
-        place = (cutoff / low).log() / max(math.log(high / low), 1e-9) * steps
-        place = place.long().clamp(0, steps - 1)
-        out = None
         with torch.autocast(picture.device.type, enabled=False):
+            power = welch(picture[:, 0].float(), self.window_px, stride_px or self.window_px)
+            n, ny, nx, _ = power.shape
+            power = power.flatten(0, 2)
+            low, high = self.model.cutoff_range
+            steps = max(1, math.ceil(math.log(high / low) / CUTOFF_STEP))
+            if cutoff is None:
+                cutoff = picture.new_full((n,), self.model.cutoff)
+            place = (cutoff / low).log() / max(math.log(high / low), 1e-9) * steps
+            place = place.long().clamp(0, steps - 1).repeat_interleave(ny * nx)
+            weights = power.new_empty(len(power), len(self.nodes))
             for step in place.unique().tolist():
                 # The middle of the step; of a cut-off that does not vary, the cut-off itself.
                 table = self._tables(low * (high / low) ** ((step + 0.5) / steps), picture.device)
-                mine = (place == step).nonzero()[:, 0]
-                rows = [(k, j, i) for k in mine.tolist() for j in range(ny) for i in range(nx)]
-                count = WINDOWS[views.device.type]
-                for first in range(0, len(rows), count):
-                    k, j, i = torch.tensor(rows[first : first + count], device=views.device).T
-                    found = self._fit(views[k, j, i].float(), table)
-                    if out is None:
-                        out = found.new_empty(n, ny, nx, found.shape[1])
-                    out[k, j, i] = found
-        return out.permute(0, 3, 1, 2)
+                for mine in (place == step).nonzero()[:, 0].split(WINDOWS[picture.device.type]):
+                    weights[mine] = posterior(power[mine].log(), table)
+            found = self._outputs(power, weights)
+        return found.unflatten(0, (n, ny, nx)).permute(0, 3, 1, 2)
 
-    def _fit(self, windows: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-        """Outputs (n, T + P + 2) of windows (n, window, window)."""
-        power = welch(windows)
-        weights = posterior(power.log(), table, self.coarse.to(power.device))
+    def _outputs(self, power: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """(n, T + P + 2) of spectra (n, F) and weights of the grid's PSFs."""
         params, spread = self._moments(weights)
         invalid = TEXTURE_STEEPNESS * (math.log(TEXTURE) - texture_over_noise(power).log())
         return torch.cat(
@@ -125,19 +121,41 @@ class SpectrumFit(nn.Module):
             spreads.append(deviation / (p.period or max(p.high - p.low, 1e-12)))
         return torch.stack(means, 1), torch.stack(spreads, 1)
 
-    def _make_table(self, cutoff: float, device) -> torch.Tensor:
-        """(slopes, PSFs, bins) expected spectra of scenes without noise, the highest bin 1."""
+    def _make_table(self, cutoff: float, device) -> "Table":
+        """Expected spectra of scenes without noise, the highest bin 1."""
         side = 2 * SQUARE_PX
         kernels = leakage(device)
         parts = []
-        for params in self.nodes.to(device).split(ENTRIES["cpu"]):
+        for params in self.nodes.to(device).split(ENTRIES):
             psfs, _ = self.model.psf(params, params.new_full((len(params),), cutoff))
             beyond = max(0, psfs.shape[-1] - side) // 2 + (psfs.shape[-1] > side)
             psfs = psfs[:, beyond : psfs.shape[1] - beyond, beyond : psfs.shape[2] - beyond]
             otf = torch.fft.rfft2(psfs, s=(side, side))
             parts.append(otf.abs().square().flatten(1) @ kernels)
         table = torch.cat(parts).unflatten(1, (len(SLOPES), -1)).transpose(0, 1)
-        return (table / table.amax(2, keepdim=True)).clamp_min(1e-14).contiguous()
+        table = (table / table.amax(2, keepdim=True)).clamp_min(1e-14)
+        return Table(table.contiguous(), self.coarse.to(device))
+
+
+class Table:
+    """What log spectra are multiplied with to get their misfit under every PSF and noise level.
+
+    spectra: (slopes, PSFs, F), expected without noise. coarse: places of some PSFs of the grid. Their
+    rows are kept for every noise level; those of all PSFs are made when a picture asks for them, and
+    the latest ROWS_MB of them kept.
+    """
+
+    def __init__(self, spectra: torch.Tensor, coarse: torch.Tensor):
+        self.slopes, self.psfs, bins = spectra.shape
+        self.entries = spectra.flatten(0, 1)
+        few = spectra[:, coarse].flatten(0, 1)
+        self.coarse = torch.stack([rows_of(few, signal) for signal in SIGNAL_OVER_NOISE])
+        megabytes = self.coarse.shape[1] * min(ENTRIES, len(self.entries)) * (bins + 1) * 4 / 2**20
+        self.rows = lru_cache(max(1, int(ROWS_MB / megabytes)))(self._rows)
+
+    def _rows(self, level: int, first: int) -> torch.Tensor:
+        """`rows_of` ENTRIES entries from the `first` on, at a noise level."""
+        return rows_of(self.entries[first : first + ENTRIES], SIGNAL_OVER_NOISE[level])
 
 
 def grid(model: PsfModel) -> torch.Tensor:
@@ -190,21 +208,66 @@ def _bins(device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return mean.to(device), (count / count.sum()).to(device), torch.stack(terms, 1).to(device)
 
 
+@lru_cache(2)
+def _members(device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The bins as lists of the real and imaginary parts in a flattened rfft2: members of all bins, where
+    each bin's begin, and how many frequencies it has."""
+    mean = _bins(device)[0]
+    used, label = mean.nonzero().unbind(1)
+    order = used[label.argsort(stable=True)]
+    count = (mean > 0).sum(0)
+    order = torch.stack([2 * order, 2 * order + 1], dim=1).flatten()
+    return order, 2 * (count.cumsum(0) - count), count
+
+
 def _taper(device) -> torch.Tensor:
     line = torch.hann_window(SQUARE_PX, periodic=True, device=device)
     taper = line[:, None] * line
     return taper / taper.square().sum().sqrt()
 
 
-def welch(windows: torch.Tensor) -> torch.Tensor:
-    """Binned power spectra (n, F) of windows (n, h, w), white noise of variance v giving v."""
-    taper = _taper(windows.device)
-    squares = windows.unfold(1, SQUARE_PX, STEP_PX).unfold(2, SQUARE_PX, STEP_PX)
-    level = (squares * taper).sum((-2, -1), keepdim=True) / taper.sum()
-    spectrum = torch.fft.rfft2((squares - level) * taper)
-    power = (spectrum.real.square() + spectrum.imag.square()).mean((1, 2)).flatten(1)
-    floor = 1e-13 * windows.square().mean((1, 2)) + 1e-30  # far below any noise
-    return power @ _bins(windows.device)[0] + floor[:, None]
+def welch(pictures: torch.Tensor, window_px: int, stride_px: int) -> torch.Tensor:
+    """Binned power spectra (n, ny, nx, F) of the windows of pictures (n, h, w), white noise of variance v
+    giving v.
+    """
+    across = (window_px - SQUARE_PX) // STEP_PX + 1  # squares of a window, per axis
+    if stride_px % STEP_PX or stride_px > across * STEP_PX:  # or squares would be no window's, or many
+        views = pictures.unfold(1, window_px, stride_px).unfold(2, window_px, stride_px)
+        counts = views.shape[:3]
+        places = torch.cartesian_prod(*(torch.arange(c, device=pictures.device) for c in counts))
+        parts = places.split(max(1, SQUARES[pictures.device.type] // across**2))
+        found = [_band(views[part.unbind(1)], window_px, window_px) for part in parts]
+        return torch.cat(found).reshape(*counts, -1)
+    ny, nx = ((length - window_px) // stride_px + 1 for length in pictures.shape[1:])
+    wide = nx * stride_px // STEP_PX + across
+    deep = max(1, SQUARES[pictures.device.type] // (wide * (stride_px // STEP_PX)))  # windows of a band
+    many = max(1, SQUARES[pictures.device.type] // (wide * (min(deep, ny) + across)))
+    found = []
+    for some in pictures.split(many):
+        bands = []
+        for first in range(0, ny, deep):
+            last = (min(first + deep, ny) - 1) * stride_px + window_px
+            bands.append(_band(some[:, first * stride_px : last], window_px, stride_px))
+        found.append(torch.cat(bands, 1))
+    return torch.cat(found)
+
+
+def _band(pictures: torch.Tensor, window_px: int, stride_px: int) -> torch.Tensor:
+    """`welch` of all squares at once; the stride is a multiple of STEP_PX."""
+    taper = _taper(pictures.device)
+    squares = pictures.unfold(1, SQUARE_PX, STEP_PX).unfold(2, SQUARE_PX, STEP_PX)
+    # The mean shows in frequencies alone that are not looked at; it would cost digits.
+    level = sliding.means(pictures, SQUARE_PX, STEP_PX)[..., None, None]
+    spectrum = torch.fft.rfft2((squares - level).mul_(taper))
+    power = torch.view_as_real(spectrum).square_().flatten(3)
+    across, step = (window_px - SQUARE_PX) // STEP_PX + 1, stride_px // STEP_PX
+    power = sliding.pooled(power, across, step, (1, 2))
+    floor = sliding.means(pictures.square(), window_px, stride_px)
+    order, starts, count = _members(pictures.device)
+    columns = power.flatten(0, 2).T.contiguous()
+    binned = F.embedding_bag(order, columns, starts, mode="sum").T / (count * across**2)
+    # A floor far below any noise.
+    return binned.unflatten(0, power.shape[:3]) + (1e-13 * floor[..., None] + 1e-30)
 
 
 def leakage(device) -> torch.Tensor:
@@ -235,55 +298,63 @@ def leakage(device) -> torch.Tensor:
     )
 
 
-def posterior(log_power: torch.Tensor, table: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-    """Weights (n, PSFs), sum 1, of log spectra (n, F) under a table (slopes, PSFs, F).
+def posterior(log_power: torch.Tensor, table: Table) -> torch.Tensor:
+    """Weights (n, PSFs), sum 1, of log spectra (n, F) under a table.
 
-    coarse: places of some PSFs of the grid. With them alone every noise level is tried; with all PSFs
-    then those levels that came near the best, which are few.
+    With some PSFs of the grid every noise level is tried; with all PSFs then those levels that came
+    near the best, which are few.
     """
-    slopes, psfs, _ = table.shape
-    entries = table.flatten(0, 1)
     # Means over the bins take the noise's level out of all that follows.
     y = log_power - log_power.mean(1, keepdim=True)
-    few = table[:, coarse].flatten(0, 1)
-    reached = torch.stack([_misfit(few, signal, y).amin(0) for signal in SIGNAL_OVER_NOISE])
+    length = y.square().mean(1)
+    y = F.pad(y, (0, 1), value=1.0)
+    levels, number = table.coarse.shape[:2]
+    reached = misfit(table.coarse.transpose(0, 1).flatten(1, 2), y, length)
+    reached = reached.unflatten(0, (levels, -1)).amin(1)
     near = reached <= NEAR * reached.amin(0)
-    best = y.new_full((slopes * psfs, len(y)), math.inf)
-    count = ENTRIES[y.device.type]
-    for level, signal in enumerate(SIGNAL_OVER_NOISE):
+    best = y.new_full((len(table.entries), len(y)), math.inf)
+    for level in range(levels):
         mine = near[level].nonzero()[:, 0]
         # Filled up, or a window's last bits would depend on how many others share its level.
         mine = torch.cat([mine, mine[-1:].expand(-len(mine) % 32)])
-        for first in range(0, len(entries) if len(mine) else 0, count):
-            part = slice(first, first + count)
-            found = _misfit(entries[part], signal, y[mine])
+        for first in range(0, len(best) if len(mine) else 0, ENTRIES):
+            found = misfit(table.rows(level, first), y[mine], length[mine])
+            part = slice(first, first + ENTRIES)
             best[part, mine] = torch.minimum(best[part, mine], found)
     weights = torch.softmax(-SHARPNESS * best.clamp_min(1e-6).log(), dim=0)
-    return weights.unflatten(0, (slopes, psfs)).sum(0).T
+    return weights.unflatten(0, (table.slopes, table.psfs)).sum(0).T
 
 
-def _misfit(entries: torch.Tensor, signal: float, y: torch.Tensor) -> torch.Tensor:
-    """Mean squared residuals (entries, n) of log spectra y (n, F), mean 0, when the shape terms are
-    fitted to spectra (entries, F) of that signal over noise."""
+def rows_of(entries: torch.Tensor, signal: float) -> torch.Tensor:
+    """What `misfit` multiplies log spectra with, (1 + terms, entries, F + 1), for spectra (entries, F)
+    of that signal over noise.
+
+    With L L' the terms' normal matrix, the rows are the model's and those of L^-1 terms'; behind the
+    bins stands what does not depend on the log spectrum.
+    """
     bins = entries.shape[1]
-    _, _, terms = _bins(entries.device)
-    n, count = len(y), terms.shape[1]
-    # The products of y with the model and with its terms, as two matrix products for all entries.
-    y_terms = (y[:, None] * terms.T).flatten(0, 1) / bins
-    pairs = (terms[:, :, None] * terms[:, None, :]).flatten(1) / bins
-    model = torch.log1p(signal * entries)
+    terms = _bins(entries.device)[2].double()
+    model = torch.log1p(signal * entries.double())
     share = -torch.expm1(-model)  # of the signal in a bin's power
     model = model - model.mean(1, keepdim=True)
-    level = share @ terms / bins
-    normal = (share.square() @ pairs).unflatten(1, (count, count))
-    prior = RIDGE * torch.eye(count, device=y.device)
-    normal = normal - level[:, :, None] * level[:, None, :] + prior
-    along = (share @ y_terms.T).unflatten(1, (n, count))
-    along = along - ((share * model) @ terms / bins)[:, None]
-    inverse = torch.linalg.inv(torch.linalg.cholesky(normal))
-    explained = (along @ inverse.mT).square().sum(2)
-    length = y.square().mean(1) + model.square().mean(1)[:, None]
-    return length - 2 / bins * model @ y.T - explained
+    shape = share[:, None] * terms.T
+    shape = shape - shape.mean(2, keepdim=True)
+    prior = RIDGE * torch.eye(terms.shape[1], dtype=terms.dtype, device=terms.device)
+    root = torch.linalg.cholesky(shape @ shape.mT / bins + prior)
+    shape = torch.linalg.solve_triangular(root, shape, upper=False) / bins
+    shape = torch.cat([shape, -shape @ model[:, :, None]], dim=2)
+    first = torch.cat([-2 / bins * model, model.square().mean(1, keepdim=True)], dim=1)
+    return torch.cat([first[:, None], shape], dim=1).transpose(0, 1).float().contiguous()
+
+
+def misfit(rows: torch.Tensor, y: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+    """Mean squared residuals (entries, n) of log spectra, mean 0, when the shape terms are fitted.
+
+    rows: of `rows_of`. y: (n, F + 1), the log spectra with a 1 behind them. length: (n,) their mean
+    square.
+    """
+    found = sliding.product(rows, y)
+    return length + found[0] - found[1:].square_().sum(0)
 
 
 def texture_over_noise(power: torch.Tensor) -> torch.Tensor:
