@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from isoplan.networks import sliding
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.model import PsfModel
 
@@ -23,6 +24,7 @@ SQUARE_PX, STEP_PX = 64, 32  # side of a square and distance between neighbours
 # and of the whole window, up to where those of wide PSFs end.
 FINE, FINE_TOP = 33, 2.0
 COARSE, COARSE_TOP = 17, 0.5
+SQUARES = {"cpu": 256, "cuda": 16384}  # at a time, which bounds the memory
 
 
 def bins(frequencies: int) -> int:
@@ -101,7 +103,11 @@ class OnePass(nn.Module):
         if cutoff is None:
             cutoff = picture.new_full((len(picture),), self.cutoff)
         power, floor, seen = spectra(picture, SQUARE_PX, STEP_PX, FINE_TOP * cutoff, FINE)
-        pooled = self._pool(power, stride), self._pool(floor, stride)
+        # Of many channels the slow part of the average is to find them: sums of whole squares instead.
+        pooled = [
+            sliding.pooled(part, self.squares, stride // STEP_PX, (2, 3)) / self.squares**2
+            for part in (power, floor)
+        ]
         coarse = spectra(picture, self.window_px, stride, COARSE_TOP * cutoff, COARSE)
         side = [traces(picture, self.window_px, stride)]
         side.append(cutoff.log()[:, None, None, None].expand_as(side[0][:, :1]))
@@ -150,43 +156,43 @@ def traces(picture: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
     in a raster of 8 px, over the mean step, the largest first (JPEG).
     """
 
+    side = window_px - 2  # second differences lack a pixel at every edge of a window
+
     def pool(values):
-        # Second differences lack a pixel at every edge of a window.
-        return F.avg_pool2d(values, window_px - 2, stride_px)
+        return sliding.means(values, side, stride_px)
 
     scale = picture.std(dim=(2, 3), keepdim=True).clamp_min(1e-9)
-    x = (picture - picture.mean(dim=(2, 3), keepdim=True)) / scale
+    x = (picture - picture.mean(dim=(2, 3), keepdim=True)).div_(scale)
     inner = x[..., 1:-1, 1:-1]
-    along_y = x[..., :-2, :] - 2 * x[..., 1:-1, :] + x[..., 2:, :]
-    noise = along_y[..., :-2] - 2 * along_y[..., 1:-1] + along_y[..., 2:]
+    noise = x.diff(n=2, dim=2).diff(n=2, dim=3)
     square = noise * noise
     power = pool(square).clamp_min(1e-12)
     mean = pool(inner)
     variance = (pool(inner * inner) - mean * mean).clamp_min(1e-12)
     shot = (pool(square * inner) - power * mean) / (power * variance.sqrt())
-    views = picture[:, 0].unfold(1, window_px, stride_px).unfold(2, window_px, stride_px)
-    top = (views == views.amax((-2, -1), keepdim=True)).sum((-2, -1))[:, None]
     found = [
         pool((picture[..., 1:-1, 1:-1] == picture[..., 1:-1, 2:]).to(x.dtype)),
-        top.to(x.dtype).log(),
+        sliding.count_highest(picture, window_px, stride_px)[1].log(),
         (pool(square * square) / power.square()).clamp_min(1e-3).log(),
         (pool(noise.abs()) / power.sqrt()).clamp_min(1e-3).log(),
         shot.clamp(-5, 5),
-        (pool(noise * square) / power**1.5).clamp(-5, 5),
+        (pool(square.mul_(noise)) / power**1.5).clamp(-5, 5),
     ]
 
-    def raster(step):
-        """Mean steps between columns by their place, (n, 8, ny, nx); windows begin on the raster."""
-        lines = F.avg_pool2d(step, (window_px - 2, 1), (stride_px, 1))
+    def raster(lines):
+        """Mean steps between columns by their place, (n, 8, ny, nx), of those between the columns of rows
+        of windows; windows begin on the raster."""
         place = torch.arange(lines.shape[-1], device=x.device) % 8
         kept = lines * (place == torch.arange(8, device=x.device)[:, None])[:, None]
-        mean = F.avg_pool2d(kept, (1, window_px - 2), (1, stride_px))
+        mean = sliding.sums_along(kept, side, stride_px, -1) / side**2
         return mean / mean.mean(1, keepdim=True).clamp_min(1e-9)
 
-    across = raster((inner - x[..., 1:-1, :-2]).abs()).sort(1, descending=True)[0]
-    down = raster((inner - x[..., :-2, 1:-1]).abs().mT).mT.sort(1, descending=True)[0]
-    both = (across + down) / 2
-    return torch.cat([*found, both], dim=1)
+    across = x[..., 1:-1, :-1].diff(dim=3).abs_()
+    down = x[..., :-1, 1:-1].diff(dim=2).abs_()
+    across = raster(sliding.sums_along(across, side, stride_px, -2))
+    down = raster(sliding.sums_along(down, side, stride_px, -1).mT).mT
+    both = across.sort(1, descending=True)[0] + down.sort(1, descending=True)[0]
+    return torch.cat([*found, both / 2], dim=1)
 
 
 @torch.no_grad()
@@ -197,34 +203,64 @@ def spectra(picture: torch.Tensor, side: int, step: int, top: torch.Tensor, coun
     the power (n, bins(count), rows, columns), a floor far below any noise's, and which bins
     tell anything, (n, bins(count), 1, 1): those within Nyquist, without the mean's.
     """
-    n, device = len(picture), picture.device
+    device = picture.device
     frequency = top[:, None] * torch.linspace(0, 1, count, device=device)
-    # Spectra span nine decades: no half precision here, whatever the rest runs in.
-    with torch.autocast(device.type, enabled=False):
-        squares = picture[:, 0].unfold(1, side, step).unfold(2, side, step)
-        rows, columns = squares.shape[1:3]
-        taper = torch.hann_window(side, device=device)
-        taper = taper / taper.sum()
-        mean = (squares @ taper @ taper)[..., None, None]
-        phase = 2 * math.pi * (torch.arange(side, device=device) - side // 2)[:, None]
-        phase = phase * frequency[:, None]
-        waves = torch.cat([phase.cos(), phase.sin()], dim=2) * taper[:, None]
-        # Both transforms as large matrix products, cosines and sines side by side; the sums and
-        # differences of their four products are the parts at (ky, kx) and at (-ky, kx).
-        lines = (squares - mean).reshape(n, -1, side) @ waves
-        lines = lines.reshape(n, -1, side, 2 * count).mT.reshape(n, -1, side)
-        both = (lines @ waves).reshape(n, -1, 2, count, 2, count).transpose(3, 4)
-        (cc, cs), (sc, ss) = (part.unbind(2) for part in both.unbind(2))
-        plus = (cc - ss).square_() + (cs + sc).square_()
-        minus = (cc + ss).square_() + (cs - sc).square_()
-    # Channels last, as the layers that follow like it. ky: 0, 1, ... and -1, -2, ...
-    power = torch.cat([plus, minus[..., 1:-1]], dim=3)
-    power = power.reshape(n, rows, columns, bins(count)).permute(0, 3, 1, 2)
-    floor = 1e-13 * mean.square().reshape(n, 1, rows, columns) + 1e-30
     seen = frequency <= 0.5
     seen = seen[:, :, None] & torch.cat([seen, seen[:, 1:-1]], dim=1)[:, None]
     seen[:, 0, 0] = False  # with the mean gone, rounding errors alone
-    return power, floor, seen.reshape(n, -1, 1, 1)
+    if len(frequency.unique(dim=0)) == 1:  # the same for all: one product instead of many
+        frequency = frequency[:1]
+    squares = picture[:, 0].unfold(1, side, step).unfold(2, side, step)
+    n, rows, columns = squares.shape[:3]
+    power = picture.new_empty(n, rows, columns, bins(count), dtype=torch.float32)
+    mean = power.new_empty(n, rows, columns)
+    deep = max(1, SQUARES[device.type] // columns)
+    many = max(1, SQUARES[device.type] // (columns * min(deep, rows)))
+    # Spectra span nine decades: no half precision here, whatever the rest runs in.
+    with torch.autocast(device.type, enabled=False):
+        taper = torch.hann_window(side, device=device)
+        taper = taper / taper.sum()
+        along = _waves(frequency, side)
+        for first in range(0, n, many):
+            some = slice(first, first + many)
+            for top_row in range(0, rows, deep):
+                part = some, slice(top_row, top_row + deep)
+                block = squares[part].float()
+                mean[part] = block @ taper @ taper
+                own = along if len(along[0]) == 1 else [waves[some] for waves in along]
+                power[part] = _power(block - mean[part][..., None, None], *own)
+    floor = 1e-13 * mean.square()[:, None] + 1e-30
+    return power.permute(0, 3, 1, 2), floor, seen.reshape(n, -1, 1, 1)
+
+
+def _waves(frequency: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tapered waves of frequencies (n, count), cycles/px: for x (n, 2 count, side), cosines and sines;
+    for y (n, 4 count - 4, 2 side), what makes of both the real and then the imaginary part, at ky = 0, 1,
+    ... and -1, -2, ...
+    """
+    taper = torch.hann_window(side, device=frequency.device)
+    place = torch.arange(side, device=frequency.device) - side // 2
+    phase = 2 * math.pi * place * frequency[..., None]
+    taper = taper / taper.sum()
+    cosine, sine = phase.cos() * taper, phase.sin() * taper
+    both = torch.cat([cosine, cosine[:, 1:-1]], 1), torch.cat([sine, -sine[:, 1:-1]], 1)
+    real, imaginary = torch.cat([both[0], -both[1]], 2), torch.cat([both[1], both[0]], 2)
+    return torch.cat([cosine, sine], 1), torch.cat([real, imaginary], 1)
+
+
+def _power(squares: torch.Tensor, in_x: torch.Tensor, in_y: torch.Tensor) -> torch.Tensor:
+    """Power (n, rows, columns, bins) of squares (n, rows, columns, side, side) at the waves of `_waves`."""
+    shape, side = squares.shape[:3], squares.shape[-1]
+    lines = _times(squares.reshape(len(squares), -1, side), in_x)
+    lines = lines.reshape(*shape, side, 2, -1).permute(0, 1, 2, 5, 4, 3)  # kx, parts, y
+    parts = _times(lines.reshape(len(squares), -1, 2 * side), in_y).square_()
+    real, imaginary = parts.chunk(2, dim=-1)
+    return (real + imaginary).reshape(*shape, -1)
+
+
+def _times(rows: torch.Tensor, waves: torch.Tensor) -> torch.Tensor:
+    """(n, m, k) and (n, count, k), or (1, count, k) for all: (n, m, count)."""
+    return sliding.product(rows, waves[0]) if len(waves) == 1 else rows @ waves.mT
 
 
 def relative_log(power: torch.Tensor, floor: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
@@ -232,5 +268,5 @@ def relative_log(power: torch.Tensor, floor: torch.Tensor, seen: torch.Tensor) -
     0 in the others."""
     seen = seen.to(power.dtype)
     power = power + floor
-    mean = (power * seen).sum(dim=1, keepdim=True) / seen.sum(dim=1, keepdim=True)
-    return (torch.log(power) - torch.log(mean)) / 4 * seen
+    mean = torch.einsum("ncyx,nc->nyx", power, seen[..., 0, 0])[:, None] / seen.sum(1, keepdim=True)
+    return power.log_().sub_(mean.log()).mul_(seen / 4)
