@@ -87,9 +87,7 @@ def test_one_pass_equals_the_windows(network, picture, stride):
         dim=-1,
     ).reshape(dense.shape)
     assert single.std() > 1e-4  # or the comparison would say nothing
-    # The fit compares hundreds of PSFs that are nearly as good: its float32 errors are larger.
-    close = 1e-4 if getattr(network, "fit", None) else 1e-5
-    torch.testing.assert_close(dense, single, rtol=close, atol=close)
+    torch.testing.assert_close(dense, single, rtol=1e-5, atol=1e-5)
 
 
 def test_a_window_is_one_output(network, picture):

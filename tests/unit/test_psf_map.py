@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from isoplan import psf_map
 from isoplan.base.errors import UserError
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks.onepass import OnePass
@@ -112,11 +113,16 @@ def test_windows_beyond_the_edge():
 # Estimating ------------------------------------------------------------------------------------
 
 
-def test_units_give_the_map_of_one_piece(network, model, mosaic_of):
+@pytest.mark.parametrize("name", ["gaussian-2", "zernike-1"])
+def test_units_give_the_map_of_one_piece(settings, mosaic_of, name):
+    model = make_psf_model(settings("psfs", model=name, size_px=31))
+    torch.manual_seed(0)
+    network = OnePass(96, model, 8).eval()
     shape = (1100, 300)
     mosaic, cells = mosaic_of(textured(shape)), layout(shape)
     assert len(cells.units) == 2
-    whole = np.full((7, *cells.cells), np.nan, np.float32)
+    count = len(model.parameters)
+    whole = np.full((2 * count + 3, *cells.cells), np.nan, np.float32)
     for unit, (rows, columns) in enumerate(cells.units):
         whole[:, rows, columns] = map_unit(
             network, model, mosaic, cells, unit, offset=100.0, device=CPU
@@ -124,11 +130,52 @@ def test_units_give_the_map_of_one_piece(network, model, mosaic_of):
     reach = [((n - 1) * 32 + 96) for n in cells.cells]
     block = mosaic.read_reflected(-32, reach[0] - 32, -32, reach[1] - 32) - 100
     one = estimate_cells(network, model, block, 32, CPU)
-    assert one.shape == whole.shape == (7, 35, 10)
-    widths = [p.high - p.low for p in model.parameters]
-    assert np.abs(one[:4] - whole[:4]).max() < 1e-5 * max(widths)
-    assert np.abs(one[4:] - whole[4:]).max() < 1e-5
-    assert one[:2].std() > 1e-3
+    assert one.shape == whole.shape == (2 * count + 3, 35, 10)
+    widths = np.array([p.high - p.low for p in model.parameters] * 2)[:, None, None]
+    assert (np.abs(one - whole)[: 2 * count] < 1e-5 * widths).all()
+    assert np.abs(one - whole)[2 * count :].max() < 1e-5
+    assert one[:count].std() > 1e-3
+
+
+@pytest.mark.parametrize("room", [1, 4, 30])
+def test_a_full_gpu_halves_the_bands_and_changes_nothing(network, model, room):
+    """A stand-in for a device that holds no more than some rows of cells at a time."""
+    picture, heights = textured((96 + 32 * 10, 96 + 32 * 3)), []
+
+    class Full(torch.nn.Module):
+        window_px = network.window_px
+
+        def forward(self, block, stride, cutoff):
+            heights.append((block.shape[2] - self.window_px) // stride + 1)
+            if heights[-1] > room:
+                raise torch.OutOfMemoryError("faked")
+            return network(block, stride, cutoff)
+
+    cells = estimate_cells(Full(), model, picture, 32, CPU)
+    assert heights[0] == 11 and sum(h for h in heights if h <= room) == 11
+    np.testing.assert_allclose(
+        cells, estimate_cells(network, model, picture, 32, CPU), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_row_that_does_not_fit_is_an_error(model):
+    class Full(torch.nn.Module):
+        window_px = 96
+
+        def forward(self, block, stride, cutoff):
+            raise torch.OutOfMemoryError("faked")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        estimate_cells(Full(), model, textured((160, 96)), 32, CPU)
+
+
+def test_bands_of_the_processor_change_nothing(network, model, monkeypatch):
+    picture = textured((96 + 32 * 6, 200))
+    one = estimate_cells(network, model, picture, 32, CPU)
+    monkeypatch.setattr(psf_map, "BAND_BYTES", 1)
+    np.testing.assert_allclose(
+        estimate_cells(network, model, picture, 32, CPU), one, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_bad_pixels_and_constant_windows_are_invalid(network, model):

@@ -3,8 +3,8 @@
 Cells are squares of stride_px that cover the mosaic whole; the window that estimates a cell is
 centred on it. Windows that cross the mosaic's edge see it mirrored (edges "reflect"), or leave
 their cell invalid, to be filled from its neighbours (edges "valid"). Units are shards of
-SHARD_CELLS x SHARD_CELLS cells, each computed whole in one block of fixed size: at a stride of
-64 px 2112 x 2112 px, under 1 GiB with the network's features.
+SHARD_CELLS x SHARD_CELLS cells, each computed from one block of fixed size, 2112 x 2112 px at a
+stride of 64 px, in bands of as many rows of cells as the memory is to hold.
 """
 
 import math
@@ -16,14 +16,18 @@ import torch
 from scipy.spatial import cKDTree
 from torch.nn import functional as F
 
+from isoplan.base.device import at_once, in_batches
 from isoplan.base.errors import UserError
 from isoplan.mosaic import tiles
+from isoplan.networks import sliding
 from isoplan.networks.onepass import STEP_PX
 from isoplan.networks.outputs import read
 from isoplan.optics.gaussian import Gaussian
 from isoplan.optics.psf import PsfModel, make_psf_model
 
 SHARD_CELLS = 32
+# Of a band's working memory: a pixel's share by measurement, and all of it on a processor.
+PIXEL_BYTES, BAND_BYTES = 160, 192 * 2**20
 VALIDITY, ALARM, FILLED = -3, -2, -1  # places of the last channels
 
 
@@ -124,7 +128,7 @@ def strides(window_px: int, together: int) -> list[int]:
 def estimate_cells(
     network, model, picture: np.ndarray, stride_px: int, device, *, together: int = 1
 ) -> np.ndarray:
-    """Cells of one block, in one pass: (h, w) counts above offset -> (channels, ny, nx) float32.
+    """Cells of one block: (h, w) counts above offset -> (channels, ny, nx) float32.
 
     model, together: of `served`. A cell is invalid for certain where its window holds a pixel that is
     not finite, or no two different values; its parameters are then NaN and its validity 0.
@@ -132,7 +136,20 @@ def estimate_cells(
     bad = ~np.isfinite(picture)
     usable = picture[~bad]
     filled = np.where(bad, np.float32(usable.mean() if usable.size else 0), picture)
-    block = torch.from_numpy(np.ascontiguousarray(filled, np.float32))[None, None].to(device)
+    window = network.window_px * together
+    rows = (picture.shape[0] - window) // stride_px + 1
+
+    def band(first: int, last: int) -> np.ndarray:
+        part = slice(first * stride_px, (last - 1) * stride_px + window)
+        return _estimate_band(network, model, filled[part], bad[part], stride_px, device, together)
+
+    size = at_once(PIXEL_BYTES * stride_px * picture.shape[1], device, BAND_BYTES)
+    return np.concatenate(in_batches(band, rows, size), axis=1)
+
+
+def _estimate_band(network, model, picture, bad, stride_px: int, device, together: int):
+    """`estimate_cells` in one pass; bad: (h, w), the pixels that were not finite."""
+    block = torch.from_numpy(np.ascontiguousarray(picture, np.float32))[None, None].to(device)
     touched = torch.from_numpy(bad.astype(np.float32))[None, None].to(device)
     if together > 1:
         block, touched = F.avg_pool2d(block, together), F.max_pool2d(touched, together)
@@ -141,8 +158,8 @@ def estimate_cells(
     outputs = network(block, stride, cutoff)[0]
     ny, nx = outputs.shape[1:]
     found = read(outputs.flatten(1).T.cpu(), model)
-    hopeless = F.max_pool2d(block, window, stride) == -F.max_pool2d(-block, window, stride)
-    hopeless |= F.max_pool2d(touched, window, stride) > 0
+    hopeless = sliding.highest(block, window, stride) == -sliding.highest(-block, window, stride)
+    hopeless |= sliding.highest(touched, window, stride) > 0
     hopeless = hopeless.flatten().cpu()
     found.params[hopeless] = found.half_width[hopeless] = torch.nan
     found.validity[hopeless] = found.alarm[hopeless] = 0

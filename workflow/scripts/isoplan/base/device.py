@@ -1,6 +1,7 @@
 """The machine that the arithmetic runs on."""
 
 import os
+from collections.abc import Callable
 
 import torch
 
@@ -17,6 +18,41 @@ def pick_device(name: str = "auto") -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("device: cuda is asked for, but torch sees no GPU; use auto or cpu")
     return torch.device(name)
+
+
+def at_once(item_bytes: float, device: torch.device, most_bytes: float) -> int:
+    """How many items of that size to work on together, at least one: on a GPU what fits into half of its
+    free memory, elsewhere into `most_bytes`, so that a processor's results do not depend on its load."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        # What torch holds back and does not use is free as well.
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        most_bytes = (free + held) / 2
+    return max(1, int(most_bytes / item_bytes))
+
+
+def in_batches(work: Callable[[int, int], object], count: int, size: int) -> list:
+    """[work(first, last), ...] over `count` items, `size` at a time, half as many from where the GPU ran
+    out of memory.
+
+    Raises torch.OutOfMemoryError where a single item is too large.
+    """
+    done, first = [], 0
+    while first < count:
+        last = min(first + size, count)
+        try:
+            done.append(work(first, last))
+        except torch.OutOfMemoryError:
+            if last - first == 1:
+                raise
+            size = (last - first) // 2
+        else:
+            first = last
+            continue
+        # Only here, where no traceback holds what was being worked on.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return done
 
 
 def set_threads(count: int) -> None:

@@ -172,7 +172,7 @@ def traces(picture: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
     shot = (pool(square * inner) - power * mean) / (power * variance.sqrt())
     found = [
         pool((picture[..., 1:-1, 1:-1] == picture[..., 1:-1, 2:]).to(x.dtype)),
-        sliding.count_highest(picture, window_px, stride_px)[1].log(),
+        sliding.count_highest(picture, window_px, stride_px).log(),
         (pool(square * square) / power.square()).clamp_min(1e-3).log(),
         (pool(noise.abs()) / power.sqrt()).clamp_min(1e-3).log(),
         shot.clamp(-5, 5),

@@ -40,16 +40,24 @@ def pooled(values: torch.Tensor, side: int, step: int, dims: tuple[int, int]) ->
     """Sums over few places, `side` every `step`, along two dimensions: the others stay as they lie."""
     for dim in dims:
         count = (values.shape[dim] - side) // step + 1
-        parts = [
-            values.narrow(dim, k, (count - 1) * step + 1)[(slice(None),) * dim + (slice(None, None, step),)]
-            for k in range(side)
-        ]
+        every = (slice(None),) * dim
+        stop = (count - 1) * step + 1
+        parts = [values[(*every, slice(k, k + stop, step))] for k in range(side)]
         values = sum(parts[1:], parts[0])
     return values
 
 
-def count_highest(values: torch.Tensor, side: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Highest value in squares of `side` every `step`, and how many places have it, as floats."""
+def highest(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
+    """Highest values of squares of `side` places every `step`: (..., h, w) -> (..., ny, nx)."""
+    tile = math.gcd(side, step)
+    for dim in (-2, -1):
+        values = _tiles(values, tile, dim).amax(dim)
+        values = values.unfold(dim, side // tile, step // tile).amax(-1)
+    return values
+
+
+def count_highest(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
+    """How many places have their square's highest value: as `highest`, floats."""
     tile = math.gcd(side, step)
     tiles = _tiles(_tiles(values, tile, -1), tile, -3)  # rows, y, columns, x
     top = tiles.amax((-3, -1))
@@ -58,8 +66,7 @@ def count_highest(values: torch.Tensor, side: int, step: int) -> tuple[torch.Ten
         part.unfold(-2, side // tile, step // tile).unfold(-2, side // tile, step // tile)
         for part in (top, number)
     )
-    highest = tops.amax((-2, -1))
-    return highest, (numbers * (tops == highest[..., None, None])).sum((-2, -1))
+    return (numbers * (tops == tops.amax((-2, -1), keepdim=True))).sum((-2, -1))
 
 
 def _tiles(values: torch.Tensor, tile: int, dim: int) -> torch.Tensor:

@@ -62,7 +62,7 @@ class SpectrumFit(nn.Module):
         self.window_px, self.model = window_px, model
         self.register_buffer("nodes", grid(model))
         self.coarse = coarse(model)
-        self._tables = lru_cache(16)(self._make_table)
+        self._tables, self._kept = lru_cache(16)(self._make_table), {}
 
     @torch.no_grad()
     def forward(self, picture, stride_px: int | None = None, cutoff=None) -> torch.Tensor:
@@ -134,7 +134,7 @@ class SpectrumFit(nn.Module):
             parts.append(otf.abs().square().flatten(1) @ kernels)
         table = torch.cat(parts).unflatten(1, (len(SLOPES), -1)).transpose(0, 1)
         table = (table / table.amax(2, keepdim=True)).clamp_min(1e-14)
-        return Table(table.contiguous(), self.coarse.to(device))
+        return Table(table.contiguous(), self.coarse.to(device), self._kept, cutoff)
 
 
 class Table:
@@ -142,20 +142,25 @@ class Table:
 
     spectra: (slopes, PSFs, F), expected without noise. coarse: places of some PSFs of the grid. Their
     rows are kept for every noise level; those of all PSFs are made when a picture asks for them, and
-    the latest ROWS_MB of them kept.
+    kept as well while all tables together hold less than ROWS_MB. kept: theirs, by cut-off first.
     """
 
-    def __init__(self, spectra: torch.Tensor, coarse: torch.Tensor):
+    def __init__(self, spectra: torch.Tensor, coarse: torch.Tensor, kept: dict, cutoff: float):
         self.slopes, self.psfs, bins = spectra.shape
         self.entries = spectra.flatten(0, 1)
         few = spectra[:, coarse].flatten(0, 1)
         self.coarse = torch.stack([rows_of(few, signal) for signal in SIGNAL_OVER_NOISE])
-        megabytes = self.coarse.shape[1] * min(ENTRIES, len(self.entries)) * (bins + 1) * 4 / 2**20
-        self.rows = lru_cache(max(1, int(ROWS_MB / megabytes)))(self._rows)
+        self._kept, self._cutoff = kept, cutoff
 
-    def _rows(self, level: int, first: int) -> torch.Tensor:
+    def rows(self, level: int, first: int) -> torch.Tensor:
         """`rows_of` ENTRIES entries from the `first` on, at a noise level."""
-        return rows_of(self.entries[first : first + ENTRIES], SIGNAL_OVER_NOISE[level])
+        place = self._cutoff, level, first, self.entries.device
+        if place in self._kept:
+            return self._kept[place]
+        rows = rows_of(self.entries[first : first + ENTRIES], SIGNAL_OVER_NOISE[level])
+        if sum(r.nbytes for r in self._kept.values()) + rows.nbytes <= ROWS_MB * 2**20:
+            self._kept[place] = rows
+        return rows
 
 
 def grid(model: PsfModel) -> torch.Tensor:
@@ -231,7 +236,9 @@ def welch(pictures: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
     giving v.
     """
     across = (window_px - SQUARE_PX) // STEP_PX + 1  # squares of a window, per axis
-    if stride_px % STEP_PX or stride_px > across * STEP_PX:  # or squares would be no window's, or many
+    if (
+        stride_px % STEP_PX or stride_px > across * STEP_PX
+    ):  # or squares would be no window's, or many
         views = pictures.unfold(1, window_px, stride_px).unfold(2, window_px, stride_px)
         counts = views.shape[:3]
         places = torch.cartesian_prod(*(torch.arange(c, device=pictures.device) for c in counts))
@@ -240,7 +247,9 @@ def welch(pictures: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
         return torch.cat(found).reshape(*counts, -1)
     ny, nx = ((length - window_px) // stride_px + 1 for length in pictures.shape[1:])
     wide = nx * stride_px // STEP_PX + across
-    deep = max(1, SQUARES[pictures.device.type] // (wide * (stride_px // STEP_PX)))  # windows of a band
+    deep = max(
+        1, SQUARES[pictures.device.type] // (wide * (stride_px // STEP_PX))
+    )  # windows of a band
     many = max(1, SQUARES[pictures.device.type] // (wide * (min(deep, ny) + across)))
     found = []
     for some in pictures.split(many):
@@ -308,7 +317,7 @@ def posterior(log_power: torch.Tensor, table: Table) -> torch.Tensor:
     y = log_power - log_power.mean(1, keepdim=True)
     length = y.square().mean(1)
     y = F.pad(y, (0, 1), value=1.0)
-    levels, number = table.coarse.shape[:2]
+    levels = len(table.coarse)
     reached = misfit(table.coarse.transpose(0, 1).flatten(1, 2), y, length)
     reached = reached.unflatten(0, (levels, -1)).amin(1)
     near = reached <= NEAR * reached.amin(0)
@@ -333,18 +342,26 @@ def rows_of(entries: torch.Tensor, signal: float) -> torch.Tensor:
     bins stands what does not depend on the log spectrum.
     """
     bins = entries.shape[1]
-    terms = _bins(entries.device)[2].double()
-    model = torch.log1p(signal * entries.double())
+    terms = _bins(entries.device)[2]
+    exact, count = terms.double() / bins, terms.shape[1]
+    model = torch.log1p(signal * entries)
     share = -torch.expm1(-model)  # of the signal in a bin's power
-    model = model - model.mean(1, keepdim=True)
-    shape = share[:, None] * terms.T
-    shape = shape - shape.mean(2, keepdim=True)
-    prior = RIDGE * torch.eye(terms.shape[1], dtype=terms.dtype, device=terms.device)
-    root = torch.linalg.cholesky(shape @ shape.mT / bins + prior)
-    shape = torch.linalg.solve_triangular(root, shape, upper=False) / bins
-    shape = torch.cat([shape, -shape @ model[:, :, None]], dim=2)
-    first = torch.cat([-2 / bins * model, model.square().mean(1, keepdim=True)], dim=1)
-    return torch.cat([first[:, None], shape], dim=1).transpose(0, 1).float().contiguous()
+    model -= model.mean(1, keepdim=True)
+    level = share.double() @ exact
+    pairs = (terms[:, :, None] * exact[:, None, :]).flatten(1)
+    normal = (share.double().square_() @ pairs).unflatten(1, (count, count))
+    unit = torch.eye(count, dtype=exact.dtype, device=exact.device)
+    root = torch.linalg.cholesky(normal - level[:, :, None] * level[:, None, :] + RIDGE * unit)
+    inverse = torch.linalg.solve_triangular(root, unit.expand_as(root), upper=False)
+    rows = entries.new_empty(1 + count, len(entries), bins + 1)
+    rows[0, :, :-1] = model * (-2 / bins)
+    rows[0, :, -1] = model.double().square_().mean(1)
+    shapes = (
+        inverse / bins
+    ).float() @ terms.T  # with mean 0 of the log spectra, theirs does not matter
+    torch.mul(shapes.transpose(0, 1), share, out=rows[1:, :, :-1])
+    rows[1:, :, -1] = -(inverse @ ((share * model).double() @ exact)[..., None])[..., 0].T
+    return rows
 
 
 def misfit(rows: torch.Tensor, y: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
