@@ -24,7 +24,7 @@ SQUARE_PX, STEP_PX = 64, 32  # side of a square and distance between neighbours
 # and of the whole window, up to where those of wide PSFs end.
 FINE, FINE_TOP = 33, 2.0
 COARSE, COARSE_TOP = 17, 0.5
-SQUARES = {"cpu": 256, "cuda": 16384}  # at a time, which bounds the memory
+SQUARES = {"cpu": 128, "cuda": 16384}  # at a time, which bounds the memory
 
 
 def bins(frequencies: int) -> int:
@@ -32,10 +32,20 @@ def bins(frequencies: int) -> int:
     return frequencies * (2 * frequencies - 2)
 
 
+class Pointwise(nn.Conv2d):
+    """A linear layer at every place by itself."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True):
+        super().__init__(inputs, outputs, 1, bias=bias)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return sliding.pointwise(values, self.weight, self.bias)
+
+
 def pointwise(inputs: int, outputs: int) -> nn.Sequential:
-    """One layer at every place by itself: 1 x 1 convolution, normalisation, rectifier."""
+    """One layer at every place by itself, normalisation, rectifier."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        Pointwise(inputs, outputs, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
@@ -72,7 +82,7 @@ class OnePass(nn.Module):
             return nn.Sequential(
                 pointwise(features, 2 * width),
                 pointwise(2 * width, 2 * width),
-                nn.Conv2d(2 * width, outputs, 1),
+                Pointwise(2 * width, outputs),
             )
 
         self.head = head(self.targets + 2)
@@ -171,7 +181,7 @@ def traces(picture: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
     variance = (pool(inner * inner) - mean * mean).clamp_min(1e-12)
     shot = (pool(square * inner) - power * mean) / (power * variance.sqrt())
     found = [
-        pool((picture[..., 1:-1, 1:-1] == picture[..., 1:-1, 2:]).to(x.dtype)),
+        pool((picture[..., 1:-1, 1:-1] - picture[..., 1:-1, 2:]).eq_(0)),
         sliding.count_highest(picture, window_px, stride_px).log(),
         (pool(square * square) / power.square()).clamp_min(1e-3).log(),
         (pool(noise.abs()) / power.sqrt()).clamp_min(1e-3).log(),
@@ -218,19 +228,24 @@ def spectra(picture: torch.Tensor, side: int, step: int, top: torch.Tensor, coun
     many = max(1, SQUARES[device.type] // (columns * min(deep, rows)))
     # Spectra span nine decades: no half precision here, whatever the rest runs in.
     with torch.autocast(device.type, enabled=False):
-        taper = torch.hann_window(side, device=device)
-        taper = taper / taper.sum()
+        taper = _taper(side, device)
+        plane = taper[:, None] * taper
         along = _waves(frequency, side)
         for first in range(0, n, many):
             some = slice(first, first + many)
             for top_row in range(0, rows, deep):
                 part = some, slice(top_row, top_row + deep)
                 block = squares[part].float()
-                mean[part] = block @ taper @ taper
+                mean[part] = (block * plane).sum((-2, -1))
                 own = along if len(along[0]) == 1 else [waves[some] for waves in along]
                 power[part] = _power(block - mean[part][..., None, None], *own)
     floor = 1e-13 * mean.square()[:, None] + 1e-30
     return power.permute(0, 3, 1, 2), floor, seen.reshape(n, -1, 1, 1)
+
+
+def _taper(side: int, device) -> torch.Tensor:
+    taper = torch.hann_window(side, device=device)
+    return taper / taper.sum()
 
 
 def _waves(frequency: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -238,10 +253,9 @@ def _waves(frequency: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tens
     for y (n, 4 count - 4, 2 side), what makes of both the real and then the imaginary part, at ky = 0, 1,
     ... and -1, -2, ...
     """
-    taper = torch.hann_window(side, device=frequency.device)
+    taper = _taper(side, frequency.device)
     place = torch.arange(side, device=frequency.device) - side // 2
     phase = 2 * math.pi * place * frequency[..., None]
-    taper = taper / taper.sum()
     cosine, sine = phase.cos() * taper, phase.sin() * taper
     both = torch.cat([cosine, cosine[:, 1:-1]], 1), torch.cat([sine, -sine[:, 1:-1]], 1)
     real, imaginary = torch.cat([both[0], -both[1]], 2), torch.cat([both[1], both[0]], 2)

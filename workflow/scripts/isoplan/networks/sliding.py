@@ -15,8 +15,15 @@ def product(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     if rows.device.type != "cpu" or rows.dtype != torch.float32 or not rows.numel():
         return rows @ columns.T
     places = rows.reshape(1, 1, -1, rows.shape[-1]).permute(0, 3, 1, 2)  # channels last
-    found = F.conv2d(places, columns[:, :, None, None])
+    found = pointwise(places, columns[:, :, None, None])
     return found.permute(0, 2, 3, 1).reshape(*rows.shape[:-1], len(columns))
+
+
+def pointwise(values: torch.Tensor, weight: torch.Tensor, bias=None) -> torch.Tensor:
+    """1 x 1 convolution of (n, c, h, w) with (d, c, 1, 1)."""
+    # One thread alone torch sends to MKL, unless it is told of a dilation, which one pixel has not.
+    dilation = 2 if values.device.type == "cpu" else 1
+    return F.conv2d(values, weight, bias, dilation=dilation)
 
 
 def sums(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
@@ -30,10 +37,19 @@ def means(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
 
 
 def sums_along(values: torch.Tensor, side: int, step: int, dim: int) -> torch.Tensor:
-    """Sums over `side` places every `step` along a dimension (negative), of tiles first."""
-    tile = math.gcd(side, step)
-    tiles = _tiles(values, tile, dim).sum(dim)
-    return tiles.unfold(dim, side // tile, step // tile).sum(-1)
+    """Sums over `side` places every `step` along a dimension (negative)."""
+    # A window is some whole steps and the beginning of the next: each place is added up once.
+    whole, rest = divmod(side, step)
+    heads = values.unfold(dim, rest, step).sum(-1) if rest else 0
+    if not whole:
+        return heads
+    tails = (
+        values.narrow(dim, rest, values.shape[dim] - rest).unfold(dim, step - rest, step).sum(-1)
+    )
+    count = (values.shape[dim] - side) // step + 1
+    steps = tails if not rest else tails + heads.narrow(dim, 0, tails.shape[dim])
+    found = steps.unfold(dim, whole, 1).sum(-1).narrow(dim, 0, count)
+    return found + heads.narrow(dim, whole, count) if rest else found
 
 
 def pooled(values: torch.Tensor, side: int, step: int, dims: tuple[int, int]) -> torch.Tensor:
@@ -61,7 +77,9 @@ def count_highest(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
     tile = math.gcd(side, step)
     tiles = _tiles(_tiles(values, tile, -1), tile, -3)  # rows, y, columns, x
     top = tiles.amax((-3, -1))
-    number = (tiles == top[..., None, :, None]).to(values.dtype).sum((-3, -1))
+    number = (
+        (tiles - top[..., None, :, None]).eq_(0).sum((-3, -1))
+    )  # a mask would cost a conversion
     tops, numbers = (
         part.unfold(-2, side // tile, step // tile).unfold(-2, side // tile, step // tile)
         for part in (top, number)

@@ -146,10 +146,10 @@ class Table:
     """
 
     def __init__(self, spectra: torch.Tensor, coarse: torch.Tensor, kept: dict, cutoff: float):
-        self.slopes, self.psfs, bins = spectra.shape
+        self.slopes, self.psfs, _ = spectra.shape
         self.entries = spectra.flatten(0, 1)
         few = spectra[:, coarse].flatten(0, 1)
-        self.coarse = torch.stack([rows_of(few, signal) for signal in SIGNAL_OVER_NOISE])
+        self.coarse = torch.cat([rows_of(few, signal) for signal in SIGNAL_OVER_NOISE], dim=1)
         self._kept, self._cutoff = kept, cutoff
 
     def rows(self, level: int, first: int) -> torch.Tensor:
@@ -317,21 +317,20 @@ def posterior(log_power: torch.Tensor, table: Table) -> torch.Tensor:
     y = log_power - log_power.mean(1, keepdim=True)
     length = y.square().mean(1)
     y = F.pad(y, (0, 1), value=1.0)
-    levels = len(table.coarse)
-    reached = misfit(table.coarse.transpose(0, 1).flatten(1, 2), y, length)
-    reached = reached.unflatten(0, (levels, -1)).amin(1)
+    levels = len(SIGNAL_OVER_NOISE)
+    reached = misfit(table.coarse, y, length).unflatten(0, (levels, -1)).amin(1)
     near = reached <= NEAR * reached.amin(0)
-    best = y.new_full((len(table.entries), len(y)), math.inf)
+    best = y.new_full((len(y), len(table.entries)), math.inf)
     for level in range(levels):
         mine = near[level].nonzero()[:, 0]
         # Filled up, or a window's last bits would depend on how many others share its level.
         mine = torch.cat([mine, mine[-1:].expand(-len(mine) % 32)])
-        for first in range(0, len(best) if len(mine) else 0, ENTRIES):
+        for first in range(0, len(table.entries) if len(mine) else 0, ENTRIES):
             found = misfit(table.rows(level, first), y[mine], length[mine])
             part = slice(first, first + ENTRIES)
-            best[part, mine] = torch.minimum(best[part, mine], found)
-    weights = torch.softmax(-SHARPNESS * best.clamp_min(1e-6).log(), dim=0)
-    return weights.unflatten(0, (table.slopes, table.psfs)).sum(0).T
+            best[mine, part] = torch.minimum(best[mine, part], found.T)
+    weights = torch.softmax(-SHARPNESS * best.clamp_min(1e-6).log(), dim=1)
+    return weights.unflatten(1, (table.slopes, table.psfs)).sum(1)
 
 
 def rows_of(entries: torch.Tensor, signal: float) -> torch.Tensor:
@@ -349,13 +348,13 @@ def rows_of(entries: torch.Tensor, signal: float) -> torch.Tensor:
     model -= model.mean(1, keepdim=True)
     level = share.double() @ exact
     pairs = (terms[:, :, None] * exact[:, None, :]).flatten(1)
-    normal = (share.double().square_() @ pairs).unflatten(1, (count, count))
+    normal = (share.double().square() @ pairs).unflatten(1, (count, count))
     unit = torch.eye(count, dtype=exact.dtype, device=exact.device)
     root = torch.linalg.cholesky(normal - level[:, :, None] * level[:, None, :] + RIDGE * unit)
     inverse = torch.linalg.solve_triangular(root, unit.expand_as(root), upper=False)
     rows = entries.new_empty(1 + count, len(entries), bins + 1)
     rows[0, :, :-1] = model * (-2 / bins)
-    rows[0, :, -1] = model.double().square_().mean(1)
+    rows[0, :, -1] = model.double().square().mean(1)
     shapes = (
         inverse / bins
     ).float() @ terms.T  # with mean 0 of the log spectra, theirs does not matter
