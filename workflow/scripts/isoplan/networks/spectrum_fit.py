@@ -44,7 +44,7 @@ TEXTURE, TEXTURE_STEEPNESS = 1.0, 4.0
 NO_ALARM = -10.0  # logit: a fit cannot tell what has been done to a picture
 # Squares, windows and table entries at a time, which bounds the memory; a GPU would wait for small ones.
 SQUARES, WINDOWS = {"cpu": 128, "cuda": 8192}, {"cpu": 512, "cuda": 8192}
-ENTRIES = 512
+ENTRIES, NODES_AT_ONCE = 512, 64
 ROWS_MB = 512  # of products kept for the next windows
 
 
@@ -124,15 +124,16 @@ class SpectrumFit(nn.Module):
     def _make_table(self, cutoff: float, device) -> "Table":
         """Expected spectra of scenes without noise, the highest bin 1."""
         side = 2 * SQUARE_PX
-        kernels = leakage(device)
+        laws, shares = leakage(device)
         parts = []
-        for params in self.nodes.to(device).split(ENTRIES):
+        for params in self.nodes.to(device).split(NODES_AT_ONCE):
             psfs, _ = self.model.psf(params, params.new_full((len(params),), cutoff))
             beyond = max(0, psfs.shape[-1] - side) // 2 + (psfs.shape[-1] > side)
             psfs = psfs[:, beyond : psfs.shape[1] - beyond, beyond : psfs.shape[2] - beyond]
             otf = torch.fft.rfft2(psfs, s=(side, side))
-            parts.append(otf.abs().square().flatten(1) @ kernels)
-        table = torch.cat(parts).unflatten(1, (len(SLOPES), -1)).transpose(0, 1)
+            power = (otf.real.square() + otf.imag.square()).flatten(1)
+            parts.append(torch.stack([sliding.product(power * law, shares) for law in laws]))
+        table = torch.cat(parts, dim=1)
         table = (table / table.amax(2, keepdim=True)).clamp_min(1e-14)
         return Table(table.contiguous(), self.coarse.to(device), self._kept, cutoff)
 
@@ -279,9 +280,10 @@ def _band(pictures: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
     return binned.unflatten(0, power.shape[:3]) + (1e-13 * floor[..., None] + 1e-30)
 
 
-def leakage(device) -> torch.Tensor:
+def leakage(device) -> tuple[torch.Tensor, torch.Tensor]:
     """From a scene-free spectrum |OTF|^2 on a grid of 2 SQUARE_PX (rfft2, flattened) to the bins that
-    Welch's estimate is expected to show, for every slope: (grid, slopes * F).
+    Welch's estimate is expected to show: the scene's law for every slope (slopes, grid), which it is
+    multiplied with, and the bins' shares of the product (F, grid).
 
     A tapered square shows the spectrum convolved with the taper's, here through the bins.
     """
@@ -296,15 +298,15 @@ def leakage(device) -> torch.Tensor:
     twice = torch.where((fx == 0) | (fx == 0.5), 1.0, 2.0)  # the half of the plane that rfft2 omits
     twice = twice * (fy**2 + fx**2 > 0)  # no mean
     edge = torch.arange(SQUARE_PX // 2 + 1, device=device) % (SQUARE_PX // 2) == 0
-    out = []
-    for part in (mean * torch.where(edge, 1.0, 0.5)).split(64):  # f, and -f by irfft2
-        half = torch.zeros(len(part), side, SQUARE_PX + 1, device=device)
-        half[:, ::2, ::2] = part
-        out.append(torch.fft.rfft2(torch.fft.irfft2(half, s=(side, side)) * correlation).real)
-    kernel = torch.cat(out)
-    return torch.cat(
-        [(kernel * twice * squared ** (-slope / 2)).flatten(1).T for slope in SLOPES], dim=1
-    )
+    both = torch.where(edge, 1.0, 0.5)  # f, and -f by irfft2
+    shares = mean.new_empty(len(mean), side * (SQUARE_PX + 1))
+    for part, share in zip(mean.split(64), shares.split(64), strict=True):
+        half = mean.new_zeros(len(part), side, SQUARE_PX + 1)
+        half[:, ::2, ::2] = part * both
+        seen = torch.fft.rfft2(torch.fft.irfft2(half, s=(side, side)).mul_(correlation))
+        share.copy_(seen.real.flatten(1))
+    laws = torch.stack([(twice * squared ** (-slope / 2)).flatten() for slope in SLOPES])
+    return laws, shares
 
 
 def posterior(log_power: torch.Tensor, table: Table) -> torch.Tensor:
