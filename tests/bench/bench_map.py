@@ -19,7 +19,7 @@ def run() -> list[dict]:
     """The released networks, and one without the fit of the spectrum; the peer untrained, which costs
     the same time. The floor is the spectra of all squares alone."""
     torch.manual_seed(0)
-    picture = torch.poisson(1000 * torch.rand(1, 1, SIZE_PX, SIZE_PX))
+    picture = torch.rand(1, 1, SIZE_PX, SIZE_PX)
     rows = [_row(*_released(name), picture, name) for name in ("gaussian-2", "zernike-3")]
     fitted, model = _released("gaussian-2")
     width = fitted.encoder[0][0].out_channels

@@ -26,7 +26,7 @@ from isoplan.optics.gaussian import Gaussian
 from isoplan.optics.psf import PsfModel, make_psf_model
 
 SHARD_CELLS = 32
-# Of a band's working memory: a pixel's share by measurement, and all of it on a processor.
+# Of a band's working memory: what to count for a pixel, with room to spare, and all on a processor.
 PIXEL_BYTES, BAND_BYTES = 160, 192 * 2**20
 VALIDITY, ALARM, FILLED = -3, -2, -1  # places of the last channels
 

@@ -45,7 +45,7 @@ NO_ALARM = -10.0  # logit: a fit cannot tell what has been done to a picture
 # Squares, windows and table entries at a time, which bounds the memory; a GPU would wait for small ones.
 SQUARES, WINDOWS = {"cpu": 128, "cuda": 8192}, {"cpu": 512, "cuda": 8192}
 ENTRIES, NODES_AT_ONCE = 512, 64
-ROWS_MB = 512  # of products kept for the next windows
+ROWS_MB = 384  # of products kept for the next windows
 
 
 class SpectrumFit(nn.Module):
@@ -143,7 +143,7 @@ class Table:
 
     spectra: (slopes, PSFs, F), expected without noise. coarse: places of some PSFs of the grid. Their
     rows are kept for every noise level; those of all PSFs are made when a picture asks for them, and
-    kept as well while all tables together hold less than ROWS_MB. kept: theirs, by cut-off first.
+    kept as well while those of all tables take less than ROWS_MB. kept: where they are kept.
     """
 
     def __init__(self, spectra: torch.Tensor, coarse: torch.Tensor, kept: dict, cutoff: float):
@@ -237,9 +237,8 @@ def welch(pictures: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
     giving v.
     """
     across = (window_px - SQUARE_PX) // STEP_PX + 1  # squares of a window, per axis
-    if (
-        stride_px % STEP_PX or stride_px > across * STEP_PX
-    ):  # or squares would be no window's, or many
+    # On a raster for all windows, unless it missed some of their squares or had many that are none's.
+    if stride_px % STEP_PX or stride_px > across * STEP_PX:
         views = pictures.unfold(1, window_px, stride_px).unfold(2, window_px, stride_px)
         counts = views.shape[:3]
         places = torch.cartesian_prod(*(torch.arange(c, device=pictures.device) for c in counts))
@@ -247,11 +246,10 @@ def welch(pictures: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
         found = [_band(views[part.unbind(1)], window_px, window_px) for part in parts]
         return torch.cat(found).reshape(*counts, -1)
     ny, nx = ((length - window_px) // stride_px + 1 for length in pictures.shape[1:])
-    wide = nx * stride_px // STEP_PX + across
-    deep = max(
-        1, SQUARES[pictures.device.type] // (wide * (stride_px // STEP_PX))
-    )  # windows of a band
-    many = max(1, SQUARES[pictures.device.type] // (wide * (min(deep, ny) + across)))
+    # Rows of windows in a band, and pictures at a time.
+    room = SQUARES[pictures.device.type] // (nx * stride_px // STEP_PX + across)
+    deep = max(1, room // (stride_px // STEP_PX))
+    many = max(1, room // (min(deep, ny) + across))
     found = []
     for some in pictures.split(many):
         bands = []
@@ -357,9 +355,8 @@ def rows_of(entries: torch.Tensor, signal: float) -> torch.Tensor:
     rows = entries.new_empty(1 + count, len(entries), bins + 1)
     rows[0, :, :-1] = model * (-2 / bins)
     rows[0, :, -1] = model.double().square().mean(1)
-    shapes = (
-        inverse / bins
-    ).float() @ terms.T  # with mean 0 of the log spectra, theirs does not matter
+    # Of log spectra with mean 0 the terms' own does not matter.
+    shapes = (inverse / bins).float() @ terms.T
     torch.mul(shapes.transpose(0, 1), share, out=rows[1:, :, :-1])
     rows[1:, :, -1] = -(inverse @ ((share * model).double() @ exact)[..., None])[..., 0].T
     return rows
