@@ -67,31 +67,34 @@ def richardson_lucy(
     Raises ValueError for wrong shapes, an unknown tv_step, a negative weight, or a start of 0 or
     below where the picture holds light.
     """
-    _check(y, blur, tv_weight, tv_step, start, valid)
+    _check(y, blur, tv_weight, tv_step, acceleration, start, valid)
     usable = torch.ones_like(y) if valid is None else valid.to(y)
     y = torch.where(usable > 0, y, 0).clamp(min=0)
     dark = max(1e-6 * scale, torch.finfo(y.dtype).tiny)
     weight = blur.adjoint(usable)
-    seen = weight > UNSEEN
-    inverse = 1 / weight.clamp(min=UNSEEN)
-    x = torch.full(blur.object_shape, float(start), dtype=y.dtype, device=y.device)
+    # What the picture does not see stays as it is: its gain is 1.
+    unseen = (weight <= UNSEEN).to(y)
+    inverse = (1 - unseen) / weight.clamp(min=UNSEEN)
     if tv_weight == 0:
         tv_step = "none"
-    dual = x.new_zeros(2, *x.shape) if tv_step == "proximal" else None
+    x = torch.full(blur.object_shape, float(start), dtype=y.dtype, device=y.device)
+    before = x.clone() if acceleration == "momentum" else None
+    if tv_step == "proximal":
+        dual = x.new_zeros(2, *x.shape)
+        softness = tv_weight / weight.clamp(min=FAINT)
 
     for iteration in range(1, iterations + 1):
-        ratio = blur.forward(x).clamp_(min=dark).reciprocal_().mul_(y)
-        gain = blur.adjoint(ratio).clamp_(min=0).mul_(inverse)
+        point = x if before is None else _extrapolate(x, before, iteration)
+        mean = blur.forward(point).clamp_(min=dark)
+        gain = blur.adjoint(torch.div(y, mean, out=mean)).clamp_(min=0)
+        gain = torch.addcmul(unseen, gain, inverse, out=gain)
         if tv_step == "explicit":
-            curvature = divergence(_unit_gradient(x, TV_EPSILON * scale))
+            curvature = divergence(_unit_gradient(point, TV_EPSILON * scale))
             gain /= (1 - tv_weight * curvature).clamp(min=LEAST_SHARE)
-        # What the picture does not see stays as it is.
-        z = torch.where(seen, x * gain, x)
-        if tv_step == "proximal":
-            strength = tv_weight * x / weight.clamp(min=FAINT)
-            x = denoise(z, strength, dual, DUAL_STEPS)
-        else:
-            x = z
+        before, z = x, gain.mul_(point)
+        x = denoise(z, point.mul_(softness), dual, DUAL_STEPS) if tv_step == "proximal" else z
+        if acceleration == "none":
+            before = None
         if callback is not None:
             callback(iteration, x)
     return x
