@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from isoplan.base.config import validate
 from isoplan.optics.blur import ORDERS, SpaceVariantBlur, good_size
+from isoplan.optics.psf import make_psf_model
 
 # Picture shape, PSF size, centres along y and x: even and odd sizes, uneven grids, centres outside
 # the picture and on its pixels, a single PSF, a grid far away.
@@ -143,12 +145,119 @@ def test_far_psfs_are_not_kept():
     assert torch.equal(blur.forward(x), sparse.forward(x))
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("parts", [(1, 1), (1, 2), (2, 2), (4, 3), (99, 99)])
+def test_partitions_agree(order, parts):
+    """One cell or many: PSFs without any likeness, none left out."""
+    shape, size, cy, cx = (61, 52), 7, [4.0, 19.5, 33.0, 47.0, 60.0], [-9.0, 3.0, 20.0, 36.0, 51.0]
+    psfs = random_psfs(5, 5, size)
+    blur = SpaceVariantBlur(psfs, cy, cx, shape, order=order, parts=parts)
+    assert min(blur.parts) == 1 if 1 in parts else min(blur.parts) >= 2
+    x = random_picture(blur.object_shape)
+    np.testing.assert_allclose(
+        blur.forward(x).numpy(), direct_sum(psfs, cy, cx, x, shape, order), atol=1e-12
+    )
+    y = random_picture(shape, 2)
+    left = (blur.forward(x) * y).sum()
+    assert abs(left - (x * blur.adjoint(y)).sum()) < 1e-10 * abs(left)
+
+
+def defocused(rows: int, columns: int, size: int = 31) -> torch.Tensor:
+    """PSFs whose focus alone varies, from .05 to .5 waves along the diagonal."""
+    entry = {"name": "focus", "model": "zernike-1", "size_px": size, "cutoff": 0.25}
+    model = make_psf_model(validate({"psfs": [*validate({})["psfs"], entry]})["psfs"][-1])
+    focus = torch.linspace(0, 1, rows)[:, None] + torch.linspace(0, 1, columns)
+    psfs, _ = model.psf((0.05 + 0.225 * focus).reshape(-1, 1))
+    return psfs.reshape(rows, columns, size, size).double()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-4])
+def test_truncation_stays_within_its_bound(order, tolerance):
+    """Few modes; their blur, against the direct sum, is as far off as the bound lets it be."""
+    psfs = defocused(7, 6)
+    shape, cy, cx = (70, 61), [11.0 * i for i in range(7)], [12.0 * i for i in range(6)]
+    blur = SpaceVariantBlur(psfs, cy, cx, shape, order=order, tolerance=tolerance, parts=(1, 1))
+    assert 0 < blur.truncation <= tolerance
+    modes = blur._groups[0].masks.shape[1]
+    assert modes <= 9 < 42
+    # A point in the middle of the block shows one mixture of PSFs.
+    m = blur.margin
+    points = [(m + 33, m + 36), (m + 22, m + 24)]
+    for point in points:
+        x = torch.zeros(blur.object_shape, dtype=torch.float64)
+        x[point] = 1
+        exact = direct_sum(psfs, cy, cx, x, shape, order)
+        off = blur.forward(x).numpy() - exact
+        if order == "mask-blur":
+            # Mixtures are no farther off than the PSFs that they are mixed from.
+            assert np.linalg.norm(off) <= 1.01 * tolerance * float(psfs.norm(dim=(2, 3)).max())
+        assert np.abs(off).sum() <= 10 * tolerance * exact.sum()
+    # Whatever is left out, flux is kept and a flat picture stays flat.
+    if order == "blur-mask":
+        flat = blur.forward(torch.ones(blur.object_shape, dtype=torch.float64))
+        torch.testing.assert_close(flat, torch.ones(shape, dtype=torch.float64), rtol=0, atol=1e-6)
+    else:
+        x = torch.zeros(blur.object_shape, dtype=torch.float64)
+        x[2 * m : -2 * m, 2 * m : -2 * m] = random_picture((shape[0] - 2 * m, shape[1] - 2 * m))
+        assert blur.forward(x).sum() == pytest.approx(float(x.sum()), rel=1e-6)
+    y = random_picture(shape, 2)
+    x = random_picture(blur.object_shape)
+    left = (blur.forward(x) * y).sum()
+    assert abs(left - (x * blur.adjoint(y)).sum()) < 1e-12 * abs(left)
+
+
 def test_batches_make_no_difference(monkeypatch):
     whole = make_blur("dense", "mask-blur")
     monkeypatch.setattr("isoplan.optics.blur.WORK_BYTES", 1)
     one_by_one = make_blur("dense", "mask-blur")
     x = random_picture(whole.object_shape)
     torch.testing.assert_close(whole.forward(x), one_by_one.forward(x), atol=1e-14, rtol=0)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_out_of_memory_halves_the_batch(order, monkeypatch):
+    """As a GPU does it: batches that are too large fail, halves of them go on."""
+    blur = make_blur("dense", order)
+    x = random_picture(blur.object_shape)
+    y = random_picture(blur.shape, 1)
+    expected = blur.forward(x), blur.adjoint(y)
+    sizes = []
+    transform = torch.fft.rfft2
+
+    def small_memory(array, *args, **settings):
+        sizes.append(array.numel())
+        if array.numel() > 4 * array.shape[-1] * array.shape[-2]:
+            raise torch.OutOfMemoryError("not enough")
+        return transform(array, *args, **settings)
+
+    monkeypatch.setattr(torch.fft, "rfft2", small_memory)
+    found = blur.forward(x), blur.adjoint(y)
+    torch.testing.assert_close(found, expected)
+    assert max(sizes) > 4 * min(sizes)  # it did fail first
+
+    def no_memory(*args, **settings):
+        raise torch.OutOfMemoryError("none at all")
+
+    monkeypatch.setattr(torch.fft, "rfft2", no_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        blur.forward(x)
+
+
+def test_tables_stay_bounded(monkeypatch):
+    """PSFs without any likeness, for which one cell would need an OTF each, are cut finer."""
+    cy = [16.0 * i for i in range(9)]
+    psfs = random_psfs(9, 9, 5)
+
+    def table_bytes(blur):
+        return sum(group.otfs.nbytes for group in blur._groups)
+
+    monkeypatch.setattr("isoplan.optics.blur.CELL_PX", 1e9)  # as if cells were dear
+    coarse = SpaceVariantBlur(psfs, cy, cy, (129, 129))
+    assert coarse.parts == (1, 1)
+    limit = table_bytes(coarse) // 2
+    monkeypatch.setattr("isoplan.optics.blur.TABLE_BYTES", limit)
+    assert table_bytes(SpaceVariantBlur(psfs, cy, cy, (129, 129))) < limit
 
 
 @pytest.mark.parametrize("uneven_psfs", [False, True])

@@ -105,7 +105,8 @@ rule tabulate_mosaic:
             ),
         },
         settings={
-            k: STUDY["restoration"][k] for k in ("iterations", "tv_step", "tv_weight")
+            k: STUDY["restoration"][k]
+            for k in ("iterations", "acceleration", "tv_step", "tv_weight")
         },
     message:
         "Tabulates what the restoration of {wildcards.mosaic} gained"
@@ -150,6 +151,7 @@ rule collect_metrics:
                 "value",
                 "network",
                 "iterations",
+                "acceleration",
                 "tv_step",
                 "tv_weight",
                 "counts_for_255",

@@ -2,9 +2,12 @@
 
 The unit is one output shard of core_px; it is computed in one block, the core with a halo wide
 enough that what lies beyond changes it by less than the tolerance of `deconvolution.halo_px`.
-Memory: about 20 arrays of (core_px + 2 halo_px)^2 float32; 1536 px a side: under 300 MB.
+Memory: about 14 arrays of (core_px + 2 halo_px + PSF)^2 float32 for the iterations, and what the blur
+keeps, 0.5 GiB of OTFs and as many masks as modes. A core of 1024 px with a halo of 256 px and 24 x 24
+PSFs of 127 px takes a process to under 1.5 GiB, whatever the PSFs are (`tests/bench/memory_stages.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +84,7 @@ def restore_block(
         iterations=settings["iterations"],
         tv_weight=settings["tv_weight"],
         tv_step=settings["tv_step"],
+        acceleration=settings["acceleration"],
         start=start,
         scale=scale,
         valid=None if finite.all() else torch.from_numpy(finite).to(device),
@@ -102,10 +106,59 @@ def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict
     return restored[tiles.inside(core, outer)]
 
 
+def seam_error(
+    mosaic,
+    restored,
+    local: LocalPsfs,
+    cores: Sequence[tiles.Window],
+    settings: dict,
+    *,
+    levels: dict,
+    device,
+    borders: int = 4,
+    strip_px: int = 32,
+) -> float:
+    """Largest difference that cutting a mosaic into cores made, as a share of its range.
+
+    At `borders` borders between neighbouring cores, spread over the mosaic, a block as large as a
+    core and centred on the border is restored. A strip of strip_px on either side of the border is
+    compared with `restored`, the array (H, W) that the cores were written to; the difference is
+    divided by levels["scale"]. cores: all of them, as `tiles.shards` gives them. settings, levels,
+    device: as for `restore_core`. 0 where there is but one core.
+    """
+    starts = {tuple(part.start for part in core): core for core in cores}
+    pairs = []
+    for core in cores:
+        for axis in (0, 1):
+            beyond = [part.start for part in core]
+            beyond[axis] = core[axis].stop
+            if tuple(beyond) in starts:
+                pairs.append((core, starts[tuple(beyond)], axis))
+    chosen = np.linspace(0, len(pairs) - 1, min(borders, len(pairs))).round().astype(int)
+    worst = 0.0
+    for first, second, axis in (pairs[k] for k in chosen):
+        border = first[axis].stop
+        block, strip = list(first), list(first)
+        block[axis] = slice(
+            border - (border - first[axis].start + 1) // 2,
+            border + (second[axis].stop - border + 1) // 2,
+        )
+        strip[axis] = slice(
+            max(border - strip_px, block[axis].start), min(border + strip_px, block[axis].stop)
+        )
+        block, strip = tuple(block), tuple(strip)
+        again = restore_core(mosaic, local, block, settings, levels=levels, device=device)
+        difference = np.abs(again[tiles.inside(strip, block)] - np.asarray(restored[strip]))
+        worst = max(worst, float(np.nanmax(difference)) / levels["scale"])
+    return worst
+
+
 def halo_of(settings: dict, psf_px: int) -> int:
     """Halo in px: the config's `halo_px`, or, where that is 0, what PSF and iterations ask for."""
     tv = settings["tv_step"] != "none" and settings["tv_weight"] > 0
-    return settings["halo_px"] or halo_px(psf_px, settings["iterations"], tv)
+    return settings["halo_px"] or halo_px(
+        psf_px, settings["iterations"], tv, settings["acceleration"]
+    )
 
 
 def levels(facts: dict) -> dict:

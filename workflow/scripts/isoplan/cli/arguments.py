@@ -172,7 +172,7 @@ def _add_restore(commands) -> None:
         help="the result; its ending says whether it is OME-Zarr (.ome.zarr) or TIFF (.tif)",
     )
     command.add_argument(
-        "--iterations", type=int, default=20, help="more sharpen and add noise (20)"
+        "--iterations", type=int, default=10, help="more sharpen and add noise (10)"
     )
     command.add_argument(
         "--tv-weight", type=float, default=0.001, help="total variation: more is smoother (0.001)"

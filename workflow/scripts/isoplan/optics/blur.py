@@ -35,8 +35,8 @@ from isoplan.base.device import keep_freed_memory
 ORDERS = ("mask-blur", "blur-mask")
 
 # How far a PSF put together from modes may be from the true one, |h - h'| / |h| with |h|^2 the sum
-# of squares. A restoration changes by less than a quarter of that, of its range.
-TOLERANCE = {torch.float32: 1.5e-4, torch.float64: 1e-6}
+# of squares. A restoration changes by less than half of that, of its range.
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
 
 # Work arrays of one batch on a CPU, where small ones stay in the cache.
 WORK_BYTES = 8 * 2**20
@@ -72,7 +72,7 @@ class SpaceVariantBlur:
     PSFs in px of the picture (pixel 0 has its centre at 0), also outside the picture.
     shape: (H, W) of the picture. order: "mask-blur" (fluorescence) or "blur-mask" (bright field).
     tolerance: bound on |h - h'| / |h| of every PSF, |h|^2 the sum of squares; None takes TOLERANCE
-    (1.5e-4 in single precision). What it came to is `truncation`. The adjoint is exactly that of
+    (1e-4 in single precision). What it came to is `truncation`. The adjoint is exactly that of
     the truncated blur, and PSFs that all sum to one still do. parts: numbers of cells along y and
     x, as near as the centres allow, in place of the choice by cost; what was taken is `parts`.
 
