@@ -120,13 +120,16 @@ class SpaceVariantBlur:
         )
         psfs = psfs[rows.used, columns.used]
         tolerance = TOLERANCE[self.dtype] if tolerance is None else tolerance
-        points = _points(psfs.flatten(0, 1).flatten(1), tolerance / 30)
+        # PSFs that are symmetric about their centre have real OTFs, which are their own conjugates.
+        unlike = (psfs - psfs.flip(-2, -1)).abs().amax()
+        symmetric = bool(unlike <= 1e-2 * max(tolerance, 1e-12) * psfs.abs().amax())
+        points = _points(psfs.flatten(0, 1).flatten(1), tolerance / 30, symmetric)
         points = points.reshape(*psfs.shape[:2], -1)
         plan = _choose(rows, columns, points, tolerance, 2 * psfs.element_size(), parts)
         self._rows, self._columns = plan.rows, plan.columns
         self.parts = plan.rows.cells, plan.columns.cells
         self.truncation = max(modes.error for modes in plan.modes)
-        self._groups = _groups(plan, psfs, tolerance)
+        self._groups = _groups(plan, psfs, symmetric)
         self._zeros: dict[tuple[int, ...], torch.Tensor] = {}
 
     @property
@@ -358,27 +361,30 @@ class _Modes(NamedTuple):
     shares: torch.Tensor  # (n, K - 1)
     makers: torch.Tensor  # (K - 1, n): mode_k = sum_m makers[k, m] (h_m - mean)
     error: float  # largest |h - h'| / |h|
-
-    @property
-    def count(self) -> int:
-        return self.shares.shape[1] + 1
+    count: int  # K
 
 
 class _Plan(NamedTuple):
     rows: _Axis
     columns: _Axis
     modes: list[_Modes]  # of the cells, row by row
+    mean_count: float  # of modes
     cost: float
 
 
-def _points(psfs: torch.Tensor, tolerance: float) -> torch.Tensor:
+def _points(psfs: torch.Tensor, tolerance: float, symmetric: bool) -> torch.Tensor:
     """PSFs (n, pixels) as points (n, r) with their distances, each within tolerance of its norm.
 
     A pivoted Cholesky factor of their products: r is small where PSFs are alike, and whatever is
     decomposed later is that small.
     """
-    double = psfs.double()
-    products = (double @ double.T).cpu().numpy()
+    if symmetric:  # one half says it all
+        middle = psfs.shape[1] // 2
+        half = psfs[:, : middle + 1].double()
+        products = 2 * half @ half.T - half[:, middle:] @ half[:, middle:].T
+    else:
+        products = psfs.double() @ psfs.double().T
+    products = products.cpu().numpy()
     left = products.diagonal().copy()
     bound = left * max(tolerance, 1e-9) ** 2
     factor = np.zeros((len(products), 0))
@@ -401,11 +407,11 @@ def _decompose(points: torch.Tensor, tolerance: float) -> _Modes:
     worst = torch.cat([missing.amax(0), missing.new_zeros(1)])
     kept = int((worst > max(tolerance, 1e-12)).sum())
     makers = (left[:, :kept] / values[:kept]).T
-    return _Modes(shares[:, :kept], makers, float(worst[kept]))
+    return _Modes(shares[:, :kept], makers, float(worst[kept]), kept + 1)
 
 
 def _choose(rows, columns, points, tolerance, complex_bytes, parts) -> _Plan:
-    """The partition that transforms the fewest pixels; the finest ones are looked at first."""
+    """The partition that costs least: one cell is looked at first, then fine ones before coarse."""
     if parts is not None:
         tried = [parts]
     else:
@@ -416,20 +422,22 @@ def _choose(rows, columns, points, tolerance, complex_bytes, parts) -> _Plan:
             if a == b or 1 in (a, b)
         }
         tried = sorted(tried, key=lambda pair: -pair[0] * pair[1])
+        if points.shape[-1] < 32:  # few modes for all, and quickly found
+            tried = [(1, 1), *tried[:-1]]
     best, plans = None, []
     for pair in tried:
         y, x = rows.cut(pair[0]), columns.cut(pair[1])
         cells, size = y.cells * x.cells, y.transform * x.transform
         # A larger cell has at least the modes of a smaller one: most plans need no decomposition.
         finer = [p for p in plans if p.rows.cells >= y.cells and p.columns.cells >= x.cells]
-        least = max((sum(m.count for m in p.modes) / len(p.modes) for p in finer), default=1)
+        least = max((p.mean_count for p in finer), default=1)
         if best is not None and _cost(cells, cells * least, size, complex_bytes) >= best.cost:
             continue
         modes = [
             _decompose(points[j, i].flatten(0, 1), tolerance) for j, i in product(y.nodes, x.nodes)
         ]
         count = sum(m.count for m in modes)
-        plan = _Plan(y, x, modes, _cost(cells, count, size, complex_bytes))
+        plan = _Plan(y, x, modes, count / cells, _cost(cells, count, size, complex_bytes))
         plans.append(plan)
         if best is None or plan.cost < best.cost:
             best = plan
@@ -452,16 +460,13 @@ class _Group:
     adjoint_otfs: torch.Tensor  # their conjugates; the same tensor where PSFs are symmetric
 
 
-def _groups(plan: _Plan, psfs: torch.Tensor, tolerance: float) -> list[_Group]:
+def _groups(plan: _Plan, psfs: torch.Tensor, symmetric: bool) -> list[_Group]:
     """Masks and OTFs of all cells; psfs: (ny, nx, s, s), those that the axes use."""
     rows, columns = plan.rows, plan.columns
     cells = list(product(range(rows.cells), range(columns.cells)))
     alike = defaultdict(list)
     for place, modes in zip(cells, plan.modes, strict=True):
         alike[modes.count].append((place, modes))
-    # PSFs that are symmetric about their centre have real OTFs, which are their own conjugates.
-    unlike = (psfs - psfs.flip(-2, -1)).abs().amax()
-    symmetric = bool(unlike <= 1e-2 * max(tolerance, 1e-12) * psfs.abs().amax())
     groups = []
     for count, members in sorted(alike.items()):
         places = [place for place, _ in members]
@@ -492,12 +497,15 @@ def _fill(mask, otf, modes: _Modes, psfs, rows: _Axis, columns: _Axis, place) ->
     makers = modes.makers.to(psfs.device)
     kernels = torch.cat([mean[None], torch.tensordot(makers, near - mean, 1)])
     # The centre of a PSF goes to pixel 0, and the inverse transforms' division into the OTFs.
-    size = rows.transform, columns.transform
-    for kernel, target in zip(kernels.to(psfs.dtype), otf, strict=True):
-        field = psfs.new_zeros(size)
-        side = len(kernel)
-        field[:side, :side] = kernel / (size[0] * size[1])
-        target.copy_(torch.fft.rfft2(field.roll((-(side // 2), -(side // 2)), (0, 1))))
+    size, middle = (rows.transform, columns.transform), kernels.shape[-1] // 2
+    fields = psfs.new_zeros(*kernels.shape[:2], size[1])
+    fields[..., : middle + 1] = kernels[..., middle:]
+    fields[..., size[1] - middle :] = kernels[..., :middle]
+    lines = torch.fft.rfft(fields / (size[0] * size[1]))
+    for line, target in zip(lines, otf, strict=True):
+        target[: middle + 1] = line[middle:]
+        target[size[0] - middle :] = line[:middle]
+        target.copy_(torch.fft.fft(target, dim=0))
 
 
 def _check(psfs, centres_y, centres_x, order) -> None:
