@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from isoplan.base.config import load
+from isoplan.base.config import load, validate
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store
@@ -70,6 +70,24 @@ def restoring(study: dict, folder: Path) -> None:
         restore_core(mosaic, local, core, settings, levels=levels, device=CPU)
 
 
+def restoring_wide(study: dict, folder: Path) -> None:
+    """A core in the middle of a mosaic: 1536 px a side with its halo, PSFs of 127 px every 64 px that
+    have little in common, a focus and an astigmatism whose axis turns."""
+    settings = study["restoration"]
+    default, entry = study["psfs"], {"name": "wide", "model": "zernike-3", "size_px": 127}
+    model = make_psf_model(validate({"psfs": [*default, entry]})["psfs"][-1])
+    settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0, "iterations": 2}
+    layout = MapLayout((1536, 1536), 128, 64, "reflect")
+    v, u = np.meshgrid(*(np.linspace(-1, 1, n) for n in layout.cells), indexing="ij")
+    turning = [0.2 + 0.1 * u, 0.15 + 0.1 * v, 3 * np.arctan2(v, u) % np.pi]
+    local = LocalPsfs(model, layout=layout, cells=np.stack(turning).astype(np.float32))
+    study["simulations"][0]["size_px"] = [1536, 1536]
+    with open_mosaic(_mosaic(study, folder)) as mosaic:
+        core = slice(256, 1280), slice(256, 1280)
+        levels = {"start": 1000.0, "scale": 10_000.0}
+        restore_core(mosaic, local, core, settings, levels=levels, device=CPU)
+
+
 def _layout(study: dict) -> MapLayout:
     shape, chosen = tuple(study["simulations"][0]["size_px"]), study["map"]
     return MapLayout(shape, chosen["window_px"], chosen["stride_px"], chosen["edges"])
@@ -84,7 +102,7 @@ def _mosaic(study: dict, folder: Path) -> str:
     return str(path)
 
 
-STAGES = {f.__name__: f for f in (training, simulating, mapping, restoring)}
+STAGES = {f.__name__: f for f in (training, simulating, mapping, restoring, restoring_wide)}
 
 
 def run(stage: str) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parents[1] / "results" / "bench"
 BENCHMARKS = sorted(path.stem for path in HERE.glob("bench_*.py"))
-STAGES = ("training", "simulating", "mapping", "restoring")
+STAGES = ("training", "simulating", "mapping", "restoring", "restoring_wide")
 LIMIT_MB = 2048
 COLUMNS = {
     "bench": [
