@@ -3,7 +3,7 @@
 The unit is one output shard of core_px; it is computed in one block, the core with a halo wide
 enough that what lies beyond changes it by less than the tolerance of `deconvolution.halo_px`.
 Memory: about 14 arrays of (core_px + 2 halo_px + PSF)^2 float32 for the iterations, and what the blur
-keeps, 0.5 GiB of OTFs and as many masks as modes. A core of 1024 px with a halo of 256 px and 24 x 24
+keeps, under 0.4 GiB of OTFs and as many masks as modes. A core of 1024 px with a halo of 256 px and 24 x 24
 PSFs of 127 px takes a process to under 1.5 GiB, whatever the PSFs are (`tests/bench/memory_stages.py`).
 """
 

@@ -41,7 +41,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
 # Work arrays of one batch on a CPU, where small ones stay in the cache.
 WORK_BYTES = 8 * 2**20
 # Masks and OTFs of one blur: a partition that needs more is passed over while there is another.
-TABLE_BYTES = 512 * 2**20
+TABLE_BYTES = 384 * 2**20
 
 # Numbers of cells along an axis that are tried. The time per pixel of a transform grows with its
 # size by this power (2 ns at 200^2 px, 3 ns at 1152^2 px, masks and sums with it, on one core), and
