@@ -74,8 +74,8 @@ def richardson_lucy(
 
     Beside the blur it works on about 14 arrays of the object's size.
 
-    Raises ValueError for wrong shapes, an unknown tv_step or acceleration, a negative weight, or a start of 0 or
-    below where the picture holds light.
+    Raises ValueError for wrong shapes, an unknown tv_step or acceleration, a negative weight, or a
+    start of 0 or below where the picture holds light.
     """
     _check(y, blur, tv_weight, tv_step, acceleration, start, valid)
     usable = torch.ones_like(y) if valid is None else valid.to(y)
