@@ -56,7 +56,11 @@ def main(names: list[str]) -> None:
             print(_words(row))
     for stage in () if names else STAGES:
         peak = _alone(_peak_mb, stage)
-        row = {"benchmark": f"peak memory, {stage}", "peak_mb": peak, "limit_mb": LIMIT_MB.get(stage, 2048)}
+        row = {
+            "benchmark": f"peak memory, {stage}",
+            "peak_mb": peak,
+            "limit_mb": LIMIT_MB.get(stage, 2048),
+        }
         rows["memory"].append(row | about)
         print(_words(row))
     for table, content in rows.items():
