@@ -1,12 +1,18 @@
 """What every job script does around its work."""
 
+import errno
+import signal
+import subprocess
 import sys
+import textwrap
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import _job
 import pytest
 import torch
-from isoplan.base.errors import UserError
+from isoplan.base.errors import OutOfTime, UserError
 
 
 @pytest.fixture
@@ -52,6 +58,68 @@ def test_our_own_mistake_leaves_its_traceback(snakemake):
     assert ended.value.code == 1
     assert "Traceback" in log_of(snakemake) and "ZeroDivisionError: oops" in log_of(snakemake)
     assert sys.stdout is stdout
+
+
+def test_out_of_time_is_no_error(snakemake):
+    with pytest.raises(SystemExit) as ended, _job.job(snakemake):
+        raise OutOfTime("restoring m, units: 3 of 7 were made")
+    assert ended.value.code == 3
+    assert log_of(snakemake) == "\nSTOPPED restoring m, units: 3 of 7 were made\n\n"
+
+
+def test_a_full_disk_is_one_line(snakemake):
+    with pytest.raises(SystemExit) as ended, _job.job(snakemake):
+        raise OSError(errno.ENOSPC, "No space left on device", "results/a/b.zarr")
+    assert ended.value.code == 1
+    assert "ERROR results/a/b.zarr: the disk or your quota is full" in log_of(snakemake)
+    assert "Traceback" not in log_of(snakemake)
+
+
+def test_a_log_on_a_full_disk_hides_nothing(capfd):
+    """/dev/full takes nothing, as a full disk does."""
+    with (
+        pytest.raises(SystemExit),
+        _job.job(SimpleNamespace(log=["/dev/full"], threads=1)),
+    ):
+        print("begun")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    said = capfd.readouterr().err
+    assert "begun" in said and "quota is full" in said and "Traceback" not in said
+
+
+def test_sigterm_ends_a_job_at_once_in_one_line(snakemake, tmp_path):
+    """In a process of its own; `except Exception` on the way does not hold it up."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys, time
+        from types import SimpleNamespace
+        sys.path.insert(0, {str(_job.HERE)!r})
+        from _job import job
+        with job(SimpleNamespace(log=[{snakemake.log[0]!r}], threads=1)):
+            print("at work", flush=True)
+            for _ in range(600):
+                try:
+                    time.sleep(0.1)
+                except Exception:
+                    pass
+        """)
+    )
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    log = Path(snakemake.log[0])
+    while not (log.exists() and "at work" in log.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert "STOPPED by SIGTERM" in log.read_text() and "Traceback" not in log.read_text()
+
+
+def test_the_signal_is_given_back(snakemake):
+    before = signal.getsignal(signal.SIGTERM)
+    with _job.job(snakemake):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_interrupt_goes_through(snakemake):

@@ -6,6 +6,8 @@ import time
 import numpy as np
 import pytest
 from isoplan.base import ledger as module
+from isoplan.base import timelimit
+from isoplan.base.errors import OutOfTime
 from isoplan.base.ledger import Ledger, run_units, share, write_atomically
 
 COUNT = 7
@@ -74,6 +76,29 @@ def test_a_killed_run_goes_on_where_it_was(store, tmp_path):
     store.fails_at = None
     assert store.run(tmp_path) == 3
     assert store.made == [4, 5, 6]
+
+
+def test_a_job_stops_before_a_unit_that_would_not_end_in_time(store, tmp_path, monkeypatch):
+    """Units of 10 s by a clock of our own, with 60 s to go; after 30 s, 12.5 + 20 s are not left."""
+    clock = [1000.0]
+    monkeypatch.setattr(timelimit, "job_end", lambda: 1060.0)
+    monkeypatch.setattr(timelimit.time, "time", lambda: clock[0])
+    monkeypatch.setattr(timelimit.time, "monotonic", lambda: clock[0])
+    make = store.make
+
+    def slowly(unit):
+        clock[0] += 10
+        return make(unit)
+
+    monkeypatch.setattr(store, "make", slowly)
+    with pytest.raises(OutOfTime, match=r"units: 3 of 7 were made, .*up to 10 s"):
+        store.run(tmp_path)
+    assert store.made == [0, 1, 2]
+    clock[0] = 1060.0  # too late from the beginning: one unit is tried all the same
+    with pytest.raises(OutOfTime, match="1 of 4 were made"):
+        store.run(tmp_path)
+    monkeypatch.setattr(timelimit, "job_end", lambda: float("inf"))
+    assert store.run(tmp_path) == 3
 
 
 def test_a_unit_written_but_not_noted_is_made_again(store, tmp_path):
@@ -152,3 +177,4 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         write_atomically(file, json.dumps([2] * 1000))
     assert json.loads(file.read_text()) == [1]
+    assert [path.name for path in file.parent.iterdir()] == ["a.json"]

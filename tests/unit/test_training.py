@@ -233,6 +233,13 @@ def test_resumed_after_every_epoch_equals_undisturbed(run, undisturbed, tmp_path
     assert same(tmp_path, undisturbed)
 
 
+def test_an_epoch_that_would_not_end_in_time_is_left_to_the_next_job(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1")  # long past
+    assert not run(tmp_path)
+    assert len(pd.read_csv(tmp_path / "history.csv")) == 1
+
+
 def test_killed_within_an_epoch_equals_undisturbed(run, undisturbed, tmp_path, monkeypatch):
     step = RegressionTask.step
     count = 0

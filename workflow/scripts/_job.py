@@ -3,10 +3,12 @@
 Threads, the log, errors that a user can read, and the library's place.
 """
 
+import errno
 import os
+import signal
 import sys
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -22,8 +24,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 def job(snakemake):
     """Runs a script's work with its threads set and its output in the rule's log as well.
 
-    A UserError ends the job with one line instead of a traceback. Refuses a library that is not the
-    one beside the scripts.
+    A UserError, a full disk, the time limit and SIGTERM end the job with one line instead of a
+    traceback. Refuses a library that is not the one beside the scripts.
     """
     import isoplan.base.errors
 
@@ -32,31 +34,61 @@ def job(snakemake):
         sys.exit(f"isoplan was found in {found}, not in {HERE}; uninstall that copy and run again")
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(snakemake.threads)
-    before = sys.stdout, sys.stderr
-    with open(snakemake.log[0], "w") as log:
-        sys.stdout = sys.stderr = _Both(log, sys.__stderr__)
-        try:
-            yield
-        except isoplan.base.errors.UserError as error:
-            print(f"\nERROR {error}\n")
-            sys.exit(1)
-        except Exception:
+    before = sys.stdout, sys.stderr, signal.signal(signal.SIGTERM, _stop)
+    log = open(snakemake.log[0], "w")  # noqa: SIM115: closing it may fail on a full disk
+    sys.stdout = sys.stderr = _Both(log, sys.__stderr__)
+    try:
+        yield
+    except isoplan.base.errors.UserError as error:
+        print(f"\nERROR {error}\n")
+        sys.exit(1)
+    except isoplan.base.errors.OutOfTime as error:
+        print(f"\nSTOPPED {error}\n")
+        sys.exit(3)
+    except _Stopped:
+        print(
+            "\nSTOPPED by SIGTERM, as scancel, preemption and a time limit send it. Units that are done "
+            "are kept: the next attempt, or `make resume`, goes on from there\n"
+        )
+        sys.exit(128 + signal.SIGTERM)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             traceback.print_exc()
             sys.exit(1)
-        finally:
-            sys.stdout, sys.stderr = before
+        print(
+            f"\nERROR {error.filename or Path('results').absolute()}: the disk or your quota is full. Free "
+            "some space, then `make resume` goes on\n"
+        )
+        sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
+    finally:
+        sys.stdout, sys.stderr = before[:2]
+        signal.signal(signal.SIGTERM, before[2])
+        with suppress(OSError):
+            log.close()
+
+
+class _Stopped(BaseException):
+    """SIGTERM came; no `except Exception` on the way may take it for an error."""
+
+
+def _stop(*_):
+    raise _Stopped
 
 
 class _Both:
-    """Writes to the log and to the terminal."""
+    """Writes to the log and to the terminal; where one of them fails (full disk, closed pipe), the other."""
 
     def __init__(self, log, terminal):
         self.log, self.terminal = log, terminal
 
     def write(self, text):
         for stream in (self.log, self.terminal):
-            stream.write(text)
-            stream.flush()
+            with suppress(OSError):
+                stream.write(text)
+                stream.flush()
         return len(text)
 
     def flush(self):

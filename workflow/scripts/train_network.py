@@ -6,6 +6,7 @@ from pathlib import Path
 
 from _job import job
 from isoplan.base.device import pick_device
+from isoplan.base.errors import OutOfTime
 from isoplan.networks import store
 from isoplan.synthesis import Recipe, load_set
 from isoplan.training import HISTORY, train
@@ -25,7 +26,7 @@ def main(snakemake):
         print(f"{weights} serves as network {spec['name']}")
         return
     recipe.check()
-    train(
+    finished = train(
         recipe,
         spec,
         folder,
@@ -34,6 +35,11 @@ def main(snakemake):
         validation=None if spec["architecture"] == "spectrum-fit" else load_set(params.validation),
         library=dict(params.library),
     )
+    if not finished:
+        raise OutOfTime(
+            f"network {spec['name']}: another epoch would not end within this job's time limit. The epochs "
+            "so far are kept: the next attempt, or `make resume`, goes on from here"
+        )
     print(f"network {spec['name']} lies in {output.network}")
 
 

@@ -18,6 +18,7 @@ import torch
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.progress import Progress
+from isoplan.base.timelimit import TimeLimit
 from isoplan.metrics.regression import summarise
 from isoplan.networks import store
 from isoplan.networks.outputs import COVERAGE, errors, read, split
@@ -184,7 +185,8 @@ def train(
 
     recipe: what samples are made of. spec: samples, batch, learning_rate, epoch_samples, ...
     validation: held-out samples on the CPU; made here where none are given. stop_after_s: leaves
-    cleanly at the end of the epoch after that many seconds, to be called again.
+    cleanly at the end of the epoch after that many seconds, to be called again; so it does where another
+    epoch would not end within the job's time limit.
     Raises UserError where the training diverges.
     """
     folder = Path(folder)
@@ -205,7 +207,7 @@ def train(
         workers=max(1, (os.cpu_count() or 2) - 2) if device.type == "cuda" else 0,
     )  # fmt: skip
     history, best = _resume(folder, mark, task, device)
-    begun = time.monotonic()
+    begun, limit = time.monotonic(), TimeLimit()
     bar = Progress(f"training {spec['name']}, epochs", epochs, every_s=0, done=len(history))
 
     with closing(bank):
@@ -240,7 +242,9 @@ def train(
             _save_checkpoint(folder / "checkpoint.pt", mark, task, history, best)
             _write_history(folder, history)
             bar.step(f"loss {row['train_loss']:.4f}, R2 {row['validation_r2']:.3f}")
-            if epoch + 1 < epochs and time.monotonic() - begun > stop_after_s:
+            limit.step()
+            late = limit.reached() or time.monotonic() - begun > stop_after_s
+            if epoch + 1 < epochs and late:
                 return False
 
     task.network.load_state_dict(best)

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from isoplan.base.errors import OutOfTime
 from isoplan.base.progress import Progress
+from isoplan.base.timelimit import TimeLimit
 
 
 def write_atomically(path: str | Path, text: str) -> None:
@@ -23,10 +25,14 @@ def write_atomically(path: str | Path, text: str) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    with part.open() as handle:
-        os.fsync(handle.fileno())
-    part.replace(path)
+    try:
+        part.write_text(text)
+        with part.open() as handle:
+            os.fsync(handle.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def checksum(block: np.ndarray) -> int:
@@ -127,15 +133,21 @@ def run_units(
     A job killed at any time loses the unit it was at; its rerun goes on from there. Each unit's entry
     holds its seconds in `make` alone (make_s) and with write and read-back (all_s), and the process's
     peak memory before the first unit (start_mb) and up to then (peak_mb; on a GPU gpu_mb). Returns how
-    many were made.
+    many were made. Raises OutOfTime before a unit that would not end within the job's time limit.
     """
     start_mb = peak_mb()
     own = share(count, job, jobs)
     missing = ledger.missing(own, read)
     if len(missing) < len(own):
         print(f"{title}: {len(own) - len(missing)} of {len(own)} are done already")
-    bar = Progress(title, len(missing))
+    bar, limit = Progress(title, len(missing)), TimeLimit()
     for unit in missing:
+        if limit.reached():
+            raise OutOfTime(
+                f"{title}: {bar.done} of {len(missing)} were made, and another one (up to "
+                f"{limit.longest_s:.0f} s) would not end within this job's time limit. They are kept: "
+                "the next attempt, or `make resume`, goes on from here"
+            )
         begin = time.perf_counter()
         block = make(unit)
         made = time.perf_counter() - begin
@@ -146,5 +158,6 @@ def run_units(
         cost = {"make_s": made, "all_s": time.perf_counter() - begin}
         cost |= {"start_mb": start_mb, "peak_mb": peak_mb(), **gpu_mb()}
         ledger.record(unit, stored, **{name: round(value, 4) for name, value in cost.items()})
+        limit.step()
         bar.step()
     return len(missing)
