@@ -27,6 +27,12 @@ class Finding:
     again: list[Path] = field(default_factory=list)
 
 
+def leftovers(results: Path) -> Iterator[Path]:
+    """Files and stores that were being written under another name, to be renamed when whole."""
+    for pattern in (".*.part", ".*.old", "checkpoint.part", "*.partial"):
+        yield from results.rglob(pattern)
+
+
 def check(results: Path, jobs: int) -> Iterator[Finding]:
     """Everything recorded as done under results/<study>/ whose data are not there or not unharmed.
 

@@ -4,9 +4,9 @@ A killed run leaves a lock and, on a cluster, jobs that go on writing beside tho
 submits. A full disk, a crash or a bad copy leaves stores with holes, behind files that say "done".
 So, in this order:
 
-1. the study's config is found;
+1. the study's config is found; where a run of this folder is still alive on this machine, that is all;
 2. its jobs are stopped: those in Slurm's queue, and processes that a killed run left on this machine;
-3. the folder is unlocked;
+3. the folder is unlocked, and what writers left half-written under another name is removed;
 4. everything that is recorded as done is read back and compared with its checksum. What is damaged
    loses its record and the "done" files of its job and of all that came after it;
 5. Snakemake makes that again, and goes on with the study.
@@ -15,6 +15,7 @@ Nothing else is deleted. Stop a run that still goes on elsewhere (another login 
 """
 
 import argparse
+import contextlib
 import getpass
 import os
 import shutil
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as in the jobs
 
 import psutil
-from damage import check
+from damage import check, leftovers
 from isoplan.base import yamlmarks
 from isoplan.base.config import load
 from isoplan.base.errors import UserError
@@ -61,6 +62,7 @@ def resume(args: argparse.Namespace) -> int:
     results = Path("results") / args.study
     print(f"study {args.study}, config {config}, results {results}/", flush=True)
 
+    refuse_beside_a_run()
     cancel_slurm_jobs(args.study)
     stop_local_jobs(args.study)
     command = [sys.executable, "-m", "snakemake", "--configfile", str(config)]
@@ -68,6 +70,7 @@ def resume(args: argparse.Namespace) -> int:
         command = command[:3]
     run([*command, "--cores", "1", "--unlock"], quiet=True)
 
+    remove_leftovers(results)
     findings = list(check(results, study["jobs_per_mosaic"]))
     for finding in findings:
         print(f"damaged: {finding.text}")
@@ -120,15 +123,33 @@ def find_config(name: str) -> Path:
 # What still runs -----------------------------------------------------------------------------------
 
 
+def refuse_beside_a_run() -> None:
+    """Raises UserError where a Snakemake that was started in this folder is alive on this machine.
+
+    It would submit again what is cancelled here, and both would write the same files.
+    """
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        command = process.info["cmdline"] or []
+        with contextlib.suppress(psutil.Error):  # ended meanwhile, or another user's
+            # `--mode` stands in the commands of jobs, not of runs.
+            called = "snakemake" in (Path(part).name for part in command[:3])
+            if called and "--mode" not in command and Path(process.cwd()) == Path.cwd():
+                raise UserError(
+                    f"process {process.pid} runs Snakemake in this folder; wait for it or stop it "
+                    "(Ctrl-C where it was started), then run this again"
+                )
+
+
 def cancel_slurm_jobs(study: str) -> None:
     """Cancels this study's jobs in Slurm's queue, and no others, and waits until they are gone.
 
     A job's name is the identity of the Snakemake run that submitted it, and that run's log in this
     folder says which results it made. A job counts as the study's only where both agree.
     """
-    if not (shutil.which("squeue") and shutil.which("scancel")):
+    runs = slurm_runs(study)
+    if not (runs and shutil.which("squeue") and shutil.which("scancel")):
         return
-    here, runs = slurm_queue(), slurm_runs(study)
+    here = slurm_queue()
     own = [job for job, run_id in here.items() if run_id in runs]
     if len(here) > len(own):
         print(f"{len(here) - len(own)} other Slurm jobs of this folder are left alone")
@@ -148,13 +169,18 @@ def cancel_slurm_jobs(study: str) -> None:
 
 
 def slurm_queue() -> dict[str, str]:
-    """Job id -> name of the user's jobs that were submitted from this folder."""
+    """Job id -> name of the user's jobs that were submitted from this folder.
+
+    Raises UserError where Slurm does not answer: jobs that nobody sees may still write.
+    """
     listed = ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%i\t%j\t%Z"]
     queue = subprocess.run(listed, capture_output=True, text=True)
     if queue.returncode:
         why = (queue.stderr.strip().splitlines() or ["no reason given"])[-1]
-        print(f"Slurm's queue cannot be read ({why}): no job was cancelled")
-        return {}
+        raise UserError(
+            f"Slurm does not answer ({why}), and jobs of this study may still be at work; run this again "
+            "when `squeue` works"
+        )
     rows = [line.split("\t") for line in queue.stdout.splitlines()]
     return {
         row[0]: row[1] for row in rows if len(row) == 3 and Path(row[2]).resolve() == Path.cwd()
@@ -172,18 +198,12 @@ def slurm_runs(study: str) -> set[str]:
 
 
 def stop_local_jobs(study: str) -> None:
-    """Ends scripts of the study that outlived their run. Raises UserError where the run is alive."""
+    """Ends scripts of the study that outlived their run."""
     orphans = []
     for process in psutil.process_iter(["pid", "cmdline", "username"]):
         script = script_of(process, study)
         if script is None:
             continue
-        parent = process.parent()
-        if parent is not None and any("snakemake" in part for part in parent.cmdline()):
-            raise UserError(
-                f"study {study} is being run by process {parent.pid}; wait for it or stop it "
-                "(Ctrl-C where it was started), then run this again"
-            )
         print(f"stopping process {process.pid} ({script.suffixes[-2]}) of a killed run")
         orphans.append(process)
     for process in orphans:
@@ -205,6 +225,15 @@ def script_of(process: psutil.Process, study: str) -> Path | None:
     except (OSError, psutil.Error):
         pass  # ended meanwhile
     return None
+
+
+def remove_leftovers(results: Path) -> None:
+    """Removes what killed writers left; by now nobody writes any more."""
+    for path in list(leftovers(results)):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

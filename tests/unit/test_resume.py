@@ -283,12 +283,53 @@ def test_a_process_that_outlived_its_run_is_stopped(orphan, capsys):
     assert f"stopping process {orphan.pid} (.restore_mosaic)" in capsys.readouterr().out
 
 
-def test_a_run_that_is_alive_is_not_disturbed(orphan, monkeypatch):
-    alive = SimpleNamespace(pid=1, cmdline=lambda: ["python", "-m", "snakemake"])
-    monkeypatch.setattr(resume.psutil.Process, "parent", lambda self: alive)
-    with pytest.raises(UserError, match="is being run by process 1"):
-        resume.stop_local_jobs("toy")
-    assert orphan.poll() is None
+@pytest.fixture
+def sleeper(tmp_path, monkeypatch):
+    """sleeper(*arguments): a process of this folder whose program is called snakemake."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "snakemake").write_text("import time\ntime.sleep(60)\n")
+    started = []
+
+    def start(*arguments: str) -> subprocess.Popen:
+        started.append(subprocess.Popen([sys.executable, str(tmp_path / "snakemake"), *arguments]))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_run_that_is_alive_is_not_disturbed(sleeper, tmp_path, monkeypatch):
+    sleeper("--mode", "remote")  # a job, not a run
+    resume.refuse_beside_a_run()
+    run = sleeper("--profile", "slurm")
+    with pytest.raises(UserError, match=f"process {run.pid} runs Snakemake in this folder"):
+        resume.refuse_beside_a_run()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    resume.refuse_beside_a_run()
+
+
+def test_a_queue_that_cannot_be_read_is_no_empty_queue(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed = SimpleNamespace(returncode=1, stdout="", stderr="slurm_load_jobs: no contact\n")
+    monkeypatch.setattr(resume.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(resume.subprocess, "run", lambda *_, **__: failed)
+    resume.cancel_slurm_jobs("toy")  # never ran through Slurm: nothing to ask
+    Path(".snakemake/log").mkdir(parents=True)
+    Path(".snakemake/log/1.log").write_text("SLURM run ID: aaa\nresults/toy/report.html\n")
+    with pytest.raises(UserError, match=r"no contact.*may still be at work"):
+        resume.cancel_slurm_jobs("toy")
+
+
+def test_what_killed_writers_left_is_removed(results):
+    kept = set(results.rglob("*"))
+    (results / "ledgers/restored/m/estimated/.3.json.77.part").write_text("{")
+    (results / "restored/m/.oracle.ome.zarr.part/0").mkdir(parents=True)
+    (results / f"{SHARD}.0123.partial").write_text("half")
+    resume.remove_leftovers(results)
+    assert set(results.rglob("*")) == kept
 
 
 # The whole -----------------------------------------------------------------------------------------

@@ -34,8 +34,8 @@ def job(snakemake):
         sys.exit(f"isoplan was found in {found}, not in {HERE}; uninstall that copy and run again")
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(snakemake.threads)
+    log = open(snakemake.log[0], "w")  # noqa: SIM115 (to close it may fail on a full disk)
     before = sys.stdout, sys.stderr, signal.signal(signal.SIGTERM, _stop)
-    log = open(snakemake.log[0], "w")  # noqa: SIM115: closing it may fail on a full disk
     sys.stdout = sys.stderr = _Both(log, sys.__stderr__)
     try:
         yield
