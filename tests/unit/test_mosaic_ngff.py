@@ -252,3 +252,16 @@ def test_missing_stores_and_arrays(tmp_path):
     with pytest.raises(UserError):
         ngff.open_array(tmp_path / "b.zarr", "0", "r+")
     assert not (tmp_path / "b.zarr").exists()
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "0/zarr.json"])
+def test_a_changed_digit_of_the_metadata_is_noticed(tmp_path, name):
+    path = tmp_path / "a.ome.zarr"
+    make_image(path)
+    assert ngff.read_attributes(path) == {"method": "estimated"}
+    text = (path / name).read_text()
+    old = "0.325" if name == "zarr.json" else str(SHAPE[0])
+    assert old in text
+    (path / name).write_text(text.replace(old, old[:-1] + "7"))
+    with pytest.raises(UserError, match="metadata were changed or damaged"):
+        ngff.read_attributes(path)

@@ -3,7 +3,7 @@
 One shard is one work unit: writers of different shards never touch the same file. Inner chunks are
 compressed and carry a CRC-32C, so a flipped bit raises when it is read. All metadata is written when
 the store is made, under a temporary name that is renamed last: a half-made store is never taken as
-whole.
+whole. Its own CRC-32 is part of it, as a changed digit there would be read without a word.
 
 Coordinates (micrometres): the centre of pixel i of the picture lies at i * pixel_size_um. NGFF's
 `translation` is where the centre of an array's first sample lies, thus
@@ -13,7 +13,9 @@ Both lie exactly over the picture in a viewer.
 """
 
 import itertools
+import json
 import shutil
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from isoplan.mosaic.tiles import shards
 
 SMALLEST_LEVEL_PX = 512
 RAW = "raw"
+CRC = "isoplan_metadata_crc32"
 # Chunks equal to the fill value are written too: what is missing was never written. An array takes
 # this setting when it is opened; open_array's own argument for it is dropped by zarr 3.1.
 _SETTINGS = {"array.write_empty_chunks": True}
@@ -181,6 +184,7 @@ def _create(path: Path, arrays: dict[str, dict], attributes: dict) -> None:
             group.create_array(
                 name, compressors=[BloscCodec(cname="zstd", clevel=3), Crc32cCodec()], **array
             )
+        group.attrs[CRC] = _metadata_crc(part, group.attrs.asdict())
         if path.exists():
             path.rename(old)
         part.rename(path)
@@ -225,11 +229,25 @@ def write_shards(array: zarr.Array, window: Sequence[slice], block: np.ndarray) 
 
 
 def read_attributes(path: str | Path) -> dict:
-    """Our own attributes of a store, the group "isoplan". Raises UserError where there are none."""
+    """Our own attributes of a store, the group "isoplan".
+
+    Raises UserError where there are none, and where the store's metadata are not those it was made with.
+    """
     try:
-        return zarr.open_group(path, mode="r").attrs.asdict()["isoplan"]
+        attributes = zarr.open_group(path, mode="r").attrs.asdict()
+        ours = attributes["isoplan"]
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise UserError(f"{path}: is no store of isoplan; give one of its results") from error
+    if attributes.get(CRC) not in (None, _metadata_crc(Path(path), attributes)):
+        raise UserError(f"{path}: its metadata were changed or damaged; remove it and run again")
+    return ours
+
+
+def _metadata_crc(path: Path, attributes: dict) -> int:
+    """CRC-32 of a store's attributes, but for itself, and of its arrays' metadata."""
+    kept = {name: value for name, value in attributes.items() if name != CRC}
+    arrays = (file.read_bytes() for file in sorted(path.glob("*/zarr.json")))
+    return zlib.crc32(b"".join([json.dumps(kept, sort_keys=True).encode(), *arrays]))
 
 
 def build_pyramid(path: str | Path) -> None:
