@@ -129,11 +129,12 @@ def refuse_beside_a_run() -> None:
     It would submit again what is cancelled here, and both would write the same files.
     """
     for process in psutil.process_iter(["pid", "cmdline"]):
-        command = process.info["cmdline"] or []
+        command = process.info["cmdline"] or [""]
         with contextlib.suppress(psutil.Error):  # ended meanwhile, or another user's
             # `--mode` stands in the commands of jobs, not of runs.
-            called = "snakemake" in (Path(part).name for part in command[:3])
-            if called and "--mode" not in command and Path(process.cwd()) == Path.cwd():
+            called = [Path(part).name for part in command[:3]]
+            run = called[0].startswith("python") and "snakemake" in called
+            if run and "--mode" not in command and Path(process.cwd()) == Path.cwd():
                 raise UserError(
                     f"process {process.pid} runs Snakemake in this folder; wait for it or stop it "
                     "(Ctrl-C where it was started), then run this again"
