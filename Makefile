@@ -7,7 +7,7 @@ STAMP := .venv/.pins
 RUN := PYTHONPATH=workflow/scripts $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench preflight resume models verify-models config clean
+.PHONY: help setup demo test lint format bench chaos preflight resume models verify-models config clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -48,6 +48,10 @@ format: setup ## put style right
 
 bench: setup ## measure speed and memory beside other packages, to results/bench/bench.csv
 	$(RUN) tests/bench/run.py
+
+# Kills, cancelled jobs, a node down, a full disk and more, each followed by make resume; the full disk wants root.
+chaos: setup ## accidents on purpose, on a real Slurm, to results/chaos/summary.md: make chaos [KILLS=20] [SEED=1] [ONLY=node-down]
+	$(RUN) tests/slurm/chaos.py $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 resume: setup ## go on after any accident: make resume STUDY=<name> [PROFILE=slurm]
 	@test -n "$(STUDY)" || { echo "say which study: make resume STUDY=<name>, one of: $$(ls results 2>/dev/null | tr '\n' ' ')" >&2; exit 1; }

@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 PROGRAMS = (
-    "munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "sinfo", "setpriv",
+    "munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "setpriv",
 )  # fmt: skip
 NODES = ("n1", "n2")
-CPUS, MEMORY_MB = 1, 4000  # of each node; one job each, so that both nodes get some
+MEMORY_MB = 4000  # of each node
 SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 
 CONF = """\
@@ -61,7 +61,13 @@ def missing_programs() -> list[str]:
 
 
 class Cluster:
-    """Two-node Slurm; use it as a context manager. `environment` is what commands that talk to it need."""
+    """Two-node Slurm; use it as a context manager. `environment` is what commands that talk to it need.
+
+    cpus: of each node. With 1, the default, a node has one job at a time, so that both get some.
+    """
+
+    def __init__(self, cpus: int = 1):
+        self.cpus = cpus
 
     def __enter__(self) -> "Cluster":
         # Not pytest's own folder: sockets' paths must stay under 108 characters.
@@ -92,7 +98,7 @@ class Cluster:
                 user=pwd.getpwuid(os.getuid()).pw_name,
                 folder=self.folder,
                 ports=free_ports(3),
-                cpus=CPUS,
+                cpus=self.cpus,
                 memory=MEMORY_MB,
             )
         )
@@ -102,10 +108,10 @@ class Cluster:
         log = f"--log-file={self.folder}/munge.log"
         self._daemon("munged", "--foreground", "--force", "--num-threads=2", log, *places)
         self._wait((key.parent / "socket").exists, "munge's socket")
-        self._daemon("slurmctld", "-D")
+        self.start_controller()
         for node in NODES:
             self._daemon("slurmd", "-D", "-N", node)
-        self._wait(self._ready, "both nodes idle")
+        self.wait_until_idle()
 
     def _wrap_srun(self) -> None:
         """Tells srun which cluster is meant: Snakemake starts it within jobs without SLURM_CONF."""
@@ -125,6 +131,25 @@ class Cluster:
                 stderr=out,
             )
         self.daemons.append(process)
+
+    def start_controller(self) -> None:
+        """Starts slurmctld, which goes on from the state that an earlier one saved."""
+        self._daemon("slurmctld", "-D")
+
+    def kill_controller(self) -> None:
+        """kill -9 of slurmctld."""
+        [process] = [daemon for daemon in self.daemons if "slurmctld" in daemon.args]
+        process.kill()
+        process.wait()
+        self.daemons.remove(process)
+
+    def set_node(self, node: str, state: str) -> None:
+        """What an administrator does: state "down" or "resume"."""
+        self.output("scontrol", "update", f"nodename={node}", f"state={state}", "reason=chaos")
+
+    def wait_until_idle(self) -> None:
+        """Raises RuntimeError where a node does not come back."""
+        self._wait(self._ready, "both nodes idle")
 
     def _ready(self) -> bool:
         return self.output("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(NODES)

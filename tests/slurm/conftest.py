@@ -11,12 +11,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def cluster():
+def slurm() -> None:
+    """Skips where Slurm is not installed; fails instead where it should be."""
     missing = missing_programs()
     if missing and os.environ.get("ISOPLAN_CI"):
         pytest.fail(f"Slurm is not installed: {', '.join(missing)} missing")
     if missing:
         pytest.skip(f"needs {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)")
+
+
+@pytest.fixture(scope="session")
+def cluster(slurm):
     with Cluster() as running:
         yield running
 
