@@ -22,7 +22,14 @@ FLOORS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 # Read whenever the Snakefile is parsed, by every job: nothing that takes long to import.
-LIGHT = ("base.config", "base.errors", "base.fingerprint", "base.yamlmarks", "mosaic.table")
+LIGHT = (
+    "base.config",
+    "base.errors",
+    "base.fingerprint",
+    "base.yamlmarks",
+    "mosaic.positions",
+    "mosaic.table",
+)
 HEAVY = {"torch", "numpy", "scipy", "zarr", "pandas", "skimage", "matplotlib", "timm"}
 
 

@@ -67,6 +67,8 @@ def test_image_is_valid_and_read_back_by_others(tmp_path):
     picture = make_image(path, window=(10, 900))
     ngff.build_pyramid(path)
     assert len(transforms(path)) == 4
+    ours = zarr.open_group(path, mode="r").attrs.asdict()
+    assert {"ome", "isoplan"} <= ours.keys() and ours["ome"]["version"] == "0.5"
     node = next(iter(Reader(parse_url(path))()))
     assert node.metadata["contrast_limits"] == [[10.0, 900.0]]
     assert node.metadata["channel_names"] == ["estimated"]
@@ -144,11 +146,72 @@ def test_levels_go_down_to_512_px(tmp_path):
     assert ngff.open_array(tmp_path / "a.zarr").fill_value == 0
 
 
-def test_a_shard_that_no_chunk_divides_is_one_chunk(tmp_path):
+@pytest.mark.parametrize(
+    ("shard", "chunk"), [(1024, 256), (1000, 250), (300, 300), (521, 521), (1536, 256), (64, 64)]
+)
+def test_chunks_divide_shards(tmp_path, shard, chunk):
     ngff.create_image(
-        tmp_path / "a.zarr", (20, 20), dtype="uint16", pixel_size_um=1, shard_px=300, attributes={}
+        tmp_path / "a.zarr",
+        (20, 2000),
+        dtype="uint16",
+        pixel_size_um=1,
+        shard_px=shard,
+        attributes={},
     )
-    assert ngff.open_array(tmp_path / "a.zarr").chunks == (300, 300)
+    picture = np.random.default_rng(0).integers(0, 60000, (20, 2000), np.uint16)
+    for name in ("0", "1"):
+        array = ngff.open_array(tmp_path / "a.zarr", name, "r+")
+        assert (array.chunks, array.shards) == ((chunk, chunk), (shard, shard))
+    level = ngff.open_array(tmp_path / "a.zarr", "0", "r+")
+    for unit in shards(level.shape, shard):
+        ngff.write_shards(level, unit, picture[unit])
+    np.testing.assert_array_equal(level[:], picture)
+
+
+# Whole numbers ---------------------------------------------------------------------------------
+
+
+def test_counts_stay_counts_where_they_fit():
+    assert ngff.scale_for("uint16", 4095, counts=True) == 1
+    assert ngff.scale_for("uint8", 100, counts=True) == 1
+    assert ngff.scale_for("float32", 1e9, counts=False) == 1
+    for maximum in (65535, 1e6):
+        scale = ngff.scale_for("uint16", maximum, counts=True)
+        assert scale * 65535 == pytest.approx(2 * maximum)
+    assert ngff.scale_for("uint8", 0.5, counts=False) == pytest.approx(1 / 255)
+    assert ngff.scale_for("uint16", 0, counts=False) == 1  # nothing there to scale by
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("uint16", 1.0), ("uint16", 0.05), ("uint8", 12.5)])
+def test_whole_numbers_give_back_their_values(tmp_path, dtype, scale):
+    path, shape = tmp_path / "a.ome.zarr", (64, 64)
+    ngff.create_image(
+        path, shape, dtype=dtype, pixel_size_um=PIXEL_UM, scale=scale, chunk_px=32, shard_px=64,
+        levels=2, window=(0, 100 * scale), attributes={},
+    )  # fmt: skip
+    array, top = ngff.open_array(path, "0", "r+"), np.iinfo(dtype).max
+    values = np.random.default_rng(0).uniform(0, 0.9 * top * scale, shape).astype(np.float32)
+    values[0, :3] = 2 * top * scale, np.inf, np.nan
+    values[1, 0] = -7
+    ngff.write_shards(array, (slice(0, 64), slice(0, 64)), ngff.to_stored(values, array))
+    back = ngff.Values(path)[:, :]
+    assert back.dtype == np.float32
+    assert back[0, :3] == pytest.approx([top * scale, top * scale, 0])
+    assert back[1, 0] == 0
+    assert np.abs(back - values)[2:].max() <= 0.51 * scale
+    assert ngff.clipped_share(path) == 2 / 64**2
+    ngff.build_pyramid(path)
+    mean = back[2:4, 2:4].mean()
+    assert abs(ngff.Values(path, "1")[1, 1] - mean) <= 0.51 * scale
+    # What others read: xarray applies the arrays' attributes; viewers show stored numbers.
+    transforms(path)
+    node = next(iter(Reader(parse_url(path))()))
+    assert node.metadata["contrast_limits"] == [[0.0, pytest.approx(100)]]
+    stored = ngff.read_attributes(path)["stored"]
+    assert stored == {"dtype": dtype, "scale": scale, "offset": 0.0}
+    for name in ("0", "1"):
+        attributes = zarr.open_array(path / name, mode="r").attrs.asdict()
+        assert attributes == ({} if scale == 1 else {"scale_factor": scale, "add_offset": 0.0})
 
 
 @pytest.mark.parametrize("kind", ["image", "map"])

@@ -116,6 +116,48 @@ def test_channels_and_slices_of_an_ome_tiff(tmp_path):
         open_mosaic(tmp_path / "a.ome.tif", channel=2)
 
 
+def test_planes_between_headers_are_mapped(tmp_path):
+    """Stacks that were written slice by slice: uncompressed planes that do not lie in one run."""
+    stack = noise((3, *SHAPE))
+    with tifffile.TiffWriter(tmp_path / "a.tif", byteorder=">") as writer:
+        for plane in stack:
+            writer.write(plane, photometric="minisblack", metadata=None)
+    check(tmp_path / "a.tif", stack[2], slice=2)
+    with open_mosaic(tmp_path / "a.tif", slice=1) as mosaic:
+        mosaic.read(*WINDOW)
+        assert mosaic.held_bytes == 0
+
+
+def test_names_of_channels(tmp_path):
+    stack = noise((2, *SHAPE))
+    for names, expected in (
+        (["DAPI", "FITC-2"], ["DAPI", "FITC-2"]),
+        (["DAPI", "dapi"], ["c0", "c1"]),  # one file on some systems
+        (["a/b", "c"], ["c0", "c1"]),
+        (None, ["c0", "c1"]),
+    ):
+        metadata = {"axes": "CYX"} | ({"Channel": {"Name": names}} if names else {})
+        tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=metadata)
+        with open_mosaic(tmp_path / "a.ome.tif") as mosaic:
+            assert mosaic.channels == expected
+    tifffile.imwrite(tmp_path / "rgb.tif", noise((*SHAPE, 3), "uint8", 256), photometric="rgb")
+    tifffile.imwrite(tmp_path / "grey.tif", stack[0])
+    for name in ("rgb.tif", "grey.tif"):
+        with open_mosaic(tmp_path / name) as mosaic:
+            assert mosaic.channels == []
+
+
+def test_transparency_is_no_channel(tmp_path):
+    picture = noise((*SHAPE, 2), "uint8", 256)
+    tifffile.imwrite(
+        tmp_path / "a.tif", picture, photometric="minisblack", planarconfig="contig",
+        extrasamples=["unassalpha"],
+    )  # fmt: skip
+    imageio.imwrite(tmp_path / "a.png", picture)
+    for name in ("a.tif", "a.png"):
+        assert check(tmp_path / name, picture[..., 0]) == ["transparency is ignored"]
+
+
 def test_white_is_zero_and_palette(tmp_path):
     picture = noise(dtype="uint8", high=256)
     tifffile.imwrite(tmp_path / "a.tif", picture, photometric="miniswhite")
@@ -162,14 +204,19 @@ def test_windows_of_a_file_in_strips_span_its_width(tmp_path):
 def test_one_compressed_strip_is_held_whole_up_to_a_limit(tmp_path, monkeypatch):
     picture = noise()
     tifffile.imwrite(tmp_path / "a.tif", picture, compression="zlib", rowsperstrip=150)
-    monkeypatch.setattr(reader, "CHUNK_PX", 100)
+    monkeypatch.setattr(reader, "HOLD_PX", 100)
     check(tmp_path / "a.tif", picture)
-    monkeypatch.setattr(reader, "WHOLE_PX", 1000)
-    with pytest.raises(UserError, match="too large to read by window; save it as tiled TIFF"):
-        open_mosaic(tmp_path / "a.tif")
+    with open_mosaic(tmp_path / "a.tif") as mosaic:
+        assert mosaic.held_bytes == 0  # headers alone
+        mosaic.read(*WINDOW)
+        assert mosaic.held_bytes == picture.nbytes  # in the file's type
+    monkeypatch.setattr(reader, "HELD_BYTES", 1000)
+    check(tmp_path / "a.tif", picture)
+    monkeypatch.setattr(reader, "PIECE_BYTES", 1000)
     imageio.imwrite(tmp_path / "a.png", picture)
-    with pytest.raises(UserError, match="save it as tiled TIFF"):
-        open_mosaic(tmp_path / "a.png")
+    for name in ("a.tif", "a.png"):
+        with pytest.raises(UserError, match="too large to read by window; make an OME-Zarr"):
+            open_mosaic(tmp_path / name)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.99])
@@ -207,6 +254,18 @@ def test_damage_inside_a_file_is_told_with_the_rows(tmp_path):
         pytest.raises(UserError, match="rows 80 to 120 cannot be read"),
     ):
         mosaic.read(80, 120, 0, 170)
+
+
+def test_a_disk_that_fails_is_no_damage(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", noise(), compression="zlib", rowsperstrip=10)
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    with open_mosaic(tmp_path / "a.tif") as mosaic:
+        monkeypatch.setattr(mosaic, "_raw", fail)
+        with pytest.raises(UserError, match=r"Input/output error\); if its disk is well again"):
+            mosaic.read(0, 20, 0, 20)
 
 
 def test_what_is_no_picture(tmp_path):

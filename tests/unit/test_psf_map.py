@@ -24,6 +24,7 @@ from isoplan.psf_map import (
     mean_parameters,
     served,
 )
+from tile_folders import own
 
 CPU = torch.device("cpu")
 SHAPES = [(96, 96), (560, 300), (541, 101), (20, 700), (1, 1)]
@@ -176,6 +177,41 @@ def test_bands_of_the_processor_change_nothing(network, model, monkeypatch):
     np.testing.assert_allclose(
         estimate_cells(network, model, picture, 32, CPU), one, rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("edges", ["reflect", "valid"])
+def test_tiles_by_position_are_estimated_one_by_one(network, model, mosaic_of, tmp_path, edges):
+    """Each cell as in the tile alone, whatever its neighbours hold, and none across a seam."""
+    boxes = [(y, y + 160, x, x + 192) for y in (0, 96) for x in (0, 128)]
+    rng = np.random.default_rng(1)
+    pictures = [(100 + 10**n * rng.gamma(2, 1, (160, 192))).astype(np.float32) for n in range(4)]
+    pictures[3][100, 100] = np.nan
+    for number, picture in enumerate(pictures):
+        tifffile.imwrite(tmp_path / f"tile{number}.tif", picture)
+    names = [f"tile{number}.tif" for number in range(4)]
+    (tmp_path / "where.tsv").write_text(own(names, [(y0, x0) for y0, _, x0, _ in boxes]))
+    cells = layout((256, 320), edges=edges)
+    with open_mosaic(tmp_path) as mosaic:
+        assert mosaic.shape == cells.shape_px
+        found, again = (
+            map_unit(network, model, mosaic, cells, 0, offset=100.0, device=CPU) for _ in range(2)
+        )
+    np.testing.assert_array_equal(found, again)
+    y, x = cells.starts_px(0), cells.starts_px(1)
+    expected = np.full((7, *cells.cells), np.nan, np.float32)
+    expected[4:] = 0
+    nearest = np.full(cells.cells, np.inf)
+    for (y0, y1, x0, x1), picture in zip(boxes, pictures, strict=True):
+        alone = estimate_cells(network, model, picture - 100, 32, CPU)
+        for row, column in np.ndindex(cells.cells):
+            inside = y0 <= y[row] <= y1 - 96 and x0 <= x[column] <= x1 - 96
+            far = (2 * y[row] + 96 - y0 - y1) ** 2 + (2 * x[column] + 96 - x0 - x1) ** 2
+            if inside and far < nearest[row, column]:
+                nearest[row, column] = far
+                place = (y[row] - y0) // 32, (x[column] - x0) // 32
+                expected[:, row, column] = alone[:, *place]
+    assert np.isinf(nearest).any() and np.isnan(expected[0][np.isfinite(nearest)]).any()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bad_pixels_and_constant_windows_are_invalid(network, model):

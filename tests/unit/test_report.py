@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 import zarr
 from isoplan.base.errors import UserError
+from isoplan.mosaic import ngff
+from isoplan.mosaic.reader import open_mosaic
 from isoplan.report import lineup, network_figures, pictures, published, style
 from isoplan.report.figures import draw_figures, snr_gains
 from isoplan.report.page import write_report
@@ -28,6 +30,7 @@ from report_fixture import (
     build_table_2_4,
     write_picture,
 )
+from tile_folders import own, write_tiles
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +225,38 @@ def test_overview_comes_from_the_pyramid(tmp_path):
     assert picture.overview(160).max() == 1
     assert picture.crop(290, 300, 0, 5).shape == (10, 5)
     assert max(picture.overview(20).shape) <= 20
+
+
+def test_whole_numbers_are_shown_in_counts(tmp_path):
+    path, values = tmp_path / "a.ome.zarr", np.linspace(0, 90, 64 * 64, dtype=np.float32)
+    values = values.reshape(64, 64)
+    ngff.create_image(
+        path,
+        (64, 64),
+        dtype="uint8",
+        pixel_size_um=1,
+        scale=0.5,
+        levels=2,
+        shard_px=64,
+        attributes={},
+    )
+    level = ngff.open_array(path, "0", "r+")
+    ngff.write_shards(level, (slice(0, 64), slice(0, 64)), ngff.to_stored(values, level))
+    ngff.build_pyramid(path)
+    picture = pictures.StorePicture(path)
+    assert np.abs(picture.crop(0, 64, 0, 64) - values).max() <= 0.25
+    assert picture.overview(32).max() == pytest.approx(90, abs=1)
+
+
+def test_an_overview_of_tiles_with_holes(tmp_path):
+    boxes = [(0, 100, 0, 100), (0, 100, 150, 250)]
+    names = write_tiles(tmp_path, np.full((100, 250), 7, np.uint16), boxes)
+    (tmp_path / "where.tsv").write_text(own(names, [(y0, x0) for y0, _, x0, _ in boxes]))
+    with open_mosaic(tmp_path) as mosaic:
+        overview = pictures.SourcePicture(mosaic).overview(25)
+    assert overview.shape == (10, 25)
+    assert np.isnan(overview[:, 10:15]).all()
+    assert (np.delete(overview, range(10, 15), axis=1) == 7).all()
 
 
 def test_grey_survives_flat_and_broken_pictures():

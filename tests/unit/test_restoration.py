@@ -20,8 +20,8 @@ from isoplan.restoration import (
     restore_block,
     restore_core,
     seam_error,
-    to_dtype,
 )
+from tile_folders import own, write_tiles
 
 CPU = torch.device("cpu")
 SHAPE, OFFSET = (530, 390), 50.0
@@ -224,6 +224,24 @@ def test_pixels_that_are_not_finite_are_bridged(local, counts, block_settings, w
     assert np.abs(restored[away] - whole[away]).max() < 1e-4 * np.ptp(whole)
 
 
+def test_where_no_tile_is_nothing_is_made_up(model, block_settings, counts, tmp_path):
+    boxes = [(0, 100, 0, 120), (60, 200, 130, 260)]
+    picture = counts.copy()
+    picture[50, 40:43] = np.nan  # a bad pixel of a tile is bridged all the same
+    names = write_tiles(tmp_path, picture, boxes)
+    (tmp_path / "where.tsv").write_text(own(names, [(y0, x0) for y0, _, x0, _ in boxes]))
+    local = LocalPsfs(model, constant=(2.0, 2.0))
+    covered = np.zeros((200, 260), bool)
+    for y0, y1, x0, x1 in boxes:
+        covered[y0:y1, x0:x1] = True
+    with open_mosaic(tmp_path) as mosaic:
+        for core in [np.s_[0:200, 0:260], np.s_[0:100, 120:130], np.s_[90:140, 100:200]]:
+            restored = restore_core(mosaic, local, core, block_settings, levels=LEVELS, device=CPU)
+            assert restored.dtype == np.float32
+            np.testing.assert_array_equal(np.isfinite(restored), covered[core])
+            assert (restored[covered[core]] >= 0).all()
+
+
 def test_the_offset_matters_not(model, block_settings, counts, tmp_path):
     local = LocalPsfs(model, constant=(2.0, 2.0))
     results = []
@@ -254,13 +272,6 @@ def test_levels():
     for facts in ({"mean": 90.0, "p999": 95.0}, {"mean": None, "p999": None}):
         found = levels({"offset": 100} | facts)
         assert 0 < found["start"] <= found["scale"]
-
-
-def test_to_dtype():
-    block = np.array([-3, 0.4, 0.6, 7e4, np.nan, np.inf], np.float32)
-    assert to_dtype(block, "uint16").tolist() == [0, 0, 1, 65535, 0, 65535]
-    assert to_dtype(block, "uint16").dtype == np.uint16
-    np.testing.assert_array_equal(to_dtype(block, "float32"), block)
 
 
 def test_psfs_of_a_stored_map(model, gaussian, local, tmp_path):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from _job import job
 from isoplan.mosaic import ngff, tiles
 from isoplan.restoration import halo_of
@@ -16,10 +17,14 @@ def main(snakemake):
     settings = dict(params.restoration)
     settings |= {"halo_px": halo_of(settings, psf["size_px"]), "offset": facts["offset"]}
     shape = facts["height_px"], facts["width_px"]
+    counts = np.dtype(facts["dtype"]).kind in "ui"
+    brightest = (facts["maximum"] or 0) - facts["offset"]
+    scale = ngff.scale_for(settings["dtype"], brightest, counts=counts)
     ngff.create_image(
         params.store,
         shape,
         dtype=settings["dtype"],
+        scale=scale,
         pixel_size_um=facts["pixel_size_um"],
         shard_px=settings["core_px"],
         window=(0, max((facts["p999"] or 0) - facts["offset"], 1e-6)),
@@ -34,6 +39,8 @@ def main(snakemake):
     )
     units = len(tiles.shards(shape, settings["core_px"]))
     text = f"{shape[0]} x {shape[1]} px in {units} units, halo {settings['halo_px']} px"
+    if scale != 1:
+        text += f"; a stored 1 is {scale:.6g} counts"
     print(text)
     Path(snakemake.output.created).write_text(text + "\n")
 

@@ -23,8 +23,10 @@ def main(snakemake):
     restored = [crc32(Path(file).read_bytes()) for file in snakemake.input.restored]
     mark = fingerprint(facts, made, restored, dict(params.library))
     offset, truth = np.float32(facts["offset"]), params.truth and picture(params.truth)
-    readers = {method: picture(store) for method, store in params.stores.items()}
     with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
+        readers = {
+            method: seen_by(mosaic, picture(store)) for method, store in params.stores.items()
+        }
         readers |= {"none": lambda *window: mosaic.read(*window) - offset, "truth": truth}
         run_units(
             Ledger(params.ledger, mark),
@@ -47,8 +49,18 @@ def main(snakemake):
 
 
 def picture(store):
-    level = ngff.open_array(store)
-    return lambda y0, y1, x0, x1: level[y0:y1, x0:x1].astype(np.float32)
+    level = ngff.Values(store)
+    return lambda y0, y1, x0, x1: level[y0:y1, x0:x1]
+
+
+def seen_by(mosaic, read):
+    """NaN where no tile was: whole numbers have none."""
+
+    def masked(*window):
+        block, covered = read(*window), mosaic.covered(*window)
+        return block if covered is None else np.where(covered, block, np.float32(np.nan))
+
+    return masked
 
 
 if __name__ == "__main__":

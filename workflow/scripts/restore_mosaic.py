@@ -11,7 +11,7 @@ from isoplan.base.ledger import Ledger, run_units
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.optics.psf import make_psf_model
-from isoplan.restoration import LocalPsfs, levels, local_psfs, restore_core, to_dtype
+from isoplan.restoration import LocalPsfs, levels, local_psfs, restore_core
 
 
 def main(snakemake):
@@ -43,7 +43,7 @@ def main(snakemake):
                 mosaic, local, cores[unit], settings, levels=levels(facts), device=device
             ),
             write=lambda unit, block: ngff.write_shards(
-                output, cores[unit], to_dtype(block, output.dtype)
+                output, cores[unit], ngff.to_stored(block, output)
             ),
             read=lambda unit: output[cores[unit]],
             title=f"restoring {wildcards.mosaic} by {wildcards.method}, units",

@@ -2,7 +2,8 @@
 
 Cells are squares of stride_px that cover the mosaic whole; the window that estimates a cell is
 centred on it. Windows that cross the mosaic's edge see it mirrored (edges "reflect"), or leave
-their cell invalid, to be filled from its neighbours (edges "valid"). Units are shards of
+their cell invalid, to be filled from its neighbours (edges "valid"). In a mosaic of tiles, windows
+that no tile holds whole do the latter, at edges and seams alike. Units are shards of
 SHARD_CELLS x SHARD_CELLS cells, each computed from one block of fixed size, 2112 x 2112 px at a
 stride of 64 px, in bands of as many rows of cells as the memory is to hold.
 """
@@ -65,6 +66,10 @@ class MapLayout:
         y0, x0 = (part.start * self.stride_px - overlap for part in self.units[unit])
         height, width = ((n - 1) * self.stride_px + self.window_px for n in self.block_cells)
         return y0, y0 + height, x0, x0 + width
+
+    def starts_px(self, axis: int) -> np.ndarray:
+        """First pixel of the windows of all rows (axis 0) or columns (1), possibly below 0."""
+        return np.arange(self.cells[axis]) * self.stride_px - (self.window_px - self.stride_px) // 2
 
     def crosses_edge(self, axis: int) -> np.ndarray:
         """Which rows (axis 0) or columns (1) have windows beyond the mosaic's edge."""
@@ -179,11 +184,20 @@ def map_unit(
     device,
     together: int = 1,
 ) -> np.ndarray:
-    """Raw map of one unit, (channels, rows, columns): the part of the block inside the map."""
-    picture = mosaic.read_reflected(*layout.window_of(unit)) - np.float32(offset)
-    cells = estimate_cells(network, model, picture, layout.stride_px, device, together=together)
+    """Raw map of one unit, (channels, rows, columns): the part of the block inside the map.
+
+    A mosaic of tiles is estimated once per view without seams (`Picture.seamless`), in the same block;
+    a cell whose window no tile holds whole is NaN and its validity 0.
+    """
     rows, columns = layout.units[unit]
-    cells = cells[:, : rows.stop - rows.start, : columns.stop - columns.start]
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    cells = np.full((len(channels(model)), *shape), np.nan, np.float32)
+    cells[VALIDITY:] = 0
+    tops, lefts = layout.starts_px(0)[rows], layout.starts_px(1)[columns]
+    for read_view, served_cells in mosaic.seamless(tops, lefts, layout.window_px):
+        picture = read_view(*layout.window_of(unit)) - np.float32(offset)
+        found = estimate_cells(network, model, picture, layout.stride_px, device, together=together)
+        np.copyto(cells, found[:, : shape[0], : shape[1]], where=served_cells)
     if layout.edges == "valid":
         crossing = layout.crosses_edge(0)[rows, None] | layout.crosses_edge(1)[None, columns]
         cells[VALIDITY, crossing] = 0

@@ -98,12 +98,17 @@ def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict
 
     core: (rows, columns) slices. settings: the config's `restoration` with its halo_px settled and
     the mosaic's `offset`. levels: `start` and `scale` of the mosaic, in counts above the offset.
+    Pixels that no tile of the mosaic covers are NaN.
     """
+    covered = mosaic.covered(core[0].start, core[0].stop, core[1].start, core[1].stop)
+    if covered is not None and not covered.any():
+        return np.full(covered.shape, np.nan, np.float32)
     outer = tiles.with_halo(core, settings["halo_px"], mosaic.shape)
     window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
     counts = mosaic.read(*window) - np.float32(settings["offset"])
     restored = restore_block(counts, local.around(*window), settings, **levels, device=device)
-    return restored[tiles.inside(core, outer)]
+    restored = restored[tiles.inside(core, outer)]
+    return restored if covered is None else np.where(covered, restored, np.float32(np.nan))
 
 
 def seam_error(
@@ -169,14 +174,6 @@ def levels(facts: dict) -> dict:
     offset = facts["offset"]
     scale = max((facts["p999"] or 0) - offset, 1e-6)
     return {"start": max((facts["mean"] or 0) - offset, 1e-6 * scale), "scale": scale}
-
-
-def to_dtype(block: np.ndarray, dtype) -> np.ndarray:
-    """A restored block in the store's dtype: rounded and clipped where that holds whole numbers."""
-    if np.dtype(dtype).kind != "u":
-        return block.astype(dtype)
-    top = np.iinfo(dtype).max
-    return np.rint(np.clip(np.nan_to_num(block), 0, top)).astype(dtype)
 
 
 def local_psfs(store, shape_px: tuple[int, int], *, constant: bool, summary: dict) -> LocalPsfs:

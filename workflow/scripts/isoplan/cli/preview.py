@@ -26,7 +26,7 @@ def choose_piece(small: np.ndarray | None, shape_px: tuple[int, int]) -> tuple[s
     start = [(length - side) // 2 for length in shape_px]
     if small is not None:
         scale = max(shape_px) / max(small.shape)
-        slopes = np.hypot(*np.gradient(np.nan_to_num(small.astype(np.float64))))
+        slopes = np.nan_to_num(np.hypot(*np.gradient(small.astype(np.float64))))
         # One bright edge is not much to see.
         slopes = np.minimum(slopes, np.quantile(slopes, 0.95))
         detail = uniform_filter(slopes, max(1, round(side / scale)), mode="constant")

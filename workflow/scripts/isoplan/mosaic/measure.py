@@ -5,7 +5,7 @@ Memory is bounded: one window of about block_px^2 px and a histogram of at most 
 
 import numpy as np
 
-from isoplan.mosaic.reader import Mosaic
+from isoplan.mosaic.window import Picture
 
 # A histogram over the leading bits of a float32 (sign, exponent, 13 bits of mantissa): a level is
 # a share of 2^-13 of its value wide, and whole numbers up to 2^14 have a level each.
@@ -61,12 +61,13 @@ class _Histogram:
         return int(top) if top > below else 0
 
 
-def measure(mosaic: Mosaic, block_px: int = 1024) -> dict:
+def measure(mosaic: Picture, block_px: int = 1024) -> dict:
     """Statistics of a mosaic in its own units, from its finite pixels.
 
     block_px: side of the windows read. Returns height_px, width_px, dtype, minimum, maximum, mean,
     p01, p50, p999 (the 1st, 50th and 99.9th percentile: exact for integers of 8 and 16 bits, else
-    to 2^-13 of the value), nonfinite_pixels, saturated_pixels, constant.
+    to 2^-13 of the value), nonfinite_pixels, uncovered_pixels (where no tile is), saturated_pixels,
+    constant.
     The six statistics are None where no pixel is finite, and `constant` is True then.
 
     Saturated are, in integer data, the pixels at the top of the type; or, for a camera of fewer
@@ -80,9 +81,11 @@ def measure(mosaic: Mosaic, block_px: int = 1024) -> dict:
     exact = integer and mosaic.dtype.itemsize <= 2 and not mosaic.luminance
     top = np.iinfo(mosaic.dtype).max - 0.5 if integer else np.inf
     histogram = _Histogram(mosaic.dtype, exact)
-    low, high, total, finite_pixels, saturated = np.inf, -np.inf, 0.0, 0, 0
+    low, high, total, finite_pixels, saturated, uncovered = np.inf, -np.inf, 0.0, 0, 0, 0
     for y0, y1, x0, x1 in mosaic.windows(block_px):
         block = mosaic.read(y0, y1, x0, x1)
+        covered = mosaic.covered(y0, y1, x0, x1)
+        uncovered += 0 if covered is None else int(covered.size - covered.sum())
         values = block[np.isfinite(block)]
         if not values.size:
             continue
@@ -104,7 +107,8 @@ def measure(mosaic: Mosaic, block_px: int = 1024) -> dict:
         piled = histogram.piled_up()
         saturated = piled if piled > SATURATED_SHARE * height * width else 0
     return result | {
-        "nonfinite_pixels": height * width - finite_pixels,
+        "nonfinite_pixels": height * width - finite_pixels - uncovered,
+        "uncovered_pixels": uncovered,
         "saturated_pixels": saturated,
         "constant": constant,
     }

@@ -14,6 +14,7 @@ Both lie exactly over the picture in a viewer.
 
 import itertools
 import json
+import math
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -29,6 +30,9 @@ from isoplan.mosaic.tiles import shards
 SMALLEST_LEVEL_PX = 512
 RAW = "raw"
 CRC = "isoplan_metadata_crc32"
+DTYPES = ("float32", "uint16", "uint8", "int16", "int8")
+# A restoration brightens what is small: room above the brightest pixel observed.
+HEADROOM = 2
 # Chunks equal to the fill value are written too: what is missing was never written. An array takes
 # this setting when it is opened; open_array's own argument for it is dropped by zarr 3.1.
 _SETTINGS = {"array.write_empty_chunks": True}
@@ -40,6 +44,7 @@ def create_image(
     *,
     dtype: str,
     pixel_size_um: float,
+    scale: float = 1.0,
     chunk_px: int = 256,
     shard_px: int = 1024,
     levels: int | None = None,
@@ -48,23 +53,27 @@ def create_image(
 ) -> None:
     """Makes an empty multiscale picture with arrays "0" (full size), "1", ... each (y, x).
 
-    shape: (H, W) px. dtype: "float32" (fill NaN) or "uint16" (fill 0). levels: None halves until the
-    longer side is at most 512 px; level k has ceil(shape / 2^k) px. chunk_px: where it does
-    not divide shard_px, a chunk is the whole shard. window: values that a viewer shows as black and
-    white. attributes: our own, under "isoplan".
+    shape: (H, W) px. dtype: one of DTYPES; floats are filled with NaN, whole numbers with 0. scale:
+    what a stored 1 stands for (`Values`). levels: None halves until the longer side is at most 512 px;
+    level k has ceil(shape / 2^k) px. window: values that a viewer shows as black and white, in units of
+    the picture. attributes: our own, under "isoplan"; those of whole numbers get `stored` (dtype, scale, offset:
+    value = stored * scale + offset).
+    Chunks are what a viewer fetches, 256 px a side: 0.25 MiB in float32. Shards are what a file system
+    or an object store keeps, 1024 px: 16 chunks in 4 MiB before compression, one request for their
+    index and one for each chunk. Where chunk_px does not divide shard_px, the divisor nearest to it
+    serves.
     An older store at `path` is replaced. Write level "0" by shard, then call `build_pyramid`.
     Raises UserError where the folder is not writable or `path` is something else than a store.
     """
-    if dtype not in ("float32", "uint16"):
-        raise ValueError(f"dtype {dtype} must be float32 or uint16")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype {dtype} must be one of {', '.join(DTYPES)}")
     shape = tuple(int(length) for length in shape)
-    if shard_px % chunk_px:
-        chunk_px = shard_px
+    chunk_px = _divisor(shard_px, chunk_px)
     if levels is None:
         levels = 1
         while max(shape) > SMALLEST_LEVEL_PX * 2 ** (levels - 1):
             levels += 1
-    fill = float("nan") if dtype == "float32" else 0
+    fill = float("nan") if dtype.startswith("float") else 0
     arrays, datasets = {}, []
     for level in range(levels):
         step = 2**level
@@ -75,13 +84,79 @@ def create_image(
             "dtype": dtype,
             "fill_value": fill,
             "dimension_names": ["y", "x"],
+            # NGFF has no place for it; these are the CF conventions' names, which xarray applies.
+            "attributes": {} if scale == 1 else {"scale_factor": scale, "add_offset": 0.0},
         }
-        scale, shift = step * pixel_size_um, (step - 1) / 2 * pixel_size_um
-        datasets.append(_dataset(str(level), [scale] * 2, [shift] * 2))
+        step_um, shift_um = step * pixel_size_um, (step - 1) / 2 * pixel_size_um
+        datasets.append(_dataset(str(level), [step_um] * 2, [shift_um] * 2))
+    if not dtype.startswith("float"):
+        attributes = attributes | {"stored": {"dtype": dtype, "scale": scale, "offset": 0.0}}
     ome = _multiscale(path, [_space("y"), _space("x")], datasets)
     if window is not None:
-        ome["omero"] = {"channels": [_channel(_name(path), *window, active=True)]}
+        shown = (value / scale for value in window)
+        ome["omero"] = {"channels": [_channel(_name(path), *shown, active=True)]}
     _create(Path(path), arrays, {"ome": ome, "isoplan": attributes})
+
+
+def _divisor(shard_px: int, chunk_px: int) -> int:
+    return min(
+        (size for size in range(1, shard_px + 1) if shard_px % size == 0),
+        key=lambda size: abs(math.log(size / chunk_px)),
+    )
+
+
+def scale_for(dtype: str, maximum: float, *, counts: bool) -> float:
+    """What a stored 1 is to stand for, so that a restoration's whole numbers hold its range.
+
+    maximum: the brightest pixel observed, above the offset. counts: whether the observed picture holds
+    whole numbers; these stay as they are, scale 1, where HEADROOM times the maximum fits. 1 for floats.
+    """
+    if dtype.startswith("float"):
+        return 1.0
+    top = HEADROOM * maximum / np.iinfo(dtype).max
+    return 1.0 if (counts and top <= 1) or not 0 < top < np.inf else float(top)
+
+
+class Values:
+    """A level of a picture in its own units, float32, whatever numbers it is stored in.
+
+    Sliced as an array; value = stored * scale, by the array's own attributes.
+    """
+
+    def __init__(self, path: str | Path, name: str = "0"):
+        self.array = open_array(path, name)
+        self.scale = np.float32(scaling(self.array.attrs))
+        self.shape = self.array.shape
+
+    def __getitem__(self, window) -> np.ndarray:
+        block = np.asarray(self.array[window], np.float32)
+        return block if self.scale == 1 else block * self.scale
+
+
+def scaling(attributes) -> float:
+    """What a stored 1 stands for, by an array's attributes."""
+    return float(attributes.get("scale_factor", 1.0))
+
+
+def to_stored(block: np.ndarray, array: zarr.Array) -> np.ndarray:
+    """Values as an array of a store keeps them: scaled, rounded and clipped for whole numbers, NaN 0."""
+    if array.dtype.kind == "f":
+        return block.astype(array.dtype)
+    limits = np.iinfo(array.dtype)
+    scaled = np.nan_to_num(block / np.float32(scaling(array.attrs)), posinf=limits.max)
+    return np.rint(np.clip(scaled, limits.min, limits.max)).astype(array.dtype)
+
+
+def clipped_share(path: str | Path) -> float:
+    """Share of a picture's pixels at the top of its whole numbers; 0 for floats. One pass, by shards."""
+    array = open_array(path)
+    if array.dtype.kind == "f":
+        return 0.0
+    top = np.iinfo(array.dtype).max
+    found = sum(
+        int(np.count_nonzero(array[unit] == top)) for unit in shards(array.shape, array.shards)
+    )
+    return found / np.prod(array.shape)
 
 
 def create_map(
@@ -265,7 +340,7 @@ def build_pyramid(path: str | Path) -> None:
                 2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop
             ].astype(np.float32)
             mean = _halved(block)
-            if target.dtype.kind == "u":
+            if target.dtype.kind in "ui":
                 mean = np.rint(mean)
             write_shards(target, (rows, columns), mean.astype(target.dtype))
 

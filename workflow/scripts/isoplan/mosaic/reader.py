@@ -1,64 +1,48 @@
-"""Reading mosaics by window: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 and 0.5, and small PNG or JPEG.
+"""Reading mosaics by window: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 and 0.5, PNG, JPEG, tiles by position.
 
-Memory is bounded: a read holds the window in the file's type and in float32, and the file's chunks
-(tiles, strips) under way, at most ten at a time. Where a chunk is larger than 1 Mpx, and for PNG and
-JPEG, a picture of at most 64 Mpx is held whole (256 MiB in float32); above that, a file that cannot
-be read by window is refused. Uncompressed TIFF is mapped into memory.
+Memory is bounded: a read holds the window in the file's type and in float32, and the file's pieces
+(tiles, strips, chunks) under way, at most ten at a time. A picture in pieces of more than 1 Mpx is
+held whole from its first read on, in the file's type, where that takes at most 64 MiB. Where it takes
+more and a piece more than 8 MiB (one huge strip, a large PNG), it is not read by window: `convert`
+makes an OME-Zarr of it first. Uncompressed TIFF is mapped into memory, only while a window is read.
 
 Values stay in the file's own units. NaN and infinite pixels are kept: whoever reads decides on them.
 """
 
 import contextlib
-import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
-from typing import Any
 
-import imageio.v3 as imageio
 import numpy as np
-import tifffile
-import zarr
 
 from isoplan.base.errors import UserError
+from isoplan.mosaic import positions
+from isoplan.mosaic.files import Source, open_source, reason
+from isoplan.mosaic.placed import PlacedMosaic
 from isoplan.mosaic.table import resolve_path
 from isoplan.mosaic.tiles import shards
+from isoplan.mosaic.window import Picture
 
-WHOLE_PX = 64 * 2**20
-CHUNK_PX = 2**20
+HOLD_PX = 2**20
+HELD_BYTES = 2**26
+PIECE_BYTES = 2**23
 LUMINANCE = np.array(
     [0.2125, 0.7154, 0.0721], np.float32
 )  # ITU-R BT.709, as scikit-image's rgb2gray
 
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
-_RGB_TIFF = (2, 6)  # photometric RGB, YCbCr
-_PALETTE_TIFF = 3
-_WHITE_IS_ZERO = 0
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
-@dataclass
-class _Source:
-    """An array that can be sliced, with a letter per axis: Y X, S samples, C channels, Z T I Q..."""
+class Mosaic(Picture):
+    """One grey picture inside a file. Made by `open_mosaic`.
 
-    array: Any
-    axes: str
-    chunks: tuple[int, ...] | None = None  # None: any window costs only itself
-    rgb: bool = False
-    white_is_zero: bool = False
-    notes: list[str] = field(default_factory=list)
-    close: Callable[[], None] = lambda: None
-
-
-class Mosaic:
-    """One grey picture (H, W) inside a file, read by window. Made by `open_mosaic`.
-
-    shape: (H, W) in px. dtype: the file's. slice: the slice of a stack that is read, None where there
-    is but one. notes: what was chosen or converted, for the log.
+    slices: how many a stack has. piece_bytes: what is decoded at once. Where by_window is False only
+    `blocks` serves.
     """
 
-    def __init__(self, path: str, source: _Source, channel: int | None, slice_index: int | None):
+    def __init__(self, path: str, source: Source, channel: int | None, slice_index: int | None):
         self.path = path
         self.notes = list(source.notes)
         self._source = source
@@ -76,32 +60,20 @@ class Mosaic:
             )
         if self.dtype == np.float64:
             self.notes.append("float64 pixels are read as float32")
-        self.shape = (shape[axes.index("Y")], shape[axes.index("X")])
-        self.luminance = False
+        sizes = dict(zip(axes, shape, strict=True))
+        self.shape = sizes["Y"], sizes["X"]
         self._held: np.ndarray | None = None
         self._index = dict.fromkeys(axes, 0)
-        self._choose_channel(dict(zip(axes, shape, strict=True)), channel)
-        self._check_chunks()
-        self._choose_slice(dict(zip(axes, shape, strict=True)), slice_index)
-        if self._chunk[0] * self._chunk[1] > CHUNK_PX and prod(self.shape) <= WHOLE_PX:
-            self._held = self.read(0, self.shape[0], 0, self.shape[1])
-
-    @property
-    def chunk_px(self) -> tuple[int, int]:
-        """Rows and columns that are decoded at once; (1, 1) where a window costs only itself."""
-        return (1, 1) if self._held is not None else self._chunk
-
-    def _check_chunks(self) -> None:
-        axes, chunks = self._source.axes, self._source.chunks
-        if chunks is None:
-            self._chunk = (1, 1)
-            return
-        self._chunk = (chunks[axes.index("Y")], chunks[axes.index("X")])
-        if prod(chunks) > WHOLE_PX:
-            raise UserError(
-                f"{self.path}: is compressed in pieces of {prod(chunks) / 2**20:.0f} Mpx, too large to"
-                f" read by window; save it as tiled TIFF or as OME-Zarr"
-            )
+        self._choose_channel(sizes, channel)
+        chunks = source.chunks or (1,) * len(axes)
+        self._chunk = chunks[axes.index("Y")], chunks[axes.index("X")]
+        self.piece_bytes = prod(chunks) * self.dtype.itemsize
+        plane_bytes = prod(self.shape) * self.dtype.itemsize * (3 if self.luminance else 1)
+        large = prod(chunks) > HOLD_PX
+        self._hold = large and max(plane_bytes, self.piece_bytes) <= HELD_BYTES
+        self.by_window = self._hold or self.piece_bytes <= PIECE_BYTES
+        self._choose_slice(sizes, slice_index)
+        self.chunk_px = (1, 1) if self._hold else self._chunk
 
     def _choose(self, what: str, size: int, wanted: int) -> int:
         if wanted >= size:
@@ -113,9 +85,13 @@ class Mosaic:
     def _choose_channel(self, sizes: dict[str, int], channel: int | None) -> None:
         several = [axis for axis in "CS" if sizes.get(axis, 1) > 1]
         samples = sizes.get("S", 1)
+        colours = self._source.rgb and several[:1] == ["S"]
+        self.channels = []
+        if several and not colours:
+            self.channels = _channel_names(self._source.names, sizes[several[0]])
         if not several:
             self._choose("channel", 1, channel or 0)
-        elif several[0] == "C" or channel is not None or not self._source.rgb:
+        elif channel is not None or not colours:
             self._index[several[0]] = self._choose("channel", sizes[several[0]], channel or 0)
             if channel is None:
                 self.notes.append(f"channel 0 of {sizes[several[0]]} is read; others by `channel`")
@@ -126,44 +102,46 @@ class Mosaic:
             self.notes.append(f"RGB is read as luminance (ITU-R BT.709 weights){alpha}")
 
     def _choose_slice(self, sizes: dict[str, int], wanted: int | None) -> None:
-        self.slice: int | None = None
         stacked = [axis for axis in sizes if axis not in "YXCS" and sizes[axis] > 1]
+        self.slices, self._stack = 1, None
         if not stacked:
             self._choose("slice", 1, wanted or 0)
             return
-        chosen = "Z" if "Z" in stacked else stacked[0]
+        self._stack = "Z" if "Z" in stacked else stacked[0]
+        self.slices = sizes[self._stack]
         self.notes += [
             f"the first of {sizes[axis]} along axis {axis} is read"
             for axis in stacked
-            if axis != chosen
+            if axis != self._stack
         ]
         if wanted is not None:
-            self.slice = self._index[chosen] = self._choose("slice", sizes[chosen], wanted)
+            self.slice = self._index[self._stack] = self._choose("slice", self.slices, wanted)
             return
-        means = []
-        for number in range(sizes[chosen]):
-            self._index[chosen] = number
-            means.append(self._mean())
-        self.slice = self._index[chosen] = int(np.argmax(means))
+        sums = [self.light(number) for number in range(self.slices)]
+        means = [total / count if count else -np.inf for total, count in sums]
+        self.slice = self._index[self._stack] = int(np.argmax(means))
         self.notes.append(
-            f"slice {self.slice} of {sizes[chosen]} is read, the brightest by its mean;"
+            f"slice {self.slice} of {self.slices} is read, the brightest by its mean;"
             " others by `slice`"
         )
 
-    def _mean(self) -> float:
-        """Mean of the finite pixels of the plane chosen so far; -inf where there are none."""
+    def light(self, number: int) -> tuple[float, int]:
+        """Sum and count of the finite pixels of one slice."""
+        chosen = self._index.copy()
+        if self._stack is not None:
+            self._index[self._stack] = number
         total, count = 0.0, 0
-        for y0, y1, x0, x1 in self.windows():
-            block = self.read(y0, y1, x0, x1)
+        for _, block in self.blocks():
             finite = np.isfinite(block)
             total += float(block.sum(dtype=np.float64, where=finite))
             count += int(finite.sum())
-        return total / count if count else -np.inf
+        self._index = chosen
+        return total, count
 
     def windows(self, block_px: int = 1024) -> Iterator[tuple[int, int, int, int]]:
         """Windows (y0, y1, x0, x1) that cover the picture once, in the order that costs least.
 
-        Each holds about block_px^2 px, at least one chunk; a file in strips gives full-width bands,
+        Each holds about block_px^2 px, at least one piece; a file in strips gives full-width bands,
         so that no strip is decoded twice.
         """
         width, (chunk_y, chunk_x) = self.shape[1], self._chunk
@@ -172,25 +150,50 @@ class Mosaic:
         for rows, columns in shards(self.shape, (step_y, step_x)):
             yield rows.start, rows.stop, columns.start, columns.stop
 
-    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        """The window [y0, y1) x [x0, x1), inside the picture: float32 (y1 - y0, x1 - x0), file units.
+    def blocks(self, rows: int = 256) -> Iterator[tuple[tuple[int, int, int, int], np.ndarray]]:
+        """The whole picture once, as (window, float32 block): in bands of so many full rows where
+        pieces too large for `read` are decoded as they come, else by `windows`."""
+        if self.streams:
+            top = 0
+            bands = self._source.stream(self._index, rows)
+            while top < self.shape[0]:
+                with self._damage(top, min(top + rows, self.shape[0])):
+                    band = next(bands)
+                yield (top, top + len(band), 0, self.shape[1]), self._finished(band)
+                top += len(band)
+            return
+        for window in self.windows():
+            with self._damage(*window[:2]):
+                block = self._raw(*window)
+            yield window, self._finished(block)
 
-        Raises ValueError where the window leaves the picture, UserError where the file is damaged.
-        """
-        if not (0 <= y0 < y1 <= self.shape[0] and 0 <= x0 < x1 <= self.shape[1]):
-            raise ValueError(f"window ({y0}:{y1}, {x0}:{x1}) leaves the picture {self.shape}")
+    @property
+    def streams(self) -> bool:
+        """Whether `blocks` decodes pieces as they come."""
+        return not self.by_window and self._source.stream is not None
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        self.check_window(y0, y1, x0, x1)
+        if not self.by_window:
+            raise ValueError(f"{self.path} is not read by window")
+        if self._hold and self._held is None:
+            with self._damage(0, self.shape[0]):
+                self._held = self._raw(0, self.shape[0], 0, self.shape[1])
         if self._held is not None:
-            return self._held[y0:y1, x0:x1].copy()
+            return self._finished(self._held[y0:y1, x0:x1])
+        with self._damage(y0, y1):
+            block = self._raw(y0, y1, x0, x1)
+        return self._finished(block)
+
+    def _raw(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """A window as it lies in the file, (y, x) or (y, x, samples)."""
         index = {**self._index, "Y": slice(y0, y1), "X": slice(x0, x1)}
         kept = [axis for axis in self._source.axes if isinstance(index[axis], slice)]
-        try:
-            block = np.asarray(self._source.array[tuple(index.values())])
-        except Exception as error:  # codecs of TIFF and Zarr share no error class
-            raise UserError(
-                f"{self.path}: rows {y0} to {y1} cannot be read ({_reason(error)});"
-                " the file is damaged, copy or export it again"
-            ) from error
-        block = block.transpose([kept.index(axis) for axis in "YXS" if axis in kept])
+        block = np.asarray(self._source.array[tuple(index.values())])
+        return block.transpose([kept.index(axis) for axis in "YXS" if axis in kept])
+
+    def _finished(self, block: np.ndarray) -> np.ndarray:
+        """float32, colours weighed, white bright; always a copy."""
         block = block.astype(np.float32)
         if self.luminance:
             block = block @ LUMINANCE
@@ -198,208 +201,78 @@ class Mosaic:
             block = np.float32(np.iinfo(self.dtype).max) - block
         return block
 
-    def read_reflected(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        """Any window, also outside: the picture goes on as its mirror image, as often as needed.
+    @contextlib.contextmanager
+    def _damage(self, y0: int, y1: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # codecs of TIFF and Zarr share no error class
+            advice = "the file is damaged, copy or export it again"
+            if isinstance(error, OSError):
+                advice = "if its disk is well again, run again"
+            raise UserError(
+                f"{self.path}: rows {y0} to {y1} cannot be read ({reason(error)}); {advice}"
+            ) from error
 
-        The edge pixel is repeated (numpy's mode "symmetric"). float32 (y1 - y0, x1 - x0).
-        """
-        rows, columns = _mirror(y0, y1, self.shape[0]), _mirror(x0, x1, self.shape[1])
-        top, left = rows.min(), columns.min()
-        block = self.read(int(top), int(rows.max()) + 1, int(left), int(columns.max()) + 1)
-        return block[np.ix_(rows - top, columns - left)]
-
-    def middle(self, side_px: int = 1024) -> np.ndarray:
-        """The middle of the picture, (side_px, side_px) or less, float32."""
-        y0, x0 = (max(0, (length - side_px) // 2) for length in self.shape)
-        return self.read(y0, min(self.shape[0], y0 + side_px), x0, min(self.shape[1], x0 + side_px))
+    @property
+    def held_bytes(self) -> int:
+        """What stays in memory between reads."""
+        return 0 if self._held is None else self._held.nbytes
 
     def close(self) -> None:
         self._held = None
         self._source.close()
 
-    def __enter__(self) -> "Mosaic":
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
-def _mirror(start: int, stop: int, length: int) -> np.ndarray:
-    if start >= stop:
-        raise ValueError(f"window {start}:{stop} is empty")
-    index = np.arange(start, stop) % (2 * length)
-    return np.where(index < length, index, 2 * length - 1 - index)
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error.args[0]) if error.args else ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _channel_names(told: list[str], count: int) -> list[str]:
+    """What the file calls its channels, where that serves in file names; else c0, c1, ..."""
+    plain = len(told) == count and all(_PLAIN_NAME.fullmatch(name) for name in told)
+    if plain and len({name.lower() for name in told}) == count:
+        return told
+    return [f"c{number}" for number in range(count)]
 
 
 def open_mosaic(
-    path: str | Path, *, channel: int | None = None, slice: int | None = None
-) -> Mosaic:
+    path: str | Path,
+    *,
+    channel: int | None = None,
+    slice: int | None = None,
+    large_pieces: bool = False,
+) -> Picture:
     """Opens a picture for reading by window and checks that the file is whole.
 
-    path: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 or 0.5 (a folder), PNG or JPEG, or `scikit-image:NAME`.
+    path: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 or 0.5 (a folder), PNG or JPEG, or `scikit-image:NAME`; or
+    a table of tile positions, or a folder with one (`positions`, `placed`).
     channel: which channel or colour, from 0; None takes the first channel, and the luminance of RGB.
     slice: which slice of a stack, from 0; None takes the brightest by its mean (one pass over all).
-    Both choices are told in `Mosaic.notes`.
+    Both choices are told in the picture's `notes`. large_pieces: also opens what is not read by
+    window, for `convert`.
     Raises UserError for what is missing, truncated, damaged, empty, no picture or not supported.
     """
     path = resolve_path(path)
-    source = _open_zarr(path) if Path(path).is_dir() else _open_file(path)
+    if positions.is_table_of_tiles(path):
+        return PlacedMosaic(positions.read(path), _open_tile, channel, slice)
+    mosaic = _open_file(path, channel, slice)
+    if not mosaic.by_window and not large_pieces:
+        mosaic.close()
+        raise UserError(
+            f"{path}: is compressed in pieces of {mosaic.piece_bytes / 2**20:.0f} MiB, too large to read"
+            " by window; make an OME-Zarr of it: python -m isoplan convert"
+        )
+    return mosaic
+
+
+def _open_tile(path: str, channel: int | None, slice_index: int | None) -> Mosaic:
+    tile = _open_file(path, channel, slice_index)
+    if not tile.by_window:
+        tile.close()
+        raise UserError(f"{path}: this tile is too large to hold; save it as tiled TIFF")
+    return tile
+
+
+def _open_file(path: str, channel: int | None, slice_index: int | None) -> Mosaic:
+    source = open_source(path)
     try:
-        return Mosaic(path, source, channel, slice)
+        return Mosaic(path, source, channel, slice_index)
     except BaseException:
         source.close()
         raise
-
-
-def _open_file(path: str) -> _Source:
-    try:
-        with open(path, "rb") as handle:
-            magic = handle.read(4)
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; correct the path") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be opened ({error.strerror}); check the file") from None
-    if not magic:
-        raise UserError(f"{path}: the file is empty; copy or export it again")
-    if magic in _TIFF_MAGIC:
-        return _open_tiff(path)
-    if magic.startswith(_PICTURE_MAGIC):
-        return _open_picture(path)
-    raise UserError(f"{path}: no TIFF, LSM, OME-Zarr, PNG or JPEG; export it as one of these")
-
-
-@contextlib.contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """What tifffile logs as errors: it reads on where a chain of pages is cut off."""
-    texts: list[str] = []
-    logger, handler = logging.getLogger("tifffile"), logging.Handler(logging.ERROR)
-    handler.emit = lambda record: texts.append(record.getMessage())
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
-    try:
-        yield texts
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-
-
-def _open_tiff(path: str) -> _Source:
-    truncated = UserError(f"{path}: the TIFF is truncated or damaged; copy or export it again")
-    with contextlib.ExitStack() as stack:
-        try:
-            with _complaints() as texts:
-                tiff = stack.enter_context(tifffile.TiffFile(path))
-                series = tiff.series
-                page = tiff.pages.first
-        except Exception as error:  # tifffile's parsers of vendor headers share no error class
-            raise truncated from error
-        if any("page offset" in text or "corrupted" in text for text in texts) or not series:
-            raise truncated
-        level = series[0].levels[0]
-        if not _is_whole(level):
-            raise truncated
-        notes = [f"the first of {len(series)} pictures is read"] if len(series) > 1 else []
-        if page.photometric == _PALETTE_TIFF:
-            notes.append("the colour palette is ignored: its indices are taken as intensities")
-        inverted = page.photometric == _WHITE_IS_ZERO and level.dtype.kind in "ui"
-        if inverted:
-            notes.append("white is zero in this file: inverted")
-        array, chunks = _tiff_array(path, tiff, level)
-        rgb = page.photometric in _RGB_TIFF
-        close = stack.pop_all().close
-        return _Source(array, level.axes, chunks, rgb, inverted, notes, close)
-
-
-def _is_whole(level: tifffile.TiffPageSeries) -> bool:
-    """Whether every tile and strip of the pages lies inside its file."""
-    for page in level.pages:
-        if page is None:
-            return False
-        size = page.parent.filehandle.size
-        # A sparse file has offset and length 0 where a tile was never written.
-        pieces = zip(page.dataoffsets, page.databytecounts, strict=False)
-        if any(offset + length > size for offset, length in pieces):
-            return False
-    return level.dataoffset is None or (
-        level.dataoffset + level.nbytes <= level.pages[0].parent.filehandle.size
-    )
-
-
-def _tiff_array(
-    path: str, tiff: tifffile.TiffFile, level: tifffile.TiffPageSeries
-) -> tuple[Any, tuple[int, ...] | None]:
-    """The series as an array to slice, and its chunks (None where it is mapped into memory)."""
-    if level.dataoffset is not None and level.keyframe.is_memmappable:
-        dtype = np.dtype(level.dtype).newbyteorder(tiff.byteorder)
-        mapped = np.memmap(path, dtype, "r", level.dataoffset, level.shape)
-        return mapped, None
-    try:
-        array = zarr.open_array(level.aszarr(), mode="r")
-        if prod(array.chunks) <= WHOLE_PX:
-            array[
-                (slice(0, 1),) * array.ndim
-            ]  # decodes a piece, or finds that the codec is missing
-    except Exception as error:  # a missing codec is a KeyError, a ValueError or an ImportError
-        raise UserError(
-            f"{path}: cannot be decoded ({_reason(error)}); if a package is named install it,"
-            " else save the picture again, uncompressed or with Deflate (ZIP)"
-        ) from error
-    return array, array.chunks
-
-
-def _open_picture(path: str) -> _Source:
-    try:
-        with open(path, "rb") as handle:
-            header = handle.read(26)
-        # Bit depth and colour type of PNG: the decoder would cut 16-bit colours to 8 bits unasked.
-        if header.startswith(b"\x89PNG") and header[24:26] in (
-            b"\x10\x02",
-            b"\x10\x04",
-            b"\x10\x06",
-        ):
-            raise UserError(f"{path}: PNG with 16-bit colours; save it as TIFF")
-        shape = imageio.improps(path, plugin="pillow").shape
-        if prod(shape[:2]) > WHOLE_PX:
-            raise UserError(
-                f"{path}: PNG and JPEG above {WHOLE_PX // 2**20} Mpx cannot be read by window;"
-                " save it as tiled TIFF or as OME-Zarr"
-            )
-        array = imageio.imread(path, plugin="pillow")
-    except UserError:
-        raise
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error...
-        raise UserError(
-            f"{path}: the picture is truncated or damaged ({_reason(error)});"
-            " copy or export it again"
-        ) from error
-    return _Source(array, "YX" if array.ndim == 2 else "YXS", rgb=array.shape[2:] > (2,))
-
-
-def _open_zarr(path: str) -> _Source:
-    advice = "give the folder of an OME-Zarr picture (0.4 or 0.5)"
-    try:
-        group = zarr.open_group(path, mode="r")
-    except Exception as error:  # missing, broken and foreign metadata raise different classes
-        raise UserError(f"{path}: the folder is no OME-Zarr store; {advice}") from error
-    notes = []
-    try:
-        meta = group.attrs.asdict()
-        if "bioformats2raw.layout" in meta.get("ome", meta):
-            group = group["0"]
-            notes.append("the first picture of the series is read")
-            meta = group.attrs.asdict()
-        multiscale = meta.get("ome", meta)["multiscales"][0]
-        axes = "".join(axis["name"][0].upper() for axis in multiscale["axes"])
-        array = group[multiscale["datasets"][0]["path"]]
-        if not isinstance(array, zarr.Array) or len(axes) != array.ndim:
-            raise ValueError("axes and array differ")
-    except Exception as error:  # any missing or wrong piece of the metadata ends here
-        raise UserError(
-            f"{path}: the store has no whole OME-Zarr picture ({_reason(error)}); {advice}"
-        ) from error
-    return _Source(array, axes, array.chunks, notes=notes)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import zarr
 from matplotlib import colormaps
 from PIL import Image
 
+from isoplan.mosaic.ngff import scaling
 from isoplan.report.style import PSF_MAP
 
 OVERVIEW_PX = 1024
@@ -67,14 +69,20 @@ class SourcePicture:
             self.crop(row * step, min((row + 1) * step, height), 0, min(columns * step, width))
             for row in range(rows)
         ]
-        return np.stack(
-            [strip.reshape(len(strip), columns, -1).mean(axis=(0, 2)) for strip in strips]
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a block that no tile covers stays NaN
+            return np.stack(
+                [
+                    np.nanmean(strip.reshape(len(strip), columns, -1), axis=(0, 2))
+                    for strip in strips
+                ]
+            )
 
 
 def _window(level, rows: slice, columns: slice) -> np.ndarray:
     leading = (0,) * (level.ndim - 2)
-    return np.asarray(level[(*leading, rows, columns)], np.float32)
+    values = np.asarray(level[(*leading, rows, columns)], np.float32)
+    return values * np.float32(scaling(level.attrs))
 
 
 def open_pictures(folder: Path, mosaic: str, facts: dict) -> dict:
@@ -90,7 +98,7 @@ def open_pictures(folder: Path, mosaic: str, facts: dict) -> dict:
         pictures["truth"] = StorePicture(simulated / "truth.ome.zarr")
     if (simulated / "observed.ome.zarr").exists():
         pictures["none"] = StorePicture(simulated / "observed.ome.zarr")
-    elif "none" not in pictures and (source.startswith("scikit-image:") or Path(source).is_file()):
+    elif "none" not in pictures and (source.startswith("scikit-image:") or Path(source).exists()):
         from isoplan.mosaic.reader import open_mosaic  # heavy, and seldom needed
 
         chosen = {key: facts.get(key) for key in ("channel", "slice")}

@@ -1,0 +1,258 @@
+"""A mosaic of unstitched tiles, each put where its position says: nothing is blended or moved.
+
+Where tiles overlap, every pixel comes from one of them: the one whose centre is nearest, the first in
+the table of two as near. That depends on positions and sizes alone, so that every window sees the same
+mosaic. Pixels that no tile covers are NaN. At a seam light, focus and registration may jump, and a PSF
+that is estimated across it means nothing: `seamless` gives each window pixels of one tile only.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from isoplan.base.errors import UserError
+from isoplan.mosaic.positions import Positions
+from isoplan.mosaic.window import Picture
+
+OPEN_TILES = 64
+OPEN_BYTES = 2**27  # of tiles that are held whole
+# Tiles lost in a void of a thousand times their area: a wrong position, not a mosaic.
+LEAST_COVERED = 1e-3
+
+
+@dataclass(frozen=True)
+class _View:
+    """The tiles of one sheet, none of which overlap: read as a picture with NaN between them."""
+
+    mosaic: "PlacedMosaic"
+    sheet: int
+
+    def __call__(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        block = np.full((y1 - y0, x1 - x0), np.nan, np.float32)
+        for number in self.mosaic.touched(y0, y1, x0, x1):
+            if self.mosaic.sheets[number] == self.sheet:
+                inner, own = self.mosaic.overlap(number, y0, y1, x0, x1)
+                block[inner] = self.mosaic.read_tile(number, own)
+        return block
+
+
+class PlacedMosaic(Picture):
+    """Tiles by position, read by window like any picture. Made by `open_mosaic`.
+
+    boxes: (n, 4) y0, y1, x0, x1 of every tile in px of the mosaic. sheets: (n,) a number per tile, so
+    that tiles of one number do not overlap: four numbers serve a grid. A read opens the tiles that it
+    touches; of those, 64 stay open, or fewer where they are held whole.
+    """
+
+    gaps = True
+
+    def __init__(
+        self,
+        positions: Positions,
+        open_tile: Callable[[str, int | None, int | None], Picture],
+        channel: int | None,
+        slice_index: int | None,
+    ):
+        """open_tile(path, channel, slice) opens one tile; the others as in `open_mosaic`.
+
+        Raises UserError where a tile cannot be read, where tiles differ in type, channels or slices,
+        and where they cover less than a thousandth of what the positions span.
+        """
+        self.path = positions.table
+        self.notes = list(positions.notes)
+        self._tiles, self._open_tile = positions.tiles, open_tile
+        self._channel, self.slice = channel, slice_index
+        self._open: OrderedDict[int, Picture] = OrderedDict()
+        places = np.array([positions.y_px, positions.x_px])
+        rounded = np.rint(places).astype(np.int64)
+        sizes, self.dtype = self._check_tiles()
+        starts = rounded - rounded.min(axis=1, keepdims=True)
+        stops = starts + sizes
+        self.boxes = np.stack([starts[0], stops[0], starts[1], stops[1]], axis=1)
+        self.shape = int(stops[0].max()), int(stops[1].max())
+        self._check_spread()
+        if moved := np.abs(places - rounded).max():
+            self.notes.append(f"positions are rounded to whole px, by at most {moved:.2f} px")
+        self.sheets = self._sort_into_sheets()
+        self._centres = (
+            self.boxes[:, ::2] + self.boxes[:, 1::2] - 1
+        )  # twice the centre, whole numbers
+        self._choose_slice()
+
+    def _check_tiles(self) -> tuple[np.ndarray, np.dtype]:
+        """Heights and widths (2, n) and the type that all tiles share."""
+        sizes, first = [], None
+        for path in self._tiles:
+            with self._open_tile(path, self._channel, self.slice or 0) as tile:
+                facts = {
+                    "type": tile.dtype.name,
+                    "channels": tile.channels or 1,
+                    "slices": tile.slices,
+                    "colours": "RGB" if tile.luminance else "grey",
+                }
+                if first is None:
+                    first, self._slices = facts, tile.slices
+                    self.channels, self.luminance = tile.channels, tile.luminance
+                    # What each tile says of itself; its slice is chosen for the whole mosaic.
+                    self.notes += [note for note in tile.notes if not note.startswith("slice")]
+                for what, value in facts.items():
+                    if value != first[what]:
+                        raise UserError(
+                            f"{self.path}: tiles differ: {self._tiles[0]} has {what} {first[what]},"
+                            f" {path} {value}; save them alike"
+                        )
+                sizes.append(tile.shape)
+                dtype = tile.dtype
+        return np.array(sizes, np.int64).T, dtype
+
+    def _check_spread(self) -> None:
+        heights, widths = self.boxes[:, 1] - self.boxes[:, 0], self.boxes[:, 3] - self.boxes[:, 2]
+        share = float((heights * widths).sum()) / (float(self.shape[0]) * self.shape[1])
+        if share < LEAST_COVERED:
+            middle = np.median(self.boxes[:, ::2], axis=0)
+            far = int(np.abs(self.boxes[:, ::2] - middle).max(axis=1).argmax())
+            raise UserError(
+                f"{self.path}: the tiles cover only {100 * share:.1g} % of the {self.shape[0]} x"
+                f" {self.shape[1]} px that their positions span; {Path(self._tiles[far]).name} lies"
+                " farthest off. Correct its position, or list distant groups as mosaics of their own"
+            )
+
+    def _sort_into_sheets(self) -> np.ndarray:
+        """The lowest number for each tile that no earlier tile bears that overlaps it."""
+        sheets = np.zeros(len(self.boxes), np.int64)
+        for number, (y0, y1, x0, x1) in enumerate(self.boxes):
+            taken = set(sheets[:number][self._meets(y0, y1, x0, x1)[:number]].tolist())
+            sheets[number] = next(n for n in range(len(taken) + 1) if n not in taken)
+        return sheets
+
+    def _choose_slice(self) -> None:
+        if self._slices == 1:
+            self.slice = None
+        elif self.slice is None:
+            light = np.zeros((self._slices, 2))
+            for path in self._tiles:
+                with self._open_tile(path, self._channel, 0) as tile:
+                    light += [tile.light(number) for number in range(self._slices)]
+            with np.errstate(invalid="ignore"):
+                means = np.nan_to_num(light[:, 0] / light[:, 1], nan=-np.inf)
+            self.slice = int(means.argmax())
+            self.notes.append(
+                f"slice {self.slice} of {self._slices} is read in every tile, the brightest by the mean"
+                " of all; others by `slice`"
+            )
+
+    # Tiles ---------------------------------------------------------------------------------------
+
+    def _meets(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        boxes = self.boxes
+        rows = (boxes[:, 0] < y1) & (boxes[:, 1] > y0)
+        return rows & (boxes[:, 2] < x1) & (boxes[:, 3] > x0)
+
+    def touched(self, y0: int, y1: int, x0: int, x1: int) -> list[int]:
+        """The tiles that reach into a window, in the table's order."""
+        return np.flatnonzero(self._meets(y0, y1, x0, x1)).tolist()
+
+    def overlap(self, number: int, y0: int, y1: int, x0: int, x1: int) -> tuple[tuple, tuple]:
+        """What a tile and a window share: as slices of the window, and as a window of the tile."""
+        top, bottom, left, right = self.boxes[number].tolist()
+        rows, columns = (max(y0, top), min(y1, bottom)), (max(x0, left), min(x1, right))
+        inner = slice(rows[0] - y0, rows[1] - y0), slice(columns[0] - x0, columns[1] - x0)
+        return inner, (rows[0] - top, rows[1] - top, columns[0] - left, columns[1] - left)
+
+    def read_tile(self, number: int, window: tuple[int, int, int, int]) -> np.ndarray:
+        """A window of one tile, float32; the tile stays open for the next read."""
+        tile = self._open.pop(number, None)
+        if tile is None:
+            tile = self._open_tile(self._tiles[number], self._channel, self.slice or 0)
+        self._open[number] = tile
+        pixels = tile.read(*window)
+        held = sum(tile.held_bytes for tile in self._open.values())
+        while len(self._open) > 1 and (len(self._open) > OPEN_TILES or held > OPEN_BYTES):
+            _, oldest = self._open.popitem(last=False)
+            held -= oldest.held_bytes
+            oldest.close()
+        return pixels
+
+    # Reading -------------------------------------------------------------------------------------
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        self.check_window(y0, y1, x0, x1)
+        block = np.full((y1 - y0, x1 - x0), np.nan, np.float32)
+        owner = self._owners(y0, y1, x0, x1)
+        for number in self.touched(y0, y1, x0, x1):
+            (rows, columns), (top, _, left, _) = self.overlap(number, y0, y1, x0, x1)
+            own = owner[rows, columns] == number
+            if not own.any():
+                continue
+            r, c = (np.flatnonzero(own.any(axis=axis)) for axis in (1, 0))
+            box = np.s_[r[0] : r[-1] + 1, c[0] : c[-1] + 1]
+            window = top + r[0], top + r[-1] + 1, left + c[0], left + c[-1] + 1
+            pixels = self.read_tile(number, tuple(int(edge) for edge in window))
+            np.copyto(block[rows, columns][box], pixels, where=own[box])
+        return block
+
+    def _owners(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """The tile that every pixel of a window comes from, -1 for none."""
+        owner = np.full((y1 - y0, x1 - x0), -1, np.int32)
+        nearest = np.full(owner.shape, np.iinfo(np.int64).max)
+        for number in self.touched(y0, y1, x0, x1):
+            (rows, columns), _ = self.overlap(number, y0, y1, x0, x1)
+            # Twice the distance to the centre, squared: whole numbers, so that ties are ties.
+            y, x = self._centres[number]
+            dy = (2 * (y0 + np.arange(rows.start, rows.stop)) - y) ** 2
+            dx = (2 * (x0 + np.arange(columns.start, columns.stop)) - x) ** 2
+            distance = dy[:, None] + dx
+            closer = distance < nearest[rows, columns]
+            nearest[rows, columns][closer] = distance[closer]
+            owner[rows, columns][closer] = number
+        return owner
+
+    def covered(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray | None:
+        covered = np.zeros((y1 - y0, x1 - x0), bool)
+        for number in self.touched(y0, y1, x0, x1):
+            covered[self.overlap(number, y0, y1, x0, x1)[0]] = True
+        return None if covered.all() else covered
+
+    def seamless(
+        self, tops: np.ndarray, lefts: np.ndarray, side_px: int
+    ) -> Iterator[tuple[Callable[..., np.ndarray], np.ndarray]]:
+        """As in `Picture`: a window belongs to the tile that holds it whole and whose centre is nearest.
+
+        One view per sheet, so that a block is estimated at most as often as tiles overlap (four times
+        in a grid), whatever their size.
+        """
+        tops, lefts = (np.asarray(starts).astype(np.int64) for starts in (tops, lefts))
+        holder = np.full((len(tops), len(lefts)), -1)
+        nearest = np.full(holder.shape, np.iinfo(np.int64).max)
+        last = int(tops[-1]) + side_px, int(lefts[-1]) + side_px
+        for number in self.touched(int(tops[0]), last[0], int(lefts[0]), last[1]):
+            y0, y1, x0, x1 = self.boxes[number]
+            y, x = self._centres[number]
+            whole = ((tops >= y0) & (tops + side_px <= y1))[:, None]
+            whole = whole & ((lefts >= x0) & (lefts + side_px <= x1))
+            distance = ((2 * tops + side_px - 1 - y) ** 2)[:, None]
+            distance = distance + (2 * lefts + side_px - 1 - x) ** 2
+            closer = whole & (distance < nearest)
+            nearest[closer], holder[closer] = distance[closer], number
+        held = holder >= 0
+        of_sheet = np.where(held, self.sheets[holder], -1)
+        for sheet in np.unique(of_sheet[held]):
+            yield _View(self, int(sheet)), of_sheet == sheet
+
+    def middle(self, side_px: int = 1024) -> np.ndarray:
+        """The middle of the tile that lies nearest to the middle of the mosaic: no seam in it."""
+        distance = ((self._centres - (np.array(self.shape) - 1)) ** 2).sum(axis=1)
+        number = int(distance.argmin())
+        height, width = self.boxes[number, 1::2] - self.boxes[number, ::2]
+        y0, x0 = (max(0, (int(length) - side_px) // 2) for length in (height, width))
+        return self.read_tile(
+            number, (y0, min(int(height), y0 + side_px), x0, min(int(width), x0 + side_px))
+        )
+
+    def close(self) -> None:
+        for tile in self._open.values():
+            tile.close()
+        self._open.clear()

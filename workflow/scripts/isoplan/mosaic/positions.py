@@ -1,0 +1,173 @@
+"""Tables that say where the tiles of a mosaic lie.
+
+Read while Snakemake parses, so nothing heavy is imported and no picture is opened here. Three forms:
+
+- our own: tab-separated, with the columns tile, y_px and x_px;
+- ImageJ/Fiji's TileConfiguration: `tile.tif; ; (x, y)`;
+- MIST's global positions: `file: tile.tif; corr: 1.0; position: (x, y); grid: (column, row);`.
+
+Positions are those of a tile's first pixel, in px, of any origin.
+"""
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from isoplan.base.errors import UserError
+
+COLUMNS = ("tile", "y_px", "x_px")
+_LARGEST_BYTES = 2**24  # no table is longer
+_ENDINGS = (".txt", ".tsv", ".csv")
+_ZARR = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+_NUMBER = r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*"
+_FIJI = re.compile(rf"\s*([^;]+?)\s*;\s*([^;]*?)\s*;\s*\({_NUMBER},{_NUMBER}(,[^)]*)?\)\s*")
+_MIST = re.compile(rf"\s*file:\s*([^;]+?)\s*;.*?position:\s*\({_NUMBER},{_NUMBER}\)\s*;.*")
+
+
+@dataclass(frozen=True)
+class Positions:
+    """table: its file. tiles: the pictures' paths. y_px, x_px: where each begins. notes: for the log."""
+
+    table: str
+    tiles: list[str]
+    y_px: list[float]
+    x_px: list[float]
+    notes: list[str]
+
+
+def is_table_of_tiles(path: str | Path) -> bool:
+    """Whether a path is a position table or a folder with one, by names and first lines alone."""
+    path = Path(path)
+    if path.is_dir():
+        return not any((path / name).exists() for name in _ZARR) and bool(_tables(path))
+    return path.suffix.lower() in _ENDINGS and _form(path) is not None
+
+
+def read(path: str | Path) -> Positions:
+    """Reads a position table, or the only one in a folder.
+
+    Tiles lie beside their table unless it gives whole paths. Of Fiji's pair TileConfiguration.txt and
+    TileConfiguration.registered.txt the registered one is taken.
+    Raises UserError with file and line for what cannot be read, tiles named twice or missing, more
+    than one table in a folder, and positions in three dimensions.
+    """
+    table, notes = _choose(Path(path))
+    rows = _own(table) if _form(table) == "own" else _lines(table)
+    if not rows:
+        raise UserError(f"{table}: names no tile; give a line for each")
+    first: dict[str, int] = {}
+    tiles = []
+    for number, name, y, x in rows:
+        where = f"{table}, line {number}"
+        if name in first:
+            raise UserError(
+                f"{where}: tile {name!r} stands already in line {first[name]}; keep one"
+            )
+        first[name] = number
+        if not (math.isfinite(y) and math.isfinite(x)):
+            raise UserError(f"{where}: the position of {name!r} is not finite; correct it")
+        tile = table.parent / name
+        if not tile.exists():
+            raise UserError(
+                f"{where}: there is no tile {tile}; put table and tiles into one folder, or correct it"
+            )
+        tiles.append(str(tile))
+    return Positions(str(table), tiles, [row[2] for row in rows], [row[3] for row in rows], notes)
+
+
+def _tables(folder: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in _ENDINGS and not file.name.startswith(".") and _form(file)
+    )
+
+
+def _choose(path: Path) -> tuple[Path, list[str]]:
+    if not path.is_dir():
+        return path, []
+    tables = _tables(path)
+    registered = [table for table in tables if table.name.endswith(".registered.txt")]
+    if len(registered) == 1:
+        plain = registered[0].with_name(registered[0].name.replace(".registered", ""))
+        if set(tables) <= {registered[0], plain}:
+            return registered[0], [f"positions are those of {registered[0].name}"]
+    if len(tables) != 1:
+        names = ", ".join(table.name for table in tables)
+        raise UserError(
+            f"{path}: holds {len(tables)} position tables ({names}); name the one meant"
+        )
+    return tables[0], [f"positions are those of {tables[0].name}"]
+
+
+def _text(table: Path) -> list[str]:
+    try:
+        if table.stat().st_size > _LARGEST_BYTES:
+            return []
+        return table.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _form(table: Path) -> str | None:
+    """own, fiji or mist, by the first line that says so; None where the file is no position table."""
+    for line in _text(table)[:100]:
+        if not line.strip() or line.startswith("#") or re.match(r"\s*(dim|multiseries)\s*=", line):
+            continue
+        if set(COLUMNS) <= {cell.strip() for cell in line.split("\t")}:
+            return "own"
+        return "mist" if _MIST.fullmatch(line) else "fiji" if _FIJI.fullmatch(line) else None
+    return None
+
+
+def _own(table: Path) -> list[tuple[int, str, float, float]]:
+    rows, header = [], None
+    for number, line in enumerate(_text(table), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        cells = [cell.strip() for cell in next(csv.reader([line], delimiter="\t"))]
+        if header is None:
+            header = cells
+            continue
+        row = dict(zip(header, cells, strict=False))
+        try:
+            if not row["tile"]:
+                raise ValueError("tile is empty")
+            rows.append((number, row["tile"], float(row["y_px"]), float(row["x_px"])))
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{table}, line {number}: {line!r} ({error}); give {', '.join(COLUMNS)}, with tabs"
+            ) from None
+    return rows
+
+
+def _lines(table: Path) -> list[tuple[int, str, float, float]]:
+    rows = []
+    pattern = _MIST if _form(table) == "mist" else _FIJI
+    for number, line in enumerate(_text(table), start=1):
+        if not line.strip() or line.startswith("#") or re.match(r"\s*(dim|multiseries)\s*=", line):
+            continue
+        found = pattern.fullmatch(line)
+        if not found:
+            raise UserError(
+                f"{table}, line {number}: {line!r} is no position; correct or remove it"
+            )
+        groups = found.groups()
+        if pattern is _FIJI:
+            name, series, x, y, more = groups
+            if series or more:
+                what = f"series {series} of a file" if series else "three dimensions"
+                raise UserError(
+                    f"{table}, line {number}: positions of {what}; export each tile as a file of its own"
+                )
+        else:
+            name, x, y = groups
+        try:
+            rows.append((number, name, float(y), float(x)))
+        except ValueError:
+            raise UserError(
+                f"{table}, line {number}: {line!r} has no numbers; correct it"
+            ) from None
+    return rows
