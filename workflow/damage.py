@@ -14,6 +14,7 @@ from isoplan.base.errors import UserError
 from isoplan.base.ledger import damaged
 from isoplan.evaluation import unit_cells
 from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.convert import REFUSED
 from isoplan.networks import store
 from isoplan.psf_map import MapLayout
 
@@ -41,6 +42,7 @@ def check(results: Path, jobs: int) -> Iterator[Finding]:
     yield from check_sample_sets(results)
     yield from check_networks(results)
     yield from check_simulations(results)
+    yield from check_conversions(results)
     yield from check_maps(results, jobs)
     yield from check_restorations(results, jobs)
     yield from check_sums(results, jobs)
@@ -78,6 +80,14 @@ def check_simulations(results: Path) -> Iterator[Finding]:
         if lost:
             names = ", ".join(map(str, lost))
             yield Finding(f"{names}, simulated", [done, *evaluated(results, mosaic)], [done])
+
+
+def check_conversions(results: Path) -> Iterator[Finding]:
+    for done in sorted(results.glob("stages/converted/*.done")):
+        path = results / "converted" / f"{done.stem}.ome.zarr"
+        refused = done.read_text().startswith(REFUSED)
+        if not (refused or all_whole(path)):
+            yield Finding(f"{path}, converted", [done, *evaluated(results, done.stem)], [done])
 
 
 def check_maps(results: Path, jobs: int) -> Iterator[Finding]:

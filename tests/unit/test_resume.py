@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
@@ -19,6 +20,8 @@ from isoplan.base.errors import UserError
 from isoplan.base.ledger import Ledger
 from isoplan.evaluation import unit_cells
 from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.convert import convert
+from isoplan.mosaic.reader import open_mosaic
 from isoplan.psf_map import MapLayout
 
 JOBS, STRIDE, CORE = 2, 8, 256
@@ -115,6 +118,21 @@ def test_a_damaged_shard_costs_its_unit_and_what_came_after(results, harm):
     unit = {"ledgers/restored/m/estimated/2.json"}
     assert remove == unit | {f"{STAGE}/restore.0.done", f"{STAGE}/finished.done"} | EVALUATED
     assert again == set()
+
+
+@pytest.mark.parametrize("harm", [flip, Path.unlink])
+def test_a_damaged_conversion_is_made_first(results, harm):
+    done = results / "stages/converted/m.done"
+    done.parent.mkdir()
+    done.write_text("done\n")
+    picture = np.ones((300, 200), np.uint16)
+    picture_file = results / "strip.tif"
+    tifffile.imwrite(picture_file, picture, compression="zlib", rowsperstrip=300)
+    with open_mosaic(picture_file) as mosaic:
+        convert(mosaic, results / "converted/m.ome.zarr", pixel_size_um=1, attributes={})
+    assert found(results) == (set(), set())
+    harm(results / "converted/m.ome.zarr/0/c/0/0")
+    assert found(results) == (EVALUATED | {"stages/converted/m.done"}, {"stages/converted/m.done"})
 
 
 def test_damaged_sums_cost_their_unit_and_the_tables(results):

@@ -9,11 +9,13 @@ import pytest
 import tifffile
 import torch
 import zarr
-from checkout import Checkout
+from checkout import Checkout, planned
 from isoplan.base.config import validate
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
+from ome_zarr_models.v05.image import Image
 from safetensors.torch import save_file
+from tile_folders import fiji, grid, write_tiles
 
 pytestmark = pytest.mark.slow
 
@@ -32,8 +34,13 @@ jobs_per_mosaic: 1
 report: {crop_px: 128}
 resources: {threads: 1}
 """
-GOOD = ("colour", "deep", "holes", "flat")
-BAD = ("cut", "gone")
+GOOD = ("colour", "deep", "holes", "flat", "two-DAPI", "two-FITC", "tiles", "thick")
+# Lines of the table: what they are read from, where that is no TIFF of their name.
+LINES = ("colour", "deep", "holes", "flat", "two", "tiles", "thick")
+PATHS = {"two": "two.ome.tif", "tiles": "tiles", "thick": "thick.ome.zarr", "lost": "lost"}
+BAD = ("cut", "gone", "lost")
+BOXES = grid((200, 280), (120, 160), (80, 120))  # four tiles, 40 px of overlap
+SLICES = 2700  # in one piece: more than is held
 SHAPE = (100, 130)
 
 
@@ -49,12 +56,42 @@ def pictures() -> dict[str, np.ndarray]:
         "holes": holes,
         "flat": np.full(SHAPE, 700, np.uint16),
         "cut": (4095 * light).astype(np.uint16),
+        "two-DAPI": (4095 * light).astype(np.uint16),
+        "two-FITC": (2000 * light[::-1]).astype(np.uint16),
+        "tiles": rng.gamma(2, 500, (200, 280)).astype(np.uint16),
+        "thick": (4095 * light).astype(np.uint16),
     }
 
 
+def write_pictures(folder):
+    """Everything that the table names, the broken ones too."""
+    made = pictures()
+    for name in ("colour", "deep", "holes", "flat", "cut"):
+        tifffile.imwrite(folder / f"{name}.tif", made[name])
+    cut = folder / "cut.tif"
+    cut.write_bytes(cut.read_bytes()[:-5000])
+    two, metadata = np.stack([made["two-DAPI"], made["two-FITC"]]), {"axes": "CYX"}
+    metadata["Channel"] = {"Name": ["DAPI", "FITC"]}
+    tifffile.imwrite(folder / "two.ome.tif", two, metadata=metadata)
+    for name in ("tiles", "lost"):
+        names = write_tiles(folder / name, made["tiles"], BOXES, compression="zlib")
+        places = [(y0, x0) for y0, _, x0, _ in BOXES]
+        (folder / name / "TileConfiguration.txt").write_text(fiji(names, places))
+    (folder / "lost" / "tile2.tif").unlink()
+    # One piece holds all slices: more than is decoded to read a window.
+    axes = [{"name": name, "type": "space"} for name in "zyx"]
+    meta = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
+    stack = np.zeros((SLICES, *SHAPE), np.uint16)
+    stack[3] = made["thick"]
+    group = zarr.create_group(folder / "thick.ome.zarr", attributes={"ome": meta})
+    group.create_array("0", data=stack, chunks=stack.shape)
+
+
 def table(names, **gains) -> str:
-    rows = ["mosaic\tpath\tpixel_size_um\tgain\toffset"]
-    rows += [f"{name}\tdata/{name}.tif\t0.5\t{gains.get(name, 2)}\t10" for name in names]
+    rows = ["mosaic\tpath\tpixel_size_um\tgain\toffset\tslice"]
+    for name in names:
+        path, slice_ = PATHS.get(name, f"{name}.tif"), 3 if name == "thick" else ""
+        rows.append(f"{name}\tdata/{path}\t0.5\t{gains.get(name, 2)}\t10\t{slice_}")
     return "\n".join(rows) + "\n"
 
 
@@ -81,11 +118,8 @@ def own(tmp_path_factory) -> Checkout:
     checkout = Checkout.make(tmp_path_factory.mktemp("own") / "isoplan", "own.yaml", STUDY)
     write_network(checkout.folder / "ready.safetensors")
     (checkout.folder / "data").mkdir()
-    for name, picture in pictures().items():
-        tifffile.imwrite(checkout.folder / "data" / f"{name}.tif", picture)
-    cut = checkout.folder / "data" / "cut.tif"
-    cut.write_bytes(cut.read_bytes()[:-5000])
-    (checkout.folder / "mosaics.tsv").write_text(table([*GOOD, *BAD]))
+    write_pictures(checkout.folder / "data")
+    (checkout.folder / "mosaics.tsv").write_text(table([*LINES, *BAD]))
     checkout.code, checkout.output = checkout.try_()
     return checkout
 
@@ -105,7 +139,8 @@ def test_the_others_are_done_and_the_end_says_what_is_not(own):
     assert set(refused.index) == set(BAD)
     assert "truncated" in refused.loc["cut", "reason"]
     assert "no such file" in refused.loc["gone", "reason"]
-    assert re.search(r"ERROR results/own/refused.csv: 2 mosaics were refused \(cut: .*gone: ", own.output)  # fmt: skip
+    assert "line 7: there is no tile data/lost/tile2.tif" in refused.loc["lost", "reason"]
+    assert re.search(r"ERROR results/own/refused.csv: 3 mosaics were refused \(cut: .*gone: ", own.output)  # fmt: skip
     assert "Traceback" not in own.output
     assert not (own.results / "finished.txt").exists()
     report = (own.results / "report.html").read_text()
@@ -129,6 +164,7 @@ def test_every_good_mosaic_has_map_and_restoration(own, name):
     cells = psf_map(own, name)
     assert cells.shape == (7, *(-(-length // 32) for length in picture.shape[:2]))
     assert np.isfinite(cells[:2]).all() == (name != "flat")
+    Image.from_zarr(zarr.open_group(own.results / f"restored/{name}/estimated.ome.zarr", mode="r"))
     if name not in ("flat", "holes"):
         before, after = float(picture.mean()) - 10, float(restored(own, name).mean())
         assert after == pytest.approx(before, rel=0.1)
@@ -150,6 +186,46 @@ def test_a_constant_mosaic_comes_back_as_it_is(own):
     assert "no cell of this mosaic is valid" in log
 
 
+def facts(own, name) -> dict:
+    return json.loads((own.results / "mosaics" / f"{name}.json").read_text())
+
+
+def test_channels_are_mosaics_of_their_own(own):
+    for number, name in enumerate(("two-DAPI", "two-FITC")):
+        assert facts(own, name)["channel"] == number
+        assert facts(own, name)["mean"] == pytest.approx(pictures()[name].mean())
+
+
+def test_tiles_make_one_picture_and_seams_no_cells(own):
+    assert facts(own, "tiles")["mean"] == pytest.approx(pictures()["tiles"].mean())
+    raw = zarr.open_array(own.results / "psf_map/tiles/ready.zarr/raw")[:]
+    # The window of a cell is 96 px around it.
+    y, x = (32 * np.arange(length) - 32 for length in raw.shape[1:])
+    held = np.zeros(raw.shape[1:], bool)
+    for y0, y1, x0, x1 in BOXES:
+        rows, columns = (y >= y0) & (y + 96 <= y1), (x >= x0) & (x + 96 <= x1)
+        held |= rows[:, None] & columns
+    assert held.any() and not held.all()
+    np.testing.assert_array_equal(np.isfinite(raw[0]), held)
+    # A tile that changes is noticed.
+    tile = own.folder / "data" / "tiles" / "tile1.tif"
+    content = tile.read_bytes()
+    tifffile.imwrite(tile, np.zeros((120, 160), np.uint16), compression="zlib")
+    assert planned(own.try_("--dry-run")[1])["measure_mosaic"] == 1
+    tile.write_bytes(content)
+
+
+def test_what_cannot_be_read_by_window_is_converted(own):
+    converted = own.results / "converted"
+    assert [path.name for path in converted.iterdir()] == ["thick.ome.zarr"]
+    np.testing.assert_array_equal(
+        zarr.open_array(converted / "thick.ome.zarr/0")[:], pictures()["thick"]
+    )
+    told = facts(own, "thick")
+    assert told["path"].endswith("converted/thick.ome.zarr")
+    assert any("converted from data/thick.ome.zarr" in note for note in told["notes"])
+
+
 def test_colour_is_told(own):
     log = (own.results / "logs" / "measure_mosaic" / "colour.log").read_text()
     assert "luminance" in log
@@ -157,7 +233,7 @@ def test_colour_is_told(own):
 
 def test_mended_the_study_ends_and_an_edited_line_reruns_its_mosaic(own):
     before = stage_times(own)
-    (own.folder / "mosaics.tsv").write_text(table(GOOD, deep=3))
+    (own.folder / "mosaics.tsv").write_text(table(LINES, deep=3))
     output = own.run()
     assert "report: results/own/report.html" in output
     assert (own.results / "finished.txt").exists()

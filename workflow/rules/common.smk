@@ -1,6 +1,7 @@
 # What the rules share: the checked config, names of files, resources.
 # Functions of wildcards run once for every job, and a study may have thousands: where a name with
 # wildcards says the same, it stands there, and what is read from a file is remembered.
+import csv
 import os
 import sys
 from functools import cache
@@ -14,6 +15,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 from isoplan.base import config as study_config
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint, library_hashes
+from isoplan.mosaic import positions
 from isoplan.mosaic.table import read_table
 
 # In the order that they were merged in: those of the command line last.
@@ -99,7 +101,7 @@ def simulation(mosaic):
 
 
 def accepted():
-    """Mosaics of the table whose files can be read, name -> file; known after check_mosaics."""
+    """Mosaics of the table that can be read, name -> line of accepted.tsv; known after check_mosaics."""
     if STUDY["mosaics"] is None:
         return {}
     path = checkpoints.check_mosaics.get().output.accepted
@@ -108,8 +110,8 @@ def accepted():
 
 @cache
 def _accepted(path, mtime_ns):
-    with open(path) as handle:
-        return dict(line.rstrip("\n").split("\t") for line in handle.readlines()[1:])
+    with open(path, newline="") as handle:
+        return {line["mosaic"]: line for line in csv.DictReader(handle, delimiter="\t")}
 
 
 def mosaics():
@@ -117,11 +119,34 @@ def mosaics():
     return [*SIMULATED, *accepted()]
 
 
-def mosaic_file(wildcards):
-    """What a mosaic is read from, so that a changed file is noticed."""
+def mosaic_files(wildcards):
+    """What a line of the table names, so that a changed file is noticed: of tiles all."""
+    file = accepted()[wildcards.mosaic]["file"]
+    if positions.is_table_of_tiles(file):
+        return [file, *positions.read(file).tiles]
+    return file
+
+
+def convert_mb(wildcards):
+    """Memory that a mosaic's conversion takes; 0 where it is read as it is."""
+    return int(accepted()[wildcards.mosaic]["convert_mb"])
+
+
+def mosaic_source(wildcards):
+    """What a mosaic is read from."""
     if wildcards.mosaic in SIMULATED:
         return f"{RESULTS}/stages/simulated/{wildcards.mosaic}.done"
-    return accepted()[wildcards.mosaic]
+    if convert_mb(wildcards):
+        return f"{RESULTS}/stages/converted/{wildcards.mosaic}.done"
+    return mosaic_files(wildcards)
+
+
+def made_store(wildcards):
+    """The OME-Zarr that was made of a mosaic, or None where it is read as it came."""
+    if wildcards.mosaic in SIMULATED:
+        return f"{RESULTS}/simulated/{wildcards.mosaic}/observed.ome.zarr"
+    if convert_mb(wildcards):
+        return f"{RESULTS}/converted/{wildcards.mosaic}.ome.zarr"
 
 
 def mosaic_row(wildcards):
@@ -129,7 +154,9 @@ def mosaic_row(wildcards):
     if wildcards.mosaic in SIMULATED:
         item = entry("simulations", wildcards.mosaic, key="mosaic")
         return {"mosaic": item["mosaic"], "pixel_size_um": item["pixel_size_um"]}
-    return _rows()[wildcards.mosaic]
+    line = accepted()[wildcards.mosaic]
+    channel = int(line["channel"]) if line["channel"] else None
+    return _rows()[line["row"]] | {"mosaic": wildcards.mosaic, "channel": channel}
 
 
 @cache

@@ -28,9 +28,33 @@ checkpoint check_mosaics:
         "../scripts/check_mosaics.py"
 
 
+rule convert_mosaic:
+    input:
+        source=mosaic_files,
+    output:
+        done=f"{RESULTS}/stages/converted/{{mosaic}}.done",
+    log:
+        f"{LOGS}/convert_mosaic/{{mosaic}}.log",
+    benchmark:
+        f"{BENCHMARKS}/convert_mosaic/{{mosaic}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=lambda wc, attempt: convert_mb(wc) * 2 ** (attempt - 1),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("convert_mosaic"),
+        store=made_store,
+        row=mosaic_row,
+    message:
+        "Converts {wildcards.mosaic}, which cannot be read by window"
+    script:
+        "../scripts/convert_mosaic.py"
+
+
 rule measure_mosaic:
     input:
-        source=mosaic_file,
+        source=mosaic_source,
     output:
         facts=FACTS,
     log:
@@ -44,11 +68,7 @@ rule measure_mosaic:
         runtime=growing("other_minutes"),
     params:
         library=library("measure_mosaic"),
-        simulated=lambda wc: (
-            f"{RESULTS}/simulated/{wc.mosaic}/observed.ome.zarr"
-            if wc.mosaic in SIMULATED
-            else None
-        ),
+        store=made_store,
         row=mosaic_row,
     message:
         "Measures mosaic {wildcards.mosaic}: size, levels, noise"

@@ -1,9 +1,12 @@
 """One streaming pass over a mosaic: size, levels, bad pixels, and what its camera does to it."""
 
 import json
+from pathlib import Path
 
 from _job import job
+from isoplan.base.errors import UserError
 from isoplan.base.ledger import write_atomically
+from isoplan.mosaic.convert import REFUSED
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.ngff import read_attributes
 from isoplan.mosaic.reader import open_mosaic
@@ -11,16 +14,23 @@ from isoplan.optics.camera import complete_camera
 
 
 def main(snakemake):
-    row = dict(snakemake.params.row)
-    if snakemake.params.simulated:
-        row["path"] = snakemake.params.simulated
-        row |= read_attributes(row["path"])["camera"]
+    row, store, told = dict(snakemake.params.row), snakemake.params.store, []
+    if store:  # simulated or converted: one plane, with what is known of it
+        record = Path(snakemake.input.source).read_text()
+        if record.startswith(REFUSED):
+            raise UserError(record.removeprefix(REFUSED).strip())
+        made = read_attributes(store)
+        row |= {"path": store, "channel": None, "slice": None} | made.get("camera", {})
+        told = made.get("notes", [])
     with open_mosaic(row["path"], channel=row.get("channel"), slice=row.get("slice")) as mosaic:
         facts = row | measure(mosaic) | {"slice": mosaic.slice}
         camera, notes = complete_camera(row, mosaic.middle())
-        facts |= camera | {"notes": [*mosaic.notes, *notes]}
+        facts |= camera | {"notes": [*told, *mosaic.notes, *notes]}
     if facts["nonfinite_pixels"]:
         facts["notes"].append(f"{facts['nonfinite_pixels']} pixels are not finite: invalid cells")
+    if facts["uncovered_pixels"]:
+        share = facts["uncovered_pixels"] / (facts["height_px"] * facts["width_px"])
+        facts["notes"].append(f"{100 * share:.2g} % of the picture is covered by no tile")
     if facts["constant"]:
         facts["notes"].append("the picture is constant: no cell is valid, nothing is restored")
     write_atomically(snakemake.output.facts, json.dumps(facts, indent=1) + "\n")
