@@ -20,11 +20,13 @@ from isoplan import training
 from isoplan.base import config
 from isoplan.cli.arguments import main
 from isoplan.cli.picture import _stem
-from isoplan.mosaic import ngff
+from isoplan.mosaic import ngff, reader
+from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
 from safetensors.torch import save
 from scipy.ndimage import gaussian_filter
+from tile_folders import own, write_tiles
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 PSF = {
@@ -208,6 +210,35 @@ def test_the_folder_of_a_map_is_named_after_the_picture(picture, network, tmp_pa
         assert _stem(name) == stem
 
 
+def test_tiles_and_pictures_in_one_piece(picture, network, tmp_path, monkeypatch, capsys):
+    """A folder of tiles is restored like a picture; one huge piece is refused, and converted when asked."""
+    whole, out = tifffile.imread(picture), tmp_path / "out.ome.zarr"
+    height, width = whole.shape
+    boxes = [(0, height, 0, width // 2 + 40), (0, height, width // 2, width)]
+    names = write_tiles(tmp_path / "tiles", whole, boxes)
+    (tmp_path / "tiles" / "where.tsv").write_text(own(names, [(0, 0), (0, width // 2)]))
+    assert run("restore", tmp_path / "tiles", "--network", network, "-o", out) == 0
+    with open_mosaic(out) as mosaic:
+        assert np.isfinite(mosaic.read(0, height, 0, width)).all()
+    assert "positions are those of where.tsv" in capsys.readouterr().out
+
+    assert run("convert", tmp_path / "tiles", "-o", out) == 0
+    with open_mosaic(out) as mosaic:
+        np.testing.assert_array_equal(mosaic.read(0, height, 0, width), whole)
+
+    strip = tmp_path / "strip.tif"
+    tifffile.imwrite(strip, whole, compression="zlib", rowsperstrip=height)
+    for name in ("HOLD_PX", "HELD_BYTES", "PIECE_BYTES"):
+        monkeypatch.setattr(reader, name, 100)
+    assert run("map", strip, "--network", network, "-o", tmp_path / "map") == 1
+    assert "python -m isoplan convert" in capsys.readouterr().err
+    made = tmp_path / "strip.ome.zarr"
+    assert run("convert", strip, "-o", made) == 0
+    monkeypatch.undo()
+    with open_mosaic(made) as mosaic:
+        np.testing.assert_array_equal(mosaic.read(0, height, 0, width), whole)
+
+
 def test_cells_that_raise_the_alarm_are_told_and_not_used(picture, network, tmp_path, capsys):
     made, _, card = store.load(network)
     flags(made, alarm=20)
@@ -376,5 +407,5 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    commands = ("map", "restore", "train", "evaluate", "release", "verify")
+    commands = ("map", "restore", "convert", "train", "evaluate", "release", "verify")
     assert all(name in shown for name in commands)

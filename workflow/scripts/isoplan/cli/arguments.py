@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_map(commands)
     _add_restore(commands)
+    _add_convert(commands)
     _add_train(commands)
     _add_evaluate(commands)
     _add_release(commands)
@@ -74,9 +75,7 @@ def _add(commands, name: str, run: str, summary: str, more: str = "") -> argpars
 
 
 def _add_picture(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "picture", help="TIFF, OME-TIFF, LSM, OME-Zarr, PNG, JPEG, or scikit-image:NAME"
-    )
+    _add_source(command)
     command.add_argument(
         "--psf-model",
         choices=PSF_MODELS,
@@ -124,9 +123,17 @@ def _add_picture(command: argparse.ArgumentParser) -> None:
         help="cells whose alarm is above this take the PSF of their neighbours (0.5); 1 takes every "
         "cell as it comes, of a JPEG or a denoised picture too",
     )
+    _add_device(command)
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "picture",
+        help="TIFF, OME-TIFF, LSM, OME-Zarr, PNG, JPEG, scikit-image:NAME, or a folder of tiles with a "
+        "table of their positions",
+    )
     command.add_argument("--channel", type=_count, help="channel to read, from 0")
     command.add_argument("--slice", type=_count, help="slice of a stack to read, from 0")
-    _add_device(command)
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:
@@ -182,6 +189,23 @@ def _add_restore(commands) -> None:
         default="mask-blur",
         choices=("mask-blur", "blur-mask"),
         help="mask-blur for fluorescence (so if not given), blur-mask for bright field",
+    )
+
+
+def _add_convert(commands) -> None:
+    command = _add(
+        commands,
+        "convert",
+        "picture:make_store",
+        "OME-Zarr of a picture that cannot be read by window, such as one huge strip",
+        "Studies do that by themselves.",
+    )
+    _add_source(command)
+    command.add_argument(
+        "--pixel-size-um", type=_positive, metavar="UM", help="pixel size at the sample, in um"
+    )
+    command.add_argument(
+        *("-o", "--out"), type=Path, required=True, metavar="FILE", help="name.ome.zarr"
     )
 
 

@@ -17,6 +17,7 @@ from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.cli import preview
 from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.convert import convert
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import cutoff_of
@@ -72,6 +73,20 @@ def restore(args: argparse.Namespace) -> int:
     return 0
 
 
+def make_store(args: argparse.Namespace) -> int:
+    """One plane as an OME-Zarr that is read by window."""
+    if not args.out.name.endswith(".ome.zarr"):
+        raise UserError(f"{args.out}: let its name end in .ome.zarr")
+    _check_output(args)
+    with _open(args, large_pieces=True) as mosaic:
+        attributes = {"converted": str(args.picture), "notes": mosaic.notes}
+        if not args.pixel_size_um:
+            print(f"{args.out}: without --pixel-size-um a pixel counts as 1 um there")
+        convert(mosaic, args.out, pixel_size_um=args.pixel_size_um or 1.0, attributes=attributes)
+    print(f"read it as {args.out}")
+    return 0
+
+
 # What is asked for ---------------------------------------------------------------------------------
 
 
@@ -94,8 +109,8 @@ def _check_output(args: argparse.Namespace) -> None:
         raise UserError(f"{out}: something else is in the way; give the result another name")
 
 
-def _open(args: argparse.Namespace):
-    mosaic = open_mosaic(args.picture, channel=args.channel, slice=args.slice)
+def _open(args: argparse.Namespace, **how):
+    mosaic = open_mosaic(args.picture, channel=args.channel, slice=args.slice, **how)
     for note in mosaic.notes:
         print(f"{args.picture}: {note}")
     return mosaic
