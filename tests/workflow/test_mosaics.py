@@ -38,7 +38,7 @@ GOOD = ("colour", "deep", "holes", "flat", "two-DAPI", "two-FITC", "tiles", "thi
 # Lines of the table: what they are read from, where that is no TIFF of their name.
 LINES = ("colour", "deep", "holes", "flat", "two", "tiles", "thick")
 PATHS = {"two": "two.ome.tif", "tiles": "tiles", "thick": "thick.ome.zarr", "lost": "lost"}
-BAD = ("cut", "gone", "lost")
+BAD = ("cut", "gone", "lost", "torn")
 BOXES = grid((200, 280), (120, 160), (80, 120))  # four tiles, 40 px of overlap
 SLICES = 2700  # in one piece: more than is held
 SHAPE = (100, 130)
@@ -60,6 +60,7 @@ def pictures() -> dict[str, np.ndarray]:
         "two-FITC": (2000 * light[::-1]).astype(np.uint16),
         "tiles": rng.gamma(2, 500, (200, 280)).astype(np.uint16),
         "thick": (4095 * light).astype(np.uint16),
+        "torn": (4095 * light).astype(np.uint16),
     }
 
 
@@ -70,6 +71,7 @@ def write_pictures(folder):
         tifffile.imwrite(folder / f"{name}.tif", made[name])
     cut = folder / "cut.tif"
     cut.write_bytes(cut.read_bytes()[:-5000])
+    tear(folder / "torn.tif", made["torn"])
     two, metadata = np.stack([made["two-DAPI"], made["two-FITC"]]), {"axes": "CYX"}
     metadata["Channel"] = {"Name": ["DAPI", "FITC"]}
     tifffile.imwrite(folder / "two.ome.tif", two, metadata=metadata)
@@ -85,6 +87,16 @@ def write_pictures(folder):
     stack[3] = made["thick"]
     group = zarr.create_group(folder / "thick.ome.zarr", attributes={"ome": meta})
     group.create_array("0", data=stack, chunks=stack.shape)
+
+
+def tear(path, picture) -> None:
+    """Compressed in strips, one of them, in the middle, damaged: the header is whole."""
+    tifffile.imwrite(path, picture, compression="zlib", rowsperstrip=10)
+    with tifffile.TiffFile(path) as tiff:
+        begin, length = tiff.pages[0].dataoffsets[5], tiff.pages[0].databytecounts[5]
+    content = bytearray(path.read_bytes())
+    content[begin : begin + length] = bytes(length)
+    path.write_bytes(content)
 
 
 def table(names, **gains) -> str:
@@ -140,11 +152,12 @@ def test_the_others_are_done_and_the_end_says_what_is_not(own):
     assert "truncated" in refused.loc["cut", "reason"]
     assert "no such file" in refused.loc["gone", "reason"]
     assert "line 7: there is no tile data/lost/tile2.tif" in refused.loc["lost", "reason"]
-    assert re.search(r"ERROR results/own/refused.csv: 3 mosaics were refused \(cut: .*gone: ", own.output)  # fmt: skip
+    assert "rows 0 to 100 cannot be read" in refused.loc["torn", "reason"]
+    assert re.search(r"ERROR results/own/refused.csv: 4 mosaics were refused \(cut: .*gone: .*torn: ", own.output)  # fmt: skip
     assert "Traceback" not in own.output
     assert not (own.results / "finished.txt").exists()
     report = (own.results / "report.html").read_text()
-    assert "cut was refused" in report
+    assert "cut was refused" in report and "torn was refused" in report
     assert set(pd.read_csv(own.results / "metrics.csv")["mosaic"]) == set(GOOD)
 
 
@@ -233,15 +246,19 @@ def test_colour_is_told(own):
 
 def test_mended_the_study_ends_and_an_edited_line_reruns_its_mosaic(own):
     before = stage_times(own)
-    (own.folder / "mosaics.tsv").write_text(table(LINES, deep=3))
+    assert "check_mosaics" not in planned(own.run("--dry-run"))
+    tifffile.imwrite(own.folder / "data" / "torn.tif", pictures()["torn"])
+    assert planned(own.run("--dry-run"))["check_mosaics"] == 1  # in place, the table as it was
+    (own.folder / "mosaics.tsv").write_text(table([*LINES, "torn"], deep=3))
     output = own.run()
     assert "report: results/own/report.html" in output
     assert (own.results / "finished.txt").exists()
     after = stage_times(own)
-    assert before.keys() == after.keys()
-    again = {name for name in after if before[name] != after[name]}
+    mended = {name for name in after if "torn" in name}
+    assert mended and after.keys() - before.keys() == mended
+    again = {name for name in before if before[name] != after[name]}
     assert again and all("deep" in name for name in again)
-    assert again == {name for name in after if "deep" in name}
+    assert again == {name for name in before if "deep" in name}
     assert "Nothing to be done" in own.run("--dry-run")
 
 

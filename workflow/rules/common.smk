@@ -14,7 +14,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
 from isoplan.base import config as study_config
 from isoplan.base.errors import UserError
-from isoplan.base.fingerprint import fingerprint, library_hashes
+from isoplan.base.fingerprint import file_stamp, fingerprint, library_hashes
 from isoplan.mosaic import positions
 from isoplan.mosaic.table import read_table
 
@@ -100,23 +100,40 @@ def simulation(mosaic):
     }
 
 
-def accepted():
-    """Mosaics of the table that can be read, name -> line of accepted.tsv; known after check_mosaics."""
+def listed(checkpoint):
+    """Mosaics of the table that a checkpoint let through, name -> line of its list."""
     if STUDY["mosaics"] is None:
         return {}
-    path = checkpoints.check_mosaics.get().output.accepted
-    return _accepted(path, os.stat(path).st_mtime_ns)
+    path = checkpoint.get().output.accepted
+    return _listed(path, os.stat(path).st_mtime_ns)
 
 
 @cache
-def _accepted(path, mtime_ns):
+def _listed(path, mtime_ns):
     with open(path, newline="") as handle:
         return {line["mosaic"]: line for line in csv.DictReader(handle, delimiter="\t")}
 
 
+def accepted():
+    """Mosaics of the table whose headers can be read."""
+    return listed(checkpoints.check_mosaics)
+
+
 def mosaics():
-    """Every mosaic of the study: the simulated ones and those that can be read."""
-    return [*SIMULATED, *accepted()]
+    """Every mosaic of the study: the simulated ones and those that were read whole."""
+    return [*SIMULATED, *listed(checkpoints.refuse_mosaics)]
+
+
+def mosaic_stamps():
+    """Size and date of the table's files, so that one that was mended is looked at again."""
+    try:
+        rows = _rows().values() if STUDY["mosaics"] else []
+    except UserError:
+        return {}  # check_mosaics will say what is wrong
+    files = {row["mosaic"]: row["path"] for row in rows}
+    return {
+        name: file_stamp(file) for name, file in files.items() if Path(file).exists()
+    }
 
 
 def mosaic_files(wildcards):

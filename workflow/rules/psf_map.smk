@@ -4,6 +4,7 @@
 # Headers and metadata alone: seconds, less than a wait in a cluster's queue.
 localrules:
     check_mosaics,
+    refuse_mosaics,
     create_psf_map,
 
 
@@ -11,8 +12,8 @@ checkpoint check_mosaics:
     input:
         table=STUDY["mosaics"] or [],
     output:
-        accepted=f"{RESULTS}/accepted.tsv",
-        refused=f"{RESULTS}/refused.csv",
+        accepted=f"{RESULTS}/stages/mosaics/accepted.tsv",
+        refused=f"{RESULTS}/stages/mosaics/refused.csv",
     log:
         f"{LOGS}/check_mosaics.log",
     benchmark:
@@ -22,6 +23,7 @@ checkpoint check_mosaics:
     params:
         library=library("check_mosaics"),
         simulated=SIMULATED,
+        files=mosaic_stamps(),
     message:
         "Looks at the headers of the mosaics in {input.table}"
     script:
@@ -74,6 +76,30 @@ rule measure_mosaic:
         "Measures mosaic {wildcards.mosaic}: size, levels, noise"
     script:
         "../scripts/measure_mosaic.py"
+
+
+# A damaged strip in the middle shows only when every pixel was read: such a mosaic is refused too, and the
+# others go on.
+checkpoint refuse_mosaics:
+    input:
+        accepted=f"{RESULTS}/stages/mosaics/accepted.tsv",
+        refused=f"{RESULTS}/stages/mosaics/refused.csv",
+        facts=lambda wc: [f"{RESULTS}/mosaics/{name}.json" for name in accepted()],
+    output:
+        accepted=f"{RESULTS}/accepted.tsv",
+        refused=f"{RESULTS}/refused.csv",
+    log:
+        f"{LOGS}/refuse_mosaics.log",
+    benchmark:
+        f"{BENCHMARKS}/refuse_mosaics.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    params:
+        library=library("refuse_mosaics"),
+    message:
+        "Sets the mosaics aside that could not be read whole"
+    script:
+        "../scripts/refuse_mosaics.py"
 
 
 rule create_psf_map:

@@ -1,4 +1,8 @@
-"""One streaming pass over a mosaic: size, levels, bad pixels, and what its camera does to it."""
+"""One streaming pass over a mosaic: size, levels, bad pixels, and what its camera does to it.
+
+A mosaic that turns out to be damaged is no failure of this job, or the others' report would wait for it:
+its facts are then the reason, under `refused`, and `refuse_mosaics` sets it aside.
+"""
 
 import json
 from pathlib import Path
@@ -14,13 +18,32 @@ from isoplan.optics.camera import complete_camera
 
 
 def main(snakemake):
-    row, store, told = dict(snakemake.params.row), snakemake.params.store, []
-    if store:  # simulated or converted: one plane, with what is known of it
-        record = Path(snakemake.input.source).read_text()
+    params = snakemake.params
+    row = dict(params.row)
+    try:
+        facts = measured(row, params.store, snakemake.input.source)
+    except UserError as error:
+        # Simulated: nothing that a user could mend. The file system: another attempt may read it.
+        if "path" not in params.row or isinstance(error.__cause__, OSError):
+            raise
+        facts = row | {"refused": str(error), "notes": [f"refused: {error}"]}
+    write_atomically(snakemake.output.facts, json.dumps(facts, indent=1) + "\n")
+    for note in facts["notes"]:
+        print(f"{facts['mosaic']}: {note}")
+
+
+def measured(row, store, source):
+    """The mosaic's line of the table, with what its pixels tell.
+
+    store: of a mosaic that was simulated or converted, one plane with what is known of it.
+    """
+    told = []
+    if store:
+        record = Path(source).read_text()
         if record.startswith(REFUSED):
             raise UserError(record.removeprefix(REFUSED).strip())
         made = read_attributes(store)
-        row |= {"path": store, "channel": None, "slice": None} | made.get("camera", {})
+        row = row | {"path": store, "channel": None, "slice": None} | made.get("camera", {})
         told = made.get("notes", [])
     with open_mosaic(row["path"], channel=row.get("channel"), slice=row.get("slice")) as mosaic:
         facts = row | measure(mosaic) | {"slice": mosaic.slice}
@@ -33,9 +56,7 @@ def main(snakemake):
         facts["notes"].append(f"{100 * share:.2g} % of the picture is covered by no tile")
     if facts["constant"]:
         facts["notes"].append("the picture is constant: no cell is valid, nothing is restored")
-    write_atomically(snakemake.output.facts, json.dumps(facts, indent=1) + "\n")
-    for note in facts["notes"]:
-        print(f"{facts['mosaic']}: {note}")
+    return facts
 
 
 if __name__ == "__main__":
