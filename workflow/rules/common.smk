@@ -124,7 +124,7 @@ def mosaics():
     return [*SIMULATED, *listed(checkpoints.refuse_mosaics)]
 
 
-def mosaic_stamps():
+def mosaic_stamps(wildcards):
     """Size and date of the table's files, so that one that was mended is looked at again."""
     try:
         rows = _rows().values() if STUDY["mosaics"] else []

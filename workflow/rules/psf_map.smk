@@ -23,7 +23,7 @@ checkpoint check_mosaics:
     params:
         library=library("check_mosaics"),
         simulated=SIMULATED,
-        files=mosaic_stamps(),
+        files=mosaic_stamps,
     message:
         "Looks at the headers of the mosaics in {input.table}"
     script:
