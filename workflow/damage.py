@@ -214,8 +214,15 @@ def everything(stage: Path, ledger: Path) -> list[Path]:
 
 
 def evaluated(results: Path, mosaic: str) -> list[Path]:
-    """What was measured on a mosaic, and the table that collects it: asked for, it asks for all before."""
-    return [*sorted(results.glob(f"evaluation/{mosaic}.*.csv")), results / "metrics.csv"]
+    """What was measured on a mosaic, and the table that collects it: asked for, it asks for all before.
+
+    Every step between must go: what is missing before a file that is there is not asked for.
+    """
+    return [
+        *sorted(results.glob(f"stages/evaluation/{mosaic}/evaluate.*.done")),
+        *sorted(results.glob(f"evaluation/{mosaic}.*.csv")),
+        results / "metrics.csv",
+    ]
 
 
 def named(units: list[int]) -> str:

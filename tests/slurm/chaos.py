@@ -307,8 +307,8 @@ def crash(copy: Copy, rng: random.Random) -> Hit:
             process.kill()
     copy.controller.wait()
     harmed = set()
-    if done:
-        unit = rng.choice(sorted(done))
+    if worked := by_units(done):
+        unit = rng.choice(worked)
         cut(shard(copy, unit))
         harmed = {unit}
     return Hit(f"{when}, {', '.join(harmed) or 'no unit'} cut", done, harmed)
@@ -343,6 +343,11 @@ def small_disk(folder: Path):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def by_units(done: dict[str, int]) -> list[str]:
+    """Those of map, restoration and evaluation: a harmed simulation is made again as a whole."""
+    return sorted(unit for unit in done if not unit.startswith("simulated/"))
+
+
 def shard(copy: Copy, unit: str) -> Path:
     """The file that holds a unit's data."""
     store, number = unit.rsplit("/", 1)
@@ -371,7 +376,7 @@ def harm(how: Callable, what: Callable = shard) -> Callable:
 
     def strike(copy: Copy, rng: random.Random) -> Hit:
         done = copy.units()
-        unit = rng.choice(sorted(done))
+        unit = rng.choice(by_units(done))
         how(what(copy, unit))
         return Hit(unit, done, {unit})
 

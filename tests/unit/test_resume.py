@@ -94,7 +94,10 @@ def found(results) -> tuple[set, set]:
     return tuple({str(p.relative_to(results)) for p in paths} for paths in (remove, again))
 
 
-EVALUATED = {"evaluation/m.metrics.csv", "evaluation/m.cells.csv", "metrics.csv"}
+EVALUATED = {
+    *(f"stages/evaluation/m/evaluate.{job}.done" for job in range(JOBS)),
+    *("evaluation/m.metrics.csv", "evaluation/m.cells.csv", "metrics.csv"),
+}
 SHARD = "restored/m/estimated.ome.zarr/0/c/1/0"  # of unit 2, which job 0 owns
 STAGE = "stages/restored/m/estimated"
 
