@@ -2,6 +2,8 @@
 
 Nothing outside that folder is touched, and only processes started here are ended, so a machine that is
 part of a cluster can run it too. Needs no root: every daemon runs as the present user.
+
+`python tests/slurm/cluster.py COMMAND...` runs a command on one, such as `snakemake --profile slurm`.
 """
 
 import os
@@ -9,6 +11,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -207,3 +210,10 @@ def free_ports(count: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
+
+
+if __name__ == "__main__":
+    if missing_programs() or len(sys.argv) < 2:
+        sys.exit(f"{__doc__}\nmissing: {', '.join(missing_programs()) or 'a command'}")
+    with Cluster() as cluster:
+        sys.exit(subprocess.call(sys.argv[1:], env=cluster.environment))

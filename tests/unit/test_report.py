@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from urllib.parse import urlparse
 
@@ -169,6 +170,18 @@ def test_metric_table_marks_the_best_that_competes(folder):
     plain = metric_table(read_study(folder), "retina")
     assert [head.split()[0] for head in plain.head] == ["Method", "CV", "Sharpness"]
     assert not any(cell.best for row in plain.rows for cell in row)
+
+
+@pytest.mark.parametrize("error", [3e-5, 2e-3])
+def test_seams_are_told_and_warned_of(folder, tmp_path, error):
+    folder = shutil.copytree(folder, tmp_path / "toy")
+    assert metric_table(read_study(folder), "tissue").note == ""  # not measured
+    with (folder / "metrics.csv").open("a") as handle:
+        handle.write(f"toy,tissue,estimated,seam_error,{error}\n")
+    study = read_study(folder)
+    assert f"{error:.1e} of the range" in metric_table(study, "tissue").note
+    warned = [text for text in judge(study).warnings if "seams" in text]
+    assert len(warned) == (error > 1e-4)
 
 
 def test_regression_table_has_units(folder):

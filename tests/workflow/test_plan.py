@@ -11,7 +11,7 @@ def test_a_mosaic_has_as_many_jobs_as_foretold(tmp_path):
     of_mosaics = {
         rule: count
         for rule, count in counts.items()
-        if "mosaic" in rule or "psf" in rule or "restoration" in rule or "evaluation" in rule
+        if any(word in rule for word in ("mosaic", "psf", "restoration", "evaluation", "seams"))
     }
     assert of_mosaics.pop("simulate_mosaic") == 1
     # The simulated mosaic is restored by estimated, oracle and constant, in two jobs a stage.

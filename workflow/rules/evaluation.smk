@@ -68,6 +68,33 @@ rule evaluate_mosaic:
         "../scripts/evaluate_mosaic.py"
 
 
+rule check_seams:
+    input:
+        facts=FACTS,
+        psf=psf_source,
+        restored=f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/finished.done",
+    output:
+        seams=f"{RESULTS}/evaluation/{{mosaic}}.{{method}}.seams.csv",
+    log:
+        f"{LOGS}/check_seams/{{mosaic}}/{{method}}.log",
+    benchmark:
+        f"{BENCHMARKS}/check_seams/{{mosaic}}/{{method}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("restore_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("check_seams"),
+        store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
+        psf=psf_choice,
+        device=STUDY["device"],
+    message:
+        "Looks for seams in {wildcards.mosaic} restored by {wildcards.method}"
+    script:
+        "../scripts/check_seams.py"
+
+
 rule tabulate_mosaic:
     input:
         facts=FACTS,
@@ -77,6 +104,11 @@ rule tabulate_mosaic:
             allow_missing=True,
         ),
         psf_map=f"{RESULTS}/psf_map/{{mosaic}}/{NETWORK}.json",
+        # Of one method: they differ in their PSFs, not in how they are cut.
+        seams=lambda wc: [
+            f"{RESULTS}/evaluation/{wc.mosaic}.{method}.seams.csv"
+            for method in methods(wc.mosaic)[:1]
+        ],
     output:
         metrics=f"{RESULTS}/evaluation/{{mosaic}}.metrics.csv",
         cells=f"{RESULTS}/evaluation/{{mosaic}}.cells.csv",

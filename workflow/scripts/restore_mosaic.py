@@ -10,8 +10,7 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger, run_units
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.reader import open_mosaic
-from isoplan.optics.psf import make_psf_model
-from isoplan.restoration import LocalPsfs, levels, local_psfs, restore_core
+from isoplan.restoration import levels, local_psfs, restore_core
 
 
 def main(snakemake):
@@ -20,15 +19,12 @@ def main(snakemake):
     made = ngff.read_attributes(params.store)
     settings = made["restoration"]
     source = Path(snakemake.input.psf)
-    if wildcards.method == "measured":
-        local = LocalPsfs(make_psf_model(params.psf["measured"]), constant=())
-    else:
-        local = local_psfs(
-            params.psf["store"],
-            (facts["height_px"], facts["width_px"]),
-            constant=wildcards.method == "constant",
-            summary=json.loads(source.read_text()),
-        )
+    local = local_psfs(
+        params.psf,
+        (facts["height_px"], facts["width_px"]),
+        constant=wildcards.method == "constant",
+        summary={} if "measured" in params.psf else json.loads(source.read_text()),
+    )
     output = ngff.open_array(params.store, "0", "r+")
     cores = tiles.shards(output.shape, settings["core_px"])
     mark = fingerprint(facts, made, crc32(source.read_bytes()), dict(params.library))

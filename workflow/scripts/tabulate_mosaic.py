@@ -28,6 +28,8 @@ def main(snakemake):
         for metric, value in values.items()
     ] + compare(results, gains)
     rows += [{"method": "truth", "metric": m, "value": v} for m, v in (truth or {}).items()]
+    for file in snakemake.input.seams:
+        rows += pd.read_csv(file).to_dict("records")
     named = {"study": params.study, "mosaic": name}
     scale = levels(facts)["scale"]
     settings = {"network": params.network, **params.settings, "counts_for_255": scale}

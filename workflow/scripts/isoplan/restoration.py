@@ -176,12 +176,19 @@ def levels(facts: dict) -> dict:
     return {"start": max((facts["mean"] or 0) - offset, 1e-6 * scale), "scale": scale}
 
 
-def local_psfs(store, shape_px: tuple[int, int], *, constant: bool, summary: dict) -> LocalPsfs:
-    """PSFs of a map's store: cell by cell, or everywhere the mean that `summary` gives."""
-    made = ngff.read_attributes(store)
+def local_psfs(
+    choice: dict, shape_px: tuple[int, int], *, constant: bool, summary: dict
+) -> LocalPsfs:
+    """PSFs of a map's store, cell by cell, or everywhere the mean that `summary` gives; or a bead's.
+
+    choice: {"store": path} or {"measured": entry of `psfs`}.
+    """
+    if "measured" in choice:
+        return LocalPsfs(make_psf_model(choice["measured"]), constant=())
+    made = ngff.read_attributes(choice["store"])
     model = make_psf_model(made["psf"])
     if constant:
         mean = summary["mean"] and tuple(summary["mean"][p.name] for p in model.parameters)
         return LocalPsfs(model, constant=mean)
     layout = MapLayout(tuple(shape_px), made["window_px"], made["stride_px"], made["edges"])
-    return LocalPsfs(model, layout=layout, cells=ngff.open_array(store))
+    return LocalPsfs(model, layout=layout, cells=ngff.open_array(choice["store"]))

@@ -23,9 +23,10 @@ SHARED = {
     "evaluate_mosaic": ("evaluation", "other"),
 }
 PER_MOSAIC = (
-    *("simulate_mosaic", "measure_mosaic", "create_psf_map", "map_psf", "fill_psf_map"),
+    *("simulate_mosaic", "convert_mosaic", "measure_mosaic", "create_psf_map", "map_psf"),
+    "fill_psf_map",
     *("create_restoration", "restore_mosaic", "finish_restoration"),
-    *("create_evaluation", "evaluate_mosaic", "tabulate_mosaic"),
+    *("create_evaluation", "evaluate_mosaic", "check_seams", "tabulate_mosaic"),
 )
 PER_METHOD = ("create_restoration", "restore_mosaic", "finish_restoration")
 COLUMNS = (
@@ -179,8 +180,9 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
 
 def jobs_of(methods: int, jobs_per_mosaic: int) -> int:
     """Jobs that a mosaic of the user's has in all, with so many methods that restore it."""
-    once, each_method = 5, 2  # laid out, measured, filled, tabulated; laid out, pyramid built
-    return once + each_method * methods + jobs_per_mosaic * (2 + methods)
+    # Laid out, measured, filled, tabulated; seams looked for; laid out and a pyramid built.
+    once, seams, each_method = 5, min(methods, 1), 2
+    return once + seams + each_method * methods + jobs_per_mosaic * (2 + methods)
 
 
 # What it suggests ----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ PACKAGES = (
 ROW_LIMIT = 200
 METRICS = ("SNR", "PSNR", "SSIM", "MSE", "gradient-MSE", "CV", "Sharpness")
 NO_TRUTH_METRICS = ("CV", "Sharpness")
+SEAM_LIMIT = 1e-4  # what the default halo is measured for
 # What regression.csv holds beside parameters, with its metrics as column titles.
 FLAGS = {
     "validity": {"accuracy": "Texture judged rightly"},
@@ -65,7 +66,28 @@ def metric_table(study: Study, mosaic: str) -> Table | None:
             shown = style.metric_text(metric, float(grid.loc[method, metric]))
             row.append(Cell(shown, best=best[metric] == method))
         rows.append(row)
-    return Table(["Method", *(_metric_head(m, has_truth) for m in metrics)], rows)
+    return Table(
+        ["Method", *(_metric_head(m, has_truth) for m in metrics)], rows, _seams(study, mosaic)
+    )
+
+
+def seam_error(study: Study, mosaic: str) -> float | None:
+    """What restoring by units left at their borders, as a share of the range; None where not measured."""
+    found = metric_values(study)
+    found = found[(found["mosaic"] == mosaic) & (found["metric"] == "seam_error")]
+    return float(found["value"].astype(float).max()) if len(found) else None
+
+
+def _seams(study: Study, mosaic: str) -> str:
+    error = seam_error(study, mosaic)
+    if error is None:
+        return ""
+    if error == 0:
+        return "Restored as one unit: no seams."
+    return (
+        "Seams: at borders of its units the restoration differs from one made across them by at most "
+        f"{error:.1e} of the range (limit {SEAM_LIMIT:.0e})."
+    )
 
 
 def _best_method(grid: pd.DataFrame, metric: str) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from isoplan.report import lineup, published, style
+from isoplan.report import lineup, published, style, tables
 from isoplan.report.figures import snr_gains
 from isoplan.report.psfs import model_parameters
 from isoplan.report.results import Study, metric_values
@@ -265,6 +265,12 @@ def _warnings(study: Study, mosaics) -> list[str]:
     for mosaic in mosaics:
         words += _doubts(study, mosaic.name)
         words += _pinned(study, mosaic.name)
+        seams = tables.seam_error(study, mosaic.name)
+        if seams is not None and seams > tables.SEAM_LIMIT:
+            words.append(
+                f"{mosaic.name}: seams of {seams:.1e} of the range lie between units; a larger `halo_px` "
+                "would close them."
+            )
     for mosaic in study.mosaics:
         for key, what in (("nonfinite_pixels", "not numbers"), ("saturated_pixels", "saturated")):
             count = mosaic.facts.get(key) or 0

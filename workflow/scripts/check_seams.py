@@ -1,0 +1,39 @@
+"""How far a restoration differs, at borders of its units, from one made across them."""
+
+import csv
+import json
+from pathlib import Path
+
+from _job import job
+from isoplan.base.device import pick_device
+from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.reader import open_mosaic
+from isoplan.restoration import levels, local_psfs, seam_error
+
+
+def main(snakemake):
+    params, wildcards = snakemake.params, snakemake.wildcards
+    facts = json.loads(Path(snakemake.input.facts).read_text())
+    settings = ngff.read_attributes(params.store)["restoration"]
+    summary = {} if "measured" in params.psf else json.loads(Path(snakemake.input.psf).read_text())
+    shape = facts["height_px"], facts["width_px"]
+    with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
+        error = seam_error(
+            mosaic,
+            ngff.Values(params.store),
+            local_psfs(params.psf, shape, constant=wildcards.method == "constant", summary=summary),
+            tiles.shards(shape, settings["core_px"]),
+            settings,
+            levels=levels(facts),
+            device=pick_device(params.device),
+        )
+    print(f"{wildcards.mosaic}, {wildcards.method}: {error:.2g} of the range at borders of units")
+    with open(snakemake.output.seams, "w", newline="") as handle:
+        table = csv.writer(handle)
+        table.writerow(["method", "metric", "value"])
+        table.writerow([wildcards.method, "seam_error", error])
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)
