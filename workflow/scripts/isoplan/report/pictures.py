@@ -98,7 +98,9 @@ def open_pictures(folder: Path, mosaic: str, facts: dict) -> dict:
         pictures["truth"] = StorePicture(simulated / "truth.ome.zarr")
     if (simulated / "observed.ome.zarr").exists():
         pictures["none"] = StorePicture(simulated / "observed.ome.zarr")
-    elif "none" not in pictures and (source.startswith("scikit-image:") or Path(source).exists()):
+    elif "none" not in pictures and (
+        source.startswith("scikit-image:") or (source and Path(source).exists())
+    ):
         from isoplan.mosaic.reader import open_mosaic  # heavy, and seldom needed
 
         chosen = {key: facts.get(key) for key in ("channel", "slice")}
