@@ -98,19 +98,9 @@ def check_maps(results: Path, jobs: int) -> Iterator[Finding]:
         after = [summary, *evaluated(results, mosaic)]
         again = [summary] if summary.exists() else []
         ledger = results / "ledgers" / "psf_map" / mosaic / network
-        try:
-            read, count = map_units(path)
-        except UserError:
-            yield Finding(f"{path}, the whole map", everything(stage, ledger) + after, again)
-            continue
-        lost = lost_units(ledger, read, count, stage, "map", jobs)
-        if lost:
-            yield Finding(
-                f"{path}, {named(lost)} of {count}",
-                traces(lost, ledger, stage, "map", jobs) + after,
-                again,
-            )
-        elif summary.exists() and not whole(path, "0"):
+        found = check_units(path, map_units, stage, "map", ledger, jobs, after, again)
+        yield from found
+        if not found and summary.exists() and not whole(path, "0"):
             yield Finding(f"{path}, the filled map", after, again)
 
 
@@ -121,18 +111,9 @@ def check_restorations(results: Path, jobs: int) -> Iterator[Finding]:
         finished = stage / "finished.done"
         after = [finished, *evaluated(results, mosaic)]
         ledger = results / "ledgers" / "restored" / mosaic / method
-        try:
-            read, count = restored_units(path)
-        except UserError:
-            yield Finding(f"{path}, the whole picture", everything(stage, ledger) + after)
-            continue
-        lost = lost_units(ledger, read, count, stage, "restore", jobs)
-        if lost:
-            yield Finding(
-                f"{path}, {named(lost)} of {count}",
-                traces(lost, ledger, stage, "restore", jobs) + after,
-            )
-        elif finished.exists() and not all_whole(path):
+        found = check_units(path, restored_units, stage, "restore", ledger, jobs, after)
+        yield from found
+        if not found and finished.exists() and not all_whole(path):
             yield Finding(f"{path}, its pyramid", after)
 
 
@@ -141,17 +122,21 @@ def check_sums(results: Path, jobs: int) -> Iterator[Finding]:
         stage, mosaic = created.parent, created.parent.name
         path, after = results / "evaluation" / f"{mosaic}.zarr", evaluated(results, mosaic)
         ledger = results / "ledgers" / "evaluation" / mosaic
-        try:
-            read, count = evaluation_units(path)
-        except UserError:
-            yield Finding(f"{path}, the whole evaluation", everything(stage, ledger) + after)
-            continue
-        lost = lost_units(ledger, read, count, stage, "evaluate", jobs)
-        if lost:
-            yield Finding(
-                f"{path}, {named(lost)} of {count}",
-                traces(lost, ledger, stage, "evaluate", jobs) + after,
-            )
+        yield from check_units(path, evaluation_units, stage, "evaluate", ledger, jobs, after)
+
+
+def check_units(path, units_of, stage, name, ledger, jobs, after, again=()) -> list[Finding]:
+    """What of a store is lost, the whole or some units, of jobs that leave stage/<name>.<job>.done.
+
+    units_of(path): how a unit is read back, and how many there are. after: files that came of the store.
+    """
+    try:
+        read, count = units_of(path)
+    except UserError:
+        return [Finding(f"{path}, the whole store", everything(stage, ledger) + after, list(again))]
+    lost = lost_units(ledger, read, count, stage, name, jobs)
+    remove = traces(lost, ledger, stage, name, jobs) + after
+    return [Finding(f"{path}, {named(lost)} of {count}", remove, list(again))] if lost else []
 
 
 def check_evaluations(results: Path) -> Iterator[Finding]:

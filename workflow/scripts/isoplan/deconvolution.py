@@ -135,9 +135,8 @@ def halo_px(
     psf_size: side of the PSF in px. Measured with the worst case, a disk as wide as its window:
     the border's influence fell below 1e-4 within 1.1 psf_size iterations^(1/2) px with momentum,
     1.3 psf_size iterations^(1/3) px without (PSFs of 3 to 127 px, 5 to 40 iterations); the TV step
-    adds a little where the PSF is small. `cap` holds for wide windows, of which real PSFs fill
-    little: 127 px around a focus of up to .8 waves needed 90 px for 10 accelerated iterations, and
-    256 px leave 1e-7.
+    adds a little where the PSF is small. `cap` holds for wide windows, of which real
+    PSFs fill little: a test holds those of 127 px to the 1e-4.
     """
     reach = (
         1.1 * iterations ** (1 / 2) if acceleration == "momentum" else 1.3 * iterations ** (1 / 3)

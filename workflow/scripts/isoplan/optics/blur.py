@@ -132,12 +132,6 @@ class SpaceVariantBlur:
         self._groups = _groups(plan, psfs, symmetric)
         self._zeros: dict[tuple[int, ...], torch.Tensor] = {}
 
-    @property
-    def transformed_px(self) -> int:
-        """Pixels that `forward` transforms, there and back; as many in `adjoint`."""
-        size = self._rows.transform * self._columns.transform
-        return sum(size * len(g.places) * (g.masks.shape[1] + 1) for g in self._groups)
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Picture (H, W) of an object (object_shape)."""
         _check_picture("object", x, self.object_shape)

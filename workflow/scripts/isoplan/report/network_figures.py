@@ -10,7 +10,6 @@ from isoplan.report.network_plots import Line, Mark
 from isoplan.report.results import Study
 from isoplan.report.study_figure import StudyFigure
 
-WIDE_PX = 1080
 # So many lines can be told apart; more are drawn thin and without names.
 NAMED_LINES = 6
 ENOUGH = 100  # patches in a group before its coverage is judged
