@@ -27,12 +27,12 @@ import pandas as pd
 import psutil
 from isoplan.base.config import entry, load
 from isoplan.base.errors import UserError
+from isoplan.halo import halo_of
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import read_table
 from isoplan.mosaic.tiles import spans, with_halo
 from isoplan.psf_map import SHARD_CELLS
 from isoplan.report.cost import JOBS_A_MOSAIC, jobs_of
-from isoplan.restoration import halo_of
 from resume import DEFAULT, find_config
 from site_checks import FAIL, OK, WARN, Finding, Profile, Site
 

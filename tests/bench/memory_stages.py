@@ -1,20 +1,30 @@
 """The demo's heavy stages, each at the demo's size and settings, for `run.py` to take their memory.
 
 Only time is saved: few steps, two iterations, one unit of work. None of these changes the peak.
+
+    .venv/bin/python tests/bench/memory_stages.py
+
+prints what mapping and restoring take before their unit, and for each pixel of its block: what
+workflow/preflight.py reckons with.
 """
 
+import multiprocessing
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
 from isoplan.base.config import load, validate
+from isoplan.base.ledger import peak_mb
+from isoplan.halo import halo_of
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, channels, map_unit
-from isoplan.restoration import LocalPsfs, halo_of, restore_core
+from isoplan.restoration import LocalPsfs, restore_core
 from isoplan.simulation import BLOCK_PX, Simulation
 from isoplan.synthesis import Recipe
 from isoplan.training import train
@@ -42,16 +52,25 @@ def simulating(study: dict, folder: Path) -> None:
     scene.observed(0, BLOCK_PX, 0, BLOCK_PX, 0)
 
 
-def mapping(study: dict, folder: Path) -> None:
-    """One whole unit of 32 x 32 cells, which at the demo's stride is the whole mosaic."""
+def mapping(study: dict, folder: Path) -> int:
+    """One whole unit of 32 x 32 cells, which at the demo's stride is the whole mosaic. Pixels of its block."""
     layout, model = _layout(study), make_psf_model(study["psfs"][0])
     network = store.build(study["networks"][0], layout.window_px, model).eval()
     with open_mosaic(_mosaic(study, folder)) as mosaic:
         map_unit(network, model, mosaic, layout, 0, offset=100.0, device=CPU)
+    y0, y1, x0, x1 = layout.window_of(0)
+    return (y1 - y0) * (x1 - x0)
 
 
-def restoring(study: dict, folder: Path) -> None:
-    """One core with the halo that the demo's iterations ask for."""
+def mapping_wide(study: dict, folder: Path) -> int:
+    """The same at a stride of 128 px: four times the block."""
+    study["map"]["stride_px"] = 128
+    study["simulations"][0]["size_px"] = [4096, 4096]
+    return mapping(study, folder)
+
+
+def restoring(study: dict, folder: Path) -> int:
+    """One core with the halo that the demo's iterations ask for. Pixels of its block."""
     settings, layout = study["restoration"], _layout(study)
     model = make_psf_model(study["psfs"][0])
     settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0, "iterations": 2}
@@ -68,9 +87,11 @@ def restoring(study: dict, folder: Path) -> None:
         core = tiles.shards(mosaic.shape, settings["core_px"])[0]
         levels = {"start": 1000.0, "scale": 10_000.0}
         restore_core(mosaic, local, core, settings, levels=levels, device=CPU)
+        outer = tiles.with_halo(core, settings["halo_px"], mosaic.shape)
+    return prod(part.stop - part.start for part in outer)
 
 
-def restoring_wide(study: dict, folder: Path) -> None:
+def restoring_wide(study: dict, folder: Path) -> int:
     """A core in the middle of a mosaic: 1536 px a side with its halo, PSFs of 127 px every 64 px that
     have little in common, a focus and an astigmatism whose axis turns."""
     settings = study["restoration"]
@@ -86,6 +107,7 @@ def restoring_wide(study: dict, folder: Path) -> None:
         core = slice(256, 1280), slice(256, 1280)
         levels = {"start": 1000.0, "scale": 10_000.0}
         restore_core(mosaic, local, core, settings, levels=levels, device=CPU)
+    return 1536**2
 
 
 def _layout(study: dict) -> MapLayout:
@@ -102,10 +124,30 @@ def _mosaic(study: dict, folder: Path) -> str:
     return str(path)
 
 
-STAGES = {f.__name__: f for f in (training, simulating, mapping, restoring, restoring_wide)}
+STAGES = {
+    f.__name__: f for f in (training, simulating, mapping, mapping_wide, restoring, restoring_wide)
+}
 
 
-def run(stage: str) -> None:
+def run(stage: str) -> int | None:
     """Does one stage in a folder of its own, which is then removed."""
     with tempfile.TemporaryDirectory() as folder:
-        STAGES[stage](load(CONFIG), Path(folder))
+        return STAGES[stage](load(CONFIG), Path(folder))
+
+
+def growth(stage: str) -> str:
+    """What a stage takes in a fresh process, before and for its block."""
+    before = peak_mb()
+    pixels = run(stage)
+    each = (peak_mb() - before) * 2**20 / pixels
+    return (
+        f"{stage}: {before:.0f} MB, then {each:.0f} bytes for each of {pixels / 1e6:.2f} million px"
+    )
+
+
+if __name__ == "__main__":
+    for stage in STAGES:
+        if stage.startswith(("mapping", "restoring")):
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(1, mp_context=context) as pool:
+                print(pool.submit(growth, stage).result())

@@ -1,6 +1,8 @@
 """The house stands: rooms import only from floors below them, and the library knows no Snakemake."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ FLOORS = (
     ("mosaic", "metrics"),
     ("optics",),
     ("objects", "networks"),
-    ("synthesis", "deconvolution"),
+    ("synthesis", "halo", "deconvolution"),
     ("training", "psf_map"),
     ("judging", "restoration", "simulation", "evaluation"),
     ("report",),
@@ -29,6 +31,12 @@ LIGHT = (
     "base.yamlmarks",
     "mosaic.positions",
     "mosaic.table",
+)
+# Scripts of jobs that are over in a second.
+SHORT = (
+    *("check_mosaics", "convert_mosaic", "refuse_mosaics", "create_restoration"),
+    *("finish_restoration", "create_evaluation", "evaluate_mosaic", "tabulate_mosaic"),
+    *("collect_tables", "finish_study", "write_config"),
 )
 HEAVY = {"torch", "numpy", "scipy", "zarr", "pandas", "skimage", "matplotlib", "timm"}
 
@@ -107,6 +115,12 @@ def test_what_the_snakefile_reads_is_light(name):
     path = modules()[name]
     assert not {imported.split(".")[0] for imported in imports(path)} & HEAVY
     assert inner(path) <= set(LIGHT)
+
+
+def test_short_jobs_start_without_torch():
+    """Its import takes seconds: longer than all else that these do, many times a mosaic."""
+    read = "".join(f"import {name}\nassert 'torch' not in sys.modules, {name}\n" for name in SHORT)
+    subprocess.run([sys.executable, "-c", f"import sys\n{read}"], cwd=LIBRARY.parent, check=True)
 
 
 def test_scripts_only_read_call_and_write():

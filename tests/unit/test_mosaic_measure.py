@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from isoplan.mosaic.measure import measure
+from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
 
 SHAPE = (211, 307)
@@ -81,3 +81,10 @@ def test_saturation_of_rgb(tmp_path):
     result = of(tmp_path, picture, photometric="rgb")
     assert result["saturated_pixels"] == 20
     assert result["mean"] == pytest.approx((picture @ LUMINANCE).mean(), rel=1e-6)
+
+
+def test_levels():
+    assert levels({"offset": 100, "mean": 300.0, "p999": 1100.0}) == {"start": 200, "scale": 1000}
+    for facts in ({"mean": 90.0, "p999": 95.0}, {"mean": None, "p999": None}):
+        found = levels({"offset": 100} | facts)
+        assert 0 < found["start"] <= found["scale"]

@@ -125,23 +125,33 @@ def mosaics():
 
 
 def mosaic_stamps(wildcards):
-    """Size and date of the table's files, so that one that was mended is looked at again."""
+    """Marks of the table's files, so that one that was mended is looked at again."""
     try:
         rows = _rows().values() if STUDY["mosaics"] else []
     except UserError:
         return {}  # check_mosaics will say what is wrong
-    files = {row["mosaic"]: row["path"] for row in rows}
-    return {
-        name: file_stamp(file) for name, file in files.items() if Path(file).exists()
-    }
+    return {row["mosaic"]: _stamp(row["path"]) for row in rows}
+
+
+def mosaic_stamp(wildcards):
+    """The mark of a mosaic's files: a copy put in their place may be older than what was made of them."""
+    if wildcards.mosaic in SIMULATED:
+        return None
+    return _stamp(accepted()[wildcards.mosaic]["file"])
+
+
+@cache
+def _stamp(path):
+    """Sizes and dates of a mosaic's files, of thousands of tiles in one short mark; None without them."""
+    try:
+        return fingerprint([file_stamp(file) for file in positions.files_of(path)])
+    except (UserError, OSError):
+        return None  # check_mosaics will say what is wrong
 
 
 def mosaic_files(wildcards):
-    """What a line of the table names, so that a changed file is noticed: of tiles all."""
-    file = accepted()[wildcards.mosaic]["file"]
-    if positions.is_table_of_tiles(file):
-        return [file, *positions.read(file).tiles]
-    return file
+    """What a mosaic of the table is read from, so that a changed file is noticed: of tiles all."""
+    return positions.files_of(accepted()[wildcards.mosaic]["file"])
 
 
 def convert_mb(wildcards):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from _job import job
+from isoplan.halo import halo_of
 from isoplan.mosaic import ngff, tiles
-from isoplan.restoration import halo_of
 
 
 def main(snakemake):

@@ -10,8 +10,8 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger, run_units
 from isoplan.evaluation import evaluate_unit, unit_cells
 from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.measure import levels
 from isoplan.mosaic.reader import open_mosaic
-from isoplan.restoration import levels
 
 
 def main(snakemake):

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _job import job
-from isoplan.evaluation import compare, map_errors, metrics_and_gains
+from isoplan.evaluation import compare, metrics_and_gains
 from isoplan.metrics.image import SUMS
 from isoplan.mosaic import ngff
-from isoplan.restoration import levels
+from isoplan.mosaic.measure import levels
 
 
 def main(snakemake):
@@ -35,9 +35,11 @@ def main(snakemake):
     settings = {"network": params.network, **params.settings, "counts_for_255": scale}
     pd.DataFrame([named | row | settings for row in rows]).to_csv(output.metrics, index=False)
     cell_table(name, gains).to_csv(output.cells, index=False)
-    errors = (
-        map_errors(params.maps["estimated"], params.maps["true"]) if params.maps["true"] else []
-    )
+    errors = []
+    if params.maps["true"]:
+        from isoplan.psf_map import map_errors  # torch takes seconds, and few mosaics have a truth
+
+        errors = map_errors(params.maps["estimated"], params.maps["true"])
     columns = ["mosaic", "network", "parameter", "metric", "value", "n"]
     named = {"mosaic": name, "network": params.network}
     pd.DataFrame([named | row for row in errors], columns=columns).to_csv(

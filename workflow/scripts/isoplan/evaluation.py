@@ -8,9 +8,7 @@ unit, and then 80 bytes a cell and method: 600 MB for three methods on 100,000 p
 import numpy as np
 
 from isoplan.metrics.image import SUMS, cell_sums, metrics_of
-from isoplan.metrics.regression import summarise
-from isoplan.mosaic import ngff, tiles
-from isoplan.optics.psf import make_psf_model
+from isoplan.mosaic import tiles
 
 HALO_PX = 8  # SSIM looks 5 px around, Sobel 1 px
 FULL_SCALE = 255.0  # metrics are given on an 8-bit scale, as in the published tables
@@ -98,20 +96,3 @@ def compare(results: dict[str, dict], gains: dict[str, np.ndarray]) -> list[dict
             worse = float((known < -0.01).mean())
             rows.append({"method": method, "metric": "worse_cells_share", "value": worse})
     return rows
-
-
-def map_errors(estimated_store, true_store) -> list[dict]:
-    """R2 and errors of an estimated map against the true one, over its valid cells.
-
-    Returns tidy rows (parameter, metric, value, n), the share of valid cells among them.
-    """
-    model = make_psf_model(ngff.read_attributes(true_store)["psf"])
-    if ngff.read_attributes(estimated_store)["psf"]["model"] != model.spec["model"]:
-        return []  # another model's parameters cannot be compared
-    count = len(model.parameters)
-    estimated = ngff.open_array(estimated_store)[:]
-    true = ngff.open_array(true_store)[:count].reshape(count, -1).T
-    valid = (estimated[-1] == 0).ravel()
-    rows = summarise(true, estimated[:count].reshape(count, -1).T, valid, model.parameters)
-    share = {"parameter": "validity", "metric": "valid_share", "value": float(valid.mean())}
-    return [*rows, share | {"n": int(valid.size)}]
