@@ -29,7 +29,7 @@ from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import SHARD_CELLS, MapLayout, channels, fill_invalid, map_unit
-from isoplan.restoration import local_psfs, restore_core, to_dtype
+from isoplan.restoration import local_psfs, restore_core
 from isoplan.simulation import BLOCK_PX, Simulation
 
 SIZES_PX = 4096, 16384
@@ -328,6 +328,6 @@ def restoring(folder: Path, size: int, mosaic):
         lambda unit: restore_core(
             mosaic, local, cores[unit], _settings(), levels=levels, device=torch.device("cpu")
         ),
-        lambda unit, block: ngff.write_shards(output, cores[unit], to_dtype(block, output.dtype)),
+        lambda unit, block: ngff.write_shards(output, cores[unit], ngff.to_stored(block, output)),
         lambda unit: output[cores[unit]],
     )

@@ -2,7 +2,7 @@
 
 Only time is saved: few steps, two iterations, one unit of work. None of these changes the peak.
 
-    .venv/bin/python tests/bench/memory_stages.py
+    PYTHONPATH=workflow/scripts .venv/bin/python tests/bench/memory_stages.py
 
 prints what mapping and restoring take before their unit, and for each pixel of its block: what
 workflow/preflight.py reckons with.
@@ -60,6 +60,13 @@ def mapping(study: dict, folder: Path) -> int:
         map_unit(network, model, mosaic, layout, 0, offset=100.0, device=CPU)
     y0, y1, x0, x1 = layout.window_of(0)
     return (y1 - y0) * (x1 - x0)
+
+
+def mapping_dense(study: dict, folder: Path) -> int:
+    """The same at a stride of 32 px: a quarter of the block."""
+    study["map"]["stride_px"] = 32
+    study["simulations"][0]["size_px"] = [1024, 1024]
+    return mapping(study, folder)
 
 
 def mapping_wide(study: dict, folder: Path) -> int:
@@ -125,7 +132,8 @@ def _mosaic(study: dict, folder: Path) -> str:
 
 
 STAGES = {
-    f.__name__: f for f in (training, simulating, mapping, mapping_wide, restoring, restoring_wide)
+    f.__name__: f
+    for f in (training, simulating, mapping_dense, mapping, mapping_wide, restoring, restoring_wide)
 }
 
 
