@@ -4,8 +4,8 @@ Only time is saved: few steps, two iterations, one unit of work. None of these c
 
     PYTHONPATH=workflow/scripts .venv/bin/python tests/bench/memory_stages.py
 
-prints what mapping and restoring take before their unit, and for each pixel of its block: what
-workflow/preflight.py reckons with.
+prints what mapping and restoring take before their unit and for it, by the size of its block, from
+which workflow/preflight.py has its figures.
 """
 
 import multiprocessing
@@ -98,23 +98,29 @@ def restoring(study: dict, folder: Path) -> int:
     return prod(part.stop - part.start for part in outer)
 
 
-def restoring_wide(study: dict, folder: Path) -> int:
+def restoring_wide(study: dict, folder: Path, core_px: int = 1024) -> int:
     """A core in the middle of a mosaic: 1536 px a side with its halo, PSFs of 127 px every 64 px that
     have little in common, a focus and an astigmatism whose axis turns."""
     settings = study["restoration"]
     default, entry = study["psfs"], {"name": "wide", "model": "zernike-3", "size_px": 127}
     model = make_psf_model(validate({"psfs": [*default, entry]})["psfs"][-1])
     settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0, "iterations": 2}
-    layout = MapLayout((1536, 1536), 128, 64, "reflect")
+    side = core_px + 512
+    layout = MapLayout((side, side), 128, 64, "reflect")
     v, u = np.meshgrid(*(np.linspace(-1, 1, n) for n in layout.cells), indexing="ij")
     turning = [0.2 + 0.1 * u, 0.15 + 0.1 * v, 3 * np.arctan2(v, u) % np.pi]
     local = LocalPsfs(model, layout=layout, cells=np.stack(turning).astype(np.float32))
-    study["simulations"][0]["size_px"] = [1536, 1536]
+    study["simulations"][0]["size_px"] = [side, side]
     with open_mosaic(_mosaic(study, folder)) as mosaic:
-        core = slice(256, 1280), slice(256, 1280)
+        core = slice(256, side - 256), slice(256, side - 256)
         levels = {"start": 1000.0, "scale": 10_000.0}
         restore_core(mosaic, local, core, settings, levels=levels, device=CPU)
-    return 1536**2
+    return side**2
+
+
+def restoring_large(study: dict, folder: Path) -> int:
+    """The same with a core of 2048 px."""
+    return restoring_wide(study, folder, core_px=2048)
 
 
 def _layout(study: dict) -> MapLayout:
@@ -133,7 +139,16 @@ def _mosaic(study: dict, folder: Path) -> str:
 
 STAGES = {
     f.__name__: f
-    for f in (training, simulating, mapping_dense, mapping, mapping_wide, restoring, restoring_wide)
+    for f in (
+        training,
+        simulating,
+        mapping_dense,
+        mapping,
+        mapping_wide,
+        restoring,
+        restoring_wide,
+        restoring_large,
+    )
 }
 
 
@@ -147,9 +162,9 @@ def growth(stage: str) -> str:
     """What a stage takes in a fresh process, before and for its block."""
     before = peak_mb()
     pixels = run(stage)
-    each = (peak_mb() - before) * 2**20 / pixels
+    unit = peak_mb() - before
     return (
-        f"{stage}: {before:.0f} MB, then {each:.0f} bytes for each of {pixels / 1e6:.2f} million px"
+        f"{stage}: {before:.0f} MB, and {unit:.0f} MB for a block of {pixels / 1e6:.2f} million px"
     )
 
 
