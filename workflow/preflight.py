@@ -39,8 +39,8 @@ from site_checks import FAIL, OK, WARN, Finding, Profile, Site
 # Of a CPU job, above all that tests/bench/memory_stages.py prints: what it takes before its first unit,
 # for a unit whatever its size, and for each pixel of the block that the unit works on.
 BASE_MB = 620
-UNIT_MB = {"map": 250, "restore": 0}
-BLOCK_BYTES_A_PX = {"map": 12, "restore": 220}
+UNIT_MB = {"map": 260, "restore": 170}
+BLOCK_BYTES_A_PX = {"map": 12, "restore": 300}
 # Channels of a map beside three for each parameter's value and its doubt; two arrays of float32.
 MAP_BYTES_A_CELL = 2 * 4 * 9
 WASTE = 2  # times the pixels that halos need anyway
