@@ -320,7 +320,8 @@ def mapping(folder: Path, size: int, mosaic):
 
 
 def restoring(folder: Path, size: int, mosaic):
-    local = local_psfs(folder / f"map{size}.zarr", (size, size), constant=False, summary={})
+    choice = {"store": str(folder / f"map{size}.zarr")}
+    local = local_psfs(choice, (size, size), constant=False, summary={})
     cores = _cores(size)
     output = ngff.open_array(folder / f"restored{size}.ome.zarr", "0", "r+")
     levels = {"start": 3000.0, "scale": 20_000.0}
