@@ -13,7 +13,7 @@ LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "isopla
 FLOORS = (
     ("base",),
     ("mosaic", "metrics"),
-    ("optics",),
+    ("optics", "registration"),
     ("objects", "networks"),
     ("synthesis", "halo", "deconvolution"),
     ("training", "psf_map"),

@@ -6,6 +6,7 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
@@ -198,6 +199,32 @@ def methods(mosaic):
         for method in METHODS
         if method != "none" and (method != "oracle" or mosaic in SIMULATED)
     ]
+
+
+def true_store(wildcards):
+    """The sharp picture that a simulated mosaic was made from."""
+    if wildcards.mosaic in SIMULATED:
+        return f"{RESULTS}/simulated/{wildcards.mosaic}/truth.ome.zarr"
+
+
+def registered(wildcards):
+    """The better picture of the same field that a mosaic is judged by, where the table names one."""
+    if mosaic_row(wildcards).get("reference"):
+        return f"{RESULTS}/references/{wildcards.mosaic}.json"
+    return []
+
+
+def judgeable(wildcards, mosaic=None):
+    """Whether something is known that restorations can be judged by."""
+    named = SimpleNamespace(mosaic=mosaic) if mosaic else wildcards
+    return bool(true_store(named) or registered(named))
+
+
+def restored_stores(wildcards):
+    return {
+        method: f"{RESULTS}/restored/{wildcards.mosaic}/{method}.ome.zarr"
+        for method in methods(wildcards.mosaic)
+    }
 
 
 def psf_source(wildcards):

@@ -33,6 +33,7 @@ rule write_report:
         metrics=f"{RESULTS}/metrics.csv",
         cells=f"{RESULTS}/cells.csv",
         map_errors=f"{RESULTS}/map_errors.csv",
+        frc=f"{RESULTS}/frc.csv",
         regression=f"{RESULTS}/regression.csv",
         predictions=f"{RESULTS}/predictions.csv",
         calibration=f"{RESULTS}/calibration.csv",

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _job import job
-from isoplan.evaluation import compare, metrics_and_gains
+from isoplan.evaluation import MEASURES, compare, metrics_and_gains
+from isoplan.metrics import frc
 from isoplan.metrics.image import SUMS
 from isoplan.mosaic import ngff
 from isoplan.mosaic.measure import levels
@@ -20,14 +21,23 @@ def main(snakemake):
     sums = ngff.open_array(params.store)[:]
     sums = sums.reshape(len(pictures), len(SUMS), *sums.shape[1:])
     results, gains = metrics_and_gains(dict(zip(pictures, sums, strict=True)))
-    truth = results.pop("truth", None)
+    measures = {name: results.pop(name) for name in MEASURES if name in results}
     results, gains = ({m: found[m] for m in params.methods} for found in (results, gains))
     rows = [
         {"method": method, "metric": metric, "value": value}
         for method, values in results.items()
         for metric, value in values.items()
     ] + compare(results, gains)
-    rows += [{"method": "truth", "metric": m, "value": v} for m, v in (truth or {}).items()]
+    rows += [
+        {"method": measure, "metric": metric, "value": value}
+        for measure, values in measures.items()
+        for metric, value in values.items()
+    ]
+    if snakemake.input.rings:
+        rings = pd.read_csv(snakemake.input.rings).groupby("method", sort=False)["correlation"]
+        for method, curve in rings:
+            found = {"FRC": curve.mean(), "FRC-resolution": frc.resolution_px(curve.to_numpy())}
+            rows += [{"method": method, "metric": m, "value": v} for m, v in found.items()]
     for file in snakemake.input.seams:
         rows += pd.read_csv(file).to_dict("records")
     named = {"study": params.study, "mosaic": name}

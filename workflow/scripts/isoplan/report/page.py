@@ -264,6 +264,7 @@ class _Writer:
         known = (
             ("metrics.csv", "every metric of every mosaic and method"),
             ("cells.csv", "SNR gain of every cell"),
+            ("frc.csv", "Fourier ring correlation with the truth or the reference"),
             ("regression.csv", "accuracy of the networks"),
             ("predictions.csv", "true and estimated parameters of test samples"),
             ("calibration.csv", "how often the 90 % intervals hold the truth"),

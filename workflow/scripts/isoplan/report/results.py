@@ -24,6 +24,7 @@ TABLE_COLUMNS = {
         *("level", "coverage", "n"),
     ),
     "abstention.csv": ("network", "test_set", "parameter", "kept_share", "metric", "value", "n"),
+    "frc.csv": ("mosaic", "method", "cycles_per_px", "correlation"),
     "refused.csv": ("mosaic", "path", "reason"),
 }
 NAMES = (

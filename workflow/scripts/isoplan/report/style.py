@@ -2,7 +2,7 @@
 
 import math
 
-METHOD_ORDER = ("none", "measured", "constant", "estimated", "oracle", "truth")
+METHOD_ORDER = ("none", "measured", "constant", "estimated", "oracle", "truth", "reference")
 METHOD_LABELS = {
     "none": "Nothing done",
     "measured": "Measured PSF",
@@ -10,7 +10,10 @@ METHOD_LABELS = {
     "estimated": "Estimated map",
     "oracle": "True map (oracle)",
     "truth": "Sharp truth",
+    "reference": "Reference frame",
 }
+# What restorations are judged by: a simulation's truth, or a better picture of the same field.
+MEASURES = ("truth", "reference")
 # Distinct under the common colour-vision deficiencies, and in lightness when printed in grey.
 METHOD_COLOURS = {
     "none": "#8C9199",
@@ -19,6 +22,7 @@ METHOD_COLOURS = {
     "estimated": "#005EA8",
     "oracle": "#12956E",
     "truth": "#1B1F24",
+    "reference": "#1B1F24",
 }
 # Networks beside one another; ours has the colour of what it estimates.
 NETWORK_COLOURS = {
@@ -84,9 +88,16 @@ METRIC_DIRECTION = {
     "gradient-MSE": -1,
     "CV": 0,
     "Sharpness": 0,
+    "FRC": 1,
+    "FRC-resolution": -1,
 }
-METRIC_UNITS = {"SNR": "dB", "PSNR": "dB"}
-METRIC_DECIMALS = {"SNR": 2, "PSNR": 2, "SSIM": 3, "CV": 3}
+METRIC_UNITS = {"SNR": "dB", "PSNR": "dB", "FRC-resolution": "px"}
+METRIC_DECIMALS = {"SNR": 2, "PSNR": 2, "SSIM": 3, "CV": 3, "FRC": 3, "FRC-resolution": 2}
+
+
+def measure_in(methods) -> str | None:
+    """What the methods of a mosaic were judged by, if anything."""
+    return next((measure for measure in MEASURES if measure in set(methods)), None)
 
 
 def method_label(method: str) -> str:

@@ -11,6 +11,7 @@ from isoplan.report.psfs import model_parameters
 from isoplan.report.results import Study, metric_values
 
 POOR_R2 = 0.5
+MEASURED_BY = {"truth": "known truth", "reference": "a reference frame"}
 SHOWN = 6  # warnings of one kind
 # Below this a gain is within what one would not see, and is called none.
 SAME_DB = 0.05
@@ -107,7 +108,28 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     else:
         verdict.level = "good"
         verdict.headline = f"better than doing nothing by {style.fixed(gain)} dB."
+    verdict.headline += _beside_reference(study, name)
     return verdict
+
+
+def _beside_reference(study: Study, name: str) -> str:
+    """What a restoration that is judged by another frame has to say for itself, metric by metric."""
+    values = metric_values(study)
+    values = values[(values["mosaic"] == name) & values["metric"].isin(tables.METRICS)]
+    grid = values.pivot(index="method", columns="metric", values="value").astype(float)
+    if style.measure_in(grid.index) != "reference" or not {"none", "estimated"} <= set(grid.index):
+        return ""
+    better, worse = [], []
+    for metric in (m for m in tables.METRICS if m in grid.columns):
+        before, after = grid.loc["none", metric], grid.loc["estimated", metric]
+        direction = style.METRIC_DIRECTION[metric]
+        if direction == 0:
+            aim = grid.loc["reference", metric]
+            before, after, direction = abs(before - aim), abs(after - aim), -1
+        if np.isfinite(before) and np.isfinite(after):
+            (better if direction * (after - before) > 0 else worse).append(metric)
+    words = f" Judged by the reference frame: nearer to it in {len(better)} of {len(better + worse)} metrics"
+    return words + (f", not in {', '.join(worse)}." if worse else ".")
 
 
 def _without_truth(study: Study, verdict: MosaicVerdict) -> MosaicVerdict:
@@ -142,8 +164,8 @@ def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
     if not known:
         return (
             *("open", f"{_count(len(mosaics), 'mosaic')}, no known truth: the gain is not known"),
-            "No mosaic of this study has a known truth, so the gain cannot be measured here. "
-            "Judge by eye below, and by a study with a simulated mosaic.",
+            "No mosaic of this study has a known truth or a reference frame, so the gain cannot be measured "
+            "here. Judge by eye below, and by a study with a simulated mosaic.",
         )
     better = [m for m in known if m.level == "good"]
     bad = [m for m in known if m.level == "bad"]
@@ -156,13 +178,22 @@ def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
     if len(bad) == len(known):
         return "bad", "It did not work: worse than doing nothing", _lead(known, span)
     if bad:
-        text = f"It worked on {len(known) - len(bad)} of {len(known)} mosaics with known truth"
+        text = (
+            f"It worked on {len(known) - len(bad)} of {len(known)} mosaics with {_measures(study)}"
+        )
         return "bad", text, _lead(known, span)
     if len(better) == len(known):
         return "good", f"It worked: {span} in SNR", _lead(known, "")
     if better:
-        return "fair", f"It worked on {count} with known truth", _lead(known, span)
+        return "fair", f"It worked on {count} with {_measures(study)}", _lead(known, span)
     return "fair", "It helped no more than the simple alternatives", _lead(known, span)
+
+
+def _measures(study: Study) -> str:
+    """What the mosaics that could be judged were judged by."""
+    methods = set(study.table("metrics.csv")["method"])
+    known = [words for name, words in MEASURED_BY.items() if name in methods]
+    return " or ".join(known) or MEASURED_BY["truth"]
 
 
 def _lead(known, span: str) -> str:
