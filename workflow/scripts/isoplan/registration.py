@@ -12,7 +12,6 @@ from typing import Self
 
 import numpy as np
 from scipy import ndimage
-from skimage.registration import phase_cross_correlation
 
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import write_atomically
@@ -227,6 +226,8 @@ def _coarse(block: np.ndarray) -> np.ndarray:
 
 def _shift(picture: np.ndarray, reference: np.ndarray, *, upsampled: int) -> np.ndarray:
     """(y, x) such that picture[p] shows what reference[p + shift] shows."""
+    from skimage.registration import phase_cross_correlation  # heavy, and of use here alone
+
     pair = [_windowed(block) for block in (picture, reference)]
     if not all(block.any() for block in pair):
         return np.zeros(2)  # one is flat
