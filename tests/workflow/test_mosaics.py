@@ -35,6 +35,8 @@ GOOD = ("colour", "holes", "two-DAPI", "two-flat", "tiles", "thick")
 # Lines of the table: what they are read from, where that is no TIFF of their name.
 LINES = ("colour", "holes", "two", "tiles", "thick")
 PATHS = {"two": "two.ome.tif", "tiles": "tiles", "thick": "thick.ome.zarr", "lost": "lost"}
+# Better pictures of the same field; of "two" it shows another one.
+REFERENCES = {"thick": "better.tif", "two": "colour.tif"}
 BAD = ("cut", "gone", "lost", "torn")
 BOXES = grid((200, 280), (120, 160), (80, 120))  # four tiles, 40 px of overlap
 SLICES = 2700  # in one piece: more than is held
@@ -64,6 +66,8 @@ def write_pictures(folder):
     made = pictures()
     for name in ("colour", "holes", "cut"):
         tifffile.imwrite(folder / f"{name}.tif", made[name])
+    better = np.roll(made["thick"], (2, -3), (0, 1))  # brighter, and moved
+    tifffile.imwrite(folder / "better.tif", (1.5 * better + 200).astype(np.float32))
     cut = folder / "cut.tif"
     cut.write_bytes(cut.read_bytes()[:-5000])
     tear(folder / "torn.tif", made["torn"])
@@ -95,10 +99,11 @@ def tear(path, picture) -> None:
 
 
 def table(names, **gains) -> str:
-    rows = ["mosaic\tpath\tpixel_size_um\tgain\toffset\tslice"]
+    rows = ["mosaic\tpath\tpixel_size_um\tgain\toffset\tslice\treference"]
     for name in names:
         path, slice_ = PATHS.get(name, f"{name}.tif"), 3 if name == "thick" else ""
-        rows.append(f"{name}\tdata/{path}\t0.5\t{gains.get(name, 2)}\t10\t{slice_}")
+        beside = f"data/{REFERENCES[name]}" if name in REFERENCES else ""
+        rows.append(f"{name}\tdata/{path}\t0.5\t{gains.get(name, 2)}\t10\t{slice_}\t{beside}")
     return "\n".join(rows) + "\n"
 
 
@@ -178,6 +183,20 @@ def test_a_constant_channel_comes_back_as_it_is(own):
 
 def facts(own, name) -> dict:
     return json.loads((own.results / "mosaics" / f"{name}.json").read_text())
+
+
+def test_a_reference_frame_measures_the_restoration(own):
+    found = json.loads((own.results / "references" / "thick.json").read_text())
+    assert found["shift"] == pytest.approx([2, -3], abs=0.1)
+    metrics = pd.read_csv(own.results / "metrics.csv")
+    values = metrics[metrics["mosaic"] == "thick"].set_index(["method", "metric"])["value"]
+    assert values["none", "SNR"] > 40  # the same picture, but for its border
+    assert values["estimated", "SNR"] < values["none", "SNR"]  # it was sharp already
+    assert values["reference", "CV"] == pytest.approx(values["none", "CV"], rel=0.02)
+    other = json.loads((own.results / "references" / "two-DAPI.json").read_text())
+    assert "does not show the same field" in other["refused"]
+    assert not metrics[(metrics["mosaic"] == "two-DAPI") & (metrics["metric"] == "SNR")].size
+    assert "reference frame" in (own.results / "report.html").read_text()
 
 
 def test_channels_are_mosaics_of_their_own(own):

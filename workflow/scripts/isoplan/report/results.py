@@ -94,8 +94,11 @@ def _share(mask: np.ndarray) -> float:
 
 @dataclass
 class Mosaic:
+    """facts: what was measured on it. registration: how its reference frame lies, or why it was refused."""
+
     name: str
     facts: dict = field(default_factory=dict)
+    registration: dict = field(default_factory=dict)
 
     @property
     def pixel_size_um(self) -> float | None:
@@ -236,13 +239,20 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _read_mosaics(folder: Path, tables: dict) -> list[Mosaic]:
-    facts = {path.stem: json.loads(path.read_text()) for path in folder.glob("mosaics/*.json")}
+    facts, registrations = (
+        {path.stem: json.loads(path.read_text()) for path in folder.glob(f"{stage}/*.json")}
+        for stage in ("mosaics", "references")
+    )
     names = list(dict.fromkeys(tables["metrics.csv"]["mosaic"].dropna()))
     names += sorted(set(facts) - set(names))
     on_disk = {path.name for stage in ("restored", "psf_map") for path in folder.glob(f"{stage}/*")}
     names += sorted(on_disk - set(names))
     refused = set(tables["refused.csv"]["mosaic"])
-    return [Mosaic(name, facts.get(name, {})) for name in names if name not in refused]
+    return [
+        Mosaic(name, facts.get(name, {}), registrations.get(name, {}))
+        for name in names
+        if name not in refused
+    ]
 
 
 def _read_network(path: Path) -> Network:

@@ -93,9 +93,15 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     if gain <= 0:
         verdict.oracle_share = None
     constant = row.get("constant")
+    beside = _beside_reference(study, name)
     if gain < -SAME_DB:
         verdict.level = "bad"
-        verdict.headline = f"the restoration is worse than doing nothing, by {style.fixed(-gain)} dB. Do not use it."
+        verdict.headline = (
+            f"the restoration is farther from the reference frame than doing nothing, by "
+            f"{style.fixed(-gain)} dB. Compare the two: the reference has noise and a blur of its own."
+            if beside
+            else f"the restoration is worse than doing nothing, by {style.fixed(-gain)} dB. Do not use it."
+        )
     elif gain <= SAME_DB:
         verdict.level = "fair"
         verdict.headline = "the restoration is no better than doing nothing."
@@ -108,7 +114,7 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     else:
         verdict.level = "good"
         verdict.headline = f"better than doing nothing by {style.fixed(gain)} dB."
-    verdict.headline += _beside_reference(study, name)
+    verdict.headline += beside
     return verdict
 
 
@@ -128,7 +134,7 @@ def _beside_reference(study: Study, name: str) -> str:
             before, after, direction = abs(before - aim), abs(after - aim), -1
         if np.isfinite(before) and np.isfinite(after):
             (better if direction * (after - before) > 0 else worse).append(metric)
-    words = f" Judged by the reference frame: nearer to it in {len(better)} of {len(better + worse)} metrics"
+    words = f" Nearer to the reference frame in {len(better)} of {len(better + worse)} metrics"
     return words + (f", not in {', '.join(worse)}." if worse else ".")
 
 
@@ -303,6 +309,7 @@ def _warnings(study: Study, mosaics) -> list[str]:
                 "would close them."
             )
     for mosaic in study.mosaics:
+        words += [f"{mosaic.name}: {note}." for note in mosaic.registration.get("notes", ())]
         for key, what in (("nonfinite_pixels", "not numbers"), ("saturated_pixels", "saturated")):
             count = mosaic.facts.get(key) or 0
             pixels = (mosaic.facts.get("height_px") or 0) * (mosaic.facts.get("width_px") or 0)
