@@ -49,6 +49,7 @@ wildcard_constraints:
     mosaic=r"[A-Za-z0-9._-]+",
     network=r"[A-Za-z0-9._-]+",
     test_set=r"[A-Za-z0-9._-]+",
+    test=r"[A-Za-z0-9._-]+",
     degradation=r"[a-z]+",
     method="estimated|oracle|constant|measured",
     job=r"\d+",
