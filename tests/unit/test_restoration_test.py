@@ -261,9 +261,10 @@ def test_budget_follows_the_chain_that_was_run():
     values = {"true": [2.0, 2.2], "true-grid": [1.9, 2.1], "best-of-model": [1.5, 1.5]}
     values |= {"estimated": [1.4, 1.3], "constant": [0.2, 0.0]}
     rows = rt.budget(table(values))
-    assert list(rows["step"]) == ["the map's grid", "wrong PSF model", "abstention", "one PSF"]
+    assert list(rows["step"]) == ["the map's grid", "wrong PSF model", "PSF estimate", "one PSF"]
     assert list(rows["loss_db"]) == pytest.approx([0.1, 0.5, 0.15, 1.25])
-    assert [s for s, *_ in rt.steps(list(values), "a", "a")][1] == "abstention"
+    same = rt.steps([*values, "estimated-all"], "gaussian-1", "gaussian-1")
+    assert [end for *_, end in same] == ["true-grid", "estimated-all", "estimated", "constant"]
 
 
 def test_the_median_picture():

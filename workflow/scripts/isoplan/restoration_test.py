@@ -516,7 +516,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
     mean, low, high, sd, n over pictures. minus_estimated, minus_true: mean paired difference to those
     methods; known_share: the mean as a share of that of true, grid_share of that of true-grid (the published
-    "known PSFs"); each with _low and _high. Intervals (95 %) by bootstrap over pictures, those cut from one real
+    "known PSFs"), where that is a gain for certain; each with _low and _high. Intervals (95 %) by bootstrap over pictures, those cut from one real
     picture drawn together. worse_cells_share: cells more than 0.01 dB worse than before; psf_error: median over cells;
     filled_share.
     """
@@ -558,7 +558,9 @@ def _summary(what: dict, rows: pd.DataFrame) -> pd.DataFrame:
                 row |= named(name, _mean_of(draws, values - grid[metric, other].to_numpy()))
         for name, other in SHARES.items():
             if (metric, other) in grid:
-                row |= named(name, mean / _mean_of(draws, grid[metric, other].to_numpy()))
+                all_of_it = _mean_of(draws, grid[metric, other])
+                if (all_of_it > 0).all():
+                    row |= named(name, mean / all_of_it)
         if metric == "SNR_gain":
             row |= cells.get(method, {})
         found.append(row)
@@ -567,6 +569,7 @@ def _summary(what: dict, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _mean_of(draws: Resampling, values: np.ndarray) -> np.ndarray:
     """Mean of the values (n,) that are finite, in each draw."""
+    values = np.asarray(values)
     known = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         return np.divide(*draws.sums(np.where(known, values, 0), known.astype(float)))
@@ -610,11 +613,13 @@ def budget(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def steps(methods: list[str], degradation: str, detection: str) -> list[tuple[str, str, str]]:
-    """(step, start, end) of the chain of methods that were run, the last two from "estimated" on."""
+    """(step, start, end) from each method that was run to the next one in the chain."""
+    own = ("PSF estimate", "estimated-all"), ("abstention", "estimated")
     chain = [
         *(("", "true-noise-free"), ("camera noise", "true"), ("the map's grid", "true-grid")),
         *([("wrong PSF model", "best-of-model")] if degradation != detection else []),
-        *(("PSF estimate", "estimated-all"), ("abstention", "estimated"), ("one PSF", "constant")),
+        *(own if "estimated-all" in methods else [("PSF estimate", "estimated")]),
+        ("one PSF", "constant"),
     ]
     chain = [(step, method) for step, method in chain if method in methods]
     return [(step, start, end) for (_, start), (step, end) in pairwise(chain)]

@@ -80,7 +80,14 @@ def losses(tests: list[tuple[str, list[Gain]]], *, width_px: int) -> Figure:
             axes.barh(y, row.mean, height=0.56, color=row.colour, zorder=2)
             axes.plot([row.low, row.high], [y, y], color=style.INK, lw=1.2, zorder=3)
             at = max(row.high, row.mean, 0) + 0.012 * (high - low)
-            axes.text(at, y, style.signed(-row.mean), va="center", fontsize=8, color=style.INK)
+            axes.text(
+                at,
+                y,
+                style.signed(round(-row.mean, 2) + 0.0),
+                va="center",
+                fontsize=8,
+                color=style.INK,
+            )
         axes.set_title(title, fontsize=9, loc="left")
         axes.axvline(0, color=style.INK, lw=0.8, alpha=0.5)
         axes.tick_params(axis="y", length=0)

@@ -11,6 +11,7 @@ import pandas as pd
 from isoplan.base.config import ROOT
 from isoplan.metrics.image import snr
 from isoplan.report import pictures, restoration_plots, style
+from isoplan.report.network_plots import PUBLISHED_GREY
 from isoplan.report.restoration_plots import Gain
 from isoplan.report.results import Study
 from isoplan.report.study_figure import StudyFigure
@@ -68,23 +69,6 @@ class Test:
     def row(self, method: str, metric: str = "SNR_gain") -> dict | None:
         return self.rows.get((metric, method))
 
-    @property
-    def reached(self) -> str | None:
-        """What `estimated` is held against, in words; None where the test cannot tell."""
-        own = self.row("estimated")
-        if own is None:
-            return None
-        found = []
-        if self.degradation == self.detection and style.is_number(own.get("known_share")):
-            found.append(f"{style.percent(own['known_share'])} of the gain of known PSFs")
-        best = self.row("best-of-model")
-        if self.degradation != self.detection and best:
-            short = best["mean"] - own["mean"]
-            found.append(f"{style.signed(-short)} dB against the nearest PSFs of its model")
-        if style.is_number(own.get("worse_cells_share")):
-            found.append(f"{style.percent(own['worse_cells_share'])} of the cells made worse")
-        return ", ".join(found) or None
-
 
 def read_tests(study: Study) -> list[Test]:
     """The restoration tests of a study, in its order; none where it has none."""
@@ -125,12 +109,13 @@ def published(study: Study) -> pd.DataFrame:
 
 def _published_of(table: pd.DataFrame, test: Test, metric: str) -> dict[str, dict]:
     """method -> published mean and sd for the test's two models."""
-    rows = table[
-        (table["metric"] == metric)
-        & (table["degradation"] == test.degradation)
-        & (table["detection"] == test.detection)
-    ]
-    return {row["method"]: row for row in rows.to_dict("records")}
+    rows = _rows_of(table, test)
+    return {row["method"]: row for row in rows[rows["metric"] == metric].to_dict("records")}
+
+
+def _rows_of(table: pd.DataFrame, test: Test) -> pd.DataFrame:
+    same = (table["degradation"] == test.degradation) & (table["detection"] == test.detection)
+    return table[same]
 
 
 def gain_table(study: Study, tests: list[Test]) -> Table | None:
@@ -139,8 +124,10 @@ def gain_table(study: Study, tests: list[Test]) -> Table | None:
         return None
     printed, source = [], published(study)
     for test in tests:
-        printed.append([Cell(f"{test.title} ({test.words})")])
+        printed.append([Cell(f"{test.title}: {test.name}")])
         snr, ssim = (_published_of(source, test, metric) for metric in ("SNR_gain", "SSIM_gain"))
+        # Once for a pair of models.
+        source = source.drop(_rows_of(source, test).index)
         theirs = {own: name for name, own in COUNTERPARTS.items()}
         for method in test.methods:
             name = theirs.get(method)
@@ -148,10 +135,10 @@ def gain_table(study: Study, tests: list[Test]) -> Table | None:
         for name, label in PUBLISHED_LABELS.items():
             if name in snr:
                 cells = [_published_cell(snr.get(name), 2), *[Cell("\u2013")] * 3]
-                label = Cell(f"{label} (published)", colour="#B9BEC6")
+                label = Cell(f"{label} (published)", colour=PUBLISHED_GREY)
                 printed.append([label, *cells, _published_cell(ssim.get(name), 3)])
-    head = ["Method", "SNR gain (dB)", "Estimated is better by (dB)", "Of the known PSFs' gain"]
-    return Table([*head, "Cells made worse", "SSIM gain"], printed)
+    head = ["Method", "SNR gain (dB)", "Estimated better by (dB)", "Of known gain"]
+    return Table([*head, "Worse cells", "SSIM gain"], printed)
 
 
 def _gain_row(test: Test, method: str, snr: dict | None, ssim: dict | None) -> list[Cell]:
@@ -199,49 +186,46 @@ def headline(tests: list[Test]) -> tuple[str, str, str]:
     if not shares:
         return "plain", f"{len(tests)} restoration test{'s' * (len(tests) > 1)}", ""
     low, high = style.percent(min(shares)), style.percent(max(shares))
-    span = low if low == high else f"{low} to {high}"
+    span = low if low == high else f"{low.removesuffix(' %')} to {high}"
     words = f"PSFs estimated from the picture alone give {span} of the gain of known PSFs, where the network's model is the one that blurs."
     return "plain", f"Estimated PSFs: {span} of the gain of known ones", words
 
 
 def warnings(tests: list[Test]) -> list[str]:
-    """Where the estimated PSFs fall short of what they are held against."""
-    found = []
-    for test in tests:
-        own = test.row("estimated")
-        if own is None:
-            continue
-        where = f"{test.name} ({test.title})"
-        if own["mean"] < 0:
-            found.append(
-                f"{where}: restoring with estimated PSFs does harm, {style.signed(own['mean'])} dB."
-            )
-            continue
-        share, best = own.get("known_share"), test.row("best-of-model")
-        if test.degradation == test.detection:
-            if style.is_number(share) and share < KNOWN_SHARE_GOAL:
-                found.append(
-                    f"{where}: {style.percent(share)} of the known PSFs' gain, less than {style.percent(KNOWN_SHARE_GOAL)}."
-                )
-        elif best and best["mean"] - own["mean"] > MODEL_GOAL_DB:
-            short = style.fixed(best["mean"] - own["mean"])
-            found.append(f"{where}: {short} dB below the nearest PSFs of the network's model.")
-        if style.is_number(own["worse_cells_share"]) and own["worse_cells_share"] > WORSE_GOAL:
-            found.append(
-                f"{where}: {style.percent(own['worse_cells_share'])} of the cells came out worse."
-            )
-        for method in BLIND:
-            row = test.row(method)
-            if (
-                row
-                and style.is_number(row["minus_estimated_high"])
-                and row["minus_estimated_high"] >= 0
-            ):
-                found.append(
-                    f"{where}: not clearly better than {style.method_label(method)}: by "
-                    f"{style.signed(-row['minus_estimated'])} dB "
-                    f"{style.interval(-row['minus_estimated_high'], -row['minus_estimated_low'], 2)}."
-                )
+    """Where the estimated PSFs fall short of what they are held against, test by test."""
+    return [
+        f"{test.name} ({test.title}): {'; '.join(words)}."
+        for test in tests
+        if (words := _shortcomings(test))
+    ]
+
+
+def _shortcomings(test: Test) -> list[str]:
+    own, best = test.row("estimated"), test.row("best-of-model")
+    if own is None:
+        return []
+    if own["mean"] < 0:
+        return [f"restoring with estimated PSFs does harm, {style.signed(own['mean'])} dB"]
+    found, share, worse = [], own.get("known_share"), own["worse_cells_share"]
+    if test.degradation == test.detection:
+        if style.is_number(share) and share < KNOWN_SHARE_GOAL:
+            goal = style.percent(KNOWN_SHARE_GOAL)
+            found.append(f"{style.percent(share)} of the known PSFs' gain, less than {goal}")
+    elif best and best["mean"] - own["mean"] > MODEL_GOAL_DB:
+        short = style.fixed(best["mean"] - own["mean"])
+        found.append(f"{short} dB below the nearest PSFs of the network's model")
+    if style.is_number(worse) and worse > WORSE_GOAL:
+        found.append(f"{100 * worse:.1f} % of the cells came out worse")
+    for method in BLIND:
+        row = test.row(method)
+        if (
+            row
+            and style.is_number(row["minus_estimated_high"])
+            and row["minus_estimated_high"] >= 0
+        ):
+            ends = style.interval(-row["minus_estimated_high"], -row["minus_estimated_low"], 2)
+            gap = f"{style.signed(-row['minus_estimated'])} dB {ends}"
+            found.append(f"not clearly better than {style.method_label(method)} ({gap})")
     return found
 
 
@@ -251,6 +235,7 @@ def test_figures(study: Study) -> list[StudyFigure]:
     table = study.table("restoration_summary.csv")
     for test in tests:
         theirs = _published_of(source, test, "SNR_gain")
+        source = source.drop(_rows_of(source, test).index)
         own = {mine: name for name, mine in COUNTERPARTS.items()}
         rows = [
             Gain(
@@ -318,7 +303,8 @@ def budget_table(study: Study, tests: list[Test]) -> Table | None:
 def _loss_cell(row: dict | None) -> Cell:
     if row is None:
         return Cell("\u2013")
-    return Cell(style.signed(-row["loss_db"]), notes=[style.interval(-row["high"], -row["low"], 2)])
+    gain = round(-row["loss_db"], 2) + 0.0  # no minus before a nought
+    return Cell(style.signed(gain), notes=[style.interval(-row["high"], -row["low"], 2)])
 
 
 def _picture_figure(study: Study, test: Test) -> list[StudyFigure]:
