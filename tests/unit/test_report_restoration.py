@@ -75,7 +75,9 @@ def test_the_verdict_of_a_study_of_tests(study):
 def test_the_budget_s_steps(study):
     table = shown.budget_table(study, shown.read_tests(study))
     cells = dict(zip(table.head, table.rows[0], strict=True))
-    assert float(cells["the map's grid"].text.replace("\u2212", "-")) == pytest.approx(-0.1, abs=0.02)
+    assert float(cells["the map's grid"].text.replace("\u2212", "-")) == pytest.approx(
+        -0.1, abs=0.02
+    )
     assert float(cells["abstention"].text) == pytest.approx(0.1, abs=0.02)  # it gained
     assert cells["wrong PSF model"].text == "\u2013" != table.rows[1][3].text
 

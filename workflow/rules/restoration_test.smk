@@ -1,30 +1,5 @@
 # Restoration tests: small pictures with known PSFs, restored in many ways side by side.
 
-RESTORATION_TESTS = [item["name"] for item in STUDY["restoration_tests"]]
-TESTED = f"{RESULTS}/restoration_tests"
-TEST_STAGE = f"{RESULTS}/stages/restoration_tests/{{test}}"
-TEST_DONE = [f"{TEST_STAGE}/test.{job}.done" for job in range(JOBS)]
-
-
-def restoration_test(name):
-    """A restoration test's entry with the entries that it names, and what the map's settings say."""
-    test = entry("restoration_tests", name)
-    map_keys = ("window_px", "neighbours", "validity_threshold", "alarm_threshold")
-    return {
-        "test": test,
-        "objects": entry("objects", test["objects"]),
-        "psf": entry("psfs", test["psf"]),
-        "camera": entry("cameras", test["camera"]),
-        "detected": entry("psfs", entry("networks", test["network"])["psf"]),
-        "order": STUDY["restoration"]["order"],
-        **{key: STUDY["map"][key] for key in map_keys},
-    }
-
-
-def test_network(wildcards):
-    name = entry("restoration_tests", wildcards.test)["network"]
-    return f"{RESULTS}/networks/{name}/network.safetensors"
-
 
 rule test_restoration:
     input:
@@ -56,7 +31,9 @@ rule test_restoration:
 
 rule tabulate_restoration_tests:
     input:
-        tested=expand(TEST_DONE, test=RESTORATION_TESTS),
+        tested=expand(
+            f"{TEST_STAGE}/test.{{job}}.done", test=RESTORATION_TESTS, job=range(JOBS)
+        ),
     output:
         rows=f"{RESULTS}/restoration.csv",
         summary=report(
