@@ -384,9 +384,9 @@ def _widened(psfs: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def nearest_parameters(model: PsfModel, psfs: torch.Tensor) -> torch.Tensor:
-    """Parameters (m, P) within the model's ranges whose PSFs are nearest to psfs (m, s, s), by least squares.
+    """Parameters (m, P) within the model's ranges whose PSFs are nearest to psfs (m, s, s).
 
-    From the nearest of a table over the ranges on, by Nelder and Mead.
+    By least squares over the pixels: from the nearest of a table over the ranges on, by Nelder and Mead.
     """
     bounds = [(p.low, p.high) for p in model.parameters]
     axes = [np.linspace(low, high, FIT_POINTS[len(bounds)]) for low, high in bounds]
@@ -515,10 +515,10 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per test, method and metric (SNR_gain, SSIM_gain; of none SNR, SSIM) of `rows_of`.
 
     mean, low, high, sd, n over pictures. minus_estimated, minus_true: mean paired difference to those
-    methods; known_share: the mean as a share of that of true, grid_share of that of true-grid (the published
-    "known PSFs"), where that is a gain for certain; each with _low and _high. Intervals (95 %) by bootstrap over pictures, those cut from one real
-    picture drawn together. worse_cells_share: cells more than 0.01 dB worse than before; psf_error: median over cells;
-    filled_share.
+    methods; known_share: the mean as a share of that of true, grid_share of that of true-grid (the
+    published "known PSFs"), where that is a gain for certain; each with _low and _high. Intervals are of
+    95 %, by bootstrap over pictures, those cut from one real picture drawn together.
+    worse_cells_share: cells more than 0.01 dB worse than before; psf_error: median over cells.
     """
     tables = [
         _summary(dict(zip(WHAT, key, strict=True)), part)

@@ -108,7 +108,8 @@ class _Factor:
 def deepinv_psf(picture: torch.Tensor, *, size_px: int = BLIND_PSF_PX) -> torch.Tensor:
     """PSF (size_px, size_px) of sum 1 by deepinv's BlindRL, of the same start and as many steps.
 
-    It takes one step for the PSF and one for the object in turn, and the picture as periodic. picture: (h, w) counts above the offset; scaled to a mean of 1, as its small constants expect.
+    It takes one step for the PSF and one for the object in turn, and the picture as periodic.
+    picture: (h, w) counts above the offset; scaled to a mean of 1, as its small constants expect.
     """
     from deepinv.optim import BlindRL  # seconds to import, and seldom wanted
 
