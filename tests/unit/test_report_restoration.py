@@ -21,7 +21,7 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tests")
     rng, rows = np.random.default_rng(0), []
     for test, (degradation, detection) in TESTS.items():
-        what = dict.fromkeys(rt.WHAT, "x") | {"test": test, "layout": "hard", "masks": "bilinear"}
+        what = dict.fromkeys(rt.WHAT, "x") | {"test": test, "layout": "hard", "masks": "hard"}
         what |= {"degradation": degradation, "detection": detection, "iterations": 10}
         what |= {"tv_weight": 0.001, "tv_step": "proximal", "acceleration": "momentum"}
         for picture in range(8):

@@ -52,14 +52,22 @@ BESIDE_PUBLISHED = (
 
 @dataclass
 class Test:
-    """One test: its rows of the summary by (metric, method), and what it was."""
+    """One test: its rows of the summary by (metric, method), and what it was.
+
+    followed: whether the PSFs that restore pass over into one another as those that blurred do.
+    """
 
     name: str
     title: str
     words: str
     degradation: str
     detection: str
+    followed: bool
     rows: dict[tuple[str, str], dict]
+
+    @property
+    def matched(self) -> bool:
+        return self.degradation == self.detection
 
     @property
     def methods(self) -> list[str]:
@@ -84,9 +92,11 @@ def read_tests(study: Study) -> list[Test]:
             words.append(f"restored {passing[first['masks']]}")
         words.append(_iterations(first))
         words.append(f"{int(part['n'].max())} pictures")
-        found.append(
-            Test(str(name), title, "; ".join(words), first["degradation"], first["detection"], rows)
+        models, followed = (
+            (first["degradation"], first["detection"]),
+            first["layout"] == first["masks"],
         )
+        found.append(Test(str(name), title, "; ".join(words), *models, followed, rows))
     return found
 
 
@@ -180,14 +190,17 @@ def _spread(row: dict, decimals: int) -> str:
 
 def headline(tests: list[Test]) -> tuple[str, str, str]:
     """Level, headline and lead of a study of restoration tests."""
-    matched = [t for t in tests if t.degradation == t.detection and t.row("estimated")]
-    shares = [t.row("estimated").get("known_share") for t in matched]
+    own = [t.row("estimated") for t in tests if t.matched and t.followed and t.row("estimated")]
+    shares = [row.get("known_share") for row in own]
     shares = [share for share in shares if style.is_number(share)]
     if not shares:
         return "plain", f"{len(tests)} restoration test{'s' * (len(tests) > 1)}", ""
     low, high = style.percent(min(shares)), style.percent(max(shares))
     span = low if low == high else f"{low.removesuffix(' %')} to {high}"
-    words = f"PSFs estimated from the picture alone give {span} of the gain of known PSFs, where the network's model is the one that blurs."
+    words = (
+        f"PSFs estimated from the picture alone give {span} of the gain of known PSFs, where the network's model is "
+        "the one that blurs and the map can follow the field."
+    )
     return "plain", f"Estimated PSFs: {span} of the gain of known ones", words
 
 
@@ -205,9 +218,11 @@ def _shortcomings(test: Test) -> list[str]:
     if own is None:
         return []
     if own["mean"] < 0:
-        return [f"restoring with estimated PSFs does harm, {style.signed(own['mean'])} dB"]
+        grid = test.row("true-grid")
+        known = f" (known ones on the map's grid {style.signed(grid['mean'])} dB)" if grid else ""
+        return [f"restoring with estimated PSFs does harm, {style.signed(own['mean'])} dB{known}"]
     found, share, worse = [], own.get("known_share"), own["worse_cells_share"]
-    if test.degradation == test.detection:
+    if test.matched:
         if style.is_number(share) and share < KNOWN_SHARE_GOAL:
             goal = style.percent(KNOWN_SHARE_GOAL)
             found.append(f"{style.percent(share)} of the known PSFs' gain, less than {goal}")
