@@ -45,7 +45,7 @@ def gains(rows: list[Gain], *, x_label: str, width_px: int) -> Figure:
     # One method far off must not press all others together.
     ends = np.array([v for r in rows for v in (r.low, r.high, r.mean, r.published, 0.0)])
     ends = ends[np.isfinite(ends)]
-    low, high = max(ends.min(), -3 * max(ends.max(), 1.0)), ends.max()
+    low, high = max(ends.min(), -3 * max(ends.max(), 2.0)), ends.max()
     room = 0.04 * (high - low)
     axes.set_xlim(low - room, high + room)
     for y, row in enumerate(rows):

@@ -39,6 +39,7 @@ STEP_COLOURS = {
 }
 # The goals that a study of these tests is held against.
 KNOWN_SHARE_GOAL, MODEL_GOAL_DB, WORSE_GOAL = 0.95, 0.15, 0.02
+SAME_DB = 0.05  # a gain that one would not see
 INTRO = (
     "Each cell of a small picture is blurred by a random PSF of its own, the picture is exposed and then restored "
     "with known, estimated and other PSFs, all of them on the very same pictures. Gains are over the degraded picture "
@@ -157,7 +158,7 @@ def _gain_row(test: Test, method: str, snr: dict | None, ssim: dict | None) -> l
     share = row["known_share"]
     cells = [
         _mean_cell(row, 2, snr),
-        _cell(row, "minus_estimated", partial(style.signed, decimals=2), -1),
+        _difference_cell(row, "minus_estimated"),
         Cell(style.percent(share) if style.is_number(share) and share > 0 else "\u2013"),
         Cell(style.percent(row["worse_cells_share"])),
         _mean_cell(similar, 3, ssim) if similar else Cell("\u2013"),
@@ -173,11 +174,16 @@ def _mean_cell(row: dict, decimals: int, beside: dict | None) -> Cell:
     return Cell(text, notes=notes)
 
 
-def _cell(row: dict, name: str, text, sign: int) -> Cell:
+def _difference_cell(row: dict, name: str) -> Cell:
+    """How much better the other method is, with its interval."""
     if not style.is_number(row.get(name)):
         return Cell("\u2013")
-    low, high = sorted(sign * row[f"{name}_{end}"] for end in ("low", "high"))
-    return Cell(text(sign * row[name]), notes=[style.interval(low, high, 2)])
+    return _changed(-row[name], -row[f"{name}_high"], -row[f"{name}_low"])
+
+
+def _changed(value: float, low: float, high: float) -> Cell:
+    value, low, high = (round(v, 2) + 0.0 for v in (value, low, high))  # no minus before a nought
+    return Cell(style.signed(value), notes=[style.interval(low, high, 2)])
 
 
 def _published_cell(row: dict | None, decimals: int) -> Cell:
@@ -217,10 +223,12 @@ def _shortcomings(test: Test) -> list[str]:
     own, best = test.row("estimated"), test.row("best-of-model")
     if own is None:
         return []
-    if own["mean"] < 0:
+    if own["mean"] < SAME_DB:
+        what = "does harm" if own["mean"] < -SAME_DB else "gains nothing"
         grid = test.row("true-grid")
         known = f" (known ones on the map's grid {style.signed(grid['mean'])} dB)" if grid else ""
-        return [f"restoring with estimated PSFs does harm, {style.signed(own['mean'])} dB{known}"]
+        gain = style.signed(round(own["mean"], 2) + 0.0)
+        return [f"restoring with estimated PSFs {what}, {gain} dB{known}"]
     found, share, worse = [], own.get("known_share"), own["worse_cells_share"]
     if test.matched:
         if style.is_number(share) and share < KNOWN_SHARE_GOAL:
@@ -311,15 +319,14 @@ def budget_table(study: Study, tests: list[Test]) -> Table | None:
     for test in tests:
         rows = {r["step"]: r for r in table[table["test"] == test.name].to_dict("records")}
         cells = [_loss_cell(rows.get(step)) for step in steps]
-        printed.append([Cell(f"{test.name}: {test.title}"), *cells])
+        printed.append([Cell(test.name), *cells])
     return Table(["Test", *steps], printed)
 
 
 def _loss_cell(row: dict | None) -> Cell:
     if row is None:
         return Cell("\u2013")
-    gain = round(-row["loss_db"], 2) + 0.0  # no minus before a nought
-    return Cell(style.signed(gain), notes=[style.interval(-row["high"], -row["low"], 2)])
+    return _changed(-row["loss_db"], -row["high"], -row["low"])
 
 
 def _picture_figure(study: Study, test: Test) -> list[StudyFigure]:
