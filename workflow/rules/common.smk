@@ -44,12 +44,16 @@ JOBS = STUDY["jobs_per_mosaic"]
 SIMULATED = [entry["mosaic"] for entry in STUDY["simulations"]]
 METHODS = STUDY["restoration"]["methods"]
 NETWORK = STUDY["map"]["network"] or STUDY["networks"][0]["name"]
+RESTORATION_TESTS = [item["name"] for item in STUDY["restoration_tests"]]
+TESTED = f"{RESULTS}/restoration_tests"
+TEST_STAGE = f"{RESULTS}/stages/restoration_tests/{{test}}"
 
 
 wildcard_constraints:
     mosaic=r"[A-Za-z0-9._-]+",
     network=r"[A-Za-z0-9._-]+",
     test_set=r"[A-Za-z0-9._-]+",
+    test=r"[A-Za-z0-9._-]+",
     degradation=r"[a-z]+",
     method="estimated|oracle|constant|measured",
     job=r"\d+",
@@ -99,6 +103,26 @@ def simulation(mosaic):
         "camera": entry("cameras", item["camera"]),
         "order": STUDY["restoration"]["order"],
     }
+
+
+def restoration_test(name):
+    """A restoration test's entry with the entries that it names, and what the map's settings say."""
+    test = entry("restoration_tests", name)
+    map_keys = ("window_px", "neighbours", "validity_threshold", "alarm_threshold")
+    return {
+        "test": test,
+        "objects": entry("objects", test["objects"]),
+        "psf": entry("psfs", test["psf"]),
+        "camera": entry("cameras", test["camera"]),
+        "detected": entry("psfs", entry("networks", test["network"])["psf"]),
+        "order": STUDY["restoration"]["order"],
+        **{key: STUDY["map"][key] for key in map_keys},
+    }
+
+
+def test_network(wildcards):
+    name = entry("restoration_tests", wildcards.test)["network"]
+    return f"{RESULTS}/networks/{name}/network.safetensors"
 
 
 def listed(checkpoint):

@@ -39,6 +39,12 @@ rule write_report:
         calibration=f"{RESULTS}/calibration.csv",
         abstention=f"{RESULTS}/abstention.csv",
         refused=f"{RESULTS}/refused.csv" if STUDY["mosaics"] else [],
+        restoration=[
+            f"{RESULTS}/restoration_{table}.csv"
+            for table in ("summary", "budget")
+            if RESTORATION_TESTS
+        ],
+        pictures=expand(f"{TESTED}/{{test}}.npz", test=RESTORATION_TESTS),
     output:
         report=report(
             f"{RESULTS}/report.html",

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from isoplan.report import network_figures, pictures, plots, published, style
+from isoplan.report import network_figures, pictures, plots, published, restoration_tests, style
 from isoplan.report.psfs import cell_psfs, model_parameters, same_size, visible_radius
 from isoplan.report.results import Network, PsfMap, Study, metric_values, read_study
 from isoplan.report.study_figure import StudyFigure
@@ -44,6 +44,7 @@ def study_figures(study: Study) -> list[StudyFigure]:
             figures += psf_figures(study, mosaic.name, mosaic.facts)
         figures += cell_figures(study, mosaic.name)
         figures += ring_figure(study, mosaic.name)
+    figures += restoration_tests.test_figures(study)
     figures += network_figures.published_figures(study)
     figures += network_figures.accuracy_figures(study)
     figures += network_figures.scatter_figures(study)

@@ -26,10 +26,15 @@ TABLE_COLUMNS = {
     "abstention.csv": ("network", "test_set", "parameter", "kept_share", "metric", "value", "n"),
     "frc.csv": ("mosaic", "method", "cycles_per_px", "correlation"),
     "refused.csv": ("mosaic", "path", "reason"),
+    "restoration_summary.csv": (
+        *("test", "degradation", "detection", "layout", "masks", "iterations", "tv_weight"),
+        *("tv_step", "acceleration", "method", "metric", "mean", "low", "high", "sd", "n"),
+    ),
+    "restoration_budget.csv": ("test", "step", "start", "end", "loss_db", "low", "high", "n"),
 }
 NAMES = (
     *("study", "mosaic", "method", "metric", "network", "psf_model", "train_set"),
-    *("test_set", "degradation", "parameter", "group", "path", "reason"),
+    *("test_set", "degradation", "parameter", "group", "path", "reason", "test"),
 )
 MAP_LIMIT_CELLS = 1024
 # A 90 % interval that spans more than this share of a parameter's range says next to nothing.

@@ -3,6 +3,11 @@
 import math
 
 METHOD_ORDER = ("none", "measured", "constant", "estimated", "oracle", "truth", "reference")
+# Of restoration tests: from what nobody has to what everybody has.
+TEST_METHODS = (
+    *("true-noise-free", "true", "true-grid", "best-of-model", "estimated", "estimated-all"),
+    *("constant", "blind", "deepinv-blind", "wiener", "unsharp"),
+)
 METHOD_LABELS = {
     "none": "Nothing done",
     "measured": "Measured PSF",
@@ -11,6 +16,15 @@ METHOD_LABELS = {
     "oracle": "True map (oracle)",
     "truth": "Sharp truth",
     "reference": "Reference frame",
+    "true-noise-free": "Known PSFs, no noise",
+    "true": "Known PSFs",
+    "true-grid": "Known PSFs on the map's grid",
+    "best-of-model": "Nearest PSFs of the model",
+    "estimated-all": "Estimated, no abstention",
+    "blind": "Blind RL (Fish 1995)",
+    "deepinv-blind": "Blind RL (deepinv)",
+    "wiener": "Wiener, our mean PSF",
+    "unsharp": "Unsharp mask",
 }
 # What restorations are judged by: a simulation's truth, or a better picture of the same field.
 MEASURES = ("truth", "reference")
@@ -23,6 +37,15 @@ METHOD_COLOURS = {
     "oracle": "#12956E",
     "truth": "#1B1F24",
     "reference": "#1B1F24",
+    "true-noise-free": "#0B5B43",
+    "true": "#12956E",
+    "true-grid": "#5FBFA0",
+    "best-of-model": "#6E9F2E",
+    "estimated-all": "#56B4E9",
+    "blind": "#882255",
+    "deepinv-blind": "#AA4499",
+    "wiener": "#B0468C",
+    "unsharp": "#661100",
 }
 # Networks beside one another; ours has the colour of what it estimates.
 NETWORK_COLOURS = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from isoplan.report import lineup, published, style, tables
+from isoplan.report import lineup, published, restoration_tests, style, tables
 from isoplan.report.figures import snr_gains
 from isoplan.report.psfs import model_parameters
 from isoplan.report.results import Study, metric_values
@@ -163,6 +163,9 @@ def _without_truth(study: Study, verdict: MosaicVerdict) -> MosaicVerdict:
 
 def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
     """Level, headline and lead sentence of the whole study."""
+    tests = restoration_tests.read_tests(study)
+    if not mosaics and tests:
+        return restoration_tests.headline(tests)
     if not mosaics:
         return _headline_of_networks(study)
     if not known and all(m.level == "bad" for m in mosaics):
@@ -267,7 +270,13 @@ def _comparable(study: Study) -> pd.DataFrame:
 
 
 def _scores(study: Study) -> tuple[str, list[Score]]:
-    """Architecture by architecture: cells where the published R2 is reached, or else the median R2."""
+    """Architecture by architecture: cells where the published R2 is reached, or else the median R2.
+
+    Of a study of restoration tests, test by test the share of the known PSFs' gain.
+    """
+    tests = restoration_tests.read_tests(study)
+    if tests:
+        return _scores_of_tests(tests)
     table, title = _comparable(study), "Cells at least equal to the published R²"
     beside = len(table) > 0
     if not beside:
@@ -284,6 +293,19 @@ def _scores(study: Study) -> tuple[str, list[Score]]:
         text = f"{int(rows['reached'].sum())} of {len(rows)}" if beside else style.fixed(share, 3)
         scores.append(Score(style.network_label(key), colour, min(max(share, 0.0), 1.0), text))
     return title, scores
+
+
+def _scores_of_tests(tests: list[restoration_tests.Test]) -> tuple[str, list[Score]]:
+    scores = []
+    for test in tests:
+        own = test.row("estimated") or {}
+        share = own.get("known_share")
+        if style.is_number(share):
+            label, held = f"{test.name}", min(max(share, 0.0), 1.0)
+            scores.append(
+                Score(label, style.method_colour("estimated"), held, style.percent(share))
+            )
+    return "Estimated PSFs: share of the gain of known ones", scores
 
 
 def _count(number: int, noun: str) -> str:
@@ -317,6 +339,7 @@ def _warnings(study: Study, mosaics) -> list[str]:
                 words.append(f"{mosaic.name}: {count:,} pixels are {what}.")
         if mosaic.facts.get("constant"):
             words.append(f"{mosaic.name}: every pixel has the same value; there is nothing to map.")
+    words += restoration_tests.warnings(restoration_tests.read_tests(study))
     return words + _short_of_published(study) + _poor_parameters(study) + _miscalibrated(study)
 
 
