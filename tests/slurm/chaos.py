@@ -108,9 +108,19 @@ class Copy:
                 start_new_session=True,
             )
 
-    def resume(self) -> None:
-        """The very command that a user gives; raises RuntimeError where it fails."""
-        self._run(["make", "resume", "STUDY=chaos", "PROFILE=slurm"])
+    def resume(self, *, repeatedly: bool = False) -> None:
+        """The very command that a user gives; raises RuntimeError where it fails.
+
+        repeatedly: it is given again for as long as each time leaves more units done. Of a job's few
+        minutes a busy machine may take the most to start it.
+        """
+        while True:
+            before = len(self.units())
+            try:
+                return self._run(["make", "resume", "STUDY=chaos", "PROFILE=slurm"])
+            except RuntimeError:
+                if not repeatedly or len(self.units()) == before:
+                    raise
 
     def _run(self, command: list[str]) -> None:
         with (self.folder / "said.log").open("a") as log:
@@ -434,7 +444,7 @@ class Fault:
     """strike: makes the accident and says when. finished: of a finished study. alone: disturbs others.
 
     place: makes the folder of the copy. edit: changes the study; it is then compared with an
-    undisturbed run of its own.
+    undisturbed run of its own. short_of_time: one resume need not be enough, but each gets further.
     """
 
     strike: Callable[[Copy, random.Random], Hit]
@@ -442,12 +452,13 @@ class Fault:
     alone: bool = False
     place: Callable = lambda folder: contextlib.nullcontext()
     edit: Callable[[Copy], None] | None = None
+    short_of_time: bool = False
 
 
 FAULTS = {
     "node-down": Fault(set_node_down, alone=True),
     "scheduler-restarted": Fault(restart_scheduler, alone=True),
-    "time-limit": Fault(reach_time_limit, edit=slow),
+    "time-limit": Fault(reach_time_limit, edit=slow, short_of_time=True),
     "jobs-cancelled": Fault(cancel_all),
     "controller-killed": Fault(kill_controller),
     "controller-ended": Fault(end_controller),
@@ -520,7 +531,7 @@ class Chaos:
                 copy.reference.run_locally()
             hit = fault.strike(copy, random.Random(f"{self.seed} {row.fault} {row.number}"))
             row.when, row.done, row.lost = hit.when, len(hit.done), len(hit.harmed)
-            copy.resume()
+            copy.resume(repeatedly=fault.short_of_time)
             self._judge(copy, hit, row)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             row.note = str(error)
