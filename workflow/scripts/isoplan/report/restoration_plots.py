@@ -63,12 +63,11 @@ def gains(rows: list[Gain], *, x_label: str, width_px: int) -> Figure:
     return figure
 
 
-def losses(tests: list[tuple[str, list[Gain]]], *, width_px: int) -> Figure:
-    """What each step costs: a panel per test, a bar with its interval per step, one axis for all."""
+def losses(tests: list[tuple[str, list[Gain]]], steps: list[str], *, width_px: int) -> Figure:
+    """What each of the steps costs: a panel per test, a bar with its interval per step, one axis for all."""
     count = len(tests)
     columns = 2 if count > 1 else 1
     rows = -(-count // columns)
-    steps = list(dict.fromkeys(row.label for _, test in tests for row in test))
     height = 30 + rows * (50 + ROW_PX * len(steps))
     figure = Figure(figsize=(width_px / 100, height / 100), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)

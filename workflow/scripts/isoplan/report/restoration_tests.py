@@ -301,7 +301,8 @@ def _budget_figure(study: Study, tests: list[Test]) -> list[StudyFigure]:
             panels.append((f"{test.name}: {test.title}", rows))
     if not panels:
         return []
-    draw = partial(restoration_plots.losses, panels, width_px=960)
+    steps = style.in_order(table["step"], tuple(STEP_COLOURS))
+    draw = partial(restoration_plots.losses, panels, steps, width_px=960)
     alt = (
         "What camera noise, the map's grid, a wrong model, the estimate and abstention cost, in dB."
     )
