@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from _job import job
 from isoplan.mosaic import ngff, tiles
-from isoplan.restoration import halo_of
+from isoplan.restoration import of_mosaic
 
 
 def main(snakemake):
@@ -14,8 +14,7 @@ def main(snakemake):
     facts = json.loads(Path(snakemake.input.facts).read_text())
     chosen = params.psf
     psf = chosen.get("measured") or ngff.read_attributes(chosen["store"])["psf"]
-    settings = dict(params.restoration)
-    settings |= {"halo_px": halo_of(settings, psf["size_px"]), "offset": facts["offset"]}
+    settings = of_mosaic(dict(params.restoration), facts, psf["size_px"])
     shape = facts["height_px"], facts["width_px"]
     counts = np.dtype(facts["dtype"]).kind in "ui"
     brightest = (facts["maximum"] or 0) - facts["offset"]

@@ -8,7 +8,8 @@ PSFs of 127 px takes a process to under 1.5 GiB, whatever the PSFs are (`tests/b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ import torch
 from isoplan.deconvolution import halo_px, richardson_lucy
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.camera import lone_pixels, noise_of
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout
 
@@ -61,23 +63,91 @@ class LocalPsfs:
         return slice(min(max(low, 0), last), min(max(high, 0), last) + 1)
 
 
+@dataclass(frozen=True)
+class Exposure:
+    """What one camera did to a whole mosaic, in counts above the offset: one for all of its tiles.
+
+    background: counts that are not the object's. gain (counts per electron) and floor (variance at
+    zero light, counts^2): light of m counts has the variance gain * m + floor; None where they are
+    not known, and then read noise and bad pixels are not looked at. saturation: the least value that
+    a saturated pixel shows; None where none is saturated.
+    """
+
+    background: float = 0.0
+    gain: float | None = None
+    floor: float = 0.0
+    saturation: float | None = None
+
+    @property
+    def shift(self) -> float:
+        """What the floor adds to the data of a Poisson likelihood (`deconvolution.richardson_lucy`)."""
+        return self.floor / self.gain if self.gain else 0.0
+
+
+def exposure_of(facts: dict, background: float | str) -> Exposure:
+    """What a mosaic's facts (`mosaic.measure`, with offset, gain and read_noise_e) tell of its exposure.
+
+    background: the config's number, or "auto" for the facts' `dark` above the offset.
+    """
+    offset = facts["offset"]
+    if background == "auto":
+        background = max((facts["dark"] or 0.0) - offset, 0.0)
+    saturation = facts.get("saturation")
+    return Exposure(
+        background,
+        *(noise_of(facts) or (None, 0.0)),
+        saturation=None if saturation is None else saturation - offset,
+    )
+
+
+class Pixels(NamedTuple):
+    """Which pixels of a block say what: (h, w) bool each; a pixel may be none of them."""
+
+    usable: np.ndarray  # finite, and neither dead nor hot
+    lone: np.ndarray  # dead or hot
+    saturated: np.ndarray  # at least as bright as they show
+
+
+def sort_pixels(counts: np.ndarray, exposure: Exposure) -> Pixels:
+    """Sorts the pixels of a block by what they look like beside their eight neighbours.
+
+    A lone saturated pixel is a hot one. counts: (h, w) above the offset; may hold what is not finite.
+    """
+    finite, none = np.isfinite(counts), np.zeros(counts.shape, bool)
+    lone = lone_pixels(counts, exposure.gain, exposure.floor) if exposure.gain else none
+    usable, saturated = finite & ~lone, none
+    if exposure.saturation is not None:
+        # Half a count less: what was a whole number may have been scaled and come back.
+        saturated = usable & (np.nan_to_num(counts) > exposure.saturation - 0.5)
+    return Pixels(usable, lone, saturated)
+
+
 def restore_block(
-    counts: np.ndarray, psfs, settings: dict, *, start: float, scale: float, device
+    counts: np.ndarray,
+    psfs,
+    settings: dict,
+    *,
+    start: float,
+    scale: float,
+    device,
+    exposure: Exposure = Exposure(),
 ) -> np.ndarray:
     """One block restored: (h, w) counts above the offset -> the same shape, float32.
 
     psfs: of `LocalPsfs.around`; None returns the block as it is. settings: the config's
     `restoration`. start, scale: one value each for the whole mosaic, so that tiles agree. Pixels
-    that are not finite leave the likelihood, and their restored value comes from their neighbours.
+    that are not finite, dead or hot leave the likelihood, and their restored value comes from their
+    neighbours; saturated ones only pull up.
     """
     if psfs is None:
         return counts
+    pixels = sort_pixels(counts, exposure)
     kernels, centres_y, centres_x = psfs
     blur = SpaceVariantBlur(
         kernels.to(device), centres_y, centres_x, counts.shape, order=settings["order"]
     )
-    finite = np.isfinite(counts)
-    picture = torch.from_numpy(np.where(finite, counts, 0).astype(np.float32)).to(device)
+    usable, saturated = pixels.usable, pixels.saturated
+    picture = torch.from_numpy(np.where(usable, counts, 0).astype(np.float32)).to(device)
     restored = richardson_lucy(
         picture,
         blur,
@@ -85,9 +155,12 @@ def restore_block(
         tv_weight=settings["tv_weight"],
         tv_step=settings["tv_step"],
         acceleration=settings["acceleration"],
-        start=start,
+        start=max(start - exposure.background, 1e-3 * start),
         scale=scale,
-        valid=None if finite.all() else torch.from_numpy(finite).to(device),
+        background=exposure.background,
+        shift=exposure.shift,
+        valid=None if usable.all() else torch.from_numpy(usable).to(device),
+        saturated=torch.from_numpy(saturated).to(device) if saturated.any() else None,
     )
     margin = blur.margin
     return restored[margin:-margin, margin:-margin].cpu().numpy()
@@ -96,9 +169,8 @@ def restore_block(
 def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device):
     """One core of a mosaic, read with its halo and restored: the core's shape, float32.
 
-    core: (rows, columns) slices. settings: the config's `restoration` with its halo_px settled and
-    the mosaic's `offset`. levels: `start` and `scale` of the mosaic, in counts above the offset.
-    Pixels that no tile of the mosaic covers are NaN.
+    core: (rows, columns) slices. settings: of `of_mosaic`. levels: `start` and `scale` of the mosaic,
+    in counts above the offset. Pixels that no tile of the mosaic covers are NaN.
     """
     covered = mosaic.covered(core[0].start, core[0].stop, core[1].start, core[1].stop)
     if covered is not None and not covered.any():
@@ -106,7 +178,14 @@ def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict
     outer = tiles.with_halo(core, settings["halo_px"], mosaic.shape)
     window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
     counts = mosaic.read(*window) - np.float32(settings["offset"])
-    restored = restore_block(counts, local.around(*window), settings, **levels, device=device)
+    restored = restore_block(
+        counts,
+        local.around(*window),
+        settings,
+        **levels,
+        device=device,
+        exposure=Exposure(**settings.get("exposure", {})),
+    )
     restored = restored[tiles.inside(core, outer)]
     return restored if covered is None else np.where(covered, restored, np.float32(np.nan))
 
@@ -156,6 +235,20 @@ def seam_error(
         difference = np.abs(again[tiles.inside(strip, block)] - np.asarray(restored[strip]))
         worst = max(worst, float(np.nanmax(difference)) / levels["scale"])
     return worst
+
+
+def of_mosaic(settings: dict, facts: dict, psf_px: int) -> dict:
+    """The config's `restoration` with what holds for a whole mosaic, for all of its tiles alike:
+    `halo_px` settled, the camera's `offset`, and `exposure`, the fields of its `Exposure`.
+
+    facts: of `mosaic.measure`, with offset, gain and read_noise_e.
+    """
+    exposure = asdict(exposure_of(facts, settings["background"]))
+    return settings | {
+        "halo_px": halo_of(settings, psf_px),
+        "offset": facts["offset"],
+        "exposure": exposure,
+    }
 
 
 def halo_of(settings: dict, psf_px: int) -> int:

@@ -22,11 +22,12 @@ from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
+from isoplan.optics.camera import complete_camera
 from isoplan.optics.psf import PsfModel
 from isoplan.psf_map import MapLayout, channels, fill_invalid, map_unit, served, strides
 from isoplan.report import figures, plots
 from isoplan.report.results import Mosaic, PsfMap, Study
-from isoplan.restoration import LocalPsfs, halo_of, levels, restore_core
+from isoplan.restoration import LocalPsfs, levels, of_mosaic, restore_core
 
 DEFAULT_MODEL = "gaussian-2"
 
@@ -53,10 +54,13 @@ def restore(args: argparse.Namespace) -> int:
         # One place checks the numbers and knows the defaults.
         asked = {key: getattr(args, key) for key in ("iterations", "tv_weight", "order")}
         settings = config.validate({"restoration": asked})["restoration"]
-        settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
         maps = args.out.with_name(f"{name}-map")
         _write_map(args, maps, found)
-        known = levels(measure(mosaic) | {"offset": args.offset})
+        camera, notes = complete_camera({"offset": args.offset}, mosaic.middle())
+        for note in notes:
+            print(f"{args.picture}: {note}")
+        facts = measure(mosaic) | camera
+        settings, known = of_mosaic(settings, facts, found.model.size_px), levels(facts)
         blocks = _restored(args, mosaic, found, settings, known)
         overview = preview.overview(mosaic)
         piece = preview.choose_piece(overview, mosaic.shape)
