@@ -13,14 +13,19 @@ from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, channels
 from isoplan.restoration import (
+    Exposure,
     LocalPsfs,
+    exposure_of,
     halo_of,
     levels,
     local_psfs,
+    of_mosaic,
     restore_block,
     restore_core,
     seam_error,
+    sort_pixels,
 )
+from scipy import ndimage
 from tile_folders import own, write_tiles
 
 CPU = torch.device("cpu")
@@ -253,6 +258,89 @@ def test_the_offset_matters_not(model, block_settings, counts, tmp_path):
             block = block_settings | {"offset": OFFSET + offset}
             results.append(restore_core(mosaic, local, core, block, levels=LEVELS, device=CPU))
     np.testing.assert_allclose(*results, rtol=1e-3, atol=1e-2)
+
+
+# What the camera did ---------------------------------------------------------------------------
+
+FACTS = {
+    "offset": OFFSET,
+    "gain": 1.0,
+    "read_noise_e": 2.0,
+    "dtype": "float32",
+    "dark": OFFSET + 30,
+}
+
+
+def test_bad_pixels_and_saturated_spots_are_the_same_in_tiles_and_the_whole(
+    local, counts, block_settings, whole, tmp_path
+):
+    """Dead and hot pixels do not show; spots at full scale do not ring, and leave no seam."""
+    top = float(np.floor(np.quantile(counts, 0.99)))
+    spoilt = np.minimum(counts, np.float32(top))
+    bright = spoilt == spoilt.max()
+    rng = np.random.default_rng(2)
+    for y, x in rng.integers(2, 380, (200, 2)):
+        if not bright[y - 1 : y + 2, x - 1 : x + 2].any():
+            spoilt[y, x] = rng.choice([0, top])
+    facts = FACTS | {"saturation": top}
+    chosen = of_mosaic(block_settings, facts, local.model.size_px)
+    exposure = Exposure(**chosen["exposure"])
+    assert exposure == exposure_of(facts, 0)
+    pixels = sort_pixels(spoilt - OFFSET, exposure)
+    assert pixels.lone.sum() > 100 and bright.sum() > 50
+    assert not (pixels.lone & bright).any()
+    full = spoilt == spoilt.max()
+    np.testing.assert_array_equal(pixels.saturated, full & ~pixels.lone)
+    tifffile.imwrite(tmp_path / "m.tif", spoilt)
+    psfs = local.around(0, SHAPE[0], 0, SHAPE[1])
+    light = spoilt - np.float32(OFFSET)
+    how = {"device": CPU, **LEVELS}
+    mended = restore_block(light, psfs, chosen, exposure=exposure, **how)
+    with open_mosaic(tmp_path / "m.tif") as mosaic:
+        for core in tiles.shards(SHAPE, block_settings["core_px"]):
+            part = restore_core(mosaic, local, core, chosen, levels=LEVELS, device=CPU)
+            assert np.abs(part - mended[core]).max() < 1e-4 * np.ptp(whole)
+            again = restore_core(mosaic, local, core, chosen, levels=LEVELS, device=CPU)
+            assert again.tobytes() == part.tobytes()
+    # Nearer to what an unharmed picture gives, round the bad pixels and beside the spots.
+    harmed = restore_block(light, psfs, chosen, **how)
+    round_lone = ndimage.binary_dilation(pixels.lone, iterations=2)
+    beside = ndimage.binary_dilation(bright, iterations=6) & ~bright & ~round_lone
+    for near, share in ((round_lone, 0.5), (beside, 1.0), (bright, 1.0)):
+        errors = [np.abs(found - whole)[near].mean() for found in (mended, harmed)]
+        assert errors[0] < share * errors[1]
+
+
+def test_exposure():
+    assert exposure_of(FACTS, 0) == Exposure(0, 1.0, 4.0, None)
+    assert exposure_of(FACTS, "auto").background == 30
+    assert exposure_of(FACTS | {"dark": OFFSET - 1}, "auto").background == 0
+    assert exposure_of(FACTS | {"dark": None}, "auto").background == 0
+    assert exposure_of(FACTS | {"saturation": 255.0}, 7.5) == Exposure(7.5, 1.0, 4.0, 205)
+    unknown = exposure_of(FACTS | {"gain": None}, 0)
+    assert unknown.gain is None and unknown.shift == 0
+    assert Exposure(0, 2.0, 36.0).shift == 18
+    # Of nothing known, nothing is looked for.
+    hot = np.zeros((9, 9), np.float32)
+    hot[4, 4] = 1e4
+    assert not sort_pixels(hot, unknown).lone.any()
+    assert sort_pixels(hot, exposure_of(FACTS, 0)).lone.sum() == 1
+
+
+def test_the_background_is_taken_off(model, block_settings, counts):
+    """Restored with it as without it where there is none."""
+    psfs = LocalPsfs(model, constant=(2.0, 2.0)).around(0, 120, 0, 120)
+    light = counts[:120, :120] - np.float32(OFFSET)
+    how = block_settings | {"iterations": 3}
+    plain = restore_block(light, psfs, how, **LEVELS, device=CPU)
+    hazy = restore_block(
+        *(light + 500, psfs, how),
+        **LEVELS | {"start": LEVELS["start"] + 500},
+        device=CPU,
+        exposure=Exposure(background=500.0),
+    )
+    assert hazy.mean() == pytest.approx(plain.mean(), rel=0.01)
+    assert np.corrcoef(hazy.ravel(), plain.ravel())[0, 1] > 0.99
 
 
 # Small parts -----------------------------------------------------------------------------------
