@@ -14,13 +14,20 @@ from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, channels, map_unit
-from isoplan.restoration import LocalPsfs, halo_of, restore_core
+from isoplan.restoration import LocalPsfs, of_mosaic, restore_and_judge
 from isoplan.simulation import BLOCK_PX, Simulation
 from isoplan.synthesis import Recipe
 from isoplan.training import train
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 CPU = torch.device("cpu")
+FACTS = {
+    "offset": 100.0,
+    "gain": 2.0,
+    "read_noise_e": 2.0,
+    "dtype": "uint16",
+    "saturation": 19_999.0,
+}
 
 
 def training(study: dict, folder: Path) -> None:
@@ -54,7 +61,7 @@ def restoring(study: dict, folder: Path) -> None:
     """One core with the halo that the demo's iterations ask for."""
     settings, layout = study["restoration"], _layout(study)
     model = make_psf_model(study["psfs"][0])
-    settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0, "iterations": 2}
+    settings = of_mosaic(settings, FACTS, model.size_px, 64) | {"iterations": 2}
     path = folder / "map.zarr"
     ngff.create_map(
         path, channels(model), layout.cells, stride_px=64, pixel_size_um=0.5, attributes={}
@@ -67,7 +74,7 @@ def restoring(study: dict, folder: Path) -> None:
     with open_mosaic(_mosaic(study, folder)) as mosaic:
         core = tiles.shards(mosaic.shape, settings["core_px"])[0]
         levels = {"start": 1000.0, "scale": 10_000.0}
-        restore_core(mosaic, local, core, settings, levels=levels, device=CPU)
+        restore_and_judge(mosaic, local, core, settings, levels=levels, device=CPU)
 
 
 def restoring_wide(study: dict, folder: Path) -> None:
@@ -76,7 +83,7 @@ def restoring_wide(study: dict, folder: Path) -> None:
     settings = study["restoration"]
     default, entry = study["psfs"], {"name": "wide", "model": "zernike-3", "size_px": 127}
     model = make_psf_model(validate({"psfs": [*default, entry]})["psfs"][-1])
-    settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0, "iterations": 2}
+    settings = of_mosaic(settings, FACTS, model.size_px, 64) | {"iterations": 2}
     layout = MapLayout((1536, 1536), 128, 64, "reflect")
     v, u = np.meshgrid(*(np.linspace(-1, 1, n) for n in layout.cells), indexing="ij")
     turning = [0.2 + 0.1 * u, 0.15 + 0.1 * v, 3 * np.arctan2(v, u) % np.pi]
@@ -85,7 +92,7 @@ def restoring_wide(study: dict, folder: Path) -> None:
     with open_mosaic(_mosaic(study, folder)) as mosaic:
         core = slice(256, 1280), slice(256, 1280)
         levels = {"start": 1000.0, "scale": 10_000.0}
-        restore_core(mosaic, local, core, settings, levels=levels, device=CPU)
+        restore_and_judge(mosaic, local, core, settings, levels=levels, device=CPU)
 
 
 def _layout(study: dict) -> MapLayout:

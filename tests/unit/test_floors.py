@@ -13,7 +13,7 @@ FLOORS = (
     ("mosaic", "metrics"),
     ("optics",),
     ("objects", "networks"),
-    ("synthesis", "deconvolution"),
+    ("synthesis", "deconvolution", "trust"),
     ("training", "psf_map"),
     ("judging", "restoration", "simulation", "evaluation"),
     ("report",),

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import zarr
+from isoplan import trust
+from isoplan.base.errors import UserError
 from isoplan.metrics.image import snr
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.reader import open_mosaic
@@ -15,11 +18,14 @@ from isoplan.psf_map import MapLayout, channels
 from isoplan.restoration import (
     Exposure,
     LocalPsfs,
+    RestoredStore,
+    create_trust,
     exposure_of,
     halo_of,
     levels,
     local_psfs,
     of_mosaic,
+    restore_and_judge,
     restore_block,
     restore_core,
     seam_error,
@@ -283,7 +289,7 @@ def test_bad_pixels_and_saturated_spots_are_the_same_in_tiles_and_the_whole(
         if not bright[y - 1 : y + 2, x - 1 : x + 2].any():
             spoilt[y, x] = rng.choice([0, top])
     facts = FACTS | {"saturation": top}
-    chosen = of_mosaic(block_settings, facts, local.model.size_px)
+    chosen = of_mosaic(block_settings, facts, local.model.size_px, 48)
     exposure = Exposure(**chosen["exposure"])
     assert exposure == exposure_of(facts, 0)
     pixels = sort_pixels(spoilt - OFFSET, exposure)
@@ -341,6 +347,112 @@ def test_the_background_is_taken_off(model, block_settings, counts):
     )
     assert hazy.mean() == pytest.approx(plain.mean(), rel=0.01)
     assert np.corrcoef(hazy.ravel(), plain.ravel())[0, 1] > 0.99
+
+
+# How far to trust it ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judging(block_settings, model) -> dict:
+    return of_mosaic(block_settings, FACTS, model.size_px, 48) | {"core_px": 240, "trust_px": 48}
+
+
+def test_cells_of_trust_come_of_the_core_alone(local, counts, judging, tmp_path):
+    """Bit-equal when redone, beside the very picture that is stored, within little of the whole's."""
+    tifffile.imwrite(tmp_path / "m.tif", counts)
+    how = {"levels": LEVELS, "device": CPU}
+    whole_core = slice(0, SHAPE[0]), slice(0, SHAPE[1])
+    parts = np.full((len(trust.CHANNELS), 12, 9), np.nan, np.float32)
+    with open_mosaic(tmp_path / "m.tif") as mosaic:
+        _, whole_cells = restore_and_judge(mosaic, local, whole_core, judging, **how)
+        for core in tiles.shards(SHAPE, 240):
+            restored, cells = restore_and_judge(mosaic, local, core, judging, **how)
+            again = restore_and_judge(mosaic, local, core, judging, **how)
+            assert again[0].tobytes() == restored.tobytes()
+            assert again[1].tobytes() == cells.tobytes()
+            alone = restore_core(mosaic, local, core, judging, **how)
+            np.testing.assert_array_equal(restored, alone)
+            rows, columns = (slice(part.start // 48, -(-part.stop // 48)) for part in core)
+            parts[:, rows, columns] = cells
+    np.testing.assert_allclose(parts, whole_cells, rtol=2e-3, atol=2e-3, equal_nan=True)
+    named = dict(zip(trust.NAMES, whole_cells, strict=True))
+    assert (named["doubt"][:-1, :-1] == 0).mean() > 0.9
+    assert 0.6 < np.nanmedian(named["chi_square"]) < 1.1
+    assert not named["filled"].any() and not named["uncertainty"].any()
+
+
+def test_a_wrong_map_is_doubted(local, counts, judging, tmp_path):
+    tifffile.imwrite(tmp_path / "m.tif", counts)
+    cells = local.cells.copy()
+    cells[:2] = np.minimum(2 * cells[:2], 9)
+    cells[2:4, :, 4:] = 2.0  # of the widths' range of 3.5 px, an interval of 4
+    cells[-1, 2] = 1
+    wrong = LocalPsfs(local.model, layout=local.layout, cells=cells)
+    core = slice(0, 240), slice(0, 240)
+    with open_mosaic(tmp_path / "m.tif") as mosaic:
+        _, found = restore_and_judge(mosaic, wrong, core, judging, levels=LEVELS, device=CPU)
+    doubt = found[0].astype(int)
+    expected = np.zeros((5, 5), bool)
+    expected[2], expected[:, 4:] = True, True
+    np.testing.assert_array_equal(doubt & trust.NO_PSF > 0, expected)
+    assert (doubt & trust.DISAGREES > 0).mean() > 0.8
+
+
+def test_nothing_is_said_where_nothing_is_known(local, model, counts, judging, tmp_path):
+    """No PSF map, no PSF at all, no camera, no tile."""
+    tifffile.imwrite(tmp_path / "m.tif", counts)
+    core, how = (slice(0, 240), slice(0, 240)), {"levels": LEVELS, "device": CPU}
+    with open_mosaic(tmp_path / "m.tif") as mosaic:
+        one = LocalPsfs(model, constant=(2.0, 2.0))
+        _, cells = restore_and_judge(mosaic, one, core, judging, **how)
+        named = dict(zip(trust.NAMES, cells, strict=True))
+        assert np.isnan(named["filled"]).all() and np.isnan(named["uncertainty"]).all()
+        assert np.isfinite(named["chi_square"]).all()
+        blind = judging | {"exposure": {}}
+        _, cells = restore_and_judge(mosaic, one, core, blind, **how)
+        assert np.isnan(cells[1]).all() and not cells[0].any()
+        restored, cells = restore_and_judge(
+            mosaic, LocalPsfs(model, constant=None), core, judging, **how
+        )
+        np.testing.assert_array_equal(restored, counts[core] - np.float32(OFFSET))
+
+
+def test_a_store_keeps_picture_and_trust(gaussian, judging, tmp_path):
+    """Both are read back by units; trust lies over the picture, and a lost bit of either shows."""
+    facts = {"height_px": 530, "width_px": 390, "pixel_size_um": 0.5}
+    path = tmp_path / "m.ome.zarr"
+    settings = judging | {"core_px": 256, "trust_px": 64}
+    made = {"restoration": settings}
+    ngff.create_image(path, SHAPE, dtype="uint16", pixel_size_um=0.5, shard_px=256, attributes=made)
+    create_trust(path, settings, facts, {"psf": gaussian})
+    store = RestoredStore(path, "r+")
+    assert len(store.cores) == len(store.cells) == 6
+    rng = np.random.default_rng(0)
+    for unit, (core, cells) in enumerate(zip(store.cores, store.cells, strict=True)):
+        picture = np.empty([part.stop - part.start for part in core], np.float32)
+        picture[:] = rng.integers(0, 999, picture.shape)
+        shape = [len(trust.CHANNELS), *(part.stop - part.start for part in cells[1:])]
+        judged = rng.random(shape).astype(np.float32)
+        store.write(unit, (picture, judged))
+        expected = picture.astype(np.uint16).tobytes() + judged.tobytes()
+        assert RestoredStore(path).read(unit).tobytes() == expected
+    ngff.build_pyramid(path)
+    assert ngff.read_attributes(path)["restoration"] == json.loads(json.dumps(settings))
+    group = zarr.open_group(path / "trust", mode="r")
+    names = [channel["name"] for channel in group.attrs["isoplan"]["channels"]]
+    assert names == trust.NAMES
+    scale, shift = group.attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"]
+    assert scale["scale"] == [1, 32, 32] and shift["translation"] == [0, 15.75, 15.75]
+    shard = next(file for file in (path / "trust/0/c").rglob("*") if file.is_file())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(Exception):  # noqa: B017  zarr's, by codec
+        for unit in range(6):
+            RestoredStore(path).read(unit)
+    (path / "trust/zarr.json").unlink()
+    with pytest.raises(UserError):
+        RestoredStore(path)
 
 
 # Small parts -----------------------------------------------------------------------------------

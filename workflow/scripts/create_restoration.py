@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from _job import job
 from isoplan.mosaic import ngff, tiles
-from isoplan.restoration import of_mosaic
+from isoplan.restoration import create_trust, of_mosaic
 
 
 def main(snakemake):
@@ -14,11 +14,17 @@ def main(snakemake):
     facts = json.loads(Path(snakemake.input.facts).read_text())
     chosen = params.psf
     psf = chosen.get("measured") or ngff.read_attributes(chosen["store"])["psf"]
-    settings = of_mosaic(dict(params.restoration), facts, psf["size_px"])
+    settings = of_mosaic(dict(params.restoration), facts, psf["size_px"], params.stride_px)
     shape = facts["height_px"], facts["width_px"]
     counts = np.dtype(facts["dtype"]).kind in "ui"
     brightest = (facts["maximum"] or 0) - facts["offset"]
     scale = ngff.scale_for(settings["dtype"], brightest, counts=counts)
+    made = {
+        "mosaic": wildcards.mosaic,
+        "method": wildcards.method,
+        "psf": psf,
+        "library": dict(params.library),
+    }
     ngff.create_image(
         params.store,
         shape,
@@ -27,19 +33,15 @@ def main(snakemake):
         pixel_size_um=facts["pixel_size_um"],
         shard_px=settings["core_px"],
         window=(0, max((facts["p999"] or 0) - facts["offset"], 1e-6)),
-        attributes={
-            "mosaic": wildcards.mosaic,
-            "method": wildcards.method,
-            "unit": "counts above the camera's offset",
-            "restoration": settings,
-            "psf": psf,
-            "library": dict(params.library),
-        },
+        attributes=made | {"unit": "counts above the camera's offset", "restoration": settings},
     )
+    create_trust(params.store, settings, facts, made)
     units = len(tiles.shards(shape, settings["core_px"]))
     text = f"{shape[0]} x {shape[1]} px in {units} units, halo {settings['halo_px']} px"
     if scale != 1:
         text += f"; a stored 1 is {scale:.6g} counts"
+    if settings["exposure"]["gain"] is None:
+        text += "; gain and read noise are not known: whether it agrees with the data is not judged"
     print(text)
     Path(snakemake.output.created).write_text(text + "\n")
 

@@ -10,6 +10,7 @@ from isoplan.evaluation import compare, map_errors, metrics_and_gains
 from isoplan.metrics.image import SUMS
 from isoplan.mosaic import ngff
 from isoplan.restoration import levels
+from isoplan.trust import summarise
 
 
 def main(snakemake):
@@ -28,6 +29,9 @@ def main(snakemake):
         for metric, value in values.items()
     ] + compare(results, gains)
     rows += [{"method": "truth", "metric": m, "value": v} for m, v in (truth or {}).items()]
+    for method, store in params.trust.items():
+        found = summarise(ngff.open_array(store)[:])
+        rows += [{"method": method, "metric": m, "value": v} for m, v in found.items()]
     for file in snakemake.input.seams:
         rows += pd.read_csv(file).to_dict("records")
     named = {"study": params.study, "mosaic": name}

@@ -9,17 +9,21 @@ PSFs of 127 px takes a process to under 1.5 GiB, whatever the PSFs are (`tests/b
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from isoplan import trust
 from isoplan.deconvolution import halo_px, richardson_lucy
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.camera import lone_pixels, noise_of
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import MapLayout
+from isoplan.psf_map import FILLED, MapLayout
+
+TRUST = "trust"  # group of a restored picture's store
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,29 @@ class LocalPsfs:
             torch.from_numpy(self.layout.centres_px(0)[rows] - y0 - 0.5),
             torch.from_numpy(self.layout.centres_px(1)[columns] - x0 - 0.5),
         )
+
+    def doubts(self, core, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Uncertainty and `filled` at the cells of `size` px of a core, (ny, nx) each.
+
+        Uncertainty is the part of a parameter's range that its 90 % interval spans, of the parameter
+        where it spans most. NaN where no map is known, or it says nothing of them.
+        """
+        grid = [tiles.cell_grid(part.stop - part.start, size) for part in core]
+        count = len(self.model.parameters)
+        if self.cells is None or self.cells.shape[0] < 2 * count + 3:
+            return np.full(grid, np.nan), np.full(grid, np.nan)
+        places = [
+            np.minimum(
+                (part.start + size * np.arange(n) + size // 2) // self.layout.stride_px, last
+            )
+            for part, n, last in zip(core, grid, np.subtract(self.layout.cells, 1), strict=True)
+        ]
+        window = tuple(slice(int(at[0]), int(at[-1]) + 1) for at in places)
+        near = np.asarray(self.cells[(slice(None), *window)], np.float32)
+        near = near[:, places[0] - places[0][0]][:, :, places[1] - places[1][0]]
+        spans = np.array([p.period or p.high - p.low for p in self.model.parameters])
+        uncertainty = (2 * near[count : 2 * count] / spans[:, None, None]).max(axis=0)
+        return uncertainty, near[FILLED]
 
     def _nodes(self, axis: int, start: int, stop: int) -> slice:
         """Cells whose hats reach into [start, stop) widened by the PSF."""
@@ -101,7 +128,7 @@ def exposure_of(facts: dict, background: float | str) -> Exposure:
 
 
 class Pixels(NamedTuple):
-    """Which pixels of a block say what: (h, w) bool each; a pixel may be none of them."""
+    """Which pixels of a block say what: (h, w) bool each."""
 
     usable: np.ndarray  # finite, and neither dead nor hot
     lone: np.ndarray  # dead or hot
@@ -139,31 +166,41 @@ def restore_block(
     that are not finite, dead or hot leave the likelihood, and their restored value comes from their
     neighbours; saturated ones only pull up.
     """
-    if psfs is None:
-        return counts
+    return _restored(counts, psfs, settings, {"start": start, "scale": scale}, device, exposure)[0]
+
+
+def _restored(counts, psfs, settings, levels: dict, device, exposure: Exposure):
+    """As `restore_block`; beside it the block's `Pixels`, and a function that gives what the camera
+    should have seen of the restored object, (h, w)."""
     pixels = sort_pixels(counts, exposure)
+    if psfs is None:
+        return counts, pixels, lambda: counts
     kernels, centres_y, centres_x = psfs
     blur = SpaceVariantBlur(
         kernels.to(device), centres_y, centres_x, counts.shape, order=settings["order"]
     )
     usable, saturated = pixels.usable, pixels.saturated
     picture = torch.from_numpy(np.where(usable, counts, 0).astype(np.float32)).to(device)
-    restored = richardson_lucy(
+    x = richardson_lucy(
         picture,
         blur,
         iterations=settings["iterations"],
         tv_weight=settings["tv_weight"],
         tv_step=settings["tv_step"],
         acceleration=settings["acceleration"],
-        start=max(start - exposure.background, 1e-3 * start),
-        scale=scale,
+        start=max(levels["start"] - exposure.background, 1e-3 * levels["start"]),
+        scale=levels["scale"],
         background=exposure.background,
         shift=exposure.shift,
         valid=None if usable.all() else torch.from_numpy(usable).to(device),
         saturated=torch.from_numpy(saturated).to(device) if saturated.any() else None,
     )
+
+    def seen() -> np.ndarray:
+        return blur.forward(x).clamp_(min=0).add_(exposure.background).cpu().numpy()
+
     margin = blur.margin
-    return restored[margin:-margin, margin:-margin].cpu().numpy()
+    return x[margin:-margin, margin:-margin].cpu().numpy(), pixels, seen
 
 
 def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device):
@@ -172,22 +209,56 @@ def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict
     core: (rows, columns) slices. settings: of `of_mosaic`. levels: `start` and `scale` of the mosaic,
     in counts above the offset. Pixels that no tile of the mosaic covers are NaN.
     """
+    return _restored_core(mosaic, local, core, settings, levels, device)[0]
+
+
+def restore_and_judge(
+    mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `restore_core`, and how far to trust it: (len(trust.CHANNELS), ny, nx), the core's cells of
+    settings["trust_px"] px."""
+    restored, look_back = _restored_core(mosaic, local, core, settings, levels, device)
+    size = settings["trust_px"]
+    uncertainty, filled = local.doubts(core, size)
+    if look_back is None:
+        return restored, np.full((len(trust.CHANNELS), *filled.shape), np.nan, np.float32)
+    counts, seen, pixels, exposure = look_back()
+    cells = trust.judge(
+        counts,
+        restored,
+        seen,
+        **pixels._asdict(),
+        background=exposure.background,
+        noise=(exposure.gain, exposure.floor) if exposure.gain else None,
+        size=size,
+        uncertainty=uncertainty,
+        filled=filled,
+    )
+    return restored, cells
+
+
+def _restored_core(mosaic, local, core, settings, levels, device):
+    """As `restore_core`; beside it a function that gives the core's counts, what the camera should have
+    seen, its `Pixels` and the `Exposure`; None where no tile is."""
     covered = mosaic.covered(core[0].start, core[0].stop, core[1].start, core[1].stop)
     if covered is not None and not covered.any():
-        return np.full(covered.shape, np.nan, np.float32)
+        return np.full(covered.shape, np.nan, np.float32), None
     outer = tiles.with_halo(core, settings["halo_px"], mosaic.shape)
     window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
     counts = mosaic.read(*window) - np.float32(settings["offset"])
-    restored = restore_block(
-        counts,
-        local.around(*window),
-        settings,
-        **levels,
-        device=device,
-        exposure=Exposure(**settings.get("exposure", {})),
+    exposure = Exposure(**settings.get("exposure", {}))
+    restored, pixels, seen = _restored(
+        counts, local.around(*window), settings, levels, device, exposure
     )
-    restored = restored[tiles.inside(core, outer)]
-    return restored if covered is None else np.where(covered, restored, np.float32(np.nan))
+    inside = tiles.inside(core, outer)
+
+    def look_back():
+        return counts[inside], seen()[inside], Pixels(*(m[inside] for m in pixels)), exposure
+
+    restored = restored[inside]
+    if covered is not None:
+        restored = np.where(covered, restored, np.float32(np.nan))
+    return restored, look_back
 
 
 def seam_error(
@@ -237,18 +308,63 @@ def seam_error(
     return worst
 
 
-def of_mosaic(settings: dict, facts: dict, psf_px: int) -> dict:
+def of_mosaic(settings: dict, facts: dict, psf_px: int, stride_px: int) -> dict:
     """The config's `restoration` with what holds for a whole mosaic, for all of its tiles alike:
-    `halo_px` settled, the camera's `offset`, and `exposure`, the fields of its `Exposure`.
+    `halo_px` settled, the camera's `offset`, `exposure` (the fields of its `Exposure`), and `trust_px`,
+    the side of the cells whose trust is judged.
 
-    facts: of `mosaic.measure`, with offset, gain and read_noise_e.
+    facts: of `mosaic.measure`, with offset, gain and read_noise_e. stride_px: the map's.
     """
-    exposure = asdict(exposure_of(facts, settings["background"]))
     return settings | {
         "halo_px": halo_of(settings, psf_px),
         "offset": facts["offset"],
-        "exposure": exposure,
+        "exposure": asdict(exposure_of(facts, settings["background"])),
+        "trust_px": trust.cell_px(stride_px, settings["core_px"]),
     }
+
+
+class RestoredStore:
+    """A restored picture and its map of trust in one store, written and read back by units.
+
+    Level "0" of the picture lies in the store, and the map, on a layout as a PSF map's, in its group
+    TRUST.
+    """
+
+    def __init__(self, path: str | Path, mode: str = "r"):
+        self.settings = ngff.read_attributes(path)["restoration"]
+        ngff.read_attributes(Path(path) / TRUST)
+        self.picture = ngff.open_array(path, "0", mode)
+        self.trust = ngff.open_array(Path(path) / TRUST, "0", mode)
+        self.cores = tiles.shards(self.picture.shape, self.settings["core_px"])
+        cells = self.settings["core_px"] // self.settings["trust_px"]
+        self.cells = [(slice(None), *unit) for unit in tiles.shards(self.trust.shape, cells)]
+
+    def write(self, unit: int, block: tuple[np.ndarray, np.ndarray]) -> None:
+        """block: of `restore_and_judge`."""
+        restored, judged = block
+        ngff.write_shards(self.picture, self.cores[unit], ngff.to_stored(restored, self.picture))
+        ngff.write_shards(self.trust, self.cells[unit], judged)
+
+    def read(self, unit: int) -> np.ndarray:
+        """The unit's bytes, of both, as they lie in the store."""
+        parts = self.picture[self.cores[unit]], self.trust[self.cells[unit]]
+        return np.concatenate([np.frombuffer(part.tobytes(), np.uint8) for part in parts])
+
+
+def create_trust(path: str | Path, settings: dict, facts: dict, attributes: dict) -> None:
+    """Makes the empty map of trust in a restored picture's store. settings: of `of_mosaic`."""
+    size = settings["trust_px"]
+    shape = facts["height_px"], facts["width_px"]
+    ngff.create_map(
+        Path(path) / TRUST,
+        trust.CHANNELS,
+        [tiles.cell_grid(length, size) for length in shape],
+        stride_px=size,
+        pixel_size_um=facts["pixel_size_um"],
+        shard_cells=settings["core_px"] // size,
+        names=["0"],
+        attributes=attributes,
+    )
 
 
 def halo_of(settings: dict, psf_px: int) -> int:

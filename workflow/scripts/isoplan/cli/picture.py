@@ -60,7 +60,8 @@ def restore(args: argparse.Namespace) -> int:
         for note in notes:
             print(f"{args.picture}: {note}")
         facts = measure(mosaic) | camera
-        settings, known = of_mosaic(settings, facts, found.model.size_px), levels(facts)
+        settings = of_mosaic(settings, facts, found.model.size_px, found.layout.stride_px)
+        known = levels(facts)
         blocks = _restored(args, mosaic, found, settings, known)
         overview = preview.overview(mosaic)
         piece = preview.choose_piece(overview, mosaic.shape)
