@@ -114,9 +114,8 @@ class Seen:
         none = np.zeros([SIZE_PX // CELL_PX] * 2)
         return trust.judge(
             self.counts,
-            x[blur.margin : -blur.margin, blur.margin : -blur.margin].numpy(),
             blur.forward(x).clamp_(min=0).numpy(),
-            usable=all_of_them, lone=~all_of_them, saturated=~all_of_them, background=0.0,
+            usable=all_of_them, lone=~all_of_them, saturated=~all_of_them,
             noise=(GAIN, self.floor), size=CELL_PX, uncertainty=none, filled=none,
         )  # fmt: skip
 

@@ -354,7 +354,8 @@ def test_the_background_is_taken_off(model, block_settings, counts):
 
 @pytest.fixture(scope="module")
 def judging(block_settings, model) -> dict:
-    return of_mosaic(block_settings, FACTS, model.size_px, 48) | {"core_px": 240, "trust_px": 48}
+    chosen = block_settings | {"iterations": 10, "halo_px": 0}
+    return of_mosaic(chosen, FACTS, model.size_px, 48) | {"core_px": 240, "trust_px": 48}
 
 
 def test_cells_of_trust_come_of_the_core_alone(local, counts, judging, tmp_path):
@@ -377,7 +378,7 @@ def test_cells_of_trust_come_of_the_core_alone(local, counts, judging, tmp_path)
     np.testing.assert_allclose(parts, whole_cells, rtol=2e-3, atol=2e-3, equal_nan=True)
     named = dict(zip(trust.NAMES, whole_cells, strict=True))
     assert (named["doubt"][:-1, :-1] == 0).mean() > 0.9
-    assert 0.6 < np.nanmedian(named["chi_square"]) < 1.1
+    assert 1 < np.nanmedian(named["chi_square"]) < 3  # ten iterations do not explain all
     assert not named["filled"].any() and not named["uncertainty"].any()
 
 

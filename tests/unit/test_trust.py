@@ -11,15 +11,14 @@ from scipy import ndimage
 GAIN, FLOOR, SIZE = 2.0, 16.0, 32
 
 
-def judged(counts, seen, restored=None, **changes) -> dict[str, np.ndarray]:
+def judged(counts, seen, **changes) -> dict[str, np.ndarray]:
     """Channel by its name; everything is known and nothing spoilt but for `changes`."""
     every = np.ones(counts.shape, bool)
     grid = [-(-length // SIZE) for length in counts.shape]
-    given = {"usable": every, "lone": ~every, "saturated": ~every, "background": 0.0}
+    given = {"usable": every, "lone": ~every, "saturated": ~every}
     given |= {"noise": (GAIN, FLOOR), "size": SIZE}
     given |= {"uncertainty": np.zeros(grid), "filled": np.zeros(grid)} | changes
-    restored = 1.5 * seen if restored is None else restored
-    cells = trust.judge(counts, restored, seen, **given)
+    cells = trust.judge(counts, seen, **given)
     assert cells.shape == (len(trust.CHANNELS), *grid) and cells.dtype == np.float32
     return dict(zip(trust.NAMES, cells, strict=True))
 
@@ -96,8 +95,7 @@ def test_wrong_psfs_and_unknown_light_are_found():
         x = richardson_lucy(
             picture, blur, start=float(picture.mean()), scale=8500.0, shift=FLOOR / GAIN
         )
-        restored = x[blur.margin : -blur.margin, blur.margin : -blur.margin].numpy()
-        cells = judged(picture.numpy(), blur.forward(x).numpy(), restored)
+        cells = judged(picture.numpy(), blur.forward(x).numpy())
         shares[name] = cells["doubt"] == trust.DISAGREES
     assert shares["true"].mean() < 0.05 and shares["narrow"].mean() < 0.05
     assert shares["wide"].mean() > 0.9

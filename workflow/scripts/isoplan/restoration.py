@@ -225,10 +225,8 @@ def restore_and_judge(
     counts, seen, pixels, exposure = look_back()
     cells = trust.judge(
         counts,
-        restored,
         seen,
         **pixels._asdict(),
-        background=exposure.background,
         noise=(exposure.gain, exposure.floor) if exposure.gain else None,
         size=size,
         uncertainty=uncertainty,

@@ -7,18 +7,16 @@ z = (y - m) / sqrt(gain m + floor):
 - chi_square: the mean of z^2, 1 at the true m. A restoration follows the noise and comes below.
 - correlation: of z with its neighbours, 0 for noise, above 0 where structure was left over.
 - spectrum_low, _middle, _high: power of z in radial bands (BANDS), beside its mean power; 1 for noise.
-- unexplained: power of z beyond the noise's, beside the power of all that the restoration changed,
-  (x - Ax)^2 in the same unit.
+- unexplained: power of z beyond the noise's, beside that of all the contrast that m has in the cell.
 
 A cell disagrees with the data where noise alone would not give its chi_square, nor its correlation, once
-in a thousand cells each, and more than UNEXPLAINED of what was changed is not borne out. Noise alone is
-no measure: in bright pictures ten iterations have not explained all, whatever the PSF. UNEXPLAINED is
-what the true PSFs stay below in 99 of 100 cells (`tests/bench/bench_trust.py`: the share of cells
-that disagree, by photons, PSF and iterations, under true and wrong PSFs).
+in a thousand cells each, and more than UNEXPLAINED of its contrast is not explained. Noise alone is no
+measure: in bright pictures ten iterations have not explained all, whatever the PSF
+(`tests/bench/bench_trust.py`: what true and wrong PSFs give, by photons and iterations).
 
 It finds what the model cannot explain: PSFs that are too wide, light that it does not know of. PSFs that
 are too narrow explain the data as well as the true ones: nothing is made up, the result is only less
-sharp than it could be.
+sharp than it could be. The more iterations, the more a PSF that is too wide explains as well.
 """
 
 import math
@@ -31,7 +29,7 @@ BANDS = {"low": (0.0, 0.125), "middle": (0.125, 0.25), "high": (0.25, 0.75)}
 JUDGED_SHARE = 0.5
 # One-sided quantile of the normal distribution that noise passes once in a thousand cells.
 QUANTILE = 3.09
-UNEXPLAINED = 0.03
+UNEXPLAINED = 0.006
 # A parameter's 90 % interval that spans more of its range than this leaves the PSF uncertain.
 UNCERTAIN = 0.5
 NO_PSF, DISAGREES = 1, 2  # what `doubt` is the sum of
@@ -42,7 +40,7 @@ CHANNELS = [
     {"name": "chi_square", "unit": "1 for noise", "high": 3},
     {"name": "correlation", "unit": "0 for noise", "low": -1},
     *({"name": f"spectrum_{band}", "unit": "1 for noise", "high": 3} for band in BANDS),
-    {"name": "unexplained", "unit": "share of what was changed", "high": 0.1},
+    {"name": "unexplained", "unit": "share of the contrast", "high": 0.05},
     {"name": "uncertainty", "unit": "share of a parameter's range"},
     {"name": "filled", "unit": "0 or 1"},
     {"name": "lone_pixels", "unit": "dead or hot pixels", "high": 10},
@@ -58,13 +56,11 @@ def cell_px(stride_px: int, core_px: int) -> int:
 
 def judge(
     counts: np.ndarray,
-    restored: np.ndarray,
     seen: np.ndarray,
     *,
     usable: np.ndarray,
     lone: np.ndarray,
     saturated: np.ndarray,
-    background: float,
     noise: tuple[float, float] | None,
     size: int,
     uncertainty: np.ndarray,
@@ -72,10 +68,10 @@ def judge(
 ) -> np.ndarray:
     """Cells of a core, (len(CHANNELS), ny, nx) float32; the last row and column may be cut short.
 
-    counts, restored, seen: (h, w) above the offset: the data, x and m = Ax + background. usable, lone,
-    saturated: (h, w) masks of `restoration.Pixels`. noise: gain and floor of
-    `camera.noise_of`; None where they are not known: then chi_square and unexplained are NaN, no cell is
-    said to disagree, and the rest is of the residual in counts. size: side of a cell in px.
+    counts, seen: (h, w) above the offset: the data y and m = Ax + b. usable, lone, saturated: (h, w)
+    masks of `restoration.Pixels`. noise: gain and floor of `camera.noise_of`; None where they are not
+    known: then chi_square and unexplained are NaN, no cell is said to disagree, and the rest is of the
+    residual in counts. size: side of a cell in px.
     uncertainty, filled: (ny, nx) of the PSF map's cells, NaN where a method has none. Cells of which
     less than JUDGED_SHARE of the pixels can be used are NaN.
     """
@@ -83,7 +79,8 @@ def judge(
     used = usable & ~saturated & np.isfinite(counts)
     variance = gain * np.maximum(seen, 0) + floor
     z = np.where(used, np.where(used, counts - seen, 0) / np.sqrt(variance), 0).astype(np.float64)
-    changed = np.where(used, (restored - (seen - background)) ** 2 / variance, 0)
+    # Of m, powers of 0 to 2, weighted as z^2 is: the last is its contrast about the cell's mean.
+    weights, light, contrast = (np.where(used, seen**k / variance, 0.0) for k in range(3))
     # Of the squares of a variable of variance 1 that is Poisson's, shifted: 2 + 1 / its mean.
     spread = np.where(used, 2 + gain**2 / variance, 0)
 
@@ -93,7 +90,11 @@ def judge(
     with np.errstate(invalid="ignore", divide="ignore"):
         chi_square = power / pixels
         correlation, pairs = _correlation(z, mask, chi_square)
-        unexplained = (power - pixels) / _cells(changed, size).sum((2, 3))
+        weights, light, contrast = (
+            _cells(moment.astype(np.float64), size).sum((2, 3))
+            for moment in (weights, light, contrast)
+        )
+        unexplained = (power - pixels) / np.maximum(contrast - light**2 / weights, 1e-9)
         bands = _bands(z, power)
         chi_limit = 1 + QUANTILE * np.sqrt(_cells(spread, size).sum((2, 3))) / pixels
         disagrees = (
