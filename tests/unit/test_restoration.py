@@ -11,6 +11,7 @@ from isoplan import trust
 from isoplan.base.errors import UserError
 from isoplan.metrics.image import snr
 from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
@@ -454,6 +455,60 @@ def test_a_store_keeps_picture_and_trust(gaussian, judging, tmp_path):
     (path / "trust/zarr.json").unlink()
     with pytest.raises(UserError):
         RestoredStore(path)
+
+
+# What no camera should give --------------------------------------------------------------------
+
+
+def restored_of(picture, local, block_settings, folder, **facts) -> np.ndarray:
+    """A whole picture as a study restores it, with what is measured on it."""
+    tifffile.imwrite(folder / "m.tif", picture)
+    with open_mosaic(folder / "m.tif") as mosaic:
+        facts = FACTS | measure(mosaic) | facts
+        chosen = of_mosaic(block_settings, facts, local.model.size_px, 48)
+        core = tuple(slice(0, length) for length in picture.shape)
+        how = {"levels": levels(facts), "device": CPU}
+        restored, cells = restore_and_judge(mosaic, local, core, chosen, **how)
+    assert restored.dtype == np.float32 and np.isfinite(restored).all()
+    assert np.isfinite(cells[0]).all()
+    return restored
+
+
+def test_all_counts_below_the_offset_give_darkness(model, block_settings, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 20, (90, 100)).astype(np.uint16)
+    one = LocalPsfs(model, constant=(2.0, 3.0))
+    restored = restored_of(picture, one, block_settings, tmp_path, offset=1000.0)
+    assert (restored >= 0).all() and restored.max() < 1e-3
+
+
+@pytest.mark.parametrize("value", [0, 65535])
+def test_one_value_everywhere_stays_so(model, block_settings, tmp_path, value):
+    """Nothing but zeros, and nothing but saturated pixels."""
+    picture = np.full((90, 100), value, np.uint16)
+    one = LocalPsfs(model, constant=(2.0, 3.0))
+    restored = restored_of(picture, one, block_settings, tmp_path, offset=0.0)
+    np.testing.assert_allclose(restored, value, rtol=1e-3, atol=1e-3)
+
+
+def test_a_psf_larger_than_the_picture(settings, block_settings, tmp_path):
+    model = make_psf_model(settings("psfs", model="gaussian-2", size_px=63, width_px=[1.5, 15]))
+    one = LocalPsfs(model, constant=(12.0, 12.0))
+    flat = np.full((20, 17), 900, np.uint16)
+    restored = restored_of(flat, one, block_settings, tmp_path)
+    np.testing.assert_allclose(restored, 900 - OFFSET, rtol=1e-3)
+    rng = np.random.default_rng(0)
+    restored = restored_of(rng.poisson(flat).astype(np.uint16), one, block_settings, tmp_path)
+    assert restored.mean() == pytest.approx(900 - OFFSET, rel=0.05)
+
+
+def test_a_map_that_was_not_filled_is_an_error(local, block_settings):
+    """With no value at all the picture comes back as it is (above); with some, its author is told."""
+    cells = local.cells.copy()
+    cells[0, 3, 4] = np.nan
+    spoilt = LocalPsfs(local.model, layout=local.layout, cells=cells)
+    with pytest.raises(UserError, match="no value in 1 of"):
+        spoilt.around(100, 200, 150, 260)
+    assert spoilt.around(400, 500, 0, 100) is not None
 
 
 # Small parts -----------------------------------------------------------------------------------

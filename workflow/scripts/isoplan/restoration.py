@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from isoplan import trust
+from isoplan.base.errors import UserError
 from isoplan.deconvolution import halo_px, richardson_lucy
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.blur import SpaceVariantBlur
@@ -40,7 +41,10 @@ class LocalPsfs:
     constant: tuple | None = None
 
     def around(self, y0: int, y1: int, x0: int, x1: int):
-        """PSFs (ny, nx, s, s) and their centres in px of the block, or None where none are known."""
+        """PSFs (ny, nx, s, s) and their centres in px of the block, or None where none are known.
+
+        A filled map has values in all of its cells or in none. Raises UserError where it has some.
+        """
         if self.cells is None:
             if self.constant is None:
                 return None
@@ -49,8 +53,15 @@ class LocalPsfs:
         rows, columns = self._nodes(0, y0, y1), self._nodes(1, x0, x1)
         count = len(self.model.parameters)
         params = np.asarray(self.cells[:count, rows, columns], np.float32)
-        if np.isnan(params).any():
+        missing = np.isnan(params).any(axis=0)
+        if missing.all():
             return None
+        if missing.any():
+            raise UserError(
+                f"the PSF map has no value in {missing.sum()} of {missing.size} cells around rows {y0} to "
+                f"{y1}, columns {x0} to {x1} of the picture: it was not filled, or it is damaged; remove "
+                "it and run again"
+            )
         flat = torch.from_numpy(np.moveaxis(params, 0, -1).reshape(-1, count).copy())
         psfs, _ = self.model.psf(flat)
         return (
