@@ -235,7 +235,7 @@ def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic) -> Found:
         model,
         threshold=settings["validity_threshold"],
         neighbours=settings["neighbours"],
-        median_cells=settings["median_cells"],
+        smooth_cells=settings["smooth_cells"],
         alarm_threshold=settings["alarm_threshold"],
     )
     found = Found(layout, model, cells, chosen.file.stem, settings["alarm_threshold"])

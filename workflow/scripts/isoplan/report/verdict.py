@@ -302,7 +302,8 @@ def _disagreement(study: Study, mosaic: str) -> list[str]:
         words.append(
             f"{mosaic}: {style.percent(float(mask.mean()))} of the cells disagree with the data: pushed "
             "back through the model, the restored picture is not what the camera saw (dotted on the map of "
-            "trust). The PSF is too wide there, or light comes from what the model does not know."
+            "trust). The PSF is too wide there, light comes from what the model does not know, or more "
+            "iterations are needed."
         )
     lone = float(np.nansum(found.values["lone_pixels"])) * found.step**2
     pixels = found.values["doubt"].size * found.stride_px**2
