@@ -17,7 +17,7 @@ from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import REFUSED
 from isoplan.networks import store
 from isoplan.psf_map import MapLayout
-from isoplan.restoration import RestoredStore
+from isoplan.trust import RestoredStore
 
 
 @dataclass

@@ -4,17 +4,19 @@ Only time is saved: few steps, two iterations, one unit of work. None of these c
 """
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from isoplan.base.config import load, validate
+from isoplan.exposure import exposure_of
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, channels, map_unit
-from isoplan.restoration import LocalPsfs, of_mosaic, restore_and_judge
+from isoplan.restoration import LocalPsfs, halo_of, restore_and_judge
 from isoplan.simulation import BLOCK_PX, Simulation
 from isoplan.synthesis import Recipe
 from isoplan.training import train
@@ -61,7 +63,8 @@ def restoring(study: dict, folder: Path) -> None:
     """One core with the halo that the demo's iterations ask for."""
     settings, layout = study["restoration"], _layout(study)
     model = make_psf_model(study["psfs"][0])
-    settings = of_mosaic(settings, FACTS, model.size_px, 64) | {"iterations": 2}
+    settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0, "iterations": 2}
+    settings |= {"exposure": asdict(exposure_of(FACTS, 0.0)), "trust_px": 64}
     path = folder / "map.zarr"
     ngff.create_map(
         path, channels(model), layout.cells, stride_px=64, pixel_size_um=0.5, attributes={}
@@ -83,7 +86,8 @@ def restoring_wide(study: dict, folder: Path) -> None:
     settings = study["restoration"]
     default, entry = study["psfs"], {"name": "wide", "model": "zernike-3", "size_px": 127}
     model = make_psf_model(validate({"psfs": [*default, entry]})["psfs"][-1])
-    settings = of_mosaic(settings, FACTS, model.size_px, 64) | {"iterations": 2}
+    settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0, "iterations": 2}
+    settings |= {"exposure": asdict(exposure_of(FACTS, 0.0)), "trust_px": 64}
     layout = MapLayout((1536, 1536), 128, 64, "reflect")
     v, u = np.meshgrid(*(np.linspace(-1, 1, n) for n in layout.cells), indexing="ij")
     turning = [0.2 + 0.1 * u, 0.15 + 0.1 * v, 3 * np.arctan2(v, u) % np.pi]

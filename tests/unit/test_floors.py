@@ -13,7 +13,7 @@ FLOORS = (
     ("mosaic", "metrics"),
     ("optics",),
     ("objects", "networks"),
-    ("synthesis", "deconvolution", "trust"),
+    ("synthesis", "deconvolution", "exposure", "trust"),
     ("training", "psf_map"),
     ("judging", "restoration", "simulation", "evaluation"),
     ("report",),

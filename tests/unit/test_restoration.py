@@ -1,6 +1,7 @@
 """Restoration by cores: tiles as the whole, PSFs at their places, and what cannot be restored."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 import zarr
 from isoplan import trust
 from isoplan.base.errors import UserError
+from isoplan.exposure import Exposure, exposure_of, sort_pixels
 from isoplan.metrics.image import snr
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.measure import measure
@@ -17,21 +19,16 @@ from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, channels
 from isoplan.restoration import (
-    Exposure,
     LocalPsfs,
-    RestoredStore,
-    create_trust,
-    exposure_of,
     halo_of,
     levels,
     local_psfs,
-    of_mosaic,
     restore_and_judge,
     restore_block,
     restore_core,
     seam_error,
-    sort_pixels,
 )
+from isoplan.trust import RestoredStore, create_trust
 from scipy import ndimage
 from tile_folders import own, write_tiles
 
@@ -268,6 +265,14 @@ def test_the_offset_matters_not(model, block_settings, counts, tmp_path):
 
 
 # What the camera did ---------------------------------------------------------------------------
+
+
+def of_mosaic(settings: dict, facts: dict, psf_px: int, stride_px: int) -> dict:
+    """As `create_restoration` settles what holds for a whole mosaic."""
+    settings = settings | {"halo_px": halo_of(settings, psf_px), "offset": facts["offset"]}
+    settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
+    return settings | {"trust_px": trust.cell_px(stride_px, settings["core_px"])}
+
 
 FACTS = {
     "offset": OFFSET,

@@ -23,7 +23,7 @@ from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.psf_map import MapLayout
-from isoplan.restoration import RestoredStore, create_trust
+from isoplan.trust import RestoredStore, create_trust
 
 JOBS, STRIDE, CORE = 2, 8, 256
 SHAPE = 512, 400  # 2 x 2 cores; 64 x 50 cells, 2 x 2 units

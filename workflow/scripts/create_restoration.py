@@ -1,12 +1,15 @@
 """Makes the empty OME-Zarr of a restored mosaic, with all its metadata."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from _job import job
+from isoplan.exposure import exposure_of
 from isoplan.mosaic import ngff, tiles
-from isoplan.restoration import create_trust, of_mosaic
+from isoplan.restoration import halo_of
+from isoplan.trust import cell_px, create_trust
 
 
 def main(snakemake):
@@ -14,7 +17,10 @@ def main(snakemake):
     facts = json.loads(Path(snakemake.input.facts).read_text())
     chosen = params.psf
     psf = chosen.get("measured") or ngff.read_attributes(chosen["store"])["psf"]
-    settings = of_mosaic(dict(params.restoration), facts, psf["size_px"], params.stride_px)
+    settings = dict(params.restoration)
+    settings |= {"halo_px": halo_of(settings, psf["size_px"]), "offset": facts["offset"]}
+    settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
+    settings["trust_px"] = cell_px(params.stride_px, settings["core_px"])
     shape = facts["height_px"], facts["width_px"]
     counts = np.dtype(facts["dtype"]).kind in "ui"
     brightest = (facts["maximum"] or 0) - facts["offset"]

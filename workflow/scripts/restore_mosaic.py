@@ -10,7 +10,8 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger, run_units
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
-from isoplan.restoration import RestoredStore, levels, local_psfs, restore_and_judge
+from isoplan.restoration import levels, local_psfs, restore_and_judge
+from isoplan.trust import RestoredStore
 
 
 def main(snakemake):

@@ -8,9 +8,7 @@ PSFs of 127 px takes a process to under 1.5 GiB, whatever the PSFs are (`tests/b
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,13 +16,11 @@ import torch
 from isoplan import trust
 from isoplan.base.errors import UserError
 from isoplan.deconvolution import halo_px, richardson_lucy
+from isoplan.exposure import Exposure, Pixels, sort_pixels
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.blur import SpaceVariantBlur
-from isoplan.optics.camera import lone_pixels, noise_of
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import FILLED, MapLayout
-
-TRUST = "trust"  # group of a restored picture's store
 
 
 @dataclass(frozen=True)
@@ -101,65 +97,6 @@ class LocalPsfs:
         return slice(min(max(low, 0), last), min(max(high, 0), last) + 1)
 
 
-@dataclass(frozen=True)
-class Exposure:
-    """What one camera did to a whole mosaic, in counts above the offset: one for all of its tiles.
-
-    background: counts that are not the object's. gain (counts per electron) and floor (variance at
-    zero light, counts^2): light of m counts has the variance gain * m + floor; None where they are
-    not known, and then read noise and bad pixels are not looked at. saturation: the least value that
-    a saturated pixel shows; None where none is saturated.
-    """
-
-    background: float = 0.0
-    gain: float | None = None
-    floor: float = 0.0
-    saturation: float | None = None
-
-    @property
-    def shift(self) -> float:
-        """What the floor adds to the data of a Poisson likelihood (`deconvolution.richardson_lucy`)."""
-        return self.floor / self.gain if self.gain else 0.0
-
-
-def exposure_of(facts: dict, background: float | str) -> Exposure:
-    """What a mosaic's facts (`mosaic.measure`, with offset, gain and read_noise_e) tell of its exposure.
-
-    background: the config's number, or "auto" for the facts' `dark` above the offset.
-    """
-    offset = facts["offset"]
-    if background == "auto":
-        background = max((facts["dark"] or 0.0) - offset, 0.0)
-    saturation = facts.get("saturation")
-    return Exposure(
-        background,
-        *(noise_of(facts) or (None, 0.0)),
-        saturation=None if saturation is None else saturation - offset,
-    )
-
-
-class Pixels(NamedTuple):
-    """Which pixels of a block say what: (h, w) bool each."""
-
-    usable: np.ndarray  # finite, and neither dead nor hot
-    lone: np.ndarray  # dead or hot
-    saturated: np.ndarray  # at least as bright as they show
-
-
-def sort_pixels(counts: np.ndarray, exposure: Exposure) -> Pixels:
-    """Sorts the pixels of a block by what they look like beside their eight neighbours.
-
-    A lone saturated pixel is a hot one. counts: (h, w) above the offset; may hold what is not finite.
-    """
-    finite, none = np.isfinite(counts), np.zeros(counts.shape, bool)
-    lone = lone_pixels(counts, exposure.gain, exposure.floor) if exposure.gain else none
-    usable, saturated = finite & ~lone, none
-    if exposure.saturation is not None:
-        # Half a count less: what was a whole number may have been scaled and come back.
-        saturated = usable & (np.nan_to_num(counts) > exposure.saturation - 0.5)
-    return Pixels(usable, lone, saturated)
-
-
 def restore_block(
     counts: np.ndarray,
     psfs,
@@ -217,8 +154,9 @@ def _restored(counts, psfs, settings, levels: dict, device, exposure: Exposure):
 def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device):
     """One core of a mosaic, read with its halo and restored: the core's shape, float32.
 
-    core: (rows, columns) slices. settings: of `of_mosaic`. levels: `start` and `scale` of the mosaic,
-    in counts above the offset. Pixels that no tile of the mosaic covers are NaN.
+    core: (rows, columns) slices. settings: the config's `restoration` with its halo_px settled, the
+    mosaic's `offset` and `exposure`, the fields of its `Exposure`. levels: `start` and `scale` of the
+    mosaic, in counts above the offset. Pixels that no tile of the mosaic covers are NaN.
     """
     return _restored_core(mosaic, local, core, settings, levels, device)[0]
 
@@ -315,65 +253,6 @@ def seam_error(
         difference = np.abs(again[tiles.inside(strip, block)] - np.asarray(restored[strip]))
         worst = max(worst, float(np.nanmax(difference)) / levels["scale"])
     return worst
-
-
-def of_mosaic(settings: dict, facts: dict, psf_px: int, stride_px: int) -> dict:
-    """The config's `restoration` with what holds for a whole mosaic, for all of its tiles alike:
-    `halo_px` settled, the camera's `offset`, `exposure` (the fields of its `Exposure`), and `trust_px`,
-    the side of the cells whose trust is judged.
-
-    facts: of `mosaic.measure`, with offset, gain and read_noise_e. stride_px: the map's.
-    """
-    return settings | {
-        "halo_px": halo_of(settings, psf_px),
-        "offset": facts["offset"],
-        "exposure": asdict(exposure_of(facts, settings["background"])),
-        "trust_px": trust.cell_px(stride_px, settings["core_px"]),
-    }
-
-
-class RestoredStore:
-    """A restored picture and its map of trust in one store, written and read back by units.
-
-    Level "0" of the picture lies in the store, and the map, on a layout as a PSF map's, in its group
-    TRUST.
-    """
-
-    def __init__(self, path: str | Path, mode: str = "r"):
-        self.settings = ngff.read_attributes(path)["restoration"]
-        ngff.read_attributes(Path(path) / TRUST)
-        self.picture = ngff.open_array(path, "0", mode)
-        self.trust = ngff.open_array(Path(path) / TRUST, "0", mode)
-        self.cores = tiles.shards(self.picture.shape, self.settings["core_px"])
-        cells = self.settings["core_px"] // self.settings["trust_px"]
-        self.cells = [(slice(None), *unit) for unit in tiles.shards(self.trust.shape, cells)]
-
-    def write(self, unit: int, block: tuple[np.ndarray, np.ndarray]) -> None:
-        """block: of `restore_and_judge`."""
-        restored, judged = block
-        ngff.write_shards(self.picture, self.cores[unit], ngff.to_stored(restored, self.picture))
-        ngff.write_shards(self.trust, self.cells[unit], judged)
-
-    def read(self, unit: int) -> np.ndarray:
-        """The unit's bytes, of both, as they lie in the store."""
-        parts = self.picture[self.cores[unit]], self.trust[self.cells[unit]]
-        return np.concatenate([np.frombuffer(part.tobytes(), np.uint8) for part in parts])
-
-
-def create_trust(path: str | Path, settings: dict, facts: dict, attributes: dict) -> None:
-    """Makes the empty map of trust in a restored picture's store. settings: of `of_mosaic`."""
-    size = settings["trust_px"]
-    shape = facts["height_px"], facts["width_px"]
-    ngff.create_map(
-        Path(path) / TRUST,
-        trust.CHANNELS,
-        [tiles.cell_grid(length, size) for length in shape],
-        stride_px=size,
-        pixel_size_um=facts["pixel_size_um"],
-        shard_cells=settings["core_px"] // size,
-        names=["0"],
-        attributes=attributes,
-    )
 
 
 def halo_of(settings: dict, psf_px: int) -> int:

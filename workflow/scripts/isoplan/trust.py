@@ -20,8 +20,13 @@ sharp than it could be. The more iterations, the more a PSF that is too wide exp
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
+
+from isoplan.mosaic import ngff, tiles
+
+TRUST = "trust"  # group of a restored picture's store
 
 # Ends of the radial bands of the residual's spectrum, in cycles per pixel.
 BANDS = {"low": (0.0, 0.125), "middle": (0.125, 0.25), "high": (0.25, 0.75)}
@@ -133,6 +138,59 @@ def summarise(cells: np.ndarray) -> dict[str, float]:
     for name in ("lone_pixels", "saturated_pixels"):
         found[name] = float(np.nansum(named[name], dtype=np.float64))
     return found
+
+
+# The map in its store ------------------------------------------------------------------------------
+
+
+def create_trust(path: str | Path, settings: dict, facts: dict, attributes: dict) -> None:
+    """Makes the empty map of trust in a restored picture's store.
+
+    settings: the config's `restoration` with `trust_px`, the side of a cell.
+    """
+    size = settings["trust_px"]
+    shape = facts["height_px"], facts["width_px"]
+    ngff.create_map(
+        Path(path) / TRUST,
+        CHANNELS,
+        [tiles.cell_grid(length, size) for length in shape],
+        stride_px=size,
+        pixel_size_um=facts["pixel_size_um"],
+        shard_cells=settings["core_px"] // size,
+        names=["0"],
+        attributes=attributes,
+    )
+
+
+class RestoredStore:
+    """A restored picture and its map of trust in one store, written and read back by units.
+
+    Level "0" of the picture lies in the store, and the map, on a layout as a PSF map's, in its group
+    TRUST.
+    """
+
+    def __init__(self, path: str | Path, mode: str = "r"):
+        self.settings = ngff.read_attributes(path)["restoration"]
+        ngff.read_attributes(Path(path) / TRUST)
+        self.picture = ngff.open_array(path, "0", mode)
+        self.trust = ngff.open_array(Path(path) / TRUST, "0", mode)
+        self.cores = tiles.shards(self.picture.shape, self.settings["core_px"])
+        cells = self.settings["core_px"] // self.settings["trust_px"]
+        self.cells = [(slice(None), *unit) for unit in tiles.shards(self.trust.shape, cells)]
+
+    def write(self, unit: int, block: tuple[np.ndarray, np.ndarray]) -> None:
+        """block: of `restoration.restore_and_judge`."""
+        restored, judged = block
+        ngff.write_shards(self.picture, self.cores[unit], ngff.to_stored(restored, self.picture))
+        ngff.write_shards(self.trust, self.cells[unit], judged)
+
+    def read(self, unit: int) -> np.ndarray:
+        """The unit's bytes, of both, as they lie in the store."""
+        parts = self.picture[self.cores[unit]], self.trust[self.cells[unit]]
+        return np.concatenate([np.frombuffer(part.tobytes(), np.uint8) for part in parts])
+
+
+# Parts -----------------------------------------------------------------------------------------
 
 
 def _cells(plane: np.ndarray, size: int) -> np.ndarray:

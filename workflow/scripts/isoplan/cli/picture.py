@@ -4,7 +4,7 @@ import argparse
 import math
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.cli import preview
+from isoplan.exposure import exposure_of
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.measure import measure
@@ -27,7 +28,7 @@ from isoplan.optics.psf import PsfModel
 from isoplan.psf_map import MapLayout, channels, fill_invalid, map_unit, served, strides
 from isoplan.report import figures, plots
 from isoplan.report.results import Mosaic, PsfMap, Study
-from isoplan.restoration import LocalPsfs, levels, of_mosaic, restore_core
+from isoplan.restoration import LocalPsfs, halo_of, levels, restore_core
 
 DEFAULT_MODEL = "gaussian-2"
 
@@ -60,7 +61,8 @@ def restore(args: argparse.Namespace) -> int:
         for note in notes:
             print(f"{args.picture}: {note}")
         facts = measure(mosaic) | camera
-        settings = of_mosaic(settings, facts, found.model.size_px, found.layout.stride_px)
+        settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
+        settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
         known = levels(facts)
         blocks = _restored(args, mosaic, found, settings, known)
         overview = preview.overview(mosaic)

@@ -9,7 +9,6 @@
 import math
 from functools import cache
 
-import numpy as np
 import torch
 
 from isoplan.base.errors import UserError
@@ -17,8 +16,6 @@ from isoplan.base.errors import UserError
 DRAWN_EVENLY = ("read_noise_e", "salt_pepper", "illumination", "vignetting")
 DRAWN_BY_RATIO = ("photons", "gain")  # evenly on a logarithmic scale
 CONSTANT = ("quantum_efficiency", "offset", "bits")
-# How far a dead or hot pixel stands out, in ranges of its neighbours.
-LONE = 4
 
 
 def check_camera(spec: dict) -> None:
@@ -253,49 +250,6 @@ def _fit_noise_line(mean: torch.Tensor, variance: torch.Tensor) -> tuple[float, 
         off = (variance / fit - 1).abs()
         weight = 1 / fit / (1 + (off / (2 * off.median().clamp_min(1e-3))) ** 2)
     return float(line[0]), float(line[1])
-
-
-# What a mosaic's facts tell of its noise, and its bad pixels --------------------------------------
-
-
-def noise_of(facts: dict) -> tuple[float, float] | None:
-    """Gain (counts per electron) and variance at zero light (counts^2); None where they are not known.
-
-    facts: of a mosaic: `gain` and `read_noise_e`, given or estimated, and `dtype`. The variance of light
-    of m counts above the offset is gain * m + this. In whole numbers it is at least that of rounding,
-    1/12 (an estimated read noise holds it already).
-    """
-    gain, read_noise = facts.get("gain"), facts.get("read_noise_e")
-    if not gain or read_noise is None:
-        return None
-    rounding = 1 / 12 if np.dtype(facts["dtype"]).kind in "ui" else 0.0
-    return float(gain), max((gain * read_noise) ** 2, rounding)
-
-
-def lone_pixels(counts: np.ndarray, gain: float, floor: float) -> np.ndarray:
-    """Dead and hot pixels (h, w) bool: single ones that no PSF could have made.
-
-    counts: (h, w) above the offset; gain, floor: of `noise_of`. Such a pixel lies beyond all its eight
-    neighbours, by more than LONE times the range that these span and by more than noise does: 3
-    deviations and 12 electrons. A point seen through a Gaussian PSF of w px full width stands out by
-    2^(4 / w^2) times that range, under LONE from 1.41 px on. What the rule sees are the 3 x 3 px
-    alone; pixels at the rim of the array and beside values that are not finite are not judged.
-    """
-    lone = np.zeros(counts.shape, bool)
-    if min(counts.shape) < 3:
-        return lone
-    rows, columns = (range(3), range(3))
-    high = low = total = None
-    for y, x in ((y, x) for y in rows for x in columns if (y, x) != (1, 1)):
-        part = counts[y : y + counts.shape[0] - 2, x : x + counts.shape[1] - 2]
-        high = part.copy() if high is None else np.maximum(high, part, out=high)
-        low = part.copy() if low is None else np.minimum(low, part, out=low)
-        total = part.astype(np.float32) if total is None else np.add(total, part, out=total)
-    noise = 3 * np.sqrt(gain * np.maximum(total / 8, 0) + floor) + 12 * gain
-    apart = LONE * (high - low) + noise
-    inner = counts[1:-1, 1:-1]
-    lone[1:-1, 1:-1] = (inner - high > apart) | (low - inner > apart)
-    return lone
 
 
 # Degradations of the published robustness sweep --------------------------------------------------
