@@ -422,6 +422,7 @@ def test_nothing_is_said_where_nothing_is_known(local, model, counts, judging, t
             mosaic, LocalPsfs(model, constant=None), core, judging, **how
         )
         np.testing.assert_array_equal(restored, counts[core] - np.float32(OFFSET))
+        assert (cells[0] == trust.NO_PSF).all() and np.isnan(cells[1:]).all()
 
 
 def test_a_store_keeps_picture_and_trust(gaussian, judging, tmp_path):

@@ -119,10 +119,10 @@ def restore_block(
 
 def _restored(counts, psfs, settings, levels: dict, device, exposure: Exposure):
     """As `restore_block`; beside it the block's `Pixels`, and a function that gives what the camera
-    should have seen of the restored object, (h, w)."""
+    should have seen of the restored object, (h, w), or None where no PSF is known."""
     pixels = sort_pixels(counts, exposure)
     if psfs is None:
-        return counts, pixels, lambda: counts
+        return counts, pixels, None
     kernels, centres_y, centres_x = psfs
     blur = SpaceVariantBlur(
         kernels.to(device), centres_y, centres_x, counts.shape, order=settings["order"]
@@ -165,12 +165,15 @@ def restore_and_judge(
     mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `restore_core`, and how far to trust it: (len(trust.CHANNELS), ny, nx), the core's cells of
-    settings["trust_px"] px."""
+    settings["trust_px"] px. Where no PSF is known all of them are in doubt, and no more is said."""
     restored, look_back = _restored_core(mosaic, local, core, settings, levels, device)
     size = settings["trust_px"]
     uncertainty, filled = local.doubts(core, size)
     if look_back is None:
-        return restored, np.full((len(trust.CHANNELS), *filled.shape), np.nan, np.float32)
+        cells = np.full((len(trust.CHANNELS), *filled.shape), np.nan, np.float32)
+        if np.isfinite(restored).any():
+            cells[0] = trust.NO_PSF
+        return restored, cells
     counts, seen, pixels, exposure = look_back()
     cells = trust.judge(
         counts,
@@ -186,7 +189,7 @@ def restore_and_judge(
 
 def _restored_core(mosaic, local, core, settings, levels, device):
     """As `restore_core`; beside it a function that gives the core's counts, what the camera should have
-    seen, its `Pixels` and the `Exposure`; None where no tile is."""
+    seen, its `Pixels` and the `Exposure`; None where no tile is or no PSF is known."""
     covered = mosaic.covered(core[0].start, core[0].stop, core[1].start, core[1].stop)
     if covered is not None and not covered.any():
         return np.full(covered.shape, np.nan, np.float32), None
@@ -205,7 +208,7 @@ def _restored_core(mosaic, local, core, settings, levels, device):
     restored = restored[inside]
     if covered is not None:
         restored = np.where(covered, restored, np.float32(np.nan))
-    return restored, look_back
+    return restored, look_back if seen else None
 
 
 def seam_error(
