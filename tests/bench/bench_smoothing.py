@@ -94,5 +94,5 @@ def time_of(model) -> dict:
     return {
         "benchmark": "filling and smoothing 10^6 cells",
         "peer": "filling alone",
-        **in_turn(lambda: fill(1.5), lambda: fill(0.0)),
+        **in_turn(lambda: fill(1.0), lambda: fill(0.0)),
     }
