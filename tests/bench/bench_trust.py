@@ -20,7 +20,7 @@ from isoplan.simulation import Simulation
 from run import RESULTS
 from timing import in_turn
 
-SIZE_PX, CELL_PX, GAIN, READ_NOISE_E = 768, 64, 2.0, 2.0
+SIZE_PX, CELL_PX, GAIN, READ_NOISE_E = 384, 64, 2.0, 2.0
 # Photons at the peak with the TV weight that suits them (`deconvolution.richardson_lucy`).
 PHOTONS = {1e2: 0.03, 1e3: 0.003, 1e4: 0.001, 1e5: 0.001}
 FACTORS = (1.0, 0.7, 1.3, 1.6)
