@@ -16,6 +16,7 @@ include: "workflow/rules/training.smk"
 include: "workflow/rules/psf_map.smk"
 include: "workflow/rules/deconvolution.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/restoration_test.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -28,4 +29,9 @@ rule all:
         calibration=f"{RESULTS}/calibration.csv",
         abstention=f"{RESULTS}/abstention.csv",
         cost=f"{RESULTS}/cost.csv",
+        restoration=[
+            f"{RESULTS}/{table}.csv"
+            for table in ("restoration", "restoration_summary")
+            if RESTORATION_TESTS
+        ],
         finished=f"{RESULTS}/finished.txt",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import zarr
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import damaged
@@ -17,6 +18,7 @@ from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import REFUSED
 from isoplan.networks import store
 from isoplan.psf_map import MapLayout
+from isoplan.restoration_test import unit_file
 from isoplan.trust import RestoredStore
 
 
@@ -48,6 +50,7 @@ def check(results: Path, jobs: int) -> Iterator[Finding]:
     yield from check_restorations(results, jobs)
     yield from check_sums(results, jobs)
     yield from check_evaluations(results)
+    yield from check_restoration_tests(results, jobs)
 
 
 def check_sample_sets(results: Path) -> Iterator[Finding]:
@@ -126,6 +129,19 @@ def check_sums(results: Path, jobs: int) -> Iterator[Finding]:
         yield from check_units(path, evaluation_units, stage, "evaluate", ledger, jobs, after)
 
 
+def check_restoration_tests(results: Path, jobs: int) -> Iterator[Finding]:
+    tables = sorted(results.glob("restoration*.csv"))
+    for ledger in sorted(results.glob("ledgers/restoration_tests/*")):
+        folder = results / "restoration_tests" / ledger.name
+        stage = results / "stages" / "restoration_tests" / ledger.name
+        known = [int(file.stem) for place in (ledger, folder) for file in place.glob("[0-9]*.*")]
+        count, pictures = max(known, default=-1) + 1, folder.with_name(f"{ledger.name}.npz")
+        lost = lost_units(ledger, test_units(folder), count, stage, "test", jobs)
+        if lost:
+            remove = [*traces(lost, ledger, stage, "test", jobs), *tables, pictures]
+            yield Finding(f"{folder}, {named(lost)} of {count}", remove)
+
+
 def check_units(path, units_of, stage, name, ledger, jobs, after, again=()) -> list[Finding]:
     """What of a store is lost, the whole or some units, of jobs that leave stage/<name>.<job>.done.
 
@@ -174,6 +190,11 @@ def evaluation_units(path: Path) -> tuple[Callable, int]:
     cells = ngff.open_array(path)
     units = tiles.shards(cells.shape, unit_cells(ngff.read_attributes(path)["stride_px"]))
     return lambda unit: cells[(slice(None), *units[unit])], len(units)
+
+
+def test_units(folder: Path) -> Callable:
+    """How a unit of a restoration test is read back."""
+    return lambda unit: np.load(unit_file(folder, unit))
 
 
 def lost_units(ledger: Path, read, count: int, stage: Path, name: str, jobs: int) -> list[int]:

@@ -27,19 +27,20 @@ import pandas as pd
 import psutil
 from isoplan.base.config import entry, load
 from isoplan.base.errors import UserError
+from isoplan.halo import halo_of
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import read_table
 from isoplan.mosaic.tiles import spans, with_halo
 from isoplan.psf_map import SHARD_CELLS
 from isoplan.report.cost import JOBS_A_MOSAIC, jobs_of
-from isoplan.restoration import halo_of
 from resume import DEFAULT, find_config
 from site_checks import FAIL, OK, WARN, Finding, Profile, Site
 
-# Of a CPU job, measured by tests/bench/bench_growth.py: what it takes before its first unit, and
-# for each pixel of the block that a unit works on.
+# Of a CPU job, above all that tests/bench/memory_stages.py prints: what it takes before its first unit,
+# for a unit whatever its size, and for each pixel of the block that the unit works on.
 BASE_MB = 620
-BLOCK_BYTES_A_PX = {"map": 150, "restore": 190}
+UNIT_MB = {"map": 260, "restore": 170}
+BLOCK_BYTES_A_PX = {"map": 12, "restore": 300}
 # Channels of a map beside three for each parameter's value and its doubt; two arrays of float32.
 MAP_BYTES_A_CELL = 2 * 4 * 9
 WASTE = 2  # times the pixels that halos need anyway
@@ -330,7 +331,7 @@ def reckoned_mb(study: dict, kind: str) -> float:
         side = (SHARD_CELLS - 1) * study["map"]["stride_px"] + study["map"]["window_px"]
     else:
         side = study["restoration"]["core_px"] + 2 * halo_of(study["restoration"], psf_px(study))
-    return BASE_MB + BLOCK_BYTES_A_PX[kind] * side**2 / 2**20
+    return BASE_MB + UNIT_MB[kind] + BLOCK_BYTES_A_PX[kind] * side**2 / 2**20
 
 
 # Where it runs -------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ class Copy:
             os.utime(pins, (0, 0))  # make finds the environment up to date; setup is not tried here
         shutil.copyfile(STUDY, folder / CONFIG)
         profile = folder / "slurm" / "profile.v9+.yaml"
-        text = re.sub(r"(?m)^(slurm-init-.*): .*", r"\1: 6", profile.read_text())
+        text = re.sub(r"(?m)^(slurm-init-.*): .*", r"\1: 2", profile.read_text())
         profile.write_text(re.sub(r"(?m)^latency-wait: .*", "latency-wait: 10", text))
         with (folder / "Snakefile").open("a") as snakefile:
             snakefile.write(BESIDE)

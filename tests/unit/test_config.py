@@ -122,6 +122,34 @@ def test_validating_twice_changes_nothing():
             "networks: [{name: small, architecture: resnet34, pretrained: resnet34.onnx}]\ntests: []",
             ["networks[0].pretrained: is neither a .pth nor a .safetensors file"],
         ),
+        (
+            "restoration_tests: [{name: t, methods: [true, estimated]}]",
+            ["restoration_tests[0].methods[0]", "true is not a word", "quotes"],
+        ),
+        (
+            "restoration_tests: [{name: t, methods: [guessed]}]",
+            ["methods[0]: 'guessed'", "allowed"],
+        ),
+        ("restoration_tests: [{name: t, methods: [blind, blind]}]", ["methods: names a method"]),
+        (
+            "restoration_tests: [{name: t, network: big}]",
+            ["network: 'big' is no entry of networks"],
+        ),
+        ("restoration_tests: [{name: t, cell_px: 96}]", ["96 px does not divide size_px (256 px)"]),
+        (
+            "restoration_tests: [{name: t, size_px: 96, cell_px: 96}]",
+            ["size_px: 96 px is less than the network's window (128 px)"],
+        ),
+        ("restoration_tests: [{name: t, stride_px: 96}]", ["does not divide map.window_px"]),
+        (
+            "restoration_tests: [{name: t, masks: hard, stride_px: 64}]",
+            ["masks: hard wants cell_px (128), stride_px (64) and map.window_px (128) to be one"],
+        ),
+        (
+            "objects: [{name: scenes, kinds: [black]}]\nrestoration_tests: [{name: t}]",
+            ["restoration_tests[0].objects: scenes has black pictures"],
+        ),
+        ("restoration_tests: [{name: t}, {name: t}]", ["restoration_tests[1]: name t stands in"]),
         ("seed: 1\nseed: 2", [":2: seed is given twice"]),
         ("seed: [1", ["study.yaml:", "not YAML"]),
         ("restoration: {core_px: 1000}", ["not a multiple of 256"]),

@@ -11,10 +11,10 @@ from isoplan.deconvolution import (
     divergence,
     extrapolate,
     gradient,
-    halo_px,
     richardson_lucy,
     total_variation,
 )
+from isoplan.halo import halo_px
 from isoplan.optics.blur import ORDERS, SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
 
@@ -366,13 +366,6 @@ def test_large_tiles_equal_the_whole_in_double_precision(settings):
     off = picture_part(part, tile)[:, halo:] - picture_part(x, whole)[:, cut + halo :]
     assert core.shape[1] > 300
     assert off.abs().max() < 1e-5 * (x.max() - x.min())
-
-
-def test_halo_grows_with_psf_and_iterations_up_to_its_cap():
-    assert halo_px(31, 5) < halo_px(31, 10) < halo_px(31, 20) < halo_px(63, 10) <= 256
-    assert halo_px(31, 20, acceleration="none") < halo_px(31, 20)
-    assert halo_px(127) == 256
-    assert halo_px(31, tv=False) < halo_px(31)
 
 
 def test_default_gains():

@@ -10,13 +10,10 @@ from isoplan.evaluation import (
 from isoplan.evaluation import (
     compare,
     evaluate_unit,
-    map_errors,
     metrics_and_gains,
 )
 from isoplan.metrics import image
-from isoplan.mosaic import ngff, tiles
-from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import FILLED, channels
+from isoplan.mosaic import tiles
 
 SHAPE, SCALE, CELL = (150, 203), 800.0, 32
 
@@ -154,29 +151,3 @@ def test_compare_where_little_is_known():
     nothing = np.zeros((1, 1))
     rows = compare({"oracle": same, "none": same}, {"oracle": nothing, "none": nothing})
     assert "oracle_share" not in rows_of(rows, "oracle")
-
-
-def test_map_errors(gaussian, tmp_path):
-    model = make_psf_model(gaussian)
-    true = np.zeros((7, 6, 7), np.float32)
-    true[:2] = np.random.default_rng(0).uniform(2, 4, (2, 6, 7))
-    estimated = true.copy()
-    estimated[0] += 0.5
-    estimated[1, 0, 0], estimated[FILLED, 0, 0] = 100, 1  # filled: not judged
-    for name, values in (("true", true), ("estimated", estimated)):
-        path = tmp_path / f"{name}.zarr"
-        ngff.create_map(
-            path,
-            channels(model),
-            (6, 7),
-            stride_px=16,
-            pixel_size_um=1.0,
-            attributes={"psf": gaussian},
-        )
-        ngff.write_shards(ngff.open_array(path, "0", "r+"), (slice(None),) * 3, values)
-    rows = map_errors(tmp_path / "estimated.zarr", tmp_path / "true.zarr")
-    found = {(row["parameter"], row["metric"]): row["value"] for row in rows}
-    assert found["width_y", "bias"] == pytest.approx(0.5, abs=1e-5)
-    assert found["width_x", "R2"] == pytest.approx(1)
-    assert found["validity", "valid_share"] == pytest.approx(41 / 42)
-    assert all(row["n"] == (42 if row["parameter"] == "validity" else 41) for row in rows)

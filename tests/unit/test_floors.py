@@ -1,6 +1,8 @@
 """The house stands: rooms import only from floors below them, and the library knows no Snakemake."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,12 @@ LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "isopla
 FLOORS = (
     ("base",),
     ("mosaic", "metrics"),
-    ("optics",),
+    ("optics", "registration"),
     ("objects", "networks"),
-    ("synthesis", "deconvolution", "exposure", "trust"),
-    ("training", "psf_map"),
+    ("synthesis", "halo", "deconvolution", "exposure", "trust"),
+    ("training", "psf_map", "rivals"),
     ("judging", "restoration", "simulation", "evaluation"),
+    ("restoration_test",),
     ("report",),
     ("cli",),
     ("__main__",),
@@ -29,6 +32,12 @@ LIGHT = (
     "base.yamlmarks",
     "mosaic.positions",
     "mosaic.table",
+)
+# Scripts of jobs that are over in a second.
+SHORT = (
+    *("check_mosaics", "convert_mosaic", "refuse_mosaics", "create_restoration"),
+    *("finish_restoration", "create_evaluation", "evaluate_mosaic", "tabulate_mosaic"),
+    *("collect_tables", "finish_study", "write_config"),
 )
 HEAVY = {"torch", "numpy", "scipy", "zarr", "pandas", "skimage", "matplotlib", "timm"}
 
@@ -107,6 +116,12 @@ def test_what_the_snakefile_reads_is_light(name):
     path = modules()[name]
     assert not {imported.split(".")[0] for imported in imports(path)} & HEAVY
     assert inner(path) <= set(LIGHT)
+
+
+def test_short_jobs_start_without_torch():
+    """Its import takes seconds: longer than all else that these do, many times a mosaic."""
+    read = "".join(f"import {name}\nassert 'torch' not in sys.modules, {name}\n" for name in SHORT)
+    subprocess.run([sys.executable, "-c", f"import sys\n{read}"], cwd=LIBRARY.parent, check=True)
 
 
 def test_scripts_only_read_call_and_write():

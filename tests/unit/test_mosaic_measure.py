@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from isoplan.mosaic.measure import measure
+from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
 
 SHAPE = (211, 307)
@@ -110,3 +110,10 @@ def test_from_where_on_pixels_are_saturated(tmp_path):
     full[0, 0] = 65535
     assert of(tmp_path, full)["saturation"] == 65535
     assert of(tmp_path, full.astype(np.float32))["saturation"] is None
+
+
+def test_levels():
+    assert levels({"offset": 100, "mean": 300.0, "p999": 1100.0}) == {"start": 200, "scale": 1000}
+    for facts in ({"mean": 90.0, "p999": 95.0}, {"mean": None, "p999": None}):
+        found = levels({"offset": 100} | facts)
+        assert 0 < found["start"] <= found["scale"]

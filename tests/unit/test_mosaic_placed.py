@@ -257,6 +257,16 @@ def test_tables_that_are_wrong(tmp_path, text, message):
     assert str(error.value).startswith(str(tmp_path / "a.txt"))
 
 
+def test_what_a_mosaic_is_read_from(tmp_path):
+    names = folder_of(tmp_path)
+    wanted = [str(tmp_path / name) for name in ("positions.tsv", *names)]
+    assert positions.files_of(tmp_path) == positions.files_of(tmp_path / "positions.tsv") == wanted
+    assert positions.files_of(tmp_path / names[0]) == [str(tmp_path / names[0])]
+    (tmp_path / names[3]).unlink()
+    with pytest.raises(UserError, match=names[3]):
+        positions.files_of(tmp_path)
+
+
 def test_folders_and_files_that_are_no_tiles(tmp_path):
     (tmp_path / "readme.txt").write_text("nothing here; at all; (really)")
     with pytest.raises(UserError, match="or tiles with a position table"):

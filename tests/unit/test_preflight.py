@@ -323,7 +323,7 @@ def test_a_disk_that_is_too_small(tmp_path, monkeypatch):
 
 def test_memory_asked_and_measured(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    study = validate({"resources": {"map_mem_mb": 1000, "restore_mem_mb": 5000}})
+    study = validate({"resources": {"map_mem_mb": 900, "restore_mem_mb": 5000}})
     assert [f.level for f in preflight.memory(study)] == [FAIL, OK]  # as reckoned
     Path("results/demo").mkdir(parents=True)
     Path("results/demo/cost.csv").write_text("rule,peak_mb\nmap_psf,700\nrestore_mosaic,6000\n")

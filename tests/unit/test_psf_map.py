@@ -8,6 +8,7 @@ import tifffile
 import torch
 from isoplan import psf_map
 from isoplan.base.errors import UserError
+from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks.onepass import OnePass
 from isoplan.optics.psf import make_psf_model
@@ -20,6 +21,7 @@ from isoplan.psf_map import (
     channels,
     estimate_cells,
     fill_invalid,
+    map_errors,
     map_unit,
     mean_parameters,
     served,
@@ -457,3 +459,29 @@ def test_pixels_taken_together_are_a_larger_pixel(settings):
     expected = estimate_cells(network, coarse, binned, 32, CPU)
     assert cells.shape == expected.shape == (5, 1, 2)
     np.testing.assert_allclose(cells, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_map_errors(gaussian, tmp_path):
+    model = make_psf_model(gaussian)
+    true = np.zeros((7, 6, 7), np.float32)
+    true[:2] = np.random.default_rng(0).uniform(2, 4, (2, 6, 7))
+    estimated = true.copy()
+    estimated[0] += 0.5
+    estimated[1, 0, 0], estimated[FILLED, 0, 0] = 100, 1  # filled: not judged
+    for name, values in (("true", true), ("estimated", estimated)):
+        path = tmp_path / f"{name}.zarr"
+        ngff.create_map(
+            path,
+            channels(model),
+            (6, 7),
+            stride_px=16,
+            pixel_size_um=1.0,
+            attributes={"psf": gaussian},
+        )
+        ngff.write_shards(ngff.open_array(path, "0", "r+"), (slice(None),) * 3, values)
+    rows = map_errors(tmp_path / "estimated.zarr", tmp_path / "true.zarr")
+    found = {(row["parameter"], row["metric"]): row["value"] for row in rows}
+    assert found["width_y", "bias"] == pytest.approx(0.5, abs=1e-5)
+    assert found["width_x", "R2"] == pytest.approx(1)
+    assert found["validity", "valid_share"] == pytest.approx(41 / 42)
+    assert all(row["n"] == (42 if row["parameter"] == "validity" else 41) for row in rows)

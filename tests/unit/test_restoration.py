@@ -11,17 +11,16 @@ import zarr
 from isoplan import trust
 from isoplan.base.errors import UserError
 from isoplan.exposure import Exposure, exposure_of, sort_pixels
+from isoplan.halo import halo_of
 from isoplan.metrics.image import snr
 from isoplan.mosaic import ngff, tiles
-from isoplan.mosaic.measure import measure
+from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, channels
 from isoplan.restoration import (
     LocalPsfs,
-    halo_of,
-    levels,
     local_psfs,
     restore_and_judge,
     restore_block,
@@ -518,22 +517,6 @@ def test_a_map_that_was_not_filled_is_an_error(local, block_settings):
 
 
 # Small parts -----------------------------------------------------------------------------------
-
-
-def test_halo(settings):
-    chosen = settings("restoration", halo_px=40)
-    assert halo_of(chosen, 31) == 40
-    automatic = settings("restoration", halo_px=0)
-    assert 31 < halo_of(automatic, 31) <= 256
-    assert halo_of(automatic | {"tv_step": "none"}, 31) < halo_of(automatic, 31)
-    assert halo_of(automatic | {"tv_weight": 0}, 31) < halo_of(automatic, 31)
-
-
-def test_levels():
-    assert levels({"offset": 100, "mean": 300.0, "p999": 1100.0}) == {"start": 200, "scale": 1000}
-    for facts in ({"mean": 90.0, "p999": 95.0}, {"mean": None, "p999": None}):
-        found = levels({"offset": 100} | facts)
-        assert 0 < found["start"] <= found["scale"]
 
 
 def test_psfs_of_a_stored_map(model, gaussian, local, tmp_path):

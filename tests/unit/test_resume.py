@@ -23,6 +23,7 @@ from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.psf_map import MapLayout
+from isoplan.restoration_test import save_unit, unit_file
 from isoplan.trust import RestoredStore, create_trust
 
 JOBS, STRIDE, CORE = 2, 8, 256
@@ -151,6 +152,26 @@ def test_damaged_sums_cost_their_unit_and_the_tables(results):
     remove, _ = found(results)
     assert {f"ledgers/evaluation/m/{unit}.json" for unit in range(4)} <= remove
     assert "stages/evaluation/m/created.done" in remove and not any("restored" in r for r in remove)
+
+
+def test_a_lost_unit_of_a_restoration_test_costs_its_job_and_the_tables(results):
+    folder, ledger = results / "restoration_tests/t", results / "ledgers/restoration_tests/t"
+    stage = results / "stages/restoration_tests/t"
+    for unit in range(3):
+        save_unit(folder, unit, np.full((2, 3), float(unit)))
+        Ledger(ledger, "mark").record(unit, np.load(unit_file(folder, unit)))
+    stage.mkdir(parents=True)
+    for job in range(JOBS):
+        (stage / f"test.{job}.done").touch()
+    (results / "restoration.csv").touch()
+    assert list(check(results, JOBS)) == []
+    unit_file(folder, 1).write_bytes(unit_file(folder, 2).read_bytes())
+    (finding,) = check(results, JOBS)
+    assert "unit 1 of 3" in finding.text
+    assert set(finding.remove) == {
+        *(ledger / "1.json", stage / "test.1.done", results / "restoration.csv"),
+        results / "restoration_tests/t.npz",
+    }
 
 
 def test_a_damaged_map_is_made_first_and_its_restoration_stays(results):

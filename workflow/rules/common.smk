@@ -6,6 +6,7 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
@@ -43,12 +44,16 @@ JOBS = STUDY["jobs_per_mosaic"]
 SIMULATED = [entry["mosaic"] for entry in STUDY["simulations"]]
 METHODS = STUDY["restoration"]["methods"]
 NETWORK = STUDY["map"]["network"] or STUDY["networks"][0]["name"]
+RESTORATION_TESTS = [item["name"] for item in STUDY["restoration_tests"]]
+TESTED = f"{RESULTS}/restoration_tests"
+TEST_STAGE = f"{RESULTS}/stages/restoration_tests/{{test}}"
 
 
 wildcard_constraints:
     mosaic=r"[A-Za-z0-9._-]+",
     network=r"[A-Za-z0-9._-]+",
     test_set=r"[A-Za-z0-9._-]+",
+    test=r"[A-Za-z0-9._-]+",
     degradation=r"[a-z]+",
     method="estimated|oracle|constant|measured",
     job=r"\d+",
@@ -100,6 +105,26 @@ def simulation(mosaic):
     }
 
 
+def restoration_test(name):
+    """A restoration test's entry with the entries that it names, and what the map's settings say."""
+    test = entry("restoration_tests", name)
+    map_keys = ("window_px", "neighbours", "validity_threshold", "alarm_threshold")
+    return {
+        "test": test,
+        "objects": entry("objects", test["objects"]),
+        "psf": entry("psfs", test["psf"]),
+        "camera": entry("cameras", test["camera"]),
+        "detected": entry("psfs", entry("networks", test["network"])["psf"]),
+        "order": STUDY["restoration"]["order"],
+        **{key: STUDY["map"][key] for key in map_keys},
+    }
+
+
+def test_network(wildcards):
+    name = entry("restoration_tests", wildcards.test)["network"]
+    return f"{RESULTS}/networks/{name}/network.safetensors"
+
+
 def listed(checkpoint):
     """Mosaics of the table that a checkpoint let through, name -> line of its list."""
     if STUDY["mosaics"] is None:
@@ -125,23 +150,33 @@ def mosaics():
 
 
 def mosaic_stamps(wildcards):
-    """Size and date of the table's files, so that one that was mended is looked at again."""
+    """Marks of the table's files, so that one that was mended is looked at again."""
     try:
         rows = _rows().values() if STUDY["mosaics"] else []
     except UserError:
         return {}  # check_mosaics will say what is wrong
-    files = {row["mosaic"]: row["path"] for row in rows}
-    return {
-        name: file_stamp(file) for name, file in files.items() if Path(file).exists()
-    }
+    return {row["mosaic"]: _stamp(row["path"]) for row in rows}
+
+
+def mosaic_stamp(wildcards):
+    """The mark of a mosaic's files: a copy put in their place may be older than what was made of them."""
+    if wildcards.mosaic in SIMULATED:
+        return None
+    return _stamp(accepted()[wildcards.mosaic]["file"])
+
+
+@cache
+def _stamp(path):
+    """Sizes and dates of a mosaic's files, of thousands of tiles in one short mark; None without them."""
+    try:
+        return fingerprint([file_stamp(file) for file in positions.files_of(path)])
+    except (UserError, OSError):
+        return None  # check_mosaics will say what is wrong
 
 
 def mosaic_files(wildcards):
-    """What a line of the table names, so that a changed file is noticed: of tiles all."""
-    file = accepted()[wildcards.mosaic]["file"]
-    if positions.is_table_of_tiles(file):
-        return [file, *positions.read(file).tiles]
-    return file
+    """What a mosaic of the table is read from, so that a changed file is noticed: of tiles all."""
+    return positions.files_of(accepted()[wildcards.mosaic]["file"])
 
 
 def convert_mb(wildcards):
@@ -188,6 +223,32 @@ def methods(mosaic):
         for method in METHODS
         if method != "none" and (method != "oracle" or mosaic in SIMULATED)
     ]
+
+
+def true_store(wildcards):
+    """The sharp picture that a simulated mosaic was made from."""
+    if wildcards.mosaic in SIMULATED:
+        return f"{RESULTS}/simulated/{wildcards.mosaic}/truth.ome.zarr"
+
+
+def registered(wildcards):
+    """The better picture of the same field that a mosaic is judged by, where the table names one."""
+    if mosaic_row(wildcards).get("reference"):
+        return f"{RESULTS}/references/{wildcards.mosaic}.json"
+    return []
+
+
+def judgeable(wildcards, mosaic=None):
+    """Whether something is known that restorations can be judged by."""
+    named = SimpleNamespace(mosaic=mosaic) if mosaic else wildcards
+    return bool(true_store(named) or registered(named))
+
+
+def restored_stores(wildcards):
+    return {
+        method: f"{RESULTS}/restored/{wildcards.mosaic}/{method}.ome.zarr"
+        for method in methods(wildcards.mosaic)
+    }
 
 
 def psf_source(wildcards):

@@ -6,9 +6,33 @@ localrules:
     create_evaluation,
 
 
+rule register_reference:
+    input:
+        facts=FACTS,
+        reference=lambda wc: mosaic_row(wc)["reference"],
+    output:
+        registered=f"{RESULTS}/references/{{mosaic}}.json",
+    log:
+        f"{LOGS}/register_reference/{{mosaic}}.log",
+    benchmark:
+        f"{BENCHMARKS}/register_reference/{{mosaic}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("register_reference"),
+    message:
+        "Brings the reference of {wildcards.mosaic} onto it"
+    script:
+        "../scripts/register_reference.py"
+
+
 rule create_evaluation:
     input:
         facts=FACTS,
+        registered=registered,
     output:
         created=f"{RESULTS}/stages/evaluation/{{mosaic}}/created.done",
     log:
@@ -21,7 +45,7 @@ rule create_evaluation:
         library=library("create_evaluation"),
         store=f"{RESULTS}/evaluation/{{mosaic}}.zarr",
         methods=lambda wc: methods(wc.mosaic),
-        truth=lambda wc: wc.mosaic in SIMULATED,
+        truth=true_store,
         cell_px=STUDY["map"]["stride_px"],
     message:
         "Lays out the evaluation of {wildcards.mosaic}"
@@ -32,6 +56,7 @@ rule create_evaluation:
 rule evaluate_mosaic:
     input:
         facts=FACTS,
+        registered=registered,
         created=f"{RESULTS}/stages/evaluation/{{mosaic}}/created.done",
         restored=lambda wc: [
             f"{RESULTS}/stages/restored/{wc.mosaic}/{method}/finished.done"
@@ -52,20 +77,42 @@ rule evaluate_mosaic:
         library=library("evaluate_mosaic"),
         store=f"{RESULTS}/evaluation/{{mosaic}}.zarr",
         ledger=f"{RESULTS}/ledgers/evaluation/{{mosaic}}",
-        stores=lambda wc: {
-            method: f"{RESULTS}/restored/{wc.mosaic}/{method}.ome.zarr"
-            for method in methods(wc.mosaic)
-        },
-        truth=lambda wc: (
-            f"{RESULTS}/simulated/{wc.mosaic}/truth.ome.zarr"
-            if wc.mosaic in SIMULATED
-            else None
-        ),
+        stores=restored_stores,
+        truth=true_store,
         jobs=JOBS,
     message:
         "Measures what the restoration of {wildcards.mosaic} gained, share {wildcards.job} of {params.jobs}"
     script:
         "../scripts/evaluate_mosaic.py"
+
+
+rule correlate_mosaic:
+    input:
+        facts=FACTS,
+        registered=registered,
+        restored=lambda wc: [
+            f"{RESULTS}/stages/restored/{wc.mosaic}/{method}/finished.done"
+            for method in methods(wc.mosaic)
+        ],
+    output:
+        rings=f"{RESULTS}/evaluation/{{mosaic}}.frc.csv",
+    log:
+        f"{LOGS}/correlate_mosaic/{{mosaic}}.log",
+    benchmark:
+        f"{BENCHMARKS}/correlate_mosaic/{{mosaic}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("correlate_mosaic"),
+        stores=restored_stores,
+        truth=true_store,
+    message:
+        "Correlates {wildcards.mosaic} and its restorations with what they are judged by"
+    script:
+        "../scripts/correlate_mosaic.py"
 
 
 rule check_seams:
@@ -104,6 +151,9 @@ rule tabulate_mosaic:
             allow_missing=True,
         ),
         psf_map=f"{RESULTS}/psf_map/{{mosaic}}/{NETWORK}.json",
+        rings=lambda wc: (
+            f"{RESULTS}/evaluation/{wc.mosaic}.frc.csv" if judgeable(wc) else []
+        ),
         # Of one method: they differ in their PSFs, not in how they are cut.
         seams=lambda wc: [
             f"{RESULTS}/evaluation/{wc.mosaic}.{method}.seams.csv"
@@ -161,6 +211,11 @@ rule collect_metrics:
         map_errors=lambda wc: [
             f"{RESULTS}/evaluation/{name}.map.csv" for name in mosaics()
         ],
+        frc=lambda wc: [
+            f"{RESULTS}/evaluation/{name}.frc.csv"
+            for name in mosaics()
+            if judgeable(wc, name)
+        ],
     output:
         metrics=report(
             f"{RESULTS}/metrics.csv",
@@ -170,6 +225,7 @@ rule collect_metrics:
         ),
         cells=f"{RESULTS}/cells.csv",
         map_errors=f"{RESULTS}/map_errors.csv",
+        frc=f"{RESULTS}/frc.csv",
     log:
         f"{LOGS}/collect_metrics.log",
     benchmark:
@@ -201,6 +257,7 @@ rule collect_metrics:
                 "value",
                 "n",
             ],
+            "frc": ["mosaic", "method", "cycles_per_px", "correlation"],
         },
     message:
         "Collects the image metrics"

@@ -48,6 +48,7 @@ rule convert_mosaic:
         library=library("convert_mosaic"),
         store=made_store,
         row=mosaic_row,
+        files=mosaic_stamp,
     message:
         "Converts {wildcards.mosaic}, which cannot be read by window"
     script:
@@ -72,6 +73,7 @@ rule measure_mosaic:
         library=library("measure_mosaic"),
         store=made_store,
         row=mosaic_row,
+        files=mosaic_stamp,
     message:
         "Measures mosaic {wildcards.mosaic}: size, levels, noise"
     script:

@@ -33,11 +33,18 @@ rule write_report:
         metrics=f"{RESULTS}/metrics.csv",
         cells=f"{RESULTS}/cells.csv",
         map_errors=f"{RESULTS}/map_errors.csv",
+        frc=f"{RESULTS}/frc.csv",
         regression=f"{RESULTS}/regression.csv",
         predictions=f"{RESULTS}/predictions.csv",
         calibration=f"{RESULTS}/calibration.csv",
         abstention=f"{RESULTS}/abstention.csv",
         refused=f"{RESULTS}/refused.csv" if STUDY["mosaics"] else [],
+        restoration=[
+            f"{RESULTS}/restoration_{table}.csv"
+            for table in ("summary", "budget")
+            if RESTORATION_TESTS
+        ],
+        pictures=expand(f"{TESTED}/{{test}}.npz", test=RESTORATION_TESTS),
     output:
         report=report(
             f"{RESULTS}/report.html",

@@ -7,8 +7,9 @@ from pathlib import Path
 from _job import job
 from isoplan.base.device import pick_device
 from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.measure import levels
 from isoplan.mosaic.reader import open_mosaic
-from isoplan.restoration import levels, local_psfs, seam_error
+from isoplan.restoration import local_psfs, seam_error
 
 
 def main(snakemake):

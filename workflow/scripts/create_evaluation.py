@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from _job import job
-from isoplan.evaluation import channels, unit_cells
+from isoplan.evaluation import channels, measure_of, unit_cells
 from isoplan.mosaic import ngff, tiles
 
 
@@ -13,7 +13,8 @@ def main(snakemake):
     facts = json.loads(Path(snakemake.input.facts).read_text())
     shape = facts["height_px"], facts["width_px"]
     # What was there before stands first: every gain is a gain over it.
-    pictures = ["none", *params.methods, *(["truth"] if params.truth else [])]
+    measure = measure_of(params.truth, snakemake.input.get("registered"))
+    pictures = ["none", *params.methods, *([measure] if measure else [])]
     ngff.create_map(
         params.store,
         channels(pictures),

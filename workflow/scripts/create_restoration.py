@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from _job import job
 from isoplan.exposure import exposure_of
+from isoplan.halo import halo_of
 from isoplan.mosaic import ngff, tiles
-from isoplan.restoration import halo_of
 from isoplan.trust import cell_px, create_trust
 
 

@@ -4,14 +4,12 @@ import json
 from pathlib import Path
 from zlib import crc32
 
-import numpy as np
 from _job import job
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger, run_units
-from isoplan.evaluation import evaluate_unit, unit_cells
+from isoplan.evaluation import MEASURES, evaluate_unit, open_readers, unit_cells
 from isoplan.mosaic import ngff, tiles
-from isoplan.mosaic.reader import open_mosaic
-from isoplan.restoration import levels
+from isoplan.mosaic.measure import levels
 
 
 def main(snakemake):
@@ -21,13 +19,14 @@ def main(snakemake):
     cells = ngff.open_array(params.store, mode="r+")
     units = tiles.shards(cells.shape, unit_cells(made["stride_px"]))
     restored = [crc32(Path(file).read_bytes()) for file in snakemake.input.restored]
-    mark = fingerprint(facts, made, restored, dict(params.library))
-    offset, truth = np.float32(facts["offset"]), params.truth and picture(params.truth)
-    with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
-        readers = {
-            method: seen_by(mosaic, picture(store)) for method, store in params.stores.items()
-        }
-        readers |= {"none": lambda *window: mosaic.read(*window) - offset, "truth": truth}
+    known = snakemake.input.get("registered")
+    registered = crc32(Path(known).read_bytes()) if known else None
+    mark = fingerprint(facts, made, restored, registered, dict(params.library))
+    measure = next((name for name in MEASURES if name in made["pictures"]), None)
+    judged_by = {"truth": params.truth}
+    if measure == "reference":
+        judged_by = {"registration": known}
+    with open_readers(facts, dict(params.stores), **judged_by) as readers:
         run_units(
             Ledger(params.ledger, mark),
             len(units),
@@ -35,7 +34,7 @@ def main(snakemake):
             jobs=params.jobs,
             make=lambda unit: evaluate_unit(
                 {name: readers[name] for name in made["pictures"]},
-                truth,
+                readers.get(measure),
                 made["shape_px"],
                 units[unit],
                 scale=levels(facts)["scale"],
@@ -46,21 +45,6 @@ def main(snakemake):
             title=f"evaluating {wildcards.mosaic}, units",
         )
     Path(snakemake.output.done).write_text(f"{mark}\n")
-
-
-def picture(store):
-    level = ngff.Values(store)
-    return lambda y0, y1, x0, x1: level[y0:y1, x0:x1]
-
-
-def seen_by(mosaic, read):
-    """NaN where no tile was: whole numbers have none."""
-
-    def masked(*window):
-        block, covered = read(*window), mosaic.covered(*window)
-        return block if covered is None else np.where(covered, block, np.float32(np.nan))
-
-    return masked
 
 
 if __name__ == "__main__":

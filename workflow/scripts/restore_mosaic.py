@@ -9,8 +9,9 @@ from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger, run_units
 from isoplan.mosaic import ngff
+from isoplan.mosaic.measure import levels
 from isoplan.mosaic.reader import open_mosaic
-from isoplan.restoration import levels, local_psfs, restore_and_judge
+from isoplan.restoration import local_psfs, restore_and_judge
 from isoplan.trust import RestoredStore
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _job import job
-from isoplan.evaluation import compare, map_errors, metrics_and_gains
+from isoplan.evaluation import MEASURES, compare, metrics_and_gains
+from isoplan.metrics import frc
 from isoplan.metrics.image import SUMS
 from isoplan.mosaic import ngff
-from isoplan.restoration import levels
+from isoplan.mosaic.measure import levels
 from isoplan.trust import summarise
 
 
@@ -21,14 +22,23 @@ def main(snakemake):
     sums = ngff.open_array(params.store)[:]
     sums = sums.reshape(len(pictures), len(SUMS), *sums.shape[1:])
     results, gains = metrics_and_gains(dict(zip(pictures, sums, strict=True)))
-    truth = results.pop("truth", None)
+    measures = {name: results.pop(name) for name in MEASURES if name in results}
     results, gains = ({m: found[m] for m in params.methods} for found in (results, gains))
     rows = [
         {"method": method, "metric": metric, "value": value}
         for method, values in results.items()
         for metric, value in values.items()
     ] + compare(results, gains)
-    rows += [{"method": "truth", "metric": m, "value": v} for m, v in (truth or {}).items()]
+    rows += [
+        {"method": measure, "metric": metric, "value": value}
+        for measure, values in measures.items()
+        for metric, value in values.items()
+    ]
+    if snakemake.input.rings:
+        rings = pd.read_csv(snakemake.input.rings).groupby("method", sort=False)["correlation"]
+        for method, curve in rings:
+            found = {"FRC": curve.mean(), "FRC-resolution": frc.resolution_px(curve.to_numpy())}
+            rows += [{"method": method, "metric": m, "value": v} for m, v in found.items()]
     for method, store in params.trust.items():
         found = summarise(ngff.open_array(store)[:])
         rows += [{"method": method, "metric": m, "value": v} for m, v in found.items()]
@@ -39,9 +49,11 @@ def main(snakemake):
     settings = {"network": params.network, **params.settings, "counts_for_255": scale}
     pd.DataFrame([named | row | settings for row in rows]).to_csv(output.metrics, index=False)
     cell_table(name, gains).to_csv(output.cells, index=False)
-    errors = (
-        map_errors(params.maps["estimated"], params.maps["true"]) if params.maps["true"] else []
-    )
+    errors = []
+    if params.maps["true"]:
+        from isoplan.psf_map import map_errors  # torch takes seconds, and few mosaics have a truth
+
+        errors = map_errors(params.maps["estimated"], params.maps["true"])
     columns = ["mosaic", "network", "parameter", "metric", "value", "n"]
     named = {"mosaic": name, "network": params.network}
     pd.DataFrame([named | row for row in errors], columns=columns).to_csv(

@@ -1,10 +1,9 @@
 """Space-variant Richardson-Lucy restoration with total variation (thesis, section 4.2, eq. 4.2).
 
 Everything is local: no step depends on a sum or a maximum over the picture, so that a tile with a
-wide enough halo (`halo_px`) is restored as the whole picture would be.
+wide enough halo (`isoplan.halo`) is restored as the whole picture would be.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -139,27 +138,6 @@ def extrapolate(x: torch.Tensor, before: torch.Tensor, momentum: float) -> torch
     share = (1 + momentum) / 2
     behind = torch.lerp(x, before, share).clamp_(min=torch.finfo(x.dtype).tiny)
     return torch.lerp(before, x, share).div_(behind).mul_(x)
-
-
-def halo_px(
-    psf_size: int,
-    iterations: int = 10,
-    tv: bool = True,
-    acceleration: str = "momentum",
-    cap: int = 256,
-) -> int:
-    """Halo around a tile whose core is to equal the whole picture within 1e-4 of the range.
-
-    psf_size: side of the PSF in px. Measured with the worst case, a disk as wide as its window:
-    the border's influence fell below 1e-4 within 1.1 psf_size iterations^(1/2) px with momentum,
-    1.3 psf_size iterations^(1/3) px without (PSFs of 3 to 127 px, 5 to 40 iterations); the TV step
-    adds a little where the PSF is small. `cap` holds for wide windows, of which real
-    PSFs fill little: a test holds those of 127 px to the 1e-4.
-    """
-    reach = (
-        1.1 * iterations ** (1 / 2) if acceleration == "momentum" else 1.3 * iterations ** (1 / 3)
-    )
-    return min(math.ceil(reach * psf_size) + (8 if tv else 0), cap)
 
 
 def denoise(

@@ -5,16 +5,99 @@ a store beside the map, from which every metric follows. A mosaic of any size ta
 unit, and then 80 bytes a cell and method: 600 MB for three methods on 100,000 px a side.
 """
 
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
 import numpy as np
 
+from isoplan.metrics import frc
 from isoplan.metrics.image import SUMS, cell_sums, metrics_of
-from isoplan.metrics.regression import summarise
 from isoplan.mosaic import ngff, tiles
-from isoplan.optics.psf import make_psf_model
+from isoplan.mosaic.reader import open_mosaic
+from isoplan.registration import open_registered
 
 HALO_PX = 8  # SSIM looks 5 px around, Sobel 1 px
 FULL_SCALE = 255.0  # metrics are given on an 8-bit scale, as in the published tables
 UNIT_PX = 1024
+
+
+# A restoration is judged by the truth of a simulation, or by a better picture of the same field.
+MEASURES = ("truth", "reference")
+RING_SQUARES = 64  # for the Fourier ring correlation, spread over the mosaic
+
+
+def measure_of(truth, registration) -> str | None:
+    """One of MEASURES, or None where nothing is known: no simulation, no reference or a refused one."""
+    if truth:
+        return "truth"
+    if registration and "refused" not in json.loads(Path(registration).read_text()):
+        return "reference"
+    return None
+
+
+@contextmanager
+def open_readers(
+    facts: dict, stores: dict, *, truth=None, registration=None
+) -> Iterator[dict[str, Callable]]:
+    """name -> function of (y0, y1, x0, x1) that gives counts above the offset, float32, NaN where
+    nothing is known: of "none" (the mosaic), every restored store, and what they are judged by.
+
+    facts: of `mosaic.measure`. stores: method -> store. truth: a simulation's store. registration: of
+    `registration.write`, where that did not refuse.
+    """
+    offset = np.float32(facts["offset"])
+    with ExitStack() as opened:
+        mosaic = opened.enter_context(
+            open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"])
+        )
+        readers = {"none": lambda *window: mosaic.read(*window) - offset}
+        for method, store in stores.items():
+            readers[method] = _covered(mosaic, _picture(store))
+        if truth:
+            readers["truth"] = _picture(truth)
+        if registration:
+            reference = opened.enter_context(open_registered(registration, facts))
+            readers["reference"] = lambda *window: reference.read(*window) - offset
+        yield readers
+
+
+def _picture(store) -> Callable:
+    level = ngff.Values(store)
+    return lambda y0, y1, x0, x1: level[y0:y1, x0:x1]
+
+
+def _covered(mosaic, read: Callable) -> Callable:
+    """NaN where no tile was: whole numbers have none."""
+
+    def masked(*window):
+        block, covered = read(*window), mosaic.covered(*window)
+        return block if covered is None else np.where(covered, block, np.float32(np.nan))
+
+    return masked
+
+
+def ring_correlations(readers: dict, measure: str, shape) -> dict[str, np.ndarray]:
+    """Fourier ring correlation of every picture with readers[measure]: name -> (rings,) from -1 to 1.
+
+    Over at most RING_SQUARES squares, evenly spread over the mosaic of `shape` (H, W), in which all
+    pictures are known everywhere; empty where there is none.
+    """
+    side = frc.SQUARE_PX
+    per_axis = [length // side for length in shape]
+    step = max(1, int(np.ceil(np.sqrt(np.prod(per_axis) / RING_SQUARES))))
+    sums = {name: 0.0 for name in readers if name != measure}
+    found = False
+    for j in range((per_axis[0] - 1) % step // 2, per_axis[0], step):
+        for i in range((per_axis[1] - 1) % step // 2, per_axis[1], step):
+            window = j * side, (j + 1) * side, i * side, (i + 1) * side
+            squares = {name: read(*window) for name, read in readers.items()}
+            if all(np.isfinite(square).all() for square in squares.values()):
+                found = True
+                for name in sums:
+                    sums[name] = sums[name] + frc.ring_sums(squares[name], squares[measure])
+    return {name: frc.curve(total) for name, total in sums.items()} if found else {}
 
 
 def unit_cells(cell_px: int) -> int:
@@ -98,20 +181,3 @@ def compare(results: dict[str, dict], gains: dict[str, np.ndarray]) -> list[dict
             worse = float((known < -0.01).mean())
             rows.append({"method": method, "metric": "worse_cells_share", "value": worse})
     return rows
-
-
-def map_errors(estimated_store, true_store) -> list[dict]:
-    """R2 and errors of an estimated map against the true one, over its valid cells.
-
-    Returns tidy rows (parameter, metric, value, n), the share of valid cells among them.
-    """
-    model = make_psf_model(ngff.read_attributes(true_store)["psf"])
-    if ngff.read_attributes(estimated_store)["psf"]["model"] != model.spec["model"]:
-        return []  # another model's parameters cannot be compared
-    count = len(model.parameters)
-    estimated = ngff.open_array(estimated_store)[:]
-    true = ngff.open_array(true_store)[:count].reshape(count, -1).T
-    valid = (estimated[-1] == 0).ravel()
-    rows = summarise(true, estimated[:count].reshape(count, -1).T, valid, model.parameters)
-    share = {"parameter": "validity", "metric": "valid_share", "value": float(valid.mean())}
-    return [*rows, share | {"n": int(valid.size)}]

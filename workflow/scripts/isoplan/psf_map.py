@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from isoplan.base.device import at_once, in_batches
 from isoplan.base.errors import UserError
-from isoplan.mosaic import tiles
+from isoplan.metrics.regression import summarise
+from isoplan.mosaic import ngff, tiles
 from isoplan.networks import sliding
 from isoplan.networks.onepass import STEP_PX
 from isoplan.networks.outputs import read
@@ -309,3 +310,20 @@ def mean_parameters(filled: np.ndarray, model) -> list[float] | None:
         return None
     targets = model.encode(torch.from_numpy(filled[:count, valid].T.copy()))
     return model.decode(targets.mean(dim=0, keepdim=True))[0].tolist()
+
+
+def map_errors(estimated_store, true_store) -> list[dict]:
+    """R2 and errors of an estimated map against the true one, over its valid cells.
+
+    Returns tidy rows (parameter, metric, value, n), the share of valid cells among them.
+    """
+    model = make_psf_model(ngff.read_attributes(true_store)["psf"])
+    if ngff.read_attributes(estimated_store)["psf"]["model"] != model.spec["model"]:
+        return []  # another model's parameters cannot be compared
+    count = len(model.parameters)
+    estimated = ngff.open_array(estimated_store)[:]
+    true = ngff.open_array(true_store)[:count].reshape(count, -1).T
+    valid = (estimated[-1] == 0).ravel()
+    rows = summarise(true, estimated[:count].reshape(count, -1).T, valid, model.parameters)
+    share = {"parameter": "validity", "metric": "valid_share", "value": float(valid.mean())}
+    return [*rows, share | {"n": int(valid.size)}]

@@ -1,7 +1,7 @@
 """Restoration of a mosaic, core by core: local PSFs from the map, then space-variant TV-RL.
 
 The unit is one output shard of core_px; it is computed in one block, the core with a halo wide
-enough that what lies beyond changes it by less than the tolerance of `deconvolution.halo_px`.
+enough that what lies beyond changes it by less than the tolerance of `halo.halo_px`.
 Memory: about 14 arrays of (core_px + 2 halo_px + PSF)^2 float32 for the iterations, and what the blur
 keeps, under 0.4 GiB of OTFs and as many masks as modes. A core of 1024 px with a halo of 256 px and 24 x 24
 PSFs of 127 px takes a process to under 1.5 GiB, whatever the PSFs are (`tests/bench/memory_stages.py`).
@@ -15,7 +15,7 @@ import torch
 
 from isoplan import trust
 from isoplan.base.errors import UserError
-from isoplan.deconvolution import halo_px, richardson_lucy
+from isoplan.deconvolution import richardson_lucy
 from isoplan.exposure import Exposure, Pixels, sort_pixels
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.blur import SpaceVariantBlur
@@ -256,24 +256,6 @@ def seam_error(
         difference = np.abs(again[tiles.inside(strip, block)] - np.asarray(restored[strip]))
         worst = max(worst, float(np.nanmax(difference)) / levels["scale"])
     return worst
-
-
-def halo_of(settings: dict, psf_px: int) -> int:
-    """Halo in px: the config's `halo_px`, or, where that is 0, what PSF and iterations ask for."""
-    tv = settings["tv_step"] != "none" and settings["tv_weight"] > 0
-    return settings["halo_px"] or halo_px(
-        psf_px, settings["iterations"], tv, settings["acceleration"]
-    )
-
-
-def levels(facts: dict) -> dict:
-    """The two numbers of a mosaic that its restoration starts from, in counts above the offset.
-
-    facts: of `mosaic.measure`, with `offset`. Both are above 0 whatever the picture holds.
-    """
-    offset = facts["offset"]
-    scale = max((facts["p999"] or 0) - offset, 1e-6)
-    return {"start": max((facts["mean"] or 0) - offset, 1e-6 * scale), "scale": scale}
 
 
 def local_psfs(

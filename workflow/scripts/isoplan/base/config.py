@@ -346,6 +346,9 @@ def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
     window, stride = config["map"]["window_px"], config["map"]["stride_px"]
     if window % stride:
         yield ("map", "stride_px"), f"{stride} px does not divide window_px ({window} px)"
+    for i, test in enumerate(config["restoration_tests"]):
+        for key, text in _check_restoration_test(test, config, psfs):
+            yield ("restoration_tests", i, key), text
     restoration = config["restoration"]
     measured = restoration["measured"]
     if ("measured" in restoration["methods"]) != (measured is not None):
@@ -354,6 +357,28 @@ def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
         yield ("restoration", "measured"), f"{measured} is no PSF of the model measured"
     if len(set(restoration["methods"])) < len(restoration["methods"]):
         yield ("restoration", "methods"), "names a method twice"
+
+
+def _check_restoration_test(test, config, psfs) -> Iterator[tuple[str, str]]:
+    """Key and text of what cannot go together in one entry of `restoration_tests`."""
+    window, stride, cell = config["map"]["window_px"], test["stride_px"], test["cell_px"]
+    if psfs[test["psf"]]["model"] == "measured":
+        yield "psf", "a measured PSF has no parameters to draw; name another"
+    if "black" in entry(config, "objects", test["objects"])["kinds"]:
+        yield "objects", f"{test['objects']} has black pictures, which have no SNR; take others"
+    if test["size_px"] % cell:
+        yield "cell_px", f"{cell} px does not divide size_px ({test['size_px']} px)"
+    if test["size_px"] < window:
+        yield "size_px", f"{test['size_px']} px is less than the network's window ({window} px)"
+    if window % stride:
+        yield "stride_px", f"{stride} px does not divide map.window_px ({window} px)"
+    if test["masks"] == "hard" and not window == stride == cell:
+        text = (
+            f"wants cell_px ({cell}), stride_px ({stride}) and map.window_px ({window}) to be one"
+        )
+        yield "masks", f"hard {text}; take bilinear"
+    if len(set(test["methods"])) < len(test["methods"]):
+        yield "methods", "names a method twice"
 
 
 def _check_field(field: list[dict], psf: dict) -> Iterator[tuple[tuple, str]]:

@@ -33,6 +33,23 @@ def at_once(item_bytes: float, device: torch.device, most_bytes: float) -> int:
     return max(1, int(most_bytes / item_bytes))
 
 
+def halving(work: Callable[[int], object], size: int, least: int = 1):
+    """work(size), with half the size as often as the GPU runs out of memory, down to `least`.
+
+    Raises torch.OutOfMemoryError where that is still too much.
+    """
+    while True:
+        try:
+            return work(size)
+        except torch.OutOfMemoryError:
+            size //= 2
+            if size < least:
+                raise
+        # Only here, where no traceback holds what was being worked on.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
 def in_batches(work: Callable[[int, int], object], count: int, size: int) -> list:
     """[work(first, last), ...] over `count` items, `size` at a time, half as many from where the GPU ran
     out of memory.
@@ -40,20 +57,14 @@ def in_batches(work: Callable[[int, int], object], count: int, size: int) -> lis
     Raises torch.OutOfMemoryError where a single item is too large.
     """
     done, first = [], 0
+
+    def one(size: int) -> int:
+        done.append(work(first, first + size))
+        return size
+
     while first < count:
-        last = min(first + size, count)
-        try:
-            done.append(work(first, last))
-        except torch.OutOfMemoryError:
-            if last - first == 1:
-                raise
-            size = (last - first) // 2
-        else:
-            first = last
-            continue
-        # Only here, where no traceback holds what was being worked on.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        size = halving(one, min(size, count - first))
+        first += size
     return done
 
 

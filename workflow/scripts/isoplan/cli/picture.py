@@ -17,9 +17,10 @@ from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.cli import preview
 from isoplan.exposure import exposure_of
+from isoplan.halo import halo_of
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
-from isoplan.mosaic.measure import measure
+from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
@@ -28,7 +29,7 @@ from isoplan.optics.psf import PsfModel
 from isoplan.psf_map import MapLayout, channels, fill_invalid, map_unit, served, strides
 from isoplan.report import figures, plots
 from isoplan.report.results import Mosaic, PsfMap, Study
-from isoplan.restoration import LocalPsfs, halo_of, levels, restore_and_judge
+from isoplan.restoration import LocalPsfs, restore_and_judge
 from isoplan.trust import RestoredStore, cell_px, create_trust
 
 DEFAULT_MODEL = "gaussian-2"

@@ -38,6 +38,8 @@ def accept(rows: list[dict], taken: list[str]) -> tuple[list[dict], list[tuple[d
 
 def _look(row: dict) -> list[dict]:
     # Slice 0 stands for any: to find the brightest one would read the whole stack.
+    if row["reference"]:
+        open_mosaic(row["reference"], slice=row["reference_slice"] or 0).close()
     chosen = {"channel": row["channel"], "slice": row["slice"] or 0}
     with open_mosaic(row["path"], **chosen, large_pieces=True) as mosaic:
         one = {

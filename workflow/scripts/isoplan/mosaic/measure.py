@@ -130,3 +130,13 @@ def _square_means(block: np.ndarray) -> np.ndarray:
     rows, columns = (length // DARK_PX for length in block.shape)
     whole = block[: rows * DARK_PX, : columns * DARK_PX]
     return whole.reshape(rows, DARK_PX, columns, DARK_PX).mean((1, 3), dtype=np.float32)
+
+
+def levels(facts: dict) -> dict:
+    """The two numbers of a mosaic that its restoration starts from, in counts above the offset.
+
+    facts: of `measure`, with `offset`. Both are above 0 whatever the picture holds.
+    """
+    offset = facts["offset"]
+    scale = max((facts["p999"] or 0) - offset, 1e-6)
+    return {"start": max((facts["mean"] or 0) - offset, 1e-6 * scale), "scale": scale}

@@ -77,6 +77,14 @@ def read(path: str | Path) -> Positions:
     return Positions(str(table), tiles, [row[2] for row in rows], [row[3] for row in rows], notes)
 
 
+def files_of(path: str | Path) -> list[str]:
+    """What a mosaic is read from: the path itself, or a position table and its tiles (as `read` raises)."""
+    if not is_table_of_tiles(path):
+        return [str(path)]
+    found = read(path)
+    return [found.table, *found.tiles]
+
+
 def _tables(folder: Path) -> list[Path]:
     return sorted(
         file

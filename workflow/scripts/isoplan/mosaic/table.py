@@ -26,9 +26,14 @@ _NUMBERS = (
     ("offset", -math.inf, math.inf, True),
     ("read_noise_e", 0, math.inf, True),
 )
-_COUNTS = ("slice", "channel")
+_COUNTS = ("slice", "channel", "reference_slice")
 REQUIRED = ("mosaic", "path", "pixel_size_um")
-COLUMNS = (*REQUIRED, "na", "wavelength_um", "gain", "offset", "read_noise_e", *_COUNTS)
+COLUMNS = (
+    *REQUIRED,
+    *("na", "wavelength_um", "gain", "offset", "read_noise_e"),
+    *_COUNTS,
+    "reference",
+)
 
 
 def resolve_path(path: str | Path) -> str:
@@ -97,8 +102,11 @@ def _row(where: str, cells: dict[str, str]) -> dict:
     row["mosaic"] = cells["mosaic"]
     try:
         row["path"] = resolve_path(cells["path"])
+        row["reference"] = resolve_path(cells["reference"]) if cells.get("reference") else None
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    if cells.get("reference_slice") and not row["reference"]:
+        raise UserError(f"{where}: reference_slice goes with a reference; name one or clear it")
     for name, low, high, closed in _NUMBERS:
         if cells.get(name):
             row[name] = _number(where, name, cells[name], low, high, closed)
@@ -117,7 +125,8 @@ def read_table(path: str | Path) -> list[dict]:
 
     path: a tab-separated file with a header; empty lines and lines that begin with `#` are skipped.
     Columns: mosaic, path, pixel_size_um, and optional na, wavelength_um, gain (counts per electron),
-    offset (counts), read_noise_e (electrons), slice, channel (both count from 0).
+    offset (counts), read_noise_e (electrons), slice, channel (both count from 0), reference (a better
+    picture of the same field and pixel size, such as one in focus) and reference_slice of a stack.
     Returns one dict per line with all of these keys, None where nothing was given; `path` is the
     file itself, as `resolve_path` finds it. Whether the file can be read is asked by `open_mosaic`,
     so that one bad mosaic does not stop the others.

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from isoplan.base.device import keep_freed_memory
+from isoplan.base.device import halving, keep_freed_memory
 
 ORDERS = ("mask-blur", "blur-mask")
 
@@ -144,17 +144,15 @@ class SpaceVariantBlur:
 
     def _in_batches(self, work: Callable, picture: torch.Tensor) -> torch.Tensor:
         """work(picture), in batches of half the size as long as memory runs out."""
-        transform = self._rows.transform * self._columns.transform
-        while True:
-            try:
-                return work(picture)
-            except torch.OutOfMemoryError:
-                if self._work_bytes < transform * picture.element_size():
-                    raise
-                self._work_bytes //= 2
+
+        def one(work_bytes: int) -> torch.Tensor:
+            if work_bytes != self._work_bytes:
+                self._work_bytes = work_bytes
                 self._zeros.clear()
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
+            return work(picture)
+
+        least = self._rows.transform * self._columns.transform * picture.element_size()
+        return halving(one, self._work_bytes, least)
 
     def _batches(self):
         """Groups with a slice of their cells, and slices of the modes, that fit WORK_BYTES."""

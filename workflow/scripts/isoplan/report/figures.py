@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from isoplan import trust
-from isoplan.report import network_figures, pictures, plots, published, style
+from isoplan.report import network_figures, pictures, plots, published, restoration_tests, style
 from isoplan.report.psfs import cell_psfs, model_parameters, same_size, visible_radius
 from isoplan.report.results import Network, PsfMap, Study, metric_values, read_study
 from isoplan.report.study_figure import StudyFigure
@@ -45,6 +45,8 @@ def study_figures(study: Study) -> list[StudyFigure]:
             figures += psf_figures(study, mosaic.name, mosaic.facts)
         figures += cell_figures(study, mosaic.name)
         figures += trust_figures(study, mosaic.name)
+        figures += ring_figure(study, mosaic.name)
+    figures += restoration_tests.test_figures(study)
     figures += network_figures.published_figures(study)
     figures += network_figures.accuracy_figures(study)
     figures += network_figures.scatter_figures(study)
@@ -58,16 +60,32 @@ def study_figures(study: Study) -> list[StudyFigure]:
 
 
 def snr_gains(study: Study) -> dict[str, dict[str, float]]:
-    """mosaic -> method -> SNR gain over doing nothing in dB, for mosaics whose truth is known."""
+    """mosaic -> method -> SNR gain over doing nothing in dB, for mosaics with a truth or a reference."""
     values = metric_values(study)
     snr = values[values["metric"] == "SNR"]
     gains = {}
     for mosaic in study.mosaics:
         of_mosaic = snr[snr["mosaic"] == mosaic.name].set_index("method")["value"].astype(float)
         if "none" in of_mosaic.index:
-            methods = style.sort_methods(set(of_mosaic.index) - {"truth"})
+            methods = style.sort_methods(set(of_mosaic.index) - set(style.MEASURES))
             gains[mosaic.name] = {m: float(of_mosaic[m] - of_mosaic["none"]) for m in methods}
     return gains
+
+
+def ring_figure(study: Study, mosaic: str) -> list[StudyFigure]:
+    """Down to which size each picture agrees with what it is judged by."""
+    table = study.table("frc.csv")
+    table = table[table["mosaic"] == mosaic]
+    if table.empty:
+        return []
+    lines = {
+        method: table[table["method"] == method]
+        for method in style.sort_methods(set(table["method"]))
+    }
+    draw = partial(plots.ring_curves, lines)
+    alt = f"Fourier ring correlation of {mosaic} and its restorations with what they are judged by."
+    name = f"frc_{mosaic}"
+    return [StudyFigure(name, name, table, draw, f"cells/{mosaic}", "", "How fine", alt, 460)]
 
 
 def gain_figure(study: Study) -> list[StudyFigure]:

@@ -10,7 +10,16 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from isoplan.report import cost, network_figures, pictures, plots, published, style, tables
+from isoplan.report import (
+    cost,
+    network_figures,
+    pictures,
+    plots,
+    published,
+    restoration_tests,
+    style,
+    tables,
+)
 from isoplan.report.figures import held_words, study_figures
 from isoplan.report.results import Study, read_study
 from isoplan.report.study_figure import StudyFigure
@@ -71,6 +80,7 @@ def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int
         "maps": writer.per_mosaic(figures, "map/", pictured),
         "psfs": writer.per_mosaic(figures, "psfs/", pictured),
         "published": writer.published(figures),
+        "restoration": writer.restoration(figures),
         **{section: writer.section(figures, section) for section in FIGURE_LIMITS},
         "left_out": {
             section: f"The first {limit} of {count} figures; all of them are in figures/."
@@ -247,6 +257,30 @@ class _Writer:
             "data": [self.data(path.name, path, content)],
         }
 
+    def restoration(self, figures: list[StudyFigure]) -> dict | None:
+        """What the section on restoration tests shows; None where there are none."""
+        tests = restoration_tests.read_tests(self.study)
+        if not tests:
+            return None
+
+        def groups(section: str) -> list[Group]:
+            return self.groups([f for f in figures if f.section == section])
+
+        found = {
+            "intro": restoration_tests.INTRO,
+            "published": len(restoration_tests.published(self.study)) > 0,
+            "beside": restoration_tests.BESIDE_PUBLISHED,
+            "table": restoration_tests.gain_table(self.study, tests),
+            "gains": groups("restoration"),
+            "budget": groups("restoration-budget"),
+            "budget_table": restoration_tests.budget_table(self.study, tests),
+            "pictures": groups("restoration-pictures")[:PICTURED_LIMIT],
+            "data": [self.data("restoration.csv", self.study.folder / "restoration.csv")],
+        }
+        for group in found["pictures"]:
+            group.data = []  # their gains stand above them
+        return found
+
     def per_mosaic(self, figures, prefix: str, names: list[str]) -> list[tuple[str, list[Group]]]:
         found = []
         for name in names:
@@ -265,10 +299,17 @@ class _Writer:
         known = (
             ("metrics.csv", "every metric of every mosaic and method"),
             ("cells.csv", "SNR gain of every cell"),
+            ("frc.csv", "Fourier ring correlation with the truth or the reference"),
             ("regression.csv", "accuracy of the networks"),
             ("predictions.csv", "true and estimated parameters of test samples"),
             ("calibration.csv", "how often the 90 % intervals hold the truth"),
             ("abstention.csv", "error when the least certain samples are left out"),
+            ("restoration.csv", "gain of every picture and method of the restoration tests"),
+            ("restoration_summary.csv", "their means, differences and shares, with 95 % intervals"),
+            (
+                "restoration_budget.csv",
+                "what each step from the true PSFs to the estimated ones costs",
+            ),
             ("refused.csv", "mosaics that could not be read"),
             ("cost.csv", "time and memory by rule, mosaic and method"),
             ("config.yaml", "the settings of this study, defaults filled in"),

@@ -102,13 +102,20 @@ def open_pictures(folder: Path, mosaic: str, facts: dict) -> dict:
         source.startswith("scikit-image:") or (source and Path(source).exists())
     ):
         from isoplan.mosaic.reader import open_mosaic  # heavy, and seldom needed
+        from isoplan.registration import open_registered
 
         chosen = {key: facts.get(key) for key in ("channel", "slice")}
         pictures["none"] = SourcePicture(open_mosaic(source, **chosen))
+        registered = folder / "references" / f"{mosaic}.json"
+        reference = open_registered(registered, facts) if registered.exists() else None
+        if reference is not None:
+            pictures["reference"] = SourcePicture(reference)
     else:
         return pictures
     offset = facts.get("offset")
-    pictures["none"].offset = float(offset) if isinstance(offset, int | float) else 0.0
+    for name in ("none", "reference"):
+        if name in pictures:
+            pictures[name].offset = float(offset) if isinstance(offset, int | float) else 0.0
     return pictures
 
 

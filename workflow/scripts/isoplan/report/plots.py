@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from isoplan.metrics import frc
 from isoplan.report import style
 
 # A node without these fonts falls back by itself; a warning per label would drown the log.
@@ -247,6 +248,27 @@ def gain_histogram(values: dict[str, np.ndarray]) -> Figure:
     )
     axes.set(xlabel="SNR gain of the cell (dB)", ylabel="share of cells (%)", xlim=edges[[0, -1]])
     figure.legend(loc="outside upper left", ncols=3, fontsize=8)
+    return figure
+
+
+def ring_curves(lines: dict) -> Figure:
+    """Fourier ring correlation by frequency. lines: method -> rows (cycles_per_px, correlation)."""
+    figure = _figure(460, 330)
+    axes = figure.subplots()
+    axes.axhline(frc.THRESHOLD, color=style.QUIET, lw=0.8, ls=(0, (4, 3)))
+    axes.text(0.5, frc.THRESHOLD, "1/7", ha="right", va="bottom", fontsize=8, color=style.QUIET)
+    for method, rows in lines.items():
+        axes.plot(
+            rows["cycles_per_px"], rows["correlation"], lw=1.6,
+            color=style.method_colour(method), label=style.method_label(method),
+        )  # fmt: skip
+    axes.set(
+        xlabel="frequency (cycles per px)",
+        ylabel="Fourier ring correlation",
+        xlim=(0, 0.5),
+        ylim=(-0.1, 1.02),
+    )
+    figure.legend(loc="outside upper left", ncols=2, fontsize=8)
     return figure
 
 

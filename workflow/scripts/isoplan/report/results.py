@@ -24,11 +24,17 @@ TABLE_COLUMNS = {
         *("level", "coverage", "n"),
     ),
     "abstention.csv": ("network", "test_set", "parameter", "kept_share", "metric", "value", "n"),
+    "frc.csv": ("mosaic", "method", "cycles_per_px", "correlation"),
     "refused.csv": ("mosaic", "path", "reason"),
+    "restoration_summary.csv": (
+        *("test", "degradation", "detection", "layout", "masks", "iterations", "tv_weight"),
+        *("tv_step", "acceleration", "method", "metric", "mean", "low", "high", "sd", "n"),
+    ),
+    "restoration_budget.csv": ("test", "step", "start", "end", "loss_db", "low", "high", "n"),
 }
 NAMES = (
     *("study", "mosaic", "method", "metric", "network", "psf_model", "train_set"),
-    *("test_set", "degradation", "parameter", "group", "path", "reason"),
+    *("test_set", "degradation", "parameter", "group", "path", "reason", "test"),
 )
 MAP_LIMIT_CELLS = 1024
 # A 90 % interval that spans more than this share of a parameter's range says next to nothing.
@@ -112,8 +118,11 @@ def _share(mask: np.ndarray) -> float:
 
 @dataclass
 class Mosaic:
+    """facts: what was measured on it. registration: how its reference frame lies, or why it was refused."""
+
     name: str
     facts: dict = field(default_factory=dict)
+    registration: dict = field(default_factory=dict)
 
     @property
     def pixel_size_um(self) -> float | None:
@@ -271,13 +280,20 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _read_mosaics(folder: Path, tables: dict) -> list[Mosaic]:
-    facts = {path.stem: json.loads(path.read_text()) for path in folder.glob("mosaics/*.json")}
+    facts, registrations = (
+        {path.stem: json.loads(path.read_text()) for path in folder.glob(f"{stage}/*.json")}
+        for stage in ("mosaics", "references")
+    )
     names = list(dict.fromkeys(tables["metrics.csv"]["mosaic"].dropna()))
     names += sorted(set(facts) - set(names))
     on_disk = {path.name for stage in ("restored", "psf_map") for path in folder.glob(f"{stage}/*")}
     names += sorted(on_disk - set(names))
     refused = set(tables["refused.csv"]["mosaic"])
-    return [Mosaic(name, facts.get(name, {})) for name in names if name not in refused]
+    return [
+        Mosaic(name, facts.get(name, {}), registrations.get(name, {}))
+        for name in names
+        if name not in refused
+    ]
 
 
 def _read_network(path: Path) -> Network:

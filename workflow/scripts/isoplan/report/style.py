@@ -2,7 +2,12 @@
 
 import math
 
-METHOD_ORDER = ("none", "measured", "constant", "estimated", "oracle", "truth")
+METHOD_ORDER = ("none", "measured", "constant", "estimated", "oracle", "truth", "reference")
+# Of restoration tests: from what nobody has to what everybody has.
+TEST_METHODS = (
+    *("true-noise-free", "true", "true-grid", "best-of-model", "estimated", "estimated-all"),
+    *("constant", "blind", "deepinv-blind", "wiener", "unsharp"),
+)
 METHOD_LABELS = {
     "none": "Nothing done",
     "measured": "Measured PSF",
@@ -10,7 +15,19 @@ METHOD_LABELS = {
     "estimated": "Estimated map",
     "oracle": "True map (oracle)",
     "truth": "Sharp truth",
+    "reference": "Reference frame",
+    "true-noise-free": "Known PSFs, no noise",
+    "true": "Known PSFs",
+    "true-grid": "Known PSFs on the map's grid",
+    "best-of-model": "Nearest PSFs of the model",
+    "estimated-all": "Estimated, no abstention",
+    "blind": "Blind RL (Fish 1995)",
+    "deepinv-blind": "Blind RL (deepinv)",
+    "wiener": "Wiener, our mean PSF",
+    "unsharp": "Unsharp mask",
 }
+# What restorations are judged by: a simulation's truth, or a better picture of the same field.
+MEASURES = ("truth", "reference")
 # Distinct under the common colour-vision deficiencies, and in lightness when printed in grey.
 METHOD_COLOURS = {
     "none": "#8C9199",
@@ -19,6 +36,16 @@ METHOD_COLOURS = {
     "estimated": "#005EA8",
     "oracle": "#12956E",
     "truth": "#1B1F24",
+    "reference": "#1B1F24",
+    "true-noise-free": "#0B5B43",
+    "true": "#12956E",
+    "true-grid": "#5FBFA0",
+    "best-of-model": "#6E9F2E",
+    "estimated-all": "#56B4E9",
+    "blind": "#882255",
+    "deepinv-blind": "#AA4499",
+    "wiener": "#B0468C",
+    "unsharp": "#661100",
 }
 # Networks beside one another; ours has the colour of what it estimates.
 NETWORK_COLOURS = {
@@ -88,9 +115,16 @@ METRIC_DIRECTION = {
     "gradient-MSE": -1,
     "CV": 0,
     "Sharpness": 0,
+    "FRC": 1,
+    "FRC-resolution": -1,
 }
-METRIC_UNITS = {"SNR": "dB", "PSNR": "dB"}
-METRIC_DECIMALS = {"SNR": 2, "PSNR": 2, "SSIM": 3, "CV": 3}
+METRIC_UNITS = {"SNR": "dB", "PSNR": "dB", "FRC-resolution": "px"}
+METRIC_DECIMALS = {"SNR": 2, "PSNR": 2, "SSIM": 3, "CV": 3, "FRC": 3, "FRC-resolution": 2}
+
+
+def measure_in(methods) -> str | None:
+    """What the methods of a mosaic were judged by, if anything."""
+    return next((measure for measure in MEASURES if measure in set(methods)), None)
 
 
 def method_label(method: str) -> str:

@@ -16,7 +16,10 @@ PACKAGES = (
     *("numpy", "scipy", "scikit-image", "tifffile", "zarr", "pandas", "matplotlib", "jinja2"),
 )
 ROW_LIMIT = 200
-METRICS = ("SNR", "PSNR", "SSIM", "MSE", "gradient-MSE", "CV", "Sharpness")
+METRICS = (
+    *("SNR", "PSNR", "SSIM", "MSE", "gradient-MSE", "CV", "Sharpness"),
+    *("FRC", "FRC-resolution"),
+)
 NO_TRUTH_METRICS = ("CV", "Sharpness")
 SEAM_LIMIT = 1e-4  # what the default halo is measured for
 # What regression.csv holds beside parameters, with its metrics as column titles.
@@ -55,8 +58,9 @@ def metric_table(study: Study, mosaic: str) -> Table | None:
     if values.empty:
         return None
     grid = values.pivot(index="method", columns="metric", values="value").astype(float)
-    has_truth = any(m in grid.columns for m in METRICS if m not in NO_TRUTH_METRICS)
-    metrics = [m for m in METRICS if m in grid.columns and (has_truth or m in NO_TRUTH_METRICS)]
+    judged = any(m in grid.columns for m in METRICS if m not in NO_TRUTH_METRICS)
+    metrics = [m for m in METRICS if m in grid.columns and (judged or m in NO_TRUTH_METRICS)]
+    measure = style.measure_in(grid.index) or ("truth" if judged else None)
     methods = style.sort_methods(grid.index)
     best = {metric: _best_method(grid, metric) for metric in metrics}
     rows = []
@@ -67,7 +71,7 @@ def metric_table(study: Study, mosaic: str) -> Table | None:
             row.append(Cell(shown, best=best[metric] == method))
         rows.append(row)
     return Table(
-        ["Method", *(_metric_head(m, has_truth) for m in metrics)], rows, _seams(study, mosaic)
+        ["Method", *(_metric_head(m, measure) for m in metrics)], rows, _seams(study, mosaic)
     )
 
 
@@ -91,20 +95,21 @@ def _seams(study: Study, mosaic: str) -> str:
 
 
 def _best_method(grid: pd.DataFrame, metric: str) -> str | None:
-    """The oracle and the truth do not compete: nobody has them for a real mosaic."""
-    column = grid[metric].drop(["oracle", "truth"], errors="ignore").dropna()
+    """The oracle and the measure do not compete: they know what a restoration has to find."""
+    column = grid[metric].drop(["oracle", *style.MEASURES], errors="ignore").dropna()
     if len(column) < 2:
         return None
     direction = style.METRIC_DIRECTION[metric]
     if direction == 0:
-        if "truth" not in grid.index or not np.isfinite(grid.loc["truth", metric]):
+        measure = style.measure_in(grid.index)
+        if measure is None or not np.isfinite(grid.loc[measure, metric]):
             return None
-        return str((column - grid.loc["truth", metric]).abs().idxmin())
+        return str((column - grid.loc[measure, metric]).abs().idxmin())
     return str(column.idxmax() if direction > 0 else column.idxmin())
 
 
-def _metric_head(metric: str, has_truth: bool) -> str:
-    arrows = {1: "\u2191", -1: "\u2193", 0: "\u2192 truth" if has_truth else "\u2191"}
+def _metric_head(metric: str, measure: str | None) -> str:
+    arrows = {1: "\u2191", -1: "\u2193", 0: f"\u2192 {measure}" if measure else "\u2191"}
     unit = style.METRIC_UNITS.get(metric)
     return f"{style.with_unit(metric, unit or '')} {arrows[style.METRIC_DIRECTION[metric]]}"
 

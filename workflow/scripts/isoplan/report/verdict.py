@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from isoplan import trust
-from isoplan.report import lineup, published, style, tables
+from isoplan.report import lineup, published, restoration_tests, style, tables
 from isoplan.report.figures import snr_gains
 from isoplan.report.psfs import model_parameters
 from isoplan.report.results import Study, metric_values
 
 POOR_R2 = 0.5
+MEASURED_BY = {"truth": "known truth", "reference": "a reference frame"}
 SHOWN = 6  # warnings of one kind
 # Below this a gain is within what one would not see, and is called none.
 SAME_DB = 0.05
@@ -95,9 +96,15 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     if gain <= 0:
         verdict.oracle_share = None
     constant = row.get("constant")
+    beside = _beside_reference(study, name)
     if gain < -SAME_DB:
         verdict.level = "bad"
-        verdict.headline = f"the restoration is worse than doing nothing, by {style.fixed(-gain)} dB. Do not use it."
+        verdict.headline = (
+            f"the restoration is farther from the reference frame than doing nothing, by "
+            f"{style.fixed(-gain)} dB. Compare the two: the reference has noise and a blur of its own."
+            if beside
+            else f"the restoration is worse than doing nothing, by {style.fixed(-gain)} dB. Do not use it."
+        )
     elif gain <= SAME_DB:
         verdict.level = "fair"
         verdict.headline = "the restoration is no better than doing nothing."
@@ -110,7 +117,28 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     else:
         verdict.level = "good"
         verdict.headline = f"better than doing nothing by {style.fixed(gain)} dB."
+    verdict.headline += beside
     return verdict
+
+
+def _beside_reference(study: Study, name: str) -> str:
+    """What a restoration that is judged by another frame has to say for itself, metric by metric."""
+    values = metric_values(study)
+    values = values[(values["mosaic"] == name) & values["metric"].isin(tables.METRICS)]
+    grid = values.pivot(index="method", columns="metric", values="value").astype(float)
+    if style.measure_in(grid.index) != "reference" or not {"none", "estimated"} <= set(grid.index):
+        return ""
+    better, worse = [], []
+    for metric in (m for m in tables.METRICS if m in grid.columns):
+        before, after = grid.loc["none", metric], grid.loc["estimated", metric]
+        direction = style.METRIC_DIRECTION[metric]
+        if direction == 0:
+            aim = grid.loc["reference", metric]
+            before, after, direction = abs(before - aim), abs(after - aim), -1
+        if np.isfinite(before) and np.isfinite(after):
+            (better if direction * (after - before) > 0 else worse).append(metric)
+    words = f" Nearer to the reference frame in {len(better)} of {len(better + worse)} metrics"
+    return words + (f", not in {', '.join(worse)}." if worse else ".")
 
 
 def _without_truth(study: Study, verdict: MosaicVerdict) -> MosaicVerdict:
@@ -138,6 +166,9 @@ def _without_truth(study: Study, verdict: MosaicVerdict) -> MosaicVerdict:
 
 def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
     """Level, headline and lead sentence of the whole study."""
+    tests = restoration_tests.read_tests(study)
+    if not mosaics and tests:
+        return restoration_tests.headline(tests)
     if not mosaics:
         return _headline_of_networks(study)
     if not known and all(m.level == "bad" for m in mosaics):
@@ -145,8 +176,8 @@ def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
     if not known:
         return (
             *("open", f"{_count(len(mosaics), 'mosaic')}, no known truth: the gain is not known"),
-            "No mosaic of this study has a known truth, so the gain cannot be measured here. "
-            "Judge by eye below, and by a study with a simulated mosaic.",
+            "No mosaic of this study has a known truth or a reference frame, so the gain cannot be measured "
+            "here. Judge by eye below, and by a study with a simulated mosaic.",
         )
     better = [m for m in known if m.level == "good"]
     bad = [m for m in known if m.level == "bad"]
@@ -159,13 +190,22 @@ def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
     if len(bad) == len(known):
         return "bad", "It did not work: worse than doing nothing", _lead(known, span)
     if bad:
-        text = f"It worked on {len(known) - len(bad)} of {len(known)} mosaics with known truth"
+        text = (
+            f"It worked on {len(known) - len(bad)} of {len(known)} mosaics with {_measures(study)}"
+        )
         return "bad", text, _lead(known, span)
     if len(better) == len(known):
         return "good", f"It worked: {span} in SNR", _lead(known, "")
     if better:
-        return "fair", f"It worked on {count} with known truth", _lead(known, span)
+        return "fair", f"It worked on {count} with {_measures(study)}", _lead(known, span)
     return "fair", "It helped no more than the simple alternatives", _lead(known, span)
+
+
+def _measures(study: Study) -> str:
+    """What the mosaics that could be judged were judged by."""
+    methods = set(study.table("metrics.csv")["method"])
+    known = [words for name, words in MEASURED_BY.items() if name in methods]
+    return " or ".join(known) or MEASURED_BY["truth"]
 
 
 def _lead(known, span: str) -> str:
@@ -233,7 +273,13 @@ def _comparable(study: Study) -> pd.DataFrame:
 
 
 def _scores(study: Study) -> tuple[str, list[Score]]:
-    """Architecture by architecture: cells where the published R2 is reached, or else the median R2."""
+    """Architecture by architecture: cells where the published R2 is reached, or else the median R2.
+
+    Of a study of restoration tests, test by test the share of the known PSFs' gain.
+    """
+    tests = restoration_tests.read_tests(study)
+    if tests:
+        return _scores_of_tests(tests)
     table, title = _comparable(study), "Cells at least equal to the published R²"
     beside = len(table) > 0
     if not beside:
@@ -250,6 +296,19 @@ def _scores(study: Study) -> tuple[str, list[Score]]:
         text = f"{int(rows['reached'].sum())} of {len(rows)}" if beside else style.fixed(share, 3)
         scores.append(Score(style.network_label(key), colour, min(max(share, 0.0), 1.0), text))
     return title, scores
+
+
+def _scores_of_tests(tests: list[restoration_tests.Test]) -> tuple[str, list[Score]]:
+    scores = []
+    for test in tests:
+        own = test.row("estimated") or {}
+        share = own.get("known_share")
+        if style.is_number(share):
+            label, held = f"{test.name}", min(max(share, 0.0), 1.0)
+            scores.append(
+                Score(label, style.method_colour("estimated"), held, style.percent(share))
+            )
+    return "Estimated PSFs: share of the gain of known ones", scores
 
 
 def _count(number: int, noun: str) -> str:
@@ -276,6 +335,7 @@ def _warnings(study: Study, mosaics) -> list[str]:
                 "would close them."
             )
     for mosaic in study.mosaics:
+        words += [f"{mosaic.name}: {note}." for note in mosaic.registration.get("notes", ())]
         for key, what in (("nonfinite_pixels", "not numbers"), ("saturated_pixels", "saturated")):
             count = mosaic.facts.get(key) or 0
             pixels = (mosaic.facts.get("height_px") or 0) * (mosaic.facts.get("width_px") or 0)
@@ -283,6 +343,7 @@ def _warnings(study: Study, mosaics) -> list[str]:
                 words.append(f"{mosaic.name}: {count:,} pixels are {what}.")
         if mosaic.facts.get("constant"):
             words.append(f"{mosaic.name}: every pixel has the same value; there is nothing to map.")
+    words += restoration_tests.warnings(restoration_tests.read_tests(study))
     return words + _short_of_published(study) + _poor_parameters(study) + _miscalibrated(study)
 
 

@@ -1,0 +1,120 @@
+"""The reference frame of a mosaic: shift and brightness found again, other fields refused."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from isoplan.base.errors import UserError
+from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.table import read_table
+from isoplan.registration import open_registered, register, shifted, write
+from scipy import ndimage
+from skimage import data
+
+
+def scene(seed: int = 0) -> np.ndarray:
+    """A camera picture of 512 px, or its mirror image turned by a seed's right angles: another field."""
+    picture = data.camera().astype(np.float32)
+    return picture if seed == 0 else np.rot90(picture[:, ::-1], seed).copy()
+
+
+def moved(picture: np.ndarray, shift) -> np.ndarray:
+    """What was at p lies at p + shift; exact for a band-limited periodic picture."""
+    spectrum = ndimage.fourier_shift(np.fft.fft2(picture), shift)
+    return np.fft.ifft2(spectrum).real.astype(np.float32)
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """array -> an open picture of it in a TIFF of tiles."""
+    files = []
+
+    def make(array):
+        path = tmp_path / f"{len(files)}.tif"
+        tifffile.imwrite(path, array, tile=(64, 64))
+        files.append(open_mosaic(path))
+        return files[-1]
+
+    yield make
+    for file in files:
+        file.close()
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (3.4, -7.25), (-60.5, 41.0)])
+def test_shift_and_brightness_are_found_of_a_blurred_and_noisy_frame(opened, shift):
+    sharp = ndimage.gaussian_filter(scene(), 1)
+    rng = np.random.default_rng(0)
+    poor = 0.5 * ndimage.gaussian_filter(sharp, 3) + 40 + rng.normal(0, 4, sharp.shape)
+    found = register(opened(poor.astype(np.float32)), opened(moved(sharp, shift)))
+    assert found.shift == pytest.approx(shift, abs=0.15)
+    assert found.gain == pytest.approx(0.5, rel=0.05)
+    assert found.offset == pytest.approx(40, abs=5)
+    assert found.notes == []
+
+
+def test_another_field_and_a_reversed_contrast_are_refused(opened):
+    sharp = ndimage.gaussian_filter(scene(), 1)
+    for other in (ndimage.gaussian_filter(scene(1), 1), 255 - sharp, np.full_like(sharp, 7)):
+        with pytest.raises(UserError, match="does not show the same field"):
+            register(opened(sharp), opened(other))
+
+
+def test_a_turned_frame_is_noted(opened):
+    sharp = ndimage.gaussian_filter(scene(), 1.5)
+    turned = ndimage.rotate(sharp, 1.2, reshape=False, mode="nearest")
+    found = register(opened(sharp), opened(turned))
+    assert found.apart_px > 2
+    assert "turned" in found.notes[0]
+
+
+def test_shifted_windows_meet_and_agree_with_an_exact_shift(opened):
+    smooth = ndimage.gaussian_filter(scene(), 3, mode="wrap")
+    reference = opened(smooth)
+    whole = shifted(reference, (slice(40, 200), slice(40, 200)), (2.3, -1.6))
+    exact = moved(smooth, (-2.3, 1.6))[40:200, 40:200]
+    np.testing.assert_allclose(whole, exact, atol=0.05)
+    parts = [
+        shifted(reference, (slice(40, 200), s), (2.3, -1.6))
+        for s in (slice(40, 90), slice(90, 200))
+    ]
+    np.testing.assert_allclose(np.hstack(parts), whole, atol=1e-3)
+
+
+def test_nothing_is_made_up_outside_the_reference(opened):
+    picture = scene()
+    picture[300, 300] = np.nan
+    block = shifted(opened(picture), (slice(0, 512), slice(0, 512)), (10.5, 0))
+    assert np.isnan(block[-10:]).all()
+    assert np.isfinite(block[20:250]).all()
+    assert np.isnan(block[289:291, 300]).any()
+
+
+def test_written_and_read_again_in_the_mosaics_counts(tmp_path):
+    sharp = ndimage.gaussian_filter(scene(), 1)
+    tifffile.imwrite(
+        tmp_path / "poor.tif", (2 * ndimage.gaussian_filter(sharp, 2) + 100).astype(np.uint16)
+    )
+    tifffile.imwrite(tmp_path / "stack.tif", np.stack([0 * sharp, sharp]).astype(np.float32))
+    facts = {
+        "path": str(tmp_path / "poor.tif"), "slice": None, "channel": None, "height_px": 512, "width_px": 512,
+        "reference": str(tmp_path / "stack.tif"), "reference_slice": 1,
+    }  # fmt: skip
+    found = write(tmp_path / "found.json", facts)
+    assert found == json.loads((tmp_path / "found.json").read_text()) | {
+        name: tuple(found[name]) for name in ("shift", "squares")
+    }
+    with open_registered(tmp_path / "found.json", facts) as reference:
+        block = reference.read(100, 200, 50, 150)
+    wanted = 2 * sharp[100:200, 50:150] + 100
+    assert np.abs(block - wanted).max() < 0.1 * wanted.max()
+    gone = write(tmp_path / "found.json", facts | {"reference": str(tmp_path / "gone.tif")})
+    assert "there is no such file" in gone["refused"]
+    assert open_registered(tmp_path / "found.json", facts) is None
+
+
+def test_a_slice_of_no_reference_is_a_mistake_in_the_table(tmp_path):
+    table = tmp_path / "mosaics.tsv"
+    table.write_text("mosaic\tpath\tpixel_size_um\treference_slice\na\ta.tif\t1\t3\n")
+    with pytest.raises(UserError, match="line 2: reference_slice goes with a reference"):
+        read_table(table)

@@ -1,0 +1,60 @@
+"""A study of restoration tests alone: its tables, its report, and what a lost unit costs."""
+
+import pandas as pd
+import pytest
+from checkout import Checkout, planned
+
+pytestmark = pytest.mark.slow
+
+STUDY = """
+study: mini-tests
+psfs:
+  - {name: wide, model: gaussian-2, size_px: 15, width_px: [1.5, 5]}
+  - {name: round, model: gaussian-1, size_px: 15, width_px: [1.5, 5]}
+networks:
+  - {name: fit, psf: wide, architecture: spectrum-fit}
+test_sets: []
+tests: []
+simulations: []
+mosaics: null
+map: {window_px: 96, stride_px: 32}
+restoration_tests:
+  - name: other
+    samples: 4
+    size_px: 192
+    cell_px: 96
+    stride_px: 96
+    psf: round
+    network: fit
+    iterations: 4
+    methods: ["true", best-of-model, estimated, constant, unsharp]
+jobs_per_mosaic: 1
+report: {published: table_4_1}
+resources: {threads: 1}
+"""
+
+
+def test_a_whole_study(tmp_path):
+    checkout = Checkout.make(tmp_path / "isoplan", "mini-tests.yaml", STUDY)
+    results = checkout.results
+    checkout.run()
+    rows = pd.read_csv(results / "restoration.csv")
+    gains = rows[(rows["metric"] == "SNR_gain") & (rows["cell"] == "all")]
+    assert len(gains) == 4 * 5 and set(gains["test"]) == {"other"}
+    summary = pd.read_csv(results / "restoration_summary.csv").set_index(["metric", "method"])
+    known = summary.loc["SNR_gain", "true"]
+    assert known["mean"] > 0 and known["n"] == 4
+    steps = list(pd.read_csv(results / "restoration_budget.csv")["step"])
+    assert steps == ["wrong PSF model", "PSF estimate", "one PSF"]
+    page = (results / "report.html").read_text()
+    assert "Restoration tests" in page and "The median pictures" in page
+    assert (results / "figures" / "restoration_other.png").exists()
+
+    # As `make resume` does where a unit was damaged: what came of it goes too.
+    before = (results / "restoration.csv").read_bytes()
+    (results / "restoration_tests/other/0.npy").write_bytes(b"torn")
+    (results / "stages/restoration_tests/other/test.0.done").unlink()
+    (results / "restoration.csv").unlink()
+    assert planned(checkout.run("--dry-run"))["test_restoration"] == 1
+    checkout.run("results/mini-tests/restoration.csv")
+    assert (results / "restoration.csv").read_bytes() == before

@@ -1,0 +1,89 @@
+# Restoration tests: small pictures with known PSFs, restored in many ways side by side.
+
+
+rule test_restoration:
+    input:
+        network=test_network,
+    output:
+        done=f"{TEST_STAGE}/test.{{job}}.done",
+    log:
+        f"{LOGS}/test_restoration/{{test}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/test_restoration/{{test}}/{{job}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("restore_mem_mb"),
+        runtime=growing("restore_minutes"),
+    params:
+        library=library("test_restoration"),
+        folder=f"{TESTED}/{{test}}",
+        ledger=f"{RESULTS}/ledgers/restoration_tests/{{test}}",
+        test=lambda wc: restoration_test(wc.test),
+        seed=STUDY["seed"],
+        jobs=JOBS,
+        device=STUDY["device"],
+    message:
+        "Restores the pictures of test {wildcards.test}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../scripts/test_restoration.py"
+
+
+rule tabulate_restoration_tests:
+    input:
+        tested=expand(
+            f"{TEST_STAGE}/test.{{job}}.done", test=RESTORATION_TESTS, job=range(JOBS)
+        ),
+    output:
+        rows=f"{RESULTS}/restoration.csv",
+        summary=report(
+            f"{RESULTS}/restoration_summary.csv",
+            caption="../captions/restoration.rst",
+            category="Tables",
+            labels={"table": "Restoration tests"},
+        ),
+        budget=f"{RESULTS}/restoration_budget.csv",
+    log:
+        f"{LOGS}/tabulate_restoration_tests.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_restoration_tests.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("tabulate_restoration_tests"),
+        folder=TESTED,
+        tests=[restoration_test(name) for name in RESTORATION_TESTS],
+        seed=STUDY["seed"],
+    message:
+        "Collects what the restoration tests gained"
+    script:
+        "../scripts/tabulate_restoration_tests.py"
+
+
+rule picture_restoration:
+    input:
+        network=test_network,
+        rows=f"{RESULTS}/restoration.csv",
+    output:
+        pictures=f"{TESTED}/{{test}}.npz",
+    log:
+        f"{LOGS}/picture_restoration/{{test}}.log",
+    benchmark:
+        f"{BENCHMARKS}/picture_restoration/{{test}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("restore_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("picture_restoration"),
+        test=lambda wc: restoration_test(wc.test),
+        seed=STUDY["seed"],
+        device=STUDY["device"],
+    message:
+        "Makes the median picture of restoration test {wildcards.test} once more, to look at"
+    script:
+        "../scripts/picture_restoration.py"

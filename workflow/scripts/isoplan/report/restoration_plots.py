@@ -1,0 +1,118 @@
+"""Drawings of restoration tests: numbers and pictures in, a matplotlib figure out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from isoplan.report import style
+from isoplan.report.network_plots import PUBLISHED_GREY
+
+ROW_PX = 23
+
+
+@dataclass
+class Gain:
+    """One value with its interval (NaN: none), and the published one (NaN: none)."""
+
+    label: str
+    colour: str
+    mean: float
+    low: float
+    high: float
+    published: float = np.nan
+
+
+def gains(rows: list[Gain], *, x_label: str, width_px: int) -> Figure:
+    """A dot with its interval per row, from 0; published values as grey diamonds."""
+    known = any(np.isfinite(row.published) for row in rows)
+    height = 52 + ROW_PX * len(rows) + (18 if known else 0)
+    figure = Figure(figsize=(width_px / 100, height / 100), layout="constrained")
+    axes = figure.subplots()
+    for y, row in enumerate(rows):
+        if y % 2:
+            axes.axhspan(y - 0.5, y + 0.5, color="#F6F7F8", lw=0, zorder=0)
+        axes.plot([0, row.mean], [y, y], color=style.lighter(row.colour, 0.72), lw=5, zorder=1,
+                  solid_capstyle="butt")  # fmt: skip
+        if np.isfinite(row.published):
+            axes.plot(row.published, y, "D", ms=5, color=PUBLISHED_GREY, mec=style.QUIET, mew=0.6)
+        axes.plot([row.low, row.high], [y, y], color=row.colour, lw=1.6, zorder=3)
+        axes.plot(row.mean, y, "o", ms=5, color=row.colour, zorder=4)
+    axes.axvline(0, color=style.INK, lw=0.8, alpha=0.5, zorder=2)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    # One method far off must not press all others together.
+    ends = np.array([v for r in rows for v in (r.low, r.high, r.mean, r.published, 0.0)])
+    ends = ends[np.isfinite(ends)]
+    low, high = max(ends.min(), -3 * max(ends.max(), 2.0)), ends.max()
+    room = 0.04 * (high - low)
+    axes.set_xlim(low - room, high + room)
+    for y, row in enumerate(rows):
+        if row.mean < low:
+            axes.plot(low - 0.5 * room, y, "<", ms=6, color=row.colour, zorder=5)
+            axes.text(low + room, y, style.signed(row.mean), va="center", fontsize=8)
+    axes.set_xlabel(x_label)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=style.RULE, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines["left"].set_visible(False)
+    if known:
+        marker = Line2D([], [], marker="D", ls="", ms=5, color=PUBLISHED_GREY, label="published")
+        figure.legend(handles=[marker], loc="outside upper left", fontsize=8)
+    return figure
+
+
+def losses(tests: list[tuple[str, list[Gain]]], *, width_px: int) -> Figure:
+    """What each step costs: a panel per test, a bar with its interval per step, one axis for all."""
+    count = len(tests)
+    columns = 2 if count > 1 else 1
+    rows = -(-count // columns)
+    steps = list(dict.fromkeys(row.label for _, test in tests for row in test))
+    height = 30 + rows * (50 + ROW_PX * len(steps))
+    figure = Figure(figsize=(width_px / 100, height / 100), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    ends = [v for _, test in tests for r in test for v in (r.mean, r.low, r.high)]
+    low, high = min([0.0, *ends]), max([0.1, *ends])
+    for axes, (title, test) in zip(grid.flat, tests, strict=False):
+        for row in test:
+            y = steps.index(row.label)
+            axes.barh(y, row.mean, height=0.56, color=row.colour, zorder=2)
+            axes.plot([row.low, row.high], [y, y], color=style.INK, lw=1.2, zorder=3)
+            at = max(row.high, row.mean, 0) + 0.012 * (high - low)
+            axes.text(
+                at,
+                y,
+                style.signed(round(-row.mean, 2) + 0.0),
+                va="center",
+                fontsize=8,
+                color=style.INK,
+            )
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.axvline(0, color=style.INK, lw=0.8, alpha=0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=style.RULE, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.spines["left"].set_visible(False)
+    for axes in grid.flat[count:]:
+        axes.set_visible(False)
+    grid[0, 0].set_yticks(range(len(steps)), steps)
+    grid[0, 0].set_ylim(len(steps) - 0.5, -0.5)
+    grid[0, 0].set_xlim(low - 0.02 * (high - low), high + 0.12 * (high - low))
+    for axes in grid[-1]:
+        axes.set_xlabel("loss of SNR gain (dB)")
+    return figure
+
+
+def pictures(panels: list[tuple[str, np.ndarray]], limits: tuple[float, float]) -> Figure:
+    """Pictures side by side in one grey scale, four in a row, each with its words above."""
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(columns * 2.6, rows * 2.95), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, (title, picture) in zip(grid.flat, panels, strict=False):
+        axes.imshow(picture, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
+        axes.set_title(title, fontsize=8.5, color=style.INK)
+    return figure

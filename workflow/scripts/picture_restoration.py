@@ -1,0 +1,27 @@
+"""The picture of a restoration test whose gain is the median one, restored once more in every way."""
+
+import numpy as np
+import pandas as pd
+from _job import job
+from isoplan import restoration_test as tests
+from isoplan.base.device import pick_device
+from isoplan.networks import store
+
+
+def main(snakemake):
+    params, output = snakemake.params, snakemake.output
+    rows = pd.read_csv(snakemake.input.rows, dtype={"test": str, "cell": str})
+    index = tests.median_picture(rows[rows["test"] == params.test["test"]["name"]])
+    device = pick_device(params.device)
+    network, model, _ = store.load(snakemake.input.network, device)
+    detects = tests.detection_model(model, params.test["detected"])
+    test = tests.RestorationTest(params.test, params.seed, device)
+    case = test.case(index)
+    pictures = tests.pictures_of(case, test.restored(case, index, network, detects))
+    np.savez_compressed(output.pictures, index=index, **pictures)
+    print(f"picture {index} in {output.pictures}")
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)

@@ -1,0 +1,22 @@
+"""Brings the better picture of the same field, that a mosaic's line of the table names, onto the mosaic."""
+
+import json
+from pathlib import Path
+
+from _job import job
+from isoplan.registration import write
+
+
+def main(snakemake):
+    facts = json.loads(Path(snakemake.input.facts).read_text())
+    found = write(snakemake.output.registered, facts)
+    for note in found["notes"]:
+        print(f"{facts['mosaic']}: {note}")
+    if "refused" not in found:
+        y, x = found["shift"]
+        print(f"shift {y:.2f}, {x:.2f} px (y, x); correlation {found['correlation']:.2f}")
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)

@@ -1,0 +1,25 @@
+"""Tables of all restoration tests: every picture's gain, and means with intervals."""
+
+import pandas as pd
+from _job import job
+from isoplan import restoration_test as tests
+
+
+def main(snakemake):
+    params, output = snakemake.params, snakemake.output
+    parts = []
+    for spec in params.tests:
+        test = tests.RestorationTest(spec, params.seed)
+        kept = tests.load_units(f"{params.folder}/{spec['test']['name']}", test.units)
+        parts.append(tests.rows_of(test, kept))
+    rows = pd.concat(parts, ignore_index=True)
+    rows.to_csv(output.rows, index=False, float_format="%.6g")
+    summary = tests.summarise(rows)
+    summary.to_csv(output.summary, index=False, float_format="%.6g")
+    tests.budget(rows).to_csv(output.budget, index=False, float_format="%.6g")
+    print(f"{len(rows)} rows in {output.rows}, {len(summary)} in {output.summary}")
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)
