@@ -19,6 +19,7 @@ from isoplan.mosaic.convert import REFUSED
 from isoplan.networks import store
 from isoplan.psf_map import MapLayout
 from isoplan.restoration_test import unit_file
+from isoplan.trust import RestoredStore
 
 
 @dataclass
@@ -181,9 +182,8 @@ def map_units(path: Path) -> tuple[Callable, int]:
 
 
 def restored_units(path: Path) -> tuple[Callable, int]:
-    picture = ngff.open_array(path)
-    cores = tiles.shards(picture.shape, ngff.read_attributes(path)["restoration"]["core_px"])
-    return lambda unit: picture[cores[unit]], len(cores)
+    store = RestoredStore(path)
+    return store.read, len(store.cores)
 
 
 def evaluation_units(path: Path) -> tuple[Callable, int]:

@@ -11,6 +11,7 @@ which workflow/preflight.py has its figures.
 import multiprocessing
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
 
@@ -18,19 +19,27 @@ import numpy as np
 import torch
 from isoplan.base.config import load, validate
 from isoplan.base.ledger import peak_mb
+from isoplan.exposure import exposure_of
 from isoplan.halo import halo_of
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, channels, map_unit
-from isoplan.restoration import LocalPsfs, restore_core
+from isoplan.restoration import LocalPsfs, restore_and_judge
 from isoplan.simulation import BLOCK_PX, Simulation
 from isoplan.synthesis import Recipe
 from isoplan.training import train
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 CPU = torch.device("cpu")
+FACTS = {
+    "offset": 100.0,
+    "gain": 2.0,
+    "read_noise_e": 2.0,
+    "dtype": "uint16",
+    "saturation": 19_999.0,
+}
 
 
 def training(study: dict, folder: Path) -> None:
@@ -81,6 +90,7 @@ def restoring(study: dict, folder: Path) -> int:
     settings, layout = study["restoration"], _layout(study)
     model = make_psf_model(study["psfs"][0])
     settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0, "iterations": 2}
+    settings |= {"exposure": asdict(exposure_of(FACTS, 0.0)), "trust_px": 64}
     path = folder / "map.zarr"
     ngff.create_map(
         path, channels(model), layout.cells, stride_px=64, pixel_size_um=0.5, attributes={}
@@ -93,7 +103,7 @@ def restoring(study: dict, folder: Path) -> int:
     with open_mosaic(_mosaic(study, folder)) as mosaic:
         core = tiles.shards(mosaic.shape, settings["core_px"])[0]
         levels = {"start": 1000.0, "scale": 10_000.0}
-        restore_core(mosaic, local, core, settings, levels=levels, device=CPU)
+        restore_and_judge(mosaic, local, core, settings, levels=levels, device=CPU)
         outer = tiles.with_halo(core, settings["halo_px"], mosaic.shape)
     return prod(part.stop - part.start for part in outer)
 
@@ -105,6 +115,7 @@ def restoring_wide(study: dict, folder: Path, core_px: int = 1024) -> int:
     default, entry = study["psfs"], {"name": "wide", "model": "zernike-3", "size_px": 127}
     model = make_psf_model(validate({"psfs": [*default, entry]})["psfs"][-1])
     settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0, "iterations": 2}
+    settings |= {"exposure": asdict(exposure_of(FACTS, 0.0)), "trust_px": 64}
     side = core_px + 512
     layout = MapLayout((side, side), 128, 64, "reflect")
     v, u = np.meshgrid(*(np.linspace(-1, 1, n) for n in layout.cells), indexing="ij")
@@ -114,7 +125,7 @@ def restoring_wide(study: dict, folder: Path, core_px: int = 1024) -> int:
     with open_mosaic(_mosaic(study, folder)) as mosaic:
         core = slice(256, side - 256), slice(256, side - 256)
         levels = {"start": 1000.0, "scale": 10_000.0}
-        restore_core(mosaic, local, core, settings, levels=levels, device=CPU)
+        restore_and_judge(mosaic, local, core, settings, levels=levels, device=CPU)
     return side**2
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import yaml
 import zarr
+from isoplan import trust
 from scipy import ndimage
 from skimage import data, transform
 
@@ -65,6 +66,7 @@ def build_study(
     bad = np.zeros(true_map.shape[1:], bool)
     bad[-4:, :5] = True
     bad |= invalid
+    write_trust(folder / "restored/tissue/estimated.ome.zarr/trust", bad)
     doubt = _doubt(true_map) if sure else None
     _write_map(folder / "psf_map/tissue/net-small.zarr", "tissue", estimated, bad, doubt)
     _write_map(folder / "psf_map/tissue/true.zarr", "tissue", true_map, np.zeros_like(bad))
@@ -279,6 +281,20 @@ def write_picture(path: Path, picture: np.ndarray, levels: int = 3) -> None:
         "version": "0.5",
         "multiscales": [{"axes": axes, "datasets": datasets}],
     }
+
+
+def write_trust(path: Path, bad: np.ndarray, disagrees=np.s_[2:4, 3:6], noise: bool = True) -> None:
+    """A map of trust: cells that disagree with the data, and some dead pixels; noise: is known."""
+    values = {name: np.zeros(bad.shape) for name in trust.NAMES}
+    values["chi_square"] += 0.94 if noise else np.nan
+    values["correlation"] -= 0.05
+    values["chi_square"][disagrees], values["correlation"][disagrees] = 2.4, 0.4
+    values["doubt"][bad] = trust.NO_PSF
+    values["doubt"][disagrees] += trust.DISAGREES
+    values["lone_pixels"][0] = 9
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    group.create_array("0", data=np.stack(list(values.values())).astype(np.float32))
+    group.attrs["isoplan"] = {"channels": trust.CHANNELS, "stride_px": STRIDE_PX}
 
 
 def _scene(size_px: int) -> np.ndarray:

@@ -193,6 +193,9 @@ def test_restore_writes_ome_zarr_with_a_pyramid(picture, network, tmp_path):
     assert scales["datasets"][0]["coordinateTransformations"][0]["scale"] == [0.5, 0.5]
     assert np.isfinite(group["2"][:]).all()
     assert ngff.read_attributes(out)["psf"]["model"] == "gaussian-2"
+    judged = ngff.open_array(out / "trust")[:]
+    assert judged.shape[1:] == tuple(-(-length // 32) for length in wide.shape)
+    assert np.isfinite(judged[0]).all()
     assert (tmp_path / "restored.png").exists()
     assert not list(tmp_path.glob(".*"))
 

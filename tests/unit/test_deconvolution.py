@@ -175,6 +175,114 @@ def test_black_and_negative_pictures(tv_step):
     )
 
 
+# Background, read noise, saturation --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("acceleration", ACCELERATIONS)
+@pytest.mark.parametrize("tv_step", TV_STEPS)
+def test_neither_background_nor_shift_is_what_there_was_before(tv_step, acceleration):
+    blur = varying_blur(dtype=torch.float32)
+    y = observed(blur)
+    how = {"tv_step": tv_step, "acceleration": acceleration}
+    none = torch.zeros(blur.shape)
+    nowhere = none > 0
+    same = restore(y, blur, **how, background=none, shift=0.0, saturated=nowhere)
+    assert torch.equal(same, restore(y, blur, **how))
+
+
+def test_a_known_background_goes():
+    """Nearly as good as where there was none; not told of it, the restoration keeps it."""
+    blur = varying_blur()
+    sharp = scene(blur.object_shape) - 0.1  # dark between things
+    haze = 0.2 + 0.3 * torch.linspace(0, 1, 45, dtype=torch.float64).expand(48, 45)
+    light, truth = blur.forward(sharp).clamp(min=0), picture_part(sharp, blur)
+
+    def error(mean, background):
+        generator = torch.Generator().manual_seed(3)
+        seen = torch.poisson(mean * 1e4, generator) / 1e4
+        x = picture_part(restore(seen, blur, background=background, start=0.3), blur)
+        return float((x - truth).square().mean().sqrt()), float(x.mean() - truth.mean())
+
+    (without, _), (known, drift) = error(light, 0.0), error(light + haze, haze)
+    untold, brighter = error(light + haze, 0.0)
+    assert known < 1.25 * without and known < 0.5 * untold
+    assert abs(drift) < 0.02 < 0.3 < brighter
+
+
+def test_the_shift_is_that_of_poisson_and_gauss():
+    """What is lowered: with it, the gradient at the truth has the mean 0 and no pixel of few photons
+    pulls harder than its noise allows. At little light and much read noise it gains decibels."""
+    blur = varying_blur()
+    sharp = scene(blur.object_shape)
+    gain, read_noise = 2.0, 5.0  # counts per electron, electrons
+    light = blur.forward(sharp).clamp(min=0) * 40 * gain
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(blur.shape, dtype=torch.float64, generator=generator)
+    seen = gain * (torch.poisson(light / gain, generator) + read_noise * noise)
+    truth = picture_part(sharp, blur) * 40 * gain
+
+    def snr(shift):
+        x = restore(seen, blur, shift=shift, scale=80.0, tv_weight=0.01)
+        error = picture_part(x, blur) - truth
+        return float(10 * torch.log10(truth.square().sum() / error.square().sum()))
+
+    assert snr(gain * read_noise**2) > snr(0.0) + 1
+    # Mean and variance of the data shifted and in electrons agree, as a Poisson variable's.
+    shifted = light / gain + read_noise**2
+    residual = seen / gain + read_noise**2 - shifted
+    assert float((residual**2 / shifted).mean()) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("psf_model", ["gaussian-2", "zernike-3"])
+def test_objective_falls_with_background_shift_and_saturation(order, psf_model, settings):
+    """In every plain iteration, for saturated pixels too, whose term ends at its least value."""
+    model = make_psf_model(settings("psfs", model=psf_model, size_px=15, width_px=[1.5, 5]))
+    low = torch.tensor([p.low for p in model.parameters])
+    high = torch.tensor([p.high for p in model.parameters])
+    params = low + (high - low) * torch.linspace(0.1, 0.5, 4)[:, None]
+    psfs = model.psf(params)[0].double().reshape(2, 2, 15, 15)
+    blur = SpaceVariantBlur(psfs, [8, 30], [5, 33], (40, 38), order=order)
+    y = observed(blur, photons=50)
+    top, pedestal = float(y.quantile(0.9)), 0.15
+    saturated = y >= top
+    y = y.clamp(max=top)
+    values = []
+
+    def watch(_, x):
+        mean = blur.forward(x) + pedestal
+        data = torch.where(saturated, torch.maximum(y + 0.05, mean), y + 0.05)
+        values.append(float((mean - data + torch.xlogy(data, data / mean)).sum()))
+        assert torch.isfinite(x).all() and (x >= 0).all()
+
+    plain(y, blur, tv_step="none", background=0.1, shift=0.05, saturated=saturated, callback=watch)
+    assert (np.diff(values) <= 1e-9 * values[0]).all() and values[-1] < values[0]
+
+
+def test_saturated_spots_keep_their_middle_and_do_not_ring():
+    """A spot wider than the PSF, cut off at a level below it. Left in, its flat top is restored as
+    such, with a rim; left out, its middle stays at `start`; as a lower bound it is neither."""
+    blur = varying_blur(shape=(64, 64))
+    y, x = np.mgrid[: blur.object_shape[0], : blur.object_shape[1]]
+    spot = np.hypot(y - 37, x - 37) < 14
+    sharp = torch.from_numpy(0.2 + 0.1 * ((x // 5) % 2) + 3.0 * spot)
+    full = blur.forward(sharp)
+    cut = full.clamp(max=2.0)
+    saturated, how = cut >= 2.0, {"start": 0.5, "tv_weight": 0.001, "scale": 2.0}
+    best = restore(full, blur, **how)
+    bound = restore(cut, blur, saturated=saturated, **how)
+    out = restore(cut, blur, valid=~saturated, **how)
+    kept = restore(cut, blur, **how)
+    middle = (slice(35, 40),) * 2
+    assert float(bound[middle].min()) >= 1.9  # no less than the camera saw
+    assert float(out[middle].max()) < 1
+    # Beside the spot, from its rim to a PSF away.
+    ring = torch.from_numpy((np.hypot(y - 37, x - 37) > 15) & (np.hypot(y - 37, x - 37) < 24))
+    errors = [float((found - sharp)[ring].abs().mean()) for found in (best, bound, out, kept)]
+    assert errors[1] < 1.3 * errors[0]
+    assert errors[1] < errors[3]
+
+
 def test_divergence_is_minus_the_transpose_of_the_gradient():
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(17, 12, dtype=torch.float64, generator=generator)
@@ -314,6 +422,11 @@ def test_wrong_input_is_refused():
         restore(y, blur, acceleration="Biggs")
     with pytest.raises(ValueError, match="negative"):
         restore(y, blur, tv_weight=-1)
+    for wrong in ({"shift": -1.0}, {"background": -0.1}, {"background": float("nan")}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            restore(y, blur, **wrong)
+    with pytest.raises(ValueError, match="background: shape"):
+        restore(y, blur, background=torch.ones(3))
     with pytest.raises(ValueError, match="start"):
         restore(y, blur, start=0.0)
     with pytest.raises(ValueError, match="picture: shape"):

@@ -15,7 +15,7 @@ FLOORS = (
     ("mosaic", "metrics"),
     ("optics", "registration"),
     ("objects", "networks"),
-    ("synthesis", "halo", "deconvolution"),
+    ("synthesis", "halo", "deconvolution", "exposure", "trust"),
     ("training", "psf_map", "rivals"),
     ("judging", "restoration", "simulation", "evaluation"),
     ("restoration_test",),

@@ -83,6 +83,35 @@ def test_saturation_of_rgb(tmp_path):
     assert result["mean"] == pytest.approx((picture @ LUMINANCE).mean(), rel=1e-6)
 
 
+def test_the_darkest_squares(tmp_path):
+    """What haze there is between objects, where a pixel's percentile is its noise's tail."""
+    rng = np.random.default_rng(0)
+    picture = rng.poisson(50, SHAPE).astype(np.uint16)
+    picture[40:120, 60:200] += 3000
+    result = of(tmp_path, picture)
+    assert result["p01"] < 36 and result["dark"] == pytest.approx(50, abs=5)
+    # By hand: windows are a multiple of the squares, those beyond the last whole one are left out.
+    whole = picture[: 211 // 8 * 8, : 307 // 8 * 8].astype(float)
+    means = whole.reshape(26, 8, 38, 8).mean((1, 3))
+    expected = np.percentile(means, 1, method="inverted_cdf")
+    assert result["dark"] == pytest.approx(expected, rel=2**-12)
+    assert of(tmp_path, picture[:7, :7])["dark"] is None
+    spoilt = picture.astype(np.float32)
+    spoilt[::8, ::8] = np.nan
+    assert of(tmp_path, spoilt)["dark"] is None
+
+
+def test_from_where_on_pixels_are_saturated(tmp_path):
+    rng = np.random.default_rng(0)
+    full = rng.poisson(3000, SHAPE).clip(0, 4095).astype(np.uint16)
+    assert of(tmp_path, full)["saturation"] is None
+    full[5:25, 5:25] = 4095
+    assert of(tmp_path, full)["saturation"] == 4095
+    full[0, 0] = 65535
+    assert of(tmp_path, full)["saturation"] == 65535
+    assert of(tmp_path, full.astype(np.float32))["saturation"] is None
+
+
 def test_levels():
     assert levels({"offset": 100, "mean": 300.0, "p999": 1100.0}) == {"start": 200, "scale": 1000}
     for facts in ({"mean": 90.0, "p999": 95.0}, {"mean": None, "p999": None}):

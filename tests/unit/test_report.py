@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from isoplan import trust
 from isoplan.base.errors import UserError
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.report import lineup, network_figures, pictures, published, style
-from isoplan.report.figures import draw_figures, snr_gains
+from isoplan.report.figures import draw_figures, snr_gains, study_figures
 from isoplan.report.page import write_report
 from isoplan.report.places import choose_places
 from isoplan.report.psfs import model_parameters
@@ -30,6 +31,7 @@ from report_fixture import (
     build_table_2_3,
     build_table_2_4,
     write_picture,
+    write_trust,
 )
 from tile_folders import own, write_tiles
 
@@ -182,6 +184,30 @@ def test_seams_are_told_and_warned_of(folder, tmp_path, error):
     assert f"{error:.1e} of the range" in metric_table(study, "tissue").note
     warned = [text for text in judge(study).warnings if "seams" in text]
     assert len(warned) == (error > 1e-4)
+
+
+def test_the_report_says_where_not_to_trust(folder, page, tmp_path):
+    """On its first screen, with a map; without a known camera that nothing was compared."""
+    study = read_study(folder)
+    assert list(study.trusts) == ["tissue"] and study.trusts["tissue"].method == "estimated"
+    words = [text for text in judge(study).warnings if "disagree with the data" in text]
+    doubted = study.trusts["tissue"].doubted(trust.DISAGREES)
+    assert doubted.sum() == 6 and style.percent(float(doubted.mean())) in words[0]
+    assert any("dead or hot pixels" in text for text in judge(study).warnings)
+    assert words[0].split(":")[1].strip()[:20] in page and 'id="trust"' in page
+    names = [figure.name for figure in study_figures(study) if figure.section == "trust/tissue"]
+    assert names == ["trust_tissue_chi_square", "trust_tissue_correlation"]
+    blind = shutil.copytree(folder, tmp_path / "blind")
+    bad = np.zeros(doubted.shape, bool)
+    path = blind / "restored/tissue/estimated.ome.zarr/trust"
+    write_trust(path, bad, disagrees=np.s_[:0, :0], noise=False)
+    study = read_study(blind)
+    assert any("was not judged" in text for text in judge(study).warnings)
+    names = [figure.name for figure in study_figures(study) if figure.section == "trust/tissue"]
+    assert names == ["trust_tissue_correlation"]
+    shutil.rmtree(path)
+    study = read_study(blind)
+    assert not study.trusts and not any("judged" in text for text in judge(study).warnings)
 
 
 def test_regression_table_has_units(folder):

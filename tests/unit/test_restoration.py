@@ -1,15 +1,20 @@
 """Restoration by cores: tiles as the whole, PSFs at their places, and what cannot be restored."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import tifffile
 import torch
+import zarr
+from isoplan import trust
+from isoplan.base.errors import UserError
+from isoplan.exposure import Exposure, exposure_of, sort_pixels
 from isoplan.halo import halo_of
 from isoplan.metrics.image import snr
 from isoplan.mosaic import ngff, tiles
-from isoplan.mosaic.measure import levels
+from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
@@ -17,10 +22,13 @@ from isoplan.psf_map import MapLayout, channels
 from isoplan.restoration import (
     LocalPsfs,
     local_psfs,
+    restore_and_judge,
     restore_block,
     restore_core,
     seam_error,
 )
+from isoplan.trust import RestoredStore, create_trust
+from scipy import ndimage
 from tile_folders import own, write_tiles
 
 CPU = torch.device("cpu")
@@ -253,6 +261,259 @@ def test_the_offset_matters_not(model, block_settings, counts, tmp_path):
             block = block_settings | {"offset": OFFSET + offset}
             results.append(restore_core(mosaic, local, core, block, levels=LEVELS, device=CPU))
     np.testing.assert_allclose(*results, rtol=1e-3, atol=1e-2)
+
+
+# What the camera did ---------------------------------------------------------------------------
+
+
+def of_mosaic(settings: dict, facts: dict, psf_px: int, stride_px: int) -> dict:
+    """As `create_restoration` settles what holds for a whole mosaic."""
+    settings = settings | {"halo_px": halo_of(settings, psf_px), "offset": facts["offset"]}
+    settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
+    return settings | {"trust_px": trust.cell_px(stride_px, settings["core_px"])}
+
+
+FACTS = {
+    "offset": OFFSET,
+    "gain": 1.0,
+    "read_noise_e": 2.0,
+    "dtype": "float32",
+    "dark": OFFSET + 30,
+}
+
+
+def test_bad_pixels_and_saturated_spots_are_the_same_in_tiles_and_the_whole(
+    local, counts, block_settings, whole, tmp_path
+):
+    """Dead and hot pixels do not show; spots at full scale do not ring, and leave no seam."""
+    top = float(np.floor(np.quantile(counts, 0.99)))
+    spoilt = np.minimum(counts, np.float32(top))
+    bright = spoilt == spoilt.max()
+    rng = np.random.default_rng(2)
+    for y, x in rng.integers(2, 380, (200, 2)):
+        if not bright[y - 1 : y + 2, x - 1 : x + 2].any():
+            spoilt[y, x] = rng.choice([0, top])
+    facts = FACTS | {"saturation": top}
+    chosen = of_mosaic(block_settings, facts, local.model.size_px, 48)
+    exposure = Exposure(**chosen["exposure"])
+    assert exposure == exposure_of(facts, 0)
+    pixels = sort_pixels(spoilt - OFFSET, exposure)
+    assert pixels.lone.sum() > 100 and bright.sum() > 50
+    assert not (pixels.lone & bright).any()
+    full = spoilt == spoilt.max()
+    np.testing.assert_array_equal(pixels.saturated, full & ~pixels.lone)
+    tifffile.imwrite(tmp_path / "m.tif", spoilt)
+    psfs = local.around(0, SHAPE[0], 0, SHAPE[1])
+    light = spoilt - np.float32(OFFSET)
+    how = {"device": CPU, **LEVELS}
+    mended = restore_block(light, psfs, chosen, exposure=exposure, **how)
+    with open_mosaic(tmp_path / "m.tif") as mosaic:
+        for core in tiles.shards(SHAPE, block_settings["core_px"]):
+            part = restore_core(mosaic, local, core, chosen, levels=LEVELS, device=CPU)
+            assert np.abs(part - mended[core]).max() < 1e-4 * np.ptp(whole)
+            again = restore_core(mosaic, local, core, chosen, levels=LEVELS, device=CPU)
+            assert again.tobytes() == part.tobytes()
+    # Nearer to what an unharmed picture gives, round the bad pixels and beside the spots.
+    harmed = restore_block(light, psfs, chosen, **how)
+    round_lone = ndimage.binary_dilation(pixels.lone, iterations=2)
+    beside = ndimage.binary_dilation(bright, iterations=6) & ~bright & ~round_lone
+    for near, share in ((round_lone, 0.5), (beside, 1.0), (bright, 1.0)):
+        errors = [np.abs(found - whole)[near].mean() for found in (mended, harmed)]
+        assert errors[0] < share * errors[1]
+
+
+def test_exposure():
+    assert exposure_of(FACTS, 0) == Exposure(0, 1.0, 4.0, None)
+    assert exposure_of(FACTS, "auto").background == 30
+    assert exposure_of(FACTS | {"dark": OFFSET - 1}, "auto").background == 0
+    assert exposure_of(FACTS | {"dark": None}, "auto").background == 0
+    assert exposure_of(FACTS | {"saturation": 255.0}, 7.5) == Exposure(7.5, 1.0, 4.0, 205)
+    unknown = exposure_of(FACTS | {"gain": None}, 0)
+    assert unknown.gain is None and unknown.shift == 0
+    assert Exposure(0, 2.0, 36.0).shift == 18
+    # Of nothing known, nothing is looked for.
+    hot = np.zeros((9, 9), np.float32)
+    hot[4, 4] = 1e4
+    assert not sort_pixels(hot, unknown).lone.any()
+    assert sort_pixels(hot, exposure_of(FACTS, 0)).lone.sum() == 1
+
+
+def test_the_background_is_taken_off(model, block_settings, counts):
+    """Restored with it as without it where there is none."""
+    psfs = LocalPsfs(model, constant=(2.0, 2.0)).around(0, 120, 0, 120)
+    light = counts[:120, :120] - np.float32(OFFSET)
+    how = block_settings | {"iterations": 3}
+    plain = restore_block(light, psfs, how, **LEVELS, device=CPU)
+    hazy = restore_block(
+        *(light + 500, psfs, how),
+        **LEVELS | {"start": LEVELS["start"] + 500},
+        device=CPU,
+        exposure=Exposure(background=500.0),
+    )
+    assert hazy.mean() == pytest.approx(plain.mean(), rel=0.01)
+    assert np.corrcoef(hazy.ravel(), plain.ravel())[0, 1] > 0.99
+
+
+# How far to trust it ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judging(block_settings, model) -> dict:
+    chosen = block_settings | {"iterations": 10, "halo_px": 0}
+    return of_mosaic(chosen, FACTS, model.size_px, 48) | {"core_px": 240, "trust_px": 48}
+
+
+def test_cells_of_trust_come_of_the_core_alone(local, counts, judging, tmp_path):
+    """Bit-equal when redone, beside the very picture that is stored, within little of the whole's."""
+    tifffile.imwrite(tmp_path / "m.tif", counts)
+    how = {"levels": LEVELS, "device": CPU}
+    whole_core = slice(0, SHAPE[0]), slice(0, SHAPE[1])
+    parts = np.full((len(trust.CHANNELS), 12, 9), np.nan, np.float32)
+    with open_mosaic(tmp_path / "m.tif") as mosaic:
+        _, whole_cells = restore_and_judge(mosaic, local, whole_core, judging, **how)
+        for core in tiles.shards(SHAPE, 240):
+            restored, cells = restore_and_judge(mosaic, local, core, judging, **how)
+            again = restore_and_judge(mosaic, local, core, judging, **how)
+            assert again[0].tobytes() == restored.tobytes()
+            assert again[1].tobytes() == cells.tobytes()
+            alone = restore_core(mosaic, local, core, judging, **how)
+            np.testing.assert_array_equal(restored, alone)
+            rows, columns = (slice(part.start // 48, -(-part.stop // 48)) for part in core)
+            parts[:, rows, columns] = cells
+    np.testing.assert_allclose(parts, whole_cells, rtol=2e-3, atol=2e-3, equal_nan=True)
+    named = dict(zip(trust.NAMES, whole_cells, strict=True))
+    assert (named["doubt"][:-1, :-1] == 0).mean() > 0.9
+    assert 1 < np.nanmedian(named["chi_square"]) < 3  # ten iterations do not explain all
+    assert not named["filled"].any() and not named["uncertainty"].any()
+
+
+def test_a_wrong_map_is_doubted(local, counts, judging, tmp_path):
+    tifffile.imwrite(tmp_path / "m.tif", counts)
+    cells = local.cells.copy()
+    cells[:2] = np.minimum(2 * cells[:2], 9)
+    cells[2:4, :, 4:] = 2.0  # of the widths' range of 3.5 px, an interval of 4
+    cells[-1, 2] = 1
+    wrong = LocalPsfs(local.model, layout=local.layout, cells=cells)
+    core = slice(0, 240), slice(0, 240)
+    with open_mosaic(tmp_path / "m.tif") as mosaic:
+        _, found = restore_and_judge(mosaic, wrong, core, judging, levels=LEVELS, device=CPU)
+    doubt = found[0].astype(int)
+    expected = np.zeros((5, 5), bool)
+    expected[2], expected[:, 4:] = True, True
+    np.testing.assert_array_equal(doubt & trust.NO_PSF > 0, expected)
+    assert (doubt & trust.DISAGREES > 0).mean() > 0.8
+
+
+def test_nothing_is_said_where_nothing_is_known(local, model, counts, judging, tmp_path):
+    """No PSF map, no PSF at all, no camera, no tile."""
+    tifffile.imwrite(tmp_path / "m.tif", counts)
+    core, how = (slice(0, 240), slice(0, 240)), {"levels": LEVELS, "device": CPU}
+    with open_mosaic(tmp_path / "m.tif") as mosaic:
+        one = LocalPsfs(model, constant=(2.0, 2.0))
+        _, cells = restore_and_judge(mosaic, one, core, judging, **how)
+        named = dict(zip(trust.NAMES, cells, strict=True))
+        assert np.isnan(named["filled"]).all() and np.isnan(named["uncertainty"]).all()
+        assert np.isfinite(named["chi_square"]).all()
+        blind = judging | {"exposure": {}}
+        _, cells = restore_and_judge(mosaic, one, core, blind, **how)
+        assert np.isnan(cells[1]).all() and not cells[0].any()
+        restored, cells = restore_and_judge(
+            mosaic, LocalPsfs(model, constant=None), core, judging, **how
+        )
+        np.testing.assert_array_equal(restored, counts[core] - np.float32(OFFSET))
+        assert (cells[0] == trust.NO_PSF).all() and np.isnan(cells[1:]).all()
+
+
+def test_a_store_keeps_picture_and_trust(gaussian, judging, tmp_path):
+    """Both are read back by units; trust lies over the picture, and a lost bit of either shows."""
+    facts = {"height_px": 530, "width_px": 390, "pixel_size_um": 0.5}
+    path = tmp_path / "m.ome.zarr"
+    settings = judging | {"core_px": 256, "trust_px": 64}
+    made = {"restoration": settings}
+    ngff.create_image(path, SHAPE, dtype="uint16", pixel_size_um=0.5, shard_px=256, attributes=made)
+    create_trust(path, settings, facts, {"psf": gaussian})
+    store = RestoredStore(path, "r+")
+    assert len(store.cores) == len(store.cells) == 6
+    rng = np.random.default_rng(0)
+    for unit, (core, cells) in enumerate(zip(store.cores, store.cells, strict=True)):
+        picture = np.empty([part.stop - part.start for part in core], np.float32)
+        picture[:] = rng.integers(0, 999, picture.shape)
+        shape = [len(trust.CHANNELS), *(part.stop - part.start for part in cells[1:])]
+        judged = rng.random(shape).astype(np.float32)
+        store.write(unit, (picture, judged))
+        expected = picture.astype(np.uint16).tobytes() + judged.tobytes()
+        assert RestoredStore(path).read(unit).tobytes() == expected
+    ngff.build_pyramid(path)
+    assert ngff.read_attributes(path)["restoration"] == json.loads(json.dumps(settings))
+    group = zarr.open_group(path / "trust", mode="r")
+    names = [channel["name"] for channel in group.attrs["isoplan"]["channels"]]
+    assert names == trust.NAMES
+    scale, shift = group.attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"]
+    assert scale["scale"] == [1, 32, 32] and shift["translation"] == [0, 15.75, 15.75]
+    shard = next(file for file in (path / "trust/0/c").rglob("*") if file.is_file())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(Exception):  # noqa: B017  zarr's, by codec
+        for unit in range(6):
+            RestoredStore(path).read(unit)
+    (path / "trust/zarr.json").unlink()
+    with pytest.raises(UserError):
+        RestoredStore(path)
+
+
+# What no camera should give --------------------------------------------------------------------
+
+
+def restored_of(picture, local, block_settings, folder, **facts) -> np.ndarray:
+    """A whole picture as a study restores it, with what is measured on it."""
+    tifffile.imwrite(folder / "m.tif", picture)
+    with open_mosaic(folder / "m.tif") as mosaic:
+        facts = FACTS | measure(mosaic) | facts
+        chosen = of_mosaic(block_settings, facts, local.model.size_px, 48)
+        core = tuple(slice(0, length) for length in picture.shape)
+        how = {"levels": levels(facts), "device": CPU}
+        restored, cells = restore_and_judge(mosaic, local, core, chosen, **how)
+    assert restored.dtype == np.float32 and np.isfinite(restored).all()
+    assert np.isfinite(cells[0]).all()
+    return restored
+
+
+def test_all_counts_below_the_offset_give_darkness(model, block_settings, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 20, (90, 100)).astype(np.uint16)
+    one = LocalPsfs(model, constant=(2.0, 3.0))
+    restored = restored_of(picture, one, block_settings, tmp_path, offset=1000.0)
+    assert (restored >= 0).all() and restored.max() < 1e-3
+
+
+@pytest.mark.parametrize("value", [0, 65535])
+def test_one_value_everywhere_stays_so(model, block_settings, tmp_path, value):
+    """Nothing but zeros, and nothing but saturated pixels."""
+    picture = np.full((90, 100), value, np.uint16)
+    one = LocalPsfs(model, constant=(2.0, 3.0))
+    restored = restored_of(picture, one, block_settings, tmp_path, offset=0.0)
+    np.testing.assert_allclose(restored, value, rtol=1e-3, atol=1e-3)
+
+
+def test_a_psf_larger_than_the_picture(settings, block_settings, tmp_path):
+    model = make_psf_model(settings("psfs", model="gaussian-2", size_px=63, width_px=[1.5, 15]))
+    one = LocalPsfs(model, constant=(12.0, 12.0))
+    flat = np.full((20, 17), 900, np.uint16)
+    restored = restored_of(flat, one, block_settings, tmp_path)
+    np.testing.assert_allclose(restored, 900 - OFFSET, rtol=1e-3)
+    rng = np.random.default_rng(0)
+    restored = restored_of(rng.poisson(flat).astype(np.uint16), one, block_settings, tmp_path)
+    assert restored.mean() == pytest.approx(900 - OFFSET, rel=0.05)
+
+
+def test_a_map_that_was_not_filled_is_an_error(local, block_settings):
+    """With no value at all the picture comes back as it is (above); with some, its author is told."""
+    cells = local.cells.copy()
+    cells[0, 3, 4] = np.nan
+    spoilt = LocalPsfs(local.model, layout=local.layout, cells=cells)
+    with pytest.raises(UserError, match="no value in 1 of"):
+        spoilt.around(100, 200, 150, 260)
+    assert spoilt.around(400, 500, 0, 100) is not None
 
 
 # Small parts -----------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from isoplan.mosaic.convert import convert
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.psf_map import MapLayout
 from isoplan.restoration_test import save_unit, unit_file
+from isoplan.trust import RestoredStore, create_trust
 
 JOBS, STRIDE, CORE = 2, 8, 256
 SHAPE = 512, 400  # 2 x 2 cores; 64 x 50 cells, 2 x 2 units
@@ -51,15 +52,17 @@ def results(tmp_path, monkeypatch):
         ledger.record(unit, raw[window])
 
     picture_store = folder / "restored/m/estimated.ome.zarr"
-    attributes = {"restoration": {"core_px": CORE}}
+    attributes = {"restoration": {"core_px": CORE, "trust_px": 64}}
     size = {"dtype": "float32", "pixel_size_um": 1.0, "shard_px": CORE}
     ngff.create_image(picture_store, SHAPE, **size, levels=2, attributes=attributes)
-    picture = ngff.open_array(picture_store, mode="r+")
+    facts = {"height_px": SHAPE[0], "width_px": SHAPE[1], "pixel_size_um": 1.0}
+    create_trust(picture_store, attributes["restoration"], facts, {})
+    store = RestoredStore(picture_store, "r+")
     ledger = Ledger(folder / "ledgers/restored/m/estimated", "mark")
-    for unit, core in enumerate(tiles.shards(SHAPE, CORE)):
-        block = rng.random([part.stop - part.start for part in core], np.float32)
-        ngff.write_shards(picture, core, block)
-        ledger.record(unit, picture[core])
+    for unit, windows in enumerate(zip(store.cores, store.cells, strict=True)):
+        arrays = zip(windows, (store.picture, store.trust), strict=True)
+        store.write(unit, tuple(rng.random(a[w].shape, np.float32) for w, a in arrays))
+        ledger.record(unit, store.read(unit))
     ngff.build_pyramid(picture_store)
 
     sums_store, cell_px = folder / "evaluation/m.zarr", 512
@@ -100,6 +103,7 @@ EVALUATED = {
     *("evaluation/m.metrics.csv", "evaluation/m.cells.csv", "metrics.csv"),
 }
 SHARD = "restored/m/estimated.ome.zarr/0/c/1/0"  # of unit 2, which job 0 owns
+TRUST_SHARD = "restored/m/estimated.ome.zarr/trust/0/c/0/1/0"  # likewise
 STAGE = "stages/restored/m/estimated"
 
 
@@ -116,8 +120,9 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize(
     "harm", [flip, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100])]
 )
-def test_a_damaged_shard_costs_its_unit_and_what_came_after(results, harm):
-    harm(results / SHARD)
+@pytest.mark.parametrize("shard", [SHARD, TRUST_SHARD])
+def test_a_damaged_shard_costs_its_unit_and_what_came_after(results, harm, shard):
+    harm(results / shard)
     remove, again = found(results)
     unit = {"ledgers/restored/m/estimated/2.json"}
     assert remove == unit | {f"{STAGE}/restore.0.done", f"{STAGE}/finished.done"} | EVALUATED
@@ -187,7 +192,7 @@ def test_a_damaged_pyramid_is_built_again(results):
     assert found(results) == ({f"{STAGE}/finished.done"} | EVALUATED, set())
 
 
-@pytest.mark.parametrize("lost", ["", "zarr.json", "0/zarr.json"])
+@pytest.mark.parametrize("lost", ["", "zarr.json", "0/zarr.json", "trust/zarr.json"])
 def test_a_store_that_is_gone_is_laid_out_again(results, lost):
     path = results / "restored/m/estimated.ome.zarr" / lost
     if lost:

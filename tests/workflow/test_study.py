@@ -10,6 +10,7 @@ import pytest
 import yaml
 import zarr
 from checkout import Checkout, planned
+from isoplan import trust
 from safetensors.numpy import load_file
 
 pytestmark = pytest.mark.slow
@@ -105,6 +106,12 @@ def test_stores(finished):
         restored = group["0"][:]
         assert restored.shape == (256, 1152) and np.isfinite(restored).all()
         assert np.isfinite(group["1"][:]).all()
+        judged = dict(zip(trust.NAMES, group["trust/0"][:], strict=True))
+        assert judged["doubt"].shape == (8, 36) and np.isfinite(judged["chi_square"]).all()
+        told = pd.read_csv(finished.results / "metrics.csv").query("method == @method")
+        told = told.set_index("metric")["value"]
+        assert told["doubted_cells_share"] == pytest.approx((judged["doubt"] > 0).mean())
+        assert told["residual_chi_square"] == pytest.approx(float(np.median(judged["chi_square"])))
     for name in ("small", "true"):
         group = zarr.open_group(finished.results / f"psf_map/pictures/{name}.zarr", mode="r")
         names = [channel["name"] for channel in group.attrs["isoplan"]["channels"]]

@@ -23,6 +23,7 @@ rule create_restoration:
         store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
         psf=psf_choice,
         restoration=restoration_settings(),
+        stride_px=STUDY["map"]["stride_px"],
     message:
         "Lays out the restoration of {wildcards.mosaic} by {wildcards.method}"
     script:

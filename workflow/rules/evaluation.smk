@@ -178,6 +178,10 @@ rule tabulate_mosaic:
         network=NETWORK,
         store=f"{RESULTS}/evaluation/{{mosaic}}.zarr",
         methods=lambda wc: methods(wc.mosaic) + (["none"] if "none" in METHODS else []),
+        trust=lambda wc: {
+            method: f"{RESULTS}/restored/{wc.mosaic}/{method}.ome.zarr/trust"
+            for method in methods(wc.mosaic)
+        },
         maps=lambda wc: {
             "estimated": f"{RESULTS}/psf_map/{wc.mosaic}/{NETWORK}.zarr",
             "true": (

@@ -179,7 +179,7 @@ rule fill_psf_map:
         library=library("fill_psf_map"),
         store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",
         neighbours=STUDY["map"]["neighbours"],
-        median_cells=STUDY["map"]["median_cells"],
+        smooth_cells=STUDY["map"]["smooth_cells"],
         validity_threshold=STUDY["map"]["validity_threshold"],
         alarm_threshold=STUDY["map"]["alarm_threshold"],
     message:

@@ -21,7 +21,7 @@ def main(snakemake):
         threshold=params.validity_threshold,
         alarm_threshold=params.alarm_threshold,
         neighbours=params.neighbours,
-        median_cells=params.median_cells,
+        smooth_cells=params.smooth_cells,
     )
     ngff.write_shards(ngff.open_array(params.store, "0", "r+"), (slice(None),) * 3, filled)
     alarms = int((raw[ALARM] > params.alarm_threshold).sum())

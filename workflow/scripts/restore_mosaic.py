@@ -8,17 +8,17 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger, run_units
-from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic import ngff
 from isoplan.mosaic.measure import levels
 from isoplan.mosaic.reader import open_mosaic
-from isoplan.restoration import local_psfs, restore_core
+from isoplan.restoration import local_psfs, restore_and_judge
+from isoplan.trust import RestoredStore
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     facts = json.loads(Path(snakemake.input.facts).read_text())
-    made = ngff.read_attributes(params.store)
-    settings = made["restoration"]
+    made, output = ngff.read_attributes(params.store), RestoredStore(params.store, "r+")
     source = Path(snakemake.input.psf)
     local = local_psfs(
         params.psf,
@@ -26,23 +26,21 @@ def main(snakemake):
         constant=wildcards.method == "constant",
         summary={} if "measured" in params.psf else json.loads(source.read_text()),
     )
-    output = ngff.open_array(params.store, "0", "r+")
-    cores = tiles.shards(output.shape, settings["core_px"])
     mark = fingerprint(facts, made, crc32(source.read_bytes()), dict(params.library))
     device = pick_device(params.device)
     with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
         run_units(
             Ledger(params.ledger, mark),
-            len(cores),
+            len(output.cores),
             job=int(wildcards.job),
             jobs=params.jobs,
-            make=lambda unit: restore_core(
-                mosaic, local, cores[unit], settings, levels=levels(facts), device=device
+            make=lambda unit: restore_and_judge(
+                *(mosaic, local, output.cores[unit], output.settings),
+                levels=levels(facts),
+                device=device,
             ),
-            write=lambda unit, block: ngff.write_shards(
-                output, cores[unit], ngff.to_stored(block, output)
-            ),
-            read=lambda unit: output[cores[unit]],
+            write=output.write,
+            read=output.read,
             title=f"restoring {wildcards.mosaic} by {wildcards.method}, units",
         )
     Path(snakemake.output.done).write_text(f"{mark}\n")

@@ -11,6 +11,7 @@ from isoplan.metrics import frc
 from isoplan.metrics.image import SUMS
 from isoplan.mosaic import ngff
 from isoplan.mosaic.measure import levels
+from isoplan.trust import summarise
 
 
 def main(snakemake):
@@ -38,6 +39,9 @@ def main(snakemake):
         for method, curve in rings:
             found = {"FRC": curve.mean(), "FRC-resolution": frc.resolution_px(curve.to_numpy())}
             rows += [{"method": method, "metric": m, "value": v} for m, v in found.items()]
+    for method, store in params.trust.items():
+        found = summarise(ngff.open_array(store)[:])
+        rows += [{"method": method, "metric": m, "value": v} for m, v in found.items()]
     for file in snakemake.input.seams:
         rows += pd.read_csv(file).to_dict("records")
     named = {"study": params.study, "mosaic": name}

@@ -38,22 +38,27 @@ def richardson_lucy(
     acceleration: str = "momentum",
     start: float,
     scale: float,
+    background: float | torch.Tensor = 0.0,
+    shift: float = 0.0,
     valid: torch.Tensor | None = None,
+    saturated: torch.Tensor | None = None,
     callback: Callable[[int, torch.Tensor], None] | None = None,
 ) -> torch.Tensor:
     """Restores a blurred picture under Poisson noise; returns the object (blur.object_shape).
 
-    Lowers J(x) = sum_valid (Ax - y log Ax) + tv_weight TV(x), TV isotropic. Each iteration takes
-    the Richardson-Lucy step z = x A'(y / Ax) / A'v, v the valid pixels, and then a TV step:
+    Lowers J(x) = sum_valid (m - (y + s) log m) + tv_weight TV(x), m = Ax + b + s, TV isotropic, b
+    the `background` and s the `shift`. Each iteration takes the Richardson-Lucy step
+    z = x A'((y + s) / m) / A'v, v the valid pixels, and then a TV step:
 
     - "proximal": x <- argmin_u sum (A'v / 2x) (u - z)^2 + tv_weight TV(u) (EM-TV: Sawatzky, Brune,
       Mueller, Burger 2009; Brune, Sawatzky, Burger 2011), by DUAL_STEPS warm-started dual steps.
-      At a fixed point u = x it says A'v - A'(y / Ax) + tv_weight dTV(x) = 0, which is dJ = 0.
+      At a fixed point u = x it says A'v - A'((y + s) / m) + tv_weight dTV(x) = 0, which is dJ = 0.
     - "explicit": eq. 4.2, x <- z / (1 - tv_weight div(grad x / |grad x|)), with the true curvature,
       |grad x| rounded by TV_EPSILON scale and the denominator kept >= LEAST_SHARE. Where A'v = 1,
       it has the same fixed point up to the rounding, but it rings where tv_weight x is large
       beside TV_EPSILON scale: weights above 0.01 did harm in tests on real pictures.
-    - "none": no TV, plain Richardson-Lucy; then sum x (A'v) = sum y after every iteration.
+    - "none": no TV, plain Richardson-Lucy; then, where b + s = 0, sum x (A'v) = sum y after every
+      iteration.
 
     acceleration: "momentum" takes each step from x (x / x_before)^((n - 1) / (n + 2)) in place of x
     in iteration n: Nesterov's weights, on the logarithm of x, where Biggs and Andrews 1997 find
@@ -62,10 +67,16 @@ def richardson_lucy(
     (`tests/bench/bench_acceleration.py`); J need not fall in each of them. "none" takes the steps as
     they are: J falls in each.
 
-    y: (H, W) of blur.shape, counts minus offset, in any unit; values below 0 (read noise) are
-    clipped to 0, pixels outside `valid` may hold anything. start: flat first value of the object,
+    y: (H, W) of blur.shape, counts minus offset, in any unit; y + s below 0 (read noise) is
+    clipped to 0, pixels outside `valid` may hold anything. background: counts that are not the
+    object's, such as haze, one number >= 0 or (H, W); the object comes back without them. shift:
+    what read noise adds, gain * read_noise_e^2 counts: with a gain of g counts an electron,
+    y / g + read_noise_e^2 has mean and variance of a Poisson variable (Snyder et al. 1995), and dark pixels weigh no more than their noise allows. start: flat first value of the object,
     > 0, such as the mean of the whole mosaic. scale: brightness of the whole mosaic (such as its
     99.9th percentile) that says what counts as dark. valid: (H, W) mask of usable pixels or None.
+    saturated: (H, W) mask or None of pixels that saw y or more: where m falls short of y + s they
+    pull it up, and else they say nothing (their term of J is m - (y + s) log m up to its least value,
+    and that beyond). Left out altogether, the middle of a saturated spot would stay at `start`.
     callback(iteration from 1, x) is called after each iteration.
 
     tv_weight is a pure number: scaling y, start and scale by g scales the result by g. The fewer
@@ -75,12 +86,16 @@ def richardson_lucy(
 
     Beside the blur it works on about 14 arrays of the object's size.
 
-    Raises ValueError for wrong shapes, an unknown tv_step or acceleration, a negative weight, or a
-    start of 0 or below where the picture holds light.
+    Raises ValueError for wrong shapes, an unknown tv_step or acceleration, a negative weight,
+    background or shift, or a start of 0 or below where the picture holds light.
     """
-    _check(y, blur, tv_weight, tv_step, acceleration, start, valid)
+    masks = {"valid": valid, "saturated": saturated}
+    pedestal = torch.as_tensor(background, dtype=y.dtype, device=y.device) + shift
+    _check(y, blur, tv_weight, tv_step, acceleration, start, masks, background, shift)
     usable = torch.ones_like(y) if valid is None else valid.to(y)
-    y = torch.where(usable > 0, y, 0).clamp(min=0)
+    y = torch.where(usable > 0, y + shift, 0).clamp(min=0)
+    if saturated is not None:
+        saturated = saturated & (usable > 0)
     dark = max(1e-6 * scale, torch.finfo(y.dtype).tiny)
     weight = blur.adjoint(usable)
     # What the picture does not see stays as it is: its gain is 1.
@@ -97,8 +112,11 @@ def richardson_lucy(
         point = x
         if acceleration == "momentum" and iteration > 1:
             point = extrapolate(x, before, (iteration - 1) / (iteration + 2))
-        mean = blur.forward(point).clamp_(min=dark)
-        gain = blur.adjoint(torch.div(y, mean, out=mean)).clamp_(min=0)
+        mean = blur.forward(point).clamp_(min=dark).add_(pedestal)
+        ratio = torch.div(y, mean, out=mean)
+        if saturated is not None:
+            ratio = torch.where(saturated, ratio.clamp(min=1), ratio)
+        gain = blur.adjoint(ratio).clamp_(min=0)
         gain = torch.addcmul(unseen, gain, inverse, out=gain)
         if tv_step == "explicit":
             curvature = divergence(_unit_gradient(point, TV_EPSILON * scale))
@@ -185,17 +203,23 @@ def _largest_pair(strength: torch.Tensor) -> torch.Tensor:
     return strength + neighbour
 
 
-def _check(y, blur, tv_weight, tv_step, acceleration, start, valid) -> None:
+def _check(y, blur, tv_weight, tv_step, acceleration, start, masks, background, shift) -> None:
     if tv_step not in TV_STEPS:
         raise ValueError(f"tv_step: {tv_step!r} is none of {', '.join(TV_STEPS)}")
     if acceleration not in ACCELERATIONS:
         raise ValueError(f"acceleration: {acceleration!r} is none of {', '.join(ACCELERATIONS)}")
     if tuple(y.shape) != blur.shape:
         raise ValueError(f"picture: shape {tuple(y.shape)} is not the blur's {blur.shape}")
-    if valid is not None and valid.shape != y.shape:
-        raise ValueError(f"valid: shape {tuple(valid.shape)} is not the picture's {tuple(y.shape)}")
-    if tv_weight < 0:
-        raise ValueError(f"tv_weight: {tv_weight} is negative")
+    background = torch.as_tensor(background)
+    arrays = masks | {"background": background if background.ndim else None}
+    for name, array in arrays.items():
+        if array is not None and array.shape != y.shape:
+            text = f"shape {tuple(array.shape)} is not the picture's {tuple(y.shape)}"
+            raise ValueError(f"{name}: {text}")
+    for name, value in (("tv_weight", tv_weight), ("shift", shift), ("background", background)):
+        if not (torch.as_tensor(value) >= 0).all():
+            raise ValueError(f"{name}: is negative or no number")
+    valid = masks["valid"]
     lit = y > 0 if valid is None else (y > 0) & (valid > 0)
     if start <= 0 and lit.any():
         raise ValueError("start: a value above 0 is needed, Richardson-Lucy cannot leave 0")

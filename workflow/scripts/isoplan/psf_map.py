@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy import ndimage
 from scipy.spatial import cKDTree
 from torch.nn import functional as F
 
@@ -31,6 +32,9 @@ SHARD_CELLS = 32
 # Of a band's working memory: what to count for a pixel, with room to spare, and all on a processor.
 PIXEL_BYTES, BAND_BYTES = 160, 192 * 2**20
 VALIDITY, ALARM, FILLED = -3, -2, -1  # places of the last channels
+# In smoothing: the weight of a filled cell, where a typical valid one has 1; what holds slopes down, as
+# a share of the kernel's own variance; rows worked on at once.
+FILLED_WEIGHT, SLOPE, BAND_ROWS = 0.01, 0.02, 256
 
 
 @dataclass(frozen=True)
@@ -211,18 +215,21 @@ def fill_invalid(
     *,
     threshold: float,
     neighbours: int,
-    median_cells: int = 1,
+    smooth_cells: float = 0.0,
     alarm_threshold: float = 1.0,
 ) -> np.ndarray:
-    """The map that serves: outliers taken out, invalid cells filled (thesis, 2.2.6).
+    """The map that serves: invalid cells filled (thesis, 2.2.6), and all smoothed by their certainty.
 
     raw: (channels, ny, nx) -> the same with `filled` set. Valid is a cell whose validity reaches
-    `threshold` and whose alarm stays up to `alarm_threshold`. Each becomes the weighted median of the
-    valid ones among the median_cells x median_cells around it (1: itself; windows overlap, and a PSF
-    does not jump). Invalid cells become the mean of their nearest valid neighbours. A cell weighs by
-    the inverse square of its uncertainty, in a fill by inverse distance too. Both are taken over the
-    identifiable targets, so that angles average rightly; a filled cell is as uncertain as the most
-    uncertain of its neighbours. Where no cell is valid every parameter is NaN.
+    `threshold` and whose alarm stays up to `alarm_threshold`. Invalid cells become the mean of their
+    nearest valid neighbours by inverse distance. Then every cell becomes the value in its middle of a
+    plane fitted to the cells around it, those at a distance of d cells by exp(-d^2 / (2 smooth_cells^2)):
+    windows overlap, and a PSF does not jump. So a cell without certainty of its own goes over into its
+    neighbours without a seam, and those at the border continue what lies inside. 0 leaves valid cells
+    as they are. In both a valid cell weighs by the inverse square of its uncertainty and by its
+    validity, one that was filled by FILLED_WEIGHT, so that it counts where there is nothing else.
+    Both are taken over the identifiable targets, so that angles average rightly; a filled cell is as
+    uncertain as the most uncertain of its neighbours. Where no cell is valid every parameter is NaN.
     Works on the whole map: about 300 bytes a cell, 700 MB for a mosaic of 100,000 px a side.
     """
     count = len(model.parameters)
@@ -238,43 +245,61 @@ def fill_invalid(
     # One weight a cell: of each parameter's precision relative to the map's, the least.
     typical = np.median(half[:, valid], axis=1, keepdims=True)
     weights = 1 / np.maximum(half[:, valid] / np.maximum(typical, 1e-9), 0.1).max(axis=0) ** 2
-    if median_cells > 1:
-        around = [_around(values, valid, median_cells) for values in (*targets.T, weights)]
-        targets = np.stack([_weighted_median(t, around[-1]) for t in around[:-1]], axis=1)
-        out[:count, valid] = model.decode(torch.from_numpy(targets)).numpy().T
-    if valid.all():
-        return out
-    tree = cKDTree(np.argwhere(valid))
-    known = min(neighbours, len(targets))
-    distance, nearest = tree.query(np.argwhere(~valid), k=known)
-    nearest = nearest.reshape(-1, known)
-    share = weights[nearest] / distance.reshape(-1, known)
-    share /= share.sum(axis=1, keepdims=True)
-    mean = (share[..., None] * targets[nearest]).sum(axis=1)
-    out[:count, ~valid] = model.decode(torch.from_numpy(mean.astype(np.float32))).numpy().T
-    out[count : 2 * count, ~valid] = half[:, valid][:, nearest].max(axis=2)
+    weights *= raw[VALIDITY, valid]
+    whole = np.empty((targets.shape[1], *valid.shape), np.float32)
+    whole[:, valid] = targets.T
+    changed = ~valid
+    if changed.any():
+        tree = cKDTree(np.argwhere(valid))
+        known = min(neighbours, len(targets))
+        distance, nearest = tree.query(np.argwhere(~valid), k=known)
+        nearest = nearest.reshape(-1, known)
+        share = weights[nearest] / distance.reshape(-1, known)
+        share /= share.sum(axis=1, keepdims=True)
+        whole[:, ~valid] = (share[..., None] * targets[nearest]).sum(axis=1).T
+        out[count : 2 * count, ~valid] = half[:, valid][:, nearest].max(axis=2)
+    if smooth_cells > 0:
+        trusted = np.full(valid.shape, FILLED_WEIGHT)
+        trusted[valid] = weights
+        whole, changed = _planes(whole, trusted, smooth_cells), np.ones_like(valid)
+    out[:count, changed] = model.decode(torch.from_numpy(whole[:, changed].T.copy())).numpy().T
     return out
 
 
-def _around(values: np.ndarray, valid: np.ndarray, side: int) -> np.ndarray:
-    """Values (n,) of the valid cells in a square around every valid cell, (n, side^2), NaN elsewhere."""
-    half = side // 2
-    plane = np.full([length + 2 * half for length in valid.shape], np.nan, np.float32)
-    plane[half : half + valid.shape[0], half : half + valid.shape[1]][valid] = values
-    around = np.lib.stride_tricks.sliding_window_view(plane, (side, side))[valid]
-    return around.reshape(len(values), -1)
+def _planes(values: np.ndarray, weights: np.ndarray, sigma: float) -> np.ndarray:
+    """In each cell the middle of the plane that fits (n, ny, nx) values around it best, float32.
 
+    weights: (ny, nx) > 0, times a Gaussian of `sigma` cells. Works in bands of rows.
+    """
+    reach = math.ceil(3 * sigma)
+    offsets = np.arange(-reach, reach + 1.0)
+    kernels = [offsets**power * np.exp(-((offsets / sigma) ** 2) / 2) for power in range(3)]
+    out = np.empty(values.shape, np.float32)
+    rows = values.shape[1]
+    for band in tiles.spans(rows, BAND_ROWS):
+        wide = slice(max(band.start - reach, 0), min(band.stop + reach, rows))
+        core = slice(band.start - wide.start, band.stop - wide.start)
 
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted medians of (n, k) values with NaN for none: (n,); of two in the middle their mean."""
-    order = np.argsort(values, axis=1)  # NaN last
-    values = np.take_along_axis(values, order, axis=1)
-    sums = np.cumsum(np.nan_to_num(np.take_along_axis(weights, order, axis=1)), axis=1)
-    middle = sums[:, -1:] / 2
-    row = np.arange(len(values))
-    low = (sums < middle * (1 - 1e-6)).sum(axis=1)
-    high = (sums <= middle * (1 + 1e-6)).sum(axis=1)
-    return (values[row, low] + values[row, high]) / 2
+        def moment(plane, y: int, x: int, core=core):
+            part = ndimage.correlate1d(plane, kernels[y], axis=0, mode="constant")[core]
+            return ndimage.correlate1d(part, kernels[x], axis=1, mode="constant")
+
+        weight = weights[wide]
+        total, along_y, along_x, cross = (
+            moment(weight, *p) for p in ((0, 0), (1, 0), (0, 1), (1, 1))
+        )
+        steep_y, steep_x = (moment(weight, *p) + SLOPE * sigma**2 * total for p in ((2, 0), (0, 2)))
+        normal = np.stack(
+            [total, along_y, along_x, along_y, steep_y, cross, along_x, cross, steep_x]
+        )
+        normal = np.moveaxis(normal, 0, -1).reshape(*total.shape, 3, 3)
+        # The middle is e1' N^-1 b, and N is symmetric: the same row serves all values.
+        row = np.linalg.solve(normal, np.broadcast_to(np.eye(3)[0][:, None], (*total.shape, 3, 1)))
+        for target, plane in enumerate(values[:, wide]):
+            weighted = weight * plane
+            moments = (moment(weighted, *p) for p in ((0, 0), (1, 0), (0, 1)))
+            out[target, band] = sum(m * row[..., k, 0] for k, m in enumerate(moments))
+    return out
 
 
 def mean_parameters(filled: np.ndarray, model) -> list[float] | None:

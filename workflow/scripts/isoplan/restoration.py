@@ -13,11 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from isoplan import trust
+from isoplan.base.errors import UserError
 from isoplan.deconvolution import richardson_lucy
+from isoplan.exposure import Exposure, Pixels, sort_pixels
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import MapLayout
+from isoplan.psf_map import FILLED, MapLayout
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ class LocalPsfs:
     constant: tuple | None = None
 
     def around(self, y0: int, y1: int, x0: int, x1: int):
-        """PSFs (ny, nx, s, s) and their centres in px of the block, or None where none are known."""
+        """PSFs (ny, nx, s, s) and their centres in px of the block, or None where none are known.
+
+        A filled map has values in all of its cells or in none. Raises UserError where it has some.
+        """
         if self.cells is None:
             if self.constant is None:
                 return None
@@ -43,8 +49,15 @@ class LocalPsfs:
         rows, columns = self._nodes(0, y0, y1), self._nodes(1, x0, x1)
         count = len(self.model.parameters)
         params = np.asarray(self.cells[:count, rows, columns], np.float32)
-        if np.isnan(params).any():
+        missing = np.isnan(params).any(axis=0)
+        if missing.all():
             return None
+        if missing.any():
+            raise UserError(
+                f"the PSF map has no value in {missing.sum()} of {missing.size} cells around rows {y0} to "
+                f"{y1}, columns {x0} to {x1} of the picture: it was not filled, or it is damaged; remove "
+                "it and run again"
+            )
         flat = torch.from_numpy(np.moveaxis(params, 0, -1).reshape(-1, count).copy())
         psfs, _ = self.model.psf(flat)
         return (
@@ -52,6 +65,29 @@ class LocalPsfs:
             torch.from_numpy(self.layout.centres_px(0)[rows] - y0 - 0.5),
             torch.from_numpy(self.layout.centres_px(1)[columns] - x0 - 0.5),
         )
+
+    def doubts(self, core, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Uncertainty and `filled` at the cells of `size` px of a core, (ny, nx) each.
+
+        Uncertainty is the part of a parameter's range that its 90 % interval spans, of the parameter
+        where it spans most. NaN where no map is known, or it says nothing of them.
+        """
+        grid = [tiles.cell_grid(part.stop - part.start, size) for part in core]
+        count = len(self.model.parameters)
+        if self.cells is None or self.cells.shape[0] < 2 * count + 3:
+            return np.full(grid, np.nan), np.full(grid, np.nan)
+        places = [
+            np.minimum(
+                (part.start + size * np.arange(n) + size // 2) // self.layout.stride_px, last
+            )
+            for part, n, last in zip(core, grid, np.subtract(self.layout.cells, 1), strict=True)
+        ]
+        window = tuple(slice(int(at[0]), int(at[-1]) + 1) for at in places)
+        near = np.asarray(self.cells[(slice(None), *window)], np.float32)
+        near = near[:, places[0] - places[0][0]][:, :, places[1] - places[1][0]]
+        spans = np.array([p.period or p.high - p.low for p in self.model.parameters])
+        uncertainty = (2 * near[count : 2 * count] / spans[:, None, None]).max(axis=0)
+        return uncertainty, near[FILLED]
 
     def _nodes(self, axis: int, start: int, stop: int) -> slice:
         """Cells whose hats reach into [start, stop) widened by the PSF."""
@@ -62,53 +98,117 @@ class LocalPsfs:
 
 
 def restore_block(
-    counts: np.ndarray, psfs, settings: dict, *, start: float, scale: float, device
+    counts: np.ndarray,
+    psfs,
+    settings: dict,
+    *,
+    start: float,
+    scale: float,
+    device,
+    exposure: Exposure = Exposure(),
 ) -> np.ndarray:
     """One block restored: (h, w) counts above the offset -> the same shape, float32.
 
     psfs: of `LocalPsfs.around`; None returns the block as it is. settings: the config's
     `restoration`. start, scale: one value each for the whole mosaic, so that tiles agree. Pixels
-    that are not finite leave the likelihood, and their restored value comes from their neighbours.
+    that are not finite, dead or hot leave the likelihood, and their restored value comes from their
+    neighbours; saturated ones only pull up.
     """
+    return _restored(counts, psfs, settings, {"start": start, "scale": scale}, device, exposure)[0]
+
+
+def _restored(counts, psfs, settings, levels: dict, device, exposure: Exposure):
+    """As `restore_block`; beside it the block's `Pixels`, and a function that gives what the camera
+    should have seen of the restored object, (h, w), or None where no PSF is known."""
+    pixels = sort_pixels(counts, exposure)
     if psfs is None:
-        return counts
+        return counts, pixels, None
     kernels, centres_y, centres_x = psfs
     blur = SpaceVariantBlur(
         kernels.to(device), centres_y, centres_x, counts.shape, order=settings["order"]
     )
-    finite = np.isfinite(counts)
-    picture = torch.from_numpy(np.where(finite, counts, 0).astype(np.float32)).to(device)
-    restored = richardson_lucy(
+    usable, saturated = pixels.usable, pixels.saturated
+    picture = torch.from_numpy(np.where(usable, counts, 0).astype(np.float32)).to(device)
+    x = richardson_lucy(
         picture,
         blur,
         iterations=settings["iterations"],
         tv_weight=settings["tv_weight"],
         tv_step=settings["tv_step"],
         acceleration=settings["acceleration"],
-        start=start,
-        scale=scale,
-        valid=None if finite.all() else torch.from_numpy(finite).to(device),
+        start=max(levels["start"] - exposure.background, 1e-3 * levels["start"]),
+        scale=levels["scale"],
+        background=exposure.background,
+        shift=exposure.shift,
+        valid=None if usable.all() else torch.from_numpy(usable).to(device),
+        saturated=torch.from_numpy(saturated).to(device) if saturated.any() else None,
     )
+
+    def seen() -> np.ndarray:
+        return blur.forward(x).clamp_(min=0).add_(exposure.background).cpu().numpy()
+
     margin = blur.margin
-    return restored[margin:-margin, margin:-margin].cpu().numpy()
+    return x[margin:-margin, margin:-margin].cpu().numpy(), pixels, seen
 
 
 def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device):
     """One core of a mosaic, read with its halo and restored: the core's shape, float32.
 
-    core: (rows, columns) slices. settings: the config's `restoration` with its halo_px settled and
-    the mosaic's `offset`. levels: `start` and `scale` of the mosaic, in counts above the offset.
-    Pixels that no tile of the mosaic covers are NaN.
+    core: (rows, columns) slices. settings: the config's `restoration` with its halo_px settled, the
+    mosaic's `offset` and `exposure`, the fields of its `Exposure`. levels: `start` and `scale` of the
+    mosaic, in counts above the offset. Pixels that no tile of the mosaic covers are NaN.
     """
+    return _restored_core(mosaic, local, core, settings, levels, device)[0]
+
+
+def restore_and_judge(
+    mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `restore_core`, and how far to trust it: (len(trust.CHANNELS), ny, nx), the core's cells of
+    settings["trust_px"] px. Where no PSF is known all of them are in doubt, and no more is said."""
+    restored, look_back = _restored_core(mosaic, local, core, settings, levels, device)
+    size = settings["trust_px"]
+    uncertainty, filled = local.doubts(core, size)
+    if look_back is None:
+        cells = np.full((len(trust.CHANNELS), *filled.shape), np.nan, np.float32)
+        if np.isfinite(restored).any():
+            cells[0] = trust.NO_PSF
+        return restored, cells
+    counts, seen, pixels, exposure = look_back()
+    cells = trust.judge(
+        counts,
+        seen,
+        **pixels._asdict(),
+        noise=(exposure.gain, exposure.floor) if exposure.gain else None,
+        size=size,
+        uncertainty=uncertainty,
+        filled=filled,
+    )
+    return restored, cells
+
+
+def _restored_core(mosaic, local, core, settings, levels, device):
+    """As `restore_core`; beside it a function that gives the core's counts, what the camera should have
+    seen, its `Pixels` and the `Exposure`; None where no tile is or no PSF is known."""
     covered = mosaic.covered(core[0].start, core[0].stop, core[1].start, core[1].stop)
     if covered is not None and not covered.any():
-        return np.full(covered.shape, np.nan, np.float32)
+        return np.full(covered.shape, np.nan, np.float32), None
     outer = tiles.with_halo(core, settings["halo_px"], mosaic.shape)
     window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
     counts = mosaic.read(*window) - np.float32(settings["offset"])
-    restored = restore_block(counts, local.around(*window), settings, **levels, device=device)
-    restored = restored[tiles.inside(core, outer)]
-    return restored if covered is None else np.where(covered, restored, np.float32(np.nan))
+    exposure = Exposure(**settings.get("exposure", {}))
+    restored, pixels, seen = _restored(
+        counts, local.around(*window), settings, levels, device, exposure
+    )
+    inside = tiles.inside(core, outer)
+
+    def look_back():
+        return counts[inside], seen()[inside], Pixels(*(m[inside] for m in pixels)), exposure
+
+    restored = restored[inside]
+    if covered is not None:
+        restored = np.where(covered, restored, np.float32(np.nan))
+    return restored, look_back if seen else None
 
 
 def seam_error(

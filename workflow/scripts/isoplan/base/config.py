@@ -135,6 +135,8 @@ def _check(value, rule: dict, path: tuple, problems: Problems):
         return _check_block(value, rule, path, problems)
     if "array" in kinds:
         return _check_list(value, rule, path, problems)
+    if isinstance(value, str) and value in rule.get("words", ()):
+        return value  # a word that a number's key takes beside numbers
     number = _as_number(value, whole="integer" in kinds) if "string" not in kinds else None
     if number is not None:
         value = number
@@ -260,6 +262,7 @@ def allowed(rule: dict) -> str:
         parts.append("odd")
     if "multipleOf" in rule:
         parts.append(f"a multiple of {rule['multipleOf']}")
+    parts += [f"or {word}" for word in rule.get("words", ())]
     return ", ".join(parts)
 
 

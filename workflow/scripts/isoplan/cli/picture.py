@@ -4,7 +4,7 @@ import argparse
 import math
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.cli import preview
+from isoplan.exposure import exposure_of
 from isoplan.halo import halo_of
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
@@ -23,11 +24,13 @@ from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
+from isoplan.optics.camera import complete_camera
 from isoplan.optics.psf import PsfModel
 from isoplan.psf_map import MapLayout, channels, fill_invalid, map_unit, served, strides
 from isoplan.report import figures, plots
 from isoplan.report.results import Mosaic, PsfMap, Study
-from isoplan.restoration import LocalPsfs, restore_core
+from isoplan.restoration import LocalPsfs, restore_and_judge
+from isoplan.trust import RestoredStore, cell_px, create_trust
 
 DEFAULT_MODEL = "gaussian-2"
 
@@ -54,10 +57,16 @@ def restore(args: argparse.Namespace) -> int:
         # One place checks the numbers and knows the defaults.
         asked = {key: getattr(args, key) for key in ("iterations", "tv_weight", "order")}
         settings = config.validate({"restoration": asked})["restoration"]
-        settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
         maps = args.out.with_name(f"{name}-map")
         _write_map(args, maps, found)
-        known = levels(measure(mosaic) | {"offset": args.offset})
+        camera, notes = complete_camera({"offset": args.offset}, mosaic.middle())
+        for note in notes:
+            print(f"{args.picture}: {note}")
+        facts = measure(mosaic) | camera
+        settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
+        settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
+        settings["trust_px"] = cell_px(found.layout.stride_px, settings["core_px"])
+        known = levels(facts)
         blocks = _restored(args, mosaic, found, settings, known)
         overview = preview.overview(mosaic)
         piece = preview.choose_piece(overview, mosaic.shape)
@@ -70,6 +79,8 @@ def restore(args: argparse.Namespace) -> int:
     image.write_bytes(plots.render(lambda: preview.draw(*shown)))
     print(f"restored picture: {args.out} (float32, counts above the offset)")
     print(f"where to trust it: validity, alarm and uncertainty of every cell in {maps}/psf_map.csv")
+    if args.out.name.endswith(".ome.zarr"):
+        print(f"whether it agrees with the data, cell by cell: {args.out}/trust")
     print(f"open {image} first")
     return 0
 
@@ -231,7 +242,7 @@ def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic) -> Found:
         model,
         threshold=settings["validity_threshold"],
         neighbours=settings["neighbours"],
-        median_cells=settings["median_cells"],
+        smooth_cells=settings["smooth_cells"],
         alarm_threshold=settings["alarm_threshold"],
     )
     found = Found(layout, model, cells, chosen.file.stem, settings["alarm_threshold"])
@@ -309,13 +320,13 @@ def _drawn(args, found: Found) -> Iterator[tuple[str, bytes]]:
 
 
 def _restored(args, mosaic, found: Found, settings: dict, known: dict) -> Iterator[tuple]:
-    """Cores of the picture and what they hold, restored, (rows, columns) and (h, w) float32."""
+    """Cores of the picture, (rows, columns), and what `restore_and_judge` makes of them."""
     local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
     device = pick_device(args.device)
     cores = tiles.shards(mosaic.shape, settings["core_px"])
     bar = Progress("restoring, squares", len(cores))
     for core in cores:
-        yield core, restore_core(mosaic, local, core, settings, levels=known, device=device)
+        yield core, restore_and_judge(mosaic, local, core, settings, levels=known, device=device)
         bar.step()
 
 
@@ -327,7 +338,7 @@ def _save_tiff(args, blocks, shape, settings, scale, found, piece) -> np.ndarray
         tags |= {"resolution": (1e4 / args.pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
     try:
         picture = tifffile.memmap(part, shape=shape, dtype="float32", **tags)
-        for core, block in blocks:
+        for core, (block, _) in blocks:
             picture[core] = block
         picture.flush()
         shown = np.array(picture[piece])
@@ -359,11 +370,14 @@ def _save_zarr(args, blocks, shape, settings, scale, found, piece) -> np.ndarray
                 "network": found.network,
             },
         )
-        picture = ngff.open_array(made, "0", "r+")
-        for core, block in blocks:
-            ngff.write_shards(picture, core, block)
+        facts = {"height_px": shape[0], "width_px": shape[1]}
+        facts |= {"pixel_size_um": args.pixel_size_um or 1.0}
+        create_trust(made, settings, facts, {"network": found.network})
+        stored = RestoredStore(made, "r+")
+        for unit, (_, block) in enumerate(blocks):
+            stored.write(unit, block)
         ngff.build_pyramid(made)
-        shown = picture[piece]
+        shown = stored.picture[piece]
         if args.out.exists():
             args.out.rename(part / "old")
         made.rename(args.out)

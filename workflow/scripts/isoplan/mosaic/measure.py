@@ -1,6 +1,6 @@
 """What a mosaic holds, in one streaming pass: extremes, mean, percentiles, bad and saturated pixels.
 
-Memory is bounded: one window of about block_px^2 px and a histogram of at most 32 MiB.
+Memory is bounded: one window of about block_px^2 px and two histograms of at most 32 MiB.
 """
 
 import numpy as np
@@ -13,6 +13,8 @@ _KEPT_BITS = 22
 _DROPPED_BITS = 32 - _KEPT_BITS
 _PERCENTILES = {"p01": 0.01, "p50": 0.5, "p999": 0.999}
 SATURATED_SHARE = 1e-4
+# Squares whose means say how dark the darkest parts are: they hold an eighth of a pixel's noise.
+DARK_PX, DARK_SHARE = 8, 0.01
 
 
 def _levels(values: np.ndarray) -> np.ndarray:
@@ -66,9 +68,11 @@ def measure(mosaic: Picture, block_px: int = 1024) -> dict:
 
     block_px: side of the windows read. Returns height_px, width_px, dtype, minimum, maximum, mean,
     p01, p50, p999 (the 1st, 50th and 99.9th percentile: exact for integers of 8 and 16 bits, else
-    to 2^-13 of the value), nonfinite_pixels, uncovered_pixels (where no tile is), saturated_pixels,
-    constant.
-    The six statistics are None where no pixel is finite, and `constant` is True then.
+    to 2^-13 of the value), dark (1st percentile of the means of squares of 8 x 8 px, to 2^-13 of the
+    value), nonfinite_pixels, uncovered_pixels (where no tile is), saturated_pixels, saturation (the
+    value from which on pixels count as saturated, None where none do), constant.
+    The statistics are None where no pixel is finite, and `constant` is True then; `dark` also where no
+    square of finite pixels is.
 
     Saturated are, in integer data, the pixels at the top of the type; or, for a camera of fewer
     bits, those at the observed maximum where more than 0.01 % of all pixels lie there and more than
@@ -80,7 +84,7 @@ def measure(mosaic: Picture, block_px: int = 1024) -> dict:
     integer = mosaic.dtype.kind in "ui"
     exact = integer and mosaic.dtype.itemsize <= 2 and not mosaic.luminance
     top = np.iinfo(mosaic.dtype).max - 0.5 if integer else np.inf
-    histogram = _Histogram(mosaic.dtype, exact)
+    histogram, squares = _Histogram(mosaic.dtype, exact), _Histogram(np.dtype("float32"), False)
     low, high, total, finite_pixels, saturated, uncovered = np.inf, -np.inf, 0.0, 0, 0, 0
     for y0, y1, x0, x1 in mosaic.windows(block_px):
         block = mosaic.read(y0, y1, x0, x1)
@@ -94,24 +98,38 @@ def measure(mosaic: Picture, block_px: int = 1024) -> dict:
         total += float(values.sum(dtype=np.float64))
         saturated += int(np.count_nonzero(values > top))
         histogram.add(values)
+        means = _square_means(block)
+        squares.add(means[np.isfinite(means)])
 
     result: dict = {"height_px": height, "width_px": width, "dtype": mosaic.dtype.name}
     if finite_pixels:
         result |= {"minimum": low, "maximum": high, "mean": total / finite_pixels}
         for name, share in _PERCENTILES.items():
             result[name] = min(max(histogram.percentile(share), low), high)
+        dark = squares.percentile(DARK_SHARE) if squares.counts.any() else None
+        result["dark"] = dark if dark is None else min(max(dark, low), high)
     else:
-        result |= dict.fromkeys(("minimum", "maximum", "mean", *_PERCENTILES))
+        result |= dict.fromkeys(("minimum", "maximum", "mean", *_PERCENTILES, "dark"))
     constant = not low < high
+    saturation = float(np.iinfo(mosaic.dtype).max) if saturated else None
     if integer and not constant and not mosaic.luminance and saturated == 0:
         piled = histogram.piled_up()
-        saturated = piled if piled > SATURATED_SHARE * height * width else 0
+        if piled > SATURATED_SHARE * height * width:
+            saturated, saturation = piled, high
     return result | {
         "nonfinite_pixels": height * width - finite_pixels - uncovered,
         "uncovered_pixels": uncovered,
         "saturated_pixels": saturated,
+        "saturation": saturation,
         "constant": constant,
     }
+
+
+def _square_means(block: np.ndarray) -> np.ndarray:
+    """Means of the block's whole squares of DARK_PX; of one with a bad pixel, not finite."""
+    rows, columns = (length // DARK_PX for length in block.shape)
+    whole = block[: rows * DARK_PX, : columns * DARK_PX]
+    return whole.reshape(rows, DARK_PX, columns, DARK_PX).mean((1, 3), dtype=np.float32)
 
 
 def levels(facts: dict) -> dict:

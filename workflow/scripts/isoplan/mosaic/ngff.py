@@ -319,9 +319,13 @@ def read_attributes(path: str | Path) -> dict:
 
 
 def _metadata_crc(path: Path, attributes: dict) -> int:
-    """CRC-32 of a store's attributes, but for itself, and of its arrays' metadata."""
+    """CRC-32 of a store's attributes, but for itself, and of its arrays' metadata.
+
+    A group in it is a store of its own.
+    """
     kept = {name: value for name, value in attributes.items() if name != CRC}
-    arrays = (file.read_bytes() for file in sorted(path.glob("*/zarr.json")))
+    files = sorted(path.glob("*/zarr.json"))
+    arrays = (file.read_bytes() for file in files if not any(file.parent.glob("*/zarr.json")))
     return zlib.crc32(b"".join([json.dumps(kept, sort_keys=True).encode(), *arrays]))
 
 

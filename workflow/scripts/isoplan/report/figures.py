@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from isoplan import trust
 from isoplan.report import network_figures, pictures, plots, published, restoration_tests, style
 from isoplan.report.psfs import cell_psfs, model_parameters, same_size, visible_radius
 from isoplan.report.results import Network, PsfMap, Study, metric_values, read_study
@@ -43,6 +44,7 @@ def study_figures(study: Study) -> list[StudyFigure]:
             figures += map_figures(study, mosaic.name)
             figures += psf_figures(study, mosaic.name, mosaic.facts)
         figures += cell_figures(study, mosaic.name)
+        figures += trust_figures(study, mosaic.name)
         figures += ring_figure(study, mosaic.name)
     figures += restoration_tests.test_figures(study)
     figures += network_figures.published_figures(study)
@@ -349,6 +351,50 @@ def cell_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     figures.append(
         StudyFigure(f"{data}_spread", data, table, draw, section, "", "How often", alt, 460)
     )
+    return figures
+
+
+def trust_figures(study: Study, mosaic: str) -> list[StudyFigure]:
+    """What is left of the data when the restored picture is pushed back through the model."""
+    found = study.trusts.get(mosaic)
+    if found is None:
+        return []
+    rows, columns = np.indices(found.values["doubt"].shape)
+    table = pd.DataFrame(
+        {"cell_y": rows.ravel() * found.step, "cell_x": columns.ravel() * found.step}
+        | {name: values.ravel() for name, values in found.values.items()}
+    )
+    flags = {"no_psf": found.doubted(trust.NO_PSF), "disagrees": found.doubted(trust.DISAGREES)}
+    flags["no_psf"] &= ~flags["disagrees"]
+    pixel = next(m.pixel_size_um for m in study.mosaics if m.name == mosaic)
+    width_um = pixel and found.stride_px * rows.shape[1] * pixel
+    figures = []
+    for name, title, label, limits in (
+        ("chi_square", "Residual", "Reduced chi-square (1: noise alone)", (0.0, 2.0)),
+        ("correlation", "Its pattern", "Correlation of neighbours (0: noise alone)", (-0.5, 0.5)),
+    ):
+        values = found.values[name]
+        if not np.isfinite(values).any():
+            continue
+        draw = partial(
+            *(plots.heat_map, values),
+            label=label,
+            colours=style.RESIDUAL_MAP,
+            limits=limits,
+            flags=flags if name == "chi_square" or not found.judged else None,
+            width_um=width_um,
+        )
+        alt = (
+            f"{label} over {mosaic}, cell by cell, median "
+            f"{style.significant(float(np.nanmedian(values)))}; "
+            f"{style.percent(float(flags['disagrees'].mean()))} of the cells disagree with the data."
+        )
+        figures.append(
+            StudyFigure(
+                *(f"trust_{mosaic}_{name}", f"trust_{mosaic}", table, draw, f"trust/{mosaic}"),
+                *("", title, alt, 330),
+            )
+        )
     return figures
 
 

@@ -76,6 +76,7 @@ def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int
     writer = _Writer(study, out_html.parent)
     sections = {
         "cells": writer.per_mosaic(figures, "cells/", pictured),
+        "trusts": writer.per_mosaic(figures, "trust/", pictured),
         "maps": writer.per_mosaic(figures, "map/", pictured),
         "psfs": writer.per_mosaic(figures, "psfs/", pictured),
         "published": writer.published(figures),

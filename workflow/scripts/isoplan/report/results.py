@@ -93,6 +93,25 @@ class PsfMap:
         return found & ~self.untrusted
 
 
+@dataclass
+class Trust:
+    """How far a restored picture is to be trusted: (y, x) of each of `trust.NAMES`, thinned by `step`."""
+
+    method: str
+    values: dict[str, np.ndarray]
+    stride_px: float
+    step: int
+
+    def doubted(self, why: int) -> np.ndarray:
+        """(y, x) bool: cells doubted for a reason, `trust.NO_PSF` or `trust.DISAGREES`."""
+        return np.nan_to_num(self.values["doubt"]).astype(int) & why > 0
+
+    @property
+    def judged(self) -> bool:
+        """Whether any cell was compared with the data: that takes gain and read noise."""
+        return bool(np.isfinite(self.values["chi_square"]).any())
+
+
 def _share(mask: np.ndarray) -> float:
     return float(mask.mean()) if mask.size else 0.0
 
@@ -129,6 +148,7 @@ class Study:
     maps: dict[str, PsfMap]
     true_maps: dict[str, PsfMap]
     benchmarks: pd.DataFrame
+    trusts: dict[str, Trust] = field(default_factory=dict)
 
     def table(self, name: str) -> pd.DataFrame:
         return self.tables[name]
@@ -177,6 +197,7 @@ def read_study(folder: Path) -> Study:
         maps=maps,
         true_maps=true_maps,
         benchmarks=_read_benchmarks(folder),
+        trusts={m.name: trust for m in mosaics if (trust := _read_trust(folder, m.name))},
     )
 
 
@@ -223,6 +244,21 @@ def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
         alarm=filled_map[channels.index("alarm")] if "alarm" in channels else None,
         alarm_threshold=alarm_threshold,
     )
+
+
+def _read_trust(folder: Path, mosaic: str) -> Trust | None:
+    """The map of trust of the method that the report opens with; None where there is none."""
+    for method in ("estimated", "measured", "constant", "oracle"):
+        path = folder / "restored" / mosaic / f"{method}.ome.zarr" / "trust"
+        if (path / "zarr.json").exists():
+            group = zarr.open_group(path, mode="r")
+            notes, cells = group.attrs["isoplan"], group["0"]
+            step = max(1, -(-max(cells.shape[1:]) // MAP_LIMIT_CELLS))
+            names = [channel["name"] for channel in notes["channels"]]
+            values = np.asarray(cells[:, ::step, ::step])
+            stride_px = float(notes["stride_px"]) * step
+            return Trust(method, dict(zip(names, values, strict=True)), stride_px, step)
+    return None
 
 
 def metric_values(study: Study) -> pd.DataFrame:

@@ -88,8 +88,12 @@ CALIBRATED = (0.85, 0.95)
 CELL_FLAGS = {
     "untrusted": ("/////", "#5B636E", "no texture or border: filled in"),
     "out_of_domain": ("xxxx", "#B3261E", "out of domain: filled in"),
+    "no_psf": ("/////", "#5B636E", "no sure PSF of its own"),
+    "disagrees": ("....", "#B3261E", "disagrees with the data"),
 }
 GAIN_MAP = "RdBu"
+# Of residuals: what noise gives is the middle.
+RESIDUAL_MAP = "PuOr_r"
 PSF_MAP = "magma"
 
 PARAMETER_LABELS = {

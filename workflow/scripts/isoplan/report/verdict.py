@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from isoplan import trust
 from isoplan.report import lineup, published, restoration_tests, style, tables
 from isoplan.report.figures import snr_gains
 from isoplan.report.psfs import model_parameters
@@ -15,6 +16,8 @@ MEASURED_BY = {"truth": "known truth", "reference": "a reference frame"}
 SHOWN = 6  # warnings of one kind
 # Below this a gain is within what one would not see, and is called none.
 SAME_DB = 0.05
+# Fewer bad pixels than this share are not worth a word.
+LONE_SHARE = 1e-4
 
 
 @dataclass
@@ -322,6 +325,7 @@ def _warnings(study: Study, mosaics) -> list[str]:
                 "than they were."
             )
     for mosaic in mosaics:
+        words += _disagreement(study, mosaic.name)
         words += _doubts(study, mosaic.name)
         words += _pinned(study, mosaic.name)
         seams = tables.seam_error(study, mosaic.name)
@@ -341,6 +345,32 @@ def _warnings(study: Study, mosaics) -> list[str]:
             words.append(f"{mosaic.name}: every pixel has the same value; there is nothing to map.")
     words += restoration_tests.warnings(restoration_tests.read_tests(study))
     return words + _short_of_published(study) + _poor_parameters(study) + _miscalibrated(study)
+
+
+def _disagreement(study: Study, mosaic: str) -> list[str]:
+    """Cells whose restoration, pushed back through the model, is not what the camera saw."""
+    found = study.trusts.get(mosaic)
+    if found is None:
+        return []
+    if not found.judged:
+        return [
+            f"{mosaic}: whether the restoration agrees with the data was not judged: gain and read noise "
+            "of the camera are not known, or no PSF is."
+        ]
+    mask = found.doubted(trust.DISAGREES)
+    words = []
+    if mask.any():
+        words.append(
+            f"{mosaic}: {style.percent(float(mask.mean()))} of the cells disagree with the data: pushed "
+            "back through the model, the restored picture is not what the camera saw (dotted on the map of "
+            "trust). The PSF is too wide there, light comes from what the model does not know, or more "
+            "iterations are needed."
+        )
+    lone = float(np.nansum(found.values["lone_pixels"])) * found.step**2
+    pixels = found.values["doubt"].size * found.stride_px**2
+    if lone > LONE_SHARE * pixels:
+        words.append(f"{mosaic}: about {lone:,.0f} dead or hot pixels were left out.")
+    return words
 
 
 def _doubts(study: Study, mosaic: str) -> list[str]:

@@ -1,0 +1,108 @@
+"""What one camera did to a mosaic, as far as its restoration knows of it: noise, background, bad pixels."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+# How far a dead or hot pixel stands out, in ranges of its neighbours.
+LONE = 4
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What one camera did to a whole mosaic, in counts above the offset: one for all of its tiles.
+
+    background: counts that are not the object's. gain (counts per electron) and floor (variance at
+    zero light, counts^2): light of m counts has the variance gain * m + floor; None where they are
+    not known, and then read noise and bad pixels are not looked at. saturation: the least value that
+    a saturated pixel shows; None where none is saturated.
+    """
+
+    background: float = 0.0
+    gain: float | None = None
+    floor: float = 0.0
+    saturation: float | None = None
+
+    @property
+    def shift(self) -> float:
+        """What the floor adds to the data of a Poisson likelihood (`deconvolution.richardson_lucy`)."""
+        return self.floor / self.gain if self.gain else 0.0
+
+
+def exposure_of(facts: dict, background: float | str) -> Exposure:
+    """What a mosaic's facts (`mosaic.measure`, with offset, gain and read_noise_e) tell of its exposure.
+
+    background: the config's number, or "auto" for the facts' `dark` above the offset.
+    """
+    offset = facts["offset"]
+    if background == "auto":
+        background = max((facts["dark"] or 0.0) - offset, 0.0)
+    saturation = facts.get("saturation")
+    return Exposure(
+        background,
+        *(noise_of(facts) or (None, 0.0)),
+        saturation=None if saturation is None else saturation - offset,
+    )
+
+
+class Pixels(NamedTuple):
+    """Which pixels of a block say what: (h, w) bool each."""
+
+    usable: np.ndarray  # finite, and neither dead nor hot
+    lone: np.ndarray  # dead or hot
+    saturated: np.ndarray  # at least as bright as they show
+
+
+def sort_pixels(counts: np.ndarray, exposure: Exposure) -> Pixels:
+    """Sorts the pixels of a block by what they look like beside their eight neighbours.
+
+    A lone saturated pixel is a hot one. counts: (h, w) above the offset; may hold what is not finite.
+    """
+    finite, none = np.isfinite(counts), np.zeros(counts.shape, bool)
+    lone = lone_pixels(counts, exposure.gain, exposure.floor) if exposure.gain else none
+    usable, saturated = finite & ~lone, none
+    if exposure.saturation is not None:
+        # Half a count less: what was a whole number may have been scaled and come back.
+        saturated = usable & (np.nan_to_num(counts) > exposure.saturation - 0.5)
+    return Pixels(usable, lone, saturated)
+
+
+def noise_of(facts: dict) -> tuple[float, float] | None:
+    """Gain (counts per electron) and variance at zero light (counts^2); None where they are not known.
+
+    facts: of a mosaic: `gain` and `read_noise_e`, given or estimated, and `dtype`. The variance of light
+    of m counts above the offset is gain * m + this. In whole numbers it is at least that of rounding,
+    1/12 (an estimated read noise holds it already).
+    """
+    gain, read_noise = facts.get("gain"), facts.get("read_noise_e")
+    if not gain or read_noise is None:
+        return None
+    rounding = 1 / 12 if np.dtype(facts["dtype"]).kind in "ui" else 0.0
+    return float(gain), max((gain * read_noise) ** 2, rounding)
+
+
+def lone_pixels(counts: np.ndarray, gain: float, floor: float) -> np.ndarray:
+    """Dead and hot pixels (h, w) bool: single ones that no PSF could have made.
+
+    counts: (h, w) above the offset; gain, floor: of `noise_of`. Such a pixel lies beyond all its eight
+    neighbours, by more than LONE times the range that these span and by more than noise does: 3
+    deviations and 12 electrons. A point seen through a Gaussian PSF of w px full width stands out by
+    2^(4 / w^2) times that range, under LONE from 1.41 px on. What the rule sees are the 3 x 3 px
+    alone; pixels at the rim of the array and beside values that are not finite are not judged.
+    """
+    lone = np.zeros(counts.shape, bool)
+    if min(counts.shape) < 3:
+        return lone
+    rows, columns = (range(3), range(3))
+    high = low = total = None
+    for y, x in ((y, x) for y in rows for x in columns if (y, x) != (1, 1)):
+        part = counts[y : y + counts.shape[0] - 2, x : x + counts.shape[1] - 2]
+        high = part.copy() if high is None else np.maximum(high, part, out=high)
+        low = part.copy() if low is None else np.minimum(low, part, out=low)
+        total = part.astype(np.float32) if total is None else np.add(total, part, out=total)
+    noise = 3 * np.sqrt(gain * np.maximum(total / 8, 0) + floor) + 12 * gain
+    apart = LONE * (high - low) + noise
+    inner = counts[1:-1, 1:-1]
+    lone[1:-1, 1:-1] = (inner - high > apart) | (low - inner > apart)
+    return lone
