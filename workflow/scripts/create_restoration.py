@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from _job import job
-from isoplan.halo import halo_of
+from isoplan.halo import halo_of, settled
 from isoplan.mosaic import ngff, tiles
 
 
@@ -14,7 +14,9 @@ def main(snakemake):
     facts = json.loads(Path(snakemake.input.facts).read_text())
     chosen = params.psf
     psf = chosen.get("measured") or ngff.read_attributes(chosen["store"])["psf"]
-    settings = dict(params.restoration)
+    choice = snakemake.input.get("choice")
+    choice = json.loads(Path(choice).read_text()) if choice else None
+    settings = settled(dict(params.restoration), choice)
     settings |= {"halo_px": halo_of(settings, psf["size_px"]), "offset": facts["offset"]}
     shape = facts["height_px"], facts["width_px"]
     counts = np.dtype(facts["dtype"]).kind in "ui"

@@ -15,14 +15,16 @@ from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
+from isoplan.choosing import choose, pieces_of
 from isoplan.cli import preview
-from isoplan.halo import halo_of
+from isoplan.halo import halo_of, settled
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
+from isoplan.optics.camera import complete_camera
 from isoplan.optics.psf import PsfModel
 from isoplan.psf_map import MapLayout, channels, fill_invalid, map_unit, served, strides
 from isoplan.report import figures, plots
@@ -54,10 +56,13 @@ def restore(args: argparse.Namespace) -> int:
         # One place checks the numbers and knows the defaults.
         asked = {key: getattr(args, key) for key in ("iterations", "tv_weight", "order")}
         settings = config.validate({"restoration": asked})["restoration"]
-        settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
         maps = args.out.with_name(f"{name}-map")
         _write_map(args, maps, found)
-        known = levels(measure(mosaic) | {"offset": args.offset})
+        facts = measure(mosaic) | {"offset": args.offset}
+        known = levels(facts)
+        if config.left_open(settings):
+            settings = settled(settings, _chosen(args, mosaic, found, settings, facts))
+        settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
         blocks = _restored(args, mosaic, found, settings, known)
         overview = preview.overview(mosaic)
         piece = preview.choose_piece(overview, mosaic.shape)
@@ -306,6 +311,29 @@ def _drawn(args, found: Found) -> Iterator[tuple[str, bytes]]:
 
 
 # The restoration -----------------------------------------------------------------------------------
+
+
+def _chosen(args, mosaic, found: Found, settings: dict, facts: dict) -> dict:
+    """Iterations and TV weight from held-out photons, and in words what was chosen and why."""
+    camera, notes = complete_camera({"offset": args.offset, "gain": args.gain}, mosaic.middle())
+    facts = facts | camera
+    local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
+    how = {"order": settings["order"], "device": pick_device(args.device)}
+    choice = choose(
+        pieces_of(mosaic, local, facts, **how),
+        settings,
+        camera=camera,
+        **levels(facts),
+        seed=0,
+        stream="held-out",
+    )
+    for note in notes:
+        print(f"{args.picture}: {note}")
+    print(
+        f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}, "
+        f"{choice['reason']}"
+    )
+    return choice
 
 
 def _restored(args, mosaic, found: Found, settings: dict, known: dict) -> Iterator[tuple]:
