@@ -146,7 +146,8 @@ def write(rows: list[dict]) -> None:
         }
         worst = some[int(loss["chosen"].argmax())]
         print(
-            f"acceleration {acceleration}, {f'{photons:g}' if photons else 'all'} photons, dB lost against the best: "
+            f"acceleration {acceleration}, {f'{photons:g}' if photons else 'all'} photons, "
+            "dB lost against the best: "
             + ", ".join(f"{k} {v.mean():.3f} (worst {v.max():.2f})" for k, v in loss.items())
             + f"; chosen within 0.1 dB in {100 * (loss['chosen'] <= 0.1).mean():.0f} %, worst for "
             + f"{worst['picture']}, {worst['psf']}, {worst['photons']:g}"

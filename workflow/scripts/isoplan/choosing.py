@@ -31,7 +31,8 @@ from isoplan.restoration import LocalPsfs
 
 HELD_OUT = 0.1
 
-# TV weights to choose from, times the photons at the brightest pixels; beyond LARGEST_WEIGHT none is of use.
+# TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
+# them are tried: no weight above LARGEST_WEIGHT.
 WEIGHTS = (1.0, 2.0, 5.0, 12.0, 30.0)
 LARGEST_WEIGHT = 0.3
 
@@ -70,7 +71,8 @@ def choose(
 
     Returns iterations, tv_weight, reason (a sentence), photons (at `scale`; None where the gain is not
     known) and curves: for each weight tried, tv_weight, iterations and the mean squared error of the
-    held-out photons, in electrons^2 a pixel. Where nothing can be judged, curves is empty, and FALLBACK is taken.
+    held-out photons, in electrons^2 a pixel. Where nothing can be judged, curves is empty, and FALLBACK
+    is taken.
     """
     photons = scale / camera["gain"] if camera["gain"] else None
     pieces = [piece for piece in pieces if (piece.counts[piece.judged] > 0).any()]
