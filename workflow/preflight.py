@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as in the j
 
 import pandas as pd
 import psutil
-from isoplan.base.config import entry, load
+from isoplan.base.config import entry, left_open, load
 from isoplan.base.errors import UserError
 from isoplan.halo import halo_of
 from isoplan.mosaic.reader import open_mosaic
@@ -280,7 +280,8 @@ def plan(study: dict, config: Path, mosaics: int) -> Iterator[Finding]:
     if "involves checkpoint jobs" in planned.stdout:
         text += "; more follow when the mosaics are known"
     methods = [m for m in study["restoration"]["methods"] if m not in ("none", "oracle")]
-    each = jobs_of(len(methods), study["jobs_per_mosaic"])
+    chosen = left_open(study["restoration"])
+    each = jobs_of(len(methods), study["jobs_per_mosaic"], chosen=bool(chosen))
     text += f"; every mosaic has about {each} in all, {each * mosaics:,} for {mosaics}"
     if each <= JOBS_A_MOSAIC:
         yield Finding(OK, text)

@@ -78,6 +78,7 @@ def build_study(
         _write_facts(folder, name, shape_px)
     _write_network(folder, rng)
     _write_benchmarks(folder)
+    _write_choices(folder)
     return folder
 
 
@@ -549,6 +550,26 @@ def _write_benchmarks(folder) -> None:
         ("restore_mosaic/tissue/estimated/0", 41.7, 911.0),
     ):
         write_benchmark(folder, rule, seconds, peak)
+
+
+def _write_choices(folder) -> None:
+    """Of one mosaic: a method judged by held-out photons and one that could not be."""
+    iterations = np.arange(1, 41)
+    curves = [
+        {
+            "tv_weight": weight,
+            "iterations": iterations.tolist(),
+            "error": (1 + (np.log(iterations / best) / 20) ** 2 + height).tolist(),
+        }
+        for weight, best, height in ((0.001, 6, 0.004), (0.003, 12, 0), (0.01, 20, 0.009))
+    ]
+    told = {"iterations": 12, "tv_weight": 0.003, "reason": "judged", "photons": 1200.0}
+    (folder / "choices/tissue").mkdir(parents=True, exist_ok=True)
+    for method, choice in (
+        ("estimated", told | {"curves": curves}),
+        ("constant", told | {"curves": [], "reason": "the camera's gain is not known"}),
+    ):
+        (folder / f"choices/tissue/{method}.json").write_text(json.dumps(choice))
 
 
 def write_benchmark(folder: Path, job: str, seconds: float, peak_mb: float) -> None:

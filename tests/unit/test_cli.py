@@ -146,6 +146,18 @@ def test_restore_writes_float_counts_above_the_offset(picture, network, tmp_path
         assert file.pages[0].tags["XResolution"].value[0] == pytest.approx(20000)
 
 
+def test_restore_chooses_what_is_left_open(picture, network, tmp_path, capsys):
+    out = tmp_path / "restored.ome.zarr"
+    options = ["--offset", 100, "--iterations", 3, "--tv-weight", "auto", "--gain", 2]
+    assert run("restore", picture, "--network", network, "--out", out, *options) == 0
+    used = ngff.read_attributes(out)["restoration"]
+    said = capsys.readouterr().out
+    assert used["iterations"] == 3 and used["tv_weight"] > 0
+    assert f"3 iterations with a TV weight of {used['tv_weight']:g}, which foretell" in said
+    assert run("restore", picture, "--network", network, "--out", out, *options[:-1], 0) == 0
+    assert "the camera's gain is not known" in capsys.readouterr().out
+
+
 def test_a_constant_picture_comes_back_as_it_is(network, tmp_path, capsys):
     tifffile.imwrite(tmp_path / "flat.tif", np.full((200, 200), 7, np.uint8))
     out = tmp_path / "restored.tif"

@@ -154,6 +154,18 @@ def test_validating_twice_changes_nothing():
         ("seed: [1", ["study.yaml:", "not YAML"]),
         ("restoration: {core_px: 1000}", ["not a multiple of 256"]),
         (
+            "restoration: {iterations: automatic, tv_weight: true}",
+            [
+                "iterations: 'automatic' is not a whole number (1 to 1000, or auto)",
+                "tv_weight: true is not a number (0 to 10, or auto)",
+            ],
+        ),
+        (
+            "restoration: {tv_step: none, tv_weight: auto}",
+            ["tv_weight: auto has nothing to choose where tv_step is none"],
+        ),
+        ("restoration: {core_px: auto}", ["'auto' is not a whole number"]),
+        (
             "tests: [{network: small, test_set: scenes, strengths: [0.5]}]",
             ["tests[0].strengths: go with a degradation; name one"],
         ),
@@ -222,3 +234,10 @@ def test_field_parameters_are_those_of_the_models():
             )
             made = psf.make_psf_model(spec["psfs"][0])
             assert tuple(p.name for p in made.parameters) == names
+
+
+def test_what_is_left_open():
+    open_ = config.validate({"restoration": {"iterations": "auto", "tv_weight": "1e-3"}})
+    assert open_["restoration"]["tv_weight"] == 1e-3
+    assert config.left_open(open_["restoration"]) == ["iterations"]
+    assert config.left_open(config.validate({})["restoration"]) == []

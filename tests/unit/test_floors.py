@@ -18,7 +18,7 @@ FLOORS = (
     ("synthesis", "halo", "deconvolution", "exposure", "trust"),
     ("training", "psf_map", "rivals"),
     ("judging", "restoration", "simulation", "evaluation"),
-    ("restoration_test",),
+    ("restoration_test", "choosing"),
     ("report",),
     ("cli",),
     ("__main__",),

@@ -97,6 +97,15 @@ def test_page_names_what_was_refused(page):
     assert "slide-7 was refused" in page and "3 of 12 strips" in page
 
 
+def test_page_tells_what_was_chosen(page, folder):
+    assert "12 iterations with a TV weight of 0.003, judged." in page
+    assert "the camera&#39;s gain is not known." in page
+    assert (folder / "figures/choice_tissue_estimated.svg").exists()
+    assert not (folder / "figures/choice_tissue_constant.svg").exists()
+    table = pd.read_csv(folder / "figures/choice_tissue.csv")
+    assert len(table) == 3 * 40 and set(table["method"]) == {"estimated"}
+
+
 def test_good_study(folder):
     verdict = judge(read_study(folder))
     assert verdict.level == "good" and not verdict.alarms

@@ -1,11 +1,16 @@
 """How many jobs Snakemake plans, beside how many the preflight says."""
 
+import pytest
 from checkout import ROOT, Checkout, planned
 from isoplan.report.cost import jobs_of
 
 
-def test_a_mosaic_has_as_many_jobs_as_foretold(tmp_path):
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_mosaic_has_as_many_jobs_as_foretold(tmp_path, chosen):
+    """Only what is to be chosen has a job that chooses it."""
     study = (ROOT / "config/studies/tiny.yaml").read_text()
+    if chosen:
+        study = study.replace("iterations: 5", "tv_weight: auto")
     checkout = Checkout.make(tmp_path / "isoplan", "own.yaml", study)
     counts = planned(checkout.run("--dry-run"))
     of_mosaics = {
@@ -16,4 +21,4 @@ def test_a_mosaic_has_as_many_jobs_as_foretold(tmp_path):
     for rule in ("simulate_mosaic", "correlate_mosaic"):  # where a truth is known
         assert of_mosaics.pop(rule) == 1
     # The simulated mosaic is restored by estimated, oracle and constant, in two jobs a stage.
-    assert sum(of_mosaics.values()) == jobs_of(methods=3, jobs_per_mosaic=2)
+    assert sum(of_mosaics.values()) == jobs_of(methods=3, jobs_per_mosaic=2, chosen=chosen)

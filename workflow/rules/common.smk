@@ -43,6 +43,12 @@ JUDGED = f"{RESULTS}/regression/{{network}}/{{test_set}}/{{degradation}}"
 JOBS = STUDY["jobs_per_mosaic"]
 SIMULATED = [entry["mosaic"] for entry in STUDY["simulations"]]
 METHODS = STUDY["restoration"]["methods"]
+# What `auto` leaves open in the restoration is chosen once for each mosaic and method.
+CHOICE = (
+    f"{RESULTS}/choices/{{mosaic}}/{{method}}.json"
+    if study_config.left_open(STUDY["restoration"])
+    else []
+)
 NETWORK = STUDY["map"]["network"] or STUDY["networks"][0]["name"]
 RESTORATION_TESTS = [item["name"] for item in STUDY["restoration_tests"]]
 TESTED = f"{RESULTS}/restoration_tests"

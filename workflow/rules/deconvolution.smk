@@ -6,10 +6,41 @@ localrules:
     create_restoration,
 
 
+rule choose_restoration:
+    input:
+        facts=FACTS,
+        psf=psf_source,
+    output:
+        choice=f"{RESULTS}/choices/{{mosaic}}/{{method}}.json",
+    log:
+        f"{LOGS}/choose_restoration/{{mosaic}}/{{method}}.log",
+    benchmark:
+        f"{BENCHMARKS}/choose_restoration/{{mosaic}}/{{method}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("restore_mem_mb"),
+        runtime=growing("restore_minutes"),
+    params:
+        library=library("choose_restoration"),
+        psf=psf_choice,
+        restoration={
+            k: STUDY["restoration"][k]
+            for k in ("iterations", "acceleration", "tv_step", "tv_weight", "order")
+        },
+        seed=STUDY["seed"],
+        device=STUDY["device"],
+    message:
+        "Chooses how much to restore of {wildcards.mosaic} by {wildcards.method}"
+    script:
+        "../scripts/choose_restoration.py"
+
+
 rule create_restoration:
     input:
         facts=FACTS,
         psf=psf_source,
+        choice=CHOICE,
     output:
         created=f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/created.done",
     log:

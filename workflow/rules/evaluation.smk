@@ -154,6 +154,11 @@ rule tabulate_mosaic:
         rings=lambda wc: (
             f"{RESULTS}/evaluation/{wc.mosaic}.frc.csv" if judgeable(wc) else []
         ),
+        choices=lambda wc: [
+            CHOICE.format(mosaic=wc.mosaic, method=method)
+            for method in methods(wc.mosaic)
+            if CHOICE
+        ],
         # Of one method: they differ in their PSFs, not in how they are cut.
         seams=lambda wc: [
             f"{RESULTS}/evaluation/{wc.mosaic}.{method}.seams.csv"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from _job import job
 from isoplan.exposure import exposure_of
-from isoplan.halo import halo_of
+from isoplan.halo import halo_of, settled
 from isoplan.mosaic import ngff, tiles
 from isoplan.trust import cell_px, create_trust
 
@@ -17,7 +17,9 @@ def main(snakemake):
     facts = json.loads(Path(snakemake.input.facts).read_text())
     chosen = params.psf
     psf = chosen.get("measured") or ngff.read_attributes(chosen["store"])["psf"]
-    settings = dict(params.restoration)
+    choice = snakemake.input.get("choice")
+    choice = json.loads(Path(choice).read_text()) if choice else None
+    settings = settled(dict(params.restoration), choice)
     settings |= {"halo_px": halo_of(settings, psf["size_px"]), "offset": facts["offset"]}
     settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
     settings["trust_px"] = cell_px(params.stride_px, settings["core_px"])

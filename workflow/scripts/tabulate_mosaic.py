@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _job import job
+from isoplan.base.config import left_open
 from isoplan.evaluation import MEASURES, compare, metrics_and_gains
 from isoplan.metrics import frc
 from isoplan.metrics.image import SUMS
@@ -47,7 +48,9 @@ def main(snakemake):
     named = {"study": params.study, "mosaic": name}
     scale = levels(facts)["scale"]
     settings = {"network": params.network, **params.settings, "counts_for_255": scale}
-    pd.DataFrame([named | row | settings for row in rows]).to_csv(output.metrics, index=False)
+    chosen = chosen_settings(snakemake.input.choices, left_open(params.settings))
+    table = [named | row | settings | chosen.get(row["method"], {}) for row in rows]
+    pd.DataFrame(table).to_csv(output.metrics, index=False)
     cell_table(name, gains).to_csv(output.cells, index=False)
     errors = []
     if params.maps["true"]:
@@ -59,6 +62,12 @@ def main(snakemake):
     pd.DataFrame([named | row for row in errors], columns=columns).to_csv(
         output.map_errors, index=False
     )
+
+
+def chosen_settings(files, keys):
+    """Method -> what was chosen for it, of choices in files of the methods' names."""
+    choices = {Path(file).stem: json.loads(Path(file).read_text()) for file in files}
+    return {method: {key: found[key] for key in keys} for method, found in choices.items()}
 
 
 def cell_table(name, gains):

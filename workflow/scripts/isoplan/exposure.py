@@ -29,6 +29,10 @@ class Exposure:
         """What the floor adds to the data of a Poisson likelihood (`deconvolution.richardson_lucy`)."""
         return self.floor / self.gain if self.gain else 0.0
 
+    def start(self, level: float) -> float:
+        """What a restoration starts from where the mosaic's mean is `level` counts, background included."""
+        return max(level - self.background, 1e-3 * level)
+
 
 def exposure_of(facts: dict, background: float | str) -> Exposure:
     """What a mosaic's facts (`mosaic.measure`, with offset, gain and read_noise_e) tell of its exposure.

@@ -5,6 +5,9 @@ Planning and laying out ask for it too, hence no torch here, which takes seconds
 
 import math
 
+# The most iterations that `iterations: auto` chooses from.
+MOST_ITERATIONS = {"momentum": 40, "none": 80}
+
 
 def halo_px(
     psf_size: int,
@@ -27,9 +30,19 @@ def halo_px(
     return min(math.ceil(reach * psf_size) + (8 if tv else 0), cap)
 
 
+def settled(settings: dict, choice: dict | None) -> dict:
+    """The config's `restoration` with what was chosen; choice: of `choosing.choose`, or None."""
+    keys = ("iterations", "tv_weight") if choice else ()
+    return settings | {key: choice[key] for key in keys}
+
+
 def halo_of(settings: dict, psf_px: int) -> int:
-    """Halo in px: the config's `halo_px`, or, where that is 0, what PSF and iterations ask for."""
-    tv = settings["tv_step"] != "none" and settings["tv_weight"] > 0
-    return settings["halo_px"] or halo_px(
-        psf_px, settings["iterations"], tv, settings["acceleration"]
-    )
+    """Halo in px: the config's `halo_px`, or, where that is 0, what PSF and iterations ask for.
+
+    Iterations that are still to be chosen count as the most that they may become.
+    """
+    tv = settings["tv_step"] != "none" and settings["tv_weight"] != 0
+    iterations, acceleration = settings["iterations"], settings["acceleration"]
+    if iterations == "auto":
+        iterations = MOST_ITERATIONS[acceleration]
+    return settings["halo_px"] or halo_px(psf_px, iterations, tv, acceleration)

@@ -136,7 +136,7 @@ def _restored(counts, psfs, settings, levels: dict, device, exposure: Exposure):
         tv_weight=settings["tv_weight"],
         tv_step=settings["tv_step"],
         acceleration=settings["acceleration"],
-        start=max(levels["start"] - exposure.background, 1e-3 * levels["start"]),
+        start=exposure.start(levels["start"]),
         scale=levels["scale"],
         background=exposure.background,
         shift=exposure.shift,

@@ -84,6 +84,11 @@ def weights_file(config: dict, network: dict) -> str | None:
     return os.path.relpath(released(entry(config, "psfs", network["psf"])["model"]))
 
 
+def left_open(restoration: dict) -> list[str]:
+    """What of the iterations and the TV weight is to be chosen from the data (`isoplan.choosing`)."""
+    return [key for key in ("iterations", "tv_weight") if restoration[key] == "auto"]
+
+
 def recipe(config: dict, item: dict) -> dict:
     """What the samples of an entry of `networks` or `test_sets` are made of."""
     return {
@@ -355,6 +360,8 @@ def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
         yield ("restoration", "measured"), "goes with the method measured, and only with it"
     elif measured and psfs[measured]["model"] != "measured":
         yield ("restoration", "measured"), f"{measured} is no PSF of the model measured"
+    if restoration["tv_weight"] == "auto" and restoration["tv_step"] == "none":
+        yield ("restoration", "tv_weight"), "auto has nothing to choose where tv_step is none"
     if len(set(restoration["methods"])) < len(restoration["methods"]):
         yield ("restoration", "methods"), "names a method twice"
 

@@ -179,10 +179,21 @@ def _add_restore(commands) -> None:
         help="the result; its ending says whether it is OME-Zarr (.ome.zarr) or TIFF (.tif)",
     )
     command.add_argument(
-        "--iterations", type=int, default=10, help="more sharpen and add noise (10)"
+        "--iterations",
+        default=10,
+        metavar="N",
+        help="more sharpen and add noise (10); auto chooses them from photons held out",
     )
     command.add_argument(
-        "--tv-weight", type=float, default=0.001, help="total variation: more is smoother (0.001)"
+        "--tv-weight",
+        default=0.001,
+        metavar="WEIGHT",
+        help="total variation: more is smoother (0.001); auto chooses it as the iterations are",
+    )
+    command.add_argument(
+        "--gain",
+        type=float,
+        help="counts per electron, which auto counts photons by (if not given, estimated)",
     )
     command.add_argument(
         "--order",

@@ -15,9 +15,10 @@ from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
+from isoplan.choosing import choose, pieces_of
 from isoplan.cli import preview
 from isoplan.exposure import exposure_of
-from isoplan.halo import halo_of
+from isoplan.halo import halo_of, settled
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.measure import levels, measure
@@ -59,14 +60,16 @@ def restore(args: argparse.Namespace) -> int:
         settings = config.validate({"restoration": asked})["restoration"]
         maps = args.out.with_name(f"{name}-map")
         _write_map(args, maps, found)
-        camera, notes = complete_camera({"offset": args.offset}, mosaic.middle())
+        camera, notes = complete_camera({"offset": args.offset, "gain": args.gain}, mosaic.middle())
         for note in notes:
             print(f"{args.picture}: {note}")
         facts = measure(mosaic) | camera
+        known = levels(facts)
+        if config.left_open(settings):
+            settings = settled(settings, _chosen(args, mosaic, found, settings, facts))
         settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
         settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
         settings["trust_px"] = cell_px(found.layout.stride_px, settings["core_px"])
-        known = levels(facts)
         blocks = _restored(args, mosaic, found, settings, known)
         overview = preview.overview(mosaic)
         piece = preview.choose_piece(overview, mosaic.shape)
@@ -317,6 +320,25 @@ def _drawn(args, found: Found) -> Iterator[tuple[str, bytes]]:
 
 
 # The restoration -----------------------------------------------------------------------------------
+
+
+def _chosen(args, mosaic, found: Found, settings: dict, facts: dict) -> dict:
+    """Iterations and TV weight from held-out photons, and in words what was chosen and why."""
+    local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
+    how = {"order": settings["order"], "device": pick_device(args.device)}
+    choice = choose(
+        pieces_of(mosaic, local, facts, **how),
+        settings,
+        exposure=exposure_of(facts, settings["background"]),
+        **levels(facts),
+        seed=0,
+        stream="held-out",
+    )
+    print(
+        f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}, "
+        f"{choice['reason']}"
+    )
+    return choice
 
 
 def _restored(args, mosaic, found: Found, settings: dict, known: dict) -> Iterator[tuple]:

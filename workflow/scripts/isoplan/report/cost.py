@@ -25,10 +25,12 @@ SHARED = {
 PER_MOSAIC = (
     *("simulate_mosaic", "convert_mosaic", "measure_mosaic", "create_psf_map", "map_psf"),
     "fill_psf_map",
-    *("create_restoration", "restore_mosaic", "finish_restoration"),
+    *("choose_restoration", "create_restoration", "restore_mosaic", "finish_restoration"),
     *("create_evaluation", "evaluate_mosaic", "check_seams", "tabulate_mosaic"),
 )
-PER_METHOD = ("create_restoration", "restore_mosaic", "finish_restoration")
+PER_METHOD = (
+    *("choose_restoration", "create_restoration", "restore_mosaic", "finish_restoration"),
+)
 COLUMNS = (
     *("rule", "mosaic", "variant", "megapixels", "jobs", "units", "seconds", "units_s", "make_s"),
     *("start_s", "longest_s", "peak_mb", "start_mb", "gpu_mb", "unit_megapixels"),
@@ -147,8 +149,8 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
     usual = table["start_s"].median()
     rows = []
     for rule, part in table.groupby("rule", sort=False):
-        # To lay out a store and to look at a few seams takes as long for every size.
-        fixed = rule.startswith("create_") or rule == "check_seams"
+        # To lay out a store, to look at a few seams and to judge a few pieces take as long for every size.
+        fixed = rule.startswith("create_") or rule in ("check_seams", "choose_restoration")
         sized = part.dropna(subset="megapixels")[: 0 if fixed else None]
         row = {"rule": rule, "seconds": part["seconds"].sum(), "jobs": part["jobs"].sum()}
         row |= {"longest_s": part["longest_s"].max(), "peak_mb": part["peak_mb"].max()}
@@ -179,10 +181,13 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("rule", key=lambda names: names.map(order), kind="stable")
 
 
-def jobs_of(methods: int, jobs_per_mosaic: int) -> int:
-    """Jobs that a mosaic of the user's has in all, with so many methods that restore it."""
+def jobs_of(methods: int, jobs_per_mosaic: int, *, chosen: bool = False) -> int:
+    """Jobs that a mosaic of the user's has in all, with so many methods that restore it.
+
+    chosen: whether something of the restoration is `auto`.
+    """
     # Laid out, measured, filled, tabulated; seams looked for; laid out and a pyramid built.
-    once, seams, each_method = 5, min(methods, 1), 2
+    once, seams, each_method = 5, min(methods, 1), 2 + chosen
     return once + seams + each_method * methods + jobs_per_mosaic * (2 + methods)
 
 

@@ -46,6 +46,7 @@ def study_figures(study: Study) -> list[StudyFigure]:
         figures += cell_figures(study, mosaic.name)
         figures += trust_figures(study, mosaic.name)
         figures += ring_figure(study, mosaic.name)
+        figures += choice_figures(study, mosaic.name)
     figures += restoration_tests.test_figures(study)
     figures += network_figures.published_figures(study)
     figures += network_figures.accuracy_figures(study)
@@ -97,6 +98,41 @@ def gain_figure(study: Study) -> list[StudyFigure]:
     draw = partial(plots.gain_bars, gains)
     alt = "Bars of the SNR gain in dB of every method for every mosaic with known truth."
     return [StudyFigure("gain", "gain", table, draw, "gain", "", "SNR gain", alt, 720)]
+
+
+def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
+    """How held-out photons judged iterations and TV weights, method by method."""
+    choices, figures = study.choices.get(mosaic, {}), []
+    rows = [
+        (method, curve["tv_weight"], *point)
+        for method, choice in choices.items()
+        for curve in choice["curves"]
+        for point in zip(curve["iterations"], curve["error"], strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["method", "tv_weight", "iterations", "error_e2"])
+    for method in style.sort_methods(choices):
+        choice = choices[method]
+        if not choice["curves"]:
+            continue
+        draw = partial(plots.held_out, choice["curves"], choice["iterations"])
+        title = style.method_label(method)
+        alt = (
+            f"Error of held-out photons over iterations for {mosaic} restored by {title}: least after "
+            f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}."
+        )
+        names = f"choice_{mosaic}_{method}", f"choice_{mosaic}"
+        figures.append(StudyFigure(*names, table, draw, f"choice/{mosaic}", "", title, alt, 460))
+    return figures
+
+
+def choice_words(study: Study, mosaic: str) -> list[str]:
+    """What was chosen for each method of a mosaic, and why."""
+    choices = study.choices.get(mosaic, {})
+    return [
+        f"{style.method_label(method)}: {choices[method]['iterations']} iterations with a TV weight of "
+        f"{choices[method]['tv_weight']:g}, {choices[method]['reason']}."
+        for method in style.sort_methods(choices)
+    ]
 
 
 def map_table(study: Study, mosaic: str) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from isoplan.report import (
     style,
     tables,
 )
-from isoplan.report.figures import held_words, study_figures
+from isoplan.report.figures import choice_words, held_words, study_figures
 from isoplan.report.results import Study, read_study
 from isoplan.report.study_figure import StudyFigure
 from isoplan.report.verdict import Verdict, judge
@@ -77,6 +77,7 @@ def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int
     sections = {
         "cells": writer.per_mosaic(figures, "cells/", pictured),
         "trusts": writer.per_mosaic(figures, "trust/", pictured),
+        "choices": writer.per_mosaic(figures, "choice/", pictured),
         "maps": writer.per_mosaic(figures, "map/", pictured),
         "psfs": writer.per_mosaic(figures, "psfs/", pictured),
         "published": writer.published(figures),
@@ -122,6 +123,7 @@ def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int
         regression=tables.regression_table(study),
         doubted=any(m.uncertainty is not None for m in study.maps.values()),
         held=held_words(study),
+        chosen=[(m.name, words) for m in looked_at if (words := choice_words(study, m.name))],
         flags=tables.flag_table(study),
         calibration_words=network_figures.calibration_words(study),
         abstention_words=network_figures.abstention_words(study),
@@ -311,6 +313,7 @@ class _Writer:
                 "what each step from the true PSFs to the estimated ones costs",
             ),
             ("refused.csv", "mosaics that could not be read"),
+            ("choices", "how much to restore: what was chosen, and why"),
             ("cost.csv", "time and memory by rule, mosaic and method"),
             ("config.yaml", "the settings of this study, defaults filled in"),
             ("figures", "every figure as PNG and SVG, with its CSV"),

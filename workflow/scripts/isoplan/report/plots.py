@@ -346,3 +346,31 @@ def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float |
     if len(lines) > 1:
         axes.legend(fontsize=8)
     return figure
+
+
+def held_out(curves: list[dict], iterations: int) -> Figure:
+    """Error of held-out photons over iterations, a line per TV weight; a ring marks the iterations
+    that were chosen.
+
+    curves: tv_weight, iterations, error of each. Drawn is how far they lie above the least of all,
+    in per cent of it, on a logarithmic scale.
+    """
+    figure = _figure(460, 300)
+    axes = figure.subplots()
+    curves = sorted(curves, key=lambda curve: curve["tv_weight"])
+    shades = colormaps[style.DEFAULT_MAP](np.linspace(0.05, 0.85, len(curves)))
+    least = min(min(curve["error"]) for curve in curves)
+    low, high = 0.01, 1000
+    for curve, shade in zip(curves, shades, strict=True):
+        above = (100 * (np.array(curve["error"]) / least - 1)).clip(low, high)
+        label = f"{curve['tv_weight']:.2g}"
+        axes.plot(curve["iterations"], above, color=shade, lw=1.6, label=label)
+    axes.plot(iterations, low, "o", mfc="none", mec=style.INK, ms=9, clip_on=False)
+    axes.set(xlabel="iterations", ylabel="error of held-out photons,\n% above the least")
+    axes.set(yscale="log", ylim=(low, high))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if len(curves) > 1:
+        axes.legend(title="TV weight", fontsize=8, title_fontsize=8)
+    return figure

@@ -149,6 +149,7 @@ class Study:
     true_maps: dict[str, PsfMap]
     benchmarks: pd.DataFrame
     trusts: dict[str, Trust] = field(default_factory=dict)
+    choices: dict[str, dict[str, dict]] = field(default_factory=dict)  # mosaic -> method -> choice
 
     def table(self, name: str) -> pd.DataFrame:
         return self.tables[name]
@@ -198,6 +199,9 @@ def read_study(folder: Path) -> Study:
         true_maps=true_maps,
         benchmarks=_read_benchmarks(folder),
         trusts={m.name: trust for m in mosaics if (trust := _read_trust(folder, m.name))},
+        choices={
+            mosaic.name: _read_choices(folder / "choices" / mosaic.name) for mosaic in mosaics
+        },
     )
 
 
@@ -303,6 +307,10 @@ def _read_network(path: Path) -> Network:
         history=pd.read_csv(history) if history.exists() else pd.DataFrame(),
         card=json.loads(card.read_text()) if card.exists() else {},
     )
+
+
+def _read_choices(folder: Path) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
 
 def _network_in_use(metrics: pd.DataFrame, mosaic: str) -> str | None:
