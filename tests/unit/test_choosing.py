@@ -103,7 +103,7 @@ def test_thinning_splits_every_photon_and_repeats():
 def snr_of(counts, psfs, photons: float, *, tv_weight: float, iterations: int) -> list[float]:
     """SNR in dB after each iteration on all photons, by the truth."""
     blur, found = SpaceVariantBlur(*psfs, counts.shape), []
-    truth = CAMERA["gain"] * photons * scene()[7:-7, 7:-7]
+    truth = CAMERA.gain * photons * scene()[7:-7, 7:-7]
     richardson_lucy(
         torch.from_numpy(counts),
         blur,
@@ -142,7 +142,7 @@ def test_the_curves_hold_what_was_chosen(psfs, auto):
     curve = next(c for c in choice["curves"] if c["tv_weight"] == choice["tv_weight"])
     assert curve["error"][curve["iterations"].index(choice["iterations"])] == least
     # A model that is right leaves the variance of the held-out photons, which is their number.
-    assert least == pytest.approx(HELD_OUT * counts.mean() / CAMERA["gain"], rel=0.1)
+    assert least == pytest.approx(HELD_OUT * counts.mean() / CAMERA.gain, rel=0.1)
 
 
 def test_the_unit_of_counts_changes_nothing(psfs, auto):
