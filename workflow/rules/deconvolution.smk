@@ -26,7 +26,14 @@ rule choose_restoration:
         psf=psf_choice,
         restoration={
             k: STUDY["restoration"][k]
-            for k in ("iterations", "acceleration", "tv_step", "tv_weight", "order")
+            for k in (
+                "iterations",
+                "acceleration",
+                "tv_step",
+                "tv_weight",
+                "order",
+                "background",
+            )
         },
         seed=STUDY["seed"],
         device=STUDY["device"],
