@@ -104,7 +104,9 @@ def test_written_and_read_again_in_the_mosaics_counts(tmp_path):
     assert found == json.loads((tmp_path / "found.json").read_text()) | {
         name: tuple(found[name]) for name in ("shift", "squares")
     }
-    with open_registered(tmp_path / "found.json", facts) as reference:
+    # The slice that was registered is read again, whatever would be chosen now.
+    assert found["slice"] == 1
+    with open_registered(tmp_path / "found.json", facts | {"reference_slice": None}) as reference:
         block = reference.read(100, 200, 50, 150)
     wanted = 2 * sharp[100:200, 50:150] + 100
     assert np.abs(block - wanted).max() < 0.1 * wanted.max()
@@ -118,3 +120,18 @@ def test_a_slice_of_no_reference_is_a_mistake_in_the_table(tmp_path):
     table.write_text("mosaic\tpath\tpixel_size_um\treference_slice\na\ta.tif\t1\t3\n")
     with pytest.raises(UserError, match="line 2: reference_slice goes with a reference"):
         read_table(table)
+
+
+def test_a_reference_that_cannot_be_read_by_window_is_refused(tmp_path, monkeypatch):
+    sharp = ndimage.gaussian_filter(scene(), 1)
+    for name in ("poor", "better"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", sharp, compression="zlib", rowsperstrip=512)
+    facts = {
+        "path": str(tmp_path / "poor.tif"),
+        "slice": None,
+        "reference": str(tmp_path / "better.tif"),
+    }
+    assert "refused" not in write(tmp_path / "found.json", facts)
+    monkeypatch.setattr("isoplan.mosaic.reader.HOLD_PX", 2**30)  # it is held no more
+    monkeypatch.setattr("isoplan.mosaic.reader.PIECE_BYTES", 2**16)
+    assert "convert" in write(tmp_path / "found.json", facts)["refused"]

@@ -161,7 +161,10 @@ def mosaic_stamps(wildcards):
         rows = _rows().values() if STUDY["mosaics"] else []
     except UserError:
         return {}  # check_mosaics will say what is wrong
-    return {row["mosaic"]: _stamp(row["path"]) for row in rows}
+    return {
+        row["mosaic"]: [_stamp(row[key]) for key in ("path", "reference") if row[key]]
+        for row in rows
+    }
 
 
 def mosaic_stamp(wildcards):

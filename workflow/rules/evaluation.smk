@@ -9,7 +9,7 @@ localrules:
 rule register_reference:
     input:
         facts=FACTS,
-        reference=lambda wc: mosaic_row(wc)["reference"],
+        reference=lambda wc: positions.files_of(mosaic_row(wc)["reference"]),
     output:
         registered=f"{RESULTS}/references/{{mosaic}}.json",
     log:

@@ -71,8 +71,8 @@ def richardson_lucy(
     clipped to 0, pixels outside `valid` may hold anything. background: counts that are not the
     object's, such as haze, one number >= 0 or (H, W); the object comes back without them. shift:
     what read noise adds, gain * read_noise_e^2 counts: with a gain of g counts an electron,
-    y / g + read_noise_e^2 has mean and variance of a Poisson variable (Snyder et al. 1995), and dark pixels weigh no more than their noise allows. start: flat first value of the object,
-    > 0, such as the mean of the whole mosaic. scale: brightness of the whole mosaic (such as its
+    y / g + read_noise_e^2 has mean and variance of a Poisson variable (Snyder et al. 1995), and dark
+    pixels weigh no more than their noise allows. start: flat first value of the object, > 0, such as the mean of the whole mosaic. scale: brightness of the whole mosaic (such as its
     99.9th percentile) that says what counts as dark. valid: (H, W) mask of usable pixels or None.
     saturated: (H, W) mask or None of pixels that saw y or more: where m falls short of y + s they
     pull it up, and else they say nothing (their term of J is m - (y + s) log m up to its least value,

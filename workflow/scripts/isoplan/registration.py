@@ -125,9 +125,10 @@ class Registered:
         self.reference.close()
 
 
-def open_reference(facts: dict) -> Picture:
-    """What a mosaic's line of the table names beside it; of channels the mosaic's own."""
-    chosen = {"slice": facts.get("reference_slice")}
+def open_reference(facts: dict, slice_index: int | None) -> Picture:
+    """What a mosaic's line of the table names beside it; of channels the mosaic's own, of a stack the
+    slice given, or the brightest, which reads all of it."""
+    chosen = {"slice": slice_index}
     with open_mosaic(facts["reference"], slice=0) as look:
         channels = look.channels
     if channels and facts.get("channel") is not None:
@@ -142,10 +143,15 @@ def write(path: str | Path, facts: dict) -> dict:
             open_mosaic(
                 facts["path"], channel=facts.get("channel"), slice=facts["slice"]
             ) as picture,
-            open_reference(facts) as reference,
+            open_reference(facts, facts.get("reference_slice")) as reference,
         ):
+            if not reference.by_window:
+                raise UserError(
+                    f"{facts['reference']}: it cannot be read by window; make an OME-Zarr of it first "
+                    "(`python -m isoplan convert`)"
+                )
             found = register(picture, reference)
-        result = asdict(found) | {"notes": found.notes}
+        result = asdict(found) | {"slice": reference.slice, "notes": found.notes}
     except UserError as error:
         if isinstance(error.__cause__, OSError):
             raise  # the file system: another attempt may read it
@@ -160,10 +166,11 @@ def open_registered(path: str | Path, facts: dict) -> Registered | None:
     if "refused" in result:
         return None
     del result["notes"]
+    reference = open_reference(facts, result.pop("slice"))
     for name in ("shift", "squares"):
         result[name] = tuple(result[name])
     shape = facts["height_px"], facts["width_px"]
-    return Registered(open_reference(facts), Registration(**result), shape)
+    return Registered(reference, Registration(**result), shape)
 
 
 def shifted(reference: Picture, window: tuple[slice, slice], shift) -> np.ndarray:

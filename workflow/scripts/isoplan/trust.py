@@ -76,7 +76,7 @@ def judge(
     """Cells of a core, (len(CHANNELS), ny, nx) float32; the last row and column may be cut short.
 
     counts, seen: (h, w) above the offset: the data y and m = Ax + b. usable, lone, saturated: (h, w)
-    masks of `restoration.Pixels`. noise: gain and floor of `camera.noise_of`; None where they are not
+    masks of `exposure.Pixels`. noise: gain and floor of `exposure.noise_of`; None where they are not
     known: then chi_square and unexplained are NaN, no cell is said to disagree, and the rest is of the
     residual in counts. size: side of a cell in px.
     uncertainty, filled: (ny, nx) of the PSF map's cells, NaN where a method has none. Cells of which

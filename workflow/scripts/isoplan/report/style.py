@@ -2,6 +2,8 @@
 
 import math
 
+from isoplan.evaluation import MEASURES
+
 METHOD_ORDER = ("none", "measured", "constant", "estimated", "oracle", "truth", "reference")
 # Of restoration tests: from what nobody has to what everybody has.
 TEST_METHODS = (
@@ -26,8 +28,6 @@ METHOD_LABELS = {
     "wiener": "Wiener, our mean PSF",
     "unsharp": "Unsharp mask",
 }
-# What restorations are judged by: a simulation's truth, or a better picture of the same field.
-MEASURES = ("truth", "reference")
 # Distinct under the common colour-vision deficiencies, and in lightness when printed in grey.
 METHOD_COLOURS = {
     "none": "#8C9199",
