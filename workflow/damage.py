@@ -18,7 +18,7 @@ from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import REFUSED
 from isoplan.networks import store
 from isoplan.psf_map import MapLayout
-from isoplan.restoration_test import unit_file
+from isoplan.restoration_test.units import unit_file
 from isoplan.trust import RestoredStore
 
 
@@ -131,14 +131,15 @@ def check_sums(results: Path, jobs: int) -> Iterator[Finding]:
 
 def check_restoration_tests(results: Path, jobs: int) -> Iterator[Finding]:
     tables = sorted(results.glob("restoration*.csv"))
-    for ledger in sorted(results.glob("ledgers/restoration_tests/*")):
-        folder = results / "restoration_tests" / ledger.name
-        stage = results / "stages" / "restoration_tests" / ledger.name
+    kinds = (("restoration_tests", "test"), ("restoration_sweeps", "sweep"))
+    found = [(k, name, path) for k, name in kinds for path in results.glob(f"ledgers/{k}/*")]
+    for kind, name, ledger in sorted(found):
+        folder, stage = results / kind / ledger.name, results / "stages" / kind / ledger.name
         known = [int(file.stem) for place in (ledger, folder) for file in place.glob("[0-9]*.*")]
         count, pictures = max(known, default=-1) + 1, folder.with_name(f"{ledger.name}.npz")
-        lost = lost_units(ledger, test_units(folder), count, stage, "test", jobs)
+        lost = lost_units(ledger, test_units(folder), count, stage, name, jobs)
         if lost:
-            remove = [*traces(lost, ledger, stage, "test", jobs), *tables, pictures]
+            remove = [*traces(lost, ledger, stage, name, jobs), *tables, pictures]
             yield Finding(f"{folder}, {named(lost)} of {count}", remove)
 
 

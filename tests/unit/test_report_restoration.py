@@ -3,16 +3,40 @@
 import numpy as np
 import pandas as pd
 import pytest
-from isoplan import restoration_test as rt
 from isoplan.report import restoration_tests as shown
+from isoplan.report import sweeps
 from isoplan.report.figures import study_figures
 from isoplan.report.page import write_report
 from isoplan.report.results import read_study
 from isoplan.report.verdict import judge
+from isoplan.restoration_test import tables
 
 GAINS = {"true": 2.0, "true-grid": 1.9, "estimated-all": 1.6, "estimated": 1.7, "constant": -0.5}
 GAINS |= {"best-of-model": 1.8, "blind": -1.0, "unsharp": 1.69}
 TESTS = {"same": ("zernike-1", "zernike-1"), "other": ("zernike-1", "gaussian-1")}
+
+
+RULES = {"best": 2.0, "best-fixed": 1.9, "default": 1.5, "chosen": 1.8, "discrepancy": 0.5}
+
+
+def _write_sweep(folder):
+    """Of one test: two TV weights, three numbers of iterations, and what the rules gain."""
+    what = {"test": "same", "default_tv_weight": 0.001, "default_iterations": 10}
+    swept, choice = [], []
+    for psfs, loss in (("true", 0.0), ("estimated", 0.3)):
+        about = what | {"psfs": psfs}
+        for weight in (0, 0.001):
+            for n in (1, 10, 40):
+                limits = {"mean": 1.9 - loss - weight - 1 / n, "low": 1, "high": 2, "sd": 1, "n": 8}
+                swept.append(about | {"tv_weight": weight, "iterations": n} | limits)
+        for rule, gain in RULES.items():
+            lost = {"loss_db": 2 - gain, "loss_low": 1.9 - gain, "loss_high": 2.1 - gain}
+            lost |= {"median_loss_db": 2 - gain, "worst_loss_db": 3 - gain, "near_share": 0.5}
+            spread = {"mean": gain - loss, "low": gain - 1, "high": gain + 1, "n": 8}
+            setting = {"tv_weight": 0.001, "iterations": 10}
+            choice.append(about | {"rule": rule} | spread | lost | setting)
+    pd.DataFrame(swept).to_csv(folder / "restoration_sweep.csv", index=False)
+    pd.DataFrame(choice).to_csv(folder / "restoration_choice.csv", index=False)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +45,7 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tests")
     rng, rows = np.random.default_rng(0), []
     for test, (degradation, detection) in TESTS.items():
-        what = dict.fromkeys(rt.WHAT, "x") | {"test": test, "layout": "hard", "masks": "hard"}
+        what = dict.fromkeys(tables.WHAT, "x") | {"test": test, "layout": "hard", "masks": "hard"}
         what |= {"degradation": degradation, "detection": detection, "iterations": 10}
         what |= {"tv_weight": 0.001, "tv_step": "proximal", "acceleration": "momentum"}
         for picture in range(8):
@@ -36,8 +60,9 @@ def study(tmp_path_factory):
                 rows.append(about | worse | {"value": -1.0 if picture == 0 else 1.0})
     rows = pd.DataFrame(rows)
     rows.to_csv(folder / "restoration.csv", index=False)
-    rt.summarise(rows).to_csv(folder / "restoration_summary.csv", index=False)
-    rt.budget(rows).to_csv(folder / "restoration_budget.csv", index=False)
+    tables.summarise(rows).to_csv(folder / "restoration_summary.csv", index=False)
+    tables.budget(rows).to_csv(folder / "restoration_budget.csv", index=False)
+    _write_sweep(folder)
     (folder / "config.yaml").write_text("study: tests\nreport: {published: table_4_1}\n")
     (folder / "restoration_tests").mkdir()
     sharp = rng.random((64, 64)).astype(np.float32)
@@ -85,6 +110,7 @@ def test_the_budget_s_steps(study):
 def test_page_and_figures(study, tmp_path):
     names = {figure.name for figure in study_figures(study)}
     wanted = {"restoration_same", "restoration_other", "restoration_budget"}
+    wanted |= {"restoration_choice", "restoration_sweep_true", "restoration_sweep_estimated"}
     assert wanted | {"restoration_picture_same"} == names
     write_report(study.folder, tmp_path / "report.html", title="Tests")
     page = (tmp_path / "report.html").read_text()
@@ -100,3 +126,32 @@ def test_a_study_without_such_tests_has_no_such_section(tmp_path):
     study = read_study(tmp_path)
     assert shown.read_tests(study) == [] and shown.gain_table(study, []) is None
     assert shown.budget_table(study, []) is None and shown.test_figures(study) == []
+
+
+def test_sweeps_are_told_and_drawn(study):
+    rows = sweeps.choice_table(study).rows
+    assert [row[0].text for row in rows if len(row) == 1] == [
+        "same, known PSFs",
+        "same, estimated PSFs",
+    ]
+    chosen = next(row for row in rows if row[0].text == "Held-out photons")
+    assert [cell.text for cell in chosen[1:4]] == ["+1.80", "0.20", "50 %"]
+    assert chosen[2].notes == ["[0.10, 0.30]"]
+    words = sweeps.warnings(study)
+    assert len(words) == 1 and "lose 0.20 dB" in words[0] and words[0] in judge(study).warnings
+    figures = sweeps.sweep_figures(study)
+    names = ["restoration_choice", "restoration_sweep_true", "restoration_sweep_estimated"]
+    assert [figure.name for figure in figures] == names
+    for figure in figures:
+        figure.draw().canvas.draw()
+    for words in figures[1].draw().axes[0].get_title("left"), rows[0][0].text:
+        assert words.startswith("same")
+
+
+def test_a_study_without_sweeps_says_nothing_of_them(study, tmp_path):
+    for file in study.folder.glob("*.*"):
+        if "sweep" not in file.name and "choice" not in file.name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    bare = read_study(tmp_path)
+    assert sweeps.choice_table(bare) is None and not sweeps.sweep_figures(bare)
+    assert not sweeps.warnings(bare)

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from isoplan import restoration_test as rt
 from isoplan.base import config
 from isoplan.base.errors import UserError
-from isoplan.base.ledger import Ledger, run_units
+from isoplan.base.ledger import Ledger
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
+from isoplan.restoration_test import fields, tables, units, ways
 from scipy.signal import fftconvolve
 from skimage.metrics import structural_similarity
 
@@ -25,7 +25,7 @@ PSFS = [
 ]
 
 
-def made(psf: str = "gaussian-2", detected: str = "gaussian-2", **keys) -> rt.RestorationTest:
+def made(psf: str = "gaussian-2", detected: str = "gaussian-2", **keys) -> ways.RestorationTest:
     """A test of quadrants of 96 px, every other setting the default one."""
     entry = {"name": "t", "psf": psf, "samples": 5, "size_px": 192, "cell_px": 96, "stride_px": 96}
     entry |= {"methods": METHODS, "network": "small"} | keys
@@ -33,6 +33,7 @@ def made(psf: str = "gaussian-2", detected: str = "gaussian-2", **keys) -> rt.Re
         {
             "psfs": PSFS,
             "objects": [{"name": "scenes", "kinds": ["dead-leaves", "fractals"]}],
+            "cameras": [*config.validate({})["cameras"], {"name": "dark", "photons": [300, 300]}],
             "simulations": [],
             "map": {"window_px": WINDOW, "stride_px": 32},
             "restoration_tests": [entry],
@@ -50,23 +51,28 @@ def made(psf: str = "gaussian-2", detected: str = "gaussian-2", **keys) -> rt.Re
         "order": "mask-blur",
         **{key: study["map"][key] for key in keys},
     }
-    return rt.RestorationTest(spec, seed=3)
+    return ways.RestorationTest(spec, seed=3)
 
 
-def network(test: rt.RestorationTest):
+def network(test: ways.RestorationTest):
     """The network-free fit, which needs no training, and its PSF model."""
     psf = test.spec["detected"]
     if psf["name"] not in NETWORKS:  # its table takes seconds
         model = make_psf_model(psf)
-        NETWORKS[psf["name"]] = SpectrumFit(WINDOW, model).eval(), rt.detection_model(model, psf)
+        NETWORKS[psf["name"]] = (
+            SpectrumFit(WINDOW, model).eval(),
+            fields.detection_model(model, psf),
+        )
     return NETWORKS[psf["name"]]
 
 
 @pytest.fixture(scope="module")
-def run() -> tuple[rt.RestorationTest, np.ndarray]:
+def run() -> tuple[ways.RestorationTest, np.ndarray]:
     """A whole test in hard cells, known as such: kept numbers of five pictures."""
     test = made(masks="hard")
-    return test, np.concatenate([test.unit(unit, *network(test)) for unit in range(test.units)])
+    return test, np.concatenate(
+        [test.unit(unit, *network(test)) for unit in range(units.unit_count(test.test))]
+    )
 
 
 # The degraded pictures ------------------------------------------------------------------------
@@ -92,7 +98,7 @@ def test_hard_cells_blur_each_source_by_its_own_psf():
     rng = torch.Generator().manual_seed(0)
     psfs = torch.rand(2, 2, 5, 5, generator=rng, dtype=torch.float64)
     psfs /= psfs.sum((-2, -1), keepdim=True)
-    blur = SpaceVariantBlur(*rt.in_cells(psfs, 12), (24, 24))
+    blur = SpaceVariantBlur(*fields.in_cells(psfs, 12), (24, 24))
     scene = torch.rand(28, 28, generator=rng, dtype=torch.float64)
     expected = np.zeros((24, 24))
     for j, rows in enumerate((slice(0, 14), slice(14, 28))):
@@ -128,22 +134,22 @@ def test_the_nearest_psf_of_its_own_model_is_the_psf_itself():
     for name in ("gaussian-2", "focus"):
         model = made(psf=name).model
         params = model.sample(3, torch.Generator().manual_seed(1))
-        found = rt.nearest_parameters(model, model.psf(params)[0])
+        found = fields.nearest_parameters(model, model.psf(params)[0])
         torch.testing.assert_close(found, params, atol=2e-3, rtol=0)
 
 
 def test_psf_distance_pads_to_the_larger():
     delta, wide = torch.zeros(3, 3), torch.zeros(7, 7)
     delta[1, 1] = wide[3, 3] = 1
-    assert rt.psf_distance(delta, wide) == 0
-    assert float(rt.psf_distance(2 * delta, wide)) == pytest.approx(1)
+    assert fields.psf_distance(delta, wide) == 0
+    assert float(fields.psf_distance(2 * delta, wide)) == pytest.approx(1)
 
 
 def test_a_cut_off_that_the_network_does_not_serve_is_refused():
     model = make_psf_model(made(psf="focus").spec["psf"] | {"cutoff": 0.3, "cutoff_range": None})
     asked = made(psf="focus").spec["psf"] | {"cutoff": 0.15}
     with pytest.raises(UserError, match="taken together"):
-        rt.detection_model(model, asked)
+        fields.detection_model(model, asked)
 
 
 # What is gained -------------------------------------------------------------------------------
@@ -169,7 +175,7 @@ def test_gains_are_those_of_the_cropped_pictures(run):
         )  # fmt: skip
         return similar[inner].mean()
 
-    rows = rt.rows_of(test, kept[:1])
+    rows = tables.rows_of(test, kept[:1])
     of_true = rows[(rows["method"] == "true") & (rows["cell"] == "all")].set_index("metric")[
         "value"
     ]
@@ -179,7 +185,7 @@ def test_gains_are_those_of_the_cropped_pictures(run):
 
 def test_known_psfs_help_and_the_rest_follows(run):
     test, kept = run
-    summary = rt.summarise(rt.rows_of(test, kept))
+    summary = tables.summarise(tables.rows_of(test, kept))
     gains = summary[summary["metric"] == "SNR_gain"].set_index("method")
     assert gains.loc["true", "low"] > 0.2
     # Cells known as they are, of the right model: nothing is lost to the grid or the model.
@@ -196,14 +202,14 @@ def test_known_psfs_help_and_the_rest_follows(run):
 def test_bilinear_masks_cost_something_in_hard_cells():
     test = made(methods=["true", "true-grid"])
     kept = test.unit(0, None, test.model)
-    error = kept[:, :, rt.SUMS.index("error")].sum((-2, -1))
+    error = kept[:, :, ways.SUMS.index("error")].sum((-2, -1))
     assert (error[:, 1] < error[:, 2]).all()
 
 
 def test_another_model_has_a_nearest_psf_and_an_estimate():
     test = made(psf="focus", detected="narrow", methods=["true", "best-of-model", "estimated"])
     kept = test.unit(0, *network(test))
-    error = kept[:, :, rt.KEPT.index("psf_error")].mean((0, 2, 3))
+    error = kept[:, :, ways.KEPT.index("psf_error")].mean((0, 2, 3))
     assert np.isnan(error[0]) and error[1] == 0 and 0 < error[2] <= error[3]
 
 
@@ -222,7 +228,7 @@ def test_a_picture_without_any_trusted_cell_stays_as_it_is():
 
 def table(values: dict[str, list[float]], sources=None) -> pd.DataFrame:
     """Rows of SNR gains, as `rows_of` makes them."""
-    what = dict.fromkeys(rt.WHAT, "x") | {"degradation": "zernike-1", "detection": "gaussian-1"}
+    what = dict.fromkeys(tables.WHAT, "x") | {"degradation": "zernike-1", "detection": "gaussian-1"}
     return pd.DataFrame(
         [
             what
@@ -238,7 +244,7 @@ def test_summary_means_differences_and_intervals():
     rng = np.random.default_rng(0)
     true = rng.normal(2, 0.5, 200)
     estimated = true - rng.normal(0.1, 0.05, 200)
-    found = rt.summarise(table({"true": true, "estimated": estimated})).set_index("method")
+    found = tables.summarise(table({"true": true, "estimated": estimated})).set_index("method")
     row = found.loc["estimated"]
     assert (row["n"], row["mean"]) == (200, pytest.approx(estimated.mean()))
     assert row["sd"] == pytest.approx(estimated.std(ddof=1))
@@ -256,23 +262,23 @@ def test_summary_means_differences_and_intervals():
 
 def test_pictures_cut_from_one_real_picture_count_together():
     values = {"true": [1.0] * 50 + [3.0] * 50}
-    apart = rt.summarise(table(values)).iloc[0]
-    together = rt.summarise(table(values, [0] * 50 + [1] * 50)).iloc[0]
+    apart = tables.summarise(table(values)).iloc[0]
+    together = tables.summarise(table(values, [0] * 50 + [1] * 50)).iloc[0]
     assert apart["high"] - apart["low"] < 0.6 and together["high"] - together["low"] == 2
 
 
 def test_budget_follows_the_chain_that_was_run():
     values = {"true": [2.0, 2.2], "true-grid": [1.9, 2.1], "best-of-model": [1.5, 1.5]}
     values |= {"estimated": [1.4, 1.3], "constant": [0.2, 0.0]}
-    rows = rt.budget(table(values))
+    rows = tables.budget(table(values))
     assert list(rows["step"]) == ["the map's grid", "wrong PSF model", "PSF estimate", "one PSF"]
     assert list(rows["loss_db"]) == pytest.approx([0.1, 0.5, 0.15, 1.25])
-    same = rt.steps([*values, "estimated-all"], "gaussian-1", "gaussian-1")
+    same = tables.steps([*values, "estimated-all"], "gaussian-1", "gaussian-1")
     assert [end for *_, end in same] == ["true-grid", "estimated-all", "estimated", "constant"]
 
 
 def test_the_median_picture():
-    assert rt.median_picture(table({"true": [9, 9, 9], "estimated": [5.0, 1.0, 3.0]})) == 2
+    assert tables.median_picture(table({"true": [9, 9, 9], "estimated": [5.0, 1.0, 3.0]})) == 2
 
 
 # Units ----------------------------------------------------------------------------------------
@@ -287,17 +293,14 @@ def test_units_resume_and_a_lost_one_is_told(tmp_path):
         return test.unit(unit, None, test.model)
 
     def again() -> int:
-        return run_units(
-            Ledger(tmp_path / "ledger", "mark"), test.units, job=0, jobs=1, make=make, title="units",
-            write=lambda unit, block: rt.save_unit(tmp_path, unit, block),
-            read=lambda unit: np.load(rt.unit_file(tmp_path, unit)),
-        )  # fmt: skip
+        ledger = Ledger(tmp_path / "ledger", "mark")
+        return units.run_share(test.test, make, tmp_path, ledger, job=0, jobs=1, title="units")
 
-    assert again() == test.units == 2
-    whole = rt.load_units(tmp_path, 2)
-    assert whole.shape == (5, 2, len(rt.KEPT), 2, 2)
-    rt.unit_file(tmp_path, 1).write_bytes(b"torn")
+    assert again() == units.unit_count(test.test) == 2
+    whole = units.load_units(tmp_path, 2)
+    assert whole.shape == (5, 2, len(ways.KEPT), 2, 2)
+    units.unit_file(tmp_path, 1).write_bytes(b"torn")
     with pytest.raises(UserError, match=r"1\.npy: cannot be read"):
-        rt.load_units(tmp_path, 2)
+        units.load_units(tmp_path, 2)
     assert again() == 1 and made_units == [0, 1, 1]
-    np.testing.assert_array_equal(rt.load_units(tmp_path, 2), whole)
+    np.testing.assert_array_equal(units.load_units(tmp_path, 2), whole)

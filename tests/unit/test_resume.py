@@ -23,7 +23,7 @@ from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.psf_map import MapLayout
-from isoplan.restoration_test import save_unit, unit_file
+from isoplan.restoration_test.units import save_unit, unit_file
 from isoplan.trust import RestoredStore, create_trust
 
 JOBS, STRIDE, CORE = 2, 8, 256

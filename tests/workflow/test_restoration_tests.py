@@ -28,6 +28,7 @@ restoration_tests:
     network: fit
     iterations: 4
     methods: ["true", best-of-model, estimated, constant, unsharp]
+    sweep_tv_weights: [0.01]
 jobs_per_mosaic: 1
 report: {published: table_4_1}
 resources: {threads: 1}
@@ -46,7 +47,15 @@ def test_a_whole_study(tmp_path):
     assert known["mean"] > 0 and known["n"] == 4
     steps = list(pd.read_csv(results / "restoration_budget.csv")["step"])
     assert steps == ["wrong PSF model", "PSF estimate", "one PSF"]
+    choice = pd.read_csv(results / "restoration_choice.csv").set_index(["psfs", "rule"])
+    swept = pd.read_csv(results / "restoration_sweep.csv")
+    for psfs in ("true", "estimated"):
+        own = choice.loc[psfs, "default"]
+        assert own["mean"] == pytest.approx(summary.loc["SNR_gain", psfs]["mean"], abs=1e-3)
+        best = swept.loc[swept["psfs"] == psfs, "mean"].max()
+        assert choice.loc[psfs, "best"]["mean"] >= best
     page = (results / "report.html").read_text()
+    assert "How much to restore" in page and "Held-out photons" in page
     assert "Restoration tests" in page and "The median pictures" in page
     assert (results / "figures" / "restoration_other.png").exists()
 
@@ -58,3 +67,10 @@ def test_a_whole_study(tmp_path):
     assert planned(checkout.run("--dry-run"))["test_restoration"] == 1
     checkout.run("results/mini-tests/restoration.csv")
     assert (results / "restoration.csv").read_bytes() == before
+
+    # A sweep too: what is left of it is not made again.
+    before = (results / "restoration_choice.csv").read_bytes()
+    (results / "stages/restoration_sweeps/other/sweep.0.done").unlink()
+    (results / "restoration_choice.csv").unlink()
+    checkout.run("results/mini-tests/restoration_choice.csv")
+    assert (results / "restoration_choice.csv").read_bytes() == before

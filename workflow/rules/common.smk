@@ -53,6 +53,11 @@ NETWORK = STUDY["map"]["network"] or STUDY["networks"][0]["name"]
 RESTORATION_TESTS = [item["name"] for item in STUDY["restoration_tests"]]
 TESTED = f"{RESULTS}/restoration_tests"
 TEST_STAGE = f"{RESULTS}/stages/restoration_tests/{{test}}"
+SWEPT = [
+    item["name"] for item in STUDY["restoration_tests"] if item["sweep_tv_weights"]
+]
+SWEEPS = f"{RESULTS}/restoration_sweeps"
+SWEEP_STAGE = f"{RESULTS}/stages/restoration_sweeps/{{test}}"
 
 
 wildcard_constraints:

@@ -44,6 +44,11 @@ rule write_report:
             for table in ("summary", "budget")
             if RESTORATION_TESTS
         ],
+        sweeps=[
+            f"{RESULTS}/restoration_{table}.csv"
+            for table in ("sweep", "choice")
+            if SWEPT
+        ],
         pictures=expand(f"{TESTED}/{{test}}.npz", test=RESTORATION_TESTS),
     output:
         report=report(

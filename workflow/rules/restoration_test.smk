@@ -63,6 +63,68 @@ rule tabulate_restoration_tests:
         "../scripts/tabulate_restoration_tests.py"
 
 
+# How much to restore, of the tests that ask for it.
+
+
+rule sweep_restoration:
+    input:
+        network=test_network,
+    output:
+        done=f"{SWEEP_STAGE}/sweep.{{job}}.done",
+    log:
+        f"{LOGS}/sweep_restoration/{{test}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/sweep_restoration/{{test}}/{{job}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("restore_mem_mb"),
+        runtime=growing("restore_minutes"),
+    params:
+        library=library("sweep_restoration"),
+        folder=f"{SWEEPS}/{{test}}",
+        ledger=f"{RESULTS}/ledgers/restoration_sweeps/{{test}}",
+        test=lambda wc: restoration_test(wc.test),
+        seed=STUDY["seed"],
+        jobs=JOBS,
+        device=STUDY["device"],
+    message:
+        "Sweeps iterations and TV weights of test {wildcards.test}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../scripts/sweep_restoration.py"
+
+
+rule tabulate_sweeps:
+    input:
+        swept=expand(f"{SWEEP_STAGE}/sweep.{{job}}.done", test=SWEPT, job=range(JOBS)),
+    output:
+        sweep=f"{RESULTS}/restoration_sweep.csv",
+        choice=report(
+            f"{RESULTS}/restoration_choice.csv",
+            caption="../captions/choice.rst",
+            category="Tables",
+            labels={"table": "How much to restore"},
+        ),
+    log:
+        f"{LOGS}/tabulate_sweeps.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_sweeps.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("tabulate_sweeps"),
+        folder=SWEEPS,
+        tests=[restoration_test(name) for name in SWEPT],
+        seed=STUDY["seed"],
+    message:
+        "Collects what iterations and TV weights gained"
+    script:
+        "../scripts/tabulate_sweeps.py"
+
+
 rule picture_restoration:
     input:
         network=test_network,

@@ -3,21 +3,23 @@
 import numpy as np
 import pandas as pd
 from _job import job
-from isoplan import restoration_test as tests
 from isoplan.base.device import pick_device
 from isoplan.networks import store
+from isoplan.restoration_test.fields import detection_model
+from isoplan.restoration_test.tables import median_picture
+from isoplan.restoration_test.ways import RestorationTest, shown
 
 
 def main(snakemake):
     params, output = snakemake.params, snakemake.output
     rows = pd.read_csv(snakemake.input.rows, dtype={"test": str, "cell": str})
-    index = tests.median_picture(rows[rows["test"] == params.test["test"]["name"]])
+    index = median_picture(rows[rows["test"] == params.test["test"]["name"]])
     device = pick_device(params.device)
     network, model, _ = store.load(snakemake.input.network, device)
-    detects = tests.detection_model(model, params.test["detected"])
-    test = tests.RestorationTest(params.test, params.seed, device)
+    detects = detection_model(model, params.test["detected"])
+    test = RestorationTest(params.test, params.seed, device)
     case = test.case(index)
-    pictures = tests.pictures_of(case, test.restored(case, index, network, detects))
+    pictures = shown(case, test.restored(case, index, network, detects))
     np.savez_compressed(output.pictures, index=index, **pictures)
     print(f"picture {index} in {output.pictures}")
 

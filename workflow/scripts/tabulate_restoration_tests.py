@@ -2,21 +2,22 @@
 
 import pandas as pd
 from _job import job
-from isoplan import restoration_test as tests
+from isoplan.restoration_test import tables, units
+from isoplan.restoration_test.ways import RestorationTest
 
 
 def main(snakemake):
     params, output = snakemake.params, snakemake.output
     parts = []
     for spec in params.tests:
-        test = tests.RestorationTest(spec, params.seed)
-        kept = tests.load_units(f"{params.folder}/{spec['test']['name']}", test.units)
-        parts.append(tests.rows_of(test, kept))
+        test = RestorationTest(spec, params.seed)
+        kept = units.load_units(f"{params.folder}/{test.test['name']}", units.unit_count(test.test))
+        parts.append(tables.rows_of(test, kept))
     rows = pd.concat(parts, ignore_index=True)
     rows.to_csv(output.rows, index=False, float_format="%.6g")
-    summary = tests.summarise(rows)
+    summary = tables.summarise(rows)
     summary.to_csv(output.summary, index=False, float_format="%.6g")
-    tests.budget(rows).to_csv(output.budget, index=False, float_format="%.6g")
+    tables.budget(rows).to_csv(output.budget, index=False, float_format="%.6g")
     print(f"{len(rows)} rows in {output.rows}, {len(summary)} in {output.summary}")
 
 

@@ -13,7 +13,7 @@ again. All photons are then restored with the iterations and the weight that do 
 
 It takes as many restorations of MOST_ITERATIONS as there are pieces times weights, of PIECE_PX and a margin
 a side: a fixed time for a mosaic of any size, more than its restoration takes where that has few cores.
-`tests/bench/bench_choosing.py` compares the choice with the best possible one.
+The study `how-much` compares the choice with the best possible one.
 """
 
 from dataclasses import dataclass

@@ -386,6 +386,10 @@ def _check_restoration_test(test, config, psfs) -> Iterator[tuple[str, str]]:
         yield "masks", f"hard {text}; take bilinear"
     if len(set(test["methods"])) < len(test["methods"]):
         yield "methods", "names a method twice"
+    if test["sweep_tv_weights"] and test["tv_step"] == "none":
+        yield "sweep_tv_weights", "have nothing to weigh where tv_step is none"
+    if test["sweep_tv_weights"] and not {"true", "estimated"} & {*test["methods"]}:
+        yield "sweep_tv_weights", "want true or estimated among the methods"
 
 
 def _check_field(field: list[dict], psf: dict) -> Iterator[tuple[tuple, str]]:

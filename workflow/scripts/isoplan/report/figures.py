@@ -7,7 +7,15 @@ import numpy as np
 import pandas as pd
 
 from isoplan import trust
-from isoplan.report import network_figures, pictures, plots, published, restoration_tests, style
+from isoplan.report import (
+    network_figures,
+    pictures,
+    plots,
+    published,
+    restoration_tests,
+    style,
+    sweeps,
+)
 from isoplan.report.psfs import cell_psfs, model_parameters, same_size, visible_radius
 from isoplan.report.results import Network, PsfMap, Study, metric_values, read_study
 from isoplan.report.study_figure import StudyFigure
@@ -47,7 +55,7 @@ def study_figures(study: Study) -> list[StudyFigure]:
         figures += trust_figures(study, mosaic.name)
         figures += ring_figure(study, mosaic.name)
         figures += choice_figures(study, mosaic.name)
-    figures += restoration_tests.test_figures(study)
+    figures += restoration_tests.test_figures(study) + sweeps.sweep_figures(study)
     figures += network_figures.published_figures(study)
     figures += network_figures.accuracy_figures(study)
     figures += network_figures.scatter_figures(study)

@@ -18,6 +18,7 @@ from isoplan.report import (
     published,
     restoration_tests,
     style,
+    sweeps,
     tables,
 )
 from isoplan.report.figures import choice_words, held_words, study_figures
@@ -276,6 +277,9 @@ class _Writer:
             "gains": groups("restoration"),
             "budget": groups("restoration-budget"),
             "budget_table": restoration_tests.budget_table(self.study, tests),
+            "sweeps": groups("restoration-sweeps"),
+            "sweeps_intro": sweeps.INTRO,
+            "choice_table": sweeps.choice_table(self.study),
             "pictures": groups("restoration-pictures")[:PICTURED_LIMIT],
             "data": [self.data("restoration.csv", self.study.folder / "restoration.csv")],
         }
@@ -312,6 +316,8 @@ class _Writer:
                 "restoration_budget.csv",
                 "what each step from the true PSFs to the estimated ones costs",
             ),
+            ("restoration_sweep.csv", "gain by iterations and TV weight of the sweeps"),
+            ("restoration_choice.csv", "what rules that choose them gain and lose"),
             ("refused.csv", "mosaics that could not be read"),
             ("choices", "how much to restore: what was chosen, and why"),
             ("cost.csv", "time and memory by rule, mosaic and method"),

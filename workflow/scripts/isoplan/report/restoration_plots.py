@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from isoplan.report import style
 from isoplan.report.network_plots import PUBLISHED_GREY
@@ -22,6 +24,25 @@ class Gain:
     low: float
     high: float
     published: float = np.nan
+
+
+@dataclass
+class Losses:
+    """What each rule loses in one test: label, colour, mean, low, high of every rule."""
+
+    test: str
+    rules: list[tuple[str, str, float, float, float]]
+
+
+@dataclass
+class Curves:
+    """One test's sweep: TV weight -> (iterations, gain); marks, label -> (colour, iterations, gain), on the
+    curves; levels, label -> (colour, gain), of rules whose setting differs from picture to picture."""
+
+    test: str
+    lines: dict[float, tuple]
+    marks: dict[str, tuple[str, float, float]]
+    levels: dict[str, tuple[str, float]]
 
 
 def gains(rows: list[Gain], *, x_label: str, width_px: int) -> Figure:
@@ -100,6 +121,81 @@ def losses(tests: list[tuple[str, list[Gain]]], steps: list[str], *, width_px: i
     grid[0, 0].set_xlim(low - 0.02 * (high - low), high + 0.12 * (high - low))
     for axes in grid[-1]:
         axes.set_xlabel("loss of SNR gain (dB)")
+    return figure
+
+
+def choices(panels: list[tuple[str, list[Losses]]], *, width_px: int) -> Figure:
+    """What rules lose against the best choice: a panel per kind of PSFs, a row per test, a dot per rule."""
+    count = max(len(tests) for _, tests in panels)
+    rules = max(len(test.rules) for _, tests in panels for test in tests)
+    height = 76 + count * (12 + 11 * rules)
+    figure = Figure(figsize=(width_px / 100, height / 100), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+    seen = {}
+    for axes, (title, tests) in zip(grid, panels, strict=True):
+        for y, test in enumerate(tests):
+            if y % 2:
+                axes.axhspan(y - 0.5, y + 0.5, color="#F6F7F8", lw=0, zorder=0)
+            for k, (label, colour, mean, low, high) in enumerate(test.rules):
+                at = y + (k - (len(test.rules) - 1) / 2) * 0.8 / rules
+                axes.plot([low, high], [at, at], color=colour, lw=1.4, zorder=2)
+                (seen[label],) = axes.plot(
+                    mean, at, "o", ms=4.5, color=colour, label=label, zorder=3
+                )
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_xlabel("SNR gain lost against the best choice (dB)")
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=style.RULE, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.spines["left"].set_visible(False)
+    longest = max((tests for _, tests in panels), key=len)
+    grid[0].set_yticks(range(count), [test.test for test in longest])
+    grid[0].set_ylim(count - 0.5, -0.5)
+    grid[0].set_xlim(left=0)
+    figure.legend(
+        handles=list(seen.values()), loc="outside upper left", ncols=len(seen), fontsize=8
+    )
+    return figure
+
+
+def sweeps(tests: list[Curves], *, width_px: int) -> Figure:
+    """Mean gain over iterations, a panel per test, a line per TV weight."""
+    columns = min(3, len(tests))
+    rows = -(-len(tests) // columns)
+    figure = Figure(figsize=(width_px / 100, (46 + 240 * rows) / 100), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    weights = sorted({weight for test in tests for weight in test.lines})
+    shades = colormaps[style.DEFAULT_MAP](np.linspace(0.05, 0.9, len(weights)))
+    seen = {}
+    for axes, test in zip(grid.flat, tests, strict=False):
+        for weight, (iterations, gain) in test.lines.items():
+            shade = shades[weights.index(weight)]
+            label = f"TV {weight:g}"
+            (seen[label],) = axes.plot(iterations, gain, color=shade, lw=1.4, label=label)
+        for label, (colour, gain) in test.levels.items():
+            seen[label] = axes.axhline(gain, color=colour, lw=1, ls=(0, (4, 2)), label=label)
+        for label, (colour, iterations, gain) in test.marks.items():
+            (seen[label],) = axes.plot(
+                iterations, gain, "o", mfc="none", mec=colour, mew=1.6, ms=8, label=label, ls=""
+            )
+        top = max(max(gain) for _, gain in test.lines.values())
+        top = max(top, *(gain for _, gain in test.levels.values()))
+        # Settings that do much harm must not press all others together.
+        axes.set_ylim(max(min(min(g) for _, g in test.lines.values()), -1.0 - top), top + 0.15)
+        axes.set_title(test.test, fontsize=9, loc="left")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xticks([1, 2, 5, 10, 20, 40])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.grid(axis="y", color=style.RULE, lw=0.6)
+        axes.set_axisbelow(True)
+    for axes in grid.flat[len(tests) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("SNR gain (dB)")
+    for axes in grid[-1]:
+        axes.set_xlabel("iterations")
+    figure.legend(handles=list(seen.values()), loc="outside upper left", ncols=7, fontsize=8)
     return figure
 
 

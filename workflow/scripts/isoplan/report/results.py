@@ -30,6 +30,14 @@ TABLE_COLUMNS = {
         *("test", "degradation", "detection", "layout", "masks", "iterations", "tv_weight"),
         *("tv_step", "acceleration", "method", "metric", "mean", "low", "high", "sd", "n"),
     ),
+    "restoration_sweep.csv": (
+        *("test", "psfs", "tv_weight", "iterations", "mean", "low", "high", "sd", "n"),
+        *("default_tv_weight", "default_iterations"),
+    ),
+    "restoration_choice.csv": (
+        *("test", "psfs", "rule", "mean", "low", "high", "n", "loss_db", "loss_low", "loss_high"),
+        *("median_loss_db", "worst_loss_db", "near_share", "tv_weight", "iterations"),
+    ),
     "restoration_budget.csv": ("test", "step", "start", "end", "loss_db", "low", "high", "n"),
 }
 NAMES = (

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from isoplan import trust
-from isoplan.report import lineup, published, restoration_tests, style, tables
+from isoplan.report import lineup, published, restoration_tests, style, sweeps, tables
 from isoplan.report.figures import snr_gains
 from isoplan.report.psfs import model_parameters
 from isoplan.report.results import Study, metric_values
@@ -344,6 +344,7 @@ def _warnings(study: Study, mosaics) -> list[str]:
         if mosaic.facts.get("constant"):
             words.append(f"{mosaic.name}: every pixel has the same value; there is nothing to map.")
     words += restoration_tests.warnings(restoration_tests.read_tests(study))
+    words += sweeps.warnings(study)
     return words + _short_of_published(study) + _poor_parameters(study) + _miscalibrated(study)
 
 

@@ -1,0 +1,129 @@
+"""How much to restore, in the report: sweeps of restoration tests, and rules that choose without the truth."""
+
+from functools import partial
+
+import pandas as pd
+
+from isoplan.report import restoration_plots, style
+from isoplan.report.restoration_plots import Curves, Losses
+from isoplan.report.results import Study
+from isoplan.report.study_figure import StudyFigure
+from isoplan.report.tables import Cell, Table
+
+# The best of every picture first; colours of those that the figures show.
+RULES = {
+    "best": ("Best of each picture", style.INK),
+    "best-fixed": ("Best for all pictures", "#8C9199"),
+    "chosen": ("Held-out photons", "#005EA8"),
+    "discrepancy": ("Discrepancy", "#D98200"),
+    "default": ("Test's own setting", "#5FBFA0"),
+}
+PSFS = {"true": "known PSFs", "estimated": "estimated PSFs"}
+GOAL_DB = 0.1  # what a rule may lose against the best choice
+INTRO = (
+    "Every picture was restored with each TV weight, and its gain noted after each number of iterations. Best is what the truth would "
+    "choose; a rule that a user can follow has no truth. Held-out photons: what foretells best a tenth of the photons that was "
+    "held out (iterations: auto, tv_weight: auto). Discrepancy: the test's own TV weight, stopped as soon as the "
+    "residual is no larger than the noise. Losses are those against the best of each picture, in brackets with their 95 % interval."
+)
+
+
+def choices(study: Study) -> pd.DataFrame:
+    """restoration_choice.csv; no rows where nothing was swept."""
+    return study.table("restoration_choice.csv")
+
+
+def choice_table(study: Study) -> Table | None:
+    """What the rules gain and lose, by test and PSFs."""
+    rows = []
+    for (test, psfs), part in choices(study).groupby(["test", "psfs"], sort=False):
+        rows.append([Cell(f"{test}, {PSFS[psfs]}")])
+        known = {row["rule"]: row for row in part.to_dict("records")}
+        rows += [_row(*RULES[rule], known[rule]) for rule in RULES if rule in known]
+    head = ["Rule", "SNR gain (dB)", "Lost against the best (dB)", f"Within {GOAL_DB:g} dB"]
+    return Table([*head, "Worst loss (dB)", "Iterations", "TV weight"], rows) if rows else None
+
+
+def _row(label: str, colour: str, row: dict) -> list[Cell]:
+    lost = style.interval(row["loss_low"], row["loss_high"], 2)
+    return [
+        Cell(label, colour=colour),
+        Cell(style.signed(row["mean"]), notes=[style.interval(row["low"], row["high"], 2)]),
+        Cell(style.fixed(row["loss_db"]), notes=[lost] if row["rule"] != "best" else []),
+        Cell(style.percent(row["near_share"])),
+        Cell(style.fixed(row["worst_loss_db"])),
+        Cell(f"{row['iterations']:g}"),
+        Cell(f"{row['tv_weight']:.2g}"),
+    ]
+
+
+def warnings(study: Study) -> list[str]:
+    """Where held-out photons choose worse than they should, test by test, with estimated PSFs."""
+    table = choices(study)
+    table = table[(table["psfs"] == "estimated") & (table["rule"] == "chosen")]
+    return [
+        f"{row['test']}: iterations and TV weight chosen by held-out photons lose {style.fixed(row['loss_db'])} dB "
+        f"against the best choice, more than {GOAL_DB:g} dB."
+        for row in table.to_dict("records")
+        if row["loss_db"] > GOAL_DB
+    ]
+
+
+def sweep_figures(study: Study) -> list[StudyFigure]:
+    """What each rule loses, test by test; and the gain over iterations and TV weights."""
+    chosen, swept = choices(study), study.table("restoration_sweep.csv")
+    if chosen.empty or swept.empty:
+        return []
+    names = [name for name in PSFS if name in set(chosen["psfs"])]
+    panels = [(PSFS[name], _losses(chosen[chosen["psfs"] == name])) for name in names]
+    alt = "SNR gain lost against the best choice by each rule, test by test."
+    first = "restoration_choice"
+    section = "restoration-sweeps"
+    draw = partial(restoration_plots.choices, panels, width_px=960)
+    figures = [StudyFigure(first, first, chosen, draw, section, "", "", alt, 960)]
+    for name in names:
+        parts = swept[swept["psfs"] == name].groupby("test", sort=False)
+        picked = chosen[chosen["psfs"] == name]
+        curves = [_curves(test, part, picked[picked["test"] == test]) for test, part in parts]
+        draw = partial(restoration_plots.sweeps, curves, width_px=960)
+        title = f"With {PSFS[name]}: mean gain over iterations, a line per TV weight"
+        alt = f"Mean SNR gain over iterations with {PSFS[name]}, {len(curves)} tests, a line per TV weight."
+        file = f"restoration_sweep_{name}"
+        figures.append(
+            StudyFigure(file, "restoration_sweep", swept, draw, section, "", title, alt, 960)
+        )
+    return figures
+
+
+def _losses(chosen: pd.DataFrame) -> list[Losses]:
+    shown = {rule: look for rule, look in RULES.items() if rule != "best"}
+    return [
+        Losses(
+            test,
+            [
+                (*shown[row["rule"]], row["loss_db"], row["loss_low"], row["loss_high"])
+                for row in part.to_dict("records")
+                if row["rule"] in shown
+            ],
+        )
+        for test, part in chosen.groupby("test", sort=False)
+    ]
+
+
+def _curves(test: str, swept: pd.DataFrame, chosen: pd.DataFrame) -> Curves:
+    own = swept.iloc[0]
+    rings = {row["rule"]: row for row in chosen.to_dict("records")}
+    fixed = rings["best-fixed"]
+    return Curves(
+        test,
+        {weight: (part["iterations"], part["mean"]) for weight, part in swept.groupby("tv_weight")},
+        {
+            RULES["best-fixed"][0]: (RULES["best-fixed"][1], fixed["iterations"], fixed["mean"]),
+            RULES["default"][0]: (
+                RULES["default"][1],
+                own["default_iterations"],
+                rings["default"]["mean"],
+            ),
+        },
+        {RULES[rule][0]: (RULES[rule][1], rings[rule]["mean"]) for rule in ("best", "chosen")},
+    )

@@ -1,0 +1,82 @@
+"""PSFs on the small pictures of restoration tests: in cells, between nodes, and the nearest ones of a model."""
+
+from itertools import product
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+
+from isoplan.base.errors import UserError
+from isoplan.optics.psf import PsfModel, make_psf_model
+from isoplan.psf_map import served
+
+# Points along each parameter of the table that the nearest PSF of a model is looked up in.
+FIT_POINTS = {1: 65, 2: 17, 3: 9}
+
+
+def between(psfs: torch.Tensor, centres_px: np.ndarray):
+    """PSFs (n, n, s, s) at centres (n,) in px from the edge, bilinear between them: what a blur takes."""
+    places = torch.from_numpy(np.asarray(centres_px, np.float64) - 0.5)
+    return psfs.contiguous(), places, places
+
+
+def in_cells(psfs: torch.Tensor, cell_px: int):
+    """PSFs (n, n, s, s), each alone in its cell: hats from the cell's first pixel to its last."""
+    n = len(psfs)
+    first = np.arange(n) * cell_px
+    places = torch.from_numpy(np.stack([first, first + cell_px - 1], 1).ravel().astype(np.float64))
+    own = torch.arange(n).repeat_interleave(2)
+    return psfs[own][:, own].contiguous(), places, places
+
+
+def psf_distance(psfs: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """|h - true h| / |true h|, |h|^2 the sum of squares: (..., s, s), (..., t, t) -> (...)."""
+    side = max(psfs.shape[-1], true.shape[-1])
+    psfs, true = _widened(psfs, side), _widened(true, side)
+    return (psfs - true).square().sum((-2, -1)).sqrt() / true.square().sum((-2, -1)).sqrt()
+
+
+def _widened(psfs: torch.Tensor, side: int) -> torch.Tensor:
+    return torch.nn.functional.pad(psfs, ((side - psfs.shape[-1]) // 2,) * 4)
+
+
+def nearest_parameters(model: PsfModel, psfs: torch.Tensor) -> torch.Tensor:
+    """Parameters (m, P) within the model's ranges whose PSFs are nearest to psfs (m, s, s).
+
+    By least squares over the pixels: from the nearest of a table over the ranges on, by Nelder and Mead.
+    """
+    bounds = [(p.low, p.high) for p in model.parameters]
+    axes = [np.linspace(low, high, FIT_POINTS[len(bounds)]) for low, high in bounds]
+    table = torch.tensor(list(product(*axes)), dtype=torch.float32)
+    side = max(model.size_px, psfs.shape[-1])
+    wanted = _widened(psfs, side).flatten(1)
+    made = _widened(model.psf(table)[0], side).flatten(1)
+    begin = table[torch.cdist(wanted, made).argmin(1)]
+
+    def found(start: torch.Tensor, target: torch.Tensor) -> np.ndarray:
+        def distance(params: np.ndarray) -> float:
+            psf, _ = model.psf(torch.tensor(params, dtype=torch.float32)[None])
+            return float((_widened(psf, side).flatten() - target).norm())
+
+        return minimize(
+            distance, start.numpy(), method="Nelder-Mead", bounds=bounds, options={"xatol": 1e-4}
+        ).x
+
+    pairs = zip(begin, wanted, strict=True)
+    return torch.tensor(np.stack([found(*pair) for pair in pairs]), dtype=torch.float32)
+
+
+def detection_model(network_model: PsfModel, psf: dict) -> PsfModel:
+    """The PSFs of a network's estimates: its model at the cut-off and the size of an entry of `psfs`.
+
+    Raises UserError where the network cannot serve that cut-off with pixels as they are.
+    """
+    cutoff = None if network_model.published else psf["cutoff"]
+    model, together = served(network_model, cutoff)
+    if together > 1:
+        raise UserError(
+            f"psfs {psf['name']}: at a cut-off of {psf['cutoff']:g} cycles/px the network wants {together} x "
+            f"{together} pixels taken together, which restoration tests do not do; raise the cutoff to "
+            f"{network_model.cutoff_range[0]:g} or more"
+        )
+    return make_psf_model(model.spec | {"size_px": psf["size_px"]})

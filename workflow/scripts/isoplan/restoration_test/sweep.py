@@ -1,0 +1,211 @@
+"""How much to restore: every number of iterations and TV weight, and rules that choose without the truth.
+
+A restoration test that names `sweep_tv_weights` restores its pictures with each of them and notes the gain
+after each number of iterations, with the true PSFs and with the estimated ones (those of its methods that
+are among PSFS). The best of all takes the truth to find; what a user may go by are RULES:
+
+    default      the test's own iterations and TV weight
+    chosen       by held-out photons (`isoplan.choosing`), picture by picture
+    discrepancy  the test's TV weight, stopped once chi-square is no more than the pixels (Morozov 1966;
+                 for Richardson-Lucy: Bertero et al. 2010), or else at the last iteration tried
+
+What the sweep is over else (light, widths of the PSFs, stride of the map) is a test of its own each.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+
+from isoplan.choosing import Piece, candidates, choose
+from isoplan.deconvolution import richardson_lucy
+from isoplan.exposure import sort_pixels
+from isoplan.metrics.image import snr
+from isoplan.metrics.regression import Resampling, interval
+from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.psf import PsfModel
+from isoplan.restoration_test.tables import RESAMPLES, described, mean_of
+from isoplan.restoration_test.units import pictures_of
+from isoplan.restoration_test.ways import CROP_PX, STREAM, Case, RestorationTest, Ways, levels
+
+PSFS = ("true", "estimated")
+RULES = ("default", "chosen", "discrepancy")
+# The best setting of each picture, and the one that is best for a test's pictures on average.
+BEST = ("best", "best-fixed")
+NEAR_DB = 0.1  # a choice that loses no more than this is as good as the best
+POINT = ("tv_weight", "iterations", "gain_dB")
+SWEPT = ("psfs", "tv_weight", "iterations", "mean", "low", "high", "sd", "n")
+CHOICE = (
+    *("psfs", "rule", "mean", "low", "high", "n", "loss_db", "loss_low", "loss_high"),
+    *("median_loss_db", "worst_loss_db", "near_share", "tv_weight", "iterations"),
+)
+
+
+class Sweep:
+    """The sweep of one restoration test, whose `sweep_tv_weights` are not empty."""
+
+    def __init__(self, test: RestorationTest):
+        self.test, entry = test, test.test
+        self.psfs = [name for name in PSFS if name in entry["methods"]]
+        self.settings = test.settings | {"iterations": "auto", "tv_weight": "auto"}
+        self.default = entry["tv_weight"], entry["iterations"]
+        self.weights = sorted({*entry["sweep_tv_weights"], entry["tv_weight"]})
+        self.iterations = sorted({*candidates(self.settings), entry["iterations"]})
+
+    def unit(self, unit: int, network, detects: PsfModel) -> np.ndarray:
+        """One unit of work: (pictures, psfs, points, len(POINT)) float64.
+
+        Points: weights times iterations, the last ones running first, then RULES. NaN where the network
+        trusts no cell.
+        """
+        pictures = []
+        for index in pictures_of(self.test.test, unit):
+            case = self.test.case(index)
+            ways = Ways(self.test, case, index, network, detects)
+            fields = {
+                "true": lambda w=ways: w.true_field,
+                "estimated": lambda w=ways: w.estimated_field,
+            }
+            pictures.append([self._points(case, index, fields[name]()) for name in self.psfs])
+        return np.array(pictures)
+
+    def _points(self, case: Case, index: int, field) -> np.ndarray:
+        count = len(self.weights) * len(self.iterations) + len(RULES)
+        if field is None:
+            return np.full((count, len(POINT)), np.nan)
+        one = _Picture(self, case, field)
+        found = {}
+        for weight in self.weights:
+            found |= {(weight, n): gain for n, gain in one.gains(weight, self.iterations).items()}
+        grid = [(*key, gain) for key, gain in found.items()]
+        chosen = one.chosen(f"{STREAM}/held-out/{index}")
+        if chosen not in found:
+            found[chosen] = one.gains(chosen[0], [chosen[1]])[chosen[1]]
+        stopped = self.default[0], one.stopped
+        rules = {"default": self.default, "chosen": chosen, "discrepancy": stopped}
+        return np.array(grid + [(*rules[name], found[rules[name]]) for name in RULES])
+
+
+class _Picture:
+    """One degraded picture and the PSFs that restore it."""
+
+    def __init__(self, sweep: Sweep, case: Case, field):
+        self.sweep, self.case, self.device = sweep, case, sweep.test.device
+        psfs, *places = field
+        shape, order = case.observed.shape, sweep.settings["order"]
+        self.blur = SpaceVariantBlur(psfs.to(self.device), *places, shape, order=order)
+        pixels = sort_pixels(case.observed, case.exposure)
+        self.usable = torch.from_numpy(pixels.usable).to(self.device)
+        self.y = torch.from_numpy(np.where(pixels.usable, case.observed, 0)).to(self.device)
+        self.levels = levels(case.observed)
+        self.stopped = None  # by discrepancy, once the default weight was restored with
+
+    def gains(self, weight: float, iterations: list[int]) -> dict[int, float]:
+        """SNR gain in dB after each of these iterations."""
+        inner, margin = (slice(CROP_PX, -CROP_PX),) * 2, self.blur.margin
+        sharp, found, fits = self.case.sharp[inner], {}, []
+        before, judged = snr(self.case.observed[inner], sharp), weight == self.sweep.default[0]
+
+        def watch(iteration: int, x: torch.Tensor) -> None:
+            if iteration in iterations:
+                seen = x[margin:-margin, margin:-margin][inner].cpu().numpy()
+                found[iteration] = snr(seen, sharp) - before
+                if judged:
+                    fits.append(self._chi_square(x) <= 1)
+
+        richardson_lucy(
+            self.y,
+            self.blur,
+            iterations=iterations[-1],
+            tv_weight=weight,
+            tv_step=self.sweep.settings["tv_step"],
+            acceleration=self.sweep.settings["acceleration"],
+            shift=self.case.exposure.shift,
+            valid=self.usable,
+            callback=watch,
+            **self.levels,
+        )
+        if judged and len(fits) == len(self.sweep.iterations):
+            self.stopped = iterations[fits.index(True) if any(fits) else -1]
+        return found
+
+    def _chi_square(self, x: torch.Tensor) -> float:
+        """Mean over the pixels of (y - Ax)^2 over its variance."""
+        mean = self.blur.forward(x).clamp_(min=0)[self.usable]
+        variance = self.case.exposure.gain * mean + self.case.exposure.floor
+        return float(((self.y[self.usable] - mean) ** 2 / variance.clamp(min=1e-9)).mean())
+
+    def chosen(self, stream: str) -> tuple[float, int]:
+        whole = tuple(slice(0, length) for length in self.case.observed.shape)
+        choice = choose(
+            [Piece(self.case.observed, self.blur, whole)],
+            self.sweep.settings,
+            exposure=self.case.exposure,
+            seed=self.sweep.test.seed,
+            stream=stream,
+            **self.levels,
+        )
+        return choice["tv_weight"], choice["iterations"]
+
+
+# Tables -------------------------------------------------------------------------------------------
+
+
+def sweep_rows(sweep: Sweep, kept: np.ndarray) -> pd.DataFrame:
+    """Gain by TV weight and iterations, of `load_units`: a row per psfs and point of the grid.
+
+    Columns: what the test was (its own setting as default_tv_weight, default_iterations), psfs, and SWEPT:
+    the setting, and mean gain with its 95 % interval (by bootstrap over pictures), sd, n.
+    """
+    rows = []
+    for name, points, draws in _known(sweep, kept):
+        for k, (weight, iterations) in enumerate(points[0, : -len(RULES), :2]):
+            gains = points[:, k, -1]
+            mean = mean_of(draws, gains)
+            spread = gains.std(ddof=1) if len(gains) > 1 else np.nan
+            limits = interval(mean) | {"sd": spread, "n": len(gains)}
+            what = {"psfs": name, "tv_weight": weight, "iterations": int(iterations)}
+            rows.append(what | {"mean": mean[0], **limits})
+    return _described(sweep, pd.DataFrame(rows, columns=list(SWEPT)))
+
+
+def choice_rows(sweep: Sweep, kept: np.ndarray) -> pd.DataFrame:
+    """What BEST and RULES gain, and lose against the best of each picture, of `load_units`.
+
+    Columns: what the test was, as in `sweep_rows`, then CHOICE: mean gain, loss_db and their 95 % intervals;
+    median and worst loss; near_share, pictures that lose at most NEAR_DB; tv_weight and iterations, medians.
+    """
+    rows = []
+    for name, points, draws in _known(sweep, kept):
+        gains = points[:, :, -1]
+        grid = gains.shape[1] - len(RULES)
+        places = {"best": gains.argmax(1), "best-fixed": gains[:, :grid].mean(0).argmax()}
+        places |= {rule: grid + k for k, rule in enumerate(RULES)}
+        for rule, place in places.items():
+            taken = points[np.arange(len(points)), place]
+            loss = gains.max(1) - taken[:, -1]
+            mean, lost = mean_of(draws, taken[:, -1]), mean_of(draws, loss)
+            row = {"psfs": name, "rule": rule, "mean": mean[0], **interval(mean), "n": len(points)}
+            row |= {"loss_db": lost[0], **{f"loss_{end}": v for end, v in interval(lost).items()}}
+            row |= {"median_loss_db": np.median(loss), "worst_loss_db": loss.max()}
+            row |= {"near_share": (loss <= NEAR_DB).mean()}
+            rows.append(row | dict(zip(POINT, np.median(taken[:, :2], axis=0), strict=False)))
+    return _described(sweep, pd.DataFrame(rows, columns=list(CHOICE)))
+
+
+def _known(sweep: Sweep, kept: np.ndarray) -> Iterator[tuple[str, np.ndarray, Resampling]]:
+    """psfs, points and draws of the pictures that were restored with them, where there are any."""
+    sources = np.array([sweep.test.source(index) for index in range(len(kept))])
+    for k, name in enumerate(sweep.psfs):
+        known = np.isfinite(kept[:, k, :, -1]).all(1)
+        if known.any():
+            yield name, kept[known, k], Resampling(sources[known], known.sum(), RESAMPLES)
+
+
+def _described(sweep: Sweep, rows: pd.DataFrame) -> pd.DataFrame:
+    about = described(sweep.test)
+    about |= {f"default_{key}": about.pop(key) for key in POINT[:2]}
+    for at, (name, value) in enumerate(about.items()):
+        rows.insert(at, name, value)
+    return rows

@@ -1,0 +1,365 @@
+"""Restoration tests: pictures with known PSFs, and the ways to restore them.
+
+Small pictures are blurred cell by cell, each cell by a PSF of its own, exposed, and restored in many
+ways; whatever differs between two ways is what one step between the truth and the estimate costs:
+
+    true-noise-free  the field that degraded, on the picture before the camera
+    true             the field that degraded
+    true-grid        the true parameters where the network's windows stand, interpolated as its map is
+    best-of-model    likewise, of the PSFs of the network's model that are nearest to the true ones
+    estimated        the network's parameters, cells that it does not trust filled by their neighbours
+    estimated-all    the network's parameters as they come
+    constant         one PSF, the mean of the network's
+    blind, deepinv-blind, wiener, unsharp   other people's (`isoplan.rivals`)
+
+Picture i of a study is a pure function of its seed and i, its scene, PSFs and noise each by themselves:
+tests that differ in the network see the very same pictures, tests that differ in the PSF the same
+scenes (where their PSFs are of one size).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from isoplan import rivals
+from isoplan.base.seeds import seed_of, torch_rng
+from isoplan.exposure import Exposure, noise_of
+from isoplan.metrics.image import SUMS, cell_sums
+from isoplan.objects.scenes import draw_scenes, source_of
+from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.camera import draw_camera, expose, mean_counts
+from isoplan.optics.psf import PsfModel, make_psf_model
+from isoplan.psf_map import FILLED, estimate_cells, fill_invalid, mean_parameters
+from isoplan.restoration import restore_block
+from isoplan.restoration_test.fields import between, in_cells, nearest_parameters, psf_distance
+from isoplan.restoration_test.units import pictures_of
+
+STREAM = "restoration-test"
+CROP_PX = 16  # left out at the picture's border, where no method knows what lies beyond
+HOW = ("iterations", "tv_weight", "tv_step", "acceleration")  # of `restoration`, a test's own
+# What is kept of a picture and method, cell by cell: the metrics' sums; |h - true h| / |true h|, NaN
+# where there is no PSF; 1 where the PSF was filled in.
+KEPT = (*SUMS, "psf_error", "filled")
+
+
+@dataclass
+class Case:
+    """One degraded picture. sharp, clean, observed: (h, w) float32 counts above the offset.
+
+    unit: counts that stand for a brightness of 1. params: (n, n, P) of the cells, psfs: (n, n, s, s).
+    exposure: the camera's, which is known.
+    """
+
+    sharp: np.ndarray
+    clean: np.ndarray
+    observed: np.ndarray
+    unit: float
+    params: torch.Tensor
+    psfs: torch.Tensor
+    exposure: Exposure
+
+
+@dataclass
+class Restored:
+    """One way's picture (h, w) in counts; its PSFs at the cells' centres (n, n, s, s) or None; which
+    cells (n, n) were filled in."""
+
+    picture: np.ndarray
+    psfs: torch.Tensor | None = None
+    filled: np.ndarray | None = None
+
+
+class RestorationTest:
+    """One entry of the config's `restoration_tests`.
+
+    spec: {"test": the entry, "objects", "psf", "camera": the entries that it names, "detected": the
+    entry of `psfs` of its network, "order": of `restoration`; "window_px", "neighbours",
+    "validity_threshold", "alarm_threshold": of `map`}.
+    """
+
+    def __init__(self, spec: dict, seed: int, device="cpu"):
+        self.spec, self.test, self.seed = spec, spec["test"], seed
+        self.device = torch.device(device)
+        self.model = make_psf_model(spec["psf"])
+        self.size_px, self.cell_px = self.test["size_px"], self.test["cell_px"]
+        self.cells = self.size_px // self.cell_px
+        self.settings = {"order": spec["order"]} | {key: self.test[key] for key in HOW}
+
+    # The degraded picture ------------------------------------------------------------------------
+
+    def case(self, index: int) -> Case:
+        """Picture `index`."""
+        params = self.model.sample(self.cells**2, self._rng("psf", index))
+        psfs, _ = self.model.psf(params)
+        psfs = psfs.reshape(self.cells, self.cells, *psfs.shape[1:])
+        hard = self.test["layout"] == "hard"
+        field = in_cells(psfs, self.cell_px) if hard else between(psfs, self.centres_px)
+        blur = SpaceVariantBlur(*field, (self.size_px, self.size_px), order=self.spec["order"])
+        side = self.size_px + 2 * blur.margin
+        scene = draw_scenes(
+            self.spec["objects"], 1, side,
+            seed=self.seed, stream=f"{STREAM}/scenes", first=index, split="test",
+        )[0]  # fmt: skip
+        inner = slice(blur.margin, blur.margin + self.size_px)
+        blurred = blur.forward(scene).clamp_min(0)
+        settings = draw_camera(self.spec["camera"], 1, self._rng("camera", index))
+        offset = float(settings["offset"])
+        unit = settings["gain"] * settings["photons"] * settings["quantum_efficiency"]
+        even = settings | {"vignetting": torch.zeros(1)}
+        camera = {key: float(settings[key]) for key in ("gain", "read_noise_e")}
+        camera["dtype"] = "uint16" if settings["bits"] > 0 else "float32"
+
+        def above(counts: torch.Tensor) -> np.ndarray:
+            return (counts[0] - offset).numpy().astype(np.float32)
+
+        return Case(
+            sharp=above(mean_counts(scene[None, inner, inner], even)),
+            clean=above(mean_counts(blurred[None], settings)),
+            observed=above(expose(blurred[None], settings, self._rng("noise", index))),
+            unit=float(unit * settings["illumination"]),
+            params=params.reshape(self.cells, self.cells, -1),
+            psfs=psfs,
+            exposure=Exposure(0.0, *noise_of(camera)),
+        )
+
+    def source(self, index: int) -> int:
+        """Number that pictures cut from one real picture share; those that were drawn have their own."""
+        found = source_of(
+            self.spec["objects"], index, seed=self.seed, stream=f"{STREAM}/scenes", split="test"
+        )
+        return -1 - found if found >= 0 else index
+
+    def _rng(self, what: str, index: int) -> torch.Generator:
+        return torch_rng(self.seed, f"{STREAM}/{what}", index)
+
+    @property
+    def centres_px(self) -> np.ndarray:
+        """Centres of the cells, in px from the edge."""
+        return (np.arange(self.cells) + 0.5) * self.cell_px
+
+    # Ways to restore it --------------------------------------------------------------------------
+
+    def restored(self, case: Case, index: int, network, detects: PsfModel) -> dict[str, Restored]:
+        """Every method's picture, "none" first. detects: of `detection_model`."""
+        found = {"none": Restored(case.observed)}
+        ways = Ways(self, case, index, network, detects)
+        for method in self.test["methods"]:
+            found[method] = ways.restore(method)
+        return found
+
+    @cached_property
+    def nodes_px(self) -> np.ndarray:
+        """Centres of the map's windows, in px from the edge."""
+        window, stride = self.spec["window_px"], self.test["stride_px"]
+        return np.arange(0, self.size_px - window + 1, stride) + window / 2
+
+    def at_nodes(self, params: torch.Tensor, model: PsfModel) -> torch.Tensor:
+        """Parameters (nodes, nodes, P) of a field whose cells have params (n, n, P).
+
+        A node on the border of hard cells takes the mean of both; means are taken of the targets.
+        """
+        at, centres = self.nodes_px, self.centres_px
+        if self.test["layout"] == "hard":
+            sides = [np.clip((at + d) // self.cell_px, 0, self.cells - 1) for d in (-0.5, 0.5)]
+            shares = sum(np.arange(self.cells) == side[:, None] for side in sides) / 2
+        else:
+            shares = np.stack([np.interp(at, centres, row) for row in np.eye(self.cells)], 1)
+        weights = torch.from_numpy(shares).float()
+        targets = model.encode(params.flatten(0, 1)).reshape(*params.shape[:2], -1)
+        mean = torch.einsum("ai,bj,ijt->abt", weights, weights, targets)
+        return model.decode(mean.flatten(0, 1)).reshape(*mean.shape[:2], -1)
+
+    def restore(self, counts: np.ndarray, field, exposure: Exposure) -> np.ndarray:
+        """field: PSFs and their centres, as `in_cells` and `between` give them."""
+        return restore_block(
+            counts, field, self.settings, **levels(counts), device=self.device, exposure=exposure
+        )
+
+    # What it gained ------------------------------------------------------------------------------
+
+    def measure(self, case: Case, restored: dict[str, Restored]) -> np.ndarray:
+        """KEPT of every method and cell: (methods, len(KEPT), n, n) float64."""
+        return np.stack([self._measured(case, found) for found in restored.values()])
+
+    def _measured(self, case: Case, found: Restored) -> np.ndarray:
+        small = cell_sums(
+            found.picture / case.unit, case.sharp / case.unit, data_range=1.0, cell_px=CROP_PX
+        )
+        inside = np.zeros_like(small)
+        inside[:, 1:-1, 1:-1] = small[:, 1:-1, 1:-1]
+        n, each = self.cells, self.cell_px // CROP_PX
+        sums = inside.reshape(len(SUMS), n, each, n, each).sum((2, 4))
+        error = np.full((n, n), np.nan)
+        if found.psfs is not None:
+            error = psf_distance(found.psfs, case.psfs).numpy()
+        filled = np.full((n, n), np.nan) if found.filled is None else found.filled
+        return np.concatenate([sums, error[None], filled[None]])
+
+    def unit(self, unit: int, network, detects: PsfModel) -> np.ndarray:
+        """One unit of work: (pictures, methods, len(KEPT), n, n)."""
+        parts = []
+        for index in pictures_of(self.test, unit):
+            case = self.case(index)
+            parts.append(self.measure(case, self.restored(case, index, network, detects)))
+        return np.stack(parts)
+
+
+def levels(counts: np.ndarray) -> dict[str, float]:
+    """start and scale of a small picture, as `mosaic.measure.levels` of a mosaic."""
+    scale = max(float(np.quantile(counts, 0.999)), 1e-6)
+    return {"start": max(float(counts.mean()), 1e-6 * scale), "scale": scale}
+
+
+class Ways:
+    """The methods on one picture, which share what two of them need."""
+
+    def __init__(self, test: RestorationTest, case: Case, index: int, network, detects: PsfModel):
+        self.test, self.case, self.index = test, case, index
+        self.network, self.detects = network, detects
+        self.done: dict[bytes, np.ndarray] = {}
+
+    def restore(self, method: str) -> Restored:
+        return getattr(self, method.replace("-", "_"))()
+
+    def true_noise_free(self) -> Restored:
+        return Restored(self.test.restore(self.case.clean, self.true_field, Exposure()))
+
+    def true(self) -> Restored:
+        return self._by(self.case.psfs, self.true_field)
+
+    def true_grid(self) -> Restored:
+        model = self.test.model
+        return self._at_nodes(self._psfs(model, self.test.at_nodes(self.case.params, model)))
+
+    def best_of_model(self) -> Restored:
+        params = self.case.params
+        if self.detects.spec != self.test.model.spec:
+            params = nearest_parameters(self.detects, self.case.psfs.flatten(0, 1))
+            params = params.reshape(*self.case.params.shape[:2], -1)
+        return self._at_nodes(self._psfs(self.detects, self.test.at_nodes(params, self.detects)))
+
+    def estimated(self) -> Restored:
+        return self._estimated(self._filled)
+
+    def estimated_all(self) -> Restored:
+        return self._estimated(self._map(threshold=0.0, alarm_threshold=1.0))
+
+    def constant(self) -> Restored:
+        psf = self._mean_psf
+        return Restored(self.case.observed) if psf is None else self._by_one(psf)
+
+    def blind(self) -> Restored:
+        return self._by_one(rivals.blind_psf(self._observed)[0])
+
+    def deepinv_blind(self) -> Restored:
+        return self._by_one(rivals.deepinv_psf(self._observed))
+
+    def wiener(self) -> Restored:
+        if self._mean_psf is None:
+            return Restored(self.case.observed)
+        seed = seed_of(self.test.seed, f"{STREAM}/wiener", self.index) % 2**32
+        picture = self.case.observed / self.case.unit
+        restored = rivals.wiener(picture, self._mean_psf.numpy(), seed=seed)
+        return Restored((restored * self.case.unit).astype(np.float32))
+
+    def unsharp(self) -> Restored:
+        sharper = rivals.unsharp(self.case.observed / self.case.unit)
+        return Restored((sharper * self.case.unit).astype(np.float32))
+
+    @property
+    def _observed(self) -> torch.Tensor:
+        return torch.from_numpy(self.case.observed)
+
+    @cached_property
+    def _raw(self) -> np.ndarray:
+        return estimate_cells(
+            *(self.network, self.detects, self.case.observed),
+            *(self.test.test["stride_px"], self.test.device),
+        )
+
+    @cached_property
+    def _filled(self) -> np.ndarray:
+        spec = self.test.spec
+        return self._map(spec["validity_threshold"], spec["alarm_threshold"])
+
+    def _map(self, threshold: float, alarm_threshold: float) -> np.ndarray:
+        return fill_invalid(
+            self._raw,
+            self.detects,
+            threshold=threshold,
+            neighbours=self.test.spec["neighbours"],
+            alarm_threshold=alarm_threshold,
+        )
+
+    @cached_property
+    def _mean_psf(self) -> torch.Tensor | None:
+        mean = mean_parameters(self._filled, self.detects)
+        return None if mean is None else self.detects.psf(torch.tensor([mean]))[0][0]
+
+    def _estimated(self, cells: np.ndarray) -> Restored:
+        filled = self._at_cells(cells[FILLED])
+        psfs = self._psfs_of(cells)
+        if psfs is None:  # the picture stays as it is
+            return Restored(self.case.observed, filled=filled)
+        found = self._at_nodes(psfs)
+        found.filled = filled
+        return found
+
+    def _at_nodes(self, psfs: torch.Tensor) -> Restored:
+        """By PSFs at the map's nodes (nodes, nodes, s, s)."""
+        return self._by(self._at_cells(psfs), self._field(psfs))
+
+    def _by_one(self, psf: torch.Tensor) -> Restored:
+        n = self.test.cells
+        return self._by(psf.expand(n, n, *psf.shape), between(psf[None, None], np.zeros(1)))
+
+    def _by(self, psfs: torch.Tensor, field) -> Restored:
+        key = b"".join(np.ascontiguousarray(part).tobytes() for part in field)
+        if key not in self.done:
+            self.done[key] = self.test.restore(self.case.observed, field, self.case.exposure)
+        return Restored(self.done[key], psfs)
+
+    @property
+    def true_field(self):
+        """The field that degraded: PSFs and their centres."""
+        if self.test.test["layout"] == "hard":
+            return in_cells(self.case.psfs, self.test.cell_px)
+        return between(self.case.psfs, self.test.centres_px)
+
+    @property
+    def estimated_field(self):
+        """The network's, filled, as it restores; None where no cell could be trusted."""
+        psfs = self._psfs_of(self._filled)
+        return None if psfs is None else self._field(psfs)
+
+    def _field(self, psfs: torch.Tensor):
+        """PSFs at the map's nodes, bilinear between them or in hard cells, as the test says."""
+        if self.test.test["masks"] == "bilinear":
+            return between(psfs, self.test.nodes_px)
+        return in_cells(psfs, self.test.cell_px)
+
+    def _psfs_of(self, cells: np.ndarray) -> torch.Tensor | None:
+        """PSFs (nodes, nodes, s, s) of a map's cells; None where no cell could be trusted."""
+        count = len(self.detects.parameters)
+        params = torch.from_numpy(np.moveaxis(cells[:count], 0, -1).copy())
+        return None if params.isnan().any() else self._psfs(self.detects, params)
+
+    @staticmethod
+    def _psfs(model: PsfModel, params: torch.Tensor) -> torch.Tensor:
+        psfs, _ = model.psf(params.flatten(0, 1))
+        return psfs.reshape(*params.shape[:2], *psfs.shape[1:])
+
+    def _at_cells(self, values):
+        """Of values at the map's nodes (nodes, nodes, ...) those nearest to the cells' centres."""
+        nodes, centres = self.test.nodes_px, self.test.centres_px
+        nearest = np.abs(nodes[:, None] - centres).argmin(0)
+        return values[nearest][:, nearest]
+
+
+def shown(case: Case, restored: dict[str, Restored]) -> dict[str, np.ndarray]:
+    """Pictures of brightness about 1, float32: sharp, degraded, then the methods'."""
+    found = {"sharp": case.sharp, "degraded": case.observed}
+    found |= {name: one.picture for name, one in restored.items() if name != "none"}
+    return {name: (picture / case.unit).astype(np.float32) for name, picture in found.items()}

@@ -1,0 +1,39 @@
+"""Restores this job's share of a test's pictures with every TV weight and number of iterations of its sweep."""
+
+from pathlib import Path
+
+from _job import job
+from isoplan.base.device import pick_device
+from isoplan.base.fingerprint import fingerprint
+from isoplan.base.ledger import Ledger
+from isoplan.networks import store
+from isoplan.optics.camera import check_camera
+from isoplan.restoration_test.fields import detection_model
+from isoplan.restoration_test.sweep import Sweep
+from isoplan.restoration_test.units import run_share
+from isoplan.restoration_test.ways import RestorationTest
+
+
+def main(snakemake):
+    params, wildcards = snakemake.params, snakemake.wildcards
+    check_camera(params.test["camera"])
+    device = pick_device(params.device)
+    network, model, card = store.load(snakemake.input.network, device)
+    detects = detection_model(model, params.test["detected"])
+    sweep = Sweep(RestorationTest(params.test, params.seed, device))
+    mark = fingerprint(params.test, params.seed, card["fingerprint"], dict(params.library))
+    run_share(
+        params.test["test"],
+        lambda unit: sweep.unit(unit, network, detects),
+        params.folder,
+        Ledger(params.ledger, mark),
+        job=int(wildcards.job),
+        jobs=params.jobs,
+        title=f"sweeping iterations and TV weights of {wildcards.test}, units",
+    )
+    Path(snakemake.output.done).write_text(f"{mark}\n")
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)
