@@ -9,12 +9,14 @@ from isoplan.objects.pictures import load_picture
 from isoplan.optics.camera import (
     DEGRADATIONS,
     check_camera,
+    counting_camera,
     degrade,
     draw_camera,
     estimate_noise,
     expose,
     mean_counts,
     noise_variance,
+    noiseless_level,
     poisson,
     vignette,
 )
@@ -107,6 +109,48 @@ def test_the_noise_of_a_picture_is_found_again(name, photons, read, gain):
     found_gain, found_read = estimate_noise(expose(blurred, settings, rng())[0], offset=100.0)
     assert found_gain == pytest.approx(gain, rel=0.15)
     assert 0.7 * read * gain < found_read < 2.5 * read * gain
+
+
+def exposed_cells(**changes):
+    """(h, w) counts of a blurred picture by a camera of offset 100."""
+    picture = torch.from_numpy(load_picture("cell.png"))[None, None]
+    soft = functional.avg_pool2d(picture, 5, stride=1)[0]
+    settings = {"photons": [2000.0] * 2, "gain": [0.5] * 2, "read_noise_e": [5.0] * 2}
+    camera = spec(**settings | changes, illumination=[1, 1], quantum_efficiency=1.0)
+    return expose(soft, draw_camera(camera, 1, rng()), rng())[0]
+
+
+def test_the_level_without_noise_is_found_without_the_offset():
+    gain, level = noiseless_level(exposed_cells().double())
+    assert gain == pytest.approx(0.5, rel=0.15)
+    assert level == pytest.approx(100 - 0.5 * 5**2, abs=20)
+
+
+@pytest.mark.parametrize("given", [{}, {"read_noise_e": 5.0}, {"gain": 0.5, "offset": 100.0}])
+def test_photons_are_counted_with_what_is_known(given):
+    """What is not given is such that the noise is as the photons and the read noise are."""
+    picture = exposed_cells()
+    camera, notes = counting_camera(given, picture)
+    assert given.items() <= camera.items() and not any("not independent" in n for n in notes)
+    gain, read_noise = camera["gain"], camera["read_noise_e"]
+    mean = float(picture.mean())
+    variance = gain * (mean - camera["offset"]) + (gain * read_noise) ** 2
+    assert variance == pytest.approx(0.5 * (mean - 100) + (0.5 * 5) ** 2, rel=0.15)
+
+
+def test_a_wrong_camera_is_told():
+    for wrong in ({"offset": -500.0}, {"gain": 1.0, "offset": 100.0}):
+        assert "not independent" in counting_camera(wrong, exposed_cells())[1][-1]
+    with pytest.raises(UserError, match="gain cannot be found"):
+        counting_camera({}, torch.full((256, 256), 7.0))
+    known = {"gain": 2.0, "offset": 3.0, "read_noise_e": 1.0}
+    assert counting_camera(known, torch.full((256, 256), 7.0)) == (known, [])
+
+
+def test_where_read_noise_dominates_the_offset_is_not_below_zero():
+    noise = 60 + 8 * torch.randn(400, 400, generator=rng())
+    camera, _ = counting_camera({"gain": 0.1}, noise + torch.linspace(0, 40, 400))
+    assert camera["offset"] >= 0 and camera["gain"] == 0.1
 
 
 def test_no_noise_can_be_found_in_a_constant_picture():

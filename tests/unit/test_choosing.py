@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from isoplan.base.config import left_open
-from isoplan.base.seeds import numpy_rng
 from isoplan.choosing import (
     FALLBACK,
     HELD_OUT,
@@ -12,7 +11,6 @@ from isoplan.choosing import (
     candidates,
     choose,
     pieces_of,
-    thin,
     weights_for,
 )
 from isoplan.deconvolution import richardson_lucy
@@ -69,32 +67,6 @@ def chosen(counts, psfs, settings, camera=CAMERA, seed=1, **known) -> dict:
     how = {"exposure": camera, "seed": seed, "stream": "test"} | levels_of(counts) | known
     pieces = [] if psfs is None else [Piece(counts, SpaceVariantBlur(*psfs, counts.shape), ALL)]
     return choose(pieces, settings, **how)
-
-
-# Thinning ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("mean", "read_noise_e"), [(3.0, 0.0), (40.0, 3.0)])
-def test_parts_are_independent_poisson_numbers(mean, read_noise_e):
-    """Mean and variance of both, and no covariance: the sum alone would have them anticorrelated."""
-    rng = np.random.default_rng(0)
-    electrons = rng.poisson(mean, 400_000) + rng.normal(0, read_noise_e, 400_000)
-    fit, test = thin(electrons, read_noise_e**2, rng)
-    whole = mean + read_noise_e**2
-    for part, share in ((fit, 1 - HELD_OUT), (test, HELD_OUT)):
-        assert part.mean() == pytest.approx(share * whole, rel=0.01)
-        # Rounding to whole numbers adds a twelfth.
-        assert part.var() == pytest.approx(share * whole, rel=0.01, abs=share**2 / 10)
-    assert abs(np.cov(fit, test)[0, 1]) < 0.01 * HELD_OUT * whole + 0.1 * (read_noise_e > 0)
-
-
-def test_thinning_splits_every_photon_and_repeats():
-    electrons = np.random.default_rng(3).poisson(5.0, (40, 30)).astype(np.float32)
-    first = thin(electrons, 0.0, numpy_rng(4, "held-out"))
-    np.testing.assert_array_equal(sum(first), electrons)
-    again = thin(electrons, 0.0, numpy_rng(4, "held-out"))
-    np.testing.assert_array_equal(first, again)
-    assert (thin(electrons, 0.0, numpy_rng(5, "held-out"))[1] != first[1]).any()
 
 
 # Choosing ------------------------------------------------------------------------------------------

@@ -19,9 +19,10 @@ import zarr
 from isoplan import training
 from isoplan.base import config
 from isoplan.cli.arguments import main
-from isoplan.cli.picture import _stem
+from isoplan.cli.picture import stem_of
 from isoplan.mosaic import ngff, reader
 from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.table import read_table
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
 from safetensors.torch import save
@@ -222,7 +223,7 @@ def test_the_folder_of_a_map_is_named_after_the_picture(picture, network, tmp_pa
         ("a/b.c.ome.zarr", "b.c"),
         ("a/b.lsm", "b"),
     ):
-        assert _stem(name) == stem
+        assert stem_of(name) == stem
 
 
 def test_tiles_and_pictures_in_one_piece(picture, network, tmp_path, monkeypatch, capsys):
@@ -252,6 +253,97 @@ def test_tiles_and_pictures_in_one_piece(picture, network, tmp_path, monkeypatch
     monkeypatch.undo()
     with open_mosaic(made) as mosaic:
         np.testing.assert_array_equal(mosaic.read(0, height, 0, width), whole)
+
+
+# One exposure as two -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exposure(tmp_path):
+    """A soft picture in counts, without noise, and its exposure: gain .5, offset 200, 6 e read noise."""
+    rng = np.random.default_rng(2)
+    light = gaussian_filter(rng.gamma(0.5, 800, (600, 700)), 6) + np.linspace(0, 900, 700)
+    electrons = rng.poisson(light) + rng.normal(0, 6, light.shape)
+    tifffile.imwrite(tmp_path / "cells.tif", (200 + 0.5 * electrons).round().astype(np.uint16))
+    return tmp_path / "cells.tif", 0.5 * light
+
+
+@pytest.mark.parametrize("options", [[], ["--offset", 200, "--gain", 0.5, "--read-noise", 6]])
+def test_split_gives_two_independent_pictures_and_their_table(exposure, tmp_path, capsys, options):
+    picture, light = exposure
+    folder = tmp_path / "parts"
+    options = ["--out", folder, "--share", 0.2, "--pixel-size-um", 0.1, *options]
+    assert run("split", picture, *options) == 0
+    said = capsys.readouterr().out
+    assert ("estimated from the picture's noise" in said) == (len(options) == 6)
+    (row,) = read_table(folder / "pairs.tsv")
+    assert row["mosaic"] == "cells" and row["pixel_size_um"] == 0.1
+    dark, rest = tifffile.imread(row["path"]), tifffile.imread(row["reference"])
+    assert dark.dtype == np.float32 and dark.shape == light.shape
+    noise = dark - 0.2 * light, rest - 0.8 * light
+    # Photons alone would have them anticorrelated, by .4 and more.
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.05
+    told = row["gain"] * (dark.mean() - row["offset"]) + (row["gain"] * row["read_noise_e"]) ** 2
+    assert noise[0].var() == pytest.approx(told, rel=0.15)
+    if len(options) > 6:
+        assert dark.mean() - row["offset"] == pytest.approx(0.2 * light.mean(), rel=0.01)
+    with tifffile.TiffFile(row["path"]) as file:
+        assert file.pages[0].tags["XResolution"].value[0] == pytest.approx(100000)
+
+    assert run("split", picture, *options) == 0
+    np.testing.assert_array_equal(tifffile.imread(row["path"]), dark)
+    assert run("split", picture, *options, "--seed", 2) == 0
+    assert (tifffile.imread(row["path"]) != dark).any()
+    assert sorted(f.name for f in folder.iterdir()) == [
+        "cells-dark.tif",
+        "cells-rest.tif",
+        "pairs.tsv",
+    ]
+
+
+def test_split_tells_what_it_cannot_count(exposure, tmp_path, capsys):
+    picture, _ = exposure
+    counts = tifffile.imread(picture)
+    counts[:8, :50], counts[100, :30] = 0, 65535
+    stack = tmp_path / "stack.tif"
+    tifffile.imwrite(stack, np.stack([counts, counts // 2]), metadata={"axes": "ZYX"})
+    folder = tmp_path / "parts"
+    assert run("split", picture, stack, "--out", folder, "--slice", 0) == 0
+    said = capsys.readouterr().out
+    assert "30 saturated pixels" in said and "400 pixels are empty in both parts" in said
+    assert "a pixel counts as 1 um" in said
+    rows = read_table(folder / "pairs.tsv")
+    assert [row["mosaic"] for row in rows] == ["cells", "stack"]
+    for key in ("path", "reference"):
+        assert np.isnan(tifffile.imread(rows[1][key])).sum() == 400
+
+
+def test_split_refuses_what_is_no_exposure(exposure, tmp_path, capsys):
+    picture, _ = exposure
+    counts = tifffile.imread(picture)
+    wrong = {
+        "flat": np.full_like(counts, 300),
+        "burnt": np.minimum(counts, 400),
+        "colour": np.stack([(counts // 8).astype(np.uint8)] * 3, -1),
+    }
+    for name, pixels in wrong.items():
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif", pixels, photometric="rgb" if pixels.ndim == 3 else None
+        )
+    for arguments, words in (
+        (["no.tif"], "no.tif"),
+        ([tmp_path / "flat.tif"], "the gain cannot be found"),
+        ([tmp_path / "burnt.tif"], "are saturated"),
+        ([tmp_path / "colour.tif"], "choose one by --channel"),
+        ([picture, "--share", 0.7], "--share 0.7: give a number above 0 and at most 0.5"),
+        ([picture, "--share", 0], "--share 0"),
+        ([picture, "--offset", 600], "give a lower --offset"),
+        ([picture, picture], "two pictures bear this name"),
+    ):
+        assert run("split", *arguments, "--out", tmp_path / "parts") == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("isoplan: ") and words in error
+    assert not list((tmp_path / "parts").glob("*"))
 
 
 def test_cells_that_raise_the_alarm_are_told_and_not_used(picture, network, tmp_path, capsys):

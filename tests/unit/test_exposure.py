@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from isoplan.exposure import lone_pixels, noise_of
+from isoplan.base.seeds import numpy_rng
+from isoplan.exposure import lone_pixels, noise_of, split, split_camera, thin
 
 # Bad pixels --------------------------------------------------------------------------------------
 
@@ -61,3 +62,61 @@ def test_what_is_known_of_the_noise():
     assert noise_of(facts | {"read_noise_e": 0.0, "dtype": "float32"}) == (2.0, 0.0)
     for unknown in ({"gain": None}, {"gain": 0.0}, {"read_noise_e": None}):
         assert noise_of(facts | unknown) is None
+
+
+# One exposure as two -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+@pytest.mark.parametrize(("mean", "read_noise_e"), [(3.0, 0.0), (40.0, 3.0)])
+def test_parts_are_independent_poisson_numbers(mean, read_noise_e, share):
+    """Mean and variance of both, and no covariance: the sum alone would have them anticorrelated."""
+    rng = np.random.default_rng(0)
+    electrons = rng.poisson(mean, 400_000) + rng.normal(0, read_noise_e, 400_000)
+    rest, part = thin(electrons, read_noise_e**2, rng, share=share)
+    whole = mean + read_noise_e**2
+    for found, held in ((rest, 1 - share), (part, share)):
+        assert found.mean() == pytest.approx(held * whole, rel=0.01)
+        # Rounding to whole numbers adds a twelfth.
+        assert found.var() == pytest.approx(held * whole, rel=0.01, abs=held**2 / 10)
+    most = 0.01 * share * whole + share * (1 - share) * (read_noise_e > 0)
+    assert abs(np.cov(rest, part)[0, 1]) < most
+
+
+def test_thinning_splits_every_photon_and_repeats():
+    electrons = np.random.default_rng(3).poisson(5.0, (40, 30)).astype(np.float32)
+    first = thin(electrons, 0.0, numpy_rng(4, "held-out"), share=0.1)
+    np.testing.assert_array_equal(sum(first), electrons)
+    again = thin(electrons, 0.0, numpy_rng(4, "held-out"), share=0.1)
+    np.testing.assert_array_equal(first, again)
+    assert (thin(electrons, 0.0, numpy_rng(5, "held-out"), share=0.1)[1] != first[1]).any()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+@pytest.mark.parametrize(
+    ("gain", "read_noise_e", "light_e"), [(2.0, 2.0, 30.0), (0.25, 6.0, 400.0), (0.05, 0.0, 900.0)]
+)
+def test_parts_are_pictures_of_the_camera_that_is_told(gain, read_noise_e, light_e, share):
+    """Counts of both: the light at the mean, noise as gain and read noise say, none in common."""
+    rng = np.random.default_rng(1)
+    electrons = rng.poisson(light_e, (500, 800)) + rng.normal(0, read_noise_e, (500, 800))
+    counts = (100 + gain * electrons).round().astype(np.float32)
+    facts = {"offset": 100.0, "gain": gain, "read_noise_e": read_noise_e, "dtype": "uint16"}
+    parts = split(counts, facts, rng, share=share)
+    for part, held in zip(parts, (share, 1 - share), strict=True):
+        camera = split_camera(facts, held)
+        light = held * gain * light_e
+        assert part.dtype == np.float32 and part.shape == counts.shape
+        assert part.mean() - camera["offset"] == pytest.approx(light, rel=0.01)
+        noise = gain * light + (gain * camera["read_noise_e"]) ** 2
+        assert part.var() == pytest.approx(noise, rel=0.02)
+    assert abs(np.corrcoef(parts[0].ravel(), parts[1].ravel())[0, 1]) < 0.01
+
+
+def test_what_is_no_photon_count_is_empty_in_both_parts():
+    counts = np.full((8, 8), 150, np.float32)
+    counts[0, :4] = np.nan, np.inf, 0, 96  # far below the offset; within the noise
+    facts = {"offset": 100.0, "gain": 1.0, "read_noise_e": 2.0, "dtype": "float32"}
+    for part in split(counts, facts, np.random.default_rng(0), share=0.3):
+        assert np.isnan(part[0, :3]).all() and np.isfinite(part).sum() == 61
+        assert part[0, 3] < part[1:].min()

@@ -125,6 +125,54 @@ def test_harm_is_said_plainly(tmp_path):
     assert 'class="alarm"' in (study / "report.html").read_text()
 
 
+def beside_a_reference(folder, **changes):
+    """Verdict on a study whose truth was a reference frame; changes: metrics of `estimated`, SNR in dB
+    added, else times what nothing done has."""
+    build_study(folder, size_px=256)
+    file = folder / "metrics.csv"
+    table = pd.read_csv(file, keep_default_na=False)
+    table["method"] = table["method"].replace("truth", "reference")
+    table = table[table["method"].isin(["none", "constant", "estimated", "reference"])]
+    values = table.set_index(["method", "metric"])["value"].astype(float)
+    for metric, change in changes.items():
+        metric = metric.replace("_", "-")
+        before = values["none", metric]
+        after = before + change if metric == "SNR" else before * change
+        here = (table["method"] == "estimated") & (table["metric"] == metric)
+        table.loc[here, "value"] = after
+    rows = [("none", 6.0, 0.3), ("constant", 6.0, 0.3), ("estimated", 5.0, 0.35)]
+    for method, resolution, curve in rows:
+        row = table.iloc[0].to_dict() | {"method": method}
+        for metric, value in (("FRC-resolution", resolution), ("FRC", curve)):
+            table.loc[len(table) + 1000] = row | {"metric": metric, "value": value}
+    table.to_csv(file, index=False)
+    verdict = judge(read_study(folder))
+    return verdict, next(m for m in verdict.mosaics if m.name == "tissue")
+
+
+def test_a_reference_frame_that_is_reached_in_every_metric(tmp_path):
+    verdict, tissue = beside_a_reference(tmp_path / "s")
+    assert verdict.level == tissue.level == "good" and not tissue.farther
+    assert "Nearer to the reference frame in 9 of 9 metrics." in tissue.headline
+    assert "agrees down to 5.00 px, down to 6.00 px before." in tissue.headline
+
+
+def test_a_metric_that_a_reference_says_fell_is_on_the_first_screen(tmp_path):
+    """SNR rose, and so it helped; but not in all that was measured."""
+    verdict, tissue = beside_a_reference(tmp_path / "s", SSIM=0.9, PSNR=1.0)
+    assert verdict.level == tissue.level == "fair" and tissue.farther == ["SSIM"]
+    assert "in 7 of 9 metrics, as near in PSNR, farther in SSIM." in tissue.headline
+    assert verdict.headline.startswith("It helped, but not in every metric")
+    assert "by some metric: tissue (SSIM)." in verdict.lead and not verdict.alarms
+
+
+def test_farther_from_a_reference_than_doing_nothing_is_an_alarm(tmp_path):
+    verdict, tissue = beside_a_reference(tmp_path / "s", SNR=-0.5)
+    assert verdict.level == tissue.level == "bad" and "SNR" in tissue.farther
+    assert "farther from the reference frame than doing nothing, by 0.50 dB" in verdict.alarms[0]
+    assert "as blurred as the picture" in verdict.alarms[0]
+
+
 def test_map_without_a_valid_cell(tmp_path):
     study = build_study(tmp_path / "invalid", size_px=256, invalid=True)
     verdict = judge(read_study(study))

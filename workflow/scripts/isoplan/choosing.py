@@ -24,7 +24,7 @@ import torch
 from isoplan.base.progress import Progress
 from isoplan.base.seeds import numpy_rng
 from isoplan.deconvolution import richardson_lucy
-from isoplan.exposure import Exposure, sort_pixels
+from isoplan.exposure import Exposure, sort_pixels, thin
 from isoplan.halo import MOST_ITERATIONS
 from isoplan.mosaic import tiles
 from isoplan.optics.blur import SpaceVariantBlur
@@ -134,19 +134,6 @@ def weights_for(settings: dict, photons: float) -> list[float]:
     return sorted({min(weight, LARGEST_WEIGHT) for weight in rounded})
 
 
-def thin(electrons: np.ndarray, shift: float, rng: np.random.Generator):
-    """Fit part and test part of a picture, two independent ones, both float32 of its shape.
-
-    electrons: counts above the offset over the gain. Read noise of variance s^2 = `shift` is taken as that of
-    s^2 more photons: electrons + s^2 has the mean and the variance of a Poisson number (shifted
-    Poisson: Snyder, Hammoud, White 1993), is rounded to a whole one and split photon by photon.
-    Both parts keep the shift: their means are 1 - HELD_OUT and HELD_OUT times (electrons + s^2).
-    """
-    whole = np.maximum(np.rint(electrons.astype(np.float64) + shift), 0).astype(np.int64)
-    test = rng.binomial(whole, HELD_OUT)
-    return (whole - test).astype(np.float32), test.astype(np.float32)
-
-
 class _Judge:
     """One piece, thinned: how well restorations of its fit part tell its test part."""
 
@@ -155,7 +142,8 @@ class _Judge:
         self.blur, device = piece.blur, piece.blur.device
         gain, pixels = exposure.gain, sort_pixels(piece.counts, exposure)
         usable = pixels.usable & ~pixels.saturated
-        fit, test = thin(np.where(usable, piece.counts, 0) / gain, exposure.shift / gain, rng)
+        electrons, shift = np.where(usable, piece.counts, 0) / gain, exposure.shift / gain
+        fit, test = thin(electrons, shift, rng, share=HELD_OUT)
         fit = fit / (1 - HELD_OUT) * gain - exposure.shift
         self.fit = torch.from_numpy(fit.astype(np.float32)).to(device)
         self.valid = torch.from_numpy(usable).to(device)

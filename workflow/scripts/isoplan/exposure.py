@@ -1,4 +1,6 @@
-"""What one camera did to a mosaic, as far as its restoration knows of it: noise, background, bad pixels."""
+"""What one camera did to a mosaic, as far as its restoration knows of it: noise, background, bad pixels; and
+one exposure split into two.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -110,3 +112,58 @@ def lone_pixels(counts: np.ndarray, gain: float, floor: float) -> np.ndarray:
     inner = counts[1:-1, 1:-1]
     lone[1:-1, 1:-1] = (inner - high > apart) | (low - inner > apart)
     return lone
+
+
+# One exposure as two -------------------------------------------------------------------------------
+
+# So far below the least that read noise explains, in electrons, a value is no measurement.
+BELOW_E = 5
+
+
+def thin(electrons: np.ndarray, shift: float, rng: np.random.Generator, *, share: float):
+    """The rest of a picture and `share` of its photons, two independent pictures, both float32 of its shape.
+
+    electrons: counts above the offset over the gain. Read noise of variance s^2 = `shift` is taken as that of
+    s^2 more photons: electrons + s^2 has the mean and the variance of a Poisson number (shifted
+    Poisson: Snyder, Hammoud, White 1993), is rounded to a whole one and split photon by photon.
+    Both parts keep the shift: their means are 1 - share and share times (electrons + s^2).
+    """
+    whole = np.maximum(np.rint(electrons.astype(np.float64) + shift), 0).astype(np.int64)
+    part = rng.binomial(whole, share)
+    return (whole - part).astype(np.float32), part.astype(np.float32)
+
+
+def split(counts: np.ndarray, facts: dict, rng: np.random.Generator, *, share: float):
+    """(part, rest) of one exposure: two pictures in counts, (h, w) float32, whose noise is independent.
+
+    counts: as the camera gave them. facts: `offset`, `gain`, `read_noise_e`, `dtype`. `split_camera` says
+    what camera either part looks to be of. NaN where photons cannot be counted: values that are not
+    finite, or that lie below the offset by more than 4 deviations of the read noise and BELOW_E electrons
+    (painted over, beside the field). Saturated pixels are split as they are, too dark in both.
+    """
+    gain, floor = noise_of(facts)
+    shift = floor / gain**2
+    electrons = (counts - np.float32(facts["offset"])) / np.float32(gain)
+    known = electrons > -4 * shift**0.5 - BELOW_E  # False of NaN
+    known &= np.isfinite(electrons)
+    rest, part = thin(np.where(known, electrons, 0), shift, rng, share=share)
+    return tuple(
+        np.where(known, facts["offset"] + gain * photons, np.nan).astype(np.float32)
+        for photons in (part, rest)
+    )
+
+
+def split_camera(facts: dict, share: float) -> dict:
+    """offset, gain and read_noise_e of the part of an exposure that has `share` of its photons (`split`).
+
+    The gain is the exposure's. The variance of the read noise is shared as the photons are, so the part
+    reads less noise than a shorter exposure by the same camera would; and as it is there in the form of
+    photons, their light has been added to the offset.
+    """
+    gain, floor = noise_of(facts)
+    shift = share * floor / gain**2
+    return {
+        "offset": facts["offset"] + gain * shift,
+        "gain": gain,
+        "read_noise_e": shift**0.5,
+    }

@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_map(commands)
     _add_restore(commands)
     _add_convert(commands)
+    _add_split(commands)
     _add_train(commands)
     _add_evaluate(commands)
     _add_release(commands)
@@ -132,6 +133,10 @@ def _add_source(command: argparse.ArgumentParser) -> None:
         help="TIFF, OME-TIFF, LSM, OME-Zarr, PNG, JPEG, scikit-image:NAME, or a folder of tiles with a "
         "table of their positions",
     )
+    _add_plane(command)
+
+
+def _add_plane(command: argparse.ArgumentParser) -> None:
     command.add_argument("--channel", type=_count, help="channel to read, from 0")
     command.add_argument("--slice", type=_count, help="slice of a stack to read, from 0")
 
@@ -217,6 +222,52 @@ def _add_convert(commands) -> None:
     )
     command.add_argument(
         *("-o", "--out"), type=Path, required=True, metavar="FILE", help="name.ome.zarr"
+    )
+
+
+def _add_split(commands) -> None:
+    command = _add(
+        commands,
+        "split",
+        "split:split",
+        "splits exposures, photon by photon, each into a dark one and the rest",
+        "Two independent pictures of one field come of it, to judge a restoration by. Writes both as float32 TIFF "
+        "in counts, and pairs.tsv, a table of mosaics in which the rest is the dark part's reference, for "
+        "config/studies/pairs.yaml. Take pictures as the camera gave them.",
+    )
+    command.add_argument(
+        "pictures", nargs="+", metavar="PICTURE", help="as for map; of raw counts, in grey"
+    )
+    _add_plane(command)
+    command.add_argument(
+        *("-o", "--out"), type=Path, required=True, metavar="FOLDER", help="for pictures and table"
+    )
+    command.add_argument(
+        "--share",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="of the photons that the dark part gets, up to 0.5 (0.1)",
+    )
+    command.add_argument(
+        "--gain", type=_positive, help="counts per electron (if not given, estimated)"
+    )
+    command.add_argument(
+        "--offset",
+        type=float,
+        help="the camera's counts without light (if not given, where the noise would vanish)",
+    )
+    command.add_argument(
+        "--read-noise",
+        type=_not_negative,
+        metavar="E",
+        help="in electrons (if not given, estimated together with the gain)",
+    )
+    command.add_argument(
+        "--pixel-size-um", type=_positive, metavar="UM", help="pixel size at the sample, in um"
+    )
+    command.add_argument(
+        "--seed", type=_count, default=1, help="which photon goes where depends on it (1)"
     )
 
 
@@ -313,6 +364,13 @@ def _add_config(command: argparse.ArgumentParser) -> None:
 def _count(text: str) -> int:
     value = int(text)
     if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is below 0")
     return value
 

@@ -38,9 +38,9 @@ DEFAULT_MODEL = "gaussian-2"
 
 def make_map(args: argparse.Namespace) -> int:
     """PSF map of one picture into a folder."""
-    folder = args.out or Path(f"{_stem(args.picture)}-map")
+    folder = args.out or Path(f"{stem_of(args.picture)}-map")
     network = _choose(args)
-    with _open(args) as mosaic:
+    with open_picture(args) as mosaic:
         found = _estimate(args, network, mosaic)
     _write_map(args, folder, found)
     print(f"PSF map: {folder}/psf_map.csv", end="")
@@ -52,8 +52,8 @@ def restore(args: argparse.Namespace) -> int:
     """Map, then restoration core by core into a file that is only ever held in part."""
     _check_output(args)
     network = _choose(args)
-    name = _stem(args.out)
-    with _open(args) as mosaic:
+    name = stem_of(args.out)
+    with open_picture(args) as mosaic:
         found = _estimate(args, network, mosaic)
         # One place checks the numbers and knows the defaults.
         asked = {key: getattr(args, key) for key in ("iterations", "tv_weight", "order")}
@@ -93,7 +93,7 @@ def make_store(args: argparse.Namespace) -> int:
     if not args.out.name.endswith(".ome.zarr"):
         raise UserError(f"{args.out}: let its name end in .ome.zarr")
     _check_output(args)
-    with _open(args, large_pieces=True) as mosaic:
+    with open_picture(args, large_pieces=True) as mosaic:
         attributes = {"converted": str(args.picture), "notes": mosaic.notes}
         if not args.pixel_size_um:
             print(f"{args.out}: without --pixel-size-um a pixel counts as 1 um there")
@@ -105,7 +105,7 @@ def make_store(args: argparse.Namespace) -> int:
 # What is asked for ---------------------------------------------------------------------------------
 
 
-def _stem(path) -> str:
+def stem_of(path) -> str:
     """A picture's name without folder and endings: of scikit-image:retina.jpg, retina."""
     name = Path(str(path).rpartition("scikit-image:")[2]).name
     for ending in (".zarr", ".ome", *Path(name).suffixes[-1:]):
@@ -124,7 +124,7 @@ def _check_output(args: argparse.Namespace) -> None:
         raise UserError(f"{out}: something else is in the way; give the result another name")
 
 
-def _open(args: argparse.Namespace, **how):
+def open_picture(args: argparse.Namespace, **how):
     mosaic = open_mosaic(args.picture, channel=args.channel, slice=args.slice, **how)
     for note in mosaic.notes:
         print(f"{args.picture}: {note}")
@@ -354,7 +354,7 @@ def _restored(args, mosaic, found: Found, settings: dict, known: dict) -> Iterat
 
 def _save_tiff(args, blocks, shape, settings, scale, found, piece) -> np.ndarray:
     """Writes a TIFF, under another name until it is whole. Returns the piece of it that is shown."""
-    part = args.out.with_name(f".{_stem(args.out)}.part.tif")
+    part = args.out.with_name(f".{stem_of(args.out)}.part.tif")
     tags = {"photometric": "minisblack", "bigtiff": 4 * shape[0] * shape[1] > 4e9}
     if args.pixel_size_um:
         tags |= {"resolution": (1e4 / args.pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
@@ -375,7 +375,7 @@ def _save_zarr(args, blocks, shape, settings, scale, found, piece) -> np.ndarray
     """Writes an OME-Zarr with its pyramid, in another folder until it is whole; returns the piece."""
     if not args.pixel_size_um:
         print(f"{args.out}: without --pixel-size-um a pixel counts as 1 um there")
-    part = args.out.with_name(f".{_stem(args.out)}.part")
+    part = args.out.with_name(f".{stem_of(args.out)}.part")
     made = part / args.out.name
     try:
         ngff.create_image(

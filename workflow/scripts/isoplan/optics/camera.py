@@ -177,6 +177,55 @@ def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
     return camera, notes
 
 
+def counting_camera(given: dict, picture) -> tuple[dict, list[str]]:
+    """`complete_camera` for counting photons: gain must be known, and the offset is asked for too.
+
+    An offset that is not given is put where the noise would be the read noise, or if that is not given
+    either, where it would be that of rounding, but not below 0; read noise is then what is left. Notes say
+    where the picture's own noise contradicts what is given. Raises UserError where the gain cannot be found.
+    """
+    tensor = torch.as_tensor(picture, dtype=torch.float64)
+    known = tensor.isfinite()
+    mean = float(tensor[known].mean()) if known.any() else 0.0
+    wrong, found = "the noise does not grow with the light, as photons' does", None
+    try:
+        found = noiseless_level(torch.where(known, tensor, mean))
+    except UserError as error:
+        wrong = str(error)
+    if given.get("gain") is None and found is None:
+        raise UserError(
+            f"the gain cannot be found ({wrong}); give it in counts per electron, with the offset and the "
+            "read noise"
+        )
+    if given.get("offset") is not None or found is None:
+        camera, notes = complete_camera(given, picture)
+        camera["read_noise_e"] = camera["read_noise_e"] or 0.0
+    else:
+        gain, level = found
+        gain = given.get("gain") or gain
+        read_noise = given.get("read_noise_e")
+        if read_noise is None:
+            read_noise = math.sqrt(max(1 / 12 / gain, -level) / gain)
+        camera = {"offset": level + gain * read_noise**2, "gain": gain, "read_noise_e": read_noise}
+        notes = [
+            f"gain {gain:.3g} counts/electron, offset {camera['offset']:.4g} counts and read noise "
+            f"{read_noise:.3g} e are taken, estimated from the picture's noise where not given: give your "
+            "camera's own if you know them"
+        ]
+    if found:
+        told = camera["gain"] * (mean - camera["offset"])
+        told += (camera["gain"] * camera["read_noise_e"]) ** 2
+        ratio = found[0] * (mean - found[1]) / told if told > 0 else math.inf
+        if not 0.75 < ratio < 1.33:
+            notes.append(
+                f"the picture's noise has {ratio:.2g} times the variance that gain {camera['gain']:.3g}, offset "
+                f"{camera['offset']:.4g} and read noise {camera['read_noise_e']:.3g} e ask for, so photons are "
+                f"counted wrongly and the parts are not independent; its own noise speaks for gain "
+                f"{found[0]:.3g} and offset {found[1]:.4g}"
+            )
+    return camera, notes
+
+
 def estimate_noise(
     picture: torch.Tensor, *, offset: float = 0.0, block_px: int = 16
 ) -> tuple[float, float]:
@@ -191,6 +240,23 @@ def estimate_noise(
     offset: the camera's offset in counts; a wrong one goes into the read noise, not into the gain.
     Raises UserError where fewer than 50 blocks can be used.
     """
+    slope, rest = _noise_line(picture, offset, block_px)
+    return max(0.0, slope), math.sqrt(max(0.0, rest))
+
+
+def noiseless_level(picture: torch.Tensor) -> tuple[float, float] | None:
+    """Gain (counts per electron) of a picture (h, w) in counts, and the level in counts at which its noise
+    would vanish: offset - gain * read_noise_e^2, which is all that counting its photons takes.
+
+    From the same line as `estimate_noise`; None where the noise does not grow with the light. Raises
+    UserError as that does.
+    """
+    slope, rest = _noise_line(picture, 0.0, 16)
+    return (slope, -rest / slope) if slope > 0 else None
+
+
+def _noise_line(picture: torch.Tensor, offset: float, block_px: int) -> tuple[float, float]:
+    """Slope and value at `offset` of the noise's variance over brightness."""
     mean, variance = _blocks(picture.to(torch.float64), block_px)
     lit = variance > 0
     mean, variance = mean[lit], variance[lit]
@@ -206,8 +272,7 @@ def estimate_noise(
         flattest = variance[block].topk(max(3, len(block) // 10), largest=False).indices
         centre.append(mean[block][flattest].mean() - offset)
         level.append(variance[block][flattest].mean() / _flattest_tenth(block_px))
-    slope, rest = _fit_noise_line(torch.stack(centre), torch.stack(level))
-    return max(0.0, slope), math.sqrt(max(0.0, rest))
+    return _fit_noise_line(torch.stack(centre), torch.stack(level))
 
 
 def _blocks(picture: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:

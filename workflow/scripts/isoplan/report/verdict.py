@@ -16,13 +16,17 @@ MEASURED_BY = {"truth": "known truth", "reference": "a reference frame"}
 SHOWN = 6  # warnings of one kind
 # Below this a gain is within what one would not see, and is called none.
 SAME_DB = 0.05
+# Nor does a change of a metric by less than this share count.
+SAME_SHARE = 0.005
 # Fewer bad pixels than this share are not worth a word.
 LONE_SHARE = 1e-4
 
 
 @dataclass
 class MosaicVerdict:
-    """level: good, fair (helps, but no more than one constant PSF), bad, open (no truth), empty."""
+    """level: good, fair (helps, but no more than one constant PSF, or not in every metric), bad, open (no
+    truth), empty. farther: metrics by which the restoration is farther from a reference frame than the
+    input."""
 
     name: str
     level: str
@@ -31,6 +35,7 @@ class MosaicVerdict:
     oracle_share: float | None = None
     worse_share: float | None = None
     untrusted_share: float | None = None
+    farther: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -96,12 +101,14 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     if gain <= 0:
         verdict.oracle_share = None
     constant = row.get("constant")
-    beside = _beside_reference(study, name)
+    beside, verdict.farther = _beside_reference(study, name)
     if gain < -SAME_DB:
         verdict.level = "bad"
         verdict.headline = (
             f"the restoration is farther from the reference frame than doing nothing, by "
-            f"{style.fixed(-gain)} dB. Compare the two: the reference has noise and a blur of its own."
+            f"{style.fixed(-gain)} dB. A reference that is as blurred as the picture (a longer exposure, the "
+            "rest of a split one) counts what was sharpened as an error: there only Fourier ring correlation, "
+            "which does not see a common blur, says whether anything was gained."
             if beside
             else f"the restoration is worse than doing nothing, by {style.fixed(-gain)} dB. Do not use it."
         )
@@ -115,30 +122,53 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
             f"({style.signed(constant)} dB): the map adds nothing here."
         )
     else:
-        verdict.level = "good"
+        verdict.level = "fair" if verdict.farther else "good"
         verdict.headline = f"better than doing nothing by {style.fixed(gain)} dB."
     verdict.headline += beside
     return verdict
 
 
-def _beside_reference(study: Study, name: str) -> str:
-    """What a restoration that is judged by another frame has to say for itself, metric by metric."""
+def _beside_reference(study: Study, name: str) -> tuple[str, list[str]]:
+    """What a restoration that is judged by another frame has to say for itself, metric by metric, and the
+    metrics by which it is farther from that frame than the input."""
     values = metric_values(study)
     values = values[(values["mosaic"] == name) & values["metric"].isin(tables.METRICS)]
     grid = values.pivot(index="method", columns="metric", values="value").astype(float)
     if style.measure_in(grid.index) != "reference" or not {"none", "estimated"} <= set(grid.index):
-        return ""
-    better, worse = [], []
+        return "", []
+    better, same, worse = [], [], []
     for metric in (m for m in tables.METRICS if m in grid.columns):
         before, after = grid.loc["none", metric], grid.loc["estimated", metric]
-        direction = style.METRIC_DIRECTION[metric]
+        direction, scale = style.METRIC_DIRECTION[metric], abs(before)
         if direction == 0:
             aim = grid.loc["reference", metric]
-            before, after, direction = abs(before - aim), abs(after - aim), -1
-        if np.isfinite(before) and np.isfinite(after):
-            (better if direction * (after - before) > 0 else worse).append(metric)
-    words = f" Nearer to the reference frame in {len(better)} of {len(better + worse)} metrics"
-    return words + (f", not in {', '.join(worse)}." if worse else ".")
+            before, after, direction, scale = abs(before - aim), abs(after - aim), -1, abs(aim)
+        if np.isnan(before) or np.isnan(after):
+            continue
+        change = 0.0 if before == after else direction * (after - before)
+        least = SAME_DB if style.METRIC_UNITS.get(metric) == "dB" else SAME_SHARE * scale
+        (
+            same
+            if abs(change) <= (least if np.isfinite(least) else 0)
+            else better
+            if change > 0
+            else worse
+        ).append(metric)
+    words = (
+        f" Nearer to the reference frame in {len(better)} of {len(better + same + worse)} metrics"
+    )
+    words += f", as near in {', '.join(same)}" if same else ""
+    words += f", farther in {', '.join(worse)}." if worse else "."
+    if "FRC-resolution" in grid.columns:
+        before, after = grid.loc[["none", "estimated"], "FRC-resolution"]
+        words += (
+            f" By Fourier ring correlation it agrees {_down_to(after)}, {_down_to(before)} before."
+        )
+    return words, worse
+
+
+def _down_to(period_px: float) -> str:
+    return f"down to {style.fixed(period_px)} px" if np.isfinite(period_px) else "nowhere"
 
 
 def _without_truth(study: Study, verdict: MosaicVerdict) -> MosaicVerdict:
@@ -185,20 +215,40 @@ def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
     mean = style.signed(float(np.mean(gains)))
     span = f"{mean} dB" if len(known) == 1 else f"{mean} dB on average"
     count = "the mosaic" if len(known) == 1 else f"{len(better)} of {len(known)} mosaics"
+    beside = _farther(known)
     if all(m.untrusted_share == 1 for m in known):
         return "bad", "Nothing to trust: no cell of the PSF map is valid", ""
     if len(bad) == len(known):
-        return "bad", "It did not work: worse than doing nothing", _lead(known, span)
+        return "bad", "It did not work: worse than doing nothing", _lead(known, span) + beside
     if bad:
         text = (
             f"It worked on {len(known) - len(bad)} of {len(known)} mosaics with {_measures(study)}"
         )
-        return "bad", text, _lead(known, span)
+        return "bad", text, _lead(known, span) + beside
     if len(better) == len(known):
         return "good", f"It worked: {span} in SNR", _lead(known, "")
+    if beside:
+        return (
+            "fair",
+            f"It helped, but not in every metric: {span} in SNR",
+            _lead(known, "") + beside,
+        )
     if better:
         return "fair", f"It worked on {count} with {_measures(study)}", _lead(known, span)
     return "fair", "It helped no more than the simple alternatives", _lead(known, span)
+
+
+def _farther(known) -> str:
+    """Which mosaics the restoration brought farther from their reference frame, by which metrics."""
+    found = [mosaic for mosaic in known if mosaic.farther]
+    if not found:
+        return ""
+    named = [f"{mosaic.name} ({', '.join(mosaic.farther)})" for mosaic in found[:SHOWN]]
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return (
+        f" In {len(found)} of {_count(len(known), 'mosaic')} it is farther from the reference frame than doing "
+        f"nothing by some metric: {', '.join(named)}{more}."
+    )
 
 
 def _measures(study: Study) -> str:
