@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from isoplan.evaluation import ring_correlations
+from isoplan.evaluation import ring_correlations, signal_to_noise
 from isoplan.metrics import frc
+from isoplan.metrics.image import snr
 from scipy import ndimage
 
 SIDE = frc.SQUARE_PX
@@ -48,6 +49,19 @@ def test_resolution_is_where_a_low_pass_leaves_off():
     assert frc.resolution_px(many(make)) == pytest.approx(5.0, rel=0.05)
 
 
+def test_noise_in_common_beyond_the_resolution_does_not_count():
+    """A frame shares a trace of noise with its own average; the restoration without it is the better one."""
+    rings = np.arange(frc.RINGS)
+    frame, restored = np.where(rings < 30, 0.8, 0.06), np.where(rings < 32, 0.85, 0.0)
+    assert frame.mean() > restored.mean()
+    found = frc.summarise({"none": frame, "estimated": restored, "empty": np.zeros(frc.RINGS)})
+    assert found["estimated"]["FRC"] == pytest.approx(0.85, abs=0.03)
+    assert found["none"]["FRC"] < found["estimated"]["FRC"]
+    assert found["estimated"]["FRC-resolution"] == pytest.approx(frc.SQUARE_PX / 32, rel=0.05)
+    assert found["empty"] == {"FRC": 0, "FRC-resolution": np.inf}
+    assert frc.summarise({"empty": np.zeros(frc.RINGS)})["empty"]["FRC"] == 0
+
+
 def test_squares_that_do_not_fit_are_errors():
     good = np.ones((SIDE, SIDE))
     for bad in (np.ones((SIDE, SIDE - 1)), np.where(np.eye(SIDE), np.nan, 1)):
@@ -71,3 +85,10 @@ def test_blur_and_noise_lower_the_correlation_of_a_mosaic():
     np.testing.assert_allclose(found["hole"], 1)
     assert found["none"].mean() < 0.7
     assert ring_correlations(readers, "truth", (200, 900)) == {}
+
+    del readers["hole"]
+    found = signal_to_noise(readers, "truth", truth.shape)
+    assert found == {"none": pytest.approx(snr(poor, truth), abs=1e-6)}  # the rims included
+    assert (
+        signal_to_noise({"truth": reader(0 * truth), "none": reader(poor)}, "truth", (9, 9)) == {}
+    )

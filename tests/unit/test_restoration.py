@@ -21,6 +21,7 @@ from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, channels
 from isoplan.restoration import (
     LocalPsfs,
+    blurred_again,
     local_psfs,
     restore_and_judge,
     restore_block,
@@ -540,3 +541,27 @@ def test_psfs_of_a_stored_map(model, gaussian, local, tmp_path):
     )
     none = local_psfs({"store": store}, SHAPE, constant=True, summary={"mean": None})
     assert none.around(0, 9, 0, 9) is None
+
+
+# What is seen of it again ----------------------------------------------------------------------------
+
+
+def test_blurred_again_the_scene_is_what_was_seen(local, scene, counts):
+    """By window as in one piece, and all over: the camera's noise is all that is left."""
+    margin = (scene.shape[0] - SHAPE[0]) // 2
+    inner = scene[margin:-margin, margin:-margin].copy()
+    inner[300, 200] = np.nan
+
+    def read(y0, y1, x0, x1):
+        return inner[y0:y1, x0:x1]
+
+    seen = blurred_again(read, local, SHAPE, order="mask-blur", background=3.0)
+    whole = seen(0, SHAPE[0], 0, SHAPE[1])
+    assert np.isnan(whole[300, 200]) and np.isnan(whole).sum() == 1
+    part = seen(100, 256, 80, 300)
+    np.testing.assert_allclose(part, whole[100:256, 80:300], atol=1e-4 * LEVELS["scale"])
+    away = whole[20:280, 20:-20] - 3 - (counts[20:280, 20:-20] - OFFSET)
+    assert abs(away.mean()) < 10 and away.std() == pytest.approx(counts.mean() ** 0.5, rel=0.1)
+    unknown = LocalPsfs(local.model)
+    seen = blurred_again(read, unknown, SHAPE, order="mask-blur", background=0.0)
+    np.testing.assert_array_equal(seen(0, 90, 0, 90), inner[:90, :90])

@@ -90,12 +90,14 @@ rule correlate_mosaic:
     input:
         facts=FACTS,
         registered=registered,
+        psf_map=f"{RESULTS}/psf_map/{{mosaic}}/{NETWORK}.json",
         restored=lambda wc: [
             f"{RESULTS}/stages/restored/{wc.mosaic}/{method}/finished.done"
             for method in methods(wc.mosaic)
         ],
     output:
         rings=f"{RESULTS}/evaluation/{{mosaic}}.frc.csv",
+        again=f"{RESULTS}/evaluation/{{mosaic}}.again.csv",
     log:
         f"{LOGS}/correlate_mosaic/{{mosaic}}.log",
     benchmark:
@@ -108,6 +110,10 @@ rule correlate_mosaic:
     params:
         library=library("correlate_mosaic"),
         stores=restored_stores,
+        psfs=lambda wc: {
+            method: psf_choice(SimpleNamespace(mosaic=wc.mosaic, method=method))
+            for method in methods(wc.mosaic)
+        },
         truth=true_store,
     message:
         "Correlates {wildcards.mosaic} and its restorations with what they are judged by"
@@ -153,6 +159,9 @@ rule tabulate_mosaic:
         psf_map=f"{RESULTS}/psf_map/{{mosaic}}/{NETWORK}.json",
         rings=lambda wc: (
             f"{RESULTS}/evaluation/{wc.mosaic}.frc.csv" if judgeable(wc) else []
+        ),
+        again=lambda wc: (
+            f"{RESULTS}/evaluation/{wc.mosaic}.again.csv" if judgeable(wc) else []
         ),
         choices=lambda wc: [
             CHOICE.format(mosaic=wc.mosaic, method=method)

@@ -1,12 +1,14 @@
-"""Fourier ring correlation of a mosaic and its restorations with what they are judged by."""
+"""How mosaics and their restorations agree with what they are judged by, over a few squares: Fourier ring
+correlation, and beside a reference frame what a restoration says that it should show."""
 
 import json
 from pathlib import Path
 
 import pandas as pd
 from _job import job
-from isoplan.evaluation import measure_of, open_readers, ring_correlations
+from isoplan.evaluation import measure_of, open_readers, ring_correlations, signal_to_noise
 from isoplan.metrics import frc
+from isoplan.mosaic import ngff
 
 
 def main(snakemake):
@@ -14,6 +16,7 @@ def main(snakemake):
     facts = json.loads(Path(snakemake.input.facts).read_text())
     measure = measure_of(params.truth, known)
     tables = [pd.DataFrame(columns=["mosaic", "method", "cycles_per_px", "correlation"])]
+    rows = []
     if measure:
         judged_by = {"truth": params.truth, "registration": known}
         with open_readers(facts, dict(params.stores), **judged_by) as readers:
@@ -22,7 +25,26 @@ def main(snakemake):
                 columns = {"mosaic": facts["mosaic"], "method": method}
                 columns |= {"cycles_per_px": frc.FREQUENCIES, "correlation": curve}
                 tables.append(pd.DataFrame(columns))
+            if measure == "reference":
+                found = signal_to_noise(again(readers, snakemake, shape), measure, shape)
+                rows = [(method, "SNR-reblurred", value) for method, value in found.items()]
     pd.concat(tables[1:] or tables).to_csv(snakemake.output.rings, index=False)
+    table = pd.DataFrame(rows, columns=["method", "metric", "value"])
+    table.to_csv(snakemake.output.again, index=False)
+
+
+def again(readers, snakemake, shape):
+    """The readers, those of restorations through the model once more."""
+    from isoplan.restoration import blurred_again, local_psfs  # torch, for a reference alone
+
+    summary, found = json.loads(Path(snakemake.input.psf_map).read_text()), dict(readers)
+    for method, store in snakemake.params.stores.items():
+        psf = snakemake.params.psfs[method]
+        local = local_psfs(psf, shape, constant=method == "constant", summary=summary)
+        settings = ngff.read_attributes(store)["restoration"]
+        how = {"order": settings["order"], "background": settings["exposure"]["background"]}
+        found[method] = blurred_again(readers[method], local, shape, **how)
+    return found
 
 
 if __name__ == "__main__":

@@ -37,9 +37,15 @@ def main(snakemake):
     ]
     if snakemake.input.rings:
         rings = pd.read_csv(snakemake.input.rings).groupby("method", sort=False)["correlation"]
-        for method, curve in rings:
-            found = {"FRC": curve.mean(), "FRC-resolution": frc.resolution_px(curve.to_numpy())}
-            rows += [{"method": method, "metric": m, "value": v} for m, v in found.items()]
+        found = frc.summarise({method: curve.to_numpy() for method, curve in rings})
+        rows += [
+            {"method": method, "metric": metric, "value": value}
+            for method, values in found.items()
+            for metric, value in values.items()
+        ]
+    if snakemake.input.again:
+        found = pd.read_csv(snakemake.input.again).to_dict("records")
+        rows += [row for row in found if row["method"] in params.methods]
     for method, store in params.trust.items():
         found = summarise(ngff.open_array(store)[:])
         rows += [{"method": method, "metric": m, "value": v} for m, v in found.items()]

@@ -100,6 +100,29 @@ def ring_correlations(readers: dict, measure: str, shape) -> dict[str, np.ndarra
     return {name: frc.curve(total) for name, total in sums.items()} if found else {}
 
 
+def signal_to_noise(readers: dict, measure: str, shape) -> dict[str, float]:
+    """SNR in dB of every picture beside readers[measure], of the pixels that are known in all.
+
+    Over the mosaic of `shape` (H, W), of a large one over RING_SQUARES squares spread over it.
+    """
+    squares = tiles.shards(shape, frc.SQUARE_PX)
+    chosen = np.unique(np.linspace(0, len(squares) - 1, RING_SQUARES).round().astype(int))
+    errors, signal = {name: 0.0 for name in readers if name != measure}, 0.0
+    for rows, columns in (squares[k] for k in chosen):
+        window = rows.start, rows.stop, columns.start, columns.stop
+        blocks = {name: read(*window).astype(np.float64) for name, read in readers.items()}
+        known = np.logical_and.reduce([np.isfinite(block) for block in blocks.values()])
+        true = blocks[measure][known]
+        signal += float((true**2).sum())
+        for name in errors:
+            errors[name] += float(((blocks[name][known] - true) ** 2).sum())
+    return {
+        name: float(10 * np.log10(signal / error))
+        for name, error in errors.items()
+        if signal > 0 and error > 0
+    }
+
+
 def unit_cells(cell_px: int) -> int:
     """Cells along the side of a unit."""
     return max(1, UNIT_PX // cell_px)

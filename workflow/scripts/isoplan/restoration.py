@@ -7,7 +7,7 @@ keeps, under 0.4 GiB of OTFs and as many masks as modes. A core of 1024 px with 
 PSFs of 127 px takes a process to under 1.5 GiB, whatever the PSFs are (`tests/bench/memory_stages.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -256,6 +256,35 @@ def seam_error(
         difference = np.abs(again[tiles.inside(strip, block)] - np.asarray(restored[strip]))
         worst = max(worst, float(np.nanmax(difference)) / levels["scale"])
     return worst
+
+
+def blurred_again(
+    read: Callable, local: LocalPsfs, shape_px, *, order: str, background: float, device="cpu"
+) -> Callable:
+    """Reader of what the camera should see of a restored picture, noise aside: another exposure of the
+    field, as blurred as the one that was restored, can be compared with it.
+
+    read: (y0, y1, x0, x1) -> (h, w) restored counts above the offset, of a mosaic of shape_px. background: in
+    counts. Beyond the mosaic its mirror image is taken. Where no PSF is known the picture stays as it is.
+    """
+    reach = local.model.size_px // 2
+
+    def seen(y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        core = slice(y0, y1), slice(x0, x1)
+        outer = tiles.with_halo(core, reach, shape_px)
+        window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
+        x, psfs = read(*window), local.around(*window)
+        if psfs is None:
+            return x[tiles.inside(core, outer)]
+        known = np.isfinite(x)
+        blur = SpaceVariantBlur(psfs[0].to(device), *psfs[1:], x.shape, order=order)
+        whole = np.pad(np.where(known, x, 0).astype(np.float32), blur.margin, mode="symmetric")
+        again = blur.forward(torch.from_numpy(whole).to(device)).cpu().numpy() + np.float32(
+            background
+        )
+        return np.where(known, again, np.float32(np.nan))[tiles.inside(core, outer)]
+
+    return seen
 
 
 def local_psfs(

@@ -57,3 +57,19 @@ def resolution_px(frc: np.ndarray) -> float:
         return float("inf")
     part = (smooth[k - 1] - THRESHOLD) / (smooth[k - 1] - smooth[k])
     return float(1 / (FREQUENCIES[k - 1] + part * (FREQUENCIES[k] - FREQUENCIES[k - 1])))
+
+
+def summarise(curves: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """FRC and FRC-resolution (px) of pictures that are compared with one another, of their curves.
+
+    FRC is the mean over the rings up to the finest resolution that any of them reaches. Beyond it they hold
+    noise, some of which frames by one camera, or a frame and an average that it is part of, have in
+    common: it correlates, and a restoration that takes it away would look worse for that.
+    """
+    resolutions = {name: resolution_px(curve) for name, curve in curves.items()}
+    told = 1 / min(resolutions.values()) >= FREQUENCIES
+    told[0] = True
+    return {
+        name: {"FRC": float(curve[told].mean()), "FRC-resolution": resolutions[name]}
+        for name, curve in curves.items()
+    }

@@ -117,9 +117,18 @@ METRIC_DIRECTION = {
     "Sharpness": 0,
     "FRC": 1,
     "FRC-resolution": -1,
+    "SNR-reblurred": 1,
 }
-METRIC_UNITS = {"SNR": "dB", "PSNR": "dB", "FRC-resolution": "px"}
-METRIC_DECIMALS = {"SNR": 2, "PSNR": 2, "SSIM": 3, "CV": 3, "FRC": 3, "FRC-resolution": 2}
+METRIC_UNITS = {"SNR": "dB", "PSNR": "dB", "FRC-resolution": "px", "SNR-reblurred": "dB"}
+METRIC_DECIMALS = {
+    "SNR": 2,
+    "PSNR": 2,
+    "SSIM": 3,
+    "CV": 3,
+    "FRC": 3,
+    "FRC-resolution": 2,
+    "SNR-reblurred": 2,
+}
 
 
 def measure_in(methods) -> str | None:

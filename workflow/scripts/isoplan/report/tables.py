@@ -18,7 +18,7 @@ PACKAGES = (
 ROW_LIMIT = 200
 METRICS = (
     *("SNR", "PSNR", "SSIM", "MSE", "gradient-MSE", "CV", "Sharpness"),
-    *("FRC", "FRC-resolution"),
+    *("FRC", "FRC-resolution", "SNR-reblurred"),
 )
 NO_TRUTH_METRICS = ("CV", "Sharpness")
 SEAM_LIMIT = 1e-4  # what the default halo is measured for

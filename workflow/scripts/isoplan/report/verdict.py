@@ -102,16 +102,23 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
         verdict.oracle_share = None
     constant = row.get("constant")
     beside, verdict.farther = _beside_reference(study, name)
-    if gain < -SAME_DB:
-        verdict.level = "bad"
+    again = _gain_again(study, name)
+    if gain < -SAME_DB and beside:
+        told = again is not None and again > SAME_DB and "FRC" not in verdict.farther
+        verdict.level = "fair" if told else "bad"
         verdict.headline = (
             f"the restoration is farther from the reference frame than doing nothing, by "
-            f"{style.fixed(-gain)} dB. A reference that is as blurred as the picture (a longer exposure, the "
-            "rest of a split one) counts what was sharpened as an error: there only Fourier ring correlation, "
-            "which does not see a common blur, says whether anything was gained."
-            if beside
-            else f"the restoration is worse than doing nothing, by {style.fixed(-gain)} dB. Do not use it."
+            f"{style.fixed(-gain)} dB, but blurred again by its PSFs it tells that frame better than the picture "
+            f"does, by {style.fixed(again)} dB. So it is if the reference is as blurred as the picture (a longer "
+            "exposure, the rest of a split one), and counts as an error what was sharpened. Where it is in "
+            "focus and the picture is not, only the first counts."
+            if told
+            else f"the restoration is farther from the reference frame than doing nothing, by "
+            f"{style.fixed(-gain)} dB. Compare the two: the reference has noise and a blur of its own."
         )
+    elif gain < -SAME_DB:
+        verdict.level = "bad"
+        verdict.headline = f"the restoration is worse than doing nothing, by {style.fixed(-gain)} dB. Do not use it."
     elif gain <= SAME_DB:
         verdict.level = "fair"
         verdict.headline = "the restoration is no better than doing nothing."
@@ -165,6 +172,14 @@ def _beside_reference(study: Study, name: str) -> tuple[str, list[str]]:
             f" By Fourier ring correlation it agrees {_down_to(after)}, {_down_to(before)} before."
         )
     return words, worse
+
+
+def _gain_again(study: Study, name: str) -> float | None:
+    """By how many dB the restoration, blurred again, tells the reference frame better than the picture does."""
+    before, after = (
+        _value(study, name, method, "SNR-reblurred") for method in ("none", "estimated")
+    )
+    return None if before is None or after is None else after - before
 
 
 def _down_to(period_px: float) -> str:
