@@ -162,7 +162,7 @@ def test_a_metric_that_a_reference_says_fell_is_on_the_first_screen(tmp_path):
     verdict, tissue = beside_a_reference(tmp_path / "s", SSIM=0.9, PSNR=1.0)
     assert verdict.level == tissue.level == "fair" and tissue.farther == ["SSIM"]
     assert "in 7 of 9 metrics, as near in PSNR, farther in SSIM." in tissue.headline
-    assert verdict.headline.startswith("It helped, but not in every metric")
+    assert verdict.headline.startswith("Better by some metrics, worse by others: +")
     assert "by some metric: tissue (SSIM)." in verdict.lead and not verdict.alarms
 
 

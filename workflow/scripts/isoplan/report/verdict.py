@@ -243,11 +243,8 @@ def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
     if len(better) == len(known):
         return "good", f"It worked: {span} in SNR", _lead(known, "")
     if beside:
-        return (
-            "fair",
-            f"It helped, but not in every metric: {span} in SNR",
-            _lead(known, "") + beside,
-        )
+        headline = f"Better by some metrics, worse by others: {span} in SNR"
+        return "fair", headline, _lead(known, "") + beside
     if better:
         return "fair", f"It worked on {count} with {_measures(study)}", _lead(known, span)
     return "fair", "It helped no more than the simple alternatives", _lead(known, span)
