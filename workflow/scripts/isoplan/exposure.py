@@ -139,7 +139,9 @@ def split(counts: np.ndarray, facts: dict, rng: np.random.Generator, *, share: f
     counts: as the camera gave them. facts: `offset`, `gain`, `read_noise_e`, `dtype`. `split_camera` says
     what camera either part looks to be of. NaN where photons cannot be counted: values that are not
     finite, or that lie below the offset by more than 4 deviations of the read noise and BELOW_E electrons
-    (painted over, beside the field). Saturated pixels are split as they are, too dark in both.
+    (painted over, beside the field). Saturated pixels are split as they are, too dark in both. Noise that
+    is neither the photons' nor read noise (fixed patterns, of an EM register, of a picture that was
+    processed) stays the same in both, and counts as detail wherever they are compared.
     """
     gain, floor = noise_of(facts)
     shift = floor / gain**2
