@@ -60,6 +60,7 @@ def test_noise_in_common_beyond_the_resolution_does_not_count():
     assert found["estimated"]["FRC-resolution"] == pytest.approx(frc.SQUARE_PX / 32, rel=0.05)
     assert found["empty"] == {"FRC": 0, "FRC-resolution": np.inf}
     assert frc.summarise({"empty": np.zeros(frc.RINGS)})["empty"]["FRC"] == 0
+    assert frc.summarise({}) == {}  # a mosaic without truth or reference
 
 
 def test_squares_that_do_not_fit_are_errors():

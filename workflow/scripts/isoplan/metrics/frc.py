@@ -67,7 +67,7 @@ def summarise(curves: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     common: it correlates, and a restoration that takes it away would look worse for that.
     """
     resolutions = {name: resolution_px(curve) for name, curve in curves.items()}
-    told = 1 / min(resolutions.values()) >= FREQUENCIES
+    told = 1 / min(resolutions.values(), default=2.0) >= FREQUENCIES
     told[0] = True
     return {
         name: {"FRC": float(curve[told].mean()), "FRC-resolution": resolutions[name]}
