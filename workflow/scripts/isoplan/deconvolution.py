@@ -22,7 +22,14 @@ TV_EPSILON = 1e-2
 # Below these shares of the full weight A'1 an object pixel is hardly seen by the picture. PSFs put
 # together from modes, and transforms in single precision, leave errors there that would count.
 UNSEEN = {torch.float32: 1e-3, torch.float64: 1e-4}
-FAINT = 1e-2
+
+# Below this share of the full weight the TV step stays as long as there: its few dual steps could not
+# follow a longer one, and J would rise.
+FAINT = 0.3
+
+# Momentum fades as N / n from iteration N = max(12, .36 / tv_weight) on: where TV weighs much, the dual
+# steps lag behind a picture that runs on, which undid it after some 20 iterations.
+FADES_FROM, FADES_AT = 12, 0.36
 
 # No TV step takes a pixel below this share of its Richardson-Lucy value (0 would stay 0 for ever).
 LEAST_SHARE = 0.1
@@ -64,8 +71,9 @@ def richardson_lucy(
     in iteration n: Nesterov's weights, on the logarithm of x, where Biggs and Andrews 1997 find
     theirs from sums over the picture and extrapolate x itself. Fixed weights wait for no other pixel,
     and dark pixels keep up. 10 such iterations go as far as 20 plain ones
-    (`tests/bench/bench_acceleration.py`); J need not fall in each of them. "none" takes the steps as
-    they are: J falls in each.
+    (`tests/bench/bench_acceleration.py`); J need not fall in each of them. Where TV weighs much, the
+    weights fade (`momentum`). "none" takes the steps as they are: J falls in each (under a weight of .3,
+    which the few dual steps cannot quite follow, it rises now and then by a little).
 
     y: (H, W) of blur.shape, counts minus offset, in any unit; y + s below 0 (read noise) is
     clipped to 0, pixels outside `valid` may hold anything. background: counts that are not the
@@ -111,7 +119,7 @@ def richardson_lucy(
     for iteration in range(1, iterations + 1):
         point = x
         if acceleration == "momentum" and iteration > 1:
-            point = extrapolate(x, before, (iteration - 1) / (iteration + 2))
+            point = extrapolate(x, before, momentum(iteration, tv_weight))
         mean = blur.forward(point).clamp_(min=dark).add_(pedestal)
         ratio = torch.div(y, mean, out=mean)
         if saturated is not None:
@@ -129,13 +137,19 @@ def richardson_lucy(
     return x
 
 
-def extrapolate(x: torch.Tensor, before: torch.Tensor, momentum: float) -> torch.Tensor:
-    """x (x / before)^momentum, pixel by pixel, for values >= 0 and a momentum in [0, 1).
+def momentum(iteration: int, tv_weight: float) -> float:
+    """Weight of an iteration's momentum: Nesterov's (n - 1) / (n + 2), which fades where TV weighs much."""
+    fades = max(FADES_FROM, FADES_AT / tv_weight) if tv_weight else iteration
+    return (iteration - 1) / (iteration + 2) * min(1.0, fades / iteration)
+
+
+def extrapolate(x: torch.Tensor, before: torch.Tensor, weight: float) -> torch.Tensor:
+    """x (x / before)^weight, pixel by pixel, for values >= 0 and a weight in [0, 1).
 
     The power is taken as its Pade approximant about 1, ((1 + m) x + (1 - m) before) / ((1 - m) x +
     (1 + m) before): it needs no logarithm, and its own bounds hold whatever the values are.
     """
-    share = (1 + momentum) / 2
+    share = (1 + weight) / 2
     behind = torch.lerp(x, before, share).clamp_(min=torch.finfo(x.dtype).tiny)
     return torch.lerp(before, x, share).div_(behind).mul_(x)
 
@@ -148,11 +162,12 @@ def denoise(
     z (h, w) >= 0, strength (h, w) >= 0 in the unit of z. dual (2, h, w): the first guess of the
     dual field, changed in place, so that the next call can go on from it. The solution is
     u = z + strength div p with |p| <= 1 (Chambolle 2004); p by `steps` projected gradient steps,
-    each pixel with nearly the longest step that its own neighbourhood allows (Pock and Chambolle
-    2011 give the bound; steps up to twice as long converge), so that no maximum over the picture is
-    needed. u is kept >= LEAST_SHARE z.
+    each pixel with a step that its own neighbourhood allows, so that no maximum over the picture is
+    needed: Pock and Chambolle 2011 bound it by 1 / (4 _largest_pair), and up to twice as long ones
+    converge, the longest of them swinging, which few steps carry over into the next call. u is kept >=
+    LEAST_SHARE z.
     """
-    step = _largest_pair(strength).mul_(2.2).clamp_(min=torch.finfo(z.dtype).tiny).reciprocal_()
+    step = _largest_pair(strength).mul_(3).clamp_(min=torch.finfo(z.dtype).tiny).reciprocal_()
     u, other = torch.empty_like(z), torch.empty_like(z)
     for _ in range(steps):
         torch.addcmul(z, strength, divergence(dual, out=u), out=u)
