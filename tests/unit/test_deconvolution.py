@@ -405,7 +405,7 @@ def test_ten_accelerated_iterations_go_as_far_as_twenty(order, tv_weight):
 
 @pytest.mark.parametrize("tv_weight", [0.03, 0.1, 0.3])
 def test_much_tv_is_stable_however_long_it_runs(tv_weight):
-    """Plain, J falls; with momentum, little is lost again after the best iteration."""
+    """Plain, J falls; with momentum it comes to the same picture in half the iterations."""
     blur = varying_blur((96, 90), dtype=torch.float32)
     truth = picture_part(scene(blur.object_shape), blur)
     y = observed(blur, photons=1e3)
@@ -416,10 +416,9 @@ def test_much_tv_is_stable_however_long_it_runs(tv_weight):
     )  # fmt: skip
     allowed = 0.03 if tv_weight > 0.1 else 1e-6  # of the whole fall
     assert np.diff(falls).max() < allowed * (falls[0] - falls[-1]) and falls[-1] == min(falls)
-    gains = snrs(y, blur, truth, tv_weight=tv_weight, iterations=80)
-    assert (np.maximum.accumulate(gains) - gains < 0.3).all()
-    slow = snrs(y, blur, truth, tv_weight=tv_weight, acceleration="none", iterations=80)
-    assert gains[-1] > slow[-1] - 0.1
+    fast = snrs(y, blur, truth, tv_weight=tv_weight, iterations=80)
+    slow = snrs(y, blur, truth, tv_weight=tv_weight, acceleration="none", iterations=160)
+    assert fast[-1] == pytest.approx(slow[-1], abs=0.1)
 
 
 def test_extrapolation_is_a_power_within_bounds():
