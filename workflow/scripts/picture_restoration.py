@@ -4,10 +4,8 @@ import numpy as np
 import pandas as pd
 from _job import job
 from isoplan.base.device import pick_device
-from isoplan.networks import store
-from isoplan.restoration_test.fields import detection_model
 from isoplan.restoration_test.tables import median_picture
-from isoplan.restoration_test.ways import RestorationTest, shown
+from isoplan.restoration_test.ways import opened, shown
 
 
 def main(snakemake):
@@ -15,9 +13,7 @@ def main(snakemake):
     rows = pd.read_csv(snakemake.input.rows, dtype={"test": str, "cell": str})
     index = median_picture(rows[rows["test"] == params.test["test"]["name"]])
     device = pick_device(params.device)
-    network, model, _ = store.load(snakemake.input.network, device)
-    detects = detection_model(model, params.test["detected"])
-    test = RestorationTest(params.test, params.seed, device)
+    test, network, detects, _ = opened(params.test, params.seed, snakemake.input.network, device)
     case = test.case(index)
     pictures = shown(case, test.restored(case, index, network, detects))
     np.savez_compressed(output.pictures, index=index, **pictures)

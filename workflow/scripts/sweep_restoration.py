@@ -6,24 +6,19 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
-from isoplan.networks import store
-from isoplan.optics.camera import check_camera
-from isoplan.restoration_test.fields import detection_model
 from isoplan.restoration_test.sweep import Sweep
 from isoplan.restoration_test.units import run_share
-from isoplan.restoration_test.ways import RestorationTest
+from isoplan.restoration_test.ways import opened
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    check_camera(params.test["camera"])
     device = pick_device(params.device)
-    network, model, card = store.load(snakemake.input.network, device)
-    detects = detection_model(model, params.test["detected"])
-    sweep = Sweep(RestorationTest(params.test, params.seed, device))
+    test, network, detects, card = opened(params.test, params.seed, snakemake.input.network, device)
+    sweep = Sweep(test)
     mark = fingerprint(params.test, params.seed, card["fingerprint"], dict(params.library))
     run_share(
-        params.test["test"],
+        test.test,
         lambda unit: sweep.unit(unit, network, detects),
         params.folder,
         Ledger(params.ledger, mark),

@@ -7,22 +7,15 @@ from isoplan import rivals
 from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
-from isoplan.networks import store
-from isoplan.optics.camera import check_camera
-from isoplan.restoration_test.fields import detection_model
 from isoplan.restoration_test.units import run_share
-from isoplan.restoration_test.ways import RestorationTest
+from isoplan.restoration_test.ways import opened
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     rivals.check_installed(params.test["test"]["methods"])
-    check_camera(params.test["camera"])
     device = pick_device(params.device)
-    network, model, card = store.load(snakemake.input.network, device)
-    detects = detection_model(model, params.test["detected"])
-    test = RestorationTest(params.test, params.seed, device)
-    test.model.check()
+    test, network, detects, card = opened(params.test, params.seed, snakemake.input.network, device)
     mark = fingerprint(params.test, params.seed, card["fingerprint"], dict(params.library))
     run_share(
         test.test,

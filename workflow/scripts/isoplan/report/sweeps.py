@@ -9,6 +9,7 @@ from isoplan.report.restoration_plots import Curves, Losses
 from isoplan.report.results import Study
 from isoplan.report.study_figure import StudyFigure
 from isoplan.report.tables import Cell, Table
+from isoplan.restoration_test.sweep import NEAR_DB
 
 # The best of every picture first; colours of those that the figures show.
 RULES = {
@@ -19,7 +20,6 @@ RULES = {
     "default": ("Test's own setting", "#5FBFA0"),
 }
 PSFS = {"true": "known PSFs", "estimated": "estimated PSFs"}
-GOAL_DB = 0.1  # what a rule may lose against the best choice
 INTRO = (
     "Every picture was restored with each TV weight, and its gain noted after each number of iterations. Best is what the truth would "
     "choose; a rule that a user can follow has no truth. Held-out photons: what foretells best a tenth of the photons that was "
@@ -40,7 +40,7 @@ def choice_table(study: Study) -> Table | None:
         rows.append([Cell(f"{test}, {PSFS[psfs]}")])
         known = {row["rule"]: row for row in part.to_dict("records")}
         rows += [_row(*RULES[rule], known[rule]) for rule in RULES if rule in known]
-    head = ["Rule", "SNR gain (dB)", "Lost against the best (dB)", f"Within {GOAL_DB:g} dB"]
+    head = ["Rule", "SNR gain (dB)", "Lost against the best (dB)", f"Within {NEAR_DB:g} dB"]
     return Table([*head, "Worst loss (dB)", "Iterations", "TV weight"], rows) if rows else None
 
 
@@ -63,9 +63,9 @@ def warnings(study: Study) -> list[str]:
     table = table[(table["psfs"] == "estimated") & (table["rule"] == "chosen")]
     return [
         f"{row['test']}: iterations and TV weight chosen by held-out photons lose {style.fixed(row['loss_db'])} dB "
-        f"against the best choice, more than {GOAL_DB:g} dB."
+        f"against the best choice, more than {NEAR_DB:g} dB."
         for row in table.to_dict("records")
-        if row["loss_db"] > GOAL_DB
+        if row["loss_db"] > NEAR_DB
     ]
 
 

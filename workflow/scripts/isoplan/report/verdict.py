@@ -154,13 +154,10 @@ def _beside_reference(study: Study, name: str) -> tuple[str, list[str]]:
             continue
         change = 0.0 if before == after else direction * (after - before)
         least = SAME_DB if style.METRIC_UNITS.get(metric) == "dB" else SAME_SHARE * scale
-        (
-            same
-            if abs(change) <= (least if np.isfinite(least) else 0)
-            else better
-            if change > 0
-            else worse
-        ).append(metric)
+        if abs(change) <= (least if np.isfinite(least) else 0):
+            same.append(metric)
+        else:
+            (better if change > 0 else worse).append(metric)
     words = (
         f" Nearer to the reference frame in {len(better)} of {len(better + same + worse)} metrics"
     )

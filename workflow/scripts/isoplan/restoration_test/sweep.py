@@ -31,8 +31,6 @@ from isoplan.restoration_test.ways import CROP_PX, STREAM, Case, RestorationTest
 
 PSFS = ("true", "estimated")
 RULES = ("default", "chosen", "discrepancy")
-# The best setting of each picture, and the one that is best for a test's pictures on average.
-BEST = ("best", "best-fixed")
 NEAR_DB = 0.1  # a choice that loses no more than this is as good as the best
 POINT = ("tv_weight", "iterations", "gain_dB")
 SWEPT = ("psfs", "tv_weight", "iterations", "mean", "low", "high", "sd", "n")
@@ -63,11 +61,8 @@ class Sweep:
         for index in pictures_of(self.test.test, unit):
             case = self.test.case(index)
             ways = Ways(self.test, case, index, network, detects)
-            fields = {
-                "true": lambda w=ways: w.true_field,
-                "estimated": lambda w=ways: w.estimated_field,
-            }
-            pictures.append([self._points(case, index, fields[name]()) for name in self.psfs])
+            fields = [getattr(ways, f"{name}_field") for name in self.psfs]
+            pictures.append([self._points(case, index, field) for field in fields])
         return np.array(pictures)
 
     def _points(self, case: Case, index: int, field) -> np.ndarray:
@@ -171,7 +166,8 @@ def sweep_rows(sweep: Sweep, kept: np.ndarray) -> pd.DataFrame:
 
 
 def choice_rows(sweep: Sweep, kept: np.ndarray) -> pd.DataFrame:
-    """What BEST and RULES gain, and lose against the best of each picture, of `load_units`.
+    """What RULES gain, and lose against the best of each picture, of `load_units`; beside them that "best" itself,
+    and "best-fixed", the one setting that is best for the test's pictures on average.
 
     Columns: what the test was, as in `sweep_rows`, then CHOICE: mean gain, loss_db and their 95 % intervals;
     median and worst loss; near_share, pictures that lose at most NEAR_DB; tv_weight and iterations, medians.

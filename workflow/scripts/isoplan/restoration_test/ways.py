@@ -27,13 +27,20 @@ from isoplan import rivals
 from isoplan.base.seeds import seed_of, torch_rng
 from isoplan.exposure import Exposure, noise_of
 from isoplan.metrics.image import SUMS, cell_sums
+from isoplan.networks import store
 from isoplan.objects.scenes import draw_scenes, source_of
 from isoplan.optics.blur import SpaceVariantBlur
-from isoplan.optics.camera import draw_camera, expose, mean_counts
+from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts
 from isoplan.optics.psf import PsfModel, make_psf_model
 from isoplan.psf_map import FILLED, estimate_cells, fill_invalid, mean_parameters
 from isoplan.restoration import restore_block
-from isoplan.restoration_test.fields import between, in_cells, nearest_parameters, psf_distance
+from isoplan.restoration_test.fields import (
+    between,
+    detection_model,
+    in_cells,
+    nearest_parameters,
+    psf_distance,
+)
 from isoplan.restoration_test.units import pictures_of
 
 STREAM = "restoration-test"
@@ -204,6 +211,18 @@ class RestorationTest:
             case = self.case(index)
             parts.append(self.measure(case, self.restored(case, index, network, detects)))
         return np.stack(parts)
+
+
+def opened(spec: dict, seed: int, network_file, device):
+    """The test of a spec, its network, the PSFs of the network's estimates, and the network's card.
+
+    network_file: stored by `networks.store`. Raises UserError where they do not go together.
+    """
+    check_camera(spec["camera"])
+    network, model, card = store.load(network_file, device)
+    test = RestorationTest(spec, seed, device)
+    test.model.check()
+    return test, network, detection_model(model, spec["detected"]), card
 
 
 def levels(counts: np.ndarray) -> dict[str, float]:
