@@ -181,6 +181,15 @@ def test_gains_are_those_of_the_cropped_pictures(run):
     ]
     assert of_true["SNR_gain"] == pytest.approx(snr(found) - snr(base), abs=1e-4)
     assert of_true["SSIM_gain"] == pytest.approx(ssim(found) - ssim(base), abs=1e-5)
+    # Cells of 96 px: a quarter, up to whole blocks of 16 px, on either side of where two meet is a seam.
+    size, away = test.size_px, np.zeros((test.size_px,) * 2, bool)
+    away[16 : size // 2 - 32, 16 : size // 2 - 32] = True
+    away |= away[::-1]
+    away = (away | away[:, ::-1])[inner]
+    errors = [((picture[inner] - sharp)[away] ** 2).sum() for picture in (base, found)]
+    inside = 10 * np.log10(errors[0] / errors[1])
+    assert of_true["SNR_gain_inside"] == pytest.approx(inside, abs=1e-4)
+    assert abs(inside - of_true["SNR_gain"]) > 1e-3
 
 
 def test_known_psfs_help_and_the_rest_follows(run):

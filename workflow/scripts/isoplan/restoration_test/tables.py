@@ -19,7 +19,7 @@ COMPARED = {"minus_estimated": "estimated", "minus_true": "true"}
 SHARES = {"known_share": "true", "grid_share": "true-grid"}
 BUDGET = ("test", "step", "start", "end", "loss_db", "low", "high", "n")
 MEASURED = (
-    *("mean", "low", "high", "sd", "n"),
+    *("mean", "low", "high", "sd", "median", "n"),
     *(f"{name}{end}" for name in (*COMPARED, *SHARES) for end in ("", "_low", "_high")),
     *("worse_cells_share", "psf_error", "filled_share"),
 )
@@ -29,7 +29,8 @@ def rows_of(test: RestorationTest, kept: np.ndarray) -> pd.DataFrame:
     """Tidy rows of one test from `load_units`: what it was, method, picture, source, cell, metric, value.
 
     cell: "all" or its row and column, "0,1". Metrics: SNR and SSIM of the degraded picture (method
-    none), SNR_gain (dB) and SSIM_gain over it, for cells SNR_gain, psf_error and filled (KEPT).
+    none), SNR_gain (dB) and SSIM_gain over it, SNR_gain_inside (where cells are hard: away from their
+    seams, SEAM_SHARE), for cells SNR_gain, psf_error and filled (KEPT).
     """
     methods = ["none", *test.test["methods"]]
     rows = []
@@ -47,10 +48,10 @@ def rows_of(test: RestorationTest, kept: np.ndarray) -> pd.DataFrame:
         for k, method in enumerate(methods[1:], 1):
             for metric in ("SNR", "SSIM"):
                 add(picture, method, "all", f"{metric}_gain", whole[k][metric] - whole[0][metric])
+            away = kept[picture, [0, k], KEPT.index("inside_error")].sum((1, 2))
+            add(picture, method, "all", "SNR_gain_inside", _gain(away))
             for j, i in product(range(test.cells), repeat=2):
-                errors = sums[picture, [0, k], place, j, i]
-                gain = 10 * np.log10(errors[0] / errors[1]) if errors.all() else np.nan
-                add(picture, method, f"{j},{i}", "SNR_gain", gain)
+                add(picture, method, f"{j},{i}", "SNR_gain", _gain(sums[picture, [0, k], place, j, i]))
                 for metric in ("psf_error", "filled"):
                     value = kept[picture, k, KEPT.index(metric), j, i]
                     add(picture, method, f"{j},{i}", metric, value)
@@ -59,6 +60,11 @@ def rows_of(test: RestorationTest, kept: np.ndarray) -> pd.DataFrame:
     for at, (name, value) in enumerate(described(test).items()):
         table.insert(at, name, value)
     return table
+
+
+def _gain(errors: np.ndarray) -> float:
+    """dB, of the errors (2,) before and after; NaN where one of them is 0."""
+    return 10 * np.log10(errors[0] / errors[1]) if errors.all() else np.nan
 
 
 def described(test: RestorationTest) -> dict:
@@ -76,9 +82,9 @@ def described(test: RestorationTest) -> dict:
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per test, method and metric (SNR_gain, SSIM_gain; of none SNR, SSIM) of `rows_of`.
+    """One row per test, method and metric (SNR_gain, SSIM_gain, SNR_gain_inside; of none SNR, SSIM) of `rows_of`.
 
-    mean, low, high, sd, n over pictures. minus_estimated, minus_true: mean paired difference to those
+    mean, low, high, sd, median, n over pictures. minus_estimated, minus_true: mean paired difference to those
     methods; known_share: the mean as a share of that of true, grid_share of that of true-grid (the
     published "known PSFs"), where that is a gain for certain; each with _low and _high. Intervals are of
     95 %, by bootstrap over pictures, those cut from one real picture drawn together.
@@ -116,7 +122,7 @@ def _summary(what: dict, rows: pd.DataFrame) -> pd.DataFrame:
         row |= interval(mean) | {
             "sd": float(np.nanstd(values, ddof=1)) if len(values) > 1 else np.nan
         }
-        row["n"] = int(np.isfinite(values).sum())
+        row |= {"median": float(np.nanmedian(values)), "n": int(np.isfinite(values).sum())}
         for name, other in COMPARED.items():
             if (metric, other) in grid and other != method:
                 row |= named(name, mean_of(draws, values - grid[metric, other].to_numpy()))
