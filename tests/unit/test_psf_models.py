@@ -11,7 +11,7 @@ from isoplan.optics.psf import MODELS, make_psf_model
 from isoplan.optics.pupil import make_pupil, published_pupil, zernike
 from scipy.special import j0, j1
 
-SYNTHETIC = [name for name in MODELS if name != "measured"]
+SYNTHETIC = [name for name in MODELS if name not in ("measured", "pixel")]
 
 
 def spec(model, **changes):

@@ -166,6 +166,19 @@ def test_a_metric_that_a_reference_says_fell_is_on_the_first_screen(tmp_path):
     assert "by some metric: tissue (SSIM)." in verdict.lead and not verdict.alarms
 
 
+def test_where_denoising_does_as_well_the_psfs_add_nothing(tmp_path):
+    folder = tmp_path / "s"
+    beside_a_reference(folder)
+    table = pd.read_csv(folder / "metrics.csv", keep_default_na=False)
+    own = table[(table["method"] == "estimated") & (table["mosaic"] == "tissue")]
+    pd.concat([table, own.assign(method="denoised")]).to_csv(folder / "metrics.csv", index=False)
+    verdict = judge(read_study(folder))
+    tissue = next(m for m in verdict.mosaics if m.name == "tissue")
+    assert verdict.level == tissue.level == "fair"
+    assert "taking noise away alone does as well" in tissue.headline
+    assert "Taking noise away alone gives" in verdict.lead
+
+
 def test_farther_from_a_reference_than_doing_nothing_is_an_alarm(tmp_path):
     verdict, tissue = beside_a_reference(tmp_path / "s", SNR=-0.5)
     assert verdict.level == tissue.level == "bad" and "SNR" in tissue.farther

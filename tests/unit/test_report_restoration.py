@@ -1,5 +1,7 @@
 """Restoration tests in the report: tables, published figures beside them, words and pictures."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,6 +104,21 @@ def test_the_verdict_of_a_study_of_tests(study):
     verdict = judge(study)
     assert "of the gain of known ones" in verdict.headline
     assert [score.label for score in verdict.scores] == ["same", "other"]
+
+
+def test_the_verdict_of_a_study_of_sweeps_is_about_the_choice(study, tmp_path):
+    folder = shutil.copytree(study.folder, tmp_path / "sweeps")
+    summary = pd.read_csv(folder / "restoration_summary.csv")
+    summary[summary["test"] == "same"].to_csv(folder / "restoration_summary.csv", index=False)
+    verdict = judge(read_study(folder))
+    lost, own = (f"{2 - RULES[rule]:.2f} dB" for rule in ("chosen", "default"))
+    assert verdict.headline == f"Chosen from the picture alone: {lost} below the best"
+    assert f"{lost} with known PSFs and {lost} with estimated PSFs" in verdict.lead
+    assert f"the tests' own setting loses {own}" in verdict.lead
+    share = (RULES["chosen"] - 0.3) / (RULES["best"] - 0.3)
+    assert [(score.label, round(score.share, 3)) for score in verdict.scores] == [
+        ("same", round(share, 3))
+    ]
 
 
 def test_the_budget_s_steps(study):

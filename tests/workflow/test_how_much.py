@@ -28,7 +28,7 @@ simulations:
       - {parameter: width_y, low: 2}
 mosaics: null
 map: {window_px: 96, stride_px: 32}
-restoration: {methods: [oracle, none], iterations: auto, tv_weight: auto, core_px: 256}
+restoration: {methods: [oracle, denoised, none], iterations: auto, tv_weight: auto, core_px: 256}
 jobs_per_mosaic: 1
 report: {crop_px: 128}
 resources: {threads: 1}
@@ -60,6 +60,19 @@ def test_what_was_chosen_is_used_and_told(study):
     words = f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}"
     assert "How much was restored" in report and words in report
     assert (study.results / "figures/choice_made_oracle.svg").exists()
+
+
+def test_what_taking_noise_away_alone_gives(study):
+    """By the method `denoised`, whose iterations and TV weight are chosen like any other's."""
+    metrics = pd.read_csv(study.results / "metrics.csv", keep_default_na=False)
+    gains = metrics[metrics["metric"] == "gain_dB"].set_index("method")["value"].astype(float)
+    assert 0 < gains["denoised"] < gains["oracle"] - 0.5
+    choice = json.loads((study.results / "choices/made/denoised.json").read_text())
+    assert len(choice["curves"]) == 5
+    group = zarr.open_group(study.results / "restored/made/denoised.ome.zarr", mode="r")
+    assert group.attrs["isoplan"]["psf"]["model"] == "pixel" and (group["0"][:] >= 0).all()
+    report = (study.results / "report.html").read_text()
+    assert "Denoised alone" in report and "Taking noise away alone" in report
 
 
 def test_it_is_chosen_once(study):

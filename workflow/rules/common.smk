@@ -66,7 +66,7 @@ wildcard_constraints:
     test_set=r"[A-Za-z0-9._-]+",
     test=r"[A-Za-z0-9._-]+",
     degradation=r"[a-z]+",
-    method="estimated|oracle|constant|measured",
+    method="estimated|oracle|constant|measured|denoised",
     job=r"\d+",
 
 
@@ -271,13 +271,17 @@ def psf_source(wildcards):
         return f"{RESULTS}/stages/simulated/{wildcards.mosaic}.done"
     if wildcards.method == "measured":
         return entry("psfs", STUDY["restoration"]["measured"])["file"]
+    if wildcards.method == "denoised":
+        return FACTS
     return f"{RESULTS}/psf_map/{wildcards.mosaic}/{NETWORK}.json"
 
 
 def psf_choice(wildcards):
-    """The map that a method restores with, or the entry of its measured PSF."""
+    """The map that a method restores with, or its one PSF, as an entry of `psfs`."""
     if wildcards.method == "measured":
-        return {"measured": entry("psfs", STUDY["restoration"]["measured"])}
+        return {"fixed": entry("psfs", STUDY["restoration"]["measured"])}
+    if wildcards.method == "denoised":
+        return {"fixed": study_config.ONE_PIXEL}
     name = "true" if wildcards.method == "oracle" else NETWORK
     return {"store": f"{RESULTS}/psf_map/{wildcards.mosaic}/{name}.zarr"}
 

@@ -16,7 +16,7 @@ def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     facts = json.loads(Path(snakemake.input.facts).read_text())
     settings = ngff.read_attributes(params.store)["restoration"]
-    summary = {} if "measured" in params.psf else json.loads(Path(snakemake.input.psf).read_text())
+    summary = {} if "fixed" in params.psf else json.loads(Path(snakemake.input.psf).read_text())
     shape = facts["height_px"], facts["width_px"]
     with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
         error = seam_error(

@@ -16,7 +16,7 @@ from isoplan.restoration import local_psfs
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     facts = json.loads(Path(snakemake.input.facts).read_text())
-    summary = {} if "measured" in params.psf else json.loads(Path(snakemake.input.psf).read_text())
+    summary = {} if "fixed" in params.psf else json.loads(Path(snakemake.input.psf).read_text())
     local = local_psfs(
         params.psf,
         (facts["height_px"], facts["width_px"]),

@@ -16,7 +16,7 @@ def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     facts = json.loads(Path(snakemake.input.facts).read_text())
     chosen = params.psf
-    psf = chosen.get("measured") or ngff.read_attributes(chosen["store"])["psf"]
+    psf = chosen.get("fixed") or ngff.read_attributes(chosen["store"])["psf"]
     choice = snakemake.input.get("choice")
     choice = json.loads(Path(choice).read_text()) if choice else None
     settings = settled(dict(params.restoration), choice)

@@ -24,7 +24,7 @@ def main(snakemake):
         params.psf,
         (facts["height_px"], facts["width_px"]),
         constant=wildcards.method == "constant",
-        summary={} if "measured" in params.psf else json.loads(source.read_text()),
+        summary={} if "fixed" in params.psf else json.loads(source.read_text()),
     )
     mark = fingerprint(facts, made, crc32(source.read_bytes()), dict(params.library))
     device = pick_device(params.device)

@@ -290,12 +290,12 @@ def blurred_again(
 def local_psfs(
     choice: dict, shape_px: tuple[int, int], *, constant: bool, summary: dict
 ) -> LocalPsfs:
-    """PSFs of a map's store, cell by cell, or everywhere the mean that `summary` gives; or a bead's.
+    """PSFs of a map's store, cell by cell, or everywhere the mean that `summary` gives; or a fixed one.
 
-    choice: {"store": path} or {"measured": entry of `psfs`}.
+    choice: {"store": path} or {"fixed": entry of `psfs` of a model without parameters}.
     """
-    if "measured" in choice:
-        return LocalPsfs(make_psf_model(choice["measured"]), constant=())
+    if "fixed" in choice:
+        return LocalPsfs(make_psf_model(choice["fixed"]), constant=())
     made = ngff.read_attributes(choice["store"])
     model = make_psf_model(made["psf"])
     if constant:

@@ -30,6 +30,8 @@ PARAMETERS = {
     "zernike-3": ("focus", "cylinder", "axis"),
     "measured": (),
 }
+# The PSF that blurs nothing, as an entry of `psfs`; the method `denoised` restores with it.
+ONE_PIXEL = {"name": "pixel", "model": "pixel", "size_px": 3, "form": "isoplan"}
 TYPES = {
     "string": "a word or text",
     "integer": "a whole number",

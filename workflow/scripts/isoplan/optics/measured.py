@@ -1,4 +1,4 @@
-"""A user's own PSF, from the picture of a bead, in place of a model. It has no parameters."""
+"""PSFs without parameters: a user's own, from the picture of a bead, and one pixel."""
 
 from pathlib import Path
 
@@ -28,6 +28,17 @@ class Measured(PsfModel):
     def _crop(self, params, cutoff) -> tuple[torch.Tensor, torch.Tensor]:
         crop = self.crop.to(params.device).expand(len(params), -1, -1)
         return crop, torch.full((len(params),), self.lost, device=params.device)
+
+
+class Pixel(PsfModel):
+    """One pixel, which blurs nothing: what restores with it takes noise away and no more."""
+
+    parameters = ()
+
+    def _crop(self, params, cutoff) -> tuple[torch.Tensor, torch.Tensor]:
+        crop = params.new_zeros(len(params), self.size_px, self.size_px)
+        crop[:, self.size_px // 2, self.size_px // 2] = 1
+        return crop, params.new_zeros(len(params))
 
 
 def read_bead(path: str | Path) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from isoplan.base.errors import UserError
 from isoplan.optics.gaussian import Gaussian
-from isoplan.optics.measured import Measured
+from isoplan.optics.measured import Measured, Pixel
 from isoplan.optics.model import Parameter, PsfModel
 from isoplan.optics.zernike import Zernike
 
@@ -15,6 +15,7 @@ MODELS = {
     "zernike-2": Zernike,
     "zernike-3": Zernike,
     "measured": Measured,
+    "pixel": Pixel,
 }
 
 

@@ -260,7 +260,7 @@ def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
 
 def _read_trust(folder: Path, mosaic: str) -> Trust | None:
     """The map of trust of the method that the report opens with; None where there is none."""
-    for method in ("estimated", "measured", "constant", "oracle"):
+    for method in ("estimated", "measured", "constant", "oracle", "denoised"):
         path = folder / "restored" / mosaic / f"{method}.ome.zarr" / "trust"
         if (path / "zarr.json").exists():
             group = zarr.open_group(path, mode="r")

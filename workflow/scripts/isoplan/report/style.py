@@ -4,7 +4,16 @@ import math
 
 from isoplan.evaluation import MEASURES
 
-METHOD_ORDER = ("none", "measured", "constant", "estimated", "oracle", "truth", "reference")
+METHOD_ORDER = (
+    "none",
+    "denoised",
+    "measured",
+    "constant",
+    "estimated",
+    "oracle",
+    "truth",
+    "reference",
+)
 # Of restoration tests: from what nobody has to what everybody has.
 TEST_METHODS = (
     *("true-noise-free", "true", "true-grid", "best-of-model", "estimated", "estimated-all"),
@@ -12,6 +21,7 @@ TEST_METHODS = (
 )
 METHOD_LABELS = {
     "none": "Nothing done",
+    "denoised": "Denoised alone",
     "measured": "Measured PSF",
     "constant": "One constant PSF",
     "estimated": "Estimated map",
@@ -31,6 +41,7 @@ METHOD_LABELS = {
 # Distinct under the common colour-vision deficiencies, and in lightness when printed in grey.
 METHOD_COLOURS = {
     "none": "#8C9199",
+    "denoised": "#661100",
     "measured": "#B0468C",
     "constant": "#D98200",
     "estimated": "#005EA8",

@@ -24,8 +24,8 @@ LONE_SHARE = 1e-4
 
 @dataclass
 class MosaicVerdict:
-    """level: good, fair (helps, but no more than one constant PSF, or not in every metric), bad, open (no
-    truth), empty. farther: metrics by which the restoration is farther from a reference frame than the
+    """level: good, fair (helps, but no more than one constant PSF or none, or not in every metric), bad, open
+    (no truth), empty. farther: metrics by which the restoration is farther from a reference frame than the
     input."""
 
     name: str
@@ -122,6 +122,12 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     elif gain <= SAME_DB:
         verdict.level = "fair"
         verdict.headline = "the restoration is no better than doing nothing."
+    elif row.get("denoised", -np.inf) > gain - SAME_DB:
+        verdict.level = "fair"
+        verdict.headline = (
+            f"better than doing nothing by {style.fixed(gain)} dB, but taking noise away alone does as well "
+            f"({style.signed(row['denoised'])} dB): the PSFs add nothing here."
+        )
     elif constant is not None and gain <= constant:
         verdict.level = "fair"
         verdict.headline = (
@@ -209,6 +215,8 @@ def _without_truth(study: Study, verdict: MosaicVerdict) -> MosaicVerdict:
 def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
     """Level, headline and lead sentence of the whole study."""
     tests = restoration_tests.read_tests(study)
+    if not mosaics and tests and _all_swept(study, tests):
+        return sweeps.headline(study)
     if not mosaics and tests:
         return restoration_tests.headline(tests)
     if not mosaics:
@@ -279,6 +287,9 @@ def _lead(known, span: str) -> str:
     constant = [m.gains["constant"] for m in known if "constant" in m.gains]
     if constant:
         words.append(f"One constant PSF gives {style.signed(float(np.mean(constant)))} dB.")
+    denoised = [m.gains["denoised"] for m in known if "denoised" in m.gains]
+    if denoised:
+        words.append(f"Taking noise away alone gives {style.signed(float(np.mean(denoised)))} dB.")
     return " ".join(words)
 
 
@@ -337,6 +348,10 @@ def _scores(study: Study) -> tuple[str, list[Score]]:
     Of a study of restoration tests, test by test the share of the known PSFs' gain.
     """
     tests = restoration_tests.read_tests(study)
+    if tests and _all_swept(study, tests):
+        found, colour = sweeps.kept(study), sweeps.RULES["chosen"][1]
+        title = "Chosen by held-out photons: share of the best choice's gain"
+        return title, [_share(test, colour, share) for test, share in found]
     if tests:
         return _scores_of_tests(tests)
     table, title = _comparable(study), "Cells at least equal to the published R²"
@@ -363,11 +378,17 @@ def _scores_of_tests(tests: list[restoration_tests.Test]) -> tuple[str, list[Sco
         own = test.row("estimated") or {}
         share = own.get("known_share")
         if style.is_number(share):
-            label, held = f"{test.name}", min(max(share, 0.0), 1.0)
-            scores.append(
-                Score(label, style.method_colour("estimated"), held, style.percent(share))
-            )
+            scores.append(_share(test.name, style.method_colour("estimated"), share))
     return "Estimated PSFs: share of the gain of known ones", scores
+
+
+def _share(label: str, colour: str, share: float) -> Score:
+    return Score(label, colour, min(max(share, 0.0), 1.0), style.percent(share))
+
+
+def _all_swept(study: Study, tests: list[restoration_tests.Test]) -> bool:
+    """Whether how much to restore is all that the study's tests are about."""
+    return {test.name for test in tests} == set(sweeps.choices(study)["test"])
 
 
 def _count(number: int, noun: str) -> str:
