@@ -144,15 +144,16 @@ def test_what_is_given_stays(psfs, settings):
     assert left_open(settled(iterations_alone, choice)) == []
 
 
-def test_of_weights_that_cannot_be_told_apart_the_least_is_taken():
+def test_where_two_weights_can_hardly_be_told_apart_the_smaller_is_taken():
     rng = np.random.default_rng(0)
     common = rng.gamma(4, 1, (1, 1, 100))
-    # The largest weight foretells best: the next one is worse within its doubt, the least one beyond.
-    above = np.array([[0.5, 0.4], [0.05, 0.02], [0.01, 0.0]])[:, :, None]
+    # The largest weight foretells best, the others are worse within their doubt: one step down, no two.
+    above = np.array([[0.03, 0.02], [0.05, 0.02], [0.01, 0.0]])[:, :, None]
     errors = common + above + rng.normal(0, 0.3, (3, 2, 100)) * (above > 0)
     errors -= (errors - common - above).mean(-1, keepdims=True)
     assert np.unravel_index(errors.sum(-1).argmin(), (3, 2)) == (2, 1)
     assert _taken(errors) == (1, 1)
+    assert _taken(errors[::-1]) == (0, 1)  # nothing below it
     # Without doubt the best is taken.
     assert _taken(common + above) == (2, 1)
 

@@ -8,9 +8,9 @@ again. All photons are then restored with the iterations and the weight that do 
 
 - Squared errors are compared, as SNR counts squares. The Poisson deviance weighs dark ground by its small
   variance, and where few points shine on it, it chose too smooth.
-- What is compared is blurred, and there detail that too large a weight takes away hardly shows. So of the
-  weights that cannot be told apart from the best one, within DOUBT standard errors of their difference over
-  squares of BLOCK_PX, the least is taken.
+- What is compared is blurred, and there detail that too large a weight takes away hardly shows. So the weight
+  one step below the best one is taken where the two can hardly be told apart: where its error is larger by less
+  than DOUBT standard errors of their difference, over squares of BLOCK_PX.
 - The fit part has 1 - HELD_OUT of the photons, so it is restored with 1 / (1 - HELD_OUT) times the
   weight: what suits goes about as one over the photons. Its iterations are taken as they are.
 
@@ -41,7 +41,7 @@ HELD_OUT = 0.1
 WEIGHTS = (1.0, 2.0, 5.0, 12.0, 30.0)
 LARGEST_WEIGHT = 0.3
 
-DOUBT, BLOCK_PX = 1.0, 16
+DOUBT, BLOCK_PX = 4.0, 16
 
 # What is taken where the photons cannot be counted.
 FALLBACK = {"iterations": {"momentum": 10, "none": 20}, "tv_weight": 0.001}
@@ -125,11 +125,12 @@ def choose(
 def _taken(squares: np.ndarray) -> tuple[int, int]:
     """Which weight and which number of iterations, of errors (weights, iterations, squares)."""
     whole = squares.sum(-1)
-    best = np.unravel_index(np.nanargmin(whole), whole.shape)
-    difference = squares - squares[best]
+    best, column = np.unravel_index(np.nanargmin(whole), whole.shape)
+    below = max(best - 1, 0)
+    difference = squares[below] - squares[best, column]
     doubt = DOUBT * difference.std(-1) * difference.shape[-1] ** 0.5
-    row = int((difference.sum(-1) <= doubt).any(1).argmax())
-    return row, int(np.nanargmin(whole[row]))
+    row = below if (difference.sum(-1) <= doubt).any() else best
+    return int(row), int(np.nanargmin(whole[row]))
 
 
 def candidates(settings: dict) -> list[int]:
