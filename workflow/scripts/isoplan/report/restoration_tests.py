@@ -147,11 +147,11 @@ def gain_table(study: Study, tests: list[Test]) -> Table | None:
             printed.append(_gain_row(test, method, snr.get(name), ssim.get(name)))
         for name, label in PUBLISHED_LABELS.items():
             if name in snr:
-                cells = [_published_cell(snr.get(name), 2), *[Cell("\u2013")] * 4]
+                cells = [_published_cell(snr.get(name), 2), *[Cell("\u2013")] * 3]
                 label = Cell(f"{label} (published)", colour=PUBLISHED_GREY)
                 printed.append([label, *cells, _published_cell(ssim.get(name), 3)])
     head = ["Method", "SNR gain (dB)", "Estimated better by (dB)", "Of known gain"]
-    return Table([*head, "Away from seams (dB)", "Worse cells", "SSIM gain"], printed)
+    return Table([*head, "Worse cells", "SSIM gain"], printed)
 
 
 def _gain_row(test: Test, method: str, snr: dict | None, ssim: dict | None) -> list[Cell]:
@@ -160,8 +160,7 @@ def _gain_row(test: Test, method: str, snr: dict | None, ssim: dict | None) -> l
     cells = [
         _mean_cell(row, 2, snr, f"median {style.signed(row['median'])}"),
         _difference_cell(row, "minus_estimated"),
-        Cell(_share(row) or "\u2013"),
-        _inside_cell(test.row(method, "SNR_gain_inside")),
+        _share_cell(row, test.row(method, "SNR_gain_inside")),
         Cell(style.percent(row["worse_cells_share"])),
         _mean_cell(similar, 3, ssim) if similar else Cell("\u2013"),
     ]
@@ -174,11 +173,9 @@ def _share(row: dict | None) -> str:
     return style.percent(share) if style.is_number(share) and share > 0 else ""
 
 
-def _inside_cell(row: dict | None) -> Cell:
-    if row is None:
-        return Cell("\u2013")
-    share = _share(row)
-    return Cell(style.signed(row["mean"]), notes=[f"{share} of known"] if share else [])
+def _share_cell(row: dict, inside: dict | None) -> Cell:
+    away = _share(inside)
+    return Cell(_share(row) or "\u2013", notes=[f"{away} away from seams"] if away else [])
 
 
 def _mean_cell(row: dict, decimals: int, beside: dict | None, *more: str) -> Cell:
