@@ -8,7 +8,6 @@ from isoplan.choosing import (
     FALLBACK,
     HELD_OUT,
     Piece,
-    _taken,
     candidates,
     choose,
     pieces_of,
@@ -142,20 +141,6 @@ def test_what_is_given_stays(psfs, settings):
     assert settled(iterations_alone, choice)["iterations"] == choice["iterations"]
     assert left_open(iterations_alone) == ["iterations"]
     assert left_open(settled(iterations_alone, choice)) == []
-
-
-def test_where_two_weights_can_hardly_be_told_apart_the_smaller_is_taken():
-    rng = np.random.default_rng(0)
-    common = rng.gamma(4, 1, (1, 1, 100))
-    # The largest weight foretells best, the others are worse within their doubt: one step down, no two.
-    above = np.array([[0.03, 0.02], [0.05, 0.02], [0.01, 0.0]])[:, :, None]
-    errors = common + above + rng.normal(0, 0.3, (3, 2, 100)) * (above > 0)
-    errors -= (errors - common - above).mean(-1, keepdims=True)
-    assert np.unravel_index(errors.sum(-1).argmin(), (3, 2)) == (2, 1)
-    assert _taken(errors) == (1, 1)
-    assert _taken(errors[::-1]) == (0, 1)  # nothing below it
-    # Without doubt the best is taken.
-    assert _taken(common + above) == (2, 1)
 
 
 def test_plain_richardson_lucy_stops_early_in_the_dark(psfs, settings):

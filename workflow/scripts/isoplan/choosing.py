@@ -8,9 +8,6 @@ again. All photons are then restored with the iterations and the weight that do 
 
 - Squared errors are compared, as SNR counts squares. The Poisson deviance weighs dark ground by its small
   variance, and where few points shine on it, it chose too smooth.
-- What is compared is blurred, and there detail that too large a weight takes away hardly shows. So the weight
-  one step below the best one is taken where the two can hardly be told apart: where its error is larger by less
-  than DOUBT standard errors of their difference, over squares of BLOCK_PX.
 - The fit part has 1 - HELD_OUT of the photons, so it is restored with 1 / (1 - HELD_OUT) times the
   weight: what suits goes about as one over the photons. Its iterations are taken as they are.
 
@@ -23,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn.functional import avg_pool2d
 
 from isoplan.base.progress import Progress
 from isoplan.base.seeds import numpy_rng
@@ -40,8 +36,6 @@ HELD_OUT = 0.1
 # them are tried: no weight above LARGEST_WEIGHT.
 WEIGHTS = (1.0, 2.0, 5.0, 12.0, 30.0)
 LARGEST_WEIGHT = 0.3
-
-DOUBT, BLOCK_PX = 4.0, 16
 
 # What is taken where the photons cannot be counted.
 FALLBACK = {"iterations": {"momentum": 10, "none": 20}, "tv_weight": 0.001}
@@ -90,19 +84,17 @@ def choose(
     weights = weights_for(settings, photons)
     turns = -(-PIECES // len(pieces)) * len(pieces)
     bar = Progress("judging by held-out photons, restorations", len(weights) * turns)
-    total, pixels = [0.0] * len(pieces), 0
+    total, pixels = np.zeros((len(weights), len(iterations))), 0
     for turn in range(turns):
-        rng, number = numpy_rng(seed, stream, turn), turn % len(pieces)
-        judge = _Judge(pieces[number], settings, exposure, rng)
+        rng = numpy_rng(seed, stream, turn)
+        piece = pieces[turn % len(pieces)]
+        judge = _Judge(piece, settings, exposure, rng)
         pixels += judge.pixels
-        found = []
-        for weight in weights:
-            found.append(judge.errors(weight, iterations, start=start, scale=scale))
+        for row, weight in enumerate(weights):
+            total[row] += judge.errors(weight, iterations, start=start, scale=scale)
             bar.step()
-        total[number] = total[number] + np.array(found)
-    squares = np.concatenate(total, axis=-1)
-    found = squares.sum(-1) / pixels
-    row, column = _taken(squares)
+    found = total / pixels
+    row, column = np.unravel_index(np.nanargmin(found), found.shape)
     return {
         "iterations": iterations[column],
         "tv_weight": weights[row],
@@ -120,17 +112,6 @@ def choose(
             for weight, line in zip(weights, found, strict=True)
         ],
     }
-
-
-def _taken(squares: np.ndarray) -> tuple[int, int]:
-    """Which weight and which number of iterations, of errors (weights, iterations, squares)."""
-    whole = squares.sum(-1)
-    best, column = np.unravel_index(np.nanargmin(whole), whole.shape)
-    below = max(best - 1, 0)
-    difference = squares[below] - squares[best, column]
-    doubt = DOUBT * difference.std(-1) * difference.shape[-1] ** 0.5
-    row = below if (difference.sum(-1) <= doubt).any() else best
-    return int(row), int(np.nanargmin(whole[row]))
 
 
 def candidates(settings: dict) -> list[int]:
@@ -169,21 +150,19 @@ class _Judge:
         judged = np.zeros(usable.shape, bool)
         judged[piece.judged] = True
         self.judged = torch.from_numpy(judged & usable).to(device)
-        self.test = torch.from_numpy(test).to(device).double()
+        self.test = torch.from_numpy(test).to(device)[self.judged].double()
         self.pixels = int(self.judged.sum())
 
     def errors(self, tv_weight: float, iterations: list[int], *, start, scale) -> np.ndarray:
-        """Squared error of the test part after each of these iterations, summed over the pixels judged of
-        each square of BLOCK_PX: (iterations, squares)."""
+        """Squared error of the test part, summed over the pixels judged, after each of these iterations."""
         found, exposure = [], self.exposure
         pedestal = exposure.background + exposure.shift
 
         def watch(iteration: int, x: torch.Tensor) -> None:
             if iteration in iterations:
-                seen = (self.blur.forward(x).double() + pedestal) / exposure.gain
-                errors = (self.test - HELD_OUT * seen).square() * self.judged
-                sums = avg_pool2d(errors[None], BLOCK_PX, ceil_mode=True, divisor_override=1)
-                found.append(sums.flatten().cpu().numpy())
+                seen = self.blur.forward(x)[self.judged].double() + pedestal
+                seen /= exposure.gain
+                found.append(float((self.test - HELD_OUT * seen).square().sum()))
 
         richardson_lucy(
             self.fit,
