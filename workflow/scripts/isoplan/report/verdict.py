@@ -58,6 +58,7 @@ class Verdict:
     alarms: list[str]
     scores: list[Score] = field(default_factory=list)
     scores_title: str = ""
+    scored_from: str = "metrics.csv"  # the table that tells most of it
 
 
 def judge(study: Study) -> Verdict:
@@ -68,7 +69,7 @@ def judge(study: Study) -> Verdict:
     known = [mosaic for mosaic in mosaics if "estimated" in mosaic.gains]
     verdict = Verdict(*_headline(study, mosaics, known), mosaics, _warnings(study, mosaics), alarms)
     if not mosaics:
-        verdict.scores_title, verdict.scores = _scores(study)
+        verdict.scores_title, verdict.scores, verdict.scored_from = _scores(study)
     return verdict
 
 
@@ -342,8 +343,10 @@ def _comparable(study: Study) -> pd.DataFrame:
     return table[(table["form"] == "published") & table["published"].notna()]
 
 
-def _scores(study: Study) -> tuple[str, list[Score]]:
-    """Architecture by architecture: cells where the published R2 is reached, or else the median R2.
+def _scores(study: Study) -> tuple[str, list[Score], str]:
+    """Title, scores and the table that they are of.
+
+    Architecture by architecture: cells where the published R2 is reached, or else the median R2.
 
     Of a study of restoration tests, test by test the share of the known PSFs' gain.
     """
@@ -351,9 +354,10 @@ def _scores(study: Study) -> tuple[str, list[Score]]:
     if tests and _all_swept(study, tests):
         found, colour = sweeps.kept(study), sweeps.RULES["chosen"][1]
         title = "Chosen by held-out photons: share of the best choice's gain"
-        return title, [_share(test, colour, share) for test, share in found]
+        scores = [_share(test, colour, share) for test, share in found]
+        return title, scores, "restoration_choice.csv"
     if tests:
-        return _scores_of_tests(tests)
+        return *_scores_of_tests(tests), "restoration_summary.csv"
     table, title = _comparable(study), "Cells at least equal to the published R²"
     beside = len(table) > 0
     if not beside:
@@ -369,7 +373,7 @@ def _scores(study: Study) -> tuple[str, list[Score]]:
         share = float(rows["reached"].mean() if beside else rows["value"].median())
         text = f"{int(rows['reached'].sum())} of {len(rows)}" if beside else style.fixed(share, 3)
         scores.append(Score(style.network_label(key), colour, min(max(share, 0.0), 1.0), text))
-    return title, scores
+    return title, scores, "regression.csv"
 
 
 def _scores_of_tests(tests: list[restoration_tests.Test]) -> tuple[str, list[Score]]:
