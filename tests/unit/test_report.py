@@ -166,16 +166,25 @@ def test_a_metric_that_a_reference_says_fell_is_on_the_first_screen(tmp_path):
     assert "by some metric: tissue (SSIM)." in verdict.lead and not verdict.alarms
 
 
-def test_where_denoising_does_as_well_the_psfs_add_nothing(tmp_path):
+@pytest.mark.parametrize("again", [None, 19.0, 23.0])
+def test_where_denoising_does_as_well_the_psfs_add_nothing(tmp_path, again):
+    """Unless, blurred again, the restoration tells a reference as blurred as the picture better."""
     folder = tmp_path / "s"
     beside_a_reference(folder)
     table = pd.read_csv(folder / "metrics.csv", keep_default_na=False)
     own = table[(table["method"] == "estimated") & (table["mosaic"] == "tissue")]
-    pd.concat([table, own.assign(method="denoised")]).to_csv(folder / "metrics.csv", index=False)
+    table = pd.concat([table, own.assign(method="denoised")], ignore_index=True)
+    if again is not None:
+        for method, value in (("denoised", 20.0), ("estimated", again)):
+            row = own.iloc[0].to_dict() | {"method": method, "metric": "SNR-reblurred"}
+            table.loc[len(table)] = row | {"value": value}
+    table.to_csv(folder / "metrics.csv", index=False)
     verdict = judge(read_study(folder))
     tissue = next(m for m in verdict.mosaics if m.name == "tissue")
     assert verdict.level == tissue.level == "fair"
     assert "taking noise away alone does as well" in tissue.headline
+    assert ("the PSFs add nothing here" in tissue.headline) == (again != 23)
+    assert ("better than that does, by 3.00 dB" in tissue.headline) == (again == 23)
     assert "Taking noise away alone gives" in verdict.lead
 
 

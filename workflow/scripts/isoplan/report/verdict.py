@@ -16,6 +16,10 @@ MEASURED_BY = {"truth": "known truth", "reference": "a reference frame"}
 SHOWN = 6  # warnings of one kind
 # Below this a gain is within what one would not see, and is called none.
 SAME_DB = 0.05
+AS_BLURRED = (
+    "So it is if the reference is as blurred as the picture (a longer exposure, the rest of a split one), and "
+    "counts as an error what was sharpened. Where it is in focus and the picture is not, only the first counts."
+)
 # Nor does a change of a metric by less than this share count.
 SAME_SHARE = 0.005
 # Fewer bad pixels than this share are not worth a word.
@@ -110,9 +114,7 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
         verdict.headline = (
             f"the restoration is farther from the reference frame than doing nothing, by "
             f"{style.fixed(-gain)} dB, but blurred again by its PSFs it tells that frame better than the picture "
-            f"does, by {style.fixed(again)} dB. So it is if the reference is as blurred as the picture (a longer "
-            "exposure, the rest of a split one), and counts as an error what was sharpened. Where it is in "
-            "focus and the picture is not, only the first counts."
+            f"does, by {style.fixed(again)} dB. {AS_BLURRED}"
             if told
             else f"the restoration is farther from the reference frame than doing nothing, by "
             f"{style.fixed(-gain)} dB. Compare the two: the reference has noise and a blur of its own."
@@ -127,7 +129,14 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
         verdict.level = "fair"
         verdict.headline = (
             f"better than doing nothing by {style.fixed(gain)} dB, but taking noise away alone does as well "
-            f"({style.signed(row['denoised'])} dB): the PSFs add nothing here."
+            f"({style.signed(row['denoised'])} dB)"
+        )
+        added = _gain_again(study, name, over="denoised")
+        verdict.headline += (
+            f". Blurred again by its PSFs, the restoration tells the reference frame better than that does, by "
+            f"{style.fixed(added)} dB. {AS_BLURRED}"
+            if added is not None and added > SAME_DB
+            else ": the PSFs add nothing here."
         )
     elif constant is not None and gain <= constant:
         verdict.level = "fair"
@@ -178,11 +187,9 @@ def _beside_reference(study: Study, name: str) -> tuple[str, list[str]]:
     return words, worse
 
 
-def _gain_again(study: Study, name: str) -> float | None:
-    """By how many dB the restoration, blurred again, tells the reference frame better than the picture does."""
-    before, after = (
-        _value(study, name, method, "SNR-reblurred") for method in ("none", "estimated")
-    )
+def _gain_again(study: Study, name: str, over: str = "none") -> float | None:
+    """By how many dB the restoration, blurred again, tells the reference frame better than another method."""
+    before, after = (_value(study, name, method, "SNR-reblurred") for method in (over, "estimated"))
     return None if before is None or after is None else after - before
 
 
