@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from isoplan.base.config import ONE_PIXEL
 from isoplan.base.errors import UserError
 from isoplan.optics.measured import centred_psf
 from isoplan.optics.psf import MODELS, make_psf_model
@@ -186,6 +187,12 @@ def test_published_forms_keep_their_ranges():
     pupil = published_pupil(127, "cpu")
     radius = ((pupil.weights[0] > 0).sum() - 0.5) / 255
     assert float(radius) == pytest.approx(0.242, abs=0.003)
+
+
+def test_one_pixel_blurs_nothing():
+    psf, lost = make_psf_model(ONE_PIXEL).psf(torch.zeros(2, 0))
+    assert psf.shape == (2, 3, 3) and (psf[:, 1, 1] == 1).all()
+    assert (psf.sum((1, 2)) == 1).all() and (lost == 0).all()
 
 
 def test_a_measured_psf_is_centred_and_stripped_of_its_background(tmp_path):

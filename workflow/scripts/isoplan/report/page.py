@@ -270,7 +270,7 @@ class _Writer:
             return self.groups([f for f in figures if f.section == section])
 
         found = {
-            "intro": restoration_tests.INTRO,
+            "intro": restoration_tests.intro(tests),
             "published": len(restoration_tests.published(self.study)) > 0,
             "beside": restoration_tests.BESIDE_PUBLISHED,
             "table": restoration_tests.gain_table(self.study, tests),

@@ -43,7 +43,9 @@ SAME_DB = 0.05  # a gain that one would not see
 INTRO = (
     "Each cell of a small picture is blurred by a random PSF of its own, the picture is exposed and then restored "
     "with known, estimated and other PSFs, all of them on the very same pictures. Gains are over the degraded picture "
-    "(SNR: power of the sharp picture over that of the error; 16 px at the border left out); in brackets 95 % intervals by bootstrap over pictures. "
+    "(SNR: power of the sharp picture over that of the error; 16 px at the border left out); in brackets 95 % intervals by bootstrap over pictures."
+)
+SEAMS = (
     "Where hard cells meet, light is lost or doubled, which on bright empty ground outweighs all else and only the very PSFs undo: away from these seams "
     "means further from them than a quarter of a cell."
 )
@@ -129,6 +131,12 @@ def _published_of(table: pd.DataFrame, test: Test, metric: str) -> dict[str, dic
 def _rows_of(table: pd.DataFrame, test: Test) -> pd.DataFrame:
     same = (table["degradation"] == test.degradation) & (table["detection"] == test.detection)
     return table[same]
+
+
+def intro(tests: list[Test]) -> str:
+    """What the section opens with."""
+    seams = any(metric == "SNR_gain_inside" for test in tests for metric, _ in test.rows)
+    return f"{INTRO} {SEAMS}" if seams else INTRO
 
 
 def gain_table(study: Study, tests: list[Test]) -> Table | None:

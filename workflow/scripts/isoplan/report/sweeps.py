@@ -83,7 +83,8 @@ def kept(study: Study) -> list[tuple[str, float]]:
     """What the choice by held-out photons gains as a share of the best choice's gain, test by test, with the
     PSFs that a user has, where the best gains anything."""
     table = choices(study)
-    table = table[table["psfs"] == list(PSFS)[-1 if "estimated" in set(table["psfs"]) else 0]]
+    psfs = "estimated" if "estimated" in set(table["psfs"]) else "true"
+    table = table[table["psfs"] == psfs]
     mean = table.pivot(index="test", columns="rule", values="mean").reindex(table["test"].unique())
     return [(test, row["chosen"] / row["best"]) for test, row in mean.iterrows() if row["best"] > 0]
 

@@ -51,13 +51,8 @@ def rows_of(test: RestorationTest, kept: np.ndarray) -> pd.DataFrame:
             away = kept[picture, [0, k], KEPT.index("inside_error")].sum((1, 2))
             add(picture, method, "all", "SNR_gain_inside", _gain(away))
             for j, i in product(range(test.cells), repeat=2):
-                add(
-                    picture,
-                    method,
-                    f"{j},{i}",
-                    "SNR_gain",
-                    _gain(sums[picture, [0, k], place, j, i]),
-                )
+                gain = _gain(sums[picture, [0, k], place, j, i])
+                add(picture, method, f"{j},{i}", "SNR_gain", gain)
                 for metric in ("psf_error", "filled"):
                     value = kept[picture, k, KEPT.index(metric), j, i]
                     add(picture, method, f"{j},{i}", metric, value)
