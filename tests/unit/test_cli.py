@@ -159,6 +159,21 @@ def test_restore_chooses_what_is_left_open(picture, network, tmp_path, capsys):
     assert "the camera's gain is not known" in capsys.readouterr().out
 
 
+def test_a_picture_without_a_valid_cell_is_restored_by_doubtful_psfs(
+    picture, network, tmp_path, capsys
+):
+    made, model, card = store.load(network)
+    with torch.no_grad():
+        made.head[-1].bias[-2] = 20.0  # every window is invalid, and has its estimate
+    store.save(network, made, card)
+    out = tmp_path / "restored.tif"
+    assert run("restore", picture, "--network", network, "--out", out, "--offset", 100) == 0
+    said = capsys.readouterr().out
+    assert "0 of 56 cells are valid" in said and "every PSF is doubtful" in said
+    assert tifffile.imread(out).std() > tifffile.imread(picture).astype(float).std()
+    assert (tmp_path / "restored-map" / "psfs.png").exists()
+
+
 def test_a_constant_picture_comes_back_as_it_is(network, tmp_path, capsys):
     tifffile.imwrite(tmp_path / "flat.tif", np.full((200, 200), 7, np.uint8))
     out = tmp_path / "restored.tif"

@@ -416,6 +416,23 @@ def test_cells_with_an_alarm_are_filled(model):
     np.testing.assert_array_equal(kept, raw)
 
 
+def test_without_a_valid_cell_the_doubtful_serve(model):
+    """Each by its own estimate, those with an alarm or none by theirs; and all stay marked."""
+    values = np.array([[[2.0, 4.9, 3.0, np.nan]], [[3.0, 1.6, 4.0, 1.7]]])
+    raw = raw_map(values, np.array([[0.3, 0.6, 0.1, 0.0]]), alarm=np.array([[0, 0.9, 0, 0]]))
+    how = {"threshold": 0.65, "neighbours": 2, "alarm_threshold": 0.5}
+    filled = fill_invalid(raw, model, **how)
+    assert (filled[FILLED] == 1).all()
+    np.testing.assert_array_equal(filled[:2, 0, [0, 2]], raw[:2, 0, [0, 2]])
+    np.testing.assert_allclose(filled[:2, 0, 1], [(3 * 2 + 3) / 4, (3 * 3 + 4) / 4], rtol=1e-5)
+    assert np.isfinite(filled[:2]).all() and 2 < filled[0, 0, 3] < 3
+    assert mean_parameters(filled, model)[0] == pytest.approx(filled[0].mean(), rel=1e-5)
+    raw[VALIDITY] = 0
+    np.testing.assert_array_equal(fill_invalid(raw, model, **how)[:2, 0, 0], [2, 3])
+    raw[ALARM] = 0.9
+    assert np.isnan(fill_invalid(raw, model, **how)[:4]).all()
+
+
 def test_a_gap_between_axes_on_both_sides_of_zero(zernike):
     """Axes of 0.1 and pi - 0.1 are 0.2 apart: between them lies 0, not pi / 2."""
     values = np.array([[[0.4, 0.1, 0.4]], [[0.2, 0.0, 0.2]], [[0.1, 1.0, math.pi - 0.1]]])

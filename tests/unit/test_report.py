@@ -219,7 +219,20 @@ def test_map_without_a_valid_cell(tmp_path):
     assert verdict.level == "bad" and any("no cell" in alarm for alarm in verdict.alarms)
     draw_figures(study, study / "figures")
     write_report(study, study / "report.html", title="Invalid", crop_px=64)
-    assert "every cell of the map is invalid" in (study / "report.html").read_text()
+    assert "every cell of the map is invalid, so" in (study / "report.html").read_text()
+
+
+def test_map_of_doubtful_cells_alone(tmp_path):
+    """Those restored all the same: drawn under hatches, and said to be doubtful."""
+    study = build_study(tmp_path / "doubtful", size_px=256, invalid=True)
+    cells = zarr.open_group(study / "psf_map/tissue/net-small.zarr", mode="r+")["0"]
+    cells[:2] = 2.0
+    verdict = judge(read_study(study))
+    assert verdict.level == "bad" and any("its own doubtful PSF" in a for a in verdict.alarms)
+    assert any("map_tissue_width_x" in figure.name for figure in study_figures(read_study(study)))
+    write_report(study, study / "report.html", title="Doubtful", crop_px=64)
+    text = (study / "report.html").read_text()
+    assert "every cell of the map is invalid: what it shows is doubtful" in text
 
 
 def test_study_without_mosaics(tmp_path):

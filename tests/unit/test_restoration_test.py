@@ -222,9 +222,18 @@ def test_another_model_has_a_nearest_psf_and_an_estimate():
     assert np.isnan(error[0]) and error[1] == 0 and 0 < error[2] <= error[3]
 
 
-def test_a_picture_without_any_trusted_cell_stays_as_it_is():
-    test = made(methods=["estimated", "constant", "wiener"])
+def test_a_picture_without_any_valid_cell_takes_its_doubtful_psfs():
+    test = made(methods=["estimated", "estimated-all", "constant"])
     test.spec["validity_threshold"] = 2.0
+    found = test.restored(test.case(0), 0, *network(test))
+    estimated, doubtful = found["estimated"], found["estimated-all"]
+    np.testing.assert_array_equal(estimated.picture, doubtful.picture)
+    assert estimated.filled.all() and not doubtful.filled.any()
+
+
+def test_a_picture_with_the_alarm_everywhere_stays_as_it_is():
+    test = made(methods=["estimated", "constant", "wiener"])
+    test.spec["alarm_threshold"] = -1.0
     case = test.case(0)
     found = test.restored(case, 0, *network(test))
     for method in test.test["methods"]:

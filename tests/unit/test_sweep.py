@@ -86,12 +86,12 @@ def test_tables_hold_what_was_swept(run):
     assert choice.loc["true", "best-fixed"]["mean"] == pytest.approx(fixed["mean"])
 
 
-def test_a_picture_without_any_trusted_cell_is_left_out(run):
+def test_a_picture_with_the_alarm_everywhere_is_left_out(run):
     one, kept = run
-    before = one.test.spec["validity_threshold"]
-    one.test.spec["validity_threshold"] = 2.0
+    before = one.test.spec["alarm_threshold"]
+    one.test.spec["alarm_threshold"] = -1.0
     lost = one.unit(0, *network(one.test))
-    one.test.spec["validity_threshold"] = before
+    one.test.spec["alarm_threshold"] = before
     assert np.isnan(lost[:, 1]).all()
     np.testing.assert_array_equal(lost[:, 0], kept[:, 0])
     assert set(sweep.choice_rows(one, lost)["psfs"]) == {"true"}

@@ -39,8 +39,10 @@ def main(snakemake):
         },
     }
     write_atomically(snakemake.output.summary, json.dumps(summary, indent=1) + "\n")
-    if not valid.any():
+    if mean is None:
         print("no cell of this mosaic is valid: restoration returns the picture as it is")
+    elif not valid.any():
+        print("no cell of this mosaic is valid: each is restored by its own doubtful PSF")
     else:
         print(f"{summary['valid_cells']} of {summary['cells']} cells are valid")
     if alarms:

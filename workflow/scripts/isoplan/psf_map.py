@@ -229,39 +229,42 @@ def fill_invalid(
     as they are. In both a valid cell weighs by the inverse square of its uncertainty and by its
     validity, one that was filled by FILLED_WEIGHT, so that it counts where there is nothing else.
     Both are taken over the identifiable targets, so that angles average rightly; a filled cell is as
-    uncertain as the most uncertain of its neighbours. Where no cell is valid every parameter is NaN.
+    uncertain as the most uncertain of its neighbours. Where no cell is valid, those whose validity alone
+    falls short serve by their own estimates, and all are `filled`; without any such cell every parameter
+    is NaN.
     Works on the whole map: about 300 bytes a cell, 700 MB for a mosaic of 100,000 px a side.
     """
     count = len(model.parameters)
     out = raw.copy()
     half = raw[count : 2 * count]
-    valid = (raw[VALIDITY] >= threshold) & (raw[ALARM] <= alarm_threshold)
-    valid &= np.isfinite(raw[: 2 * count]).all(axis=0)
+    possible = np.isfinite(raw[: 2 * count]).all(axis=0) & (raw[ALARM] <= alarm_threshold)
+    valid = possible & (raw[VALIDITY] >= threshold)
     out[FILLED] = ~valid
-    if not valid.any():
+    own = valid if valid.any() else possible  # a doubtful PSF restores more than none
+    if not own.any():
         out[: 2 * count] = np.nan
         return out
-    targets = model.encode(torch.from_numpy(raw[:count, valid].T.copy())).numpy()
+    targets = model.encode(torch.from_numpy(raw[:count, own].T.copy())).numpy()
     # One weight a cell: of each parameter's precision relative to the map's, the least.
-    typical = np.median(half[:, valid], axis=1, keepdims=True)
-    weights = 1 / np.maximum(half[:, valid] / np.maximum(typical, 1e-9), 0.1).max(axis=0) ** 2
-    weights *= raw[VALIDITY, valid]
-    whole = np.empty((targets.shape[1], *valid.shape), np.float32)
-    whole[:, valid] = targets.T
-    changed = ~valid
+    typical = np.median(half[:, own], axis=1, keepdims=True)
+    weights = 1 / np.maximum(half[:, own] / np.maximum(typical, 1e-9), 0.1).max(axis=0) ** 2
+    weights *= np.maximum(raw[VALIDITY, own], 1e-6)
+    whole = np.empty((targets.shape[1], *own.shape), np.float32)
+    whole[:, own] = targets.T
+    changed = ~own
     if changed.any():
-        tree = cKDTree(np.argwhere(valid))
+        tree = cKDTree(np.argwhere(own))
         known = min(neighbours, len(targets))
-        distance, nearest = tree.query(np.argwhere(~valid), k=known)
+        distance, nearest = tree.query(np.argwhere(changed), k=known)
         nearest = nearest.reshape(-1, known)
         share = weights[nearest] / distance.reshape(-1, known)
         share /= share.sum(axis=1, keepdims=True)
-        whole[:, ~valid] = (share[..., None] * targets[nearest]).sum(axis=1).T
-        out[count : 2 * count, ~valid] = half[:, valid][:, nearest].max(axis=2)
+        whole[:, changed] = (share[..., None] * targets[nearest]).sum(axis=1).T
+        out[count : 2 * count, changed] = half[:, own][:, nearest].max(axis=2)
     if smooth_cells > 0:
-        trusted = np.full(valid.shape, FILLED_WEIGHT)
-        trusted[valid] = weights
-        whole, changed = _planes(whole, trusted, smooth_cells), np.ones_like(valid)
+        trusted = np.full(own.shape, FILLED_WEIGHT)
+        trusted[own] = weights
+        whole, changed = _planes(whole, trusted, smooth_cells), np.ones_like(own)
     out[:count, changed] = model.decode(torch.from_numpy(whole[:, changed].T.copy())).numpy().T
     return out
 
@@ -303,9 +306,12 @@ def _planes(values: np.ndarray, weights: np.ndarray, sigma: float) -> np.ndarray
 
 
 def mean_parameters(filled: np.ndarray, model) -> list[float] | None:
-    """The one PSF that stands for a map: the mean of its valid cells' targets; None without any."""
+    """The one PSF that stands for a map: the mean of its valid cells' targets, without any of all cells';
+    None where these have no values."""
     count = len(model.parameters)
     valid = filled[FILLED] == 0
+    if not valid.any():
+        valid = np.isfinite(filled[:count]).all(axis=0)
     if not valid.any():
         return None
     targets = model.encode(torch.from_numpy(filled[:count, valid].T.copy()))

@@ -28,7 +28,7 @@ class LocalPsfs:
     """PSFs of a mosaic: a map on its layout, or one constant PSF.
 
     cells: (P, ny, nx) array or zarr array of filled parameters, read by window; or None with
-    constant: (P,) parameters, or None where no cell of the mosaic was valid.
+    constant: (P,) parameters, or None where the map knows none.
     """
 
     model: object

@@ -44,7 +44,7 @@ def make_map(args: argparse.Namespace) -> int:
         found = _estimate(args, network, mosaic)
     _write_map(args, folder, found)
     print(f"PSF map: {folder}/psf_map.csv", end="")
-    print(f"; open {folder}/psfs.png first" if found.any_valid else "")
+    print(f"; open {folder}/psfs.png first" if found.any_known else "")
     return 0
 
 
@@ -191,8 +191,9 @@ class Found:
         return self["filled"] == 0
 
     @property
-    def any_valid(self) -> bool:
-        return bool(self.valid.any())
+    def any_known(self) -> bool:
+        """Whether there is any PSF, be it a doubtful one."""
+        return bool(np.isfinite(self.cells[0]).any())
 
     def drawable(self) -> PsfMap:
         """The map as the report's figures take it."""
@@ -264,8 +265,11 @@ def _in_words(found: Found, alarm_threshold: float) -> Iterator[str]:
             "sample (denoised, compressed, resampled, saturated or hazy?), and count as not valid; "
             "--alarm-threshold 1 takes them all the same"
         )
-    if not count:
+    if not found.any_known:
         yield "so the PSF stays unknown, and a restoration returns the picture as it is"
+        return
+    if not count:
+        yield "so every PSF is doubtful, and a restoration takes them all the same: trust neither"
         return
     if count < valid.size:
         yield (
@@ -283,7 +287,7 @@ def _in_words(found: Found, alarm_threshold: float) -> Iterator[str]:
 
 
 def _write_map(args, folder: Path, found: Found) -> None:
-    """psf_map.csv, and PNGs where any cell is valid."""
+    """psf_map.csv, and PNGs where any PSF is known."""
     folder.mkdir(parents=True, exist_ok=True)
     layout = found.layout
     y, x = np.meshgrid(layout.centres_px(0), layout.centres_px(1), indexing="ij")

@@ -167,7 +167,7 @@ def map_table(study: Study, mosaic: str) -> pd.DataFrame:
 
 def map_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     psf_map, truth = study.maps[mosaic], study.true_maps.get(mosaic)
-    if not np.isfinite(psf_map.values).any():
+    if not psf_map.has_values:
         return []
     table, ranges = map_table(study, mosaic), model_parameters(psf_map)
     pixel = next(m.pixel_size_um for m in study.mosaics if m.name == mosaic)
@@ -286,7 +286,7 @@ def _map_alt(kind, label, unit, mosaic, layer, psf_map: PsfMap) -> str:
 def psf_figures(study: Study, mosaic: str, facts: dict) -> list[StudyFigure]:
     """Local PSFs over the dimmed mosaic, estimated and, where it is known, true."""
     psf_map = study.maps[mosaic]
-    if not np.isfinite(psf_map.values).all(axis=0).any() or not psf_map.spec:
+    if not psf_map.has_values or not psf_map.spec:
         return []
     cells = glyph_cells(psf_map)
     rows, columns = psf_map.untrusted.shape

@@ -76,6 +76,11 @@ class PsfMap:
     alarm_threshold: float = 0.5
 
     @property
+    def has_values(self) -> bool:
+        """Whether any cell has a PSF, be it a doubtful one."""
+        return bool(np.isfinite(self.values).all(axis=0).any())
+
+    @property
     def untrusted_share(self) -> float:
         return _share(self.untrusted)
 

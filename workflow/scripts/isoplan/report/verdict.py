@@ -84,8 +84,12 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     if untrusted == 1:
         verdict.level = "bad"
         verdict.headline = (
-            "no cell of the PSF map is valid. There is nothing in it to trust, and the restoration "
-            "should be the input unchanged."
+            "no cell of the PSF map is valid. "
+            + (
+                "Each was restored by its own doubtful PSF: trust neither the map nor what comes of it."
+                if psf_map.has_values
+                else "There is nothing in it to trust, and the restoration should be the input unchanged."
+            )
         )
         if psf_map.out_of_domain.mean() > 0.5:
             verdict.headline += (

@@ -101,7 +101,8 @@ def _psfs_at(study: Study, mosaic: Mosaic, place: Place) -> dict:
         if np.isfinite(values).all():
             found[kind] = (source, cell_psfs(source, [place.cell]))
     if psf_map.untrusted[place.cell]:
-        words.append("the PSF here is filled in from neighbours")
+        own = psf_map.untrusted.all()
+        words.append(f"the PSF here is {'doubtful' if own else 'filled in from neighbours'}")
     if psf_map.out_of_domain[place.cell]:
         words.append(
             "the picture here is of a kind that the network never learned: do not trust its PSF"
