@@ -162,7 +162,7 @@ def test_restore_chooses_what_is_left_open(picture, network, tmp_path, capsys):
 def test_a_picture_without_a_valid_cell_is_restored_by_doubtful_psfs(
     picture, network, tmp_path, capsys
 ):
-    made, model, card = store.load(network)
+    made, _, card = store.load(network)
     with torch.no_grad():
         made.head[-1].bias[-2] = 20.0  # every window is invalid, and has its estimate
     store.save(network, made, card)

@@ -83,13 +83,10 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     verdict = MosaicVerdict(name, "empty", "", gains=row, untrusted_share=untrusted)
     if untrusted == 1:
         verdict.level = "bad"
-        verdict.headline = (
-            "no cell of the PSF map is valid. "
-            + (
-                "Each was restored by its own doubtful PSF: trust neither the map nor what comes of it."
-                if psf_map.has_values
-                else "There is nothing in it to trust, and the restoration should be the input unchanged."
-            )
+        verdict.headline = "no cell of the PSF map is valid. " + (
+            "Each was restored by its own doubtful PSF: trust neither the map nor what comes of it."
+            if psf_map.has_values
+            else "There is nothing in it to trust, and the restoration should be the input unchanged."
         )
         if psf_map.out_of_domain.mean() > 0.5:
             verdict.headline += (
