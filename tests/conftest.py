@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import pytest
 import torch
 from isoplan.base.config import validate
+from isoplan.choosing import FALLBACK
 from isoplan.synthesis import Recipe
 
 torch.set_num_threads(1)
@@ -18,10 +19,14 @@ torch.set_num_threads(1)
 def settings():
     """settings(section, **keys): an entry of a config's list, with every default filled in.
 
-    Of a block, such as `restoration`, the block.
+    Of a block, such as `restoration`, the block; its iterations and TV weight are what is taken where
+    none can be chosen, as most tests restore without choosing.
     """
+    fixed = {"iterations": FALLBACK["iterations"]["momentum"], "tv_weight": FALLBACK["tv_weight"]}
 
     def fill(section: str, **keys):
+        if section == "restoration":
+            keys = fixed | keys
         if section in ("map", "restoration"):
             return validate({section: keys})[section]
         # Names that an entry refers to: the default study has them.

@@ -23,7 +23,7 @@ def run() -> list[dict]:
     light = blur.forward(x).clamp(min=0).numpy() * PHOTONS
     y = np.random.default_rng(0).poisson(light).astype(np.float32)
     levels = {"start": float(y.mean()), "scale": PHOTONS}
-    settings = validate({"restoration": {"iterations": "auto", "tv_weight": "auto"}})["restoration"]
+    settings = validate({})["restoration"]
     piece = Piece(y, blur, tuple(slice(0, length) for length in y.shape))
 
     def chosen():

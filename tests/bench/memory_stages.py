@@ -86,10 +86,11 @@ def mapping_wide(study: dict, folder: Path) -> int:
 
 
 def restoring(study: dict, folder: Path) -> int:
-    """One core with the halo that the demo's iterations ask for. Pixels of its block."""
+    """One core with the halo that the most iterations ask for. Pixels of its block."""
     settings, layout = study["restoration"], _layout(study)
     model = make_psf_model(study["psfs"][0])
-    settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0, "iterations": 2}
+    settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0}
+    settings |= {"iterations": 2, "tv_weight": 0.001}
     settings |= {"exposure": asdict(exposure_of(FACTS, 0.0)), "trust_px": 64}
     path = folder / "map.zarr"
     ngff.create_map(
@@ -114,7 +115,8 @@ def restoring_wide(study: dict, folder: Path, core_px: int = 1024) -> int:
     settings = study["restoration"]
     default, entry = study["psfs"], {"name": "wide", "model": "zernike-3", "size_px": 127}
     model = make_psf_model(validate({"psfs": [*default, entry]})["psfs"][-1])
-    settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0, "iterations": 2}
+    settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0}
+    settings |= {"iterations": 2, "tv_weight": 0.001}
     settings |= {"exposure": asdict(exposure_of(FACTS, 0.0)), "trust_px": 64}
     side = core_px + 512
     layout = MapLayout((side, side), 128, 64, "reflect")

@@ -28,7 +28,7 @@ simulations:
       - {parameter: width_y, low: 2}
 mosaics: null
 map: {window_px: 96, stride_px: 32}
-restoration: {methods: [oracle, denoised, none], iterations: auto, tv_weight: auto, core_px: 256}
+restoration: {methods: [oracle, denoised, none], core_px: 256}
 jobs_per_mosaic: 1
 report: {crop_px: 128}
 resources: {threads: 1}
@@ -44,7 +44,7 @@ def study(tmp_path_factory) -> Checkout:
 
 def test_what_was_chosen_is_used_and_told(study):
     choice = json.loads((study.results / "choices/made/oracle.json").read_text())
-    settings = validate({"restoration": {"iterations": "auto", "tv_weight": "auto"}})["restoration"]
+    settings = validate({})["restoration"]
     assert choice["iterations"] in candidates(settings) and len(choice["curves"]) == 5
     assert 1e3 < choice["photons"] < 3e4  # the camera's 10^4, estimated from one picture's noise
     group = zarr.open_group(study.results / "restored/made/oracle.ome.zarr", mode="r")
@@ -78,7 +78,7 @@ def test_what_taking_noise_away_alone_gives(study):
 
 def test_it_is_chosen_once(study):
     assert "Nothing to be done" in study.run("--dry-run")
-    (study.folder / study.study).write_text(STUDY.replace("tv_weight: auto", "tv_weight: 0.01"))
+    (study.folder / study.study).write_text(STUDY.replace("core_px", "tv_weight: 0.01, core_px"))
     again = planned(study.run("--dry-run"))
     assert {"choose_restoration", "create_restoration", "restore_mosaic"} <= set(again)
     assert not {"map_psf", "measure_mosaic", "simulate_mosaic"} & set(again)

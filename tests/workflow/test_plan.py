@@ -10,7 +10,7 @@ def test_a_mosaic_has_as_many_jobs_as_foretold(tmp_path, chosen):
     """Only what is to be chosen has a job that chooses it."""
     study = (ROOT / "config/studies/tiny.yaml").read_text()
     if chosen:
-        study = study.replace("iterations: 5", "tv_weight: auto")
+        study = study.replace("tv_weight: 0.001", "tv_weight: auto")
     checkout = Checkout.make(tmp_path / "isoplan", "own.yaml", study)
     counts = planned(checkout.run("--dry-run"))
     of_mosaics = {

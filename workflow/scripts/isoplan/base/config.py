@@ -120,6 +120,8 @@ def validate(config: dict, files: list[str] | tuple = ()) -> dict:
         problems = problems or list(later)  # each can rely on what was checked before
     if problems:
         raise UserError("\n".join(_message(path, text, marks) for path, text in _some(problems)))
+    if resolved["restoration"]["tv_step"] == "none":
+        resolved["restoration"]["tv_weight"] = 0.0  # there is none to weigh, nor to choose
     return resolved
 
 
@@ -362,8 +364,6 @@ def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
         yield ("restoration", "measured"), "goes with the method measured, and only with it"
     elif measured and psfs[measured]["model"] != "measured":
         yield ("restoration", "measured"), f"{measured} is no PSF of the model measured"
-    if restoration["tv_weight"] == "auto" and restoration["tv_step"] == "none":
-        yield ("restoration", "tv_weight"), "auto has nothing to choose where tv_step is none"
     if len(set(restoration["methods"])) < len(restoration["methods"]):
         yield ("restoration", "methods"), "names a method twice"
 

@@ -185,15 +185,15 @@ def _add_restore(commands) -> None:
     )
     command.add_argument(
         "--iterations",
-        default=10,
+        default="auto",
         metavar="N",
-        help="more sharpen and add noise (10); auto chooses them from photons held out",
+        help="more sharpen and add noise; auto (if not given) chooses them from photons held out",
     )
     command.add_argument(
         "--tv-weight",
-        default=0.001,
+        default="auto",
         metavar="WEIGHT",
-        help="total variation: more is smoother (0.001); auto chooses it as the iterations are",
+        help="total variation: more is smoother; auto (if not given) chooses it as the iterations are",
     )
     command.add_argument(
         "--gain",
