@@ -322,7 +322,7 @@ def mapping(folder: Path, size: int, mosaic):
 
 def restoring(folder: Path, size: int, mosaic):
     choice = {"store": str(folder / f"map{size}.zarr")}
-    local = local_psfs(choice, (size, size), constant=False, summary={})
+    local = local_psfs(choice, (size, size))
     cores = _cores(size)
     output = ngff.open_array(folder / f"restored{size}.ome.zarr", "0", "r+")
     levels = {"start": 3000.0, "scale": 20_000.0}

@@ -531,15 +531,14 @@ def test_psfs_of_a_stored_map(model, gaussian, local, tmp_path):
         attributes={"psf": gaussian, "window_px": 96, "edges": "reflect"},
     )
     ngff.write_shards(ngff.open_array(store, "0", "r+"), (slice(None),) * 3, local.cells)
-    stored = local_psfs({"store": store}, SHAPE, constant=False, summary={})
+    stored = local_psfs({"store": store}, SHAPE)
     for ours, theirs in zip(stored.around(10, 99, 5, 70), local.around(10, 99, 5, 70), strict=True):
         assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs))
-    summary = json.loads(json.dumps({"mean": {"width_x": 3.0, "width_y": 2.0}}))
-    assert local_psfs({"store": store}, SHAPE, constant=True, summary=summary).constant == (
-        2.0,
-        3.0,
-    )
-    none = local_psfs({"store": store}, SHAPE, constant=True, summary={"mean": None})
+    sums = tmp_path / "map.json"
+    sums.write_text('{"mean": {"width_x": 3.0, "width_y": 2.0}}')
+    assert local_psfs({"store": store}, SHAPE, mean_of=sums).constant == (2.0, 3.0)
+    sums.write_text('{"mean": null}')
+    none = local_psfs({"store": store}, SHAPE, mean_of=sums)
     assert none.around(0, 9, 0, 9) is None
 
 

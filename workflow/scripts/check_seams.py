@@ -16,13 +16,13 @@ def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     facts = json.loads(Path(snakemake.input.facts).read_text())
     settings = ngff.read_attributes(params.store)["restoration"]
-    summary = {} if "fixed" in params.psf else json.loads(Path(snakemake.input.psf).read_text())
     shape = facts["height_px"], facts["width_px"]
+    mean_of = snakemake.input.psf if wildcards.method == "constant" else None
     with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
         error = seam_error(
             mosaic,
             ngff.Values(params.store),
-            local_psfs(params.psf, shape, constant=wildcards.method == "constant", summary=summary),
+            local_psfs(params.psf, shape, mean_of=mean_of),
             tiles.shards(shape, settings["core_px"]),
             settings,
             levels=levels(facts),

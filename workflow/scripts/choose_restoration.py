@@ -16,12 +16,10 @@ from isoplan.restoration import local_psfs
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     facts = json.loads(Path(snakemake.input.facts).read_text())
-    summary = {} if "fixed" in params.psf else json.loads(Path(snakemake.input.psf).read_text())
     local = local_psfs(
         params.psf,
         (facts["height_px"], facts["width_px"]),
-        constant=wildcards.method == "constant",
-        summary=summary,
+        mean_of=snakemake.input.psf if wildcards.method == "constant" else None,
     )
     with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
         order, device = params.restoration["order"], pick_device(params.device)

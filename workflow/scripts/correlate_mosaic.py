@@ -37,10 +37,10 @@ def again(readers, snakemake, shape):
     """The readers, those of restorations through the model once more."""
     from isoplan.restoration import blurred_again, local_psfs  # torch, for a reference alone
 
-    summary, found = json.loads(Path(snakemake.input.psf_map).read_text()), dict(readers)
+    found = dict(readers)
     for method, store in snakemake.params.stores.items():
-        psf = snakemake.params.psfs[method]
-        local = local_psfs(psf, shape, constant=method == "constant", summary=summary)
+        mean_of = snakemake.input.psf_map if method == "constant" else None
+        local = local_psfs(snakemake.params.psfs[method], shape, mean_of=mean_of)
         settings = ngff.read_attributes(store)["restoration"]
         how = {"order": settings["order"], "background": settings["exposure"]["background"]}
         found[method] = blurred_again(readers[method], local, shape, **how)

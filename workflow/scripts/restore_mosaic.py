@@ -19,14 +19,14 @@ def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     facts = json.loads(Path(snakemake.input.facts).read_text())
     made, output = ngff.read_attributes(params.store), RestoredStore(params.store, "r+")
-    source = Path(snakemake.input.psf)
     local = local_psfs(
         params.psf,
         (facts["height_px"], facts["width_px"]),
-        constant=wildcards.method == "constant",
-        summary={} if "fixed" in params.psf else json.loads(source.read_text()),
+        mean_of=snakemake.input.psf if wildcards.method == "constant" else None,
     )
-    mark = fingerprint(facts, made, crc32(source.read_bytes()), dict(params.library))
+    mark = fingerprint(
+        facts, made, crc32(Path(snakemake.input.psf).read_bytes()), dict(params.library)
+    )
     device = pick_device(params.device)
     with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
         run_units(

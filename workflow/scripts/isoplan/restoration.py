@@ -7,8 +7,10 @@ keeps, under 0.4 GiB of OTFs and as many masks as modes. A core of 1024 px with 
 PSFs of 127 px takes a process to under 1.5 GiB, whatever the PSFs are (`tests/bench/memory_stages.py`).
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -287,19 +289,18 @@ def blurred_again(
     return seen
 
 
-def local_psfs(
-    choice: dict, shape_px: tuple[int, int], *, constant: bool, summary: dict
-) -> LocalPsfs:
-    """PSFs of a map's store, cell by cell, or everywhere the mean that `summary` gives; or a fixed one.
+def local_psfs(choice: dict, shape_px: tuple[int, int], *, mean_of=None) -> LocalPsfs:
+    """PSFs of a map's store, cell by cell, or everywhere its mean; or a fixed one.
 
-    choice: {"store": path} or {"fixed": entry of `psfs` of a model without parameters}.
+    choice: {"store": path} or {"fixed": entry of `psfs` of a model without parameters}. mean_of: file
+    with the sums of the map whose mean is to stand everywhere.
     """
     if "fixed" in choice:
         return LocalPsfs(make_psf_model(choice["fixed"]), constant=())
     made = ngff.read_attributes(choice["store"])
     model = make_psf_model(made["psf"])
-    if constant:
-        mean = summary["mean"] and tuple(summary["mean"][p.name] for p in model.parameters)
-        return LocalPsfs(model, constant=mean)
+    if mean_of:
+        mean = json.loads(Path(mean_of).read_text())["mean"]
+        return LocalPsfs(model, constant=mean and tuple(mean[p.name] for p in model.parameters))
     layout = MapLayout(tuple(shape_px), made["window_px"], made["stride_px"], made["edges"])
     return LocalPsfs(model, layout=layout, cells=ngff.open_array(choice["store"]))
