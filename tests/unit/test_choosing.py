@@ -53,7 +53,7 @@ def exposed(psfs, photons: float, gain: float = 2.0, object_=None) -> np.ndarray
     """Counts above the offset of the blurred scene."""
     blur = SpaceVariantBlur(*psfs, (SIDE, SIDE))
     light = blur.forward(torch.from_numpy(scene() if object_ is None else object_)).numpy()
-    return (gain * np.random.default_rng(1).poisson(photons * light)).astype(np.float32)
+    return (gain * np.random.default_rng(1).poisson(photons * light.clip(0))).astype(np.float32)
 
 
 def levels_of(counts: np.ndarray) -> dict:
@@ -105,6 +105,22 @@ def test_brighter_pictures_are_restored_further(psfs, auto):
     dark, bright = (chosen(exposed(psfs, photons), psfs, auto) for photons in (100, 100_000))
     assert dark["iterations"] < bright["iterations"]
     assert dark["tv_weight"] > bright["tv_weight"]
+
+
+def test_few_points_in_the_dark_want_smaller_weights(psfs, auto):
+    """What the blur has spread is far darker than the points are, and so says too much of the weight."""
+    points = np.zeros_like(scene())
+    places = np.random.default_rng(0).integers(10, SIDE, (2, 30))
+    points[tuple(places)] = 30.0
+    counts = exposed(psfs, 1000, object_=points)
+    choice = chosen(counts, psfs, auto)
+    assert choice["tv_weight"] < 0.5 / choice["photons"]
+    weights = [curve["tv_weight"] for curve in choice["curves"]]
+    assert weights == sorted(weights) and len(weights) > 5
+    least = {c["tv_weight"]: min(c["error"]) for c in choice["curves"]}
+    assert least[choice["tv_weight"]] == min(least.values())
+    alone = chosen(counts, psfs, auto | {"tv_weight": weights[-5]})
+    assert [c["tv_weight"] for c in alone["curves"]] == weights[-5:-4]
 
 
 def test_the_curves_hold_what_was_chosen(psfs, auto):

@@ -12,7 +12,7 @@ again. All photons are then restored with the iterations and the weight that do 
   weight: what suits goes about as one over the photons. Its iterations are taken as they are.
 
 It takes as many restorations of MOST_ITERATIONS as there are pieces times weights, of PIECE_PX and a margin
-a side: a fixed time for a mosaic of any size, more than its restoration takes where that has few cores.
+a side: a bounded time for a mosaic of any size, more than its restoration takes where that has few cores.
 The study `how-much` compares the choice with the best possible one.
 """
 
@@ -33,9 +33,10 @@ from isoplan.restoration import LocalPsfs
 HELD_OUT = 0.1
 
 # TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
-# them are tried: no weight above LARGEST_WEIGHT.
+# them are tried: no weight above LARGEST_WEIGHT. Where the least one does best, as where few points shine,
+# which the blur has spread over many dark pixels, ever smaller ones follow, down to about LEAST.
 WEIGHTS = (1.0, 2.0, 5.0, 12.0, 30.0)
-LARGEST_WEIGHT = 0.3
+LARGEST_WEIGHT, LEAST, SMALLER = 0.3, 0.001, 5.0
 
 # What is taken where the photons cannot be counted.
 FALLBACK = {"iterations": {"momentum": 10, "none": 20}, "tv_weight": 0.001}
@@ -71,7 +72,7 @@ def choose(
     seed, stream: which photons are held out is a pure function of them.
 
     Returns iterations, tv_weight, reason (a sentence), photons (at `scale`; None where the gain is not
-    known) and curves: for each weight tried, tv_weight, iterations and the mean squared error of the
+    known) and curves: for each weight tried, rising, tv_weight, iterations and the mean squared error of the
     held-out photons, in electrons^2 a pixel. Where nothing can be judged, curves is empty, and FALLBACK
     is taken.
     """
@@ -80,24 +81,31 @@ def choose(
     if photons is None or not pieces:
         why = "the camera's gain is not known" if photons is None else "no PSF or no light is known"
         return _fallback(settings, f"{why}, so nothing can be held out", photons)
-    iterations = candidates(settings)
-    weights = weights_for(settings, photons)
-    turns = -(-PIECES // len(pieces)) * len(pieces)
-    bar = Progress("judging by held-out photons, restorations", len(weights) * turns)
-    total, pixels = np.zeros((len(weights), len(iterations))), 0
-    for turn in range(turns):
-        rng = numpy_rng(seed, stream, turn)
-        piece = pieces[turn % len(pieces)]
-        judge = _Judge(piece, settings, exposure, rng)
-        pixels += judge.pixels
-        for row, weight in enumerate(weights):
-            total[row] += judge.errors(weight, iterations, start=start, scale=scale)
+    iterations, weights = candidates(settings), weights_for(settings, photons)
+    judges = [
+        _Judge(pieces[turn % len(pieces)], settings, exposure, numpy_rng(seed, stream, turn))
+        for turn in range(-(-PIECES // len(pieces)) * len(pieces))
+    ]
+    pixels = sum(judge.pixels for judge in judges)
+    bar = Progress("judging by held-out photons, restorations", len(weights) * len(judges))
+
+    def error(weight: float) -> np.ndarray:
+        total = np.zeros(len(iterations))
+        for judge in judges:
+            total += judge.errors(weight, iterations, start=start, scale=scale)
             bar.step()
-    found = total / pixels
-    row, column = np.unravel_index(np.nanargmin(found), found.shape)
+        return total / pixels
+
+    found = {weight: error(weight) for weight in weights}
+    best = _best(found)
+    while settings["tv_weight"] == "auto" and best == min(found) > LEAST / photons:
+        bar.total += len(judges)
+        smaller = float(f"{best / SMALLER:.2g}")
+        found[smaller] = error(smaller)
+        best = _best(found)
     return {
-        "iterations": iterations[column],
-        "tv_weight": weights[row],
+        "iterations": iterations[int(np.nanargmin(found[best]))],
+        "tv_weight": best,
         "reason": (
             f"which foretell best the {100 * HELD_OUT:.0f} % of the photons that were held out; the "
             f"brightest pixels have {photons:.3g}"
@@ -109,9 +117,14 @@ def choose(
                 "iterations": np.array(iterations)[np.isfinite(line)].tolist(),
                 "error": line[np.isfinite(line)].tolist(),
             }
-            for weight, line in zip(weights, found, strict=True)
+            for weight, line in sorted(found.items())
         ],
     }
+
+
+def _best(found: dict[float, np.ndarray]) -> float:
+    """The weight after which the error falls lowest."""
+    return min(found, key=lambda weight: np.nanmin(found[weight]))
 
 
 def candidates(settings: dict) -> list[int]:
@@ -126,8 +139,6 @@ def candidates(settings: dict) -> list[int]:
 
 def weights_for(settings: dict, photons: float) -> list[float]:
     """TV weights to choose from, with two digits."""
-    if settings["tv_step"] == "none":
-        return [0.0]
     if settings["tv_weight"] != "auto":
         return [settings["tv_weight"]]
     rounded = (float(f"{number / photons:.2g}") for number in WEIGHTS)
