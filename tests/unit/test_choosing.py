@@ -200,7 +200,7 @@ def test_without_noise_all_iterations_serve(psfs, auto):
     blur = SpaceVariantBlur(*psfs, (SIDE, SIDE))
     counts = blur.forward(torch.from_numpy(1000 * scene())).numpy()
     choice = chosen(counts, psfs, auto, Exposure(gain=1e-6))
-    assert choice["iterations"] == MOST_ITERATIONS["momentum"] and choice["tv_weight"] < 1e-6
+    assert choice["iterations"] == MOST_ITERATIONS["momentum"] and choice["tv_weight"] < 1e-3
 
 
 def test_an_even_picture_is_left_even(psfs, auto):

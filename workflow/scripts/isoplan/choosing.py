@@ -33,10 +33,11 @@ from isoplan.restoration import LocalPsfs
 HELD_OUT = 0.1
 
 # TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
-# them are tried: no weight above LARGEST_WEIGHT. Where the least one does best, as where few points shine,
-# which the blur has spread over many dark pixels, ever smaller ones follow, down to about LEAST.
+# them are tried: no weight above LARGEST_WEIGHT. Where the first or the last does best, others follow beyond
+# it, each by a FURTHER: downwards to about LEAST, as where few points shine, which the blur has spread over many
+# dark pixels; upwards as where compression took the noise by which photons are counted.
 WEIGHTS = (1.0, 2.0, 5.0, 12.0, 30.0)
-LARGEST_WEIGHT, LEAST, SMALLER = 0.3, 0.001, 5.0
+LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
 
 # What is taken where the photons cannot be counted.
 FALLBACK = {"iterations": {"momentum": 10, "none": 20}, "tv_weight": 0.001}
@@ -98,10 +99,9 @@ def choose(
 
     found = {weight: error(weight) for weight in weights}
     best = _best(found)
-    while settings["tv_weight"] == "auto" and best == min(found) > LEAST / photons:
+    while settings["tv_weight"] == "auto" and (weight := _beyond(best, found, photons)):
         bar.total += len(judges)
-        smaller = float(f"{best / SMALLER:.2g}")
-        found[smaller] = error(smaller)
+        found[weight] = error(weight)
         best = _best(found)
     return {
         "iterations": iterations[int(np.nanargmin(found[best]))],
@@ -125,6 +125,15 @@ def choose(
 def _best(found: dict[float, np.ndarray]) -> float:
     """The weight after which the error falls lowest."""
     return min(found, key=lambda weight: np.nanmin(found[weight]))
+
+
+def _beyond(best: float, found, photons: float) -> float | None:
+    """The weight to try next, where the best one is the least or the largest of those tried."""
+    if best == min(found) and best > LEAST / photons:
+        return float(f"{best / FURTHER:.2g}")
+    if best == max(found) and best < LARGEST_WEIGHT:
+        return min(float(f"{best * FURTHER:.2g}"), LARGEST_WEIGHT)
+    return None
 
 
 def candidates(settings: dict) -> list[int]:
