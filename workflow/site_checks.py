@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from isoplan.base.config import left_open
 from isoplan.base.errors import UserError
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
@@ -334,7 +335,8 @@ class Site:
 
     def gpus(self) -> Iterator[Finding]:
         """device: cuda wants a GPU in every job that computes."""
-        for rule in ("train_network", "map_psf", "restore_mosaic"):
+        choosing = ["choose_restoration"] if left_open(self.study["restoration"]) else []
+        for rule in ("train_network", "map_psf", *choosing, "restore_mosaic"):
             if not self.profile.wants_gpu(rule):
                 yield Finding(
                     FAIL, f"device: cuda, and the profile gives {rule} no GPU",

@@ -7,7 +7,9 @@ from isoplan.base.config import left_open
 from isoplan.choosing import (
     FALLBACK,
     HELD_OUT,
+    LARGEST_WEIGHT,
     Piece,
+    beyond,
     candidates,
     choose,
     pieces_of,
@@ -123,6 +125,26 @@ def test_few_points_in_the_dark_want_smaller_weights(psfs, auto):
     assert [c["tv_weight"] for c in alone["curves"]] == weights[-5:-4]
 
 
+def test_a_mosaic_of_few_bright_beads_is_judged_by_their_own_light(psfs, auto):
+    """Where the mosaic's `scale` is that of its dark ground."""
+    points = np.full_like(scene(), 0.001)
+    points[40, 40] = 300.0
+    counts = exposed(psfs, 1000, object_=points)
+    choice = chosen(counts, psfs, auto, scale=4.0)
+    assert choice["photons"] == 2
+    assert choice["tv_weight"] < 1e-3
+
+
+@pytest.mark.parametrize("photons", 10.0 ** np.arange(-9, 31, 4))
+@pytest.mark.parametrize("end", [min, max])
+def test_looking_beyond_comes_to_an_end(auto, photons, end):
+    found = dict.fromkeys(weights_for(auto, photons))
+    while weight := beyond(end(found), found, photons):
+        assert weight not in found and weight <= LARGEST_WEIGHT
+        found[weight] = None
+    assert len(found) < 70
+
+
 def test_the_curves_hold_what_was_chosen(psfs, auto):
     counts = exposed(psfs, 1000)
     choice = chosen(counts, psfs, auto)
@@ -193,7 +215,13 @@ def test_nothing_is_known(psfs, auto):
         choice = chosen(*case[:2], auto, case[2], start=1.0, scale=100.0)
         assert choice["iterations"] == FALLBACK["iterations"]["momentum"]
         assert choice["tv_weight"] == FALLBACK["tv_weight"] and choice["curves"] == []
-        assert words in choice["reason"] and "defaults" in choice["reason"]
+        assert words in choice["reason"] and "often serves" in choice["reason"]
+
+
+def test_a_picture_saturated_all_over_is_not_judged(psfs, auto):
+    counts = exposed(psfs, 1000).clip(1)
+    choice = chosen(counts, psfs, auto, Exposure(gain=2.0, saturation=0.5))
+    assert choice["curves"] == [] and "no pixel is usable" in choice["reason"]
 
 
 def test_without_noise_all_iterations_serve(psfs, auto):

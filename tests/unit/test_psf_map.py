@@ -256,6 +256,7 @@ def test_valid_edges_leave_what_crosses_invalid(network, model, mosaic_of):
     assert inside.sum() == 4 * 5  # windows that begin at 0, 32, ... and end within the picture
     assert np.array_equal(valid[:, inside], reflected[:, inside])
     assert (valid[VALIDITY, ~inside] == 0).all() and (reflected[VALIDITY, ~inside] > 0).all()
+    assert np.isnan(valid[:4, ~inside]).all()  # so that they never serve, were no other cell valid
 
 
 def test_channels(model):

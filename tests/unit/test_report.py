@@ -20,7 +20,7 @@ from isoplan.report.page import write_report
 from isoplan.report.places import choose_places
 from isoplan.report.psfs import model_parameters
 from isoplan.report.results import read_map, read_study
-from isoplan.report.tables import flag_table, metric_table, regression_table
+from isoplan.report.tables import SEAM_LIMIT, flag_table, metric_table, regression_table
 from isoplan.report.verdict import judge
 from report_fixture import (
     NetworkStudy,
@@ -228,7 +228,8 @@ def test_map_of_doubtful_cells_alone(tmp_path):
     cells = zarr.open_group(study / "psf_map/tissue/net-small.zarr", mode="r+")["0"]
     cells[:2] = 2.0
     verdict = judge(read_study(study))
-    assert verdict.level == "bad" and any("its own doubtful PSF" in a for a in verdict.alarms)
+    assert verdict.level == "bad" and any("PSFs are doubtful" in a for a in verdict.alarms)
+    assert any("SNR changed by" in alarm for alarm in verdict.alarms)
     assert any("map_tissue_width_x" in figure.name for figure in study_figures(read_study(study)))
     write_report(study, study / "report.html", title="Doubtful", crop_px=64)
     text = (study / "report.html").read_text()
@@ -284,7 +285,7 @@ def test_metric_table_marks_the_best_that_competes(folder):
     assert not any(cell.best for row in plain.rows for cell in row)
 
 
-@pytest.mark.parametrize("error", [3e-5, 2e-3])
+@pytest.mark.parametrize("error", [3e-5, 9e-4, 2e-3])
 def test_seams_are_told_and_warned_of(folder, tmp_path, error):
     folder = shutil.copytree(folder, tmp_path / "toy")
     assert metric_table(read_study(folder), "tissue").note == ""  # not measured
@@ -293,7 +294,7 @@ def test_seams_are_told_and_warned_of(folder, tmp_path, error):
     study = read_study(folder)
     assert f"{error:.1e} of the range" in metric_table(study, "tissue").note
     warned = [text for text in judge(study).warnings if "seams" in text]
-    assert len(warned) == (error > 1e-4)
+    assert len(warned) == (error > SEAM_LIMIT)
 
 
 def test_the_report_says_where_not_to_trust(folder, page, tmp_path):

@@ -42,7 +42,7 @@ def main(snakemake):
     if mean is None:
         print("no cell of this mosaic is valid: restoration returns the picture as it is")
     elif not valid.any():
-        print("no cell of this mosaic is valid: each is restored by its own doubtful PSF")
+        print("no cell of this mosaic is valid: it is restored by PSFs that are doubtful")
     else:
         print(f"{summary['valid_cells']} of {summary['cells']} cells are valid")
     if alarms:

@@ -82,29 +82,32 @@ def choose(
     if photons is None or not pieces:
         why = "the camera's gain is not known" if photons is None else "no PSF or no light is known"
         return _fallback(settings, f"{why}, so nothing can be held out", photons)
-    iterations, weights = candidates(settings), weights_for(settings, photons)
     judges = [
         _Judge(pieces[turn % len(pieces)], settings, exposure, numpy_rng(seed, stream, turn))
         for turn in range(-(-PIECES // len(pieces)) * len(pieces))
     ]
-    pixels = sum(judge.pixels for judge in judges)
-    bar = Progress("judging by held-out photons, restorations", len(weights) * len(judges))
+    judges = [judge for judge in judges if judge.pixels]
+    if not judges:
+        return _fallback(settings, "no pixel is usable, so nothing can be held out", photons)
+    iterations, weights = candidates(settings), weights_for(settings, photons)
+    brightest = max(photons, *(float(judge.fit.max()) / exposure.gain for judge in judges))
 
-    def error(weight: float) -> np.ndarray:
+    def error(weight: float, bar: Progress) -> np.ndarray:
         total = np.zeros(len(iterations))
         for judge in judges:
             total += judge.errors(weight, iterations, start=start, scale=scale)
             bar.step()
-        return total / pixels
+        return np.nan_to_num(total / sum(judge.pixels for judge in judges), nan=np.inf)
 
-    found = {weight: error(weight) for weight in weights}
+    bar = Progress("judging by held-out photons, restorations", len(weights) * len(judges))
+    found = {weight: error(weight, bar) for weight in weights}
     best = _best(found)
-    while settings["tv_weight"] == "auto" and (weight := _beyond(best, found, photons)):
-        bar.total += len(judges)
-        found[weight] = error(weight)
+    while settings["tv_weight"] == "auto" and (weight := beyond(best, found, brightest)):
+        bar = Progress(f"a TV weight of {weight:g} too, restorations", len(judges))
+        found[weight] = error(weight, bar)
         best = _best(found)
     return {
-        "iterations": iterations[int(np.nanargmin(found[best]))],
+        "iterations": iterations[int(found[best].argmin())],
         "tv_weight": best,
         "reason": (
             f"which foretell best the {100 * HELD_OUT:.0f} % of the photons that were held out; the "
@@ -124,11 +127,14 @@ def choose(
 
 def _best(found: dict[float, np.ndarray]) -> float:
     """The weight after which the error falls lowest."""
-    return min(found, key=lambda weight: np.nanmin(found[weight]))
+    return min(found, key=lambda weight: found[weight].min())
 
 
-def _beyond(best: float, found, photons: float) -> float | None:
-    """The weight to try next, where the best one is the least or the largest of those tried."""
+def beyond(best: float, found, photons: float) -> float | None:
+    """The weight to try next, where the best one is the least or the largest of those tried.
+
+    photons: at the brightest pixel of all, which may be far brighter than the mosaic's `scale`.
+    """
     if best == min(found) and best > LEAST / photons:
         return float(f"{best / FURTHER:.2g}")
     if best == max(found) and best < LARGEST_WEIGHT:
@@ -162,7 +168,9 @@ class _Judge:
         self.blur, device = piece.blur, piece.blur.device
         gain, pixels = exposure.gain, sort_pixels(piece.counts, exposure)
         usable = pixels.usable & ~pixels.saturated
-        electrons, shift = np.where(usable, piece.counts, 0) / gain, exposure.shift / gain
+        # Beyond 2^53 photons, of pictures without noise, doubles hold no whole numbers any more.
+        electrons = np.minimum(np.where(usable, piece.counts, 0).astype(np.float64) / gain, 2.0**53)
+        shift = exposure.shift / gain
         fit, test = thin(electrons, shift, rng, share=HELD_OUT)
         fit = fit / (1 - HELD_OUT) * gain - exposure.shift
         self.fit = torch.from_numpy(fit.astype(np.float32)).to(device)
@@ -208,7 +216,7 @@ def _fallback(settings: dict, why: str, photons: float | None) -> dict:
     return (
         taken
         | known
-        | {"reason": f"{why}; the defaults are taken", "photons": photons, "curves": []}
+        | {"reason": f"{why}; what often serves is taken", "photons": photons, "curves": []}
     )
 
 

@@ -205,7 +205,7 @@ def map_unit(
         np.copyto(cells, found[:, : shape[0], : shape[1]], where=served_cells)
     if layout.edges == "valid":
         crossing = layout.crosses_edge(0)[rows, None] | layout.crosses_edge(1)[None, columns]
-        cells[VALIDITY, crossing] = 0
+        cells[:VALIDITY, crossing], cells[VALIDITY, crossing] = np.nan, 0
     return cells
 
 

@@ -64,8 +64,10 @@ def draw(
     plots.scale_bar(panels[0], before.shape[1] * size, unit)
     _draw_map(panels[2], psf_map, small, shape_px, piece)
     plots.scale_bar(panels[2], shape_px[1] * size, unit)
-    none = psf_map.untrusted.all()
-    _label(panels[2], "No PSF could be found" if none else "PSFs found in the picture alone")
+    title = "PSFs found in the picture alone"
+    if psf_map.untrusted.all():
+        title = "Doubtful PSFs: no cell is valid" if psf_map.has_values else "No PSF could be found"
+    _label(panels[2], title)
     return figure
 
 
@@ -89,7 +91,7 @@ def _draw_map(axes, psf_map: PsfMap, small, shape_px, piece) -> None:
     if small is not None:
         grey = pictures.to_grey(small, *pictures.levels_of(small))
     axes.imshow(grey, cmap="gray", vmin=0, vmax=600, extent=(0, width, height, 0))
-    cells = glyph_cells(psf_map) if not psf_map.untrusted.all() else []
+    cells = glyph_cells(psf_map) if psf_map.has_values else []
     if cells:
         psfs = cell_psfs(psf_map, cells)
         middle, radius = psfs.shape[-1] // 2, visible_radius(psfs)

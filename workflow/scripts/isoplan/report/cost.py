@@ -8,6 +8,7 @@ unit, whatever the mosaic's size; of the others only the filling of a map grows,
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -22,15 +23,16 @@ SHARED = {
     "restore_mosaic": ("restored", "restore"),
     "evaluate_mosaic": ("evaluation", "other"),
 }
+CHOOSING = "choose_restoration"
+# What of `resources` a rule asks for; the others "other".
+KINDS = {rule: kind for rule, (_, kind) in SHARED.items()} | {CHOOSING: "restore"}
 PER_MOSAIC = (
     *("simulate_mosaic", "convert_mosaic", "measure_mosaic", "create_psf_map", "map_psf"),
     "fill_psf_map",
-    *("choose_restoration", "create_restoration", "restore_mosaic", "finish_restoration"),
+    *(CHOOSING, "create_restoration", "restore_mosaic", "finish_restoration"),
     *("create_evaluation", "evaluate_mosaic", "check_seams", "tabulate_mosaic"),
 )
-PER_METHOD = (
-    *("choose_restoration", "create_restoration", "restore_mosaic", "finish_restoration"),
-)
+PER_METHOD = (CHOOSING, "create_restoration", "restore_mosaic", "finish_restoration")
 COLUMNS = (
     *("rule", "mosaic", "variant", "megapixels", "jobs", "units", "seconds", "units_s", "make_s"),
     *("start_s", "longest_s", "peak_mb", "start_mb", "gpu_mb", "unit_megapixels"),
@@ -150,7 +152,7 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for rule, part in table.groupby("rule", sort=False):
         # To lay out a store, to look at a few seams and to judge a few pieces take as long for every size.
-        fixed = rule.startswith("create_") or rule in ("check_seams", "choose_restoration")
+        fixed = rule.startswith("create_") or rule in ("check_seams", CHOOSING)
         sized = part.dropna(subset="megapixels")[: 0 if fixed else None]
         row = {"rule": rule, "seconds": part["seconds"].sum(), "jobs": part["jobs"].sum()}
         row |= {"longest_s": part["longest_s"].max(), "peak_mb": part["peak_mb"].max()}
@@ -239,8 +241,11 @@ def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Su
     known = known.loc[[rule for rule in PER_MOSAIC[1:] if rule in known.index]]
     chosen = (study.config.get("restoration") or {}).get("methods") or ["estimated"]
     methods = len([m for m in chosen if m not in ("none", "oracle")])
-    most = max(j for j in range(1, JOBS_A_MOSAIC) if j == 1 or jobs_of(methods, j) <= JOBS_A_MOSAIC)
+    each = partial(jobs_of, methods, chosen=CHOOSING in known.index)
+    most = max(j for j in range(1, JOBS_A_MOSAIC) if j == 1 or each(j) <= JOBS_A_MOSAIC)
     work = known["dearest"].fillna(0) * math.prod(shape) / 1e6
+    if CHOOSING in known.index:  # as long for every size
+        work[CHOOSING] = known.loc[CHOOSING, "longest_s"]
     units = {
         rule: math.prod(-(-length // _unit_px(study, rule)) for length in shape) for rule in SHARED
     }
@@ -253,7 +258,7 @@ def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Su
         stride = study.config["map"]["stride_px"]
         cells = math.prod(-(-length // stride) for length in shape)
         peaks["fill_psf_map"] += FILL_BYTES_A_CELL * cells / 2**20
-    kinds = [SHARED[rule][1] if rule in SHARED else "other" for rule in known.index]
+    kinds = [KINDS.get(rule, "other") for rule in known.index]
     resources = {}
     for kind in ("map", "restore", "other"):
         own = [kind == name for name in kinds]

@@ -54,7 +54,8 @@ class PsfMap:
     """A PSF map, thinned by `step` cells where it is larger than a figure can show.
 
     `values` and `raw` are (P, y, x) in the channels' units; `validity` is (y, x) from 0 to 1.
-    A cell is `untrusted` where the network gave no usable answer, so the value comes from neighbours.
+    A cell is `untrusted` where the network gave no usable answer, so the value comes from neighbours,
+    or is doubtful where all of them are.
     `uncertainty` is the half-width of the 90 % interval, (P, y, x); `alarm` is the probability (y, x)
     that the picture is of a kind that the network never learned. None where a map has none.
     """

@@ -84,7 +84,7 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     if untrusted == 1:
         verdict.level = "bad"
         verdict.headline = "no cell of the PSF map is valid. " + (
-            "Each was restored by its own doubtful PSF: trust neither the map nor what comes of it."
+            "Their PSFs are doubtful, and it was restored by them: trust neither the map nor what comes of it."
             if psf_map.has_values
             else "There is nothing in it to trust, and the restoration should be the input unchanged."
         )
@@ -93,6 +93,8 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
                 " Most cells do not look like a raw camera picture of a thin sample: take the picture as "
                 "it came from the camera."
             )
+        if "estimated" in row:
+            verdict.headline += f" SNR changed by {style.signed(row['estimated'])} dB."
         return verdict
     if "estimated" not in row:
         return _without_truth(study, verdict)

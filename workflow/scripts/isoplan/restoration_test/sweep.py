@@ -54,8 +54,8 @@ class Sweep:
     def unit(self, unit: int, network, detects: PsfModel) -> np.ndarray:
         """One unit of work: (pictures, psfs, points, len(POINT)) float64.
 
-        Points: weights times iterations, the last ones running first, then RULES. NaN where the network
-        trusts no cell.
+        Points: weights times iterations, the last ones running first, then RULES. NaN where all
+        cells raise the alarm.
         """
         pictures = []
         for index in pictures_of(self.test.test, unit):

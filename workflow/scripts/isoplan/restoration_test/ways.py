@@ -7,7 +7,8 @@ ways; whatever differs between two ways is what one step between the truth and t
     true             the field that degraded
     true-grid        the true parameters where the network's windows stand, interpolated as its map is
     best-of-model    likewise, of the PSFs of the network's model that are nearest to the true ones
-    estimated        the network's parameters, cells that it does not trust filled by their neighbours
+    estimated        the network's parameters, cells that it does not trust filled by their neighbours,
+                     as far as it trusts any
     estimated-all    the network's parameters as they come
     constant         one PSF, the mean of the network's
     blind, deepinv-blind, wiener, unsharp   other people's (`isoplan.rivals`)
@@ -368,7 +369,7 @@ class Ways:
 
     @property
     def estimated_field(self):
-        """The network's, filled, as it restores; None where no cell could be trusted."""
+        """The network's, filled, as it restores; None where all raise the alarm."""
         psfs = self._psfs_of(self._filled)
         return None if psfs is None else self._field(psfs)
 
@@ -379,7 +380,7 @@ class Ways:
         return in_cells(psfs, self.test.cell_px)
 
     def _psfs_of(self, cells: np.ndarray) -> torch.Tensor | None:
-        """PSFs (nodes, nodes, s, s) of a map's cells; None where no cell could be trusted."""
+        """PSFs (nodes, nodes, s, s) of a map's cells; None where all raise the alarm."""
         count = len(self.detects.parameters)
         params = torch.from_numpy(np.moveaxis(cells[:count], 0, -1).copy())
         return None if params.isnan().any() else self._psfs(self.detects, params)
