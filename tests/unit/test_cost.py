@@ -136,6 +136,21 @@ def test_suggested_settings(folder):
     assert large.resources["other_mem_mb"] == math.ceil(1.5 * (650 + filled_mb) / 100) * 100
 
 
+def test_choosing_takes_as_long_for_every_size(folder):
+    plain, *_, far = cost.suggestions(study := read_study(folder), cost.by_rule(cost.costs(study)))
+    for method in ("estimated", "constant"):
+        write_benchmark(folder, f"choose_restoration/m/{method}", 400.0, 1500)
+    small, *_, large = cost.suggestions(
+        study := read_study(folder), cost.by_rule(cost.costs(study))
+    )
+    assert small.seconds - plain.seconds == pytest.approx(2 * 400)
+    assert small.resources["restore_minutes"] == math.ceil(2 * 400 / 60)
+    assert small.resources["restore_mem_mb"] == math.ceil(1.5 * 1500 / 100) * 100
+    assert small.resources["other_mem_mb"] == plain.resources["other_mem_mb"]
+    # Two jobs more a mosaic: 5 + 2 * 3 + 4 * jobs_per_mosaic.
+    assert large.jobs_per_mosaic == 12 == far.jobs_per_mosaic
+
+
 def test_small_mosaics_suggest_nothing(folder):
     facts = {"mosaic": "m", "height_px": 512, "width_px": 512, "pixel_size_um": 0.5}
     (folder / "mosaics/m.json").write_text(json.dumps(facts))
