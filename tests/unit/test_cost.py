@@ -137,12 +137,14 @@ def test_suggested_settings(folder):
 
 
 def test_choosing_takes_as_long_for_every_size(folder):
-    plain, *_, far = cost.suggestions(study := read_study(folder), cost.by_rule(cost.costs(study)))
+    def suggested():
+        study = read_study(folder)
+        return cost.suggestions(study, cost.by_rule(cost.costs(study)))
+
+    plain, *_, far = suggested()
     for method in ("estimated", "constant"):
         write_benchmark(folder, f"choose_restoration/m/{method}", 400.0, 1500)
-    small, *_, large = cost.suggestions(
-        study := read_study(folder), cost.by_rule(cost.costs(study))
-    )
+    small, *_, large = suggested()
     assert small.seconds - plain.seconds == pytest.approx(2 * 400)
     assert small.resources["restore_minutes"] == math.ceil(2 * 400 / 60)
     assert small.resources["restore_mem_mb"] == math.ceil(1.5 * 1500 / 100) * 100

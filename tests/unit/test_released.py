@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from isoplan.metrics.regression import errors
 from isoplan.networks import outputs, store
 from isoplan.optics.psf import make_psf_model
+from isoplan.psf_map import FILLED, estimate_cells, fill_invalid
+from isoplan.restoration import restore_block
 from isoplan.synthesis import VALID, Recipe, make_set
 from isoplan.training import predict
 from processed_pictures import processed, raw_pictures
@@ -49,6 +52,25 @@ def test_abstaining_lowers_the_error():
     squares = (found.params - batch.params)[usable].square().mean(1)
     order = found.half_width[usable].max(1).values.argsort()
     assert squares[order[: int(0.8 * len(order))]].mean() < 0.85 * squares.mean()
+
+
+@pytest.mark.parametrize("photons", [3, 300, 30_000])
+def test_a_blank_frame_loses_noise_by_its_doubtful_psfs(settings, photons):
+    """No cell of it is valid; what serves all the same does no harm."""
+    network, model, _ = of("gaussian-2")
+    frame = np.random.default_rng(0).poisson(photons, (512, 512)).astype(np.float32)
+    raw = estimate_cells(network, model, frame, 64, torch.device("cpu"))
+    cells = fill_invalid(raw, model, threshold=0.5, neighbours=4, smooth_cells=1.0)
+    assert (cells[FILLED] == 1).all()
+    centres = torch.arange(cells.shape[1]) * 64.0 + network.window_px / 2 - 0.5
+    params = torch.from_numpy(np.moveaxis(cells[:2], 0, -1).copy())
+    psfs = model.psf(params.flatten(0, 1))[0].unflatten(0, params.shape[:2])
+    levels = {"start": float(frame.mean()), "scale": float(frame.max())}
+    restored = restore_block(
+        frame, (psfs, centres, centres), settings("restoration"), **levels, device="cpu"
+    )
+    inside = np.s_[32:-32, 32:-32]
+    assert restored[inside].std() < 0.7 * frame[inside].std()
 
 
 def exposed(photons: float):

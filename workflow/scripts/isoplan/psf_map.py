@@ -248,7 +248,7 @@ def fill_invalid(
     # One weight a cell: of each parameter's precision relative to the map's, the least.
     typical = np.median(half[:, own], axis=1, keepdims=True)
     weights = 1 / np.maximum(half[:, own] / np.maximum(typical, 1e-9), 0.1).max(axis=0) ** 2
-    weights *= np.maximum(raw[VALIDITY, own], 1e-6)
+    weights *= np.maximum(raw[VALIDITY, own], 1e-6)  # of doubtful ones it may be 0
     whole = np.empty((targets.shape[1], *own.shape), np.float32)
     whole[:, own] = targets.T
     changed = ~own

@@ -21,7 +21,7 @@ METRICS = (
     *("FRC", "FRC-resolution", "SNR-reblurred"),
 )
 NO_TRUTH_METRICS = ("CV", "Sharpness")
-SEAM_LIMIT = 1e-3  # far below the noise; the default halo leaves 1e-4, 7e-4 at the worst (`halo`)
+SEAM_LIMIT = 1e-3  # what the default halo holds (`halo`), far below the noise
 # What regression.csv holds beside parameters, with its metrics as column titles.
 FLAGS = {
     "validity": {"accuracy": "Texture judged rightly"},

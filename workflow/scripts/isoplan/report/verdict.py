@@ -84,7 +84,7 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     if untrusted == 1:
         verdict.level = "bad"
         verdict.headline = "no cell of the PSF map is valid. " + (
-            "Their PSFs are doubtful, and it was restored by them: trust neither the map nor what comes of it."
+            "Its PSFs are doubtful, and restored with all the same: trust neither the map nor what comes of it."
             if psf_map.has_values
             else "There is nothing in it to trust, and the restoration should be the input unchanged."
         )

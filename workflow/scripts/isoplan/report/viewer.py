@@ -101,8 +101,8 @@ def _psfs_at(study: Study, mosaic: Mosaic, place: Place) -> dict:
         if np.isfinite(values).all():
             found[kind] = (source, cell_psfs(source, [place.cell]))
     if psf_map.untrusted[place.cell]:
-        own = psf_map.untrusted.all()
-        words.append(f"the PSF here is {'doubtful' if own else 'filled in from neighbours'}")
+        what = "doubtful" if psf_map.untrusted.all() else "filled in from neighbours"
+        words.append(f"the PSF here is {what}")
     if psf_map.out_of_domain[place.cell]:
         words.append(
             "the picture here is of a kind that the network never learned: do not trust its PSF"
