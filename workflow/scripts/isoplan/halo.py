@@ -20,12 +20,13 @@ def halo_px(
 
     psf_size: side of the PSF in px. Measured with the worst case, a disk as wide as its window:
     the border's influence fell below 1e-4 within 1.1 psf_size iterations^(1/2) px with momentum,
-    1.3 psf_size iterations^(1/3) px without (PSFs of 3 to 127 px, 5 to 40 iterations). Along a mosaic's
-    own border, where the data hold the object less, a factor of 1.1 left 1e-3 after 40 iterations with
-    momentum, one of 1.3 leaves 1e-4 (`seam_error` in the demo's metrics.csv). The TV step adds a little
-    where the PSF is small. `cap` holds for wide windows, of which real PSFs fill little: a test holds
-    those of 127 px to the 1e-4 after 10 iterations, to 1e-3 after 40: PSFs are put together within 1e-4,
-    and that grows.
+    1.3 psf_size iterations^(1/3) px without (PSFs of 3 to 127 px, 5 to 40 iterations). With
+    momentum it is 1.3 too: along a mosaic's own border, where the data hold the object less, 1.1 left
+    more. The TV step adds a little where the PSF is small. `cap` holds for wide windows, of which real
+    PSFs fill little: a test holds those of 127 px to the 1e-4 after 10 iterations, to 1e-3 after 40:
+    PSFs are put together within 1e-4, and that grows. In the outermost pixels of a mosaic it grows most,
+    whatever the halo: to 2e-3 after 40 iterations (`seam_error` in metrics.csv, of `tiny.yaml` without
+    its iterations and weight).
     """
     reach = 1.3 * iterations ** (1 / 2 if acceleration == "momentum" else 1 / 3)
     return min(math.ceil(reach * psf_size) + (8 if tv else 0), cap)

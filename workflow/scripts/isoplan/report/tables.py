@@ -21,7 +21,7 @@ METRICS = (
     *("FRC", "FRC-resolution", "SNR-reblurred"),
 )
 NO_TRUTH_METRICS = ("CV", "Sharpness")
-SEAM_LIMIT = 1e-3  # what the default halo holds (`halo`), far below the noise
+SEAM_LIMIT = 3e-3  # below the noise of 10^4 photons; what the default halo leaves: `halo`
 # What regression.csv holds beside parameters, with its metrics as column titles.
 FLAGS = {
     "validity": {"accuracy": "Texture judged rightly"},

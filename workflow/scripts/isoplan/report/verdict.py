@@ -426,7 +426,7 @@ def _warnings(study: Study, mosaics) -> list[str]:
         if seams is not None and seams > tables.SEAM_LIMIT:
             words.append(
                 f"{mosaic.name}: seams of {seams:.1e} of the range lie between units; a larger `halo_px` "
-                "would close them."
+                "or fewer `iterations` would make them smaller."
             )
     for mosaic in study.mosaics:
         words += [f"{mosaic.name}: {note}." for note in mosaic.registration.get("notes", ())]
