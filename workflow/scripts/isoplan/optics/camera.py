@@ -145,6 +145,16 @@ def _salt_pepper(counts, s, top, generator) -> torch.Tensor:
 
 # Estimating the noise from a picture -----------------------------------------------------------
 
+BLOCK_PX = 12
+# Shares of the blocks of a brightness, the flattest ones, that its noise is taken from: the largest that
+# shows at most MORE_NOISE times what the smallest does.
+FLATTEST, MORE_NOISE = (0.04, 0.12, 0.35, 1.0), 1.1
+# Brightnesses that lie above the line by this share of it weigh half.
+ABOVE = 0.08
+# Where the noise vanishes above the offset by more than this share of the median brightness, that is wrong.
+WRONG_OFFSET = 0.2
+MOST_READ_E = 20  # electrons
+
 
 def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
     """Offset, gain and read noise of a mosaic, with what is not given estimated from a piece of it.
@@ -227,21 +237,22 @@ def counting_camera(given: dict, picture) -> tuple[dict, list[str]]:
 
 
 def estimate_noise(
-    picture: torch.Tensor, *, offset: float = 0.0, block_px: int = 16
+    picture: torch.Tensor, *, offset: float = 0.0, block_px: int = BLOCK_PX
 ) -> tuple[float, float]:
     """Gain (counts per electron) and read noise (counts) from one picture (h, w) in counts.
 
-    Fits variance = gain (mean - offset) + read_noise^2 over the flattest blocks of every brightness
-    (the mean-variance relation). The variance is that of the second differences in both directions,
-    which ramps and edges along an axis leave at zero, with the variance of 8 differences per sample;
-    taking the flattest tenth is undone by what it does to pure noise. A slope of 0 or less gives
-    gain 0: the noise does not grow with the light.
+    Fits variance = gain (mean - offset) + read_noise^2 over blocks of every brightness (the mean-variance
+    relation). The variance is that of the fourth differences in both directions, which see little but what
+    alternates from pixel to pixel. Texture can only add to it: of every brightness the flattest 4 % of the
+    blocks count, and more where these show no more noise; and brightnesses that lie above the line weigh
+    less. A slope of 0 gives gain 0: the noise does not grow with the light. Of a sharp picture full of
+    texture the gain comes out too large.
 
     offset: the camera's offset in counts; a wrong one goes into the read noise, not into the gain.
     Raises UserError where fewer than 50 blocks can be used.
     """
-    slope, rest = _noise_line(picture, offset, block_px)
-    return max(0.0, slope), math.sqrt(max(0.0, rest))
+    slope, rest = _noise_line(picture, offset, block_px, positive=True)
+    return slope, math.sqrt(rest)
 
 
 def noiseless_level(picture: torch.Tensor) -> tuple[float, float] | None:
@@ -251,12 +262,17 @@ def noiseless_level(picture: torch.Tensor) -> tuple[float, float] | None:
     From the same line as `estimate_noise`; None where the noise does not grow with the light. Raises
     UserError as that does.
     """
-    slope, rest = _noise_line(picture, 0.0, 16)
+    slope, rest = _noise_line(picture, 0.0, BLOCK_PX, positive=False)
     return (slope, -rest / slope) if slope > 0 else None
 
 
-def _noise_line(picture: torch.Tensor, offset: float, block_px: int) -> tuple[float, float]:
-    """Slope and value at `offset` of the noise's variance over brightness."""
+def _noise_line(
+    picture: torch.Tensor, offset: float, block_px: int, *, positive: bool
+) -> tuple[float, float]:
+    """Slope and value at `offset` of the noise's variance over brightness; positive: neither below 0.
+
+    A line that is far below 0 at the offset speaks of a wrong one, and its slope is kept as it is.
+    """
     mean, variance = _blocks(picture.to(torch.float64), block_px)
     lit = variance > 0
     mean, variance = mean[lit], variance[lit]
@@ -267,19 +283,36 @@ def _noise_line(picture: torch.Tensor, offset: float, block_px: int) -> tuple[fl
         )
     order = mean.argsort()
     bins = max(3, min(24, len(mean) // 50))
-    centre, level = [], []
+    points = []
     for block in order.chunk(bins):
-        flattest = variance[block].topk(max(3, len(block) // 10), largest=False).indices
-        centre.append(mean[block][flattest].mean() - offset)
-        level.append(variance[block][flattest].mean() / _flattest_tenth(block_px))
-    return _fit_noise_line(torch.stack(centre), torch.stack(level))
+        least = None
+        for share in FLATTEST:
+            count = max(3, int(share * len(block)))
+            flattest = block[variance[block].topk(count, largest=False).indices]
+            level = float(variance[flattest].mean()) / _flattest(block_px, share)
+            if least is None or level <= MORE_NOISE * least:
+                point = float(mean[flattest].mean()) - offset, level, count
+            least = least or level
+        points.append(point)
+    points = torch.tensor(points, dtype=torch.float64).T
+    slope, rest = _fit_noise_line(*points, positive=False)
+    if positive and -rest > WRONG_OFFSET * slope * float(points[0].median()) > 0:
+        return slope, 0.0
+    if not positive:
+        return slope, rest
+    slope, rest = _fit_noise_line(*points, positive=True)
+    if slope and rest > (MOST_READ_E * slope) ** 2:
+        # Texture that is alike everywhere looks like read noise; no camera has so much.
+        light, variance, blocks = points
+        weight = blocks / variance.square()
+        slope, rest = float((weight * light * variance).sum() / (weight * light**2).sum()), 0.0
+    return slope, rest
 
 
 def _blocks(picture: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and noise variance of the blocks without clipped pixels."""
-    inner = picture[1:-1, 1:-1]
-    along_y = picture[:-2] - 2 * picture[1:-1] + picture[2:]
-    residual = along_y[:, :-2] - 2 * along_y[:, 1:-1] + along_y[:, 2:]
+    inner = picture[2:-2, 2:-2]
+    residual = picture.diff(n=4, dim=0).diff(n=4, dim=1)
     clipped = torch.zeros_like(inner, dtype=torch.bool)
     for end in (picture.min(), picture.max()):
         if (inner == end).double().mean() > 1e-3:
@@ -290,30 +323,35 @@ def _blocks(picture: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tenso
         x = x[: rows * size, : columns * size].reshape(rows, size, columns, size)
         return x.transpose(1, 2).reshape(-1, size * size)
 
-    good = ~cut(clipped).any(1) & cut(picture[1:-1, 1:-1]).isfinite().all(1)
-    # 36 is the sum of the squared weights of the difference 1 -2 1 taken in both directions.
-    return cut(inner)[good].mean(1), (cut(residual)[good] ** 2).mean(1) / 36
+    good = ~cut(clipped).any(1) & cut(residual).isfinite().all(1)
+    # The weights 1 -4 6 -4 1 have squares of sum 70, in each direction.
+    return cut(inner)[good].mean(1), (cut(residual)[good] ** 2).mean(1) / 70**2
 
 
 @cache
-def _flattest_tenth(size: int) -> float:
-    """What the flattest tenth of blocks of pure noise of variance 1 shows as its variance."""
+def _flattest(size: int, share: float) -> float:
+    """What the flattest share of blocks of pure noise of variance 1 shows as its variance."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(32 * size + 2, 32 * size + 2, generator=generator, dtype=torch.float64)
+    noise = torch.randn(64 * size + 4, 64 * size + 4, generator=generator, dtype=torch.float64)
     variance = _blocks(noise, size)[1]
-    return float(variance.topk(len(variance) // 10, largest=False).values.mean())
+    return float(variance.topk(int(share * len(variance)), largest=False).values.mean())
 
 
-def _fit_noise_line(mean: torch.Tensor, variance: torch.Tensor) -> tuple[float, float]:
-    """Slope and intercept by least squares on relative errors, outliers weighed down."""
+def _fit_noise_line(
+    mean: torch.Tensor, variance: torch.Tensor, blocks: torch.Tensor, positive: bool
+) -> tuple[float, float]:
+    """Slope and intercept by least squares on relative errors, what lies above weighed down."""
     design = torch.stack([mean, torch.ones_like(mean)], 1)
-    weight = 1 / variance
-    line = torch.zeros(2, dtype=mean.dtype)
-    for _ in range(20):
-        line = torch.linalg.lstsq(design * weight[:, None], (variance * weight)[:, None]).solution
-        fit = (design @ line)[:, 0].clamp_min(0.1 * float(variance.min()))
-        off = (variance / fit - 1).abs()
-        weight = 1 / fit / (1 + (off / (2 * off.median().clamp_min(1e-3))) ** 2)
+    weight = blocks.sqrt() / variance
+    for _ in range(30):
+        rows, values = design * weight[:, None], variance * weight
+        line = torch.linalg.lstsq(rows, values[:, None]).solution[:, 0]
+        if positive and (line < 0).any():  # then one of them is 0, the other fitted alone
+            alone = (rows * values[:, None]).sum(0) / rows.square().sum(0)
+            line = torch.where(line < 0, 0, alone)
+        fit = (design @ line).clamp_min(0.1 * float(variance.min()))
+        above = (variance / fit - 1).clamp_min(0) / ABOVE
+        weight = blocks.sqrt() / fit / (1 + above.square())
     return float(line[0]), float(line[1])
 
 
