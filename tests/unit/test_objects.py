@@ -6,7 +6,7 @@ import torch
 from isoplan.base.errors import UserError
 from isoplan.objects import pictures
 from isoplan.objects.fields import View, coverage, distance_to_level, smooth
-from isoplan.objects.scenes import KINDS, SYNTHETIC, draw_scenes
+from isoplan.objects.scenes import KINDS, SOFT, SYNTHETIC, draw_scenes
 from isoplan.objects.shapes import Canvas
 from skimage.io import imsave
 
@@ -41,7 +41,7 @@ def test_a_scene_depends_on_its_index_alone(folder):
     assert not torch.equal(together, draw_scenes(every, 30, 96, seed=4, stream="validation"))
 
 
-@pytest.mark.parametrize("kind", [*SYNTHETIC, "mixtures", "pictures"])
+@pytest.mark.parametrize("kind", [*SYNTHETIC, *SOFT, "mixtures", "pictures"])
 def test_scenes_lie_between_0_and_about_1_and_differ(kind):
     scenes = draw_scenes(spec(kind), 12, 128, seed=1, stream="s")
     assert scenes.shape == (12, 128, 128) and scenes.dtype == torch.float32
@@ -58,6 +58,18 @@ def test_zooming_in_does_not_blur(kind):
         span = scenes.amax((1, 2)) - scenes.amin((1, 2))
         step = scenes.diff(dim=2).abs().amax((1, 2)) / span
         assert step.median() > 0.4, (kind, zoom)
+
+
+@pytest.mark.parametrize("kind", SOFT)
+def test_soft_scenes_are_soft_by_themselves(kind):
+    """Far less power at the highest frequencies than sharp scenes have, beside all of theirs."""
+
+    def fine(kinds):
+        scenes = draw_scenes(spec(*kinds, zoom=[1, 1]), 24, 128, seed=5, stream="s")
+        power = torch.fft.rfft2(scenes - scenes.mean((1, 2), keepdim=True)).abs().square()
+        return (power[:, 44:84].sum((1, 2)) / power.sum((1, 2))).median()
+
+    assert fine([kind]) < 0.2 * fine(["syn", "poi", "filaments", "dead-leaves"])
 
 
 def test_stretched_edges_stay_one_pixel_wide():

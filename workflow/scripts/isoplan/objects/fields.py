@@ -37,14 +37,14 @@ def draw_view(rng: np.random.Generator, zoom: list[float]) -> View:
 
 
 @cache
-def _grid(size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def grid(size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Frequencies (ky, kx) in cycles per px of a real 2-D FFT."""
     ky = torch.fft.fftfreq(size, device=device)[:, None]
     return ky, torch.fft.rfftfreq(size, device=device)[None, :]
 
 
 def _object_frequency(size: int, view: View, device) -> tuple[torch.Tensor, torch.Tensor]:
-    ky, kx = _grid(size, device)
+    ky, kx = grid(size, device)
     m = view.matrix
     return m[0, 1] * kx + m[1, 1] * ky, m[0, 0] * kx + m[1, 0] * ky
 

@@ -1,9 +1,12 @@
 """Sharp scenes for synthesis: the objects before any blur.
 
 Scene i of a stream is a pure function of (seed, stream, i), bit-equal on one kind of machine
-whatever the batch it is drawn in. Every scene is sharp at the pixel: a blur of its own would be an
-error in the label.
+whatever the batch it is drawn in. Scenes are sharp at the pixel, for a blur of their own would be an
+error in the label. All but SOFT ones: specimens are soft themselves, and nobody can tell that from the
+optics' blur, so that a network has to learn to be unsure there.
 """
+
+import math
 
 import numpy as np
 import torch
@@ -17,11 +20,13 @@ from isoplan.objects.fields import (
     distance_to_level,
     draw_view,
     fractal,
+    grid,
     smooth,
 )
 
 SYNTHETIC = ("syn", "poi", "filaments", "dead-leaves", "fractals", "glyphs")
-KINDS = (*SYNTHETIC, "mixtures", "black", "pictures", "folder")
+SOFT = ("nuclei", "planes")
+KINDS = (*SYNTHETIC, *SOFT, "mixtures", "black", "pictures", "folder")
 
 
 def draw_scenes(
@@ -78,6 +83,8 @@ def _scene(kind, spec, size, split, rng, generator) -> torch.Tensor:
         return torch.from_numpy(_picture(kind, spec, size, split, rng)).to(device)
     if kind == "mixtures":
         scene = _mixture(spec, size, rng, generator)
+    elif kind == "planes":
+        scene = _planes(spec, size, rng, generator)
     else:
         scene = _synthetic(kind, draw_view(rng, spec["zoom"]), size, rng, generator)
     return _finish(scene, spec, rng)
@@ -102,6 +109,10 @@ def _synthetic(kind, view: View, size, rng, generator) -> torch.Tensor:
         scene = _cells(view, size, rng, generator)
     elif kind == "poi":
         scene = torch.from_numpy(shapes.points(size, view, rng)).to(generator.device)
+    elif kind == "nuclei":
+        texture = fractal(size, view, generator, rng, power=(1, 2)).cpu().numpy()
+        nuclei = torch.from_numpy(shapes.nuclei(size, view, texture, rng)).to(generator.device)
+        scene = _softened(nuclei, rng.uniform(0, 4))
     elif kind == "glyphs":
         scene = torch.from_numpy(shapes.glyphs(size, view, rng)).to(generator.device)
     elif kind == "filaments":
@@ -160,6 +171,32 @@ def _mixture(spec, size, rng, generator) -> torch.Tensor:
     field = smooth(size, View(), generator, size / 12, 2.0)
     inside = coverage(distance_to_level(field))
     return inside * a + (1 - inside) * b
+
+
+def _planes(spec, size, rng, generator) -> torch.Tensor:
+    """A thick specimen: up to three planes of one kind, each softer than the last, the first seldom sharp.
+
+    The last may be a haze of 8 to 24 px, fainter than the other planes' contrast.
+    """
+    kind = (*SYNTHETIC, "nuclei")[rng.integers(len(SYNTHETIC) + 1)]
+    scene = torch.zeros(size, size, device=generator.device)
+    width = rng.uniform(0, 5)
+    for _ in range(rng.integers(1, 4)):
+        plane = _synthetic(kind, draw_view(rng, spec["zoom"]), size, rng, generator)
+        scene = scene + rng.uniform(0.2, 1) * _softened(plane, width)
+        width += rng.uniform(1, 8)
+    if rng.random() < 0.3:
+        plane = _synthetic(kind, draw_view(rng, spec["zoom"]), size, rng, generator)
+        scene = scene + rng.uniform(0.2, 1) * _softened(plane, rng.uniform(8, 24))
+    return scene
+
+
+def _softened(scene: torch.Tensor, width_px: float) -> torch.Tensor:
+    """Scene under a Gaussian of some full width at half maximum; its borders meet."""
+    ky, kx = grid(scene.shape[-1], scene.device)
+    # A Gaussian of width w has the transform exp(-(pi w f)^2 / (4 log 2)).
+    otf = torch.exp(-((math.pi * width_px) ** 2) / (4 * math.log(2)) * (ky**2 + kx**2))
+    return torch.fft.irfft2(torch.fft.rfft2(scene) * otf, s=scene.shape).clamp_min(0)
 
 
 def _finish(scene: torch.Tensor, spec, rng) -> torch.Tensor:
