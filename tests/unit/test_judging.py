@@ -43,6 +43,7 @@ def batch_of(model, count, **fields) -> Batch:
         "photons": torch.full((count,), 1e4),
         "scene": torch.arange(count) // 2,
         "processed": torch.zeros(count),
+        "other_blur": torch.zeros(count),
     }
     return Batch(**given | fields)
 
@@ -52,7 +53,8 @@ def answers(model, batch, off=0.0, half=1.0) -> torch.Tensor:
     count = len(batch.params)
     spread = (torch.as_tensor(half) / outputs.units(model, batch.params)).log()
     spread = spread.expand(count, len(model.parameters))
-    flags = torch.stack([20 * (batch.invalid == 1) - 10.0, 20 * batch.processed - 10.0], 1)
+    flags = torch.stack([batch.invalid == 1, batch.processed == 1, batch.other_blur == 1], 1)
+    flags = 20.0 * flags - 10
     return torch.cat([model.encode(batch.params + off), spread, flags], 1)
 
 
@@ -71,8 +73,9 @@ def test_judged_by_hand(gaussian):
     off = torch.tensor([0.5, -0.25]) * torch.tensor([1.0, -1.0, 1.0, 1.0]).repeat(525)[:, None]
     off[2::4] = 9  # what is invalid may be estimated wrongly
     made = answers(model, batch, off, torch.tensor([0.6, 0.2]))
-    made[1::4, -2] = 10.0  # every second valid one is taken for invalid
-    made[0, -1] = 10.0  # and one for processed
+    made[1::4, -3] = 10.0  # every second valid one is taken for invalid
+    made[0, -2] = 10.0  # and one for processed, one for blurred otherwise
+    made[4, -1] = 10.0
     found = judge(Known(made), model, batch, CPU)
 
     rows = rows_of(found.regression)
@@ -87,6 +90,8 @@ def test_judged_by_hand(gaussian):
     assert rows["validity", "accuracy"]["n"] == count * 3 // 4
     assert rows["alarm", "found"]["value"] == 1
     assert rows["alarm", "false-alarms"]["value"] == pytest.approx(1 / (~(processed > 0)).sum())
+    assert rows["other_blur", "false-alarms"]["value"] == pytest.approx(1 / (count // 2))
+    assert ("other_blur", "found") not in rows
 
     held = {r["parameter"]: r for r in found.calibration.to_dict("records") if r["group"] == "all"}
     assert held["width_y"]["coverage"] == 1 and held["width_x"]["coverage"] == 0

@@ -288,7 +288,7 @@ def test_released_studies_judge_every_network():
         assert set(psfs) == {model for model, names in config.PARAMETERS.items() if names}
         for name in psfs:
             sets = models._test_sets(study, name)
-            assert len(sets) == 4
+            assert len(sets) == 6
             assert min(each["samples"] for each in sets) >= (4000 if scale == "full" else 2000)
 
 

@@ -46,7 +46,7 @@ def model(gaussian):
 def network(request, model):
     torch.manual_seed(0)
     if request.param == "resnet34":
-        return lively(Windowed(WINDOW, 6))
+        return lively(Windowed(WINDOW, 7))
     return lively(OnePass(WINDOW, model, 16, fit=request.param == "isoplan"))
 
 
@@ -77,7 +77,7 @@ def test_what_has_not_learnt_yet_says_what_the_fit_says(model, picture):
 def test_one_pass_equals_the_windows(network, picture, stride):
     dense = outputs(network, picture, stride)
     ny, nx = ((length - WINDOW) // stride + 1 for length in picture.shape[-2:])
-    assert dense.shape == (2, 6, ny, nx)
+    assert dense.shape == (2, 7, ny, nx)
     single = torch.stack(
         [
             outputs(network, picture[..., y : y + WINDOW, x : x + WINDOW])[..., 0, 0]
@@ -91,7 +91,7 @@ def test_one_pass_equals_the_windows(network, picture, stride):
 
 
 def test_a_window_is_one_output(network, picture):
-    assert outputs(network, picture[..., :WINDOW, :WINDOW]).shape == (2, 6, 1, 1)
+    assert outputs(network, picture[..., :WINDOW, :WINDOW]).shape == (2, 7, 1, 1)
 
 
 def test_neither_scale_nor_offset_matters(network, picture):

@@ -15,6 +15,7 @@ from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import (
     ALARM,
     FILLED,
+    OTHER_BLUR,
     SHARD_CELLS,
     VALIDITY,
     MapLayout,
@@ -125,7 +126,7 @@ def test_units_give_the_map_of_one_piece(settings, mosaic_of, name):
     mosaic, cells = mosaic_of(textured(shape)), layout(shape)
     assert len(cells.units) == 2
     count = len(model.parameters)
-    whole = np.full((2 * count + 3, *cells.cells), np.nan, np.float32)
+    whole = np.full((len(channels(model)), *cells.cells), np.nan, np.float32)
     for unit, (rows, columns) in enumerate(cells.units):
         whole[:, rows, columns] = map_unit(
             network, model, mosaic, cells, unit, offset=100.0, device=CPU
@@ -133,7 +134,7 @@ def test_units_give_the_map_of_one_piece(settings, mosaic_of, name):
     reach = [((n - 1) * 32 + 96) for n in cells.cells]
     block = mosaic.read_reflected(-32, reach[0] - 32, -32, reach[1] - 32) - 100
     one = estimate_cells(network, model, block, 32, CPU)
-    assert one.shape == whole.shape == (2 * count + 3, 35, 10)
+    assert one.shape == whole.shape == (len(channels(model)), 35, 10)
     widths = np.array([p.high - p.low for p in model.parameters] * 2)[:, None, None]
     assert (np.abs(one - whole)[: 2 * count] < 1e-5 * widths).all()
     assert np.abs(one - whole)[2 * count :].max() < 1e-5
@@ -200,7 +201,7 @@ def test_tiles_by_position_are_estimated_one_by_one(network, model, mosaic_of, t
         )
     np.testing.assert_array_equal(found, again)
     y, x = cells.starts_px(0), cells.starts_px(1)
-    expected = np.full((7, *cells.cells), np.nan, np.float32)
+    expected = np.full((8, *cells.cells), np.nan, np.float32)
     expected[4:] = 0
     nearest = np.full(cells.cells, np.inf)
     for (y0, y1, x0, x1), picture in zip(boxes, pictures, strict=True):
@@ -237,7 +238,7 @@ def test_bad_pixels_and_constant_windows_are_invalid(network, model):
 def test_a_constant_mosaic_has_no_valid_cell(network, model, mosaic_of, value):
     mosaic, cells = mosaic_of(np.full((60, 130), value, np.float32)), layout((60, 130))
     raw = map_unit(network, model, mosaic, cells, 0, offset=0.0, device=CPU)
-    assert raw.shape == (7, 2, 5)
+    assert raw.shape == (8, 2, 5)
     assert np.isnan(raw[:4]).all() and (raw[VALIDITY] == 0).all()
     filled = fill_invalid(raw, model, threshold=0.5, neighbours=4)
     assert np.isnan(filled[:4]).all() and (filled[FILLED] == 1).all()
@@ -262,7 +263,8 @@ def test_valid_edges_leave_what_crosses_invalid(network, model, mosaic_of):
 def test_channels(model):
     names = [c["name"] for c in channels(model)]
     assert names[:4] == ["width_y", "width_x", "width_y_uncertainty", "width_x_uncertainty"]
-    assert [names[k] for k in (VALIDITY, ALARM, FILLED)] == ["validity", "alarm", "filled"]
+    assert [names[k] for k in (VALIDITY, ALARM, OTHER_BLUR)] == ["validity", "alarm", "other_blur"]
+    assert names[FILLED] == "filled"
     assert [c["unit"] for c in channels(model)][:4] == ["px"] * 4
 
 
@@ -271,7 +273,7 @@ def test_channels(model):
 
 def raw_map(parameters, validity, uncertainty=0.5, alarm=0.0) -> np.ndarray:
     """(P, ny, nx) and (ny, nx) -> a raw map."""
-    last = [np.broadcast_to(v, validity.shape)[None] for v in (validity, alarm, 0.0)]
+    last = [np.broadcast_to(v, validity.shape)[None] for v in (validity, alarm, 0.0, 0.0)]
     half = np.broadcast_to(uncertainty, parameters.shape)
     return np.concatenate([parameters, half, *last]).astype(np.float32)
 
@@ -308,7 +310,7 @@ def test_weights_are_inverse_distances(model):
 def test_parameters_that_are_not_finite_are_not_valid(model):
     raw = raw_map(np.array([[[2.0, np.nan]], [[3.0, 3.0]]]), np.array([[0.9, 0.9]]))
     filled = fill_invalid(raw, model, threshold=0.5, neighbours=4)
-    np.testing.assert_allclose(filled[:, 0, 1], [2, 3, 0.5, 0.5, 0.9, 0, 1], rtol=1e-6)
+    np.testing.assert_allclose(filled[:, 0, 1], [2, 3, 0.5, 0.5, 0.9, 0, 0, 1], rtol=1e-6)
 
 
 def test_a_map_without_gaps_stays(model):
@@ -475,13 +477,13 @@ def test_pixels_taken_together_are_a_larger_pixel(settings):
     cells = estimate_cells(network, fine, picture, 64, CPU, together=two)
     binned = picture.reshape(96, 2, 128, 2).mean((1, 3))
     expected = estimate_cells(network, coarse, binned, 32, CPU)
-    assert cells.shape == expected.shape == (5, 1, 2)
+    assert cells.shape == expected.shape == (6, 1, 2)
     np.testing.assert_allclose(cells, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_map_errors(gaussian, tmp_path):
     model = make_psf_model(gaussian)
-    true = np.zeros((7, 6, 7), np.float32)
+    true = np.zeros((8, 6, 7), np.float32)
     true[:2] = np.random.default_rng(0).uniform(2, 4, (2, 6, 7))
     estimated = true.copy()
     estimated[0] += 0.5

@@ -94,7 +94,7 @@ def test_dense_equals_windowed(fit):
     )
     picture = torch.poisson(900 * light.clamp_min(0), generator=rng)
     dense = fit(picture, 32)
-    assert dense.shape == (2, 6, 3, 4)
+    assert dense.shape == (2, 7, 3, 4)
     for j in range(3):
         for i in range(4):
             part = picture[..., 32 * j : 32 * j + WINDOW, 32 * i : 32 * i + WINDOW]

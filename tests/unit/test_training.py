@@ -82,39 +82,47 @@ def same(a, b) -> bool:
 # Loss and schedule -----------------------------------------------------------------------------
 
 
-def labelled(model, params, invalid, processed) -> Batch:
+def labelled(model, params, invalid, processed, other_blur=None) -> Batch:
     """A batch of labels alone."""
     n = len(invalid)
     none = torch.zeros(n)
     labels = torch.tensor(params), torch.tensor(invalid), none, none, none, torch.tensor(processed)
-    return Batch(torch.zeros(n, 1, 1, 1), *labels)
+    other_blur = none if other_blur is None else torch.tensor(other_blur)
+    return Batch(torch.zeros(n, 1, 1, 1), *labels, other_blur)
 
 
 def test_loss_by_hand(recipe):
     model = recipe.model  # two widths
     low, high = model.parameters[0].low, model.parameters[0].high
     middle, end = (low + high) / 2, high
-    targets = [[0.5, -0.5], [9.0, 9.0], [9.0, 9.0]]
-    spread = [[math.log(0.25), math.log(0.5)], [9.0, 9.0], [9.0, 9.0]]
-    flags = [[0.0, -50.0], [2.0, -50.0], [5.0, 0.0]]
+    targets = [[0.5, -0.5], [9.0, 9.0], [9.0, 9.0], [9.0, 9.0]]
+    spread = [[math.log(0.25), math.log(0.5)], [9.0, 9.0], [9.0, 9.0], [9.0, 9.0]]
+    flags = [[0.0, -50.0, -50.0], [2.0, -50.0, 7.0], [5.0, 0.0, 7.0], [-50.0, -50.0, -1.0]]
     outputs = torch.cat([torch.tensor(part) for part in (targets, spread, flags)], dim=1)
     batch = labelled(
-        model, [[middle, end], [low, low], [low, low]], [0.0, 1.0, -1.0], [0.0, 0.0, 1.0]
+        model,
+        [[middle, end], *[[low, low]] * 3],
+        [0.0, 1.0, -1.0, 0.0],
+        [0.0, 0.0, 1.0, 0.0],
+        [0.0, 0.0, 0.0, 1.0],
     )
     # The first: (0 - 1/2)^2 + (0.5^2 + 1.5^2) / (2 * 2), errors of 1/4 and 3/4 of the range for
     # half-widths of 1/4 and 1/2: log(3/2) too small, at 90 %. The second: validity alone. The third:
-    # (1 - 1/2)^2 for the alarm.
+    # (1 - 1/2)^2 for the alarm, and nothing for a blur that nobody can see through the processing. The
+    # fourth: that another PSF blurred it, alone.
     first = 0.25 + 2.5 / 4 + SPREAD_WEIGHT * (0 + 0.9 * math.log(1.5)) / 2
     second = (1 - 1 / (1 + math.exp(-2))) ** 2
     loss = regression_loss(outputs, batch, model)
-    assert loss.item() == pytest.approx((first + second + 0.25) / 3, rel=1e-5)
+    fourth = (1 - 1 / (1 + math.e)) ** 2
+    assert loss.item() == pytest.approx((first + second + 0.25 + fourth) / 4, rel=1e-5)
 
 
 def test_errors_weigh_by_how_sure_the_network_is(recipe):
     model = recipe.model
     low, high = model.parameters[0].low, model.parameters[0].high
     middle = [(low + high) / 2] * 2
-    outputs = torch.tensor([[1.0, 1.0, 0, 0, -50.0, -50.0], [0.5, 0.5, 0, 0, -50.0, -50.0]])
+    flags = [-50.0] * 3
+    outputs = torch.tensor([[1.0, 1.0, 0, 0, *flags], [0.5, 0.5, 0, 0, *flags]])
     outputs[:, 2:4] = torch.tensor([[0.1, 0.4], [0.3, 0.2]]).log()
     raw = labelled(model, [middle] * 2, [0.0, -1.0], [0.0, 0.0])
 
@@ -126,9 +134,10 @@ def test_errors_weigh_by_how_sure_the_network_is(recipe):
     # Undecided validity counts too; 1 / 0.1^2 and 1 / 0.2^2, mean 1: 1.6 and 0.4.
     expected = torch.tensor([[1.6 * 1.0], [0.4 * 0.5]]).expand(2, 2) / (2 * 2)
     torch.testing.assert_close(slope(raw), expected)
-    # Processed samples teach nothing of the PSF, nor do those without texture.
+    # Samples that were processed or blurred otherwise teach nothing of the PSF, nor do those without texture.
     for other in (
         labelled(model, [middle] * 2, [0.0, -1.0], [0.0, 1.0]),
+        labelled(model, [middle] * 2, [0.0, -1.0], [0.0, 0.0], [0.0, 1.0]),
         labelled(model, [middle] * 2, [0.0, 1.0], [0.0, 0.0]),
     ):
         gradient = slope(other)
@@ -137,13 +146,13 @@ def test_errors_weigh_by_how_sure_the_network_is(recipe):
 
 def test_what_is_masked_has_no_gradient(recipe):
     model = recipe.model
-    outputs = torch.randn(3, 6, requires_grad=True)
+    outputs = torch.randn(3, 7, requires_grad=True)
     batch = labelled(model, [[3.0, 4.0]] * 3, [0.0, 1.0, -1.0], [0.0, 0.0, 1.0])
     regression_loss(outputs, batch, model).backward()
     gradient = outputs.grad != 0
     assert gradient[0].all()
-    assert gradient[1].tolist() == [False] * 4 + [True, True]
-    assert gradient[2].tolist() == [False] * 5 + [True]
+    assert gradient[1].tolist() == [False] * 4 + [True, True, False]
+    assert gradient[2].tolist() == [False] * 5 + [True, False]
 
 
 def test_the_pinball_loss_finds_the_quantile(recipe):
@@ -155,7 +164,7 @@ def test_the_pinball_loss_finds_the_quantile(recipe):
     spread = torch.full((1, 2), -1.0, requires_grad=True)
     optimiser = torch.optim.Adam([spread], lr=0.03)
     for _ in range(200):
-        outputs = torch.cat([torch.zeros(4000, 2), spread.expand(4000, 2), torch.zeros(4000, 2)], 1)
+        outputs = torch.cat([torch.zeros(4000, 2), spread.expand(4000, 2), torch.zeros(4000, 3)], 1)
         optimiser.zero_grad()
         regression_loss(outputs, batch, model).backward()
         optimiser.step()

@@ -55,14 +55,15 @@ def judge(
     degradation, strength: of `camera.degrade`. seed: of the noise that it adds; the same noise at every
     strength, only more of it, so that curves over strengths are smooth. The samples that count have
     usable texture before they are degraded. Beside R2 and errors of the PSF's parameters, regression
-    has for parameter "validity" the share of patches judged rightly, and for "alarm" the share of raw
-    patches that raise it (false-alarms) and that of processed ones which do (found).
+    has for parameter "validity" the share of patches judged rightly, for "alarm" the share of raw
+    patches that raise it (false-alarms) and that of processed ones which do (found), and for
+    "other_blur" the like of patches with texture.
     """
     found = estimate(network, model, batch, device, degradation, strength, seed)
     true, estimated = batch.params.numpy(), found.params.numpy()
     half, photons = found.half_width.numpy(), batch.photons.numpy()
-    invalid, scene = batch.invalid.numpy(), batch.scene.numpy()
-    usable = (invalid == VALID) & np.isfinite(estimated).all(1) & np.isfinite(half).all(1)
+    scene = batch.scene.numpy()
+    usable = batch.measurable.numpy() & np.isfinite(estimated).all(1) & np.isfinite(half).all(1)
     rows = summarise(true, estimated, usable, model.parameters, scene)
     if degradation == "none":  # else the labels of texture and processing hold no more
         rows += _flags(found, batch)
@@ -157,15 +158,19 @@ def _scaled(patches: torch.Tensor) -> torch.Tensor:
 
 
 def _flags(found: Estimate, batch: Batch) -> list[dict]:
-    """Rows of validity and alarm."""
+    """Rows of validity, alarm and other blurs."""
     invalid, scene = batch.invalid.numpy(), batch.scene.numpy()
     decided = (invalid == VALID) | (invalid == INVALID)
     right = (found.validity.numpy() < 0.5) == (invalid == INVALID)
     alarm, processed = found.alarm.numpy() > 0.5, batch.processed.numpy() > 0
+    other, other_blur = found.other_blur.numpy() > 0.5, batch.other_blur.numpy() > 0
+    shown = (invalid == VALID) & ~processed
     rows = [
         ("validity", "accuracy", right, decided & ~processed),
         ("alarm", "false-alarms", alarm, ~processed),
         ("alarm", "found", alarm, processed),
+        ("other_blur", "false-alarms", other, shown & ~other_blur),
+        ("other_blur", "found", other, shown & other_blur),
     ]
     return [
         {"parameter": parameter, "metric": metric, **share(values[use], scene[use])}

@@ -31,7 +31,8 @@ from isoplan.optics.psf import PsfModel, make_psf_model
 SHARD_CELLS = 32
 # Of a band's working memory: what to count for a pixel, with room to spare, and all on a processor.
 PIXEL_BYTES, BAND_BYTES = 160, 192 * 2**20
-VALIDITY, ALARM, FILLED = -3, -2, -1  # places of the last channels
+VALIDITY, ALARM, OTHER_BLUR, FILLED = -4, -3, -2, -1  # places of the last channels
+QUANTILE = 1.645  # half-width of a 90 % interval in deviations of the normal distribution
 # In smoothing: the weight of a filled cell, where a typical valid one has 1; what holds slopes down, as
 # a share of the kernel's own variance; rows worked on at once.
 FILLED_WEIGHT, SLOPE, BAND_ROWS = 0.01, 0.02, 256
@@ -84,13 +85,14 @@ class MapLayout:
 
 def channels(model) -> list[dict]:
     """Channels of a map: the PSF parameters; the half-width of each one's 90 % interval; validity,
-    alarm and whether the cell was filled."""
+    alarm, whether another blur than the model's is seen, and whether the cell was filled."""
     named = [{"name": p.name, "unit": p.unit} for p in model.parameters]
     return [
         *named,
         *({"name": f"{p['name']}_uncertainty", "unit": p["unit"]} for p in named),
         {"name": "validity", "unit": "probability"},
         {"name": "alarm", "unit": "probability"},
+        {"name": "other_blur", "unit": "probability"},
         {"name": "filled", "unit": "0 or 1"},
     ]
 
@@ -172,8 +174,9 @@ def _estimate_band(network, model, picture, bad, stride_px: int, device, togethe
     hopeless |= sliding.highest(touched, window, stride) > 0
     hopeless = hopeless.flatten().cpu()
     found.params[hopeless] = found.half_width[hopeless] = torch.nan
-    found.validity[hopeless] = found.alarm[hopeless] = 0
-    parts = [found.params.T, found.half_width.T, found.validity[None], found.alarm[None]]
+    found.validity[hopeless] = found.alarm[hopeless] = found.other_blur[hopeless] = 0
+    parts = [found.params.T, found.half_width.T]
+    parts += [flag[None] for flag in (found.validity, found.alarm, found.other_blur)]
     cells = torch.cat([*parts, torch.zeros(1, ny * nx)])
     return cells.reshape(-1, ny, nx).numpy().astype(np.float32)
 
@@ -207,6 +210,16 @@ def map_unit(
         crossing = layout.crosses_edge(0)[rows, None] | layout.crosses_edge(1)[None, columns]
         cells[:VALIDITY, crossing], cells[VALIDITY, crossing] = np.nan, 0
     return cells
+
+
+def map_whole(network, model, mosaic, layout: MapLayout, *, step=None, **how) -> np.ndarray:
+    """Raw map of a whole picture, (channels, ny, nx). how: of `map_unit`. step: called after each unit."""
+    raw = np.full((len(channels(model)), *layout.cells), np.nan, np.float32)
+    for unit, (rows, columns) in enumerate(layout.units):
+        raw[:, rows, columns] = map_unit(network, model, mosaic, layout, unit, **how)
+        if step:
+            step()
+    return raw
 
 
 def fill_invalid(
@@ -318,6 +331,37 @@ def mean_parameters(filled: np.ndarray, model) -> list[float] | None:
     return model.decode(targets.mean(dim=0, keepdim=True))[0].tolist()
 
 
+def width_doubt(cells: np.ndarray, model) -> float | None:
+    """Deviation of the PSFs' width as a share of it, as the intervals of cells (channels, ...) say: that of
+    the median cell; None where no cell knows it."""
+    count = len(model.parameters)
+    sizes = [k for k, p in enumerate(model.parameters) if not p.period]
+    # Of the largest of them, which makes most of the PSF.
+    values, halves = cells[sizes], cells[[count + k for k in sizes]]
+    largest = values.argmax(axis=0)[None]
+    share = np.take_along_axis(halves, largest, 0) / np.take_along_axis(values, largest, 0)
+    return float(np.nanmedian(share)) / QUANTILE if np.isfinite(share).any() else None
+
+
+def sums_of(filled: np.ndarray, model, alarm_threshold: float = 0.5) -> dict:
+    """What a filled map says as a whole: cells, valid_cells, alarm_cells, other_blur_cells (of the valid ones); mean and median, of each parameter
+    by name; doubt, of `width_doubt`. What no cell knows is None."""
+    names = [p.name for p in model.parameters]
+    valid, mean = filled[FILLED] == 0, mean_parameters(filled, model)
+    return {
+        "cells": int(valid.size),
+        "valid_cells": int(valid.sum()),
+        "alarm_cells": int((filled[ALARM] > alarm_threshold).sum()),
+        "other_blur_cells": int((filled[OTHER_BLUR][valid] > 0.5).sum()),
+        "mean": mean and dict(zip(names, mean, strict=True)),
+        "median": {
+            name: float(np.median(filled[k][valid])) if valid.any() else None
+            for k, name in enumerate(names)
+        },
+        "doubt": width_doubt(filled[:, valid] if valid.any() else filled, model),
+    }
+
+
 def map_errors(estimated_store, true_store) -> list[dict]:
     """R2 and errors of an estimated map against the true one, over its valid cells.
 
@@ -329,7 +373,7 @@ def map_errors(estimated_store, true_store) -> list[dict]:
     count = len(model.parameters)
     estimated = ngff.open_array(estimated_store)[:]
     true = ngff.open_array(true_store)[:count].reshape(count, -1).T
-    valid = (estimated[-1] == 0).ravel()
+    valid = (estimated[FILLED] == 0).ravel()
     rows = summarise(true, estimated[:count].reshape(count, -1).T, valid, model.parameters)
     share = {"parameter": "validity", "metric": "valid_share", "value": float(valid.mean())}
     return [*rows, share | {"n": int(valid.size)}]

@@ -16,6 +16,7 @@ from isoplan.base.seeds import torch_rng
 from isoplan.objects.scenes import draw_scenes, source_of
 from isoplan.optics.blur import good_size
 from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts, noise_variance
+from isoplan.optics.other_blurs import draw_others
 from isoplan.optics.processing import draw_kinds, process
 from isoplan.optics.psf import PsfModel, make_psf_model
 
@@ -33,7 +34,8 @@ class Batch:
     invalid: (n,) a0: 1 without usable texture, 0 with, -1 undecided.
     cutoff: (n,) of the PSF, cycles/px. photons: (n,) at the picture's peak. scene: (n,) number of
     the scene that it was cut from, in a stored set -1, -2, ... of the real picture. processed: (n,) 1 where the counts were tampered with after the
-    exposure (optics/processing.py), 0 where they are raw.
+    exposure (optics/processing.py), 0 where they are raw. other_blur: (n,) 1 where no PSF of the model
+    blurred the scene (optics/other_blurs.py), and params say nothing.
     """
 
     patches: torch.Tensor
@@ -43,6 +45,12 @@ class Batch:
     photons: torch.Tensor
     scene: torch.Tensor
     processed: torch.Tensor
+    other_blur: torch.Tensor
+
+    @property
+    def measurable(self) -> torch.Tensor:
+        """(n,) bool: samples that the PSF's parameters can be found of, and whose parameters are known."""
+        return (self.invalid == VALID) & (self.processed == 0) & (self.other_blur == 0)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Recipe:
     window_px: int
     black_share: float
     processed_share: float = 0.0
+    other_blur_share: float = 0.0
 
     @property
     def model(self) -> PsfModel:
@@ -199,6 +208,10 @@ def make_batch(recipe: Recipe, model: PsfModel, scenes: torch.Tensor, count: int
 
     params, cutoff = model.sample(count, rng), model.draw_cutoff(count, rng)
     psfs, _ = model.psf(params, cutoff)
+    other = torch.zeros_like(black)
+    if recipe.other_blur_share:
+        other = torch.rand(count, generator=rng, device=device) < recipe.other_blur_share
+        psfs[other] = draw_others(cutoff[other], size, rng)
     clean = blur_patches(sharp, psfs).clamp_min(0)
     settings = draw_camera(recipe.camera, count, rng)
     counts = expose(clean, settings, rng) - settings["offset"][:, None, None]
@@ -223,6 +236,7 @@ def make_batch(recipe: Recipe, model: PsfModel, scenes: torch.Tensor, count: int
         settings["photons"],
         which,
         processed.float(),
+        other.float(),
     )
 
 

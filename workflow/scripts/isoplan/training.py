@@ -23,7 +23,7 @@ from isoplan.metrics.regression import summarise
 from isoplan.networks import store
 from isoplan.networks.outputs import COVERAGE, errors, read, split
 from isoplan.optics.psf import PsfModel
-from isoplan.synthesis import INVALID, VALID, Batch, Recipe, SceneBank, make_set, training_batch
+from isoplan.synthesis import INVALID, Batch, Recipe, SceneBank, make_set, training_batch
 
 WEIGHED_SPREADS = (0.05, 1.0)  # of a parameter's range; beyond them samples weigh no more or less
 SPREAD_WEIGHT = 0.05  # the half-widths' loss is of order 1, the others' far below
@@ -50,14 +50,17 @@ def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> tor
     quantile of the error (Koenker and Bassett 1978), on logarithms, so that sure and unsure cells count
     alike. Beyond the thesis, the targets' errors are weighed by the half-width of the surest parameter,
     as least squares of uneven noise are: then low light, whose errors are large whatever is
-    learnt, does not drown the rest. Where a0 is undecided it does not count; processed samples
-    count in the flags alone.
+    learnt, does not drown the rest. Where a0 is undecided it does not count; samples that were
+    processed or blurred by another PSF count in the flags alone. Whether another PSF blurred them is
+    asked of raw samples with some texture.
     """
-    targets, spread, invalid, alarm = split(outputs, model)
+    targets, spread, invalid, alarm, other_blur = split(outputs, model)
     decided = (batch.invalid >= 0).float()
-    usable = ((batch.invalid != INVALID) & (batch.processed == 0)).float()
+    shown = ((batch.invalid != INVALID) & (batch.processed == 0)).float()
+    usable = shown * (1 - batch.other_blur)
     flag = (torch.sigmoid(invalid) - batch.invalid).square() * decided
     flag = flag + (torch.sigmoid(alarm) - batch.processed).square()
+    flag = flag + (torch.sigmoid(other_blur) - batch.other_blur).square() * shown
     weight = usable * spread.detach().amin(dim=1).exp().clamp(*WEIGHED_SPREADS) ** -2
     weight = weight * usable.sum() / weight.sum().clamp_min(1e-9)
     error = (targets - model.encode(batch.params)).square().mean(dim=1) / 2 * weight
@@ -134,8 +137,9 @@ class RegressionTask:
         outputs = predict(self.network, batch, self.device)
         loss = regression_loss(outputs, batch, self.model).item()
         estimated = read(outputs, self.model).params.numpy()
-        usable = (batch.invalid == VALID).numpy()
-        rows = summarise(batch.params.numpy(), estimated, usable, self.model.parameters)
+        rows = summarise(
+            batch.params.numpy(), estimated, batch.measurable.numpy(), self.model.parameters
+        )
         r2 = [row["value"] for row in rows if row["metric"] == "R2"]
         return {"validation_loss": loss, "validation_r2": sum(r2) / len(r2)}
 

@@ -115,11 +115,17 @@ def _has_axis(card: dict) -> bool:
     return any(p.period is not None for p in make_psf_model(card["psf"]).parameters)
 
 
+def _tampered(test: dict) -> bool:
+    """Whether a test set is there for its flags."""
+    recipe = test["recipe"]
+    return bool(recipe["processed_share"] or recipe.get("other_blur_share"))
+
+
 def _accuracy(card: dict) -> str:
     rows = []
     for test in card["tests"]:
-        if test["recipe"]["processed_share"]:
-            continue  # its unprocessed half says nothing new
+        if _tampered(test):
+            continue  # its other half says nothing new
         names = dict.fromkeys(row["parameter"] for row in test["figures"] if row["metric"] == "R2")
         for name in names:
             of = {row["metric"]: row for row in test["figures"] if row["parameter"] == name}
@@ -145,7 +151,7 @@ def _calibration(card: dict) -> str:
     groups = ["all", "spread fifth", "photons decade", "axis region"]
     rows = []
     for test in card["tests"]:
-        if test["recipe"]["processed_share"]:
+        if _tampered(test):
             continue
         for name in dict.fromkeys(row["parameter"] for row in test["calibration"]):
             of = [row for row in test["calibration"] if row["parameter"] == name]
@@ -181,6 +187,8 @@ def _flags(card: dict) -> str:
         ("validity", "accuracy"): "texture judged rightly",
         ("alarm", "false-alarms"): "raw patches that raise the alarm",
         ("alarm", "found"): "processed patches that raise the alarm",
+        ("other_blur", "false-alarms"): "patches said to be blurred by another PSF",
+        ("other_blur", "found"): "patches blurred by another PSF that are said to be",
     }
     rows = [
         [
@@ -225,6 +233,7 @@ def _training(card: dict) -> str:
             ["camera", _camera(card["camera"])],
             ["showing nothing", f"{100 * card['black_share']:g} %"],
             ["processed after exposure", f"{100 * card.get('processed_share', 0):g} %"],
+            ["blurred by another PSF", f"{100 * card.get('other_blur_share', 0):g} %"],
             ["samples", f"{card['samples']:,}" + _passes(spec)],
             ["seed", str(card["seed"])],
         ],

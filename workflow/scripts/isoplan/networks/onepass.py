@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from isoplan.networks import sliding
+from isoplan.networks.outputs import FLAGS
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.model import PsfModel
 
@@ -53,7 +54,7 @@ class OnePass(nn.Module):
     """Fully convolutional regressor on local power spectra, without padding.
 
     window_px: side of the window that one output sees, a multiple of STEP_PX. model: the PSF model; its
-    targets and half-widths are the outputs, two flags beside them (outputs.py). width: channels of the
+    targets and half-widths are the outputs, flags beside them (outputs.py). width: channels of the
     squares' encoder; the heads have twice as many. fit: whether the network starts from the fit of the
     window's spectrum (spectrum_fit.py) and learns what is to be added to it.
     Neither offset nor scale of the picture matters: each square's mean goes, and its log spectrum is
@@ -85,7 +86,7 @@ class OnePass(nn.Module):
                 Pointwise(2 * width, outputs),
             )
 
-        self.head = head(self.targets + 2)
+        self.head = head(self.targets + FLAGS)
         if fit:  # what is to be added begins at nothing
             nn.init.zeros_(self.head[-1].weight[: self.targets])
             nn.init.zeros_(self.head[-1].bias[: self.targets])
@@ -121,8 +122,8 @@ class OnePass(nn.Module):
         coarse = spectra(picture, self.window_px, stride, COARSE_TOP * cutoff, COARSE)
         side = [traces(picture, self.window_px, stride)]
         side.append(cutoff.log()[:, None, None, None].expand_as(side[0][:, :1]))
-        # Of the fit all but its alarm, which is a constant.
-        side += [fit(picture, stride, cutoff)[:, :-1] for fit in self.fit]
+        # Of the fit all but two flags, which are constants.
+        side += [fit(picture, stride, cutoff)[:, :-2] for fit in self.fit]
         return (
             relative_log(power, floor, seen),
             relative_log(*pooled, seen),

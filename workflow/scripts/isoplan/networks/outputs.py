@@ -2,7 +2,8 @@
 
 In this order: T targets that the PSF model decodes into its P parameters; P logarithms of the
 half-width of the 90 % interval, in units of the parameter's range (of its period, if it has one);
-a logit of "no usable texture"; a logit of "no raw camera picture of a thin sample".
+a logit of "no usable texture"; a logit of "no raw camera picture of a thin sample"; a logit of "blurred by
+no PSF of this model".
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 
 from isoplan.optics.psf import PsfModel
 
+FLAGS = 3
 COVERAGE = 0.9  # share of the truth that an interval is to hold
 
 
@@ -20,24 +22,27 @@ class Estimate:
 
     The interval params +- half_width holds the truth in 90 % of cases. validity: (n,) probability of
     usable texture. alarm: (n,) probability that the picture is not what the network was made for
-    (denoised, compressed, resampled, saturated, a thick sample's haze).
+    (denoised, compressed, resampled, saturated, a thick sample's haze). other_blur: (n,) probability that
+    no PSF of the model blurred it (motion, coma, a disk, a halo).
     """
 
     params: torch.Tensor
     half_width: torch.Tensor
     validity: torch.Tensor
     alarm: torch.Tensor
+    other_blur: torch.Tensor
 
 
 def count(model: PsfModel) -> int:
     """Channels of a network for a PSF model."""
-    return model.n_targets + len(model.parameters) + 2
+    return model.n_targets + len(model.parameters) + FLAGS
 
 
 def split(outputs: torch.Tensor, model: PsfModel) -> tuple[torch.Tensor, ...]:
-    """(n, count) -> targets (n, T), log half-widths (n, P), logits of invalid and alarm (n,)."""
-    targets, spread, flags = outputs.split([model.n_targets, len(model.parameters), 2], dim=1)
-    return targets, spread, flags[:, 0], flags[:, 1]
+    """(n, count) -> targets (n, T), log half-widths (n, P), logits of invalid, alarm and other blur
+    (n,)."""
+    targets, spread, flags = outputs.split([model.n_targets, len(model.parameters), FLAGS], dim=1)
+    return targets, spread, *flags.unbind(1)
 
 
 def units(model: PsfModel, like: torch.Tensor) -> torch.Tensor:
@@ -54,7 +59,8 @@ def errors(model: PsfModel, true: torch.Tensor, estimated: torch.Tensor) -> torc
 
 def read(outputs: torch.Tensor, model: PsfModel) -> Estimate:
     """Outputs (n, count) of single windows in the parameters' units."""
-    targets, spread, invalid, alarm = split(outputs, model)
+    targets, spread, *flags = split(outputs, model)
     # No interval is wider than all that there is.
     half = spread.clamp(-12, 0).exp() * units(model, spread)
-    return Estimate(model.decode(targets), half, 1 - torch.sigmoid(invalid), torch.sigmoid(alarm))
+    invalid, alarm, other_blur = (torch.sigmoid(flag) for flag in flags)
+    return Estimate(model.decode(targets), half, 1 - invalid, alarm, other_blur)

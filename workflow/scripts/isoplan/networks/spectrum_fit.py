@@ -41,7 +41,7 @@ SHARPNESS = 36.0
 HALF_WIDTH = 1.645  # of a normal distribution, in standard deviations
 # Texture over noise where validity is 1/2, and how sure that is; noise alone shows 0.7.
 TEXTURE, TEXTURE_STEEPNESS = 1.0, 4.0
-NO_ALARM = -10.0  # logit: a fit cannot tell what has been done to a picture
+NO_ALARM = -10.0  # logit: a fit cannot tell what has been done to a picture, nor other blurs
 # Squares, windows and table entries at a time, which bounds the memory; a GPU would wait for small ones.
 SQUARES, WINDOWS = {"cpu": 128, "cuda": 8192}, {"cpu": 512, "cuda": 8192}
 ENTRIES, NODES_AT_ONCE = 512, 64
@@ -66,7 +66,7 @@ class SpectrumFit(nn.Module):
 
     @torch.no_grad()
     def forward(self, picture, stride_px: int | None = None, cutoff=None) -> torch.Tensor:
-        """(n, 1, h, w) -> (n, T + P + 2, ny, nx), as `OnePass.forward`; cutoff: (n,) cycles/px."""
+        """(n, 1, h, w) -> (n, T + P + 3, ny, nx), as `OnePass.forward`; cutoff: (n,) cycles/px."""
         with torch.autocast(picture.device.type, enabled=False):
             power = welch(picture[:, 0].float(), self.window_px, stride_px or self.window_px)
             n, ny, nx, _ = power.shape
@@ -87,7 +87,7 @@ class SpectrumFit(nn.Module):
         return found.unflatten(0, (n, ny, nx)).permute(0, 3, 1, 2)
 
     def _outputs(self, power: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """(n, T + P + 2) of spectra (n, F) and weights of the grid's PSFs."""
+        """(n, T + P + 3) of spectra (n, F) and weights of the grid's PSFs."""
         params, spread = self._moments(weights)
         invalid = TEXTURE_STEEPNESS * (math.log(TEXTURE) - texture_over_noise(power).log())
         return torch.cat(
@@ -95,7 +95,7 @@ class SpectrumFit(nn.Module):
                 self.model.encode(params),
                 (HALF_WIDTH * spread).log(),
                 invalid[:, None],
-                torch.full_like(invalid, NO_ALARM)[:, None],
+                *(torch.full_like(invalid, NO_ALARM)[:, None],) * 2,
             ],
             dim=1,
         )

@@ -184,9 +184,9 @@ def _soft(distance, rim_px: float) -> np.ndarray:
 def points(size, view: View, rng) -> np.ndarray:
     """Points, (size, size): single pixels or small discs, of log-normal brightness, on black.
 
-    Density 10^-3.6 to 10^-1.8 per px. Half of the scenes are beads, radii up to 2.5 px.
+    Density 10^-4.6 to 10^-1.8 per px. Half of the scenes are beads, radii up to 2.5 px.
     """
-    density = 10 ** rng.uniform(-3.6, -1.8)
+    density = 10 ** rng.uniform(-4.6, -1.8)
     count = max(3, rng.poisson(density * size**2))
     bright = np.exp(rng.normal(0, rng.uniform(0.1, 1.0), count))
     centre = rng.uniform(0, size, (count, 2))

@@ -34,20 +34,35 @@ class Gaussian(PsfModel):
             return super().sample(n, generator)
         return _published_pairs(n, generator)
 
+    def narrowed(self, params: torch.Tensor, factor: float) -> torch.Tensor:
+        return factor * params
+
     def _crop(self, params, cutoff) -> tuple[torch.Tensor, torch.Tensor]:
-        sigma = (params / FWHM_PER_SIGMA).clamp_min(1e-3)  # width 0 is one lit pixel
-        x = torch.arange(self.size_px, device=params.device, dtype=params.dtype)
-        x = x - self.size_px // 2
-        z = x / sigma[..., None]
-        half = 0.5 / sigma[..., None]
-        line = torch.special.ndtr(z + half) - torch.special.ndtr(z - half)
+        line = _line(params, self.size_px)
         kept = line.sum(-1)
         if self.published:
-            line = torch.exp(-0.5 * z**2)
+            sigma = (params / FWHM_PER_SIGMA).clamp_min(1e-3)[..., None]
+            at = torch.arange(self.size_px, device=params.device, dtype=params.dtype)
+            line = torch.exp(-0.5 * ((at - self.size_px // 2) / sigma) ** 2)
         # (n, P, size): one line serves both directions of an isotropic Gaussian.
         y, x = line[:, 0], line[:, -1]
         lost = (1 - kept[:, 0] * kept[:, -1]).clamp_min(0)
         return y[:, :, None] * x[:, None, :], lost
+
+
+def gaussian_psfs(widths_px: torch.Tensor, size_px: int) -> torch.Tensor:
+    """PSFs (n, size_px, size_px) of sum 1, of full widths at half maximum (n, 2) along y and x, integrated
+    over the pixels."""
+    lines = _line(widths_px, size_px)
+    psfs = lines[:, 0, :, None] * lines[:, 1, None, :]
+    return psfs / psfs.sum((-2, -1), keepdim=True)
+
+
+def _line(widths_px: torch.Tensor, size_px: int) -> torch.Tensor:
+    """Gaussians (..., size_px) of some widths (...), integrated over the pixels."""
+    sigma = (widths_px / FWHM_PER_SIGMA).clamp_min(1e-3)[..., None]  # width 0 is one lit pixel
+    at = torch.arange(size_px, device=widths_px.device, dtype=widths_px.dtype) - size_px // 2
+    return torch.special.ndtr((at + 0.5) / sigma) - torch.special.ndtr((at - 0.5) / sigma)
 
 
 def _published_pairs(n: int, generator: torch.Generator) -> torch.Tensor:

@@ -104,6 +104,10 @@ class PsfModel:
         low, high = self._range(targets)
         return low + (targets.clamp(-1, 1) + 1) / 2 * (high - low)
 
+    def narrowed(self, params: torch.Tensor, factor: float) -> torch.Tensor:
+        """Parameters (n, P) of PSFs that are narrower by a factor. Models without parameters have one PSF."""
+        return params
+
     def check(self) -> float:
         """The largest share of energy lost at the corners of the parameters' ranges.
 
@@ -133,6 +137,15 @@ class PsfModel:
         low = [p.low for p in self.parameters]
         high = [p.high for p in self.parameters]
         return like.new_tensor(low), like.new_tensor(high)
+
+
+def equivalent_width_px(psfs: torch.Tensor) -> torch.Tensor:
+    """Full width at half maximum (...,) of the Gaussians that spread light as PSFs (..., s, s) of sum 1 do.
+
+    The sum of squares of a Gaussian of deviation d is 1 / (4 pi d^2); that of any PSF says how much
+    noise it averages. One pixel counts 0.66 px.
+    """
+    return 2 * (math.log(2) / (2 * math.pi) / psfs.square().sum((-2, -1))).sqrt()
 
 
 def read_range(spec: dict, key: str) -> tuple[float, float]:
