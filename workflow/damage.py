@@ -130,8 +130,11 @@ def check_sums(results: Path, jobs: int) -> Iterator[Finding]:
 
 
 def check_restoration_tests(results: Path, jobs: int) -> Iterator[Finding]:
-    tables = sorted(results.glob("restoration*.csv"))
-    kinds = (("restoration_tests", "test"), ("restoration_sweeps", "sweep"))
+    tables = sorted([*results.glob("restoration*.csv"), *results.glob("harm*.csv")])
+    kinds = (
+        *(("restoration_tests", "test"), ("restoration_sweeps", "sweep")),
+        ("harm_tests", "test"),
+    )
     found = [(k, name, path) for k, name in kinds for path in results.glob(f"ledgers/{k}/*")]
     for kind, name, ledger in sorted(found):
         folder, stage = results / kind / ledger.name, results / "stages" / kind / ledger.name

@@ -41,7 +41,7 @@ RUNS = 3
 PATTERNS = 6
 LIMIT_MB = 1536
 STUDY = {
-    "restoration": {"iterations": 10, "tv_weight": 0.001},
+    "restoration": {"iterations": 10, "tv_weight": 0.001, "psf_scale": 1, "resolution_px": 0},
     "networks": [{"name": "gaussian-2", "weights": "released"}],
     "test_sets": [],
     "tests": [],

@@ -92,10 +92,10 @@ def network(tmp_path):
 
 
 def flags(network, alarm: float) -> None:
-    """Logits of invalid and alarm that nothing of the picture changes."""
+    """Logits of invalid, alarm and other blur that nothing of the picture changes."""
     with torch.no_grad():
-        network.head[-1].weight[-2:] = 0
-        network.head[-1].bias[-2:] = torch.tensor([-20.0, alarm])
+        network.head[-1].weight[-3:] = 0
+        network.head[-1].bias[-3:] = torch.tensor([-20.0, alarm, -20.0])
 
 
 @pytest.fixture
@@ -117,7 +117,8 @@ def test_map_writes_table_and_figures(picture, network, tmp_path, capsys):
     assert len(table) == 7 * 8
     assert list(table) == [
         *("y_px", "x_px", "width_y_px", "width_x_px"),
-        *("width_y_uncertainty_px", "width_x_uncertainty_px", "validity", "alarm", "filled"),
+        *("width_y_uncertainty_px", "width_x_uncertainty_px"),
+        *("validity", "alarm", "other_blur", "filled"),
     ]
     assert table.loc[0, ["y_px", "x_px"]].tolist() == [16, 16]
     assert table["width_x_px"].between(1.5, 5).all()
@@ -132,6 +133,7 @@ def test_map_writes_table_and_figures(picture, network, tmp_path, capsys):
 def test_restore_writes_float_counts_above_the_offset(picture, network, tmp_path, capsys):
     out = tmp_path / "new" / "restored.tif"
     options = ["--offset", 100, "--pixel-size-um", 0.5, "--iterations", 5, "--tv-weight", 0]
+    options += ["--psf-scale", 1, "--resolution-px", 0]
     assert run("restore", picture, "--network", network, "--out", out, *options) == 0
     restored, observed = tifffile.imread(out), tifffile.imread(picture).astype(float) - 100
     assert restored.dtype == np.float32 and restored.shape == observed.shape
@@ -154,7 +156,7 @@ def test_restore_chooses_what_is_left_open(picture, network, tmp_path, capsys):
     used = ngff.read_attributes(out)["restoration"]
     said = capsys.readouterr().out
     assert used["iterations"] == 3 and used["tv_weight"] > 0
-    assert f"3 iterations with a TV weight of {used['tv_weight']:g}, which foretell" in said
+    assert f"3 iterations with a TV weight of {used['tv_weight']:g}" in said and "held out" in said
     assert run("restore", picture, "--network", network, "--out", out, *options[:-1], 0) == 0
     assert "the camera's gain is not known" in capsys.readouterr().out
 
@@ -164,7 +166,7 @@ def test_a_picture_without_a_valid_cell_is_restored_by_doubtful_psfs(
 ):
     made, _, card = store.load(network)
     with torch.no_grad():
-        made.head[-1].bias[-2] = 20.0  # every window is invalid, and has its estimate
+        made.head[-1].bias[-3] = 20.0  # every window is invalid, and has its estimate
     store.save(network, made, card)
     out = tmp_path / "restored.tif"
     assert run("restore", picture, "--network", network, "--out", out, "--offset", 100) == 0
@@ -490,7 +492,14 @@ def test_evaluate_writes_the_rows_of_regression_csv(study, tmp_path):
     assert run("evaluate", study, "net", weights, "--out", out) == 0
     table = pd.read_csv(out)
     assert set(table["test_set"]) == {"scenes"} and set(table["psf_model"]) == {"gaussian-2"}
-    assert set(table["parameter"]) == {"width_x", "width_y", "mean", "validity", "alarm"}
+    assert set(table["parameter"]) == {
+        "width_x",
+        "width_y",
+        "mean",
+        "validity",
+        "alarm",
+        "other_blur",
+    }
     assert set(table["degradation"]) == {"none", "poisson"} and set(table["level"]) == {0, 0.1, 0.5}
     for name in ("calibration", "abstention"):
         beside = pd.read_csv(out.with_name(f"regression.{name}.csv"))

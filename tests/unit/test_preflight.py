@@ -214,7 +214,8 @@ def test_no_default_partition(site):
 def test_a_gpu_that_the_profile_does_not_ask_for(site):
     found = list(site({"device": "cuda"}).gpus())
     assert [f.level for f in found] == [FAIL] * 4 and "choose_restoration" in found[2].text
-    given = {"device": "cuda", "restoration": {"iterations": 10, "tv_weight": 0.001}}
+    much = {"iterations": 10, "tv_weight": 0.001, "psf_scale": 1, "resolution_px": 0}
+    given = {"device": "cuda", "restoration": much}
     assert len(list(site(given).gpus())) == 3
     follow(found[1].advice)
     profile = Profile.find("slurm")

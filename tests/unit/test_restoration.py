@@ -48,7 +48,7 @@ def local(model) -> LocalPsfs:
     layout = MapLayout(SHAPE, 96, 48, "reflect")
     v, u = np.meshgrid(*(np.linspace(0, 1, n) for n in layout.cells), indexing="ij")
     none = 0 * u
-    cells = [1.5 + 3 * u, 2 + 3 * u * v, none, none, none + 1, none, none]
+    cells = [1.5 + 3 * u, 2 + 3 * u * v, none, none, none + 1, none, none, none]
     cells = np.stack(cells).astype(np.float32)
     return LocalPsfs(model, layout=layout, cells=cells)
 
@@ -102,6 +102,34 @@ def test_a_block_reads_only_the_cells_near_it(local):
     psfs, centres_y, centres_x = local.around(200, 230, 100, 131)
     assert psfs.shape == (len(centres_y), len(centres_x), 15, 15)
     assert len(centres_y) <= 5 and len(centres_x) <= 5
+
+
+def test_psfs_are_narrowed_down_to_none(local, model):
+    """Widths by the factor; 0 is one pixel, through which a restoration is the picture less its noise."""
+    window = 200, 230, 100, 131
+    half = local.narrowed(0.5).around(*window)[0]
+    narrow = LocalPsfs(model, layout=local.layout, cells=local.cells / 2).around(*window)[0]
+    torch.testing.assert_close(half, narrow)
+    none = local.narrowed(0).around(*window)[0]
+    assert none.shape == (1, 1, 3, 3) and none[0, 0, 1, 1] == none.sum() == 1
+    known = LocalPsfs(known=(half, torch.arange(5.0), torch.arange(5.0)))
+    assert torch.equal(known.narrowed(0.3).around(0, 9, 0, 9)[0], half)
+
+
+def test_intervals_say_how_sure_the_width_is(local, model):
+    """That of the median cell nearby, of its larger width; of PSFs that are known nothing."""
+    cells = local.cells.copy()
+    cells[2:4] = 0.1 * cells[:2].max(0)
+    unsure = LocalPsfs(model, layout=local.layout, cells=cells)
+    assert unsure.doubt(200, 230, 100, 131) == pytest.approx(0.1 / 1.645)
+    assert unsure.sums["doubt"] == pytest.approx(0.1 / 1.645)
+    assert (unsure.sums["cells"], unsure.sums["alarm_cells"]) == (108, 0)
+    for known in (
+        LocalPsfs(model, constant=(2.0, 4.0)),
+        LocalPsfs(model, layout=local.layout, cells=cells[:2]),
+        LocalPsfs(known=local.around(0, 9, 0, 9)),
+    ):
+        assert known.doubt(0, 9, 0, 9) is None and known.sums is None
 
 
 def test_a_constant_psf_is_everywhere(model):
@@ -537,8 +565,9 @@ def test_psfs_of_a_stored_map(model, gaussian, local, tmp_path):
     for ours, theirs in zip(stored.around(10, 99, 5, 70), local.around(10, 99, 5, 70), strict=True):
         assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs))
     sums = tmp_path / "map.json"
-    sums.write_text('{"mean": {"width_x": 3.0, "width_y": 2.0}}')
-    assert local_psfs({"store": store}, SHAPE, mean_of=sums).constant == (2.0, 3.0)
+    sums.write_text('{"mean": {"width_x": 3.0, "width_y": 2.0}, "doubt": 0.2}')
+    one = local_psfs({"store": store}, SHAPE, mean_of=sums)
+    assert one.constant == (2.0, 3.0) and one.doubt(0, 9, 0, 9) == 0.2
     sums.write_text('{"mean": null}')
     none = local_psfs({"store": store}, SHAPE, mean_of=sums)
     assert none.around(0, 9, 0, 9) is None

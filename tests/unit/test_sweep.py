@@ -23,7 +23,7 @@ def run():
 def test_points_are_the_grid_and_the_rules(run):
     one, kept = run
     assert one.weights == [0.0, 0.003, 0.01] and one.psfs == ["true", "estimated"]
-    assert one.iterations == candidates(one.settings)
+    assert set(one.iterations) == {*candidates(one.settings), one.default[1]}
     assert kept.shape == (2, 2, 3 * len(one.iterations) + len(sweep.RULES), 3)
     grid = kept[0, 0, : -len(sweep.RULES), :2]
     wanted = [(weight, n) for weight in one.weights for n in one.iterations]

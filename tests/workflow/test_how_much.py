@@ -51,7 +51,10 @@ def test_what_was_chosen_is_used_and_told(study):
     used = group.attrs["isoplan"]["restoration"]
     metrics = pd.read_csv(study.results / "metrics.csv", keep_default_na=False)
     told = metrics[metrics["method"] == "oracle"].iloc[0]
-    for key in ("iterations", "tv_weight"):
+    assert (
+        choice["psf_scale"] == 1 and choice["resolution_px"] == 0
+    )  # the true PSFs are not in doubt
+    for key in ("psf_scale", "resolution_px", "iterations", "tv_weight"):
         assert used[key] == choice[key] == float(told[key])
     assert set(metrics.loc[metrics["method"] == "none", "iterations"]) == {"auto"}
     gain = metrics[(metrics["method"] == "oracle") & (metrics["metric"] == "gain_dB")]

@@ -28,6 +28,8 @@ rule choose_restoration:
             k: STUDY["restoration"][k]
             for k in (
                 "iterations",
+                "psf_scale",
+                "resolution_px",
                 "acceleration",
                 "tv_step",
                 "tv_weight",

@@ -205,8 +205,15 @@ rule tabulate_mosaic:
             ),
         },
         settings={
-            k: STUDY["restoration"][k]
-            for k in ("iterations", "acceleration", "tv_step", "tv_weight")
+            key: STUDY["restoration"][key]
+            for key in (
+                "psf_scale",
+                "resolution_px",
+                "iterations",
+                "acceleration",
+                "tv_step",
+                "tv_weight",
+            )
         },
     message:
         "Tabulates what the restoration of {wildcards.mosaic} gained"
@@ -256,6 +263,8 @@ rule collect_metrics:
                 "metric",
                 "value",
                 "network",
+                "psf_scale",
+                "resolution_px",
                 "iterations",
                 "acceleration",
                 "tv_step",

@@ -2,12 +2,11 @@
 
 import json
 
-import numpy as np
 from _job import job
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic import ngff
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import ALARM, FILLED, fill_invalid, mean_parameters
+from isoplan.psf_map import fill_invalid, sums_of
 
 
 def main(snakemake):
@@ -24,30 +23,19 @@ def main(snakemake):
         smooth_cells=params.smooth_cells,
     )
     ngff.write_shards(ngff.open_array(params.store, "0", "r+"), (slice(None),) * 3, filled)
-    alarms = int((raw[ALARM] > params.alarm_threshold).sum())
-    names = [p.name for p in model.parameters]
-    mean = mean_parameters(filled, model)
-    valid = filled[FILLED] == 0
-    summary = {
-        "cells": int(valid.size),
-        "valid_cells": int(valid.sum()),
-        "alarm_cells": alarms,
-        "mean": mean and dict(zip(names, mean, strict=True)),
-        "median": {
-            name: float(np.median(filled[k][valid])) if valid.any() else None
-            for k, name in enumerate(names)
-        },
-    }
-    write_atomically(snakemake.output.summary, json.dumps(summary, indent=1) + "\n")
-    if mean is None:
-        print("no cell of this mosaic is valid: restoration returns the picture as it is")
-    elif not valid.any():
-        print("no cell of this mosaic is valid: it is restored by PSFs that are doubtful")
-    else:
-        print(f"{summary['valid_cells']} of {summary['cells']} cells are valid")
-    if alarms:
+    found = sums_of(filled, model, params.alarm_threshold)
+    write_atomically(snakemake.output.summary, json.dumps(found, indent=1) + "\n")
+    if found["mean"] is None:
+        print("no cell of this mosaic is valid, and no PSF is known: noise alone is taken away")
+    elif not found["valid_cells"]:
         print(
-            f"{alarms} cells do not look like a raw camera picture of a thin sample (denoised, "
+            "no cell of this mosaic is valid, and every PSF is doubtful: noise alone is taken away"
+        )
+    else:
+        print(f"{found['valid_cells']} of {found['cells']} cells are valid")
+    if found["alarm_cells"]:
+        print(
+            f"{found['alarm_cells']} cells do not look like a raw camera picture of a thin sample (denoised, "
             "compressed, resampled, saturated or hazy?): their PSF is not to be trusted"
         )
 

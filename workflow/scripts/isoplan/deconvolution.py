@@ -49,7 +49,7 @@ def richardson_lucy(
     shift: float = 0.0,
     valid: torch.Tensor | None = None,
     saturated: torch.Tensor | None = None,
-    callback: Callable[[int, torch.Tensor], None] | None = None,
+    callback: Callable[[int, torch.Tensor], bool | None] | None = None,
 ) -> torch.Tensor:
     """Restores a blurred picture under Poisson noise; returns the object (blur.object_shape).
 
@@ -85,7 +85,7 @@ def richardson_lucy(
     saturated: (H, W) mask or None of pixels that saw y or more: where m falls short of y + s they
     pull it up, and else they say nothing (their term of J is m - (y + s) log m up to its least value,
     and that beyond). Left out altogether, the middle of a saturated spot would stay at `start`.
-    callback(iteration from 1, x) is called after each iteration.
+    callback(iteration from 1, x) is called after each iteration; where it returns True, that was the last.
 
     tv_weight is a pure number: scaling y, start and scale by g scales the result by g. The fewer
     the photons, the more it should weigh, accelerated or not: of .0003, .001, .003, .01 and .03 the
@@ -132,8 +132,8 @@ def richardson_lucy(
         before, x = x, gain.mul_(point)
         if tv_step == "proximal":
             x = denoise(x, softness * point, dual, DUAL_STEPS)
-        if callback is not None:
-            callback(iteration, x)
+        if callback is not None and callback(iteration, x):
+            break
     return x
 
 

@@ -5,8 +5,12 @@ Planning and laying out ask for it too, hence no torch here, which takes seconds
 
 import math
 
+from isoplan.base.config import CHOSEN
+
 # The most iterations that `iterations: auto` chooses from.
 MOST_ITERATIONS = {"momentum": 40, "none": 80}
+# The coarsest resolution that `resolution_px: auto` chooses from.
+MOST_RESOLUTION_PX = 2.2
 
 
 def halo_px(
@@ -34,8 +38,7 @@ def halo_px(
 
 def settled(settings: dict, choice: dict | None) -> dict:
     """The config's `restoration` with what was chosen; choice: of `choosing.choose`, or None."""
-    keys = ("iterations", "tv_weight") if choice else ()
-    return settings | {key: choice[key] for key in keys}
+    return settings | {key: choice[key] for key in CHOSEN if choice}
 
 
 def halo_of(settings: dict, psf_px: int) -> int:
@@ -47,4 +50,7 @@ def halo_of(settings: dict, psf_px: int) -> int:
     iterations, acceleration = settings["iterations"], settings["acceleration"]
     if iterations == "auto":
         iterations = MOST_ITERATIONS[acceleration]
-    return settings["halo_px"] or halo_px(psf_px, iterations, tv, acceleration)
+    # A Gaussian's weights end at four deviations, under twice its width.
+    width = settings["resolution_px"]
+    shown = math.ceil(2 * (MOST_RESOLUTION_PX if width == "auto" else width))
+    return settings["halo_px"] or halo_px(psf_px, iterations, tv, acceleration) + shown

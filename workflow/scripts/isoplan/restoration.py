@@ -8,12 +8,15 @@ PSFs of 127 px takes a process to under 1.5 GiB, whatever the PSFs are (`tests/b
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from isoplan import trust
 from isoplan.base.errors import UserError
@@ -21,32 +24,82 @@ from isoplan.deconvolution import richardson_lucy
 from isoplan.exposure import Exposure, Pixels, sort_pixels
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.gaussian import FWHM_PER_SIGMA
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import FILLED, MapLayout
+from isoplan.psf_map import FILLED, MapLayout, channels, sums_of, width_doubt
 
 
 @dataclass(frozen=True)
 class LocalPsfs:
-    """PSFs of a mosaic: a map on its layout, or one constant PSF.
+    """PSFs of a mosaic: a map on its layout, one constant PSF, or any that are known for sure.
 
     cells: (P, ny, nx) array or zarr array of filled parameters, read by window; or None with
-    constant: (P,) parameters, or None where the map knows none.
+    constant: (P,) parameters, or None where the map knows none. factor: how much narrower than
+    these the PSFs are (`PsfModel.narrowed`); of 0 it is one pixel, which blurs nothing. known: PSFs (ny, nx, s, s)
+    and their centres in px of the mosaic, which stay as they are. mean_of: sums (`psf_map.sums_of`) of the map
+    whose mean `constant` is.
     """
 
-    model: object
+    model: object = None
     layout: MapLayout | None = None
     cells: object = None
     constant: tuple | None = None
+    factor: float = 1.0
+    known: tuple | None = None
+    mean_of: dict | None = None
+
+    @property
+    def size_px(self) -> int:
+        """Side of the PSFs."""
+        return self.known[0].shape[-1] if self.known else self.model.size_px
+
+    def narrowed(self, factor: float) -> "LocalPsfs":
+        """The same with PSFs that are narrower than its parameters say."""
+        return replace(self, factor=factor)
+
+    def doubt(self, y0: int, y1: int, x0: int, x1: int) -> float | None:
+        """Deviation of the PSFs' width in a window, as a share of it, as the map's intervals say: that of
+        the median cell. None where the map says nothing of it, as of one that is known.
+        """
+        if not self.estimated:
+            return None
+        if self.mean_of:
+            return self.mean_of["doubt"]
+        rows, columns = self._nodes(0, y0, y1), self._nodes(1, x0, x1)
+        return width_doubt(np.asarray(self.cells[:, rows, columns], np.float32), self.model)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether they come of a map that says how sure it is."""
+        known = self.known is not None or self.model is None
+        if known or self.mean_of:
+            return not known
+        return self.cells is not None and self.cells.shape[0] == len(channels(self.model))
+
+    @cached_property
+    def sums(self) -> dict | None:
+        """What the map says as a whole (`psf_map.sums_of`); None where they are not estimated."""
+        if not self.estimated:
+            return None
+        return self.mean_of or sums_of(np.asarray(self.cells, np.float32), self.model)
 
     def around(self, y0: int, y1: int, x0: int, x1: int):
         """PSFs (ny, nx, s, s) and their centres in px of the block, or None where none are known.
 
+        One pixel is known everywhere.
         A filled map has values in all of its cells or in none. Raises UserError where it has some.
         """
+        if self.known:
+            psfs, y, x = self.known
+            return psfs, y - y0, x - x0
+        if not self.factor:
+            pixel = torch.zeros(1, 1, 3, 3)
+            pixel[..., 1, 1] = 1
+            return pixel, torch.zeros(1), torch.zeros(1)
         if self.cells is None:
             if self.constant is None:
                 return None
-            psf, _ = self.model.psf(torch.tensor([self.constant], dtype=torch.float32))
+            psf = self._psfs(torch.tensor([self.constant], dtype=torch.float32))
             return psf[None], torch.zeros(1), torch.zeros(1)
         rows, columns = self._nodes(0, y0, y1), self._nodes(1, x0, x1)
         count = len(self.model.parameters)
@@ -61,7 +114,7 @@ class LocalPsfs:
                 "it and run again"
             )
         flat = torch.from_numpy(np.moveaxis(params, 0, -1).reshape(-1, count).copy())
-        psfs, _ = self.model.psf(flat)
+        psfs = self._psfs(flat)
         return (
             psfs.reshape(*params.shape[1:], *psfs.shape[1:]),
             torch.from_numpy(self.layout.centres_px(0)[rows] - y0 - 0.5),
@@ -75,9 +128,9 @@ class LocalPsfs:
         where it spans most. NaN where no map is known, or it says nothing of them.
         """
         grid = [tiles.cell_grid(part.stop - part.start, size) for part in core]
-        count = len(self.model.parameters)
-        if self.cells is None or self.cells.shape[0] < 2 * count + 3:
+        if not self.estimated or self.cells is None:
             return np.full(grid, np.nan), np.full(grid, np.nan)
+        count = len(self.model.parameters)
         places = [
             np.minimum(
                 (part.start + size * np.arange(n) + size // 2) // self.layout.stride_px, last
@@ -90,6 +143,10 @@ class LocalPsfs:
         spans = np.array([p.period or p.high - p.low for p in self.model.parameters])
         uncertainty = (2 * near[count : 2 * count] / spans[:, None, None]).max(axis=0)
         return uncertainty, near[FILLED]
+
+    def _psfs(self, params: torch.Tensor) -> torch.Tensor:
+        """PSFs (n, s, s) of parameters (n, P), narrowed."""
+        return self.model.psf(self.model.narrowed(params, self.factor))[0]
 
     def _nodes(self, axis: int, start: int, stop: int) -> slice:
         """Cells whose hats reach into [start, stop) widened by the PSF."""
@@ -111,8 +168,8 @@ def restore_block(
 ) -> np.ndarray:
     """One block restored: (h, w) counts above the offset -> the same shape, float32.
 
-    psfs: of `LocalPsfs.around`; None returns the block as it is. settings: the config's
-    `restoration`. start, scale: one value each for the whole mosaic, so that tiles agree. Pixels
+    psfs: of `LocalPsfs.around`; None returns the block as it is, and so do 0 iterations. settings: the
+    config's `restoration`. start, scale: one value each for the whole mosaic, so that tiles agree. Pixels
     that are not finite, dead or hot leave the likelihood, and their restored value comes from their
     neighbours; saturated ones only pull up.
     """
@@ -123,7 +180,7 @@ def _restored(counts, psfs, settings, levels: dict, device, exposure: Exposure):
     """As `restore_block`; beside it the block's `Pixels`, and a function that gives what the camera
     should have seen of the restored object, (h, w), or None where no PSF is known."""
     pixels = sort_pixels(counts, exposure)
-    if psfs is None:
+    if psfs is None or not settings["iterations"]:
         return counts, pixels, None
     kernels, centres_y, centres_x = psfs
     blur = SpaceVariantBlur(
@@ -150,7 +207,30 @@ def _restored(counts, psfs, settings, levels: dict, device, exposure: Exposure):
         return blur.forward(x).clamp_(min=0).add_(exposure.background).cpu().numpy()
 
     margin = blur.margin
-    return x[margin:-margin, margin:-margin].cpu().numpy(), pixels, seen
+    shown = softened(x, settings.get("resolution_px", 0.0))
+    return shown[margin:-margin, margin:-margin].cpu().numpy(), pixels, seen
+
+
+def softened(x: torch.Tensor, width_px: float) -> torch.Tensor:
+    """Picture (h, w) through a Gaussian of some full width at half maximum; its rim goes on as it is.
+
+    What a restoration is shown at: sharper than its pixels can hold, or than its PSFs are sure, it rings
+    (Magain, Courbin, Sohy 1998).
+    """
+    if not width_px:
+        return x
+    kernel = softening(width_px).to(x)
+    reach = len(kernel) // 2
+    wide = F.pad(x[None, None], (reach,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(wide, kernel[None, None, :, None]), kernel[None, None, None])[0, 0]
+
+
+def softening(width_px: float) -> torch.Tensor:
+    """Weights of sum 1 along an axis, an odd number: a Gaussian integrated over the pixels."""
+    sigma = width_px / FWHM_PER_SIGMA
+    at = torch.arange(-math.ceil(4 * sigma), math.ceil(4 * sigma) + 1, dtype=torch.float64)
+    line = torch.special.ndtr((at + 0.5) / sigma) - torch.special.ndtr((at - 0.5) / sigma)
+    return line / line.sum()
 
 
 def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device):
@@ -199,9 +279,8 @@ def _restored_core(mosaic, local, core, settings, levels, device):
     window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
     counts = mosaic.read(*window) - np.float32(settings["offset"])
     exposure = Exposure(**settings.get("exposure", {}))
-    restored, pixels, seen = _restored(
-        counts, local.around(*window), settings, levels, device, exposure
-    )
+    psfs = local.narrowed(settings.get("psf_scale", 1.0)).around(*window)
+    restored, pixels, seen = _restored(counts, psfs, settings, levels, device, exposure)
     inside = tiles.inside(core, outer)
 
     def look_back():
@@ -269,7 +348,7 @@ def blurred_again(
     read: (y0, y1, x0, x1) -> (h, w) restored counts above the offset, of a mosaic of shape_px. background: in
     counts. Beyond the mosaic its mirror image is taken. Where no PSF is known the picture stays as it is.
     """
-    reach = local.model.size_px // 2
+    reach = local.size_px // 2
 
     def seen(y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         core = slice(y0, y1), slice(x0, x1)
@@ -300,7 +379,8 @@ def local_psfs(choice: dict, shape_px: tuple[int, int], *, mean_of=None) -> Loca
     made = ngff.read_attributes(choice["store"])
     model = make_psf_model(made["psf"])
     if mean_of:
-        mean = json.loads(Path(mean_of).read_text())["mean"]
-        return LocalPsfs(model, constant=mean and tuple(mean[p.name] for p in model.parameters))
+        sums = json.loads(Path(mean_of).read_text())
+        mean = sums["mean"] and tuple(sums["mean"][p.name] for p in model.parameters)
+        return LocalPsfs(model, constant=mean, mean_of=sums)
     layout = MapLayout(tuple(shape_px), made["window_px"], made["stride_px"], made["edges"])
     return LocalPsfs(model, layout=layout, cells=ngff.open_array(choice["store"]))

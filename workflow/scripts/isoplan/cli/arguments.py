@@ -196,6 +196,27 @@ def _add_restore(commands) -> None:
         help="total variation: more is smoother; auto (if not given) chooses it as the iterations are",
     )
     command.add_argument(
+        "--psf-scale",
+        default="auto",
+        metavar="FACTOR",
+        help="how many times as wide as estimated the PSFs are that restore, 0 for none, which takes noise away "
+        "alone; auto (if not given) chooses it from photons held out, so that no harm is done where the "
+        "estimate is in doubt",
+    )
+    command.add_argument(
+        "--resolution-px",
+        default="auto",
+        metavar="PX",
+        help="width of the Gaussian that the restoration is shown through, 0 for none; auto (if not given) "
+        "chooses it with the PSFs, up to 2.2 px",
+    )
+    command.add_argument(
+        "--force",
+        action="store_true",
+        help="take the PSFs as they were estimated, whatever the picture says of them: --psf-scale 1 "
+        "--resolution-px 0",
+    )
+    command.add_argument(
         "--gain",
         type=float,
         help="counts per electron, which auto counts photons by (if not given, estimated)",

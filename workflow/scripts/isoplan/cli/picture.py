@@ -15,7 +15,7 @@ from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
-from isoplan.choosing import choose, pieces_of
+from isoplan.choosing import choose_for, in_words
 from isoplan.cli import preview
 from isoplan.exposure import exposure_of
 from isoplan.halo import halo_of, settled
@@ -27,7 +27,7 @@ from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
 from isoplan.optics.camera import complete_camera
 from isoplan.optics.psf import PsfModel
-from isoplan.psf_map import MapLayout, channels, fill_invalid, map_unit, served, strides
+from isoplan.psf_map import MapLayout, channels, fill_invalid, map_whole, served, strides
 from isoplan.report import figures, plots
 from isoplan.report.results import Mosaic, PsfMap, Study
 from isoplan.restoration import LocalPsfs, restore_and_judge
@@ -56,7 +56,9 @@ def restore(args: argparse.Namespace) -> int:
     with open_picture(args) as mosaic:
         found = _estimate(args, network, mosaic)
         # One place checks the numbers and knows the defaults.
-        asked = {key: getattr(args, key) for key in ("iterations", "tv_weight", "order")}
+        asked = {key: getattr(args, key) for key in (*config.CHOSEN, "order")}
+        if args.force:
+            asked |= {"psf_scale": 1, "resolution_px": 0}
         settings = config.validate({"restoration": asked})["restoration"]
         maps = args.out.with_name(f"{name}-map")
         _write_map(args, maps, found)
@@ -231,16 +233,13 @@ def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic) -> Found:
     asked = {} if args.alarm_threshold is None else {"alarm_threshold": args.alarm_threshold}
     settings = config.validate({"map": asked})["map"]
     layout = MapLayout(mosaic.shape, window, stride, settings["edges"])
-    raw = np.full((len(channels(model)), *layout.cells), np.nan, np.float32)
-    bar = Progress("mapping, blocks", len(layout.units))
-    for unit, (rows, columns) in enumerate(layout.units):
-        raw[:, rows, columns] = map_unit(
-            *(chosen.network, model, mosaic, layout, unit),
-            offset=args.offset,
-            device=pick_device(args.device),
-            together=chosen.together,
-        )
-        bar.step()
+    raw = map_whole(
+        *(chosen.network, model, mosaic, layout),
+        step=Progress("mapping, blocks", len(layout.units)).step,
+        offset=args.offset,
+        device=pick_device(args.device),
+        together=chosen.together,
+    )
     cells = fill_invalid(
         raw,
         model,
@@ -266,10 +265,10 @@ def _in_words(found: Found, alarm_threshold: float) -> Iterator[str]:
             "--alarm-threshold 1 takes them all the same"
         )
     if not found.any_known:
-        yield "so the PSF stays unknown, and a restoration returns the picture as it is"
+        yield "so the PSF stays unknown, and a restoration takes noise alone away"
         return
     if not count:
-        yield "so every PSF is doubtful, and a restoration takes them all the same: trust neither"
+        yield "so every PSF is doubtful: a restoration takes noise alone away, unless --force is given"
         return
     if count < valid.size:
         yield (
@@ -293,7 +292,7 @@ def _write_map(args, folder: Path, found: Found) -> None:
     y, x = np.meshgrid(layout.centres_px(0), layout.centres_px(1), indexing="ij")
     table = {"y_px": y.ravel(), "x_px": x.ravel()}
     for channel, values in zip(channels(found.model), found.cells, strict=True):
-        unitless = channel["name"] in ("validity", "alarm", "filled")
+        unitless = channel["unit"] in ("probability", "0 or 1")
         name = channel["name"] if unitless else f"{channel['name']}_{channel['unit']}"
         table[name] = values.ravel().astype(int) if name == "filled" else values.ravel()
     pd.DataFrame(table).to_csv(folder / "psf_map.csv", index=False)
@@ -329,19 +328,9 @@ def _drawn(args, found: Found) -> Iterator[tuple[str, bytes]]:
 def _chosen(args, mosaic, found: Found, settings: dict, facts: dict) -> dict:
     """Iterations and TV weight from held-out photons, and in words what was chosen and why."""
     local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
-    how = {"order": settings["order"], "device": pick_device(args.device)}
-    choice = choose(
-        pieces_of(mosaic, local, facts, **how),
-        settings,
-        exposure=exposure_of(facts, settings["background"]),
-        **levels(facts),
-        seed=0,
-        stream="held-out",
-    )
-    print(
-        f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}, "
-        f"{choice['reason']}"
-    )
+    how = {"seed": 0, "stream": "held-out", "device": pick_device(args.device)}
+    choice = choose_for(mosaic, local, facts, settings, **how)
+    print(in_words(choice))
     return choice
 
 

@@ -12,6 +12,7 @@ are among PSFS). The best of all takes the truth to find; what a user may go by 
 What the sweep is over else (light, widths of the PSFs, stride of the map) is a test of its own each.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -46,7 +47,9 @@ class Sweep:
     def __init__(self, test: RestorationTest):
         self.test, entry = test, test.test
         self.psfs = [name for name in PSFS if name in entry["methods"]]
-        self.settings = test.settings | {"iterations": "auto", "tv_weight": "auto"}
+        # What is judged here is how much; `harm` judges by which PSFs.
+        known = {"psf_scale": 1, "resolution_px": 0}
+        self.settings = test.settings | known | {"iterations": "auto", "tv_weight": "auto"}
         self.default = entry["tv_weight"], entry["iterations"]
         self.weights = sorted({*entry["sweep_tv_weights"], entry["tv_weight"]})
         self.iterations = sorted({*candidates(self.settings), entry["iterations"]})
@@ -133,8 +136,9 @@ class _Picture:
 
     def chosen(self, stream: str) -> tuple[float, int]:
         whole = tuple(slice(0, length) for length in self.case.observed.shape)
+        piece = Piece(self.case.observed, lambda _: self.blur, whole, lambda _: math.inf)
         choice = choose(
-            [Piece(self.case.observed, self.blur, whole)],
+            [piece],
             self.sweep.settings,
             exposure=self.case.exposure,
             seed=self.sweep.test.seed,

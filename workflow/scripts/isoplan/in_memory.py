@@ -1,0 +1,81 @@
+"""One picture in memory, mapped and restored as a whole study or the command `restore` does it."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from isoplan.exposure import exposure_of
+from isoplan.halo import halo_of, settled
+from isoplan.mosaic import tiles
+from isoplan.mosaic.measure import levels, measure
+from isoplan.mosaic.window import Picture
+from isoplan.optics.camera import complete_camera
+from isoplan.psf_map import MapLayout, fill_invalid, map_whole
+from isoplan.restoration import LocalPsfs, restore_core
+
+
+class Counts(Picture):
+    """A picture (h, w) that lies in memory, in counts."""
+
+    path = "memory"
+
+    def __init__(self, counts: np.ndarray):
+        self.counts = counts
+        self.shape, self.dtype = counts.shape, counts.dtype
+        self.channels, self.notes = [], []
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        self.check_window(y0, y1, x0, x1)
+        return self.counts[y0:y1, x0:x1].astype(np.float32)
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a picture before it is restored: of `mosaic.measure`, with offset, gain and
+    read_noise_e; its `levels`."""
+
+    counts: Counts
+    facts: dict
+
+    @classmethod
+    def of(cls, counts: np.ndarray, **given) -> "Facts":
+        """given: offset, and gain and read_noise_e where they are known; the rest is estimated."""
+        picture = Counts(counts)
+        camera, _ = complete_camera(given, picture.middle())
+        return cls(picture, measure(picture) | camera)
+
+
+def estimate_psfs(facts: Facts, network, model, settings: dict, device) -> LocalPsfs:
+    """The filled map of a picture. settings: the config's `map`."""
+    layout = MapLayout(
+        facts.counts.shape, network.window_px, settings["stride_px"], settings["edges"]
+    )
+    raw = map_whole(
+        network, model, facts.counts, layout, offset=facts.facts["offset"], device=device
+    )
+    cells = fill_invalid(
+        raw,
+        model,
+        threshold=settings["validity_threshold"],
+        neighbours=settings["neighbours"],
+        smooth_cells=settings["smooth_cells"],
+        alarm_threshold=settings["alarm_threshold"],
+    )
+    return LocalPsfs(model, layout=layout, cells=cells)
+
+
+def restored(facts: Facts, local: LocalPsfs, settings: dict, choice: dict | None, device):
+    """Restored picture (h, w) in counts above the offset."""
+    known = facts.facts
+    settings = settled(settings, choice)
+    settings |= {"halo_px": halo_of(settings, local.size_px), "offset": known["offset"]}
+    settings["exposure"] = asdict(exposure_of(known, settings["background"]))
+    out = np.empty(facts.counts.shape, np.float32)
+    for core in tiles.shards(out.shape, settings["core_px"]):
+        out[core] = restore_core(
+            facts.counts, local, core, settings, levels=levels(known), device=device
+        )
+    return out
