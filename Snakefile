@@ -17,6 +17,7 @@ include: "workflow/rules/psf_map.smk"
 include: "workflow/rules/deconvolution.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/restoration_test.smk"
+include: "workflow/rules/no_harm.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -33,5 +34,10 @@ rule all:
             f"{RESULTS}/{table}.csv"
             for table in ("restoration", "restoration_summary")
             if RESTORATION_TESTS
+        ],
+        harm=[
+            f"{RESULTS}/{table}.csv"
+            for table in ("harm", "harm_summary")
+            if HARM_TESTS
         ],
         finished=f"{RESULTS}/finished.txt",

@@ -9,7 +9,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import pytest
 import torch
 from isoplan.base.config import validate
-from isoplan.choosing import FALLBACK
 from isoplan.synthesis import Recipe
 
 torch.set_num_threads(1)
@@ -19,10 +18,10 @@ torch.set_num_threads(1)
 def settings():
     """settings(section, **keys): an entry of a config's list, with every default filled in.
 
-    Of a block, such as `restoration`, the block; its iterations and TV weight are what is taken where
-    none can be chosen, as most tests restore without choosing.
+    Of a block, such as `restoration`, the block; most tests restore without choosing, by the PSFs as they
+    are, with iterations and a TV weight that often serve.
     """
-    fixed = {"iterations": FALLBACK["iterations"]["momentum"], "tv_weight": FALLBACK["tv_weight"]}
+    fixed = {"iterations": 10, "tv_weight": 0.001, "psf_scale": 1, "resolution_px": 0}
 
     def fill(section: str, **keys):
         if section == "restoration":

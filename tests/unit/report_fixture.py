@@ -564,10 +564,22 @@ def _write_choices(folder) -> None:
         for weight, best, height in ((0.001, 6, 0.004), (0.003, 12, 0), (0.01, 20, 0.009))
     ]
     told = {"iterations": 12, "tv_weight": 0.003, "reason": "judged", "photons": 1200.0}
+    told |= {"psf_scale": 0.82, "resolution_px": 0.9}
+    widths = [
+        {"psf_scale": scale, "width_px": 5.0 * scale, "worse": worse}
+        for scale, worse in ((1, 3.2), (0.85, 0.0), (0.7, 1.4), (0.55, 8.1))
+    ]
+    left = told | {
+        "psf_scale": 1.0,
+        "resolution_px": 0,
+        "iterations": 0,
+        "curves": [],
+        "widths": [],
+    }
     (folder / "choices/tissue").mkdir(parents=True, exist_ok=True)
     for method, choice in (
-        ("estimated", told | {"curves": curves}),
-        ("constant", told | {"curves": [], "reason": "the camera's gain is not known"}),
+        ("estimated", told | {"curves": curves, "widths": widths}),
+        ("constant", left | {"reason": "the camera's gain is not known"}),
     ):
         (folder / f"choices/tissue/{method}.json").write_text(json.dumps(choice))
 

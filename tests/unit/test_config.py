@@ -235,7 +235,12 @@ def test_field_parameters_are_those_of_the_models():
 def test_what_is_left_open():
     open_ = config.validate({"restoration": {"iterations": "auto", "tv_weight": "1e-3"}})
     assert open_["restoration"]["tv_weight"] == 1e-3
-    assert config.left_open(open_["restoration"]) == ["iterations"]
-    assert config.left_open(config.validate({})["restoration"]) == ["iterations", "tv_weight"]
+    psfs = ["psf_scale", "resolution_px"]
+    assert config.left_open(open_["restoration"]) == ["iterations", *psfs]
+    assert config.left_open(config.validate({})["restoration"]) == [
+        "iterations",
+        "tv_weight",
+        *psfs,
+    ]
     plain = config.validate({"restoration": {"tv_step": "none"}})["restoration"]
-    assert plain["tv_weight"] == 0 and config.left_open(plain) == ["iterations"]
+    assert plain["tv_weight"] == 0 and config.left_open(plain) == ["iterations", *psfs]

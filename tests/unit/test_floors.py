@@ -19,6 +19,7 @@ FLOORS = (
     ("training", "psf_map", "rivals"),
     ("judging", "restoration", "simulation", "evaluation"),
     ("choosing",),
+    ("in_memory",),
     ("restoration_test",),
     ("report",),
     ("cli",),

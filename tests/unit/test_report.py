@@ -98,8 +98,10 @@ def test_page_names_what_was_refused(page):
 
 
 def test_page_tells_what_was_chosen(page, folder):
-    assert "12 iterations with a TV weight of 0.003, judged." in page
-    assert "the camera&#39;s gain is not known." in page
+    chosen = "12 iterations with a TV weight of 0.003, PSFs 0.82 times as wide as estimated, shown at 0.9 px: judged."
+    assert chosen in page and "left as it is: the camera&#39;s gain is not known." in page
+    assert "tissue: restored by PSFs 0.82 times as wide as the map&#39;s" in page
+    assert (folder / "figures/narrowed_tissue_estimated.svg").exists()
     assert (folder / "figures/choice_tissue_estimated.svg").exists()
     assert not (folder / "figures/choice_tissue_constant.svg").exists()
     table = pd.read_csv(folder / "figures/choice_tissue.csv")

@@ -21,5 +21,5 @@ def write_network(path: Path, *, width_px=(1.5, 5)) -> None:
     card = {"psf": study["psfs"][0], "network": network, "window_px": 96, "fingerprint": "ready"}
     made = store.build(network, 96, make_psf_model(study["psfs"][0])).eval()
     with torch.no_grad():
-        made.head[-1].bias[-2:] = -3  # neither invalid nor an alarm
+        made.head[-1].bias[-3:] = -3  # neither invalid nor an alarm nor another blur
     store.save(path, made, card)

@@ -56,6 +56,9 @@ TEST_STAGE = f"{RESULTS}/stages/restoration_tests/{{test}}"
 SWEPT = [
     item["name"] for item in STUDY["restoration_tests"] if item["sweep_tv_weights"]
 ]
+HARM_TESTS = [item["name"] for item in STUDY["harm_tests"]]
+HARM = f"{RESULTS}/harm_tests"
+HARM_STAGE = f"{RESULTS}/stages/harm_tests/{{test}}"
 SWEEPS = f"{RESULTS}/restoration_sweeps"
 SWEEP_STAGE = f"{RESULTS}/stages/restoration_sweeps/{{test}}"
 
@@ -116,6 +119,24 @@ def simulation(mosaic):
     }
 
 
+def network_file(name):
+    """File of a network's weights, once it is trained."""
+    return f"{RESULTS}/networks/{name}/network.safetensors"
+
+
+def harm_test(name):
+    """A harm test's entry with the entries that it names, and how maps are made and mosaics restored."""
+    test = entry("harm_tests", name)
+    return {
+        "test": test,
+        "objects": entry("objects", test["objects"]),
+        "camera": entry("cameras", test["camera"]),
+        "detected": entry("psfs", entry("networks", test["network"])["psf"]),
+        "map": {k: v for k, v in STUDY["map"].items() if k != "network"},
+        "restoration": restoration_settings(),
+    }
+
+
 def restoration_test(name):
     """A restoration test's entry with the entries that it names, and what the map's settings say."""
     test = entry("restoration_tests", name)
@@ -132,8 +153,7 @@ def restoration_test(name):
 
 
 def test_network(wildcards):
-    name = entry("restoration_tests", wildcards.test)["network"]
-    return f"{RESULTS}/networks/{name}/network.safetensors"
+    return network_file(entry("restoration_tests", wildcards.test)["network"])
 
 
 def listed(checkpoint):

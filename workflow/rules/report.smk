@@ -50,6 +50,8 @@ rule write_report:
             if SWEPT
         ],
         pictures=expand(f"{TESTED}/{{test}}.npz", test=RESTORATION_TESTS),
+        harm=f"{RESULTS}/harm_summary.csv" if HARM_TESTS else [],
+        harm_pictures=expand(f"{HARM}/{{test}}.npz", test=HARM_TESTS),
     output:
         report=report(
             f"{RESULTS}/report.html",

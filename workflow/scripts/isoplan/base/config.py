@@ -40,6 +40,8 @@ TYPES = {
     "object": "a block of keys",
     "null": "null",
 }
+# Of a restoration, what can be chosen for each mosaic and method.
+CHOSEN = ("iterations", "tv_weight", "psf_scale", "resolution_px")
 SHOWN_ERRORS = 12
 
 Problems = list[tuple[tuple, str]]  # key path, what is wrong
@@ -87,8 +89,8 @@ def weights_file(config: dict, network: dict) -> str | None:
 
 
 def left_open(restoration: dict) -> list[str]:
-    """What of the iterations and the TV weight is to be chosen from the data (`isoplan.choosing`)."""
-    return [key for key in ("iterations", "tv_weight") if restoration[key] == "auto"]
+    """What of CHOSEN is to be chosen from the data (`isoplan.choosing`)."""
+    return [key for key in CHOSEN if restoration[key] == "auto"]
 
 
 def recipe(config: dict, item: dict) -> dict:
@@ -100,6 +102,7 @@ def recipe(config: dict, item: dict) -> dict:
         "window_px": config["map"]["window_px"],
         "black_share": item.get("black_share", 0.0),
         "processed_share": item.get("processed_share", 0.0),
+        "other_blur_share": item.get("other_blur_share", 0.0),
     }
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from isoplan import trust
+from isoplan.choosing import in_words
 from isoplan.report import (
+    harm,
     network_figures,
     pictures,
     plots,
@@ -56,6 +58,7 @@ def study_figures(study: Study) -> list[StudyFigure]:
         figures += ring_figure(study, mosaic.name)
         figures += choice_figures(study, mosaic.name)
     figures += restoration_tests.test_figures(study) + sweeps.sweep_figures(study)
+    figures += harm.harm_figures(study)
     figures += network_figures.published_figures(study)
     figures += network_figures.accuracy_figures(study)
     figures += network_figures.scatter_figures(study)
@@ -128,17 +131,31 @@ def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
             f"Error of held-out photons over iterations for {mosaic} restored by {title}: least after "
             f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}."
         )
-        names = f"choice_{mosaic}_{method}", f"choice_{mosaic}"
-        figures.append(StudyFigure(*names, table, draw, f"choice/{mosaic}", "", title, alt, 460))
+        names, section = (f"choice_{mosaic}_{method}", f"choice_{mosaic}"), f"choice/{mosaic}"
+        figures.append(StudyFigure(*names, table, draw, section, "", title, alt, 460))
+        if len(choice["widths"]) > 1:
+            figures.append(_narrowed(mosaic, method, choice, section))
     return figures
+
+
+def _narrowed(mosaic: str, method: str, choice: dict, section: str) -> StudyFigure:
+    """How well narrower PSFs foretell held-out photons."""
+    table = pd.DataFrame(choice["widths"])
+    draw = partial(plots.narrowed, choice["widths"], choice["psf_scale"])
+    title = f"{style.method_label(method)}: PSFs narrower than estimated"
+    alt = (
+        f"How much worse PSFs of some widths foretell held-out photons of {mosaic}, in standard errors; taken "
+        f"are those {choice['psf_scale']:g} times as wide as estimated."
+    )
+    name = f"narrowed_{mosaic}_{method}"
+    return StudyFigure(name, name, table, draw, section, "", title, alt, 460)
 
 
 def choice_words(study: Study, mosaic: str) -> list[str]:
     """What was chosen for each method of a mosaic, and why."""
     choices = study.choices.get(mosaic, {})
     return [
-        f"{style.method_label(method)}: {choices[method]['iterations']} iterations with a TV weight of "
-        f"{choices[method]['tv_weight']:g}, {choices[method]['reason']}."
+        f"{style.method_label(method)}: {in_words(choices[method])}."
         for method in style.sort_methods(choices)
     ]
 
@@ -161,6 +178,8 @@ def map_table(study: Study, mosaic: str) -> pd.DataFrame:
     table["validity"] = psf_map.validity.ravel()
     if psf_map.alarm is not None:
         table["alarm"] = psf_map.alarm.ravel()
+    if psf_map.other_blur is not None:
+        table["other_blur"] = psf_map.other_blur.ravel()
     table["untrusted"] = psf_map.untrusted.ravel().astype(int)
     return pd.DataFrame(table)
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from isoplan.report import (
     cost,
+    harm,
     network_figures,
     pictures,
     plots,
@@ -83,6 +84,7 @@ def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int
         "psfs": writer.per_mosaic(figures, "psfs/", pictured),
         "published": writer.published(figures),
         "restoration": writer.restoration(figures),
+        "harm": writer.harm(figures),
         **{section: writer.section(figures, section) for section in FIGURE_LIMITS},
         "left_out": {
             section: f"The first {limit} of {count} figures; all of them are in figures/."
@@ -287,6 +289,27 @@ class _Writer:
             group.data = []  # their gains stand above them
         return found
 
+    def harm(self, figures: list[StudyFigure]) -> dict | None:
+        """What the section on harm tests shows; None where there are none."""
+        table = harm.harm_table(self.study)
+        if table is None:
+            return None
+        found = {
+            "intro": harm.INTRO,
+            "table": table,
+            **{
+                name: self.groups([f for f in figures if f.section == section])
+                for name, section in (("gains", "harm"), ("pictures", "harm-pictures"))
+            },
+            "data": [
+                self.data(name, self.study.folder / name)
+                for name in ("harm_summary.csv", "harm.csv")
+            ],
+        }
+        for group in found["gains"] + found["pictures"]:
+            group.data = []
+        return found
+
     def per_mosaic(self, figures, prefix: str, names: list[str]) -> list[tuple[str, list[Group]]]:
         found = []
         for name in names:
@@ -318,6 +341,8 @@ class _Writer:
             ),
             ("restoration_sweep.csv", "gain by iterations and TV weight of the sweeps"),
             ("restoration_choice.csv", "what rules that choose them gain and lose"),
+            ("harm.csv", "gain of every picture, blur, light and method of the harm tests"),
+            ("harm_summary.csv", "their means, and the worst"),
             ("refused.csv", "mosaics that could not be read"),
             ("choices", "how much to restore: what was chosen, and why"),
             ("cost.csv", "time and memory by rule, mosaic and method"),

@@ -348,6 +348,31 @@ def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float |
     return figure
 
 
+def narrowed(widths: list[dict], taken: float) -> Figure:
+    """By how many standard errors PSFs of each width foretell held-out photons worse than the best of them;
+    a line marks those that were taken. widths: of `choosing.choose`."""
+    figure = _figure(460, 300)
+    axes = figure.subplots()
+    shown = sorted(widths, key=lambda width: width["psf_scale"])
+    at = [width["psf_scale"] for width in shown]
+    worse = [min(width["worse"], 100) for width in shown]
+    axes.plot(at, worse, "o-", color=style.INK, ms=5, lw=1.2)
+    axes.axvline(taken, color="#005EA8", lw=1.8, zorder=0)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set(
+        ylim=(-0.3, 150),
+        ylabel="held-out photons foretold worse\nthan by the best, standard errors",
+    )
+    axes.set_xticks(
+        at,
+        [f"{width['width_px']:.2g}" if s else "none" for s, width in zip(at, shown, strict=True)],
+    )
+    axes.set_xlabel("full width at half maximum of the median PSF (px)")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    return figure
+
+
 def held_out(curves: list[dict], iterations: int) -> Figure:
     """Error of held-out photons over iterations, a line per TV weight; a ring marks the iterations
     that were chosen.

@@ -84,6 +84,51 @@ def gains(rows: list[Gain], *, x_label: str, width_px: int) -> Figure:
     return figure
 
 
+SCATTERED = ("estimated", "true", "denoised-best")
+
+
+def scattered(panels: list[tuple[str, list[tuple[float, dict]]]], *, width_px: int) -> Figure:
+    """Gains of single pictures, a panel per kind of blur, a place per light, a column of dots per method.
+
+    panels: title, then light and method -> gains. A line marks each mean; the scale is linear about 0.
+    """
+    figure = Figure(figsize=(width_px / 100, 3.6), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (title, lights) in zip(grid, panels, strict=True):
+        for place, (_, gains) in enumerate(lights):
+            for k, method in enumerate(SCATTERED):
+                at = place + 0.26 * (k - 1)
+                values = np.sort(np.asarray(gains[method]))
+                colour = style.method_colour(method)
+                spread = np.linspace(-0.07, 0.07, len(values)) if len(values) > 1 else [0]
+                label = style.method_label(method) if not place else None
+                axes.plot(
+                    at + np.roll(spread, 1),
+                    values,
+                    "o",
+                    ms=3.2,
+                    color=colour,
+                    alpha=0.7,
+                    mew=0,
+                    label=label,
+                )
+                axes.plot([at - 0.11, at + 0.11], [values.mean()] * 2, color=colour, lw=2)
+        axes.axhline(0, color=style.INK, lw=0.8, alpha=0.5)
+        axes.set_xticks(range(len(lights)), [f"{light:.3g}" for light, _ in lights])
+        axes.set_xlim(-0.5, len(lights) - 0.5)
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_xlabel("photons at the brightest pixels")
+        axes.grid(axis="y", color=style.RULE, lw=0.6)
+        axes.set_axisbelow(True)
+    grid[0].set_yscale("symlog", linthresh=2, linscale=1.2)
+    grid[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    grid[0].yaxis.set_minor_locator(NullLocator())
+    grid[0].set_yticks([-20, -10, -5, -2, -1, 0, 1, 2, 5, 10])
+    grid[0].set_ylabel("SNR gain (dB)")
+    grid[0].legend(fontsize=8, loc="lower left")
+    return figure
+
+
 def losses(tests: list[tuple[str, list[Gain]]], steps: list[str], *, width_px: int) -> Figure:
     """What each of the steps costs: a panel per test, a bar with its interval per step, one axis for all."""
     count = len(tests)

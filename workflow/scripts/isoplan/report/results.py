@@ -38,11 +38,17 @@ TABLE_COLUMNS = {
         *("test", "psfs", "rule", "mean", "low", "high", "n", "loss_db", "loss_low", "loss_high"),
         *("median_loss_db", "worst_loss_db", "near_share", "tv_weight", "iterations"),
     ),
+    "harm.csv": ("test", "model", "picture", "blur", "kind", "photons", "method", "gain"),
+    "harm_summary.csv": (
+        *("test", "model", "kind", "photons", "method", "n", "mean", "p5", "worst"),
+        *("harmed_share", "cells_p5", "cells_worst", "overshoot", "alone_share", "of_true"),
+    ),
     "restoration_budget.csv": ("test", "step", "start", "end", "loss_db", "low", "high", "n"),
 }
 NAMES = (
     *("study", "mosaic", "method", "metric", "network", "psf_model", "train_set"),
     *("test_set", "degradation", "parameter", "group", "path", "reason", "test"),
+    *("model", "picture", "blur", "kind"),
 )
 MAP_LIMIT_CELLS = 1024
 # A 90 % interval that spans more than this share of a parameter's range says next to nothing.
@@ -74,6 +80,7 @@ class PsfMap:
     untrusted: np.ndarray
     uncertainty: np.ndarray | None = None
     alarm: np.ndarray | None = None
+    other_blur: np.ndarray | None = None
     alarm_threshold: float = 0.5
 
     @property
@@ -91,6 +98,13 @@ class PsfMap:
         if self.alarm is None:
             return np.zeros(self.untrusted.shape, bool)
         return np.nan_to_num(self.alarm) > self.alarm_threshold
+
+    @property
+    def blurred_otherwise(self) -> np.ndarray:
+        """(y, x) bool: cells where another blur than the model's is seen."""
+        if self.other_blur is None:
+            return np.zeros(self.untrusted.shape, bool)
+        return np.nan_to_num(self.other_blur) > 0.5
 
     def uncertain(self, ranges: dict) -> np.ndarray:
         """(y, x) bool: cells with a PSF of their own whose interval spans half of a parameter's range.
@@ -225,7 +239,7 @@ def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
     notes = group.attrs["isoplan"]
     channels = [channel["name"] for channel in notes["channels"]]
     units = [channel.get("unit") or "" for channel in notes["channels"]]
-    others = ("validity", "filled", "alarm")
+    others = ("validity", "filled", "alarm", "other_blur")
     parameters = [
         i
         for i, name in enumerate(channels)
@@ -260,6 +274,7 @@ def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
         untrusted=untrusted,
         uncertainty=filled_map[[channels.index(n) for n in half_widths]] if known else None,
         alarm=filled_map[channels.index("alarm")] if "alarm" in channels else None,
+        other_blur=filled_map[channels.index("other_blur")] if "other_blur" in channels else None,
         alarm_threshold=alarm_threshold,
     )
 

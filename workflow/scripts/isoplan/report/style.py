@@ -37,6 +37,9 @@ METHOD_LABELS = {
     "deepinv-blind": "Blind RL (deepinv)",
     "wiener": "Wiener, our mean PSF",
     "unsharp": "Unsharp mask",
+    "true-best": "Known PSFs, best choice",
+    "denoised-best": "Denoised alone, best choice",
+    "richardson-lucy": "Plain Richardson-Lucy",
 }
 # Distinct under the common colour-vision deficiencies, and in lightness when printed in grey.
 METHOD_COLOURS = {
@@ -57,6 +60,9 @@ METHOD_COLOURS = {
     "deepinv-blind": "#AA4499",
     "wiener": "#B0468C",
     "unsharp": "#661100",
+    "true-best": "#0B5B43",
+    "denoised-best": "#D98200",
+    "richardson-lucy": "#AA4499",
 }
 # Networks beside one another; ours has the colour of what it estimates.
 NETWORK_COLOURS = {

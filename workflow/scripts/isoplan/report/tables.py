@@ -29,6 +29,10 @@ FLAGS = {
         "false-alarms": "Raw pictures that raise the alarm",
         "found": "Processed pictures that do",
     },
+    "other_blur": {
+        "false-alarms": "Pictures said to be blurred otherwise",
+        "found": "Blurred otherwise and said so",
+    },
 }
 
 

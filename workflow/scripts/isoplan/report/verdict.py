@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from isoplan import trust
-from isoplan.report import lineup, published, restoration_tests, style, sweeps, tables
+from isoplan.report import harm, lineup, published, restoration_tests, style, sweeps, tables
 from isoplan.report.figures import snr_gains
 from isoplan.report.psfs import model_parameters
 from isoplan.report.results import Study, metric_values
@@ -230,6 +230,8 @@ def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
         return sweeps.headline(study)
     if not mosaics and tests:
         return restoration_tests.headline(tests)
+    if not mosaics and len(harm.summary(study)):
+        return harm.headline(study)
     if not mosaics:
         return _headline_of_networks(study)
     if not known and all(m.level == "bad" for m in mosaics):
@@ -368,6 +370,8 @@ def _scores(study: Study) -> tuple[str, list[Score], str]:
         return title, scores, "restoration_choice.csv"
     if tests:
         return *_scores_of_tests(tests), "restoration_summary.csv"
+    if len(harm.summary(study)):
+        return *_scores_of_harm(study), "harm_summary.csv"
     table, title = _comparable(study), "Cells at least equal to the published R²"
     beside = len(table) > 0
     if not beside:
@@ -396,6 +400,16 @@ def _scores_of_tests(tests: list[restoration_tests.Test]) -> tuple[str, list[Sco
     return "Estimated PSFs: share of the gain of known ones", scores
 
 
+def _scores_of_harm(study: Study) -> tuple[str, list[Score]]:
+    table = harm.summary(study)
+    own = table[
+        (table["method"] == "estimated") & (table["kind"] == "inside") & table["photons"].isna()
+    ]
+    colour = style.method_colour("estimated")
+    scores = [_share(row.test, colour, row.of_true) for row in own.itertuples() if row.of_true > 0]
+    return "By default: share of the gain of known PSFs, blurs of the network's model", scores
+
+
 def _share(label: str, colour: str, share: float) -> Score:
     return Score(label, colour, min(max(share, 0.0), 1.0), style.percent(share))
 
@@ -419,6 +433,7 @@ def _warnings(study: Study, mosaics) -> list[str]:
                 "than they were."
             )
     for mosaic in mosaics:
+        words += _narrowed(study, mosaic.name)
         words += _disagreement(study, mosaic.name)
         words += _doubts(study, mosaic.name)
         words += _pinned(study, mosaic.name)
@@ -438,7 +453,7 @@ def _warnings(study: Study, mosaics) -> list[str]:
         if mosaic.facts.get("constant"):
             words.append(f"{mosaic.name}: every pixel has the same value; there is nothing to map.")
     words += restoration_tests.warnings(restoration_tests.read_tests(study))
-    words += sweeps.warnings(study)
+    words += sweeps.warnings(study) + harm.warnings(study)
     return words + _short_of_published(study) + _poor_parameters(study) + _miscalibrated(study)
 
 
@@ -469,7 +484,7 @@ def _disagreement(study: Study, mosaic: str) -> list[str]:
 
 
 def _doubts(study: Study, mosaic: str) -> list[str]:
-    """Cells not to trust, each counted once: out of domain, without texture, uncertain."""
+    """Cells not to trust, each counted once: out of domain, without texture, uncertain; and other blurs."""
     psf_map = study.maps.get(mosaic)
     if psf_map is None or psf_map.untrusted.all():
         return []
@@ -488,6 +503,11 @@ def _doubts(study: Study, mosaic: str) -> list[str]:
             "border; theirs is filled in from neighbours (hatched on the maps).",
         ),
         (
+            psf_map.blurred_otherwise & ~strange,
+            "of the cells show a blur that no PSF of the model makes (motion, coma, a disk, a halo); the nearest one "
+            "stands for it.",
+        ),
+        (
             uncertain,
             "of the cells are uncertain: the 90 % interval of a parameter spans more than half of its range.",
         ),
@@ -496,6 +516,21 @@ def _doubts(study: Study, mosaic: str) -> list[str]:
         f"{mosaic}: {style.percent(float(mask.mean()))} {text}"
         for mask, text in doubts
         if mask.any()
+    ]
+
+
+def _narrowed(study: Study, mosaic: str) -> list[str]:
+    """Where the restoration does not take the PSFs of the map as they are."""
+    choice = study.choices.get(mosaic, {}).get("estimated")
+    if not choice or choice["psf_scale"] >= 1:
+        return []
+    if not choice["iterations"]:
+        return [f"{mosaic} was left as it is: {choice['reason']}."]
+    if not choice["psf_scale"]:
+        return [f"{mosaic}: noise alone was taken away, no blur: {choice['reason']}."]
+    return [
+        f"{mosaic}: restored by PSFs {choice['psf_scale']:g} times as wide as the map's: detail in the picture is "
+        "finer than the map's PSFs allow, or may be: the specimen is soft itself, or the blur is another."
     ]
 
 

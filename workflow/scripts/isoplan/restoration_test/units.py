@@ -36,6 +36,10 @@ def save_unit(folder: str | Path, unit: int, block: np.ndarray) -> None:
     part.replace(path)
 
 
+def load_unit(folder: str | Path, unit: int) -> np.ndarray:
+    return np.load(unit_file(folder, unit))
+
+
 def run_share(
     test: dict, make: Callable[[int], np.ndarray], folder: str | Path, ledger: Ledger, **share
 ) -> int:
@@ -48,7 +52,7 @@ def run_share(
         unit_count(test),
         make=make,
         write=lambda unit, block: save_unit(folder, unit, block),
-        read=lambda unit: np.load(unit_file(folder, unit)),
+        read=lambda unit: load_unit(folder, unit),
         **share,
     )
 

@@ -1,0 +1,88 @@
+# No harm: pictures of all kinds, blurred in all ways, restored by default.
+
+
+rule test_harm:
+    input:
+        network=lambda wc: network_file(entry("harm_tests", wc.test)["network"]),
+    output:
+        done=f"{HARM_STAGE}/test.{{job}}.done",
+    log:
+        f"{LOGS}/test_harm/{{test}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/test_harm/{{test}}/{{job}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("restore_mem_mb"),
+        runtime=growing("restore_minutes"),
+    params:
+        library=library("test_harm"),
+        folder=f"{HARM}/{{test}}",
+        ledger=f"{RESULTS}/ledgers/harm_tests/{{test}}",
+        test=lambda wc: harm_test(wc.test),
+        seed=STUDY["seed"],
+        jobs=JOBS,
+        device=STUDY["device"],
+    message:
+        "Restores the pictures of harm test {wildcards.test}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../scripts/test_harm.py"
+
+
+rule tabulate_harm:
+    input:
+        tested=expand(
+            f"{HARM_STAGE}/test.{{job}}.done", test=HARM_TESTS, job=range(JOBS)
+        ),
+    output:
+        rows=f"{RESULTS}/harm.csv",
+        summary=report(
+            f"{RESULTS}/harm_summary.csv",
+            caption="../captions/harm.rst",
+            category="Tables",
+            labels={"table": "No harm"},
+        ),
+    log:
+        f"{LOGS}/tabulate_harm.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_harm.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("other_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("tabulate_harm"),
+        folder=HARM,
+        tests=[harm_test(name) for name in HARM_TESTS],
+        seed=STUDY["seed"],
+    message:
+        "Collects what the harm tests gained and lost"
+    script:
+        "../scripts/tabulate_harm.py"
+
+
+rule picture_harm:
+    input:
+        network=lambda wc: network_file(entry("harm_tests", wc.test)["network"]),
+        rows=f"{RESULTS}/harm.csv",
+    output:
+        pictures=f"{HARM}/{{test}}.npz",
+    log:
+        f"{LOGS}/picture_harm/{{test}}.log",
+    benchmark:
+        f"{BENCHMARKS}/picture_harm/{{test}}.tsv"
+    conda:
+        "../../envs/isoplan.yaml"
+    resources:
+        mem_mb=growing("restore_mem_mb"),
+        runtime=growing("other_minutes"),
+    params:
+        library=library("picture_harm"),
+        test=lambda wc: harm_test(wc.test),
+        seed=STUDY["seed"],
+        device=STUDY["device"],
+    message:
+        "Makes the worst pictures of harm test {wildcards.test} once more, to look at"
+    script:
+        "../scripts/picture_harm.py"

@@ -1,0 +1,175 @@
+"""No harm, in the report: what restoring by default gains, and what it does at worst."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from isoplan.report import pictures, restoration_plots, style
+from isoplan.report.results import Study
+from isoplan.report.study_figure import StudyFigure
+from isoplan.report.tables import Cell, Table
+from isoplan.restoration_test.blurs import BLURS
+from isoplan.restoration_test.harm_tables import HARMED_DB
+
+KINDS = {
+    "inside": "Blurs of the network's model",
+    "outside": "Other blurs",
+    "sharp": "No blur",
+}
+# Beside the default; of a sharp picture the true PSF is none.
+BESIDE = ("true", "true-best", "denoised", "denoised-best", "richardson-lucy", "unsharp")
+SHOWN = ("sharp", "none", "estimated", "true", "denoised-best")
+# The worst picture may lose so much, in dB: against nothing done, or where it is sharp against denoising.
+LIMITS_DB = {"inside": -0.3, "outside": -0.5, "sharp": -1.0}
+INTRO = (
+    "Pictures that trained nothing were blurred in ways that the network was made for or not, exposed, and restored as the command "
+    "restore does it, which is told the camera's offset and no more. Gains are of SNR over doing nothing: mean, 5 % of the pictures below, "
+    "and the worst; harmed are those that lose more than 0.3 dB, and what is left alone counts 0. Known PSFs are chosen for alike, "
+    "by held-out photons; the best choice takes the truth to find."
+)
+
+
+def summary(study: Study) -> pd.DataFrame:
+    """harm_summary.csv; no rows where nothing was tested."""
+    return study.table("harm_summary.csv")
+
+
+def harm_table(study: Study) -> Table | None:
+    """What the default gains and loses, by test, kind of blur and light, beside others."""
+    rows = []
+    for test, part in summary(study).groupby("test", sort=False):
+        rows.append([Cell(f"{test}: {part['model'].iloc[0]}")])
+        for kind, lights in _groups(part):
+            for light, methods in lights:
+                rows.append(_row(kind, light, methods))
+    head = ["Blur, photons", "Pictures", "By default (dB)", "5 % below", "Worst", "Harmed"]
+    head += ["Worst cell", "Known PSFs", "Their best choice", "Denoised", "Its best choice"]
+    return Table([*head, "Richardson-Lucy", "Unsharp mask"], rows) if rows else None
+
+
+def _groups(part: pd.DataFrame):
+    """(kind, [(light, method -> row)]), all lights together last."""
+    for kind in KINDS:
+        of = part[part["kind"] == kind]
+        lights = sorted(of["photons"].dropna().unique()) + [np.nan] * int(of["photons"].isna().any())
+        found = []
+        for light in lights:
+            same = of["photons"].isna() if np.isnan(light) else of["photons"] == light
+            found.append((light, {row["method"]: row for row in of[same].to_dict("records")}))
+        if found:
+            yield kind, found
+
+
+def _row(kind: str, light: float, methods: dict) -> list[Cell]:
+    own = methods["estimated"]
+    name = f"{KINDS[kind]}, {'all' if np.isnan(light) else f'{light:.3g}'}"
+    below = own["worst"] - (methods["denoised-best"]["mean"] if kind == "sharp" else 0)
+    share = own["of_true"]
+    notes = [f"{style.percent(share)} of known"] if kind == "inside" and np.isfinite(share) else []
+    return [
+        Cell(name),
+        Cell(str(int(own["n"]))),
+        Cell(style.signed(own["mean"]), best=own["mean"] > 0, notes=notes),
+        Cell(style.signed(own["p5"])),
+        Cell(style.signed(own["worst"]), colour="" if below >= LIMITS_DB[kind] else "#B3261E"),
+        Cell(style.percent(own["harmed_share"])),
+        Cell(style.signed(own["cells_worst"])),
+        *(
+            Cell(style.signed(methods[m]["mean"]), notes=[style.signed(methods[m]["worst"])])
+            for m in BESIDE
+        ),
+    ]
+
+
+def headline(study: Study) -> tuple[str, str, str]:
+    """Level, headline and lead of a study of harm tests alone."""
+    table = summary(study)
+    own = table[(table["method"] == "estimated") & table["photons"].isna()]
+    worst = own["worst"].min()
+    harmed = (own["harmed_share"] * own["n"]).sum() / own["n"].sum()
+    words = [
+        f"{KINDS[kind].lower()} {style.signed((part['mean'] * part['n']).sum() / part['n'].sum())} dB"
+        for kind in KINDS
+        if len(part := own[own["kind"] == kind])
+    ]
+    count = f"{int(own['n'].sum()):,} restorations"
+    return (
+        *("plain", f"Restored by default: {', '.join(words)}"),
+        f"Mean SNR gains of {count} over doing nothing. {style.percent(harmed)} of them lose more than "
+        f"{-HARMED_DB:g} dB, the worst {style.signed(worst)} dB.",
+    )
+
+
+def warnings(study: Study) -> list[str]:
+    """Where a picture was harmed by more than it may be, test by test."""
+    words = []
+    for test, part in summary(study).groupby("test", sort=False):
+        for kind, lights in _groups(part):
+            for light, methods in lights:
+                if np.isnan(light):
+                    continue
+                own, held = methods["estimated"], methods["denoised-best"]["mean"]
+                below = own["worst"] - (held if kind == "sharp" else 0)
+                if below < LIMITS_DB[kind]:
+                    against = "denoising" if kind == "sharp" else "doing nothing"
+                    words.append(
+                        f"{test}, {KINDS[kind].lower()}, {light:.3g} photons: the worst picture lies "
+                        f"{style.fixed(-below)} dB below {against}, more than {-LIMITS_DB[kind]:g} dB."
+                    )
+    return words
+
+
+def harm_figures(study: Study) -> list[StudyFigure]:
+    """Every picture's gain, and the worst pictures."""
+    rows = study.table("harm.csv")
+    if rows.empty:
+        return []
+    figures = []
+    for test, part in rows.groupby("test", sort=False):
+        panels = [
+            (KINDS[kind], [(light, dict(tuple(of.groupby("method")["gain"]))) for light, of in own])
+            for kind in KINDS
+            if (own := list(part[part["kind"] == kind].groupby("photons")))
+        ]
+        draw = partial(restoration_plots.scattered, panels, width_px=960)
+        alt = f"SNR gain of every picture of {test} by kind of blur and light."
+        name = f"harm_{_file(test)}"
+        figures.append(StudyFigure(name, "harm", rows, draw, "harm", "", str(test), alt, 960))
+        figures += _worst(study, str(test), part)
+    return figures
+
+
+def _file(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)
+
+
+def _worst(study: Study, test: str, rows: pd.DataFrame) -> list[StudyFigure]:
+    path = Path(study.folder) / "harm_tests" / f"{test}.npz"
+    if not path.exists():
+        return []
+    figures = []
+    with np.load(path) as stored:
+        count = len({name.partition("/")[0] for name in stored.files})
+        for k in range(count):
+            picture, blur, photons = stored[f"{k}/what"].tolist()
+            case = (rows["picture"] == picture) & (rows["blur"] == blur)
+            case = rows[case & (rows["photons"] == float(photons))].set_index("method")["gain"]
+            panels = [(_caption(name, case), stored[f"{k}/{name}"]) for name in SHOWN]
+            draw = partial(restoration_plots.pictures, panels, pictures.levels_of(panels[0][1]))
+            title = f"{test}: {picture}, {BLURS[blur].title}, {photons} photons"
+            table = case.rename("snr_gain_db").reset_index()
+            name = f"harm_{_file(test)}_{k}"
+            figures.append(
+                StudyFigure(name, name, table, draw, "harm-pictures", "", title, title, 1040, "jpg")
+            )
+    return figures
+
+
+def _caption(name: str, gains: pd.Series) -> str:
+    if name == "sharp":
+        return "Sharp"
+    label = style.method_label(name)
+    return label if name == "none" else f"{label}\n{style.signed(gains[name])} dB"

@@ -1,0 +1,69 @@
+"""Blurs by name, to judge restorations with that the network was made for them or not.
+
+Each is a field of PSFs of SIZE_PX: one, or some that pass over into one another along the picture.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from isoplan.optics import other_blurs
+from isoplan.optics.gaussian import gaussian_psfs
+
+SIZE_PX = 63
+CUTOFF = 0.25  # cycles/px, of the aberrated ones
+
+
+@dataclass(frozen=True)
+class Blur:
+    """title: in words. models: PSF models that have it. psfs: () -> (ny, nx, s, s)."""
+
+    title: str
+    models: tuple[str, ...]
+    psfs: Callable[[], torch.Tensor]
+
+
+def _gaussian(*widths: tuple[float, float]) -> Callable[[], torch.Tensor]:
+    """Along x from the first (width_y, width_x) to the last, in px."""
+    return lambda: gaussian_psfs(torch.tensor(widths), SIZE_PX)[None]
+
+
+def _one(make: Callable[..., torch.Tensor], *numbers: float) -> Callable[[], torch.Tensor]:
+    return lambda: make(*(torch.tensor([number]) for number in numbers), SIZE_PX)[None]
+
+
+def _mode(name: str, waves: float) -> Callable[[], torch.Tensor]:
+    def make() -> torch.Tensor:
+        angle, cutoff = torch.tensor([0.3]), torch.tensor([CUTOFF])
+        return other_blurs.aberrated({name: torch.tensor([waves])}, angle, cutoff, SIZE_PX)[None]
+
+    return make
+
+
+_ROUND, _ANY = ("gaussian-1", "gaussian-2"), ("gaussian-2",)
+BLURS = {
+    "none": Blur("no blur", (), lambda: gaussian_psfs(torch.zeros(1, 2), 3)[None]),
+    "gaussian-narrow": Blur("Gaussian, 2.5 px", _ROUND, _gaussian((2.5, 2.5))),
+    "gaussian": Blur("Gaussian, 4.5 x 3.5 px", _ANY, _gaussian((4.5, 3.5))),
+    "gaussian-wide": Blur("Gaussian, 7 px", _ROUND, _gaussian((7, 7))),
+    "gaussian-varying": Blur(
+        "Gaussian, 2.5 to 6 px", _ANY, _gaussian((3, 2.5), (3.5, 4.25), (4, 6))
+    ),
+    "defocus": Blur("defocus, .3 waves", ("zernike-1", "zernike-3"), _mode("defocus", 0.3)),
+    "astigmatism": Blur(
+        "astigmatism, .2 waves", ("zernike-2", "zernike-3"), _mode("astigmatism", 0.2)
+    ),
+    "motion": Blur("motion of 6 px", (), _one(other_blurs.motion, 6, 0.6)),
+    "disk": Blur("disk of radius 4 px", (), _one(other_blurs.disk, 4)),
+    "coma": Blur("coma, .15 waves", (), _mode("coma", 0.15)),
+    "spherical": Blur("spherical aberration, .15 waves", (), _mode("spherical", 0.15)),
+    "halo": Blur("35 % in a halo of 11 px", (), _one(other_blurs.halo, 2.5, 11, 0.35)),
+}
+
+
+def kind_of(blur: str, model: str) -> str:
+    """sharp, inside or outside of a PSF model."""
+    if blur == "none":
+        return "sharp"
+    return "inside" if model in BLURS[blur].models else "outside"

@@ -1,0 +1,81 @@
+"""What harm tests gained and lost, as tables."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from isoplan.restoration_test.blurs import kind_of
+from isoplan.restoration_test.harm import KEPT, METHODS, HarmTest
+
+HARMED_DB = -0.3  # a picture that loses more than this is harmed
+WORST_SHOWN = 6
+CASE = ["test", "model", "picture", "blur", "kind", "photons"]
+GROUP = ["test", "model", "kind", "photons"]
+
+
+def rows_of(test: HarmTest, kept: np.ndarray) -> pd.DataFrame:
+    """A row per picture, blur, light and method: CASE, method, KEPT.
+
+    kept: of all units, one after another, (units x lights, methods, len(KEPT)).
+    """
+    name, model = test.test["name"], test.spec["detected"]["model"]
+    cases = [
+        (name, model, test.names[index], blur, kind_of(blur, model), photons)
+        for (index, blur), photons in product(test.units, test.lights)
+    ]
+    return pd.concat(
+        [
+            pd.DataFrame(cases, columns=CASE).assign(
+                method=method, **dict(zip(KEPT, kept[:, k].T, strict=True))
+            )
+            for k, method in enumerate(METHODS)
+        ],
+        ignore_index=True,
+    )
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """By test, model, kind of blur, light and method; and for all lights together, photons NaN.
+
+    Columns: GROUP, method, n, mean, p5 and worst of the pictures' gains (dB), harmed_share (of pictures that
+    lose more than 0.3 dB), cells_p5 (mean of the pictures' 5th percentiles), cells_worst, overshoot (its largest:
+    brightest pixels over the truth's), alone_share (left as they were), and beside the true PSFs
+    with the same choice, of_true (the mean gain as a share of theirs).
+    """
+    found = []
+    for lights in (GROUP, GROUP[:-1]):
+        for group, part in rows.groupby(lights, sort=False):
+            named = dict(zip(lights, group, strict=True))
+            true = part.loc[part["method"] == "true", "gain"].mean()
+            for method in METHODS:
+                of = part[part["method"] == method]
+                gain = of["gain"]
+                found.append(
+                    {"photons": np.nan}
+                    | named
+                    | {
+                        "method": method,
+                        "n": len(of),
+                        "mean": gain.mean(),
+                        "p5": gain.quantile(0.05),
+                        "worst": gain.min(),
+                        "harmed_share": (gain < HARMED_DB).mean(),
+                        "cells_p5": of["cells_p5"].mean(),
+                        "cells_worst": of["cells_worst"].min(),
+                        "overshoot": of["overshoot"].max(),
+                        "alone_share": (of["iterations"] == 0).mean()
+                        if method == "estimated"
+                        else np.nan,
+                        "of_true": gain.mean() / true if true > 0 else np.nan,
+                    }
+                )
+    table = pd.DataFrame(found)
+    return table[[*GROUP, *(name for name in table if name not in GROUP)]]
+
+
+def worst_cases(rows: pd.DataFrame, test: str) -> list[tuple[str, str, float]]:
+    """Picture, blur and photons of a test's WORST_SHOWN cases that lost most, each of another picture or kind."""
+    own = rows[(rows["test"] == test) & (rows["method"] == "estimated")].sort_values("gain")
+    own = own.drop_duplicates(["picture", "kind"]).head(WORST_SHOWN)
+    return [(row["picture"], row["blur"], row["photons"]) for row in own.to_dict("records")]
