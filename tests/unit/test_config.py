@@ -187,7 +187,7 @@ def test_validating_twice_changes_nothing():
         ),
         (
             "simulations: [{mosaic: m, field: [{parameter: width_x, low: 99}, {parameter: width_y, low: 3}]}]",
-            ["field[0].low: 99 is outside the range of gaussian-2, 1.5 to 10"],
+            ["field[0].low: 99 is outside the range of gaussian-2, 0.5 to 10"],
         ),
     ],
 )

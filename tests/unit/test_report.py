@@ -119,6 +119,15 @@ def test_good_study(folder):
     assert retina.level == "open" and "no truth is known" in retina.headline
 
 
+def test_what_was_left_alone_is_said(tmp_path):
+    study = build_study(tmp_path / "left", size_px=256)
+    file = study / "choices/tissue/estimated.json"
+    left = {"iterations": 0, "psf_scale": 1.0, "reason": "most of its map raises the alarm"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | left))
+    said = "tissue was left as it is: most of its map raises the alarm."
+    assert said in judge(read_study(study)).warnings
+
+
 def test_harm_is_said_plainly(tmp_path):
     study = build_study(tmp_path / "worse", size_px=256, gain=-0.6)
     verdict = judge(read_study(study))

@@ -157,7 +157,7 @@ def test_every_good_mosaic_has_map_and_restoration(own, name):
     assert restored(own, name).shape == picture.shape[:2]
     assert np.isfinite(restored(own, name)).all()
     cells = psf_map(own, name)
-    assert cells.shape == (7, *(-(-length // 32) for length in picture.shape[:2]))
+    assert cells.shape == (8, *(-(-length // 32) for length in picture.shape[:2]))
     assert np.isfinite(cells[:2]).all() == (name != "two-flat")
     Image.from_zarr(zarr.open_group(own.results / f"restored/{name}/estimated.ome.zarr", mode="r"))
     if name not in ("two-flat", "holes"):

@@ -87,7 +87,14 @@ def test_tables(finished):
         *("network", "psf_model", "train_set", "test_set", "degradation", "level"),
         *("parameter", "metric", "value", "low", "high", "n"),
     ]
-    assert set(regression["parameter"]) == {"width_x", "width_y", "mean", "validity", "alarm"}
+    assert set(regression["parameter"]) == {
+        "width_x",
+        "width_y",
+        "mean",
+        "validity",
+        "alarm",
+        "other_blur",
+    }
     calibration = pd.read_csv(finished.results / "calibration.csv")
     assert set(calibration["group"]) == {"all", "spread fifth", "photons decade"}
     assert len(pd.read_csv(finished.results / "abstention.csv")) == 2 * 19
@@ -120,9 +127,10 @@ def test_stores(finished):
             *(f"{n}_uncertainty" for n in names[:2]),
             "validity",
             "alarm",
+            "other_blur",
             "filled",
         ]
-        assert group["0"].shape == group["raw"].shape == (7, 8, 36)
+        assert group["0"].shape == group["raw"].shape == (8, 8, 36)
         assert np.isfinite(group["0"][:]).all()
     observed = zarr.open_array(finished.results / "simulated/pictures/observed.ome.zarr/0")
     assert observed.dtype == np.uint16 and observed[:].min() > 0

@@ -11,7 +11,7 @@ from isoplan.base.ledger import Ledger, run_units
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.camera import check_camera
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import MapLayout, channels
+from isoplan.psf_map import VALIDITY, MapLayout, channels
 from isoplan.simulation import BLOCK_PX, Simulation
 
 
@@ -95,8 +95,9 @@ def store_true_map(params, scene, model, shared):
         cells = ngff.open_array(params.true_map, name, "r+")
         for rows, columns in layout.units:
             field = scene.field.at(layout.centres_px(0)[rows], layout.centres_px(1)[columns])
-            true, none = np.moveaxis(field.numpy(), -1, 0), np.zeros((1, *field.shape[:2]))
-            block = np.concatenate([true, 0 * true, none + 1, none, none]).astype(np.float32)
+            block = np.zeros((len(channels(model)), *field.shape[:2]), np.float32)
+            block[: field.shape[2]] = np.moveaxis(field.numpy(), -1, 0)
+            block[VALIDITY] = 1
             ngff.write_shards(cells, (slice(None), rows, columns), block)
 
 

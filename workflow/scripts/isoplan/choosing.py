@@ -78,6 +78,8 @@ MOST_OTHER = 8
 
 # What is taken where the photons cannot be counted and the iterations are given.
 UNJUDGED_WEIGHT = 0.001
+GIVEN = "give the gain, or iterations and a TV weight,"
+FORCED = "give a psf_scale (1, or --force, takes the map as it is)"
 
 # Frequencies that a PSF passes less of than this hold noise alone, if there are so many. A raw picture's noise is as
 # strong at the highest quarter of them as at the next, or nearly: the least that was seen of one is .76, of
@@ -164,10 +166,10 @@ def choose_for(
         sums, (share, evenness) = local.sums, noise_beyond(pieces, exposure) or (1.0, 1.0)
         if sums and sums["alarm_cells"] > sums["valid_cells"]:
             why = "most of its map raises the alarm: it is no raw camera picture of a thin sample"
-            return _unjudged(settings, why, photons)
+            return _unjudged(settings, why, photons, FORCED)
         if evenness < EVEN or share < NOISE[0]:
             why = "its noise is not a raw picture's: it was smoothed, compressed or resampled, or the gain is wrong"
-            return _unjudged(settings, why, photons)
+            return _unjudged(settings, why, photons, FORCED)
         if sums and not sums["valid_cells"]:
             said.append("no cell of the map is valid")
         if share > NOISE[1]:
@@ -178,12 +180,13 @@ def choose_for(
             settings = settings | {"psf_scale": 0}
         elif sums and 2 * sums["other_blur_cells"] > sums["valid_cells"]:
             most = MOST_OTHER
-            said.append("few iterations, as the blur is none of the PSF model's")
         if share <= NOISE[1] and not ALIKE_NOISE[0] < share < ALIKE_NOISE[1]:
             exposure = replace(exposure, gain=share * exposure.gain, floor=share * exposure.floor)
             said.append(f"its noise is that of {exposure.gain:.3g} counts per electron")
     how = {"exposure": exposure, "most": most, "seed": seed, "stream": stream}
     choice = choose(pieces, settings, **known, **how)
+    if most and choice["psf_scale"]:
+        said.append("few iterations, as the blur is none of the PSF model's")
     return choice | {"reason": "; ".join([*said, choice["reason"]])}
 
 
@@ -579,13 +582,13 @@ def _ideal(test: torch.Tensor) -> torch.Tensor:
     return 2 * (test - torch.special.xlogy(test, test)).double()
 
 
-def _unjudged(settings: dict, why: str, photons: float | None) -> dict:
+def _unjudged(settings: dict, why: str, photons: float | None, give: str = GIVEN) -> dict:
     """Nothing is done where nothing can be judged, unless the iterations are given."""
     taken = {"iterations": 0, "tv_weight": UNJUDGED_WEIGHT, "psf_scale": 1.0, "resolution_px": 0.0}
     known = {key: settings[key] for key in taken if settings[key] != "auto"}
     reason = f"{why}, so nothing can be held out and judged"
     if "iterations" not in known:
-        reason += "; give the gain, or iterations and a TV weight, to restore it all the same"
+        reason += f"; {give} to restore it all the same"
     return taken | known | {"reason": reason, "photons": photons, "widths": [], "curves": []}
 
 

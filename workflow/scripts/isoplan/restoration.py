@@ -66,7 +66,8 @@ class LocalPsfs:
         if self.mean_of:
             return self.mean_of["doubt"]
         rows, columns = self._nodes(0, y0, y1), self._nodes(1, x0, x1)
-        return width_doubt(np.asarray(self.cells[:, rows, columns], np.float32), self.model)
+        # Of a true map, whose intervals have no width, nothing is in doubt.
+        return width_doubt(np.asarray(self.cells[:, rows, columns], np.float32), self.model) or None
 
     @property
     def estimated(self) -> bool:

@@ -54,7 +54,9 @@ def _groups(part: pd.DataFrame):
     """(kind, [(light, method -> row)]), all lights together last."""
     for kind in KINDS:
         of = part[part["kind"] == kind]
-        lights = sorted(of["photons"].dropna().unique()) + [np.nan] * int(of["photons"].isna().any())
+        lights = sorted(of["photons"].dropna().unique()) + [np.nan] * int(
+            of["photons"].isna().any()
+        )
         found = []
         for light in lights:
             same = of["photons"].isna() if np.isnan(light) else of["photons"] == light

@@ -522,10 +522,10 @@ def _doubts(study: Study, mosaic: str) -> list[str]:
 def _narrowed(study: Study, mosaic: str) -> list[str]:
     """Where the restoration does not take the PSFs of the map as they are."""
     choice = study.choices.get(mosaic, {}).get("estimated")
+    if choice and not choice["iterations"]:
+        return [f"{mosaic} was left as it is: {choice['reason']}."]
     if not choice or choice["psf_scale"] >= 1:
         return []
-    if not choice["iterations"]:
-        return [f"{mosaic} was left as it is: {choice['reason']}."]
     if not choice["psf_scale"]:
         return [f"{mosaic}: noise alone was taken away, no blur: {choice['reason']}."]
     return [
