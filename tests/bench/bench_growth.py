@@ -231,7 +231,7 @@ def lay_out(folder: str) -> None:
         y, x = np.meshgrid(*(np.linspace(2, 8, n) for n in layout.cells), indexing="ij")
         raw[:2], raw[-3:] = (y, x), 0
         raw[-3, 1:-1, 1:-1] = 1  # cells at the border are filled from within
-        filled = fill_invalid(raw, model, threshold=0.5, neighbours=4, smooth_cells=1.0)
+        filled = fill_invalid(raw, model, threshold=0.5, neighbours=4, smooth=True)
         for name, cells in (("raw", raw), ("0", filled)):
             ngff.write_shards(
                 ngff.open_array(folder / f"map{size}.zarr", name, "r+"), (slice(None),) * 3, cells

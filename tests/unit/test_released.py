@@ -61,7 +61,7 @@ def test_a_blank_frame_loses_noise_by_its_doubtful_psfs(settings, photons):
     network, model, _ = of("gaussian-2")
     frame = np.random.default_rng(0).poisson(photons, (512, 512)).astype(np.float32)
     raw = estimate_cells(network, model, frame, 64, torch.device("cpu"))
-    cells = fill_invalid(raw, model, threshold=0.5, neighbours=4, smooth_cells=1.0)
+    cells = fill_invalid(raw, model, threshold=0.5, neighbours=4, smooth=True)
     assert (cells[FILLED] == 1).all()
     centres = torch.arange(cells.shape[1]) * 64.0 + network.window_px / 2 - 0.5
     params = torch.from_numpy(np.moveaxis(cells[:2], 0, -1).copy())

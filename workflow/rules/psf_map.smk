@@ -179,7 +179,8 @@ rule fill_psf_map:
         library=library("fill_psf_map"),
         store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",
         neighbours=STUDY["map"]["neighbours"],
-        smooth_cells=STUDY["map"]["smooth_cells"],
+        smooth=STUDY["map"]["smoothing"] == "kriging",
+        stride_px=STUDY["map"]["stride_px"],
         validity_threshold=STUDY["map"]["validity_threshold"],
         alarm_threshold=STUDY["map"]["alarm_threshold"],
     message:

@@ -20,7 +20,8 @@ def main(snakemake):
         threshold=params.validity_threshold,
         alarm_threshold=params.alarm_threshold,
         neighbours=params.neighbours,
-        smooth_cells=params.smooth_cells,
+        smooth=params.smooth,
+        overlap=made["window_px"] / params.stride_px,
     )
     ngff.write_shards(ngff.open_array(params.store, "0", "r+"), (slice(None),) * 3, filled)
     found = sums_of(filled, model, params.alarm_threshold)

@@ -10,7 +10,7 @@ from isoplan.mosaic import tiles
 from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.window import Picture
 from isoplan.optics.camera import complete_camera
-from isoplan.psf_map import MapLayout, fill_invalid, map_whole
+from isoplan.psf_map import MapLayout, map_whole
 from isoplan.restoration import LocalPsfs, restore_core
 
 
@@ -53,17 +53,8 @@ def estimate_psfs(facts: Facts, network, model, settings: dict, device) -> Local
     layout = MapLayout(
         facts.counts.shape, network.window_px, settings["stride_px"], settings["edges"]
     )
-    raw = map_whole(
-        network, model, facts.counts, layout, offset=facts.facts["offset"], device=device
-    )
-    cells = fill_invalid(
-        raw,
-        model,
-        threshold=settings["validity_threshold"],
-        neighbours=settings["neighbours"],
-        smooth_cells=settings["smooth_cells"],
-        alarm_threshold=settings["alarm_threshold"],
-    )
+    offset = facts.facts["offset"]
+    cells = map_whole(network, model, facts.counts, layout, settings, offset=offset, device=device)
     return LocalPsfs(model, layout=layout, cells=cells)
 
 

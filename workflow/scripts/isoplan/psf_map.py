@@ -14,12 +14,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy import ndimage
 from scipy.spatial import cKDTree
 from torch.nn import functional as F
 
 from isoplan.base.device import at_once, in_batches
 from isoplan.base.errors import UserError
+from isoplan.kriging import krige
 from isoplan.metrics.regression import summarise
 from isoplan.mosaic import ngff, tiles
 from isoplan.networks import sliding
@@ -33,9 +33,6 @@ SHARD_CELLS = 32
 PIXEL_BYTES, BAND_BYTES = 160, 192 * 2**20
 VALIDITY, ALARM, OTHER_BLUR, FILLED = -4, -3, -2, -1  # places of the last channels
 QUANTILE = 1.645  # half-width of a 90 % interval in deviations of the normal distribution
-# In smoothing: the weight of a filled cell, where a typical valid one has 1; what holds slopes down, as
-# a share of the kernel's own variance; rows worked on at once.
-FILLED_WEIGHT, SLOPE, BAND_ROWS = 0.01, 0.02, 256
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,11 @@ class MapLayout:
     def centres_px(self, axis: int) -> np.ndarray:
         """Centres of all rows (axis 0) or columns (1), in px from the edge."""
         return tiles.centre_px(np.arange(self.cells[axis]), self.stride_px)
+
+    @property
+    def overlap(self) -> float:
+        """How many windows hold a place, along an axis."""
+        return self.window_px / self.stride_px
 
     @cached_property
     def block_cells(self) -> tuple[int, int]:
@@ -212,14 +214,25 @@ def map_unit(
     return cells
 
 
-def map_whole(network, model, mosaic, layout: MapLayout, *, step=None, **how) -> np.ndarray:
-    """Raw map of a whole picture, (channels, ny, nx). how: of `map_unit`. step: called after each unit."""
+def map_whole(
+    network, model, mosaic, layout: MapLayout, settings: dict, *, step=None, **how
+) -> np.ndarray:
+    """Filled map of a whole picture, (channels, ny, nx). settings: the config's `map`. how: of `map_unit`. step:
+    called after each unit."""
     raw = np.full((len(channels(model)), *layout.cells), np.nan, np.float32)
     for unit, (rows, columns) in enumerate(layout.units):
         raw[:, rows, columns] = map_unit(network, model, mosaic, layout, unit, **how)
         if step:
             step()
-    return raw
+    return fill_invalid(
+        raw,
+        model,
+        threshold=settings["validity_threshold"],
+        neighbours=settings["neighbours"],
+        smooth=settings["smoothing"] == "kriging",
+        alarm_threshold=settings["alarm_threshold"],
+        overlap=layout.overlap,
+    )
 
 
 def fill_invalid(
@@ -228,23 +241,21 @@ def fill_invalid(
     *,
     threshold: float,
     neighbours: int,
-    smooth_cells: float = 0.0,
+    smooth: bool = False,
     alarm_threshold: float = 1.0,
+    overlap: float = 2.0,
 ) -> np.ndarray:
-    """The map that serves: invalid cells filled (thesis, 2.2.6), and all smoothed by their certainty.
+    """The map that serves: invalid cells filled (thesis, 2.2.6), and all smoothed as far as they bear it out.
 
     raw: (channels, ny, nx) -> the same with `filled` set. Valid is a cell whose validity reaches
     `threshold` and whose alarm stays up to `alarm_threshold`. Invalid cells become the mean of their
-    nearest valid neighbours by inverse distance. Then every cell becomes the value in its middle of a
-    plane fitted to the cells around it, those at a distance of d cells by exp(-d^2 / (2 smooth_cells^2)):
-    windows overlap, and a PSF does not jump. So a cell without certainty of its own goes over into its
-    neighbours without a seam, and those at the border continue what lies inside. 0 leaves valid cells
-    as they are. In both a valid cell weighs by the inverse square of its uncertainty and by its
-    validity, one that was filled by FILLED_WEIGHT, so that it counts where there is nothing else.
+    nearest valid neighbours by inverse distance. Smooth: every cell becomes what is likeliest of all valid
+    ones (`kriging`), so that where these differ by no more than their errors the map has one PSF. In
+    both a valid cell weighs by the inverse square of its uncertainty and by its validity.
     Both are taken over the identifiable targets, so that angles average rightly; a filled cell is as
     uncertain as the most uncertain of its neighbours. Where no cell is valid, those whose validity alone
     falls short serve by their own estimates, and all are `filled`; without any such cell every parameter
-    is NaN.
+    is NaN. overlap: how many windows hold a place, along an axis (`MapLayout.overlap`).
     Works on the whole map: about 300 bytes a cell, 700 MB for a mosaic of 100,000 px a side.
     """
     count = len(model.parameters)
@@ -274,48 +285,24 @@ def fill_invalid(
         share /= share.sum(axis=1, keepdims=True)
         whole[:, changed] = (share[..., None] * targets[nearest]).sum(axis=1).T
         out[count : 2 * count, changed] = half[:, own][:, nearest].max(axis=2)
-    if smooth_cells > 0:
-        trusted = np.full(own.shape, FILLED_WEIGHT)
+    if smooth:
+        trusted = np.ones(own.shape)
         trusted[own] = weights
-        whole, changed = _planes(whole, trusted, smooth_cells), np.ones_like(own)
+        noise = _noise(model, raw[:count, own], half[:, own])
+        whole, changed = krige(whole, own, trusted, noise, overlap), np.ones_like(own)
     out[:count, changed] = model.decode(torch.from_numpy(whole[:, changed].T.copy())).numpy().T
     return out
 
 
-def _planes(values: np.ndarray, weights: np.ndarray, sigma: float) -> np.ndarray:
-    """In each cell the middle of the plane that fits (n, ny, nx) values around it best, float32.
-
-    weights: (ny, nx) > 0, times a Gaussian of `sigma` cells. Works in bands of rows.
-    """
-    reach = math.ceil(3 * sigma)
-    offsets = np.arange(-reach, reach + 1.0)
-    kernels = [offsets**power * np.exp(-((offsets / sigma) ** 2) / 2) for power in range(3)]
-    out = np.empty(values.shape, np.float32)
-    rows = values.shape[1]
-    for band in tiles.spans(rows, BAND_ROWS):
-        wide = slice(max(band.start - reach, 0), min(band.stop + reach, rows))
-        core = slice(band.start - wide.start, band.stop - wide.start)
-
-        def moment(plane, y: int, x: int, core=core):
-            part = ndimage.correlate1d(plane, kernels[y], axis=0, mode="constant")[core]
-            return ndimage.correlate1d(part, kernels[x], axis=1, mode="constant")
-
-        weight = weights[wide]
-        total, along_y, along_x, cross = (
-            moment(weight, *p) for p in ((0, 0), (1, 0), (0, 1), (1, 1))
-        )
-        steep_y, steep_x = (moment(weight, *p) + SLOPE * sigma**2 * total for p in ((2, 0), (0, 2)))
-        normal = np.stack(
-            [total, along_y, along_x, along_y, steep_y, cross, along_x, cross, steep_x]
-        )
-        normal = np.moveaxis(normal, 0, -1).reshape(*total.shape, 3, 3)
-        # The middle is e1' N^-1 b, and N is symmetric: the same row serves all values.
-        row = np.linalg.solve(normal, np.broadcast_to(np.eye(3)[0][:, None], (*total.shape, 3, 1)))
-        for target, plane in enumerate(values[:, wide]):
-            weighted = weight * plane
-            moments = (moment(weighted, *p) for p in ((0, 0), (1, 0), (0, 1)))
-            out[target, band] = sum(m * row[..., k, 0] for k, m in enumerate(moments))
-    return out
+def _noise(model, values: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Variance of each target (n,) of a typical cell, by its intervals. values, half: (P, cells)."""
+    plain = model.encode(torch.from_numpy(values.T.copy()))
+    variance = torch.zeros_like(plain)
+    for k, deviation in enumerate(half / QUANTILE):
+        moved = values.copy()
+        moved[k] += deviation
+        variance += (model.encode(torch.from_numpy(moved.T.copy())) - plain).square()
+    return variance.median(0).values.numpy()
 
 
 def mean_parameters(filled: np.ndarray, model) -> list[float] | None:

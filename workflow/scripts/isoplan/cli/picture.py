@@ -27,7 +27,7 @@ from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
 from isoplan.optics.camera import complete_camera
 from isoplan.optics.psf import PsfModel
-from isoplan.psf_map import MapLayout, channels, fill_invalid, map_whole, served, strides
+from isoplan.psf_map import MapLayout, channels, map_whole, served, strides
 from isoplan.report import figures, plots
 from isoplan.report.results import Mosaic, PsfMap, Study
 from isoplan.restoration import LocalPsfs, restore_and_judge
@@ -233,20 +233,12 @@ def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic) -> Found:
     asked = {} if args.alarm_threshold is None else {"alarm_threshold": args.alarm_threshold}
     settings = config.validate({"map": asked})["map"]
     layout = MapLayout(mosaic.shape, window, stride, settings["edges"])
-    raw = map_whole(
-        *(chosen.network, model, mosaic, layout),
+    cells = map_whole(
+        *(chosen.network, model, mosaic, layout, settings),
         step=Progress("mapping, blocks", len(layout.units)).step,
         offset=args.offset,
         device=pick_device(args.device),
         together=chosen.together,
-    )
-    cells = fill_invalid(
-        raw,
-        model,
-        threshold=settings["validity_threshold"],
-        neighbours=settings["neighbours"],
-        smooth_cells=settings["smooth_cells"],
-        alarm_threshold=settings["alarm_threshold"],
     )
     found = Found(layout, model, cells, chosen.file.stem, settings["alarm_threshold"])
     for line in _in_words(found, settings["alarm_threshold"]):
