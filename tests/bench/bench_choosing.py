@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from bench_acceleration import picture
 from isoplan.base.config import validate
-from isoplan.choosing import Piece, choose
+from isoplan.choosing import choose
 from isoplan.deconvolution import richardson_lucy
 from isoplan.exposure import Exposure
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.gaussian import gaussian_psfs
+from isoplan.pieces import Piece
 from timing import in_turn
 
 SIZE_PX, PHOTONS = 192, 1e3

@@ -10,14 +10,12 @@ from isoplan.choosing import (
     LEAST_PX,
     MOST_OTHER,
     UNJUDGED_WEIGHT,
-    Piece,
     beyond,
     candidates,
     choose,
     choose_for,
     in_words,
     mean_factor,
-    pieces_of,
     resolution_for,
     weights_for,
 )
@@ -29,6 +27,7 @@ from isoplan.metrics.image import snr
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.model import equivalent_width_px
 from isoplan.optics.psf import make_psf_model
+from isoplan.pieces import Piece, pieces_of
 from isoplan.psf_map import MapLayout
 from isoplan.restoration import LocalPsfs
 from scipy import ndimage

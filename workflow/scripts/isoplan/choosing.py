@@ -31,7 +31,6 @@ where PSFs are in doubt.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -43,10 +42,10 @@ from isoplan.base.seeds import numpy_rng
 from isoplan.deconvolution import richardson_lucy
 from isoplan.exposure import Exposure, exposure_of, sort_pixels, thin
 from isoplan.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX
-from isoplan.mosaic import tiles
 from isoplan.mosaic.measure import levels
 from isoplan.optics.blur import SpaceVariantBlur
-from isoplan.optics.model import equivalent_width_px
+from isoplan.pieces import PIECES, Piece, pieces_of
+from isoplan.raw_noise import look_at_noise
 from isoplan.restoration import LocalPsfs
 
 HELD_OUT = 0.3
@@ -60,51 +59,27 @@ WEIGHTS, COMPARED = (1.0, 2.0, 5.0, 12.0, 30.0), (1.0, 5.0, 12.0)
 LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
 
 # PSFs that are tried: the map's own, and those narrower by these factors while they do not much worse than the
-# best; then those beside the best one. What is said of them in z is trusted by less than a half, as widths are
+# best; then those beside the best one. What is said of them in z is trusted by some half, as widths are
 # compared by few weights, and a PSF of another kind than the true one is not all wrong.
-FACTORS, BESIDE, MUCH_WORSE, TRUST = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 0.3
-LEAST_DOUBT, LEAST_PX, BLOCK_PX = 0.05, 2.0, 32
+FACTORS, BESIDE, MUCH_WORSE, TRUST = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 0.6
+LEAST_DOUBT, LEAST_PX, BLOCK_PX = 0.15, 2.0, 32
 # Blur of such a width is seen; less may be none, which is tried too.
 SURE_PX = 4.0
 # A trial ends once its errors have grown over so many looks; iterations are alike that differ by fewer standard
 # errors.
 ENOUGH, ALIKE = 4, 0.5
-# How well PSFs are put together for judging: a restoration wants a hundred times as well.
-TOLERANCE = 1e-2
 
-# Where most of a map says that the blur is none of the PSF model's, more iterations than so many do harm: those
-# of a wrong PSF foretell photons better and better all the same.
-MOST_OTHER = 8
+# Where the blur is none of the PSF model's more iterations than so many do harm: those of a wrong PSF foretell photons
+# better and better all the same. It is where most of a map says so, or where PSFs have to be made so much narrower.
+MOST_OTHER, MUCH_NARROWER = 8, 0.8
+
+# More noise than so many times what the gain makes is no noise.
+MUCH_NOISE = 4.0
 
 # What is taken where the photons cannot be counted and the iterations are given.
 UNJUDGED_WEIGHT = 0.001
 GIVEN = "give the gain, or iterations and a TV weight,"
 FORCED = "give a psf_scale (1, or --force, takes the map as it is)"
-
-# Frequencies that a PSF passes less of than this hold noise alone, if there are so many. A raw picture's noise is as
-# strong at the highest quarter of them as at the next, or nearly: the least that was seen of one is .76, of
-# smoothed, enlarged and turned ones .02 to .6. Noise of so many times what the gain makes corrects the gain, unless it
-# is alike; beyond these numbers it is no noise.
-PASSED, ENOUGH_NOISE, EVEN = 1e-3, 400, 0.7
-NOISE, ALIKE_NOISE = (0.25, 4.0), (0.9, 1.1)
-
-# So many pieces of a mosaic are judged, of so many that are looked at; fewer are thinned more often.
-PIECES, LOOKED_AT, PIECE_PX = 4, 64, 256
-
-
-@dataclass(frozen=True)
-class Piece:
-    """counts (h, w) above the offset. blur_by: the blur of that shape with PSFs narrower by a factor;
-    width_by: the width in px of the median PSF, 0 where none is known. judged: (rows, columns), the slices of it
-    whose surroundings are in it too, as far as there are any. doubt: deviation of the PSFs' width as a share
-    of it; None where they are known.
-    """
-
-    counts: np.ndarray
-    blur_by: Callable[[float], SpaceVariantBlur]
-    judged: tiles.Window
-    width_by: Callable[[float], float]
-    doubt: float | None = None
 
 
 @dataclass
@@ -130,12 +105,15 @@ class Trial:
         return np.maximum(errors, np.append(errors[1:], errors[-1]))
 
     @property
+    def best(self) -> int:
+        """Place of the iterations that do best."""
+        return int(self.errors.argmin())
+
+    @property
     def place(self) -> int:
         """Of the fewest iterations that do no worse than the best by more than ALIKE standard errors."""
-        best = int(self.errors.argmin())
-        return next(
-            k for k in range(best + 1) if worse_by(self.squares[k], self.squares[best]) <= ALIKE
-        )
+        best = self.squares[self.best]
+        return next(k for k in range(self.best + 1) if worse_by(self.squares[k], best) <= ALIKE)
 
 
 def worse_by(one: np.ndarray, other: np.ndarray) -> float:
@@ -154,75 +132,38 @@ def choose_for(
 
     Where its map cannot be believed less is done: nothing where more cells raise the alarm than are valid, as photons
     cannot be counted then; and noise alone is taken away where no cell is valid. Nor is anything done where
-    the noise is not that of a raw picture. Photons are counted by the noise where the PSFs pass nothing: a specimen's
-    fine detail makes estimates of the gain too large. What is not "auto" in settings, the
-    config's `restoration`, is taken all the same. facts: of `mosaic.measure`, with offset, gain, read_noise_e.
+    the noise is not that of a raw picture (`raw_noise`), which corrects the gain too. What is not "auto"
+    in settings, the config's `restoration`, is taken all the same. facts: of `mosaic.measure`, with offset, gain,
+    read_noise_e.
     """
     exposure, known = exposure_of(facts, settings["background"]), levels(facts)
     pieces = pieces_of(mosaic, local, facts, order=settings["order"], device=device)
     said, most = [], None
     if settings["psf_scale"] == "auto" and exposure.gain:
-        photons = known["scale"] / exposure.gain
-        sums, (share, evenness) = local.sums, noise_beyond(pieces, exposure) or (1.0, 1.0)
+        sums, noise = local.sums, look_at_noise(pieces, exposure)
+        why = noise.fault
         if sums and sums["alarm_cells"] > sums["valid_cells"]:
             why = "most of its map raises the alarm: it is no raw camera picture of a thin sample"
-            return _unjudged(settings, why, photons, FORCED)
-        if evenness < EVEN or share < NOISE[0]:
-            why = "its noise is not a raw picture's: it was smoothed, compressed or resampled, or the gain is wrong"
-            return _unjudged(settings, why, photons, FORCED)
+        if why:
+            return _unjudged(settings, why, known["scale"] / exposure.gain, FORCED)
         if sums and not sums["valid_cells"]:
             said.append("no cell of the map is valid")
-        if share > NOISE[1]:
+        if noise.times > MUCH_NOISE:
             said.append(
-                f"where the PSFs pass nothing is {share:.2g} times the noise that its gain makes"
+                f"where the PSFs pass nothing is {noise.times:.2g} times the noise that its gain makes"
             )
+        elif noise.times != 1:
+            gain = noise.times * exposure.gain
+            exposure = replace(exposure, gain=gain, floor=noise.times * exposure.floor)
         if said:
             settings = settings | {"psf_scale": 0}
         elif sums and 2 * sums["other_blur_cells"] > sums["valid_cells"]:
             most = MOST_OTHER
-        if share <= NOISE[1] and not ALIKE_NOISE[0] < share < ALIKE_NOISE[1]:
-            exposure = replace(exposure, gain=share * exposure.gain, floor=share * exposure.floor)
+        if noise.times != 1 and noise.times <= MUCH_NOISE:
             said.append(f"its noise is that of {exposure.gain:.3g} counts per electron")
     how = {"exposure": exposure, "most": most, "seed": seed, "stream": stream}
     choice = choose(pieces, settings, **known, **how)
-    if most and choice["psf_scale"]:
-        said.append("few iterations, as the blur is none of the PSF model's")
     return choice | {"reason": "; ".join([*said, choice["reason"]])}
-
-
-def noise_beyond(pieces: list[Piece], exposure: Exposure) -> tuple[float, float] | None:
-    """Power beyond what the PSFs pass: as a share of what gain and read noise make there, of the upper half of
-    these frequencies; and that of the highest quarter as a share of the next one's.
-
-    Of noise that is none but the camera's both are 1. None where too few frequencies are not passed.
-    """
-    power, expected, count = np.zeros(4), np.zeros(4), 0.0
-    for piece in pieces:
-        pixels = sort_pixels(piece.counts, exposure)
-        usable = pixels.usable & ~pixels.saturated
-        window = np.outer(*(np.hanning(n) for n in usable.shape)) * usable
-        light = np.where(usable, piece.counts, 0.0)
-        frequency = np.hypot(
-            np.fft.fftfreq(len(light))[:, None], np.fft.rfftfreq(light.shape[1])[None]
-        )
-        # A Gaussian of width w passes exp(-(pi w f)^2 / (4 log 2)) of the frequency f.
-        reach = math.sqrt(-4 * math.log(2) * math.log(PASSED)) / math.pi
-        beyond = piece.width_by(1.0) * frequency > reach
-        if not (beyond.any() and window.any()):
-            continue
-        mean = (window * light).sum() / window.sum()
-        spectrum = np.abs(np.fft.rfft2(window * (light - mean))) ** 2
-        variance = (window**2 * (exposure.gain * light + exposure.floor)).sum()
-        ranks = frequency[beyond].argsort().argsort()
-        quarter = ranks * 4 // len(ranks)
-        power += np.bincount(quarter, spectrum[beyond], 4)
-        expected += variance * np.bincount(quarter, minlength=4)
-        # Under a Hann window about every fourth frequency tells something new.
-        count += len(ranks) / 4
-    if count < ENOUGH_NOISE or not (expected > 0).all():
-        return None
-    share = power / expected
-    return float(share[2:].mean()), float(share[3] / max(share[2], 1e-12))
 
 
 def choose(
@@ -283,11 +224,13 @@ class _Search:
         if resolution == "auto":
             resolution = resolution_for(self.photons) if factor and self.doubt else 0.0
         tried = self.compared()
+        if self.settings["psf_scale"] == "auto" and 0 < factor < MUCH_NARROWER:
+            self.most = MOST_OTHER
         if factor and self.most and self.settings["iterations"] == "auto":
             self.shorten()
         self.try_all([factor], weights_for(self.settings, self.photons, WEIGHTS), "TV weights")
         self.look_beyond(factor)
-        taken = self.most_exact(factor)
+        taken = self.smoothest(factor)
         return {
             "psf_scale": factor,
             "resolution_px": resolution,
@@ -383,6 +326,16 @@ class _Search:
     def most_exact(self, factor: float) -> Trial:
         return min(self.of(factor), key=lambda trial: trial.errors.min())
 
+    def smoothest(self, factor: float) -> Trial:
+        """That of the largest weight which does no worse than the best by more than a standard error."""
+        best = self.most_exact(factor)
+        alike = [
+            trial
+            for trial in self.of(factor)
+            if worse_by(trial.squares[trial.best], best.squares[best.best]) <= 1
+        ]
+        return max(alike, key=lambda trial: trial.tv_weight)
+
     def try_all(self, factors: list[float], weights: list[float], what: str) -> None:
         """Tries what was not tried yet, piece by piece, so that one piece's blurs are held at a time."""
         new = [(f, w) for f in factors for w in weights if (f, w) not in self.trials]
@@ -422,6 +375,8 @@ class _Search:
                 f"{photons}"
             )
         best = f"foretell best the {share} of the photons that were held out; {photons}"
+        if self.most:
+            best += ". Few iterations, as the blur is hardly one of the PSF model's"
         if factor == 1:
             return f"they {best}"
         return f"they {best}. Detail in the picture is finer than PSFs as wide as estimated allow, or may be"
@@ -444,9 +399,9 @@ def resolution_for(photons: float) -> float:
     """Full width at half maximum, in px, of the Gaussian that a restoration is shown through.
 
     The fewer the photons, the less fine is what they hold: 0.5 px at 10^4 photons at the brightest pixels,
-    half a pixel more for every tenth of them; from 10^5 photons on none.
+    a quarter of a pixel more for every tenth of them; from some 3 x 10^4 photons on none.
     """
-    width = 0.5 + 0.45 * (4 - math.log10(max(photons, 1.0)))
+    width = 0.5 + 0.25 * (4 - math.log10(max(photons, 1.0)))
     return round(min(width, MOST_RESOLUTION_PX), 2) if width > 0.4 else 0.0
 
 
@@ -590,64 +545,3 @@ def _unjudged(settings: dict, why: str, photons: float | None, give: str = GIVEN
     if "iterations" not in known:
         reason += f"; {give} to restore it all the same"
     return taken | known | {"reason": reason, "photons": photons, "widths": [], "curves": []}
-
-
-# Pieces of a mosaic --------------------------------------------------------------------------------
-
-
-def pieces_of(mosaic, local: LocalPsfs, facts: dict, *, order: str, device="cpu") -> list[Piece]:
-    """PIECES pieces of a mosaic that stand for what is to be seen in it, or fewer of a small one.
-
-    Squares of PIECE_PX, spread evenly over the mosaic, are looked at, at most LOOKED_AT. Each has some
-    texture: its variance beyond the noise's. In the order of their texture they are cut into
-    PIECES groups of equal texture in sum, and the middle one of each is taken: bright detail, where
-    restoring matters, is drawn before empty ground. Each piece comes with a margin of half a PSF.
-    facts: of `mosaic.measure`, with offset, gain and read_noise_e. Where no PSF is known, one pixel stands
-    for all of them.
-    """
-    cores = tiles.shards(mosaic.shape, PIECE_PX)
-    looked_at = np.unique(np.linspace(0, len(cores) - 1, LOOKED_AT).round().astype(int))
-    cores = [cores[k] for k in looked_at]
-    texture = np.array([_texture(_read(mosaic, core, facts), facts) for core in cores])
-    ranked = np.argsort(texture, kind="stable")
-    share = np.cumsum(texture[ranked])
-    if not share[-1] > 0:
-        return []
-    middles = (np.arange(PIECES) + 0.5) / PIECES * share[-1]
-    margin = local.size_px // 2
-    pieces = []
-    for k in np.unique(np.searchsorted(share, middles)):
-        core = cores[ranked[k]]
-        outer = tiles.with_halo(core, margin, mosaic.shape)
-        window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
-        counts = _read(mosaic, outer, facts)
-
-        def blur_by(factor: float, window=window, shape=counts.shape) -> SpaceVariantBlur:
-            psfs, *centres = local.narrowed(factor).around(*window)
-            return SpaceVariantBlur(
-                psfs.to(device), *centres, shape, order=order, tolerance=TOLERANCE
-            )
-
-        def width_by(factor: float, window=window) -> float:
-            psfs = local.narrowed(factor).around(*window)
-            return float(equivalent_width_px(psfs[0]).median()) if psfs else 0.0
-
-        judged, doubt = tiles.inside(core, outer), local.doubt(*window)
-        pieces.append(Piece(counts, blur_by, judged, width_by, doubt))
-    return pieces
-
-
-def _read(mosaic, window: tiles.Window, facts: dict) -> np.ndarray:
-    rows, columns = window
-    counts = mosaic.read(rows.start, rows.stop, columns.start, columns.stop)
-    return counts - np.float32(facts["offset"])
-
-
-def _texture(counts: np.ndarray, camera: dict) -> float:
-    """Sum over the piece of its variance beyond that of photons and read noise, in counts^2."""
-    finite = counts[np.isfinite(counts)].astype(np.float64)
-    if not finite.size:
-        return 0.0
-    gain = camera["gain"] or 0.0
-    noise = gain * max(finite.mean(), 0.0) + (gain * (camera["read_noise_e"] or 0.0)) ** 2
-    return finite.size * max(finite.var() - noise, 0.0)

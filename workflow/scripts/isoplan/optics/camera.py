@@ -273,7 +273,7 @@ def _noise_line(
 
     A line that is far below 0 at the offset speaks of a wrong one, and its slope is kept as it is.
     """
-    mean, variance = _blocks(picture.to(torch.float64), block_px)
+    mean, variance = block_noise(picture.to(torch.float64), block_px)
     lit = variance > 0
     mean, variance = mean[lit], variance[lit]
     if len(mean) < 50:
@@ -289,7 +289,7 @@ def _noise_line(
         for share in FLATTEST:
             count = max(3, int(share * len(block)))
             flattest = block[variance[block].topk(count, largest=False).indices]
-            level = float(variance[flattest].mean()) / _flattest(block_px, share)
+            level = float(variance[flattest].mean()) / flattest_of_noise(block_px, share)
             if least is None or level <= MORE_NOISE * least:
                 point = float(mean[flattest].mean()) - offset, level, count
             least = least or level
@@ -309,7 +309,7 @@ def _noise_line(
     return slope, rest
 
 
-def _blocks(picture: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def block_noise(picture: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and noise variance of the blocks without clipped pixels."""
     inner = picture[2:-2, 2:-2]
     residual = picture.diff(n=4, dim=0).diff(n=4, dim=1)
@@ -329,11 +329,11 @@ def _blocks(picture: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tenso
 
 
 @cache
-def _flattest(size: int, share: float) -> float:
+def flattest_of_noise(size: int, share: float) -> float:
     """What the flattest share of blocks of pure noise of variance 1 shows as its variance."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(64 * size + 4, 64 * size + 4, generator=generator, dtype=torch.float64)
-    variance = _blocks(noise, size)[1]
+    variance = block_noise(noise, size)[1]
     return float(variance.topk(int(share * len(variance)), largest=False).values.mean())
 
 

@@ -19,13 +19,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from isoplan.choosing import Piece, candidates, choose
+from isoplan.choosing import candidates, choose
 from isoplan.deconvolution import richardson_lucy
 from isoplan.exposure import sort_pixels
 from isoplan.metrics.image import snr
 from isoplan.metrics.regression import Resampling, interval
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import PsfModel
+from isoplan.pieces import Piece
 from isoplan.restoration_test.tables import RESAMPLES, described, mean_of
 from isoplan.restoration_test.units import pictures_of
 from isoplan.restoration_test.ways import CROP_PX, STREAM, Case, RestorationTest, Ways, levels
