@@ -412,11 +412,21 @@ def chosen_for(counts, local, auto, gain=2.0, **settings) -> dict:
 
 
 def test_an_alarm_in_most_cells_leaves_the_picture_alone(waves, model, auto):
-    local = mapped(model, waves.shape, alarm=0.9, filled=1.0)
+    local = mapped(model, waves.shape, width=4.0, alarm=0.9, filled=1.0)
     choice = chosen_for(waves, local, auto)
     assert choice["iterations"] == 0 and "raises the alarm" in choice["reason"]
     forced = chosen_for(waves, local, auto, psf_scale=1)
     assert forced["psf_scale"] == 1 and forced["iterations"] > 0
+
+
+def test_a_sharp_picture_of_raw_noise_loses_it_in_spite_of_an_alarm(waves, model, auto):
+    local = mapped(model, waves.shape, width=0.8, alarm=0.9, filled=1.0)
+    choice = chosen_for(waves, local, auto)
+    assert choice["psf_scale"] == 0 < choice["iterations"] and "the alarm" in choice["reason"]
+    # A picture without any noise has none.
+    y, x = np.mgrid[:256, :256]
+    smooth = (500 * (1 + 0.8 * np.sin(y / 7) * np.sin(x / 5)) + 10).round().astype(np.float32)
+    assert chosen_for(smooth, local, auto)["iterations"] == 0
 
 
 def test_without_a_valid_cell_noise_alone_is_taken_away(waves, model, auto):
@@ -458,7 +468,7 @@ def test_another_blur_is_restored_by_few_iterations(model, auto):
     flagged = mapped(model, counts.shape, width=4.0, other_blur=0.9)
     choice = chosen_for(counts, flagged, auto, tv_weight=0.001)
     assert 0 < choice["iterations"] <= MOST_OTHER and choice["psf_scale"]
-    assert "none of the PSF model's" in choice["reason"]
+    assert "hardly one of the PSF model's" in choice["reason"]
     usual = chosen_for(counts, mapped(model, counts.shape, width=4.0), auto, tv_weight=0.001)
     assert usual["iterations"] > MOST_OTHER and usual["psf_scale"] == choice["psf_scale"]
     forced = chosen_for(counts, flagged, auto, psf_scale=1, tv_weight=0.001)

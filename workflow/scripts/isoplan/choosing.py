@@ -62,9 +62,9 @@ LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
 # best; then those beside the best one. What is said of them in z is trusted by some half, as widths are
 # compared by few weights, and a PSF of another kind than the true one is not all wrong.
 FACTORS, BESIDE, MUCH_WORSE, TRUST = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 0.6
-LEAST_DOUBT, LEAST_PX, BLOCK_PX = 0.15, 2.0, 32
-# Blur of such a width is seen; less may be none, which is tried too.
-SURE_PX = 4.0
+LEAST_DOUBT, LEAST_PX, BLOCK_PX = 0.15, 1.3, 32
+# Blur of such a width is seen; less may be none, which is tried too, and has to do worse by so many standard errors.
+SURE_PX, SURE = 4.0, 3.0
 # A trial ends once its errors have grown over so many looks; iterations are alike that differ by fewer standard
 # errors.
 ENOUGH, ALIKE = 4, 0.5
@@ -131,8 +131,9 @@ def choose_for(
     """PSFs, iterations and TV weight for a mosaic, as `choose` has it, by a few pieces of it.
 
     Where its map cannot be believed less is done: nothing where more cells raise the alarm than are valid, as photons
-    cannot be counted then; and noise alone is taken away where no cell is valid. Nor is anything done where
-    the noise is not that of a raw picture (`raw_noise`), which corrects the gain too. What is not "auto"
+    cannot be counted then; and noise alone is taken away where no cell is valid, or a sharp picture that raises the
+    alarm has a raw one's noise all the same. Nor is anything done where the noise is not that of a raw picture
+    (`raw_noise`), which corrects the gain too. What is not "auto"
     in settings, the config's `restoration`, is taken all the same. facts: of `mosaic.measure`, with offset, gain,
     read_noise_e.
     """
@@ -141,11 +142,14 @@ def choose_for(
     said, most = [], None
     if settings["psf_scale"] == "auto" and exposure.gain:
         sums, noise = local.sums, look_at_noise(pieces, exposure)
+        alarmed = sums and sums["alarm_cells"] > sums["valid_cells"]
         why = noise.fault
-        if sums and sums["alarm_cells"] > sums["valid_cells"]:
+        if alarmed and (why or not noise.sharp):
             why = "most of its map raises the alarm: it is no raw camera picture of a thin sample"
         if why:
             return _unjudged(settings, why, known["scale"] / exposure.gain, FORCED)
+        if alarmed:
+            said.append("most of the map raises the alarm")
         if sums and not sums["valid_cells"]:
             said.append("no cell of the map is valid")
         if noise.times > MUCH_NOISE:
@@ -282,7 +286,7 @@ class _Search:
             return 0.0
         if width < SURE_PX:
             self.try_all([0.0], weights, "no PSF")
-            if not self.compared()[0.0]:
+            if self.compared()[0.0] < SURE:
                 return 0.0
         return factor
 

@@ -28,28 +28,29 @@ ALIKE = (0.9, 1.1)  # times the noise that a gain makes: no reason to correct it
 @dataclass(frozen=True)
 class Noise:
     """times: what there is over what gain and read noise make, 1 where it is alike or cannot be told. fault: why
-    photons cannot be counted by it, else empty."""
+    photons cannot be counted by it, else empty. sharp: whether it was judged by blocks, as of a sharp picture."""
 
     times: float
     fault: str = ""
+    sharp: bool = False
 
 
 def look_at_noise(pieces: list[Piece], exposure: Exposure) -> Noise:
+    sharp, times, evenness = False, 1.0, 1.0
     if beyond := noise_beyond(pieces, exposure):
         times, evenness = beyond
-        if evenness < EVEN or times < LEAST:
-            return Noise(
-                times,
-                "its noise is not a raw picture's: it was smoothed, compressed or resampled, or the gain is wrong",
-            )
     elif blocks := noise_of_blocks(pieces, exposure):
         # Texture adds to the noise that the gain was estimated by, never takes off.
-        times, alone = min(blocks[0], 1.0), blocks[1]
+        sharp, times, alone = True, min(blocks[0], 1.0), blocks[1]
         if alone < ALONE:
-            return Noise(times, "its finest detail cannot be told from noise")
-    else:
-        times = 1.0
-    return Noise(1.0 if ALIKE[0] < times < ALIKE[1] else times)
+            return Noise(times, "its finest detail cannot be told from noise", sharp)
+    if evenness < EVEN or times < LEAST:
+        return Noise(
+            times,
+            "its noise is not a raw picture's: it was smoothed, compressed or resampled, or the gain is wrong",
+            sharp,
+        )
+    return Noise(1.0 if ALIKE[0] < times < ALIKE[1] else times, sharp=sharp)
 
 
 def noise_beyond(pieces: list[Piece], exposure: Exposure) -> tuple[float, float] | None:
