@@ -19,9 +19,9 @@ from isoplan.pieces import Piece
 # strong at the highest quarter of them as at the next, or nearly: the least that was seen of one is .76, of
 # smoothed, enlarged and turned ones .02 to .6. Less than LEAST of what the gain makes is no raw picture's.
 PASSED, ENOUGH_NOISE, EVEN, LEAST = 1e-3, 400, 0.7, 0.25
-# Of a sharp picture's blocks so few of noise alone tell nothing. Blurred ones have a share of .87 and more, sharp
-# ones whose gain comes out right to 60 % .3 and more.
-ENOUGH_BLOCKS, ALONE, NOISE_ALONE = 50, 0.25, (0.5, 1.6)
+# Of a sharp picture's blocks so few of noise alone tell nothing: sharp ones whose gain comes out right to 60 % have a
+# share of .3 and more, JPEGs and smoothed ones up to .24. Texture may make the gain ten times too large.
+ENOUGH_BLOCKS, ALONE, NOISE_ALONE, LEAST_SHARP = 50, 0.25, (0.5, 1.6), 0.05
 ALIKE = (0.9, 1.1)  # times the noise that a gain makes: no reason to correct it
 
 
@@ -44,7 +44,7 @@ def look_at_noise(pieces: list[Piece], exposure: Exposure) -> Noise:
         sharp, times, alone = True, min(blocks[0], 1.0), blocks[1]
         if alone < ALONE:
             return Noise(times, "its finest detail cannot be told from noise", sharp)
-    if evenness < EVEN or times < LEAST:
+    if evenness < EVEN or times < (LEAST_SHARP if sharp else LEAST):
         return Noise(
             times,
             "its noise is not a raw picture's: it was smoothed, compressed or resampled, or the gain is wrong",
