@@ -73,8 +73,8 @@ ENOUGH, ALIKE = 4, 0.5
 # better and better all the same. It is where most of a map says so, or where PSFs have to be made so much narrower.
 MOST_OTHER, MUCH_NARROWER = 8, 0.8
 
-# More noise than so many times what the gain makes is no noise.
-MUCH_NOISE = 4.0
+# More noise than so many times what the gain makes is no noise; such a share of cells that raise the alarm is much.
+MUCH_NOISE, ALARMED = 4.0, 0.2
 
 # What is taken where the photons cannot be counted and the iterations are given.
 UNJUDGED_WEIGHT = 0.001
@@ -131,8 +131,8 @@ def choose_for(
     """PSFs, iterations and TV weight for a mosaic, as `choose` has it, by a few pieces of it.
 
     Where its map cannot be believed less is done: nothing where more cells raise the alarm than are valid, as photons
-    cannot be counted then; and noise alone is taken away where no cell is valid, or a sharp picture that raises the
-    alarm has a raw one's noise all the same. Nor is anything done where the noise is not that of a raw picture
+    cannot be counted then; and noise alone is taken away where no cell is valid, where few of all cells raise the alarm
+    but fewer are valid, or where a sharp picture that raises it has a raw one's noise all the same. Nor is anything done where the noise is not that of a raw picture
     (`raw_noise`), which corrects the gain too. What is not "auto"
     in settings, the config's `restoration`, is taken all the same. facts: of `mosaic.measure`, with offset, gain,
     read_noise_e.
@@ -144,12 +144,12 @@ def choose_for(
         sums, noise = local.sums, look_at_noise(pieces, exposure)
         alarmed = sums and sums["alarm_cells"] > sums["valid_cells"]
         why = noise.fault
-        if alarmed and (why or not noise.sharp):
+        if alarmed and sums["alarm_cells"] > ALARMED * sums["cells"] and (why or not noise.sharp):
             why = "most of its map raises the alarm: it is no raw camera picture of a thin sample"
         if why:
             return _unjudged(settings, why, known["scale"] / exposure.gain, FORCED)
         if alarmed:
-            said.append("most of the map raises the alarm")
+            said.append("more of the map raises the alarm than is valid")
         if sums and not sums["valid_cells"]:
             said.append("no cell of the map is valid")
         if noise.times > MUCH_NOISE:

@@ -10,7 +10,7 @@ from isoplan.base.config import CHOSEN
 # The most iterations that `iterations: auto` chooses from.
 MOST_ITERATIONS = {"momentum": 40, "none": 80}
 # The coarsest resolution that `resolution_px: auto` chooses from.
-MOST_RESOLUTION_PX = 2.2
+MOST_RESOLUTION_PX = 1.5
 
 
 def halo_px(

@@ -208,7 +208,7 @@ def _add_restore(commands) -> None:
         default="auto",
         metavar="PX",
         help="width of the Gaussian that the restoration is shown through, 0 for none; auto (if not given) "
-        "chooses it with the PSFs, up to 2.2 px",
+        "chooses it with the PSFs, up to 1.5 px",
     )
     command.add_argument(
         "--force",

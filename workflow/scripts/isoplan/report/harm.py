@@ -65,10 +65,15 @@ def _groups(part: pd.DataFrame):
             yield kind, found
 
 
+def _below(own: dict, kind: str) -> float:
+    """What the worst picture lost, in dB below 0: against nothing done, or where it is sharp against denoising."""
+    return own["worst_to_denoised" if kind == "sharp" else "worst"]
+
+
 def _row(kind: str, light: float, methods: dict) -> list[Cell]:
     own = methods["estimated"]
     name = f"{KINDS[kind]}, {'all' if np.isnan(light) else f'{light:.3g}'}"
-    below = own["worst"] - (methods["denoised-best"]["mean"] if kind == "sharp" else 0)
+    below = _below(own, kind)
     share = own["of_true"]
     notes = [f"{style.percent(share)} of known"] if kind == "inside" and np.isfinite(share) else []
     return [
@@ -113,8 +118,7 @@ def warnings(study: Study) -> list[str]:
             for light, methods in lights:
                 if np.isnan(light):
                     continue
-                own, held = methods["estimated"], methods["denoised-best"]["mean"]
-                below = own["worst"] - (held if kind == "sharp" else 0)
+                below = _below(methods["estimated"], kind)
                 if below < LIMITS_DB[kind]:
                     against = "denoising" if kind == "sharp" else "doing nothing"
                     words.append(

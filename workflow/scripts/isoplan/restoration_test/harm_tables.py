@@ -40,13 +40,17 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
     Columns: GROUP, method, n, mean, p5 and worst of the pictures' gains (dB), harmed_share (of pictures that
     lose more than 0.3 dB), cells_p5 (mean of the pictures' 5th percentiles), cells_worst, overshoot (its largest:
-    brightest pixels over the truth's), alone_share (left as they were), and beside the true PSFs
-    with the same choice, of_true (the mean gain as a share of theirs).
+    brightest pixels over the truth's), alone_share (left as they were), worst_to_denoised (the least gain
+    over that picture's best without a PSF, denoised-best), and beside the true PSFs with the same choice,
+    of_true (the mean gain as a share of theirs).
     """
     found = []
     for lights in (GROUP, GROUP[:-1]):
         for group, part in rows.groupby(lights, sort=False):
             named = dict(zip(lights, group, strict=True))
+            gains = part.pivot(
+                index=["picture", "blur", "photons"], columns="method", values="gain"
+            )
             true = part.loc[part["method"] == "true", "gain"].mean()
             for method in METHODS:
                 of = part[part["method"] == method]
@@ -67,6 +71,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
                         "alone_share": (of["iterations"] == 0).mean()
                         if method == "estimated"
                         else np.nan,
+                        "worst_to_denoised": (gains[method] - gains["denoised-best"]).min(),
                         "of_true": gain.mean() / true if true > 0 else np.nan,
                     }
                 )
