@@ -25,7 +25,8 @@ def camera(photons: float, blur_px: float = 0.0) -> np.ndarray:
 @pytest.mark.parametrize("photons", [1e2, 1e3, 1e4])
 def test_blocks_of_noise_alone_tell_the_gain(photons):
     even = [piece(np.full((256, 256), photons))]
-    times, alone = noise_of_blocks(even, Exposure(gain=GAIN))
+    times, alone, variance = noise_of_blocks(even, Exposure(gain=GAIN))
+    assert variance == pytest.approx(GAIN**2 * photons, rel=0.15)
     assert times == pytest.approx(1, abs=0.1) and alone > 0.9
     assert look_at_noise(even, Exposure(gain=GAIN)).times == 1
 
@@ -54,6 +55,15 @@ def test_blurred_pictures_are_judged_by_what_psfs_do_not_pass():
     assert look_at_noise(blurred, Exposure(gain=3 * GAIN)).times == pytest.approx(1 / 3, abs=0.05)
     smoothed = [Piece(gaussian_filter(blurred[0].counts, 0.7), None, ALL, blurred[0].width_by)]
     assert "not a raw picture's" in look_at_noise(smoothed, Exposure(gain=GAIN)).fault
+
+
+def test_hardly_more_noise_than_rounding_makes_is_no_raw_pictures():
+    """As of a picture that was smoothed or compressed, and whole numbers again."""
+    even = piece(np.full((256, 256), 1e4))
+    faint = [Piece(even.counts * 1e-3, None, ALL, even.width_by)]
+    exposure = Exposure(gain=1e-3 * GAIN)
+    assert not look_at_noise(faint, exposure).fault
+    assert "hardly more noise than its rounding" in look_at_noise(faint, exposure, True).fault
 
 
 def test_too_little_light_tells_nothing():

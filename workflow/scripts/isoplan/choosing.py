@@ -141,7 +141,8 @@ def choose_for(
     pieces = pieces_of(mosaic, local, facts, order=settings["order"], device=device)
     said, most = [], None
     if settings["psf_scale"] == "auto" and exposure.gain:
-        sums, noise = local.sums, look_at_noise(pieces, exposure)
+        whole_numbers = np.dtype(facts["dtype"]).kind in "ui"
+        sums, noise = local.sums, look_at_noise(pieces, exposure, whole_numbers)
         alarmed = sums and sums["alarm_cells"] > sums["valid_cells"]
         why = noise.fault
         if alarmed and sums["alarm_cells"] > ALARMED * sums["cells"] and (why or not noise.sharp):

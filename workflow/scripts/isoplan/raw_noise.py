@@ -7,6 +7,7 @@ few show noise alone, detail cannot be told from noise.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ PASSED, ENOUGH_NOISE, EVEN, LEAST = 1e-3, 400, 0.7, 0.25
 # Of a sharp picture's blocks so few of noise alone tell nothing: sharp ones whose gain comes out right to 60 % have a
 # share of .3 and more, JPEGs and smoothed ones up to .24. Texture may make the gain ten times too large.
 ENOUGH_BLOCKS, ALONE, NOISE_ALONE, LEAST_SHARP = 50, 0.25, (0.5, 1.6), 0.05
+ROUNDED = 1 / 12  # counts^2
 ALIKE = (0.9, 1.1)  # times the noise that a gain makes: no reason to correct it
 
 
@@ -35,15 +37,18 @@ class Noise:
     sharp: bool = False
 
 
-def look_at_noise(pieces: list[Piece], exposure: Exposure) -> Noise:
+def look_at_noise(pieces: list[Piece], exposure: Exposure, whole_numbers: bool = False) -> Noise:
+    """whole_numbers: whether counts were rounded, which alone makes a noise of ROUNDED."""
     sharp, times, evenness = False, 1.0, 1.0
     if beyond := noise_beyond(pieces, exposure):
         times, evenness = beyond
     elif blocks := noise_of_blocks(pieces, exposure):
         # Texture adds to the noise that the gain was estimated by, never takes off.
-        sharp, times, alone = True, min(blocks[0], 1.0), blocks[1]
+        sharp, times, alone = True, min(blocks.times, 1.0), blocks.alone
         if alone < ALONE:
             return Noise(times, "its finest detail cannot be told from noise", sharp)
+        if whole_numbers and blocks.variance < 2 * ROUNDED:
+            return Noise(times, "it has hardly more noise than its rounding makes", sharp)
     if evenness < EVEN or times < (LEAST_SHARP if sharp else LEAST):
         return Noise(
             times,
@@ -88,24 +93,33 @@ def noise_beyond(pieces: list[Piece], exposure: Exposure) -> tuple[float, float]
     return float(share[2:].mean()), float(share[3] / max(share[2], 1e-12))
 
 
-def noise_of_blocks(pieces: list[Piece], exposure: Exposure) -> tuple[float, float] | None:
-    """Noise of the flattest blocks over what gain and read noise make; and the share of blocks that
-    show no more than that. Of a picture without any texture both are 1.
+class Blocks(NamedTuple):
+    """times: noise of the flattest blocks over what gain and read noise make. alone: share of blocks that show no
+    more than that. Of a picture without any texture both are 1. variance: of that noise in the median
+    block, in counts^2."""
 
-    Blocks count where photons make most of the noise. None where too few do.
-    """
-    found = []
+    times: float
+    alone: float
+    variance: float
+
+
+def noise_of_blocks(pieces: list[Piece], exposure: Exposure) -> Blocks | None:
+    """What blocks say of the noise where photons make most of it; None where too few do."""
+    found, expected = [], []
     for piece in pieces:
         pixels = sort_pixels(piece.counts, exposure)
         light = np.where(pixels.usable & ~pixels.saturated, piece.counts, np.nan)
         mean, variance = block_noise(torch.from_numpy(light.astype(np.float64)), BLOCK_PX)
         made = exposure.gain * mean + exposure.floor
         bright = exposure.gain * mean > exposure.floor
-        found.append((variance / made)[bright & (variance > 0)])
+        counted = bright & (variance > 0)
+        found.append((variance / made)[counted])
+        expected.append(made[counted])
     share = torch.cat(found) if found else torch.zeros(0)
     if len(share) < ENOUGH_BLOCKS:
         return None
     flattest = share.topk(max(3, int(FLATTEST[0] * len(share))), largest=False).values
     times = float(flattest.mean()) / flattest_of_noise(BLOCK_PX, FLATTEST[0])
     low, high = (limit * min(times, 1.0) for limit in NOISE_ALONE)
-    return times, float(((share > low) & (share < high)).double().mean())
+    alone = float(((share > low) & (share < high)).double().mean())
+    return Blocks(times, alone, times * float(torch.cat(expected).median()))
