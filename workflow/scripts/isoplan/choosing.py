@@ -132,10 +132,10 @@ def choose_for(
 
     Where its map cannot be believed less is done: nothing where more cells raise the alarm than are valid, as photons
     cannot be counted then; and noise alone is taken away where no cell is valid, where few of all cells raise the alarm
-    but fewer are valid, or where a sharp picture that raises it has a raw one's noise all the same. Nor is anything done where the noise is not that of a raw picture
-    (`raw_noise`), which corrects the gain too. What is not "auto"
-    in settings, the config's `restoration`, is taken all the same. facts: of `mosaic.measure`, with offset, gain,
-    read_noise_e.
+    but fewer are valid, or where a sharp picture that raises it has a raw one's noise all the same. Nor is
+    anything done where the noise is not that of a raw picture (`raw_noise`); its strength corrects the gain.
+    What is not "auto" in settings, the config's `restoration`, is taken all the same. facts: of
+    `mosaic.measure`, with offset, gain, read_noise_e.
     """
     exposure, known = exposure_of(facts, settings["background"]), levels(facts)
     pieces = pieces_of(mosaic, local, facts, order=settings["order"], device=device)
