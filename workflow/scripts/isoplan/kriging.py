@@ -16,8 +16,8 @@ from scipy.linalg import cho_factor, cho_solve
 
 from isoplan.mosaic import tiles
 
-# Tried are reaches in windows, variances, and errors as a share of the variance that intervals tell.
-REACHES, VARIANCES, ERRORS = (2, 4, 8, 16), (0.003, 0.01, 0.03, 0.1, 0.3), (0.25, 0.5, 1.0)
+# Tried are reaches in windows; variances of what varies, and errors, in multiples of the variance that intervals tell.
+REACHES, VARIANCES, ERRORS = (2, 4, 8, 16), (0.3, 1.0, 3.0, 10.0, 30.0, 100.0), (0.25, 0.5, 1.0)
 LIKELIER = 2.0  # in natural logarithms
 # Errors are alike within so many windows, falling evenly: windows that overlap by half have a correlation of .29, as
 # was measured.
@@ -115,7 +115,8 @@ def _likeliest(plane, own, weights, noise: float, overlap: float, step: int) -> 
     best, found = -math.inf, plain
     for reach in REACHES:
         common = replace(plain, variance=1.0, reach=reach * overlap).common(cells, cells)
-        for variance, share in product((0.0, *VARIANCES), ERRORS):
+        for times, share in product((0.0, *VARIANCES), ERRORS):
+            variance = times * plain.error
             likelihood, mean = _likelihood(value, variance * common + share * errors)
             # Without any variance all reaches are the same.
             if likelihood - LIKELIER * (variance > 0) > best:
