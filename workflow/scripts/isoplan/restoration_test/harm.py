@@ -27,7 +27,7 @@ import torch
 from isoplan import rivals
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import file_stamp
-from isoplan.base.seeds import torch_rng
+from isoplan.base.seeds import numpy_rng, torch_rng
 from isoplan.choosing import WEIGHTS, candidates, choose_for, weights_for
 from isoplan.deconvolution import richardson_lucy
 from isoplan.exposure import exposure_of, sort_pixels
@@ -118,9 +118,15 @@ class HarmTest:
     def sharp(self, index: int) -> np.ndarray:
         """Picture `index`, (h, w) of peak about 1, with the rim that a blur takes away."""
         side = self.test["size_px"] + blurs.SIZE_PX - 1
+        objects = self.spec["objects"]
+        if not self.test["folder"] and objects["kinds"] == ["pictures"]:
+            # In turn, for a few to be of different pictures.
+            bundled = pictures.bundled("test", objects["reduce"])
+            rng = numpy_rng(self.seed, f"{STREAM}/pictures", index)
+            return pictures.cut(bundled[index % len(bundled)], side, 1.0, rng)
         if not self.test["folder"]:
             return draw_scenes(
-                self.spec["objects"], 1, side,
+                objects, 1, side,
                 seed=self.seed, stream=f"{STREAM}/scenes", first=index, split="test",
             )[0].numpy()  # fmt: skip
         picture = pictures.read_grey(self._files[index])
