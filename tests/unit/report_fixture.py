@@ -564,7 +564,7 @@ def _write_choices(folder) -> None:
         for weight, best, height in ((0.001, 6, 0.004), (0.003, 12, 0), (0.01, 20, 0.009))
     ]
     told = {"iterations": 12, "tv_weight": 0.003, "reason": "judged", "photons": 1200.0}
-    told |= {"psf_scale": 0.82, "resolution_px": 0.9}
+    told |= {"psf_scale": 0.82, "psf_shape": "map", "resolution_px": 0.9}
     widths = [
         {"psf_scale": scale, "width_px": 5.0 * scale, "worse": worse}
         for scale, worse in ((1, 3.2), (0.85, 0.0), (0.7, 1.4), (0.55, 8.1))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from isoplan.base.config import left_open
+from isoplan.base.config import CHOSEN, left_open
 from isoplan.choosing import (
     HELD_OUT,
     LARGEST_WEIGHT,
@@ -22,10 +22,11 @@ from isoplan.choosing import (
 from isoplan.deconvolution import richardson_lucy
 from isoplan.exposure import Exposure
 from isoplan.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX, halo_of, settled
-from isoplan.in_memory import Facts
+from isoplan.in_memory import Facts, restored
 from isoplan.metrics.image import snr
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.model import equivalent_width_px
+from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
 from isoplan.pieces import Piece, pieces_of
 from isoplan.psf_map import MapLayout
@@ -50,7 +51,7 @@ def psfs(model):
 
 @pytest.fixture(scope="module")
 def auto(settings) -> dict:
-    left = dict.fromkeys(("iterations", "tv_weight", "psf_scale", "resolution_px"), "auto")
+    left = dict.fromkeys(CHOSEN, "auto")
     return settings("restoration", **left)
 
 
@@ -473,3 +474,37 @@ def test_another_blur_is_restored_by_few_iterations(model, auto):
     assert usual["iterations"] > MOST_OTHER and usual["psf_scale"] == choice["psf_scale"]
     forced = chosen_for(counts, flagged, auto, psf_scale=1, tv_weight=0.001)
     assert forced["iterations"] > MOST_OTHER
+
+
+@pytest.mark.parametrize(("truth", "mapped_px"), [("disk 4", 4.0), ("motion 6 34", 2.0)])
+def test_a_blur_of_another_kind_is_found(model, auto, truth, mapped_px):
+    """The map's Gaussians gain little; the PSF that is found gains most of what the true one does."""
+    half = transform.downscale_local_mean(data.camera().astype(np.float32), (2, 2)) / 255
+    sharp = half[40:190, 70:220]
+    psf = PlainPsf.read(truth).psf(15)[None, None], torch.zeros(1), torch.zeros(1)
+    light = 2000 * SpaceVariantBlur(*psf, (136, 136)).forward(torch.from_numpy(sharp)).numpy()
+    counts = (2.0 * np.random.default_rng(5).poisson(light.clip(0)) + 10).astype(np.float32)
+    local = mapped(model, counts.shape, width=mapped_px, other_blur=0.9)
+
+    def gain(choice) -> float:
+        known = Facts.of(counts, offset=10.0, gain=2.0, read_noise_e=0.0)
+        wanted = 4000 * sharp[7:-7, 7:-7]
+        made = restored(known, local, auto, choice, "cpu")
+        return snr(made, wanted) - snr(counts - 10, wanted)
+
+    choice = chosen_for(counts, local, auto)
+    found, true = PlainPsf.read(choice["psf_shape"]), PlainPsf.read(truth)
+    assert found.kind == true.kind and found.size_px == pytest.approx(true.size_px, rel=0.08)
+    assert abs(found.angle_deg - true.angle_deg) < 5
+    assert choice["psf_scale"] == 1 and choice["resolution_px"] > 0
+    assert found.words in in_words(choice) and found.words in choice["reason"]
+    best = gain(chosen_for(counts, local, auto, psf_shape=truth))
+    assert best > 2 and gain(choice) > 0.8 * best
+    assert gain(choice) > gain(chosen_for(counts, local, auto, psf_shape="map")) + 1
+
+
+def test_a_given_psf_is_taken(waves, model, auto):
+    local = mapped(model, waves.shape, width=4.0, alarm=0.9, filled=1.0)
+    choice = chosen_for(waves, local, auto, psf_shape="gaussian 3")
+    assert choice["psf_shape"] == "gaussian 3" and choice["psf_scale"] == 1
+    assert choice["iterations"] > 0 and "Gaussian of 3 px" in in_words(choice)

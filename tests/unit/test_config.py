@@ -235,12 +235,14 @@ def test_field_parameters_are_those_of_the_models():
 def test_what_is_left_open():
     open_ = config.validate({"restoration": {"iterations": "auto", "tv_weight": "1e-3"}})
     assert open_["restoration"]["tv_weight"] == 1e-3
-    psfs = ["psf_scale", "resolution_px"]
+    psfs = ["psf_scale", "psf_shape", "resolution_px"]
     assert config.left_open(open_["restoration"]) == ["iterations", *psfs]
     assert config.left_open(config.validate({})["restoration"]) == [
         "iterations",
         "tv_weight",
         *psfs,
     ]
+    given = config.validate({"restoration": {"psf_scale": 1}})["restoration"]
+    assert config.left_open(given) == ["iterations", "tv_weight", "resolution_px"]
     plain = config.validate({"restoration": {"tv_step": "none"}})["restoration"]
     assert plain["tv_weight"] == 0 and config.left_open(plain) == ["iterations", *psfs]

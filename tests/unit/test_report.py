@@ -128,6 +128,17 @@ def test_what_was_left_alone_is_said(tmp_path):
     assert said in judge(read_study(study)).warnings
 
 
+def test_a_psf_of_another_kind_is_said(tmp_path):
+    study = build_study(tmp_path / "another", size_px=256)
+    file = study / "choices/tissue/estimated.json"
+    other = {"psf_scale": 1.0, "psf_shape": "motion 6.5 34"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | other))
+    (said,) = [w for w in judge(read_study(study)).warnings if "motion" in w]
+    assert said.startswith(
+        "tissue: restored by a motion of 6.5 px at 34 degrees, the same everywhere"
+    )
+
+
 def test_harm_is_said_plainly(tmp_path):
     study = build_study(tmp_path / "worse", size_px=256, gain=-0.6)
     verdict = judge(read_study(study))

@@ -17,6 +17,7 @@ from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, channels
 from isoplan.restoration import (
@@ -107,13 +108,26 @@ def test_a_block_reads_only_the_cells_near_it(local):
 def test_psfs_are_narrowed_down_to_none(local, model):
     """Widths by the factor; 0 is one pixel, through which a restoration is the picture less its noise."""
     window = 200, 230, 100, 131
-    half = local.narrowed(0.5).around(*window)[0]
+    half = local.by(0.5).around(*window)[0]
     narrow = LocalPsfs(model, layout=local.layout, cells=local.cells / 2).around(*window)[0]
     torch.testing.assert_close(half, narrow)
-    none = local.narrowed(0).around(*window)[0]
+    none = local.by(0).around(*window)[0]
     assert none.shape == (1, 1, 3, 3) and none[0, 0, 1, 1] == none.sum() == 1
     known = LocalPsfs(known=(half, torch.arange(5.0), torch.arange(5.0)))
-    assert torch.equal(known.narrowed(0.3).around(0, 9, 0, 9)[0], half)
+    assert torch.equal(known.by(0.3).around(0, 9, 0, 9)[0], half)
+
+
+def test_what_was_chosen_restores(local):
+    window = 200, 230, 100, 131
+    for settings in ({}, {"psf_scale": 1.0, "psf_shape": "auto"}, {"psf_shape": "map"}):
+        assert torch.equal(local.chosen(settings).around(*window)[0], local.around(*window)[0])
+    half = local.chosen({"psf_scale": 0.5, "psf_shape": "map"})
+    assert torch.equal(half.around(*window)[0], local.by(0.5).around(*window)[0])
+    disk = local.chosen({"psf_scale": 1.0, "psf_shape": "disk 4"})
+    assert disk.size_px == local.size_px and not disk.estimated
+    psfs, *centres = disk.around(*window)
+    assert torch.equal(psfs[0, 0], PlainPsf("disk", 4.0).psf(local.size_px))
+    assert [len(c) for c in centres] == [1, 1]
 
 
 def test_intervals_say_how_sure_the_width_is(local, model):

@@ -29,6 +29,7 @@ rule choose_restoration:
             for k in (
                 "iterations",
                 "psf_scale",
+                "psf_shape",
                 "resolution_px",
                 "acceleration",
                 "tv_step",

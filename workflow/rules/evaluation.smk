@@ -208,6 +208,7 @@ rule tabulate_mosaic:
             key: STUDY["restoration"][key]
             for key in (
                 "psf_scale",
+                "psf_shape",
                 "resolution_px",
                 "iterations",
                 "acceleration",
@@ -264,6 +265,7 @@ rule collect_metrics:
                 "value",
                 "network",
                 "psf_scale",
+                "psf_shape",
                 "resolution_px",
                 "iterations",
                 "acceleration",

@@ -42,7 +42,7 @@ def again(readers, snakemake, shape):
         mean_of = snakemake.input.psf_map if method == "constant" else None
         local = local_psfs(snakemake.params.psfs[method], shape, mean_of=mean_of)
         settings = ngff.read_attributes(store)["restoration"]
-        local = local.narrowed(settings["psf_scale"])
+        local = local.chosen(settings)
         how = {"order": settings["order"], "background": settings["exposure"]["background"]}
         found[method] = blurred_again(readers[method], local, shape, **how)
     return found

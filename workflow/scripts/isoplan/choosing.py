@@ -1,17 +1,14 @@
 """How much to restore, chosen from the picture alone: by which PSFs, how many iterations, which TV weight.
 
-Photons are held out. Each photon of a picture goes into its test part with probability HELD_OUT and
-else into its fit part; thinned so, Poisson numbers become two independent ones. The fit part is
-restored, and what its restoration says the camera would see is compared with the test part, which it
-never saw: too few iterations miss structure that is there, too many predict noise that does not come
-again. All photons are then restored with what does best. Iterations and weight are compared by squared
+Photons are held out (`held_out`): too few iterations miss structure that is there, too many predict noise that does
+not come again. All photons are then restored with what does best. Iterations and weight are compared by squared
 errors, as SNR counts squares: the Poisson deviance weighs dark ground by its small variance, and chose too smooth
 where bright things lie on it. PSFs are compared by the deviance, which is most sensitive where light is least.
 
 PSFs that were estimated are in doubt themselves. A specimen's own softness counts as blur, so that they are
 too wide more often than too narrow, and too wide does far more harm: detail that is there is sharpened
 into noise and rings. Photons held out tell a PSF that is too wide, for an object without negative light
-cannot explain detail finer than its PSF. So narrower PSFs are tried as well (`LocalPsfs.narrowed`), and
+cannot explain detail finer than its PSF. So narrower PSFs are tried as well (`LocalPsfs.by`), and
 
 - PSFs serve whose width is the mean of what may be true: as the map's intervals say of it, times
   exp(-TRUST z^2 / 2), z being by how many standard errors a width does worse than the best one. These errors are
@@ -21,8 +18,9 @@ cannot explain detail finer than its PSF. So narrower PSFs are tried as well (`L
 - what PSFs that are in doubt restore is shown through a Gaussian (`resolution_for`): detail finer than
   what pixels and photons can hold is where PSFs that are a little too wide ring.
 
-The fit part has 1 - HELD_OUT of the photons, so it is restored with 1 / (1 - HELD_OUT) times the
-weight: what suits goes about as one over the photons. Its iterations are taken as they are.
+Where the map says that the blur is another than its PSF model's, PSFs of other kinds are searched too (`other_psfs`).
+One of these serves that foretells the photons better than the map's, as they are or narrower, and than none, by more
+than SURE standard errors.
 
 It takes as many restorations of MOST_ITERATIONS as there are pieces times PSFs and weights, of PIECE_PX and a
 margin a side: a bounded time for a mosaic of any size, more than its restoration takes where that has few cores.
@@ -31,24 +29,22 @@ where PSFs are in doubt.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-import torch
 
 from isoplan.base.progress import Progress
 from isoplan.base.seeds import numpy_rng
-from isoplan.deconvolution import richardson_lucy
-from isoplan.exposure import Exposure, exposure_of, sort_pixels, thin
+from isoplan.exposure import Exposure, exposure_of
 from isoplan.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX
+from isoplan.held_out import HELD_OUT, Judge, Trial, worse_by
 from isoplan.mosaic.measure import levels
-from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.plain import KINDS, PlainPsf
+from isoplan.other_psfs import GRID, find
 from isoplan.pieces import PIECES, Piece, pieces_of
 from isoplan.raw_noise import look_at_noise
 from isoplan.restoration import LocalPsfs
-
-HELD_OUT = 0.3
 
 # TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
 # them are tried: no weight above LARGEST_WEIGHT. Where the first or the last does best, others follow beyond
@@ -62,16 +58,25 @@ LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
 # best; then those beside the best one. What is said of them in z is trusted by some half, as widths are
 # compared by few weights, and a PSF of another kind than the true one is not all wrong.
 FACTORS, BESIDE, MUCH_WORSE, TRUST = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 0.6
-LEAST_DOUBT, LEAST_PX, BLOCK_PX = 0.15, 1.3, 32
+LEAST_DOUBT, LEAST_PX = 0.15, 1.3
 # Blur of such a width is seen; less may be none, which is tried too, and has to do worse by so many standard errors.
 SURE_PX, SURE = 4.0, 3.0
-# A trial ends once its errors have grown over so many looks; iterations are alike that differ by fewer standard
-# errors.
-ENOUGH, ALIKE = 4, 0.5
+# PSFs are compared after up to so many iterations: where photons are many, wide PSFs do worse after fewer of them
+# for not having come to their end.
+COMPARED_TO = 64
 
+# PSFs of other kinds are searched by one thinning of so many pieces, iterations up to so many, and weights down to so
+# much less than the first.
+SEARCHED, SEARCHED_TO, MUCH_LESS = 2, 30, 15
+# They are where more than such a share of the map hints at another blur than its model's; by more than such a share it
+# is mostly another. Where the map's PSFs have to be made narrower by a factor they may be disks, which Gaussians fit at
+# the price of detail.
+HINTED, MOSTLY, NARROWER, DOUBTED = 0.25, 0.5, 0.9, ("disk",)
 # Where the blur is none of the PSF model's more iterations than so many do harm: those of a wrong PSF foretell photons
 # better and better all the same. It is where most of a map says so, or where PSFs have to be made so much narrower.
 MOST_OTHER, MUCH_NARROWER = 8, 0.8
+# Many iterations are no more than narrower PSFs take that do no worse by so many standard errors: too wide ones need many.
+MANY, AS_WELL = 25, 1.5
 
 # More noise than so many times what the gain makes is no noise; such a share of cells that raise the alarm is much.
 MUCH_NOISE, ALARMED = 4.0, 0.2
@@ -80,49 +85,6 @@ MUCH_NOISE, ALARMED = 4.0, 0.2
 UNJUDGED_WEIGHT = 0.001
 GIVEN = "give the gain, or iterations and a TV weight,"
 FORCED = "give a psf_scale (1, or --force, takes the map as it is)"
-
-
-@dataclass
-class Trial:
-    """How well the photons held out are foretold with PSFs narrower by a factor and a TV weight, after each
-    number of iterations, in every square of BLOCK_PX: squares, the squared error in electrons^2, and deviance, both
-    (iterations, blocks)."""
-
-    factor: float
-    tv_weight: float
-    squares: np.ndarray
-    deviance: np.ndarray
-
-    @property
-    def likeliest(self) -> np.ndarray:
-        """The deviance of every square after the iterations that do best by it."""
-        return self.deviance[self.deviance.sum(1).argmin()]
-
-    @property
-    def errors(self) -> np.ndarray:
-        """Squared errors after each number of iterations; what the next one does not bear out does not count."""
-        errors = self.squares.sum(1)
-        return np.maximum(errors, np.append(errors[1:], errors[-1]))
-
-    @property
-    def best(self) -> int:
-        """Place of the iterations that do best."""
-        return int(self.errors.argmin())
-
-    @property
-    def place(self) -> int:
-        """Of the fewest iterations that do no worse than the best by more than ALIKE standard errors."""
-        best = self.squares[self.best]
-        return next(k for k in range(self.best + 1) if worse_by(self.squares[k], best) <= ALIKE)
-
-
-def worse_by(one: np.ndarray, other: np.ndarray) -> float:
-    """By how many standard errors the sum over all squares is larger, infinite where it cannot be told."""
-    apart = one - other
-    if not np.isfinite(apart).all():
-        return math.inf
-    error = math.sqrt(len(apart)) * float(apart.std())
-    return float(apart.sum()) / error if error else 0.0
 
 
 def choose_for(
@@ -138,8 +100,10 @@ def choose_for(
     `mosaic.measure`, with offset, gain, read_noise_e.
     """
     exposure, known = exposure_of(facts, settings["background"]), levels(facts)
+    if settings["psf_shape"] not in ("auto", "map"):
+        local = local.chosen(settings)  # which is known, then
     pieces = pieces_of(mosaic, local, facts, order=settings["order"], device=device)
-    said, most = [], None
+    said, other_blur = [], 0.0
     if settings["psf_scale"] == "auto" and exposure.gain:
         whole_numbers = np.dtype(facts["dtype"]).kind in "ui"
         sums, noise = local.sums, look_at_noise(pieces, exposure, whole_numbers)
@@ -162,11 +126,17 @@ def choose_for(
             exposure = replace(exposure, gain=gain, floor=noise.times * exposure.floor)
         if said:
             settings = settings | {"psf_scale": 0}
-        elif sums and 2 * sums["other_blur_cells"] > sums["valid_cells"]:
-            most = MOST_OTHER
+        elif sums:
+            other_blur = sums["other_blur_cells"] / sums["valid_cells"]
         if noise.times != 1 and noise.times <= MUCH_NOISE:
             said.append(f"its noise is that of {exposure.gain:.3g} counts per electron")
-    how = {"exposure": exposure, "most": most, "seed": seed, "stream": stream}
+    how = {
+        "exposure": exposure,
+        "side": local.size_px,
+        "other_blur": other_blur,
+        "seed": seed,
+        "stream": stream,
+    }
     choice = choose(pieces, settings, **known, **how)
     return choice | {"reason": "; ".join([*said, choice["reason"]])}
 
@@ -180,16 +150,19 @@ def choose(
     scale: float,
     seed: int,
     stream: str,
-    most: int | None = None,
+    side: int | None = None,
+    other_blur: float = 0.0,
 ) -> dict:
     """PSFs, iterations and TV weight for a picture, or for a mosaic by a few pieces of it.
 
     settings: the config's `restoration`; what is not "auto" there stays as it is. exposure: of the
-    mosaic, whose gain may be None. start, scale: of `measure.levels`. most: iterations with PSFs, unless
-    they are given.
+    mosaic, whose gain may be None. start, scale: of `measure.levels`. side: of PSFs of other
+    kinds, in px; without it none are tried. other_blur: share of the map that says that the blur is none
+    of the PSF model's.
     seed, stream: which photons are held out is a pure function of them.
 
-    Returns psf_scale (how much narrower the PSFs are, 0 for none), resolution_px, iterations, tv_weight,
+    Returns psf_scale (how much narrower the PSFs are, 0 for none), psf_shape ("map", or the PSF of another
+    kind), resolution_px, iterations, tv_weight,
     reason (a sentence), photons (at `scale`; None where the gain is not known); widths: for each factor
     tried, falling, psf_scale, width_px of the median PSF and worse, by how many standard errors it
     foretells the photons worse than the best of them; and curves: for each weight tried with the PSFs taken,
@@ -203,45 +176,60 @@ def choose(
         return _unjudged(settings, why, photons)
     turns = -(-PIECES // len(pieces))
     judges = [
-        _Judge(piece, exposure, [numpy_rng(seed, stream, k * turns + t) for t in range(turns)])
+        Judge(piece, exposure, [numpy_rng(seed, stream, k * turns + t) for t in range(turns)])
         for k, piece in enumerate(pieces)
     ]
     judges = [judge for judge in judges if judge.pixels]
     if not judges:
         return _unjudged(settings, "no pixel is usable", photons)
-    return _Search(judges, settings, photons, {"start": start, "scale": scale}, most).choice()
+    return _Search(
+        judges, settings, photons, {"start": start, "scale": scale}, side, other_blur
+    ).choice()
 
 
 class _Search:
-    """All that is tried for one picture."""
+    """All that is tried for one picture. PSFs are told apart by their factor, or by what they are."""
 
     def __init__(
-        self, judges: list["_Judge"], settings: dict, photons: float, levels: dict, most: int | None
+        self,
+        judges: list[Judge],
+        settings: dict,
+        photons: float,
+        levels: dict,
+        side: int | None,
+        other_blur: float,
     ):
         self.judges, self.settings, self.photons, self.levels = judges, settings, photons, levels
-        self.most = most
+        self.side, self.other_blur = side, other_blur
         self.iterations = candidates(settings)
-        self.trials: dict[tuple[float, float], Trial] = {}
+        self.looks = sorted({*self.iterations, *steps_to(COMPARED_TO)})
+        self.few = False  # iterations
+        self.trials: dict[tuple[float | PlainPsf, float], Trial] = {}
 
     def choice(self) -> dict:
-        factor = self.factor()
+        which = self.which()
         resolution = self.settings["resolution_px"]
         if resolution == "auto":
-            resolution = resolution_for(self.photons) if factor and self.doubt else 0.0
+            resolution = resolution_for(self.photons) if which and self.doubt else 0.0
         tried = self.compared()
-        if self.settings["psf_scale"] == "auto" and 0 < factor < MUCH_NARROWER:
-            self.most = MOST_OTHER
-        if factor and self.most and self.settings["iterations"] == "auto":
-            self.shorten()
-        self.try_all([factor], weights_for(self.settings, self.photons, WEIGHTS), "TV weights")
-        self.look_beyond(factor)
-        taken = self.smoothest(factor)
+        auto = self.settings["iterations"] == "auto"
+        if self.few and which and auto:
+            self.shorten(MOST_OTHER)
+        self.try_all([which], weights_for(self.settings, self.photons, WEIGHTS), "TV weights")
+        self.look_beyond(which)
+        taken = self.smoothest(which)
+        if auto and self.iterations[taken.place] > MANY:
+            self.shorten(self.enough(which, tried))
+            taken = self.smoothest(which)
+        plain = isinstance(which, PlainPsf)
+        asked = self.settings["psf_shape"]
         return {
-            "psf_scale": factor,
+            "psf_scale": 1.0 if plain else which,
+            "psf_shape": str(which) if plain else "map" if asked == "auto" else asked,
             "resolution_px": resolution,
             "iterations": self.iterations[taken.place],
             "tv_weight": taken.tv_weight,
-            "reason": self.reason(factor),
+            "reason": self.reason(which),
             "photons": self.photons,
             "widths": [
                 {"psf_scale": f, "width_px": self.width_px(f), "worse": worse}
@@ -253,7 +241,7 @@ class _Search:
                     "iterations": np.array(self.iterations)[np.isfinite(trial.errors)].tolist(),
                     "error": (trial.errors[np.isfinite(trial.errors)] / self.pixels).tolist(),
                 }
-                for trial in sorted(self.of(factor), key=lambda trial: trial.tv_weight)
+                for trial in sorted(self.of(which), key=lambda trial: trial.tv_weight)
             ],
         }
 
@@ -270,14 +258,26 @@ class _Search:
         doubts = [judge.piece.doubt for judge in self.judges if judge.piece.doubt is not None]
         return max(float(np.median(doubts)), LEAST_DOUBT) if doubts else None
 
-    def factor(self) -> float:
-        """How much narrower than the map's the PSFs are that serve, 0 for none."""
+    def which(self) -> float | PlainPsf:
+        """The PSFs that serve: how much narrower than the map's, 0 for none, or one of another kind."""
         if not self.width_px(1.0):
             return 0.0  # no PSF is known
         if self.settings["psf_scale"] != "auto":
             return self.settings["psf_scale"]
         if self.doubt is None:
             return 1.0
+        factor = self.factor()
+        narrow = 0 < factor < MUCH_NARROWER
+        if self.side and self.settings["psf_shape"] == "auto":
+            kinds = KINDS if narrow or self.other_blur > HINTED else DOUBTED
+            wanted = self.other_blur > HINTED or 0 < factor < NARROWER
+            if wanted and (psf := self.other(kinds)):
+                return psf
+        self.few = narrow or self.other_blur > MOSTLY
+        return factor
+
+    def factor(self) -> float:
+        """How much narrower than the map's the PSFs are that serve, 0 for none."""
         if self.width_px(1.0) < LEAST_PX:
             return 0.0
         weights = self.compare()
@@ -286,7 +286,7 @@ class _Search:
         if width < LEAST_PX:
             return 0.0
         if width < SURE_PX:
-            self.try_all([0.0], weights, "no PSF")
+            self.try_all([0.0], weights, "no PSF", self.looks)
             if self.compared()[0.0] < SURE:
                 return 0.0
         return factor
@@ -294,95 +294,141 @@ class _Search:
     def compare(self) -> list[float]:
         """Tries PSFs of several widths; returns the weights that they were tried with."""
         weights = weights_for(self.settings, self.photons, COMPARED)
-        self.try_all(FACTORS[:1], weights, "PSFs")
+        self.try_all(FACTORS[:1], weights, "PSFs", self.looks)
         own = weights.index(self.likeliest(1.0).tv_weight)
         weights = weights[own : own + 2]
         for factor in FACTORS[1:]:
-            self.try_all([factor], weights, f"PSFs {factor:g} times as wide")
+            self.try_all([factor], weights, f"PSFs {factor:g} times as wide", self.looks)
             if self.compared()[factor] > MUCH_WORSE:
                 break
         found = self.compared()
         best = min(found, key=found.get)
         beside = [round(best * by, 2) for by in (1 / BESIDE, BESIDE)]
-        self.try_all(beside, weights, "PSFs of widths between")
+        self.try_all(beside, weights, "PSFs of widths between", self.looks)
         return weights
+
+    def other(self, kinds) -> PlainPsf | None:
+        """A PSF of other kinds that foretells surely better than all that were tried, if there is one."""
+        self.try_all([0.0], weights_for(self.settings, self.photons, WEIGHTS), "no PSF", self.looks)
+        judges, looks = self.judges[-SEARCHED:], [n for n in self.looks if n <= SEARCHED_TO]
+        (weight,) = weights_for(self.settings, self.photons, (COMPARED[1],))
+        auto = self.settings["tv_weight"] == "auto"
+        bounds = (weight / MUCH_LESS, LARGEST_WEIGHT) if auto else (weight, weight)
+        grid = [psf for psf in GRID if psf.kind in kinds and psf.fits(self.side)]
+        # How many more follow is not known.
+        title = "searching for PSFs of other kinds by held-out photons, restorations"
+        bar = Progress(title, len(grid))
+
+        def look(psf: PlainPsf, tv_weight: float) -> np.ndarray:
+            parts = []
+            for judge in judges:
+                blur = judge.piece.blur_by(psf)
+                how = {"turns": 1} | self.levels
+                parts.append(judge.look(blur, looks, tv_weight, self.settings, **how)[1])
+            if bar.done < len(grid):
+                bar.step()
+            deviance = np.nan_to_num(np.concatenate(parts, axis=1), nan=np.inf)
+            return deviance[deviance.sum(1).argmin()]
+
+        psf, weight = find(look, grid, self.side, weight, bounds)
+        others = self.compared()
+        self.try_all([psf], [weight], psf.words, self.looks)
+        known = min(others, key=others.get)
+        by = worse_by(self.likeliest(known).likeliest, self.likeliest(psf).likeliest)
+        return psf if by > SURE else None
 
     def compared(self) -> dict[float, float]:
         """Factor -> by how many standard errors its PSFs do worse than the best of all that were tried."""
-        best_of = {factor: self.likeliest(factor) for factor, _ in self.trials}
-        if not best_of:
+        factors = {psf for psf, _ in self.trials if not isinstance(psf, PlainPsf)}
+        if not factors:
             return {}
+        best_of = {factor: self.likeliest(factor) for factor in factors}
         best = min((trial.likeliest for trial in best_of.values()), key=np.sum)
         return {f: max(worse_by(trial.likeliest, best), 0.0) for f, trial in best_of.items()}
 
-    def shorten(self) -> None:
-        """Leaves iterations beyond `most` out."""
-        self.iterations = [n for n in self.iterations if n <= self.most]
+    def enough(self, which: float | PlainPsf, worse: dict) -> int:
+        """The iterations that narrower PSFs take which do as well: it may be these that are true."""
+        ends = [self.iterations[-1]]
+        if isinstance(which, PlainPsf):
+            return ends[0]
+        for psf, by in worse.items():
+            if 0 < psf < which and by <= AS_WELL:
+                ends.append(self.looks[self.likeliest(psf).end])
+        return min(ends)
+
+    def shorten(self, most: int) -> None:
+        """Leaves iterations beyond so many out."""
+        self.iterations = [n for n in self.iterations if n <= most]
         for trial in self.trials.values():
             trial.squares = trial.squares[: len(self.iterations)]
-            trial.deviance = trial.deviance[: len(self.iterations)]
 
-    def of(self, factor: float) -> list[Trial]:
-        return [trial for (f, _), trial in self.trials.items() if f == factor]
+    def of(self, which: float | PlainPsf) -> list[Trial]:
+        return [trial for (psf, _), trial in self.trials.items() if psf == which]
 
-    def likeliest(self, factor: float) -> Trial:
-        return min(self.of(factor), key=lambda trial: trial.likeliest.sum())
+    def likeliest(self, which: float | PlainPsf) -> Trial:
+        return min(self.of(which), key=lambda trial: trial.likeliest.sum())
 
-    def most_exact(self, factor: float) -> Trial:
-        return min(self.of(factor), key=lambda trial: trial.errors.min())
+    def most_exact(self, which: float | PlainPsf) -> Trial:
+        return min(self.of(which), key=lambda trial: trial.errors.min())
 
-    def smoothest(self, factor: float) -> Trial:
+    def smoothest(self, which: float | PlainPsf) -> Trial:
         """That of the largest weight which does no worse than the best by more than a standard error."""
-        best = self.most_exact(factor)
+        best = self.most_exact(which)
         alike = [
             trial
-            for trial in self.of(factor)
+            for trial in self.of(which)
             if worse_by(trial.squares[trial.best], best.squares[best.best]) <= 1
         ]
         return max(alike, key=lambda trial: trial.tv_weight)
 
-    def try_all(self, factors: list[float], weights: list[float], what: str) -> None:
-        """Tries what was not tried yet, piece by piece, so that one piece's blurs are held at a time."""
-        new = [(f, w) for f in factors for w in weights if (f, w) not in self.trials]
+    def try_all(self, psfs: list, weights: list[float], what: str, looks=None) -> None:
+        """Tries what was not tried yet, piece by piece, so that one piece's blurs are held at a time. looks:
+        after which iterations it is looked at, if not after those that may be taken alone."""
+        looks = looks or self.iterations
+        new = [(psf, w) for psf in psfs for w in weights if (psf, w) not in self.trials]
         bar = Progress(
             f"judging {what} by held-out photons, restorations", len(new) * len(self.judges)
         )
         found = {key: [] for key in new}
         for judge in self.judges:
-            for factor in dict.fromkeys(f for f, _ in new):
-                blur = judge.piece.blur_by(factor)
-                for key in (key for key in new if key[0] == factor):
-                    found[key].append(
-                        judge.look(blur, self.iterations, key[1], self.settings, **self.levels)
-                    )
+            for psf in dict.fromkeys(psf for psf, _ in new):
+                blur = judge.piece.blur_by(psf)
+                for key in (key for key in new if key[0] == psf):
+                    found[key].append(judge.look(blur, looks, key[1], self.settings, **self.levels))
                     bar.step()
         for key, parts in found.items():
-            whole = np.nan_to_num(np.concatenate(parts, axis=2), nan=np.inf)
-            self.trials[key] = Trial(*key, *whole)
+            squares, deviance = np.nan_to_num(np.concatenate(parts, axis=2), nan=np.inf)
+            may_be_taken = [looks.index(number) for number in self.iterations]
+            self.trials[key] = Trial(key[1], squares[may_be_taken], deviance)
 
-    def look_beyond(self, factor: float) -> None:
+    def look_beyond(self, which: float | PlainPsf) -> None:
         """More weights, where the least or the largest one does best."""
         gain = self.judges[0].exposure.gain
         brightest = max(self.photons, *(judge.brightest / gain for judge in self.judges))
-        found = {trial.tv_weight for trial in self.of(factor)}
+        found = {trial.tv_weight for trial in self.of(which)}
         while self.settings["tv_weight"] == "auto" and (
-            weight := beyond(self.most_exact(factor).tv_weight, found, brightest)
+            weight := beyond(self.most_exact(which).tv_weight, found, brightest)
         ):
-            self.try_all([factor], [weight], f"a TV weight of {weight:g} too")
+            self.try_all([which], [weight], f"a TV weight of {weight:g} too")
             found.add(weight)
 
-    def reason(self, factor: float) -> str:
+    def reason(self, which: float | PlainPsf) -> str:
         """Why, in words."""
         share, photons = f"{100 * HELD_OUT:.0f} %", f"the brightest pixels have {self.photons:.3g}"
-        if not factor:
+        if not which:
             return (
                 f"PSFs do not foretell the {share} of the photons that were held out, or not surely enough; "
                 f"{photons}"
             )
+        if isinstance(which, PlainPsf):
+            return (
+                f"a {which.words} foretells the {share} of the photons that were held out better than the "
+                f"map's PSFs, which the map itself doubts; {photons}"
+            )
         best = f"foretell best the {share} of the photons that were held out; {photons}"
-        if self.most:
+        if self.few:
             best += ". Few iterations, as the blur is hardly one of the PSF model's"
-        if factor == 1:
+        if which == 1:
             return f"they {best}"
         return f"they {best}. Detail in the picture is finer than PSFs as wide as estimated allow, or may be"
 
@@ -419,6 +465,8 @@ def in_words(choice: dict) -> str:
         return f"left as it is: {choice['reason']}"
     if not scale:
         return f"noise alone is taken away, by {much}{shown}: {choice['reason']}"
+    if choice["psf_shape"] != "map":
+        return f"{much}, by a {PlainPsf.read(choice['psf_shape']).words}{shown}: {choice['reason']}"
     psfs = "as estimated" if scale == 1 else f"{scale:g} times as wide as estimated"
     return f"{much}, PSFs {psfs}{shown}: {choice['reason']}"
 
@@ -439,7 +487,12 @@ def candidates(settings: dict) -> list[int]:
     """Iterations to choose from: each up to 6, then steps of a sixth."""
     if settings["iterations"] != "auto":
         return [settings["iterations"]]
-    found, last = [1], MOST_ITERATIONS[settings["acceleration"]]
+    return steps_to(MOST_ITERATIONS[settings["acceleration"]])
+
+
+def steps_to(last: int) -> list[int]:
+    """Iterations to look after, from 1 to the last."""
+    found = [1]
     while found[-1] < last:
         found.append(min(found[-1] + max(1, round(found[-1] / 6)), last))
     return found
@@ -453,98 +506,10 @@ def weights_for(settings: dict, photons: float, numbers: tuple = WEIGHTS) -> lis
     return sorted({min(weight, LARGEST_WEIGHT) for weight in rounded})
 
 
-class _Judge:
-    """One piece, thinned once or more: how well restorations of its fit parts tell its test parts."""
-
-    def __init__(self, piece: Piece, exposure: Exposure, rngs):
-        self.piece, self.exposure = piece, exposure
-        pixels = sort_pixels(piece.counts, exposure)
-        usable = pixels.usable & ~pixels.saturated
-        # Beyond 2^53 photons, of pictures without noise, doubles hold no whole numbers any more.
-        light = np.where(usable, piece.counts, 0).astype(np.float64) / exposure.gain
-        shift = exposure.shift / exposure.gain
-        judged = np.zeros(usable.shape, bool)
-        judged[piece.judged] = True
-        self.judged = torch.from_numpy(judged & usable)
-        self.valid = torch.from_numpy(usable)
-        self.pixels = int(self.judged.sum())
-        rows, columns = (torch.arange(n) // BLOCK_PX for n in usable.shape)
-        blocks = (rows[:, None] * (len(columns) // BLOCK_PX + 1) + columns)[self.judged]
-        self.block = blocks.unique(return_inverse=True)[1]
-        self.count = int(self.block.max()) + 1 if self.pixels else 0
-        self.whole = bool(self.judged.all())
-        self.fits, self.tests, self.brightest = [], [], 0.0
-        for rng in rngs:
-            fit, test = thin(np.minimum(light, 2.0**53), shift, rng, share=HELD_OUT)
-            fit = fit / (1 - HELD_OUT) * exposure.gain - exposure.shift
-            self.fits.append(torch.from_numpy(fit.astype(np.float32)))
-            self.tests.append(torch.from_numpy(test)[self.judged])
-            self.brightest = max(self.brightest, float(fit.max()))
-        self.least = [_ideal(test) for test in self.tests]
-
-    def look(
-        self, blur: SpaceVariantBlur, iterations: list[int], tv_weight: float, settings, **levels
-    ) -> np.ndarray:
-        """Squared errors and deviance of the test parts, (2, iterations, blocks), of all turns on average."""
-        total = []
-        for fit, test, least in zip(self.fits, self.tests, self.least, strict=True):
-            found = []
-
-            def watch(iteration: int, x: torch.Tensor, found=found, test=test, least=least):
-                if iteration not in iterations:
-                    return False
-                mean = self._mean(blur, x)
-                # Of numbers, not of their sum, single precision is enough.
-                deviance = torch.addcmul(mean, test, mean.log(), value=-1).mul_(2).double() - least
-                squares = (test - mean).double().square()
-                found.append(
-                    [
-                        torch.bincount(self.block, values, self.count).numpy()
-                        for values in (squares, deviance)
-                    ]
-                )
-                # What has grown worse for a while will not be the best.
-                ends = np.sum(found[-ENOUGH:], axis=2)
-                return len(ends) == ENOUGH and bool((np.diff(ends, axis=0) >= 0).all())
-
-            self._restore(blur, fit, iterations[-1], tv_weight, settings, watch, **levels)
-            total.append(found + found[-1:] * (len(iterations) - len(found)))
-        return np.mean(total, axis=0).swapaxes(0, 1)
-
-    def _mean(self, blur: SpaceVariantBlur, x: torch.Tensor) -> torch.Tensor:
-        """What the test part should be of an object, in electrons, at each pixel judged."""
-        exposure = self.exposure
-        seen = blur.forward(x).cpu()
-        seen = seen.flatten() if self.whole else seen[self.judged]
-        mean = seen.clamp_(min=0).add_(exposure.background + exposure.shift)
-        return mean.mul_(HELD_OUT / exposure.gain).clamp_(min=1e-9)
-
-    def _restore(self, blur, fit, iterations, tv_weight, settings, watch, *, start, scale):
-        exposure, device = self.exposure, blur.device
-        return richardson_lucy(
-            fit.to(device),
-            blur,
-            iterations=iterations,
-            tv_weight=tv_weight / (1 - HELD_OUT),
-            tv_step=settings["tv_step"],
-            acceleration=settings["acceleration"],
-            start=exposure.start(start),
-            scale=scale,
-            background=exposure.background,
-            shift=exposure.shift,
-            valid=self.valid.to(device),
-            callback=watch,
-        )
-
-
-def _ideal(test: torch.Tensor) -> torch.Tensor:
-    """The least that the deviance can be, pixel by pixel: where the mean is the number itself."""
-    return 2 * (test - torch.special.xlogy(test, test)).double()
-
-
 def _unjudged(settings: dict, why: str, photons: float | None, give: str = GIVEN) -> dict:
     """Nothing is done where nothing can be judged, unless the iterations are given."""
     taken = {"iterations": 0, "tv_weight": UNJUDGED_WEIGHT, "psf_scale": 1.0, "resolution_px": 0.0}
+    taken |= {"psf_shape": "map"}
     known = {key: settings[key] for key in taken if settings[key] != "auto"}
     reason = f"{why}, so nothing can be held out and judged"
     if "iterations" not in known:

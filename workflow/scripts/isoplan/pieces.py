@@ -8,6 +8,7 @@ import numpy as np
 from isoplan.mosaic import tiles
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.model import equivalent_width_px
+from isoplan.optics.plain import PlainPsf
 from isoplan.restoration import LocalPsfs
 
 # So many pieces are taken, of so many that are looked at.
@@ -18,16 +19,16 @@ TOLERANCE = 1e-2
 
 @dataclass(frozen=True)
 class Piece:
-    """counts (h, w) above the offset. blur_by: the blur of that shape with PSFs narrower by a factor;
-    width_by: the width in px of the median PSF, 0 where none is known. judged: (rows, columns), the slices of it
+    """counts (h, w) above the offset. blur_by: the blur of that shape with PSFs narrower by a factor, or
+    of another kind; width_by: the width in px of their median, 0 where none is known. judged: (rows, columns), the slices of it
     whose surroundings are in it too, as far as there are any. doubt: deviation of the PSFs' width as a share
     of it; None where they are known.
     """
 
     counts: np.ndarray
-    blur_by: Callable[[float], SpaceVariantBlur]
+    blur_by: Callable[[float | PlainPsf], SpaceVariantBlur]
     judged: tiles.Window
-    width_by: Callable[[float], float]
+    width_by: Callable[[float | PlainPsf], float]
     doubt: float | None = None
 
 
@@ -58,14 +59,14 @@ def pieces_of(mosaic, local: LocalPsfs, facts: dict, *, order: str, device="cpu"
         window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
         counts = _read(mosaic, outer, facts)
 
-        def blur_by(factor: float, window=window, shape=counts.shape) -> SpaceVariantBlur:
-            psfs, *centres = local.narrowed(factor).around(*window)
+        def blur_by(which: float | PlainPsf, window=window, shape=counts.shape) -> SpaceVariantBlur:
+            psfs, *centres = local.by(which).around(*window)
             return SpaceVariantBlur(
                 psfs.to(device), *centres, shape, order=order, tolerance=TOLERANCE
             )
 
-        def width_by(factor: float, window=window) -> float:
-            psfs = local.narrowed(factor).around(*window)
+        def width_by(which: float | PlainPsf, window=window) -> float:
+            psfs = local.by(which).around(*window)
             return float(equivalent_width_px(psfs[0]).median()) if psfs else 0.0
 
         judged, doubt = tiles.inside(core, outer), local.doubt(*window)

@@ -25,6 +25,7 @@ from isoplan.exposure import Exposure, Pixels, sort_pixels
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.gaussian import FWHM_PER_SIGMA
+from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import FILLED, MapLayout, channels, sums_of, width_doubt
 
@@ -53,9 +54,19 @@ class LocalPsfs:
         """Side of the PSFs."""
         return self.known[0].shape[-1] if self.known else self.model.size_px
 
-    def narrowed(self, factor: float) -> "LocalPsfs":
-        """The same with PSFs that are narrower than its parameters say."""
-        return replace(self, factor=factor)
+    def by(self, which: float | PlainPsf) -> "LocalPsfs":
+        """The same with PSFs that are narrower than its parameters say by a factor, or with one of another kind."""
+        if isinstance(which, PlainPsf):
+            psf = which.psf(self.size_px)[None, None]
+            return replace(self, known=(psf, torch.zeros(1), torch.zeros(1)))
+        return replace(self, factor=which)
+
+    def chosen(self, settings: dict) -> "LocalPsfs":
+        """Those that restore. settings: the config's `restoration`, or what was chosen of it."""
+        shape = settings.get("psf_shape", "map")
+        if shape in ("auto", "map"):
+            return self.by(settings.get("psf_scale", 1.0))
+        return self.by(PlainPsf.read(shape))
 
     def doubt(self, y0: int, y1: int, x0: int, x1: int) -> float | None:
         """Deviation of the PSFs' width in a window, as a share of it, as the map's intervals say: that of
@@ -280,7 +291,7 @@ def _restored_core(mosaic, local, core, settings, levels, device):
     window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
     counts = mosaic.read(*window) - np.float32(settings["offset"])
     exposure = Exposure(**settings.get("exposure", {}))
-    psfs = local.narrowed(settings.get("psf_scale", 1.0)).around(*window)
+    psfs = local.chosen(settings).around(*window)
     restored, pixels, seen = _restored(counts, psfs, settings, levels, device, exposure)
     inside = tiles.inside(core, outer)
 

@@ -41,7 +41,7 @@ TYPES = {
     "null": "null",
 }
 # Of a restoration, what can be chosen for each mosaic and method.
-CHOSEN = ("iterations", "tv_weight", "psf_scale", "resolution_px")
+CHOSEN = ("iterations", "tv_weight", "psf_scale", "psf_shape", "resolution_px")
 SHOWN_ERRORS = 12
 
 Problems = list[tuple[tuple, str]]  # key path, what is wrong
@@ -90,7 +90,8 @@ def weights_file(config: dict, network: dict) -> str | None:
 
 def left_open(restoration: dict) -> list[str]:
     """What of CHOSEN is to be chosen from the data (`isoplan.choosing`)."""
-    return [key for key in CHOSEN if restoration[key] == "auto"]
+    given = restoration["psf_scale"] != "auto"  # PSFs of another kind come with it alone
+    return [k for k in CHOSEN if restoration[k] == "auto" and not (k == "psf_shape" and given)]
 
 
 def recipe(config: dict, item: dict) -> dict:

@@ -204,6 +204,14 @@ def _add_restore(commands) -> None:
         "estimate is in doubt",
     )
     command.add_argument(
+        "--psf-shape",
+        default="auto",
+        metavar="PSF",
+        help="map for the map's PSFs; a PSF of your own, the same everywhere, as in 'gaussian 4.5' (width), 'disk 4' "
+        "(radius) or 'motion 6.5 34' (length in px, angle in degrees from x towards y); auto (if not given) searches for "
+        "one of these where most of the map sees another blur than its model's",
+    )
+    command.add_argument(
         "--resolution-px",
         default="auto",
         metavar="PX",

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from isoplan import trust
+from isoplan.optics.plain import PlainPsf
 from isoplan.report import harm, lineup, published, restoration_tests, style, sweeps, tables
 from isoplan.report.figures import snr_gains
 from isoplan.report.psfs import model_parameters
@@ -524,6 +525,11 @@ def _narrowed(study: Study, mosaic: str) -> list[str]:
     choice = study.choices.get(mosaic, {}).get("estimated")
     if choice and not choice["iterations"]:
         return [f"{mosaic} was left as it is: {choice['reason']}."]
+    if choice and choice["psf_shape"] != "map":
+        return [
+            f"{mosaic}: restored by a {PlainPsf.read(choice['psf_shape']).words}, the same everywhere, in place of "
+            "the map's PSFs: the blur is none of the PSF model's, and photons held out bear this one out."
+        ]
     if not choice or choice["psf_scale"] >= 1:
         return []
     if not choice["psf_scale"]:

@@ -1,0 +1,168 @@
+"""Photons held out: how well restorations of the others foretell them.
+
+Each photon of a picture goes into its test part with probability HELD_OUT and else into its fit part; thinned so,
+Poisson numbers become two independent ones. The fit part is restored, and what its restoration says the camera
+would see is compared with the test part, which it never saw.
+The fit part has 1 - HELD_OUT of the photons, so it is restored with 1 / (1 - HELD_OUT) times the
+weight: what suits goes about as one over the photons. Its iterations are taken as they are.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from isoplan.deconvolution import richardson_lucy
+from isoplan.exposure import Exposure, sort_pixels, thin
+from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.pieces import Piece
+
+HELD_OUT, BLOCK_PX = 0.3, 32
+# A trial ends once its errors have grown over so many looks; iterations are alike that differ by fewer standard
+# errors.
+ENOUGH, ALIKE = 4, 0.5
+
+
+@dataclass
+class Trial:
+    """How well the photons held out are foretold with some PSFs and a TV weight, in every square of BLOCK_PX:
+    squares, the squared error in electrons^2 after each number of iterations that may be taken, and deviance,
+    after these and more, (iterations, blocks)."""
+
+    tv_weight: float
+    squares: np.ndarray
+    deviance: np.ndarray
+
+    @property
+    def likeliest(self) -> np.ndarray:
+        """The deviance of every square after the iterations that do best by it."""
+        return self.deviance[self.end]
+
+    @property
+    def end(self) -> int:
+        """Place of the looks after which the deviance is least."""
+        return int(self.deviance.sum(1).argmin())
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Squared errors after each number of iterations; what the next one does not bear out does not count."""
+        errors = self.squares.sum(1)
+        return np.maximum(errors, np.append(errors[1:], errors[-1]))
+
+    @property
+    def best(self) -> int:
+        """Place of the iterations that do best."""
+        return int(self.errors.argmin())
+
+    @property
+    def place(self) -> int:
+        """Of the fewest iterations that do no worse than the best by more than ALIKE standard errors."""
+        best = self.squares[self.best]
+        return next(k for k in range(self.best + 1) if worse_by(self.squares[k], best) <= ALIKE)
+
+
+def worse_by(one: np.ndarray, other: np.ndarray) -> float:
+    """By how many standard errors the sum over all squares is larger, infinite where it cannot be told."""
+    apart = one - other
+    if not np.isfinite(apart).all():
+        return math.inf
+    error = math.sqrt(len(apart)) * float(apart.std())
+    return float(apart.sum()) / error if error else 0.0
+
+
+class Judge:
+    """One piece, thinned once or more: how well restorations of its fit parts tell its test parts."""
+
+    def __init__(self, piece: Piece, exposure: Exposure, rngs):
+        self.piece, self.exposure = piece, exposure
+        pixels = sort_pixels(piece.counts, exposure)
+        usable = pixels.usable & ~pixels.saturated
+        # Beyond 2^53 photons, of pictures without noise, doubles hold no whole numbers any more.
+        light = np.where(usable, piece.counts, 0).astype(np.float64) / exposure.gain
+        shift = exposure.shift / exposure.gain
+        judged = np.zeros(usable.shape, bool)
+        judged[piece.judged] = True
+        self.judged = torch.from_numpy(judged & usable)
+        self.valid = torch.from_numpy(usable)
+        self.pixels = int(self.judged.sum())
+        rows, columns = (torch.arange(n) // BLOCK_PX for n in usable.shape)
+        blocks = (rows[:, None] * (len(columns) // BLOCK_PX + 1) + columns)[self.judged]
+        self.block = blocks.unique(return_inverse=True)[1]
+        self.count = int(self.block.max()) + 1 if self.pixels else 0
+        self.whole = bool(self.judged.all())
+        self.fits, self.tests, self.brightest = [], [], 0.0
+        for rng in rngs:
+            fit, test = thin(np.minimum(light, 2.0**53), shift, rng, share=HELD_OUT)
+            fit = fit / (1 - HELD_OUT) * exposure.gain - exposure.shift
+            self.fits.append(torch.from_numpy(fit.astype(np.float32)))
+            self.tests.append(torch.from_numpy(test)[self.judged])
+            self.brightest = max(self.brightest, float(fit.max()))
+        self.least = [_ideal(test) for test in self.tests]
+
+    def look(
+        self,
+        blur: SpaceVariantBlur,
+        iterations: list[int],
+        tv_weight: float,
+        settings,
+        *,
+        turns: int | None = None,
+        **levels,
+    ) -> np.ndarray:
+        """Squared errors and deviance of the test parts, (2, iterations, blocks), of all turns on average, or of
+        the first ones."""
+        total = []
+        for fit, test, least in list(zip(self.fits, self.tests, self.least, strict=True))[:turns]:
+            found = []
+
+            def watch(iteration: int, x: torch.Tensor, found=found, test=test, least=least):
+                if iteration not in iterations:
+                    return False
+                mean = self._mean(blur, x)
+                # Of numbers, not of their sum, single precision is enough.
+                deviance = torch.addcmul(mean, test, mean.log(), value=-1).mul_(2).double() - least
+                squares = (test - mean).double().square()
+                found.append(
+                    [
+                        torch.bincount(self.block, values, self.count).numpy()
+                        for values in (squares, deviance)
+                    ]
+                )
+                # What has grown worse for a while will not be the best.
+                ends = np.sum(found[-ENOUGH:], axis=2)
+                return len(ends) == ENOUGH and bool((np.diff(ends, axis=0) >= 0).all())
+
+            self._restore(blur, fit, iterations[-1], tv_weight, settings, watch, **levels)
+            total.append(found + found[-1:] * (len(iterations) - len(found)))
+        return np.mean(total, axis=0).swapaxes(0, 1)
+
+    def _mean(self, blur: SpaceVariantBlur, x: torch.Tensor) -> torch.Tensor:
+        """What the test part should be of an object, in electrons, at each pixel judged."""
+        exposure = self.exposure
+        seen = blur.forward(x).cpu()
+        seen = seen.flatten() if self.whole else seen[self.judged]
+        mean = seen.clamp_(min=0).add_(exposure.background + exposure.shift)
+        return mean.mul_(HELD_OUT / exposure.gain).clamp_(min=1e-9)
+
+    def _restore(self, blur, fit, iterations, tv_weight, settings, watch, *, start, scale):
+        exposure, device = self.exposure, blur.device
+        return richardson_lucy(
+            fit.to(device),
+            blur,
+            iterations=iterations,
+            tv_weight=tv_weight / (1 - HELD_OUT),
+            tv_step=settings["tv_step"],
+            acceleration=settings["acceleration"],
+            start=exposure.start(start),
+            scale=scale,
+            background=exposure.background,
+            shift=exposure.shift,
+            valid=self.valid.to(device),
+            callback=watch,
+        )
+
+
+def _ideal(test: torch.Tensor) -> torch.Tensor:
+    """The least that the deviance can be, pixel by pixel: where the mean is the number itself."""
+    return 2 * (test - torch.special.xlogy(test, test)).double()
