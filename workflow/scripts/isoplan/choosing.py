@@ -18,7 +18,8 @@ cannot explain detail finer than its PSF. So narrower PSFs are tried as well (`L
 - what PSFs that are in doubt restore is shown through a Gaussian (`resolution_for`): detail finer than
   what pixels and photons can hold is where PSFs that are a little too wide ring.
 
-Where the map says that the blur is another than its PSF model's, PSFs of other kinds are searched too (`other_psfs`).
+Where the map hints at another blur than its PSF model's, its PSFs would have to be much narrower, or what they restore
+wants much smoothing, PSFs of other kinds are searched too (`other_psfs`).
 One of these serves that foretells the photons better than the map's, as they are or narrower, and than none, by more
 than SURE standard errors.
 
@@ -72,6 +73,8 @@ SEARCHED, SEARCHED_TO, MUCH_LESS = 2, 30, 15
 # is mostly another. Where the map's PSFs have to be made narrower by a factor they may be disks, which Gaussians fit at
 # the price of detail.
 HINTED, MOSTLY, NARROWER, DOUBTED = 0.25, 0.5, 0.9, ("disk",)
+# So too where the best TV weight is so many times one over the photons: wrong PSFs have to be smoothed.
+SMOOTHED = 25
 # Where the blur is none of the PSF model's more iterations than so many do harm: those of a wrong PSF foretell photons
 # better and better all the same. It is where most of a map says so, or where PSFs have to be made so much narrower.
 MOST_OTHER, MUCH_NARROWER = 8, 0.8
@@ -203,24 +206,23 @@ class _Search:
         self.side, self.other_blur = side, other_blur
         self.iterations = candidates(settings)
         self.looks = sorted({*self.iterations, *steps_to(COMPARED_TO)})
-        self.few = False  # iterations
+        self.few = self.searched = False  # iterations; PSFs of other kinds
         self.trials: dict[tuple[float | PlainPsf, float], Trial] = {}
 
     def choice(self) -> dict:
         which = self.which()
-        resolution = self.settings["resolution_px"]
-        if resolution == "auto":
-            resolution = resolution_for(self.photons) if which and self.doubt else 0.0
         tried = self.compared()
+        taken = self.taken(which)
+        wrong = taken.tv_weight * self.photons >= SMOOTHED and not isinstance(which, PlainPsf)
+        if wrong and which and self.may_be_other and (psf := self.other(KINDS)):
+            which, taken = psf, self.taken(psf)
         auto = self.settings["iterations"] == "auto"
-        if self.few and which and auto:
-            self.shorten(MOST_OTHER)
-        self.try_all([which], weights_for(self.settings, self.photons, WEIGHTS), "TV weights")
-        self.look_beyond(which)
-        taken = self.smoothest(which)
         if auto and self.iterations[taken.place] > MANY:
             self.shorten(self.enough(which, tried))
             taken = self.smoothest(which)
+        resolution = self.settings["resolution_px"]
+        if resolution == "auto":
+            resolution = resolution_for(self.photons) if which and self.doubt else 0.0
         plain = isinstance(which, PlainPsf)
         asked = self.settings["psf_shape"]
         return {
@@ -268,13 +270,27 @@ class _Search:
             return 1.0
         factor = self.factor()
         narrow = 0 < factor < MUCH_NARROWER
-        if self.side and self.settings["psf_shape"] == "auto":
+        wanted = self.other_blur > HINTED or 0 < factor < NARROWER
+        if wanted and self.may_be_other:
             kinds = KINDS if narrow or self.other_blur > HINTED else DOUBTED
-            wanted = self.other_blur > HINTED or 0 < factor < NARROWER
-            if wanted and (psf := self.other(kinds)):
+            if psf := self.other(kinds):
                 return psf
-        self.few = narrow or self.other_blur > MOSTLY
+        if (narrow or self.other_blur > MOSTLY) and self.settings["iterations"] == "auto":
+            self.few = True
+            self.shorten(MOST_OTHER)
         return factor
+
+    @property
+    def may_be_other(self) -> bool:
+        """Whether PSFs of other kinds may be searched that were not."""
+        asked = self.settings["psf_shape"] == self.settings["psf_scale"] == "auto"
+        return bool(self.side and asked and self.doubt and not self.searched)
+
+    def taken(self, which: float | PlainPsf) -> Trial:
+        """The best with these PSFs, of all weights."""
+        self.weigh(which)
+        self.look_beyond(which)
+        return self.smoothest(which)
 
     def factor(self) -> float:
         """How much narrower than the map's the PSFs are that serve, 0 for none."""
@@ -286,6 +302,10 @@ class _Search:
         if width < LEAST_PX:
             return 0.0
         if width < SURE_PX:
+            # What takes noise alone away wants a larger weight.
+            weights = [
+                w for w in weights_for(self.settings, self.photons, WEIGHTS) if w >= weights[0]
+            ]
             self.try_all([0.0], weights, "no PSF", self.looks)
             if self.compared()[0.0] < SURE:
                 return 0.0
@@ -294,7 +314,10 @@ class _Search:
     def compare(self) -> list[float]:
         """Tries PSFs of several widths; returns the weights that they were tried with."""
         weights = weights_for(self.settings, self.photons, COMPARED)
-        self.try_all(FACTORS[:1], weights, "PSFs", self.looks)
+        for weight in weights:
+            self.try_all(FACTORS[:1], [weight], "PSFs", self.looks)
+            if self.likeliest(1.0).tv_weight != weight:
+                break
         own = weights.index(self.likeliest(1.0).tv_weight)
         weights = weights[own : own + 2]
         for factor in FACTORS[1:]:
@@ -304,11 +327,13 @@ class _Search:
         found = self.compared()
         best = min(found, key=found.get)
         beside = [round(best * by, 2) for by in (1 / BESIDE, BESIDE)]
-        self.try_all(beside, weights, "PSFs of widths between", self.looks)
+        own = self.likeliest(best).tv_weight
+        self.try_all(beside, [own], "PSFs of widths between", self.looks)
         return weights
 
     def other(self, kinds) -> PlainPsf | None:
         """A PSF of other kinds that foretells surely better than all that were tried, if there is one."""
+        self.searched = True
         self.try_all([0.0], weights_for(self.settings, self.photons, WEIGHTS), "no PSF", self.looks)
         judges, looks = self.judges[-SEARCHED:], [n for n in self.looks if n <= SEARCHED_TO]
         (weight,) = weights_for(self.settings, self.photons, (COMPARED[1],))
@@ -366,7 +391,7 @@ class _Search:
         return [trial for (psf, _), trial in self.trials.items() if psf == which]
 
     def likeliest(self, which: float | PlainPsf) -> Trial:
-        return min(self.of(which), key=lambda trial: trial.likeliest.sum())
+        return min(self.of(which), key=least_of)
 
     def most_exact(self, which: float | PlainPsf) -> Trial:
         return min(self.of(which), key=lambda trial: trial.errors.min())
@@ -401,6 +426,21 @@ class _Search:
             may_be_taken = [looks.index(number) for number in self.iterations]
             self.trials[key] = Trial(key[1], squares[may_be_taken], deviance)
 
+    def weigh(self, which: float | PlainPsf) -> None:
+        """Tries TV weights from the best known one on: larger ones while they do as well, smaller ones while better."""
+        weights = weights_for(self.settings, self.photons, WEIGHTS)
+        # PSFs that are nearly the same want the same.
+        known = [trial.tv_weight for trial in sorted(self.trials.values(), key=least_of)]
+        first = known[0] if known else weights[len(weights) // 2]
+        up = [weight for weight in weights if weight >= first] or weights[-1:]
+        down = [weight for weight in weights[::-1] if weight < up[0]]
+        for further, alike in ((up, 1.0), (down, 0.0)):
+            for weight in further:
+                self.try_all([which], [weight], f"a TV weight of {weight:g}")
+                tried, best = self.trials[which, weight], self.most_exact(which)
+                if worse_by(tried.squares[tried.best], best.squares[best.best]) > alike:
+                    break
+
     def look_beyond(self, which: float | PlainPsf) -> None:
         """More weights, where the least or the largest one does best."""
         gain = self.judges[0].exposure.gain
@@ -431,6 +471,10 @@ class _Search:
         if which == 1:
             return f"they {best}"
         return f"they {best}. Detail in the picture is finer than PSFs as wide as estimated allow, or may be"
+
+
+def least_of(trial: Trial) -> float:
+    return float(trial.likeliest.sum())
 
 
 def mean_factor(worse: dict[float, float], doubt: float) -> float:

@@ -16,7 +16,7 @@ from isoplan.held_out import worse_by
 from isoplan.optics.plain import PlainPsf
 
 GRID = (
-    *(PlainPsf("gaussian", width) for width in (2.0, 3.0, 4.5, 6.5)),
+    *(PlainPsf("gaussian", width) for width in (2.5, 3.5, 5.0, 7.0)),
     *(PlainPsf("disk", radius) for radius in (3.0, 4.0, 5.5, 8.0)),
     *(
         PlainPsf("motion", length, angle)
@@ -25,7 +25,7 @@ GRID = (
     ),
 )
 # Below these sizes kinds are hardly to be told apart.
-NARROWEST = {"gaussian": 1.3, "disk": 2.5, "motion": 3.0}
+NARROWEST = {"gaussian": 2.0, "disk": 2.5, "motion": 3.0}
 # Steps in size, angle (degrees) and weight, coarse to fine; so many rounds of them at most.
 STEPS, ROUNDS = ((1.2, 15.0, 2.4), (1.1, 7.5, 1.5), (1.05, 3.75, 1.0)), 3
 # So many places are followed at a time, and none that does worse than the best by more standard errors.
