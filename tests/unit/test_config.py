@@ -109,6 +109,11 @@ def test_validating_twice_changes_nothing():
         ("psfs: [{name: gaussian-2, model: measured}]", ["psfs[0].file"]),
         ("cameras: [{name: field, read_noise_e: [-1, 2]}]", ["read_noise_e[0]: -1", "electrons"]),
         ("cameras: [{name: field, photons: [.nan, 2]}]", ["photons[0]: nan is not a number"]),
+        (
+            "restoration: {psf_shape: square 4}",
+            ["psf_shape: 'square 4' is no PSF", "motion 6.5 34"],
+        ),
+        ("restoration: {psf_shape: disk}", ["psf_shape: 'disk' is no PSF"]),
         ("seed: true", ["seed: true is not a whole number"]),
         ("seed: 1.5", ["seed: 1.5 is not a whole number"]),
         ("study: 7", ["study: 7", "quotes"]),

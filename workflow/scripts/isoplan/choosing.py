@@ -213,8 +213,10 @@ class _Search:
         which = self.which()
         tried = self.compared()
         taken = self.taken(which)
-        wrong = taken.tv_weight * self.photons >= SMOOTHED and not isinstance(which, PlainPsf)
-        if wrong and which and self.may_be_other and (psf := self.other(KINDS)):
+        smoothed = (
+            self.settings["tv_weight"] == "auto" and taken.tv_weight * self.photons >= SMOOTHED
+        )
+        if smoothed and which and self.may_be_other and (psf := self.other(KINDS)):
             which, taken = psf, self.taken(psf)
         auto = self.settings["iterations"] == "auto"
         if auto and self.iterations[taken.place] > MANY:
