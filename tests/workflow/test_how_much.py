@@ -45,7 +45,7 @@ def study(tmp_path_factory) -> Checkout:
 def test_what_was_chosen_is_used_and_told(study):
     choice = json.loads((study.results / "choices/made/oracle.json").read_text())
     settings = validate({})["restoration"]
-    assert choice["iterations"] in candidates(settings) and len(choice["curves"]) >= 5
+    assert choice["iterations"] in candidates(settings) and len(choice["curves"]) >= 2
     assert 1e3 < choice["photons"] < 3e4  # the camera's 10^4, estimated from one picture's noise
     group = zarr.open_group(study.results / "restored/made/oracle.ome.zarr", mode="r")
     used = group.attrs["isoplan"]["restoration"]
@@ -72,7 +72,7 @@ def test_what_taking_noise_away_alone_gives(study):
     # Of 10^4 photons the blur is what is wrong, and there is hardly any noise to take.
     assert -0.5 < gains["denoised"] < gains["oracle"] - 1
     choice = json.loads((study.results / "choices/made/denoised.json").read_text())
-    assert len(choice["curves"]) >= 5
+    assert len(choice["curves"]) >= 2
     group = zarr.open_group(study.results / "restored/made/denoised.ome.zarr", mode="r")
     assert group.attrs["isoplan"]["psf"]["model"] == "pixel" and (group["0"][:] >= 0).all()
     report = (study.results / "report.html").read_text()
