@@ -49,7 +49,7 @@ class Sweep:
         self.test, entry = test, test.test
         self.psfs = [name for name in PSFS if name in entry["methods"]]
         # What is judged here is how much; `harm` judges by which PSFs.
-        known = {"psf_scale": 1, "resolution_px": 0}
+        known = {"psf_scale": 1, "psf_shape": "map", "resolution_px": 0}
         self.settings = test.settings | known | {"iterations": "auto", "tv_weight": "auto"}
         self.default = entry["tv_weight"], entry["iterations"]
         self.weights = sorted({*entry["sweep_tv_weights"], entry["tv_weight"]})
