@@ -125,6 +125,10 @@ def test_what_was_chosen_restores(local):
     assert torch.equal(half.around(*window)[0], local.by(0.5).around(*window)[0])
     disk = local.chosen({"psf_scale": 1.0, "psf_shape": "disk 4"})
     assert disk.size_px == local.size_px and not disk.estimated
+    with pytest.raises(UserError, match="larger than the PSFs' square of 15 px"):
+        local.chosen({"psf_shape": "disk 9"})
+    known = LocalPsfs(known=local.around(*window))
+    assert known.chosen({"psf_shape": "disk 4", "psf_scale": 1.0}).known is known.known
     psfs, *centres = disk.around(*window)
     assert torch.equal(psfs[0, 0], PlainPsf("disk", 4.0).psf(local.size_px))
     assert [len(c) for c in centres] == [1, 1]

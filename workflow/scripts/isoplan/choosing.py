@@ -103,7 +103,9 @@ def choose_for(
     `mosaic.measure`, with offset, gain, read_noise_e.
     """
     exposure, known = exposure_of(facts, settings["background"]), levels(facts)
-    if settings["psf_shape"] not in ("auto", "map"):
+    if not local.estimated:
+        settings = settings | {"psf_shape": "map"}  # what is known stays
+    elif settings["psf_shape"] not in ("auto", "map"):
         local = local.chosen(settings)  # which is known, then
     pieces = pieces_of(mosaic, local, facts, order=settings["order"], device=device)
     said, other_blur = [], 0.0

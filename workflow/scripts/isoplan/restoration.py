@@ -55,16 +55,24 @@ class LocalPsfs:
         return self.known[0].shape[-1] if self.known else self.model.size_px
 
     def by(self, which: float | PlainPsf) -> "LocalPsfs":
-        """The same with PSFs that are narrower than its parameters say by a factor, or with one of another kind."""
+        """The same with PSFs that are narrower than its parameters say by a factor, or with one of another kind.
+
+        Raises UserError where that one is larger than the PSFs' square."""
         if isinstance(which, PlainPsf):
+            if not which.fits(self.size_px):
+                raise UserError(
+                    f"psf_shape: a {which.words} is larger than the PSFs' square of {self.size_px} px, the size_px of "
+                    "the network's PSF model"
+                )
             psf = which.psf(self.size_px)[None, None]
             return replace(self, known=(psf, torch.zeros(1), torch.zeros(1)))
         return replace(self, factor=which)
 
     def chosen(self, settings: dict) -> "LocalPsfs":
-        """Those that restore. settings: the config's `restoration`, or what was chosen of it."""
+        """Those that restore. settings: the config's `restoration`, or what was chosen of it. PSFs that are known
+        stay as they are."""
         shape = settings.get("psf_shape", "map")
-        if shape in ("auto", "map"):
+        if shape in ("auto", "map") or not self.estimated:
             return self.by(settings.get("psf_scale", 1.0))
         return self.by(PlainPsf.read(shape))
 
