@@ -166,7 +166,8 @@ def test_a_wrong_camera_is_told():
     with pytest.raises(UserError, match="gain cannot be found"):
         counting_camera({}, torch.full((256, 256), 7.0))
     known = {"gain": 2.0, "offset": 3.0, "read_noise_e": 1.0}
-    assert counting_camera(known, torch.full((256, 256), 7.0)) == (known, [])
+    found = known | {"gain_given": True}
+    assert counting_camera(known, torch.full((256, 256), 7.0)) == (found, [])
 
 
 def test_where_read_noise_dominates_the_offset_is_not_below_zero():

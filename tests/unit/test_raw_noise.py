@@ -46,6 +46,11 @@ def test_where_all_is_texture_noise_cannot_be_told():
     sizes = np.exp(gaussian_filter(np.random.default_rng(2).normal(size=(256, 256)), 16) * 40)
     textured = [piece(1e4 + (grain - 1e4) * sizes / sizes.max())]
     assert "cannot be told" in look_at_noise(textured, Exposure(gain=GAIN)).fault
+    # The camera's own gain is not made too large by texture; what was smoothed has less noise than it makes.
+    assert look_at_noise(textured, Exposure(gain=GAIN), gain_given=True).times == 1
+    counts = gaussian_filter(textured[0].counts, 1.5)
+    smoothed = [Piece(counts, None, ALL, textured[0].width_by)]
+    assert look_at_noise(smoothed, Exposure(gain=GAIN), gain_given=True).fault
 
 
 def test_blurred_pictures_are_judged_by_what_psfs_do_not_pass():

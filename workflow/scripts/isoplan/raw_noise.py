@@ -37,19 +37,26 @@ class Noise:
     sharp: bool = False
 
 
-def look_at_noise(pieces: list[Piece], exposure: Exposure, whole_numbers: bool = False) -> Noise:
-    """whole_numbers: whether counts were rounded, which alone makes a noise of ROUNDED."""
+def look_at_noise(
+    pieces: list[Piece],
+    exposure: Exposure,
+    whole_numbers: bool = False,
+    *,
+    gain_given: bool = False,
+) -> Noise:
+    """whole_numbers: whether counts were rounded, which alone makes a noise of ROUNDED. gain_given: whether the gain is
+    the camera's own, which texture did not make too large."""
     sharp, times, evenness = False, 1.0, 1.0
     if beyond := noise_beyond(pieces, exposure):
         times, evenness = beyond
     elif blocks := noise_of_blocks(pieces, exposure):
         # Texture adds to the noise that the gain was estimated by, never takes off.
         sharp, times, alone = True, min(blocks.times, 1.0), blocks.alone
-        if alone < ALONE:
+        if alone < ALONE and not gain_given:
             return Noise(times, "its finest detail cannot be told from noise", sharp)
         if whole_numbers and blocks.variance < 2 * ROUNDED:
             return Noise(times, "it has hardly more noise than its rounding makes", sharp)
-    if evenness < EVEN or times < (LEAST_SHARP if sharp else LEAST):
+    if evenness < EVEN or times < (LEAST_SHARP if sharp and not gain_given else LEAST):
         return Noise(
             times,
             "its noise is not a raw picture's: it was smoothed, compressed or resampled, or the gain is wrong",

@@ -160,10 +160,11 @@ def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
     """Offset, gain and read noise of a mosaic, with what is not given estimated from a piece of it.
 
     given: `offset` and `gain` (counts), `read_noise_e`, each possibly None or missing. picture:
-    (h, w) array in counts. Returns the three and notes for the log. An offset that is not given is
-    taken as 0: a picture without dark borders does not tell it.
+    (h, w) array in counts. Returns the three, whether the gain was given (`gain_given`), and notes for the log. An
+    offset that is not given is taken as 0: a picture without dark borders does not tell it.
     """
     camera = {key: given.get(key) for key in ("offset", "gain", "read_noise_e")}
+    camera["gain_given"] = camera["gain"] is not None
     notes = []
     if camera["offset"] is None:
         camera["offset"] = 0.0
@@ -217,6 +218,7 @@ def counting_camera(given: dict, picture) -> tuple[dict, list[str]]:
         if read_noise is None:
             read_noise = math.sqrt(max(1 / 12 / gain, -level) / gain)
         camera = {"offset": level + gain * read_noise**2, "gain": gain, "read_noise_e": read_noise}
+        camera["gain_given"] = given.get("gain") is not None
         notes = [
             f"gain {gain:.3g} counts/electron, offset {camera['offset']:.4g} counts and read noise "
             f"{read_noise:.3g} e are taken, estimated from the picture's noise where not given: give your "
