@@ -19,9 +19,10 @@ from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.progress import Progress
 from isoplan.base.timelimit import TimeLimit
+from isoplan.intervals import fit_intervals
 from isoplan.metrics.regression import summarise
 from isoplan.networks import store
-from isoplan.networks.outputs import COVERAGE, errors, read, split
+from isoplan.networks.outputs import log_errors, pinball, read, split
 from isoplan.optics.psf import PsfModel
 from isoplan.synthesis import INVALID, Batch, Recipe, SceneBank, make_set, training_batch
 
@@ -46,9 +47,7 @@ def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> tor
     """What a regressor is trained on, averaged over the samples; outputs: (n, outputs.count(model)).
 
     Thesis, eq. 2.11 with gamma = 1, (a0 - a0~)^2 + (1 - a0) / (2 N) sum (a - a~)^2, over the targets;
-    the alarm in the same way as a0; and for the half-widths the pinball loss whose minimum is the 90 %
-    quantile of the error (Koenker and Bassett 1978), on logarithms, so that sure and unsure cells count
-    alike. Beyond the thesis, the targets' errors are weighed by the half-width of the surest parameter,
+    the alarm in the same way as a0; and for the half-widths the `pinball` loss. Beyond the thesis, the targets' errors are weighed by the half-width of the surest parameter,
     as least squares of uneven noise are: then low light, whose errors are large whatever is
     learnt, does not drown the rest. Where a0 is undecided it does not count; samples that were
     processed or blurred by another PSF count in the flags alone. Whether another PSF blurred them is
@@ -64,11 +63,8 @@ def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> tor
     weight = usable * spread.detach().amin(dim=1).exp().clamp(*WEIGHED_SPREADS) ** -2
     weight = weight * usable.sum() / weight.sum().clamp_min(1e-9)
     error = (targets - model.encode(batch.params)).square().mean(dim=1) / 2 * weight
-    with torch.no_grad():  # an interval is to fit the errors, not the errors the interval
-        wrong = errors(model, batch.params, model.decode(targets)).clamp_min(1e-5).log()
-    over = wrong - spread
-    pinball = torch.maximum(COVERAGE * over, (COVERAGE - 1) * over).mean(dim=1) * usable
-    return (flag + error + SPREAD_WEIGHT * pinball).mean()
+    interval = pinball(log_errors(model, batch.params, targets), spread) * usable
+    return (flag + error + SPREAD_WEIGHT * interval).mean()
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> float:
@@ -252,6 +248,7 @@ def train(
                 return False
 
     task.network.load_state_dict(best)
+    fit_intervals(task.network, recipe, spec, seed)
     _write_history(folder, history)  # once more, for a run whose checkpoint was complete already
     card = _card(task, history) | {"seed": seed, "fingerprint": mark}
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")

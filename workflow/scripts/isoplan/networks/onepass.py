@@ -133,13 +133,7 @@ class OnePass(nn.Module):
 
     def learnt(self, looked: tuple[torch.Tensor, ...], stride_px=None) -> torch.Tensor:
         """Outputs (n, ., ny, nx) of what `look` saw with the same stride."""
-        squares, welch, coarse, side = looked
-        stride = stride_px or self.window_px
-        code = self.encoder(squares)
-        mean = self._pool(code, stride)
-        deviation = self._pool(code * code, stride) - mean * mean
-        parts = [mean, deviation.clamp_min(1e-6).sqrt(), self.pooled_norm(welch)]
-        features = torch.cat([*parts, self.coarse_norm(coarse), self.side_norm(side)], dim=1)
+        features, side = self.features(looked, stride_px), looked[-1]
         # The half-widths watch the estimate; what they learn must not bend it.
         values, spread = self.head(features), self.spread_head(features.detach())
         targets = values[:, : self.targets]
@@ -147,6 +141,16 @@ class OnePass(nn.Module):
             start = len(TRACES) + 1
             targets = targets + side[:, start : start + self.targets]
         return torch.cat([targets, spread, values[:, self.targets :]], dim=1)
+
+    def features(self, looked: tuple[torch.Tensor, ...], stride_px=None) -> torch.Tensor:
+        """What the heads see of each window, (n, ., ny, nx)."""
+        squares, welch, coarse, side = looked
+        stride = stride_px or self.window_px
+        code = self.encoder(squares)
+        mean = self._pool(code, stride)
+        deviation = self._pool(code * code, stride) - mean * mean
+        parts = [mean, deviation.clamp_min(1e-6).sqrt(), self.pooled_norm(welch)]
+        return torch.cat([*parts, self.coarse_norm(coarse), self.side_norm(side)], dim=1)
 
     def _pool(self, values: torch.Tensor, stride_px: int) -> torch.Tensor:
         return F.avg_pool2d(values, self.squares, stride_px // STEP_PX)

@@ -57,6 +57,19 @@ def errors(model: PsfModel, true: torch.Tensor, estimated: torch.Tensor) -> torc
     return torch.where(turn, error - error.round(), error).abs()
 
 
+def log_errors(model: PsfModel, true: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Logarithms (n, P) of the `errors` of targets (n, T), which nothing can be learnt through."""
+    with torch.no_grad():  # an interval is to fit the errors, not the errors the interval
+        return errors(model, true, model.decode(targets)).clamp_min(1e-5).log()
+
+
+def pinball(wrong: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+    """Loss (n,) of log half-widths (n, P), least where they hold COVERAGE of the errors (Koenker and Bassett
+    1978). wrong: of `log_errors`; on logarithms sure and unsure samples count alike."""
+    over = wrong - spread
+    return torch.maximum(COVERAGE * over, (COVERAGE - 1) * over).mean(dim=1)
+
+
 def read(outputs: torch.Tensor, model: PsfModel) -> Estimate:
     """Outputs (n, count) of single windows in the parameters' units."""
     targets, spread, *flags = split(outputs, model)
