@@ -147,6 +147,8 @@ def test_restore_writes_float_counts_above_the_offset(picture, network, tmp_path
     assert str(out) in capsys.readouterr().out
     with tifffile.TiffFile(out) as file:
         assert file.pages[0].tags["XResolution"].value[0] == pytest.approx(20000)
+        made = json.loads(file.pages[0].description)
+    assert made["restoration"]["iterations"] == 5 and made["psf"]["model"] == "gaussian-2"
 
 
 def test_restore_chooses_what_is_left_open(picture, network, tmp_path, capsys):
@@ -155,7 +157,7 @@ def test_restore_chooses_what_is_left_open(picture, network, tmp_path, capsys):
     assert run("restore", picture, "--network", network, "--out", out, *options) == 0
     used = ngff.read_attributes(out)["restoration"]
     said = capsys.readouterr().out
-    assert used["iterations"] == 3 and used["tv_weight"] > 0
+    assert used["iterations"] == 3 and used["tv_weight"] > 0 and "held out" in used["reason"]
     assert f"3 iterations with a TV weight of {used['tv_weight']:g}" in said and "held out" in said
     assert run("restore", picture, "--network", network, "--out", out, *options[:-1], 0) == 0
     assert "the camera's gain is not known" in capsys.readouterr().out

@@ -37,8 +37,8 @@ def halo_px(
 
 
 def settled(settings: dict, choice: dict | None) -> dict:
-    """The config's `restoration` with what was chosen; choice: of `choosing.choose`, or None."""
-    return settings | {key: choice[key] for key in CHOSEN if choice}
+    """The config's `restoration` with what was chosen and why (`reason`); choice: of `choosing.choose`, or None."""
+    return settings | {key: choice[key] for key in (*CHOSEN, "reason") if choice}
 
 
 def halo_of(settings: dict, psf_px: int) -> int:

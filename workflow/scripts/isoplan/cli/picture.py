@@ -1,6 +1,7 @@
 """`map` and `restore`: one picture, in the memory of one block whatever its size."""
 
 import argparse
+import json
 import math
 import shutil
 from collections.abc import Iterator
@@ -337,10 +338,21 @@ def _restored(args, mosaic, found: Found, settings: dict, known: dict) -> Iterat
         bar.step()
 
 
+def _made(settings: dict, found: Found) -> dict:
+    """What a restored picture says of itself."""
+    return {
+        "unit": "counts above the camera's offset",
+        "restoration": settings,
+        "psf": found.model.spec,
+        "network": found.network,
+    }
+
+
 def _save_tiff(args, blocks, shape, settings, scale, found, piece) -> np.ndarray:
     """Writes a TIFF, under another name until it is whole. Returns the piece of it that is shown."""
     part = args.out.with_name(f".{stem_of(args.out)}.part.tif")
     tags = {"photometric": "minisblack", "bigtiff": 4 * shape[0] * shape[1] > 4e9}
+    tags |= {"description": json.dumps(_made(settings, found)), "metadata": None}
     if args.pixel_size_um:
         tags |= {"resolution": (1e4 / args.pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
     try:
@@ -370,12 +382,7 @@ def _save_zarr(args, blocks, shape, settings, scale, found, piece) -> np.ndarray
             pixel_size_um=args.pixel_size_um or 1.0,
             shard_px=settings["core_px"],
             window=(0, scale),
-            attributes={
-                "unit": "counts above the camera's offset",
-                "restoration": settings,
-                "psf": found.model.spec,
-                "network": found.network,
-            },
+            attributes=_made(settings, found),
         )
         facts = {"height_px": shape[0], "width_px": shape[1]}
         facts |= {"pixel_size_um": args.pixel_size_um or 1.0}
