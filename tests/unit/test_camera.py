@@ -9,6 +9,7 @@ from isoplan.objects.pictures import load_picture
 from isoplan.optics.camera import (
     DEGRADATIONS,
     check_camera,
+    complete_camera,
     counting_camera,
     degrade,
     draw_camera,
@@ -131,6 +132,14 @@ def test_a_sharp_picture_s_texture_is_not_all_noise(name):
     found_gain, found_read = estimate_noise(counts, offset=100.0)
     light = float(counts.mean()) - 100
     assert 0.9 < (found_gain * light + found_read**2) / (light + 4) < 1.5
+
+
+def test_texture_is_no_read_noise_where_the_gain_is_given():
+    texture = 400 * torch.randn(256, 256, generator=rng(), dtype=torch.float64)
+    texture += torch.linspace(4000, 8000, 256)  # as strong where it is dark as where it is bright
+    camera, _ = complete_camera({"offset": 0.0, "gain": 2.0}, texture)
+    assert camera["gain_given"] and camera["read_noise_e"] == 20
+    assert not complete_camera({"offset": 0.0}, texture)[0]["gain_given"]
 
 
 def exposed_cells(**changes):

@@ -114,6 +114,7 @@ def test_validating_twice_changes_nothing():
             ["psf_shape: 'square 4' is no PSF", "motion 6.5 34"],
         ),
         ("restoration: {psf_shape: disk}", ["psf_shape: 'disk' is no PSF"]),
+        ("restoration: {psf_shape: disk 0.0}", ["psf_shape: 'disk 0.0' is no PSF"]),
         ("seed: true", ["seed: true is not a whole number"]),
         ("seed: 1.5", ["seed: 1.5 is not a whole number"]),
         ("study: 7", ["study: 7", "quotes"]),

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from isoplan.base.config import validate
 from isoplan.base.errors import UserError
 from isoplan.optics import other_blurs
 from isoplan.optics.gaussian import gaussian_psfs
@@ -26,6 +27,8 @@ def test_a_psf_is_read_as_it_is_written(text):
 )
 def test_what_is_no_psf_is_refused(text):
     with pytest.raises(UserError, match="psf_shape"):
+        validate({"restoration": {"psf_shape": text}})
+    with pytest.raises(ValueError):
         PlainPsf.read(text)
 
 

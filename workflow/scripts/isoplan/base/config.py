@@ -237,14 +237,8 @@ def _wrong_value(value, rule: dict) -> str:
         hint = f"did you mean {near[0]}? " if near else ""
         return f"is not allowed; {hint}allowed: {', '.join(map(str, rule['enum']))}"
     if "pattern" in rule and not re.search(rule["pattern"], value):
-        if "safetensors" in rule["pattern"]:
-            return "is not a .safetensors file; give one, or the word released, or null to train"
-        if "motion" in rule["pattern"]:
-            return (
-                "is no PSF; write auto, map, or gaussian, disk or motion with its width, radius or length in px, and a "
-                "motion's angle in degrees, as in: motion 6.5 34"
-            )
-        return "has characters that file names should not have; use letters, digits, . _ -"
+        names = "has characters that file names should not have; use letters, digits, . _ -"
+        return rule.get("mismatch", names)
     if isinstance(value, str):
         return ""
     outside = (

@@ -184,7 +184,8 @@ def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
     if camera["gain"] is None:
         camera["gain"] = gain
     if camera["read_noise_e"] is None and camera["gain"] > 0:
-        camera["read_noise_e"] = read_noise / camera["gain"]
+        # Of a sharp picture the line takes texture for read noise, where a given gain is not its slope.
+        camera["read_noise_e"] = min(read_noise / camera["gain"], MOST_READ_E)
     return camera, notes
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from isoplan.base.errors import UserError
 from isoplan.optics.gaussian import gaussian_psfs
 from isoplan.optics.other_blurs import disk, motion
 
@@ -30,17 +29,11 @@ class PlainPsf:
 
     @classmethod
     def read(cls, text: str) -> "PlainPsf":
-        """Raises UserError where it is none."""
+        """Of the config's words, as in: motion 6.5 34. Raises ValueError where they are none."""
         kind, *numbers = text.split()
-        try:
-            size, *angle = (float(number) for number in numbers)
-            if kind not in KINDS or not size > 0 or len(angle) != (kind == "motion"):
-                raise ValueError
-        except ValueError as error:
-            raise UserError(
-                f"psf_shape: {text!r} is no PSF; write gaussian, disk or motion with its width, radius or length "
-                "in px, and a motion's angle in degrees, as in: motion 6.5 34"
-            ) from error
+        size, *angle = (float(number) for number in numbers)
+        if kind not in KINDS or not size > 0 or len(angle) != (kind == "motion"):
+            raise ValueError(f"{text!r} is no PSF")
         return cls(kind, size, *(number % 180 for number in angle))
 
     def __str__(self) -> str:
