@@ -66,9 +66,9 @@ SURE_PX, SURE = 4.0, 3.0
 # for not having come to their end.
 COMPARED_TO = 64
 
-# PSFs of other kinds are searched by one thinning of so many pieces, iterations up to so many, and weights down to so
-# much less than the first.
-SEARCHED, SEARCHED_TO, MUCH_LESS = 2, 30, 15
+# PSFs of other kinds are searched by one thinning of so many pieces, with weights of so much less than the first and so
+# much more: with larger ones a PSF that is much too narrow foretells photons as well as the true one.
+SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
 # They are where more than such a share of the map hints at another blur than its model's; by more than such a share it
 # is mostly another. Where the map's PSFs have to be made narrower by a factor they may be disks, which Gaussians fit at
 # the price of detail.
@@ -111,7 +111,8 @@ def choose_for(
     said, other_blur = [], 0.0
     if settings["psf_scale"] == "auto" and exposure.gain:
         whole_numbers = np.dtype(facts["dtype"]).kind in "ui"
-        sums, noise = local.sums, look_at_noise(pieces, exposure, whole_numbers)
+        given = facts.get("gain_given", False)
+        sums, noise = local.sums, look_at_noise(pieces, exposure, whole_numbers, gain_given=given)
         alarmed = sums and sums["alarm_cells"] > sums["valid_cells"]
         why = noise.fault
         if alarmed and sums["alarm_cells"] > ALARMED * sums["cells"] and (why or not noise.sharp):
@@ -331,18 +332,23 @@ class _Search:
         found = self.compared()
         best = min(found, key=found.get)
         beside = [round(best * by, 2) for by in (1 / BESIDE, BESIDE)]
-        own = self.likeliest(best).tv_weight
-        self.try_all(beside, [own], "PSFs of widths between", self.looks)
+        for factor in beside:
+            # With the weights of both neighbours: of one alone it would do worse for that.
+            further = [f for f in found if (f - best) * (factor - best) > 0]
+            near = min(further, key=lambda f: abs(f - best), default=best)
+            own = {self.likeliest(f).tv_weight for f in (best, near)}
+            self.try_all([factor], sorted(own), "PSFs of widths between", self.looks)
         return weights
 
     def other(self, kinds) -> PlainPsf | None:
         """A PSF of other kinds that foretells surely better than all that were tried, if there is one."""
         self.searched = True
         self.try_all([0.0], weights_for(self.settings, self.photons, WEIGHTS), "no PSF", self.looks)
-        judges, looks = self.judges[-SEARCHED:], [n for n in self.looks if n <= SEARCHED_TO]
+        judges = self.judges[-SEARCHED:]
         (weight,) = weights_for(self.settings, self.photons, (COMPARED[1],))
         auto = self.settings["tv_weight"] == "auto"
-        bounds = (weight / MUCH_LESS, LARGEST_WEIGHT) if auto else (weight, weight)
+        most = min(weight * MUCH_MORE, LARGEST_WEIGHT)
+        bounds = (weight / MUCH_LESS, most) if auto else (weight, weight)
         grid = [psf for psf in GRID if psf.kind in kinds and psf.fits(self.side)]
         # How many more follow is not known.
         title = "searching for PSFs of other kinds by held-out photons, restorations"
@@ -353,15 +359,18 @@ class _Search:
             for judge in judges:
                 blur = judge.piece.blur_by(psf)
                 how = {"turns": 1} | self.levels
-                parts.append(judge.look(blur, looks, tv_weight, self.settings, **how)[1])
+                parts.append(judge.look(blur, self.looks, tv_weight, self.settings, **how)[1])
             if bar.done < len(grid):
                 bar.step()
             deviance = np.nan_to_num(np.concatenate(parts, axis=1), nan=np.inf)
             return deviance[deviance.sum(1).argmin()]
 
         psf, weight = find(look, grid, self.side, weight, bounds)
+        # The others with this weight too, for it may be the weight alone that does better.
         others = self.compared()
-        self.try_all([psf], [weight], psf.words, self.looks)
+        known = sorted(others, key=others.get)[:2]
+        self.try_all([psf, *known], [weight], psf.words, self.looks)
+        others = self.compared()
         known = min(others, key=others.get)
         by = worse_by(self.likeliest(known).likeliest, self.likeliest(psf).likeliest)
         return psf if by > SURE else None
