@@ -128,6 +128,16 @@ def test_what_was_left_alone_is_said(tmp_path):
     assert said in judge(read_study(study)).warnings
 
 
+def test_intervals_that_hold_too_little_are_said(tmp_path):
+    study = build_study(tmp_path / "held", size_px=256)
+    file = study / "calibration.csv"
+    table = pd.read_csv(file)
+    table.loc[table["group"] == "all", "coverage"] = [0.99, 0.8]  # more is no reason for distrust
+    table.to_csv(file, index=False)
+    (said,) = [w for w in judge(read_study(study)).warnings if "holds the truth" in w]
+    assert "width along x" in said and "in 80.0 % of the patches" in said
+
+
 def test_a_psf_of_another_kind_is_said(tmp_path):
     study = build_study(tmp_path / "another", size_px=256)
     file = study / "choices/tissue/estimated.json"
