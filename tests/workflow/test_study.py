@@ -42,7 +42,7 @@ simulations:
       - {parameter: width_y, shape: tilt-y, low: 1.5, high: 5}
 mosaics: null
 map: {window_px: 96, stride_px: 32, validity_threshold: 0.2, alarm_threshold: 1}
-restoration: {iterations: 5, core_px: 256}
+restoration: {iterations: 5, psf_shape: map, core_px: 256}
 jobs_per_mosaic: 1
 report: {crop_px: 128}
 resources: {threads: 1}
