@@ -367,9 +367,8 @@ class _Search:
 
         psf, weight = find(look, grid, self.side, weight, bounds)
         # The others with this weight too, for it may be the weight alone that does better.
-        others = self.compared()
-        known = sorted(others, key=others.get)[:2]
-        self.try_all([psf, *known], [weight], psf.words, self.looks)
+        so_far = self.compared()
+        self.try_all([psf, *sorted(so_far, key=so_far.get)[:2]], [weight], psf.words, self.looks)
         others = self.compared()
         known = min(others, key=others.get)
         by = worse_by(self.likeliest(known).likeliest, self.likeliest(psf).likeliest)

@@ -51,7 +51,8 @@ def fit_intervals(network: torch.nn.Module, recipe: Recipe, spec: dict, seed: in
 
 def _samples(recipe: Recipe, soft: list[str], spec: dict, seed: int):
     """Sets of samples, one after the other."""
-    count, share = min(MOST, round(SHARE * spec["samples"])), spec["interval_soft"]
+    count = max(1, min(MOST, round(SHARE * spec["samples"])))
+    share = spec["interval_soft"]
     scenes = {"soft": (replace(recipe, objects=recipe.objects | {"kinds": soft}), share)}
     scenes["any"] = recipe, 1 - share
     for name, (drawn, part) in scenes.items():
