@@ -14,9 +14,9 @@ GAIN, FLOOR, SIZE = 2.0, 16.0, 32
 def judged(counts, seen, **changes) -> dict[str, np.ndarray]:
     """Channel by its name; everything is known and nothing spoilt but for `changes`."""
     every = np.ones(counts.shape, bool)
-    grid = [-(-length // SIZE) for length in counts.shape]
+    grid = [-(-length // changes.get("size", SIZE)) for length in counts.shape]
     given = {"usable": every, "lone": ~every, "saturated": ~every}
-    given |= {"noise": (GAIN, FLOOR), "size": SIZE}
+    given |= {"noise": (GAIN, FLOOR), "size": SIZE, "iterations": 10}
     given |= {"uncertainty": np.zeros(grid), "filled": np.zeros(grid)} | changes
     cells = trust.judge(counts, seen, **given)
     assert cells.shape == (len(trust.CHANNELS), *grid) and cells.dtype == np.float32
@@ -103,6 +103,35 @@ def test_wrong_psfs_and_unknown_light_are_found():
     assert len(where) and (where[:, 0] == 3).all() and set(where[:, 1]) <= {3, 4}
 
 
+@pytest.mark.parametrize("iterations", [20, 40])
+def test_psfs_too_wide_are_found_after_many_iterations(iterations):
+    """The restoration has followed the noise by then: chi-square alone says that all is well."""
+    shape = (256, 256)
+    true = blur_of(3.0, shape)
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).random(true.object_shape), 1.5) > 0.5
+    counts = exposed(true.forward(torch.from_numpy(500 + 8000.0 * texture).float()).numpy())
+    found = {}
+    for width in (3.0, 5.0):
+        blur = blur_of(width, shape)
+        x = richardson_lucy(
+            torch.from_numpy(counts), blur, iterations=iterations, start=float(counts.mean()),
+            scale=8500.0, shift=FLOOR / GAIN,
+        )  # fmt: skip
+        found[width] = judged(counts, blur.forward(x).numpy(), size=64, iterations=iterations)
+    assert not found[3.0]["doubt"].any() and found[3.0]["missed"].max() < 1e-3
+    assert (found[5.0]["doubt"] == trust.DISAGREES).all()
+
+
+@pytest.mark.parametrize("strength", [1.0, 1.5])
+def test_noise_stronger_than_said_misses_nothing(strength):
+    """Whatever the gain's error: the outermost rings of the spectrum tell how strong noise is."""
+    seen = np.full((640, 640), 1000, np.float32)
+    noise = np.random.default_rng(0).normal(0, 1, seen.shape)
+    counts = (seen + strength * noise * np.sqrt(GAIN * seen + FLOOR)).astype(np.float32)
+    cells = judged(counts, seen, size=64, iterations=40)
+    assert (cells["missed"] == 0).mean() > 0.97
+
+
 def test_pixels_that_say_nothing_are_left_out():
     """Whatever bad and saturated pixels hold; cells of too few others are not judged."""
     seen = np.full((2 * SIZE, 2 * SIZE), 1000, np.float32)
@@ -132,7 +161,8 @@ def test_without_noise_known_nothing_disagrees():
     cells = judged(
         exposed(seen) + 50 * np.sin(np.arange(64) / 4, dtype=np.float32), seen, noise=None
     )
-    assert np.isnan(cells["chi_square"]).all() and np.isnan(cells["unexplained"]).all()
+    for name in ("chi_square", "unexplained", "missed"):
+        assert np.isnan(cells[name]).all()
     assert (cells["correlation"] > 0.1).all() and not cells["doubt"].any()
     found = trust.summarise(np.stack(list(cells.values())))
     assert found["disagreeing_cells_share"] is None and found["residual_chi_square"] is None

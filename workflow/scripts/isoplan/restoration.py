@@ -277,12 +277,15 @@ def restore_and_judge(
             cells[0] = trust.NO_PSF
         return restored, cells
     counts, seen, pixels, exposure = look_back()
+    # Plain iterations go half as far.
+    goes = 1 if settings["acceleration"] == "momentum" else 2
     cells = trust.judge(
         counts,
         seen,
         **pixels._asdict(),
         noise=(exposure.gain, exposure.floor) if exposure.gain else None,
         size=size,
+        iterations=max(settings["iterations"] / goes, 1),
         uncertainty=uncertainty,
         filled=filled,
     )

@@ -8,21 +8,26 @@ z = (y - m) / sqrt(gain m + floor):
 - correlation: of z with its neighbours, 0 for noise, above 0 where structure was left over.
 - spectrum_low, _middle, _high: power of z in radial bands (BANDS), beside its mean power; 1 for noise.
 - unexplained: power of z beyond the noise's, beside that of all the contrast that m has in the cell.
+- missed: likewise of those rings of the spectrum alone that hold more than noise. After many iterations a
+  restoration follows the noise where its PSF passes much, which hides in the sum what it lacks where its PSF
+  passes little and the true one more.
 
 A cell disagrees with the data where noise alone would not give its chi_square, nor its correlation, once
-in a thousand cells each, and more than UNEXPLAINED of its contrast is not explained. Noise alone is no
-measure: in bright pictures ten iterations have not explained all, whatever the PSF
+in a thousand cells each, and more than UNEXPLAINED of its contrast is not explained; or where more of it is missed
+than MISSED allows after so many iterations. Noise alone is no measure: in bright pictures ten iterations have
+not explained all, whatever the PSF
 (`tests/bench/bench_trust.py`: what true and wrong PSFs give, by photons and iterations).
 
 It finds what the model cannot explain: PSFs that are too wide, light that it does not know of. PSFs that
 are too narrow explain the data as well as the true ones: nothing is made up, the result is only less
-sharp than it could be. The more iterations, the more a PSF that is too wide explains as well.
+sharp than it could be.
 """
 
 import math
 from pathlib import Path
 
 import numpy as np
+from scipy.special import chdtri
 
 from isoplan.mosaic import ngff, tiles
 
@@ -37,6 +42,12 @@ QUANTILE = 3.09
 # What 99 of 100 such cells stay below under the demo's true PSFs after ten iterations, at 10^3 to 10^5
 # photons (`tests/bench/bench_trust.py`): then PSFs 1.6 times too wide are found in 75 to 94 % of cells.
 UNEXPLAINED = 0.006
+# What 99 of 100 cells miss less of under true PSFs after ten iterations, at 10^3 to 10^5 photons; the more, the less: as their number
+# to the power of -1.5 (the same benchmark).
+MISSED = 0.01
+# Rings of the spectrum that are this wide, in cycles per pixel; those beyond the second number tell how strong the
+# noise is, if it is stronger than it should be. A window leaves one in so many numbers independent.
+RING, OUTER, DEPENDENT = 0.05, 0.35, 2.1
 # A parameter's 90 % interval that spans more of its range than this leaves the PSF uncertain.
 UNCERTAIN = 0.5
 NO_PSF, DISAGREES = 1, 2  # what `doubt` is the sum of
@@ -48,6 +59,7 @@ CHANNELS = [
     {"name": "correlation", "unit": "0 for noise", "low": -1},
     *({"name": f"spectrum_{band}", "unit": "1 for noise", "high": 3} for band in BANDS),
     {"name": "unexplained", "unit": "share of the contrast", "high": 0.05},
+    {"name": "missed", "unit": "share of the contrast", "high": 0.05},
     {"name": "uncertainty", "unit": "share of a parameter's range"},
     {"name": "filled", "unit": "0 or 1"},
     {"name": "lone_pixels", "unit": "dead or hot pixels", "high": 10},
@@ -70,6 +82,7 @@ def judge(
     saturated: np.ndarray,
     noise: tuple[float, float] | None,
     size: int,
+    iterations: float,
     uncertainty: np.ndarray,
     filled: np.ndarray,
 ) -> np.ndarray:
@@ -77,8 +90,8 @@ def judge(
 
     counts, seen: (h, w) above the offset: the data y and m = Ax + b. usable, lone, saturated: (h, w)
     masks of `exposure.Pixels`. noise: gain and floor of `exposure.noise_of`; None where they are not
-    known: then chi_square and unexplained are NaN, no cell is said to disagree, and the rest is of the
-    residual in counts. size: side of a cell in px.
+    known: then chi_square, unexplained and missed are NaN, no cell is said to disagree, and the rest is of the
+    residual in counts. size: side of a cell in px. iterations: with momentum, that m took.
     uncertainty, filled: (ny, nx) of the PSF map's cells, NaN where a method has none. Cells of which
     less than JUDGED_SHARE of the pixels can be used are NaN.
     """
@@ -101,19 +114,21 @@ def judge(
             _cells(moment.astype(np.float64), size).sum((2, 3))
             for moment in (weights, light, contrast)
         )
-        unexplained = (power - pixels) / np.maximum(contrast - light**2 / weights, 1e-9)
+        contrast = np.maximum(contrast - light**2 / weights, 1e-9)
+        unexplained = (power - pixels) / contrast
         bands = _bands(z, power)
+        missed = pixels * _missed(z, mask) / contrast
         chi_limit = 1 + QUANTILE * np.sqrt(_cells(spread, size).sum((2, 3))) / pixels
         disagrees = (
             (chi_square > chi_limit)
             & (correlation > QUANTILE / np.sqrt(pairs))
             & (unexplained > UNEXPLAINED)
-        )
+        ) | (missed > MISSED * (10 / iterations) ** 1.5)
     judged = pixels >= JUDGED_SHARE * size**2
     if noise is None:
         disagrees[:] = False
-        chi_square[:] = unexplained[:] = np.nan
-    measured = np.stack([chi_square, correlation, *bands, unexplained])
+        chi_square[:] = unexplained[:] = missed[:] = np.nan
+    measured = np.stack([chi_square, correlation, *bands, unexplained, missed])
     measured[:, ~judged] = np.nan
     unsure = (np.nan_to_num(filled) > 0) | (np.nan_to_num(uncertainty) > UNCERTAIN)
     doubt = NO_PSF * unsure + DISAGREES * (disagrees & judged)
@@ -226,3 +241,27 @@ def _bands(z: np.ndarray, power: np.ndarray) -> list[np.ndarray]:
         inside = np.where((radius > low) & (radius <= high), weight, 0)
         found.append((spectrum * inside).sum((2, 3)) / inside.sum() / power)
     return found
+
+
+def _missed(z: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Power beyond what noise may have in rings of the spectrum, beside that of noise in all of it, of each cell.
+
+    Noise passes what it may have once in a hundred thousand cells.
+    """
+    size = z.shape[-1]
+    window = np.hanning(size + 2)[1:-1]
+    weight = mask * (window[:, None] * window)
+    mean = (z * weight).sum((2, 3)) / weight.sum((2, 3))
+    spectrum = np.abs(np.fft.fft2((z - mean[..., None, None]) * weight)) ** 2
+    spectrum /= (weight**2).sum((2, 3))[..., None, None]
+    frequency = np.fft.fftfreq(size)
+    ring = (np.hypot(frequency[:, None], frequency) / max(RING, 2 / size)).astype(int).ravel()
+    count = np.bincount(ring)
+    of_ring = (ring == np.arange(len(count))[:, None]) / count[:, None]
+    power = spectrum.reshape(*spectrum.shape[:2], -1) @ of_ring.T
+    outer = np.arange(len(count)) * max(RING, 2 / size) >= OUTER
+    level = np.maximum((power * count)[..., outer].sum(-1) / count[outer].sum(), 1)
+    freedom = count / DEPENDENT
+    bound = chdtri(freedom, 1e-5 / len(count)) / freedom
+    beyond = np.maximum(power / level[..., None] - bound, 0) * count
+    return beyond[..., 1:].sum(-1) / size**2
