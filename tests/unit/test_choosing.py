@@ -4,21 +4,7 @@ import numpy as np
 import pytest
 import torch
 from isoplan.base.config import CHOSEN, left_open
-from isoplan.choosing import (
-    HELD_OUT,
-    LARGEST_WEIGHT,
-    LEAST_PX,
-    MOST_OTHER,
-    UNJUDGED_WEIGHT,
-    beyond,
-    candidates,
-    choose,
-    choose_for,
-    in_words,
-    mean_factor,
-    resolution_for,
-    weights_for,
-)
+from isoplan.choosing import UNJUDGED_WEIGHT, choose, choose_for, in_words
 from isoplan.deconvolution import richardson_lucy
 from isoplan.exposure import Exposure
 from isoplan.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX, halo_of, settled
@@ -31,6 +17,17 @@ from isoplan.optics.psf import make_psf_model
 from isoplan.pieces import Piece, pieces_of
 from isoplan.psf_map import MapLayout
 from isoplan.restoration import LocalPsfs
+from isoplan.search import (
+    HELD_OUT,
+    LARGEST_WEIGHT,
+    LEAST_PX,
+    MOST_OTHER,
+    beyond,
+    candidates,
+    mean_factor,
+    resolution_for,
+    weights_for,
+)
 from scipy import ndimage
 from skimage import data, transform
 
@@ -388,8 +385,9 @@ def test_pieces_are_drawn_where_there_is_detail(model):
         assert piece.blur_by(0.0).margin == 1 and piece.doubt == pytest.approx(0.3 / 1.645)
         assert piece.width_by(1.0) == pytest.approx(2.2, abs=0.1)
         assert piece.width_by(0.5) < 0.7 * piece.width_by(1.0)
-    even = InMemory(np.full((300, 300), 7.0, np.float32))
-    assert pieces_of(even, local, facts, order="mask-blur") == []
+    dark, even = (InMemory(np.full((300, 300), light, np.float32)) for light in (7.0, 40.0))
+    assert pieces_of(dark, local, facts, order="mask-blur") == []
+    assert len(pieces_of(even, local, facts, order="mask-blur")) == 2  # by its light
     unknown = LocalPsfs(model, constant=None)
     pieces = pieces_of(InMemory(picture), unknown, facts, order="mask-blur")
     assert len(pieces) == 4 and pieces[0].width_by(1.0) == 0  # noise can be taken away all the same

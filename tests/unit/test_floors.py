@@ -22,6 +22,7 @@ FLOORS = (
     ("pieces",),
     ("raw_noise", "held_out"),
     ("other_psfs",),
+    ("search",),
     ("choosing",),
     ("in_memory",),
     ("restoration_test",),

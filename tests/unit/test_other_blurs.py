@@ -47,6 +47,18 @@ def test_a_halo_is_two_gaussians():
     torch.testing.assert_close(halo, 0.65 * core + 0.35 * wide)
 
 
+def test_a_moffat_has_its_width_and_its_wings():
+    """The larger its exponent, the more it is a Gaussian."""
+    wide = [other_blurs.moffat(*one(9, beta), 101)[0] for beta in (1.2, 2, 50)]
+    for psf in wide:
+        line = psf[50] / psf[50].max()
+        assert float(line[54:56].mean()) == pytest.approx(0.5, abs=0.03)  # half of it at 4.5 px
+    shares = [float(psf[30:71, 30:71].sum()) for psf in wide]
+    assert shares[0] < shares[1] - 0.1 < shares[2] and shares[2] > 0.999
+    gaussian = gaussian_psfs(torch.tensor([[9.0, 9.0]]), 101)[0]
+    assert float((wide[2] - gaussian).abs().sum()) < 0.05
+
+
 def test_a_pupil_without_aberration_is_the_airy_disk(settings):
     """As the Zernike model makes it, by another way."""
     model = make_psf_model(settings("psfs", model="zernike-1", size_px=63, cutoff=0.25))

@@ -7,7 +7,7 @@ import pytest
 import zarr
 from checkout import Checkout, planned
 from isoplan.base.config import validate
-from isoplan.choosing import candidates
+from isoplan.search import candidates
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@
 
 A network knows the blurs of its model; of others it can say that they are none of these, but not which. A few
 kinds of PSF with one or two numbers each are searched: a coarse grid of all, then from the best places down to the
-nearest least in size, angle and TV weight together. The weight goes with it, as a PSF that is right wants a larger
+nearest least in size, angle or exponent, and TV weight together. The weight goes with it, as a PSF that is right wants a larger
 one than one that is too narrow, which looks better without.
 """
 
@@ -23,11 +23,18 @@ GRID = (
         for length in (4.0, 6.5, 10.0)
         for angle in range(0, 180, 30)
     ),
+    *(
+        PlainPsf("moffat", width, exponent=exponent)
+        for width in (2.0, 3.0, 4.5)
+        for exponent in (1.2, 1.6, 2.5)
+    ),
 )
 # Below these sizes kinds are hardly to be told apart.
-NARROWEST = {"gaussian": 2.0, "disk": 2.5, "motion": 3.0}
-# Steps in size, angle (degrees) and weight, coarse to fine; so many rounds of them at most.
-STEPS, ROUNDS = ((1.2, 15.0, 2.4), (1.1, 7.5, 1.5), (1.05, 3.75, 1.0)), 3
+NARROWEST = {"gaussian": 2.0, "disk": 2.5, "motion": 3.0, "moffat": 1.5}
+# Of a moffat; one of a larger exponent is a Gaussian.
+EXPONENTS = (1.05, 5.0)
+# Steps in size, angle (degrees), exponent and weight, coarse to fine; so many rounds of them at most.
+STEPS, ROUNDS = ((1.2, 15.0, 1.6, 2.4), (1.1, 7.5, 1.25, 1.5), (1.05, 3.75, 1.1, 1.0)), 3
 # So many places are followed at a time, and none that does worse than the best by more standard errors.
 BEAM, MUCH_WORSE = (8, 5, 3, 1), 8.0
 
@@ -47,6 +54,8 @@ def find(
     def score(place) -> float:
         psf, by = place
         narrow = psf.size_px < NARROWEST[psf.kind]
+        if psf.kind == "moffat":
+            narrow |= not EXPONENTS[0] <= psf.exponent <= EXPONENTS[1]
         if narrow or not psf.fits(side) or not bounds[0] <= by <= bounds[1]:
             return math.inf
         if place not in seen:
@@ -57,15 +66,15 @@ def find(
     for psf in (psf for psf in grid if psf.fits(side)):
         groups[psf.kind, psf.size_px].append((psf, weight))
     beam = [min(places, key=score) for places in groups.values()]
-    beam = [_weighed(score, place, STEPS[0][2]) for place in sorted(beam, key=score)[: BEAM[0]]]
-    for (size, angle, times), many in zip(STEPS, BEAM[1:], strict=True):
-        reached = dict.fromkeys(_descended(score, p, size, angle, times) for p in beam)
+    beam = [_weighed(score, place, STEPS[0][3]) for place in sorted(beam, key=score)[: BEAM[0]]]
+    for steps, many in zip(STEPS, BEAM[1:], strict=True):
+        reached = dict.fromkeys(_descended(score, p, *steps) for p in beam)
         beam = sorted(reached, key=score)[:many]
         beam = [p for p in beam if worse_by(seen[p], seen[beam[0]]) <= MUCH_WORSE]
     return beam[0]
 
 
-def _descended(score, place, size: float, angle: float, times: float):
+def _descended(score, place, size: float, angle: float, wings: float, times: float):
     """Steps to what is better, one coordinate after the other, until nothing is or ROUNDS are over."""
     for _ in range(ROUNDS):
         before = place
@@ -74,6 +83,8 @@ def _descended(score, place, size: float, angle: float, times: float):
         place = _along(score, place, lambda p, by: (p[0].resized(size**by), p[1]))
         if place[0].kind == "motion":
             place = _along(score, place, lambda p, by: (p[0].turned(angle * by), p[1]))
+        if place[0].kind == "moffat":
+            place = _along(score, place, lambda p, by: (p[0].winged(wings**by), p[1]))
         if place == before:
             break
     return place

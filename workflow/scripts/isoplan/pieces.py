@@ -38,14 +38,17 @@ def pieces_of(mosaic, local: LocalPsfs, facts: dict, *, order: str, device="cpu"
     Squares of PIECE_PX, spread evenly over the mosaic, are looked at, at most LOOKED_AT. Each has some
     texture: its variance beyond the noise's. In the order of their texture they are cut into
     PIECES groups of equal texture in sum, and the middle one of each is taken: bright detail, where
-    restoring matters, is drawn before empty ground. Each piece comes with a margin of half a PSF.
+    restoring matters, is drawn before empty ground. Where nothing stands out of the noise, light takes the place of
+    texture. Each piece comes with a margin of half a PSF.
     facts: of `mosaic.measure`, with offset, gain and read_noise_e. Where no PSF is known, one pixel stands
     for all of them.
     """
     cores = tiles.shards(mosaic.shape, PIECE_PX)
     looked_at = np.unique(np.linspace(0, len(cores) - 1, LOOKED_AT).round().astype(int))
     cores = [cores[k] for k in looked_at]
-    texture = np.array([_texture(_read(mosaic, core, facts), facts) for core in cores])
+    texture, light = np.transpose([_seen(_read(mosaic, core, facts), facts) for core in cores])
+    if not texture.any():
+        texture = light
     ranked = np.argsort(texture, kind="stable")
     share = np.cumsum(texture[ranked])
     if not share[-1] > 0:
@@ -80,11 +83,12 @@ def _read(mosaic, window: tiles.Window, facts: dict) -> np.ndarray:
     return counts - np.float32(facts["offset"])
 
 
-def _texture(counts: np.ndarray, camera: dict) -> float:
-    """Sum over the piece of its variance beyond that of photons and read noise, in counts^2."""
+def _seen(counts: np.ndarray, camera: dict) -> tuple[float, float]:
+    """Sums over the piece of its variance beyond that of photons and read noise, in counts^2, and of its light, in
+    counts."""
     finite = counts[np.isfinite(counts)].astype(np.float64)
     if not finite.size:
-        return 0.0
-    gain = camera["gain"] or 0.0
-    noise = gain * max(finite.mean(), 0.0) + (gain * (camera["read_noise_e"] or 0.0)) ** 2
-    return finite.size * max(finite.var() - noise, 0.0)
+        return 0.0, 0.0
+    gain, light = camera["gain"] or 0.0, max(finite.mean(), 0.0)
+    noise = gain * light + (gain * (camera["read_noise_e"] or 0.0)) ** 2
+    return finite.size * max(finite.var() - noise, 0.0), finite.size * light

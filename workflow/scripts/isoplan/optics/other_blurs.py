@@ -4,6 +4,7 @@
     disk       geometric defocus, an even disk
     coma, trefoil, spherical, ...   a pupil with a Zernike mode of MODES, in waves RMS
     halo       a narrow Gaussian with a share of the light in a wide one, as of scattering
+    moffat     a peak with wings (Moffat 1969), between a Gaussian and much of the light far out
 
 All are (n, s, s) float32 of sum 1, cropped to s px, on the device of their parameters.
 """
@@ -35,6 +36,18 @@ def disk(radius_px: torch.Tensor, size_px: int) -> torch.Tensor:
     # An edge as wide as a sample: the disk grows evenly with its radius.
     inside = (FINE * (radius_px[:, None, None] - torch.hypot(at[:, None], at)) + 0.5).clamp(0, 1)
     return _normalised(inside.unflatten(2, (-1, FINE)).unflatten(1, (-1, FINE)).mean((2, 4)))
+
+
+def moffat(width_px: torch.Tensor, exponent: torch.Tensor, size_px: int) -> torch.Tensor:
+    """(1 + (r / a)^2)^-exponent of some full width at half maximum; both (n,), exponents from 1 on.
+
+    The smaller the exponent, the more light lies in the wings.
+    """
+    at = (torch.arange(size_px * FINE, device=width_px.device) + 0.5) / FINE - size_px / 2
+    half = 2 * torch.hypot(at[:, None], at) / width_px[:, None, None]
+    beta = exponent[:, None, None]
+    values = (1 + half.square() * (2 ** (1 / beta) - 1)) ** -beta
+    return _normalised(values.unflatten(2, (-1, FINE)).unflatten(1, (-1, FINE)).mean((2, 4)))
 
 
 def halo(

@@ -1,4 +1,4 @@
-"""PSFs of one or two numbers that need no optics: a Gaussian, a disk, a motion."""
+"""PSFs of one or two numbers that need no optics: a Gaussian, a disk, a motion, a peak with wings."""
 
 import math
 from dataclasses import dataclass, replace
@@ -6,18 +6,19 @@ from dataclasses import dataclass, replace
 import torch
 
 from isoplan.optics.gaussian import gaussian_psfs
-from isoplan.optics.other_blurs import disk, motion
+from isoplan.optics.other_blurs import disk, moffat, motion
 
 # What each kind's size is, and how many sizes a PSF spans.
-KINDS = {"gaussian": 3.0, "disk": 2.0, "motion": 1.0}
+KINDS = {"gaussian": 3.0, "disk": 2.0, "motion": 1.0, "moffat": 4.0}
 
 
 @dataclass(frozen=True)
 class PlainPsf:
     """A PSF by its kind and size.
 
-    size_px: of a gaussian the full width at half maximum, of a disk the radius, of a motion the length.
-    angle_deg: of a motion, from x towards y, in [0, 180). Written as in the config's `psf_shape`.
+    size_px: of a gaussian and a moffat the full width at half maximum, of a disk the radius, of a motion the length.
+    angle_deg: of a motion, from x towards y, in [0, 180). exponent: of a moffat, from 1 on; the smaller, the more of
+    the light lies in its wings. Written as in the config's `psf_shape`.
 
     >>> str(PlainPsf("motion", 6.5, 34)), PlainPsf.read("disk 4")
     ('motion 6.5 34', PlainPsf(kind='disk', size_px=4.0, angle_deg=0.0))
@@ -26,19 +27,24 @@ class PlainPsf:
     kind: str
     size_px: float
     angle_deg: float = 0.0
+    exponent: float = 0.0
 
     @classmethod
     def read(cls, text: str) -> "PlainPsf":
         """Of the config's words, as in: motion 6.5 34. Raises ValueError where they are none."""
         kind, *numbers = text.split()
-        size, *angle = (float(number) for number in numbers)
-        if kind not in KINDS or not size > 0 or len(angle) != (kind == "motion"):
+        size, *more = (float(number) for number in numbers)
+        if kind not in KINDS or not size > 0 or len(more) != (kind in ("motion", "moffat")):
             raise ValueError(f"{text!r} is no PSF")
-        return cls(kind, size, *(number % 180 for number in angle))
+        if kind == "moffat":
+            if not more[0] >= 1:
+                raise ValueError(f"{text!r}: a moffat's exponent is 1 or more")
+            return cls(kind, size, exponent=more[0])
+        return cls(kind, size, *(number % 180 for number in more))
 
     def __str__(self) -> str:
-        angle = f" {self.angle_deg:g}" if self.kind == "motion" else ""
-        return f"{self.kind} {self.size_px:g}{angle}"
+        more = {"motion": f" {self.angle_deg:g}", "moffat": f" {self.exponent:g}"}
+        return f"{self.kind} {self.size_px:g}{more.get(self.kind, '')}"
 
     @property
     def words(self) -> str:
@@ -47,6 +53,8 @@ class PlainPsf:
             return f"Gaussian of {self.size_px:g} px"
         if self.kind == "disk":
             return f"disk of radius {self.size_px:g} px"
+        if self.kind == "moffat":
+            return f"peak of {self.size_px:g} px with wings (Moffat, exponent {self.exponent:g})"
         return f"motion of {self.size_px:g} px at {self.angle_deg:g} degrees"
 
     def fits(self, side: int) -> bool:
@@ -59,6 +67,10 @@ class PlainPsf:
     def turned(self, degrees: float) -> "PlainPsf":
         return replace(self, angle_deg=round(self.angle_deg + degrees, 1) % 180)
 
+    def winged(self, by: float) -> "PlainPsf":
+        """With an exponent so many times as far from 1, where all light lies in the wings."""
+        return replace(self, exponent=float(f"{1 + (self.exponent - 1) * by:.3g}"))
+
     def psf(self, side: int) -> torch.Tensor:
         """(side, side) float32 of sum 1."""
         size = torch.tensor([float(self.size_px)])
@@ -66,4 +78,6 @@ class PlainPsf:
             return gaussian_psfs(size[:, None].expand(-1, 2), side)[0]
         if self.kind == "disk":
             return disk(size, side)[0]
+        if self.kind == "moffat":
+            return moffat(size, torch.tensor([float(self.exponent)]), side)[0]
         return motion(size, torch.tensor([math.radians(self.angle_deg)]), side)[0]

@@ -28,7 +28,7 @@ from isoplan import rivals
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import file_stamp
 from isoplan.base.seeds import numpy_rng, torch_rng
-from isoplan.choosing import WEIGHTS, candidates, choose_for, weights_for
+from isoplan.choosing import choose_for
 from isoplan.deconvolution import richardson_lucy
 from isoplan.exposure import exposure_of, sort_pixels
 from isoplan.in_memory import Facts, estimate_psfs, restored
@@ -43,6 +43,7 @@ from isoplan.psf_map import ALARM, FILLED, OTHER_BLUR
 from isoplan.restoration import LocalPsfs
 from isoplan.restoration_test import blurs
 from isoplan.restoration_test.fields import detection_model
+from isoplan.search import WEIGHTS, candidates, weights_for
 
 STREAM = "harm-test"
 METHODS = (

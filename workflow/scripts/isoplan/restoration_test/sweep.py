@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from isoplan.choosing import candidates, choose
+from isoplan.choosing import choose
 from isoplan.deconvolution import richardson_lucy
 from isoplan.exposure import sort_pixels
 from isoplan.metrics.image import snr
@@ -30,6 +30,7 @@ from isoplan.pieces import Piece
 from isoplan.restoration_test.tables import RESAMPLES, described, mean_of
 from isoplan.restoration_test.units import pictures_of
 from isoplan.restoration_test.ways import CROP_PX, STREAM, Case, RestorationTest, Ways, levels
+from isoplan.search import candidates
 
 PSFS = ("true", "estimated")
 RULES = ("default", "chosen", "discrepancy")

@@ -1,0 +1,397 @@
+"""What is tried for one picture, with photons held out, and which of it serves.
+
+Iterations and weight are compared by squared errors, PSFs by the Poisson deviance (`choosing` says why). PSFs narrower
+than the map's are compared first, all with one TV weight, then those of other kinds where something speaks for them;
+with the PSFs that serve, weights and iterations.
+"""
+
+import math
+from functools import cached_property
+
+import numpy as np
+
+from isoplan.base.progress import Progress
+from isoplan.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX
+from isoplan.held_out import HELD_OUT, Judge, Trial, worse_by
+from isoplan.optics.plain import KINDS, PlainPsf
+from isoplan.other_psfs import GRID, find
+
+# TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
+# them are tried: no weight above LARGEST_WEIGHT. Where the first or the last does best, others follow beyond
+# it, each by a FURTHER: downwards to about LEAST, as where few points shine, which the blur has spread over many
+# dark pixels; upwards as where compression took the noise by which photons are counted. PSFs are compared by one
+# weight: the larger it is, the narrower the PSFs that foretell best, and COMPARED over the photons is between.
+WEIGHTS, COMPARED = (1.0, 2.0, 5.0, 12.0, 30.0), 5.0
+LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
+
+# PSFs that are tried: the map's own, and those narrower by these factors while they do not much worse than the
+# best; then those beside the best one. What is said of them in z is trusted by some half, as widths are
+# compared by one weight, and a PSF of another kind than the true one is not all wrong.
+FACTORS, BESIDE, MUCH_WORSE, TRUST = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 0.6
+LEAST_DOUBT, LEAST_PX = 0.15, 1.3
+# Blur of such a width is seen; less may be none, which is tried too, and has to do worse by so many standard errors.
+SURE_PX, SURE = 4.0, 3.0
+# PSFs are compared after up to so many iterations: where photons are many, wide PSFs do worse after fewer of them
+# for not having come to their end.
+COMPARED_TO = 64
+
+# PSFs of other kinds are searched by one thinning of so many pieces, with weights of so much less than the first and so
+# much more: with larger ones a PSF that is much too narrow foretells photons as well as the true one.
+SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
+# They are where more than such a share of the map hints at another blur than its model's; by more than such a share it
+# is mostly another. Where the map's PSFs have to be made narrower by a factor they may be disks or have wings, which
+# Gaussians fit at the price of detail.
+HINTED, MOSTLY, NARROWER, DOUBTED = 0.25, 0.5, 0.9, ("disk", "moffat")
+# So too where the best TV weight is so many times one over the photons: wrong PSFs have to be smoothed.
+SMOOTHED = 25
+# Where the blur is none of the PSF model's more iterations than so many do harm: those of a wrong PSF foretell photons
+# better and better all the same. It is where most of a map says so, or where PSFs have to be made so much narrower.
+MOST_OTHER, MUCH_NARROWER = 8, 0.8
+# Many iterations are no more than narrower PSFs take that do no worse by so many standard errors: too wide ones need many.
+MANY, AS_WELL = 25, 1.5
+
+
+class Search:
+    """All that is tried for one picture. PSFs are told apart by their factor, or by what they are."""
+
+    def __init__(
+        self,
+        judges: list[Judge],
+        settings: dict,
+        photons: float,
+        levels: dict,
+        side: int | None,
+        other_blur: float,
+    ):
+        self.judges, self.settings, self.photons, self.levels = judges, settings, photons, levels
+        self.side, self.other_blur = side, other_blur
+        self.iterations = candidates(settings)
+        self.looks = sorted({*self.iterations, *steps_to(COMPARED_TO)})
+        self.few = self.searched = False  # iterations; PSFs of other kinds
+        self.trials: dict[tuple[float | PlainPsf, float], Trial] = {}
+
+    def choice(self) -> dict:
+        which = self.which()
+        tried = self.compared()
+        taken = self.taken(which)
+        smoothed = (
+            self.settings["tv_weight"] == "auto" and taken.tv_weight * self.photons >= SMOOTHED
+        )
+        if smoothed and which and self.may_be_other and (psf := self.other(KINDS)):
+            which, taken = psf, self.taken(psf)
+        auto = self.settings["iterations"] == "auto"
+        if auto and self.iterations[taken.place] > MANY:
+            self.shorten(self.enough(which, tried))
+            taken = self.smoothest(which)
+        resolution = self.settings["resolution_px"]
+        if resolution == "auto":
+            resolution = resolution_for(self.photons) if which and self.doubt else 0.0
+        plain = isinstance(which, PlainPsf)
+        asked = self.settings["psf_shape"]
+        return {
+            "psf_scale": 1.0 if plain else which,
+            "psf_shape": str(which) if plain else "map" if asked == "auto" else asked,
+            "resolution_px": resolution,
+            "iterations": self.iterations[taken.place],
+            "tv_weight": taken.tv_weight,
+            "reason": self.reason(which),
+            "photons": self.photons,
+            "widths": [
+                {"psf_scale": f, "width_px": self.width_px(f), "worse": worse}
+                for f, worse in sorted(tried.items(), reverse=True)
+            ],
+            "curves": [
+                {
+                    "tv_weight": trial.tv_weight,
+                    "iterations": np.array(self.iterations)[np.isfinite(trial.errors)].tolist(),
+                    "error": (trial.errors[np.isfinite(trial.errors)] / self.pixels).tolist(),
+                }
+                for trial in sorted(self.of(which), key=lambda trial: trial.tv_weight)
+            ],
+        }
+
+    def width_px(self, factor: float) -> float:
+        return float(np.median([judge.piece.width_by(factor) for judge in self.judges]))
+
+    @property
+    def pixels(self) -> int:
+        return sum(judge.pixels for judge in self.judges)
+
+    @cached_property
+    def doubt(self) -> float | None:
+        """Of the PSFs' width, as a share of it; None where they are known."""
+        doubts = [judge.piece.doubt for judge in self.judges if judge.piece.doubt is not None]
+        return max(float(np.median(doubts)), LEAST_DOUBT) if doubts else None
+
+    def which(self) -> float | PlainPsf:
+        """The PSFs that serve: how much narrower than the map's, 0 for none, or one of another kind."""
+        if not self.width_px(1.0):
+            return 0.0  # no PSF is known
+        if self.settings["psf_scale"] != "auto":
+            return self.settings["psf_scale"]
+        if self.doubt is None:
+            return 1.0
+        factor = self.factor()
+        narrow = 0 < factor < MUCH_NARROWER
+        wanted = self.other_blur > HINTED or 0 < factor < NARROWER
+        if wanted and self.may_be_other:
+            kinds = KINDS if narrow or self.other_blur > HINTED else DOUBTED
+            if psf := self.other(kinds):
+                return psf
+        if (narrow or self.other_blur > MOSTLY) and self.settings["iterations"] == "auto":
+            self.few = True
+            self.shorten(MOST_OTHER)
+        return factor
+
+    @property
+    def may_be_other(self) -> bool:
+        """Whether PSFs of other kinds may be searched that were not."""
+        asked = self.settings["psf_shape"] == self.settings["psf_scale"] == "auto"
+        return bool(self.side and asked and self.doubt and not self.searched)
+
+    def taken(self, which: float | PlainPsf) -> Trial:
+        """The best with these PSFs, of all weights."""
+        self.weigh(which)
+        self.look_beyond(which)
+        return self.smoothest(which)
+
+    def factor(self) -> float:
+        """How much narrower than the map's the PSFs are that serve, 0 for none."""
+        if self.width_px(1.0) < LEAST_PX:
+            return 0.0
+        self.compare()
+        factor = mean_factor(self.compared(), self.doubt)
+        width = self.width_px(factor)
+        if width < LEAST_PX:
+            return 0.0
+        if width < SURE_PX:
+            # What takes noise alone away wants a larger weight.
+            weights = weights_for(self.settings, self.photons, WEIGHTS)
+            weights = [w for w in weights if w >= self.comparing_weight]
+            self.try_all([0.0], weights, "no PSF", self.looks)
+            if self.compared()[0.0] < SURE:
+                return 0.0
+        return factor
+
+    def compare(self) -> None:
+        """Tries PSFs of several widths."""
+        weight = self.comparing_weight
+        for factor in FACTORS:
+            self.try_all([factor], [weight], f"PSFs {factor:g} times as wide", self.looks)
+            if self.compared()[factor] > MUCH_WORSE:
+                break
+        found = self.compared()
+        best = min(found, key=found.get)
+        beside = [round(best * by, 2) for by in (1 / BESIDE, BESIDE)]
+        self.try_all(beside, [weight], "PSFs of widths between", self.looks)
+
+    @property
+    def comparing_weight(self) -> float:
+        """By which PSFs are compared."""
+        return weights_for(self.settings, self.photons, (COMPARED,))[0]
+
+    def other(self, kinds) -> PlainPsf | None:
+        """A PSF of other kinds that foretells surely better than all that were tried, if there is one."""
+        self.searched = True
+        self.try_all([0.0], weights_for(self.settings, self.photons, WEIGHTS), "no PSF", self.looks)
+        judges = self.judges[-SEARCHED:]
+        weight = self.comparing_weight
+        auto = self.settings["tv_weight"] == "auto"
+        most = min(weight * MUCH_MORE, LARGEST_WEIGHT)
+        bounds = (weight / MUCH_LESS, most) if auto else (weight, weight)
+        grid = [psf for psf in GRID if psf.kind in kinds and psf.fits(self.side)]
+        # How many more follow is not known.
+        title = "searching for PSFs of other kinds by held-out photons, restorations"
+        bar = Progress(title, len(grid))
+
+        def look(psf: PlainPsf, tv_weight: float) -> np.ndarray:
+            parts = []
+            for judge in judges:
+                blur = judge.piece.blur_by(psf)
+                how = {"turns": 1} | self.levels
+                parts.append(judge.look(blur, self.looks, tv_weight, self.settings, **how)[1])
+            if bar.done < len(grid):
+                bar.step()
+            deviance = np.nan_to_num(np.concatenate(parts, axis=1), nan=np.inf)
+            return deviance[deviance.sum(1).argmin()]
+
+        psf, weight = find(look, grid, self.side, weight, bounds)
+        # The others with this weight too, for it may be the weight alone that does better.
+        so_far = self.compared()
+        self.try_all([psf, *sorted(so_far, key=so_far.get)[:2]], [weight], psf.words, self.looks)
+        others = self.compared()
+        known = min(others, key=others.get)
+        by = worse_by(self.likeliest(known).likeliest, self.likeliest(psf).likeliest)
+        return psf if by > SURE else None
+
+    def compared(self) -> dict[float, float]:
+        """Factor -> by how many standard errors its PSFs do worse than the best of all that were tried."""
+        factors = {psf for psf, _ in self.trials if not isinstance(psf, PlainPsf)}
+        if not factors:
+            return {}
+        best_of = {factor: self.likeliest(factor) for factor in factors}
+        best = min((trial.likeliest for trial in best_of.values()), key=np.sum)
+        return {f: max(worse_by(trial.likeliest, best), 0.0) for f, trial in best_of.items()}
+
+    def enough(self, which: float | PlainPsf, worse: dict) -> int:
+        """The iterations that narrower PSFs take which do as well: it may be these that are true."""
+        ends = [self.iterations[-1]]
+        if isinstance(which, PlainPsf):
+            return ends[0]
+        for psf, by in worse.items():
+            if 0 < psf < which and by <= AS_WELL:
+                ends.append(self.looks[self.likeliest(psf).end])
+        return min(ends)
+
+    def shorten(self, most: int) -> None:
+        """Leaves iterations beyond so many out."""
+        self.iterations = [n for n in self.iterations if n <= most]
+        for trial in self.trials.values():
+            trial.squares = trial.squares[: len(self.iterations)]
+
+    def of(self, which: float | PlainPsf) -> list[Trial]:
+        return [trial for (psf, _), trial in self.trials.items() if psf == which]
+
+    def likeliest(self, which: float | PlainPsf) -> Trial:
+        return min(self.of(which), key=least_of)
+
+    def most_exact(self, which: float | PlainPsf) -> Trial:
+        return min(self.of(which), key=lambda trial: trial.errors.min())
+
+    def smoothest(self, which: float | PlainPsf) -> Trial:
+        """That of the largest weight which does no worse than the best by more than a standard error."""
+        best = self.most_exact(which)
+        alike = [
+            trial
+            for trial in self.of(which)
+            if worse_by(trial.squares[trial.best], best.squares[best.best]) <= 1
+        ]
+        return max(alike, key=lambda trial: trial.tv_weight)
+
+    def try_all(self, psfs: list, weights: list[float], what: str, looks=None) -> None:
+        """Tries what was not tried yet, piece by piece, so that one piece's blurs are held at a time. looks:
+        after which iterations it is looked at, if not after those that may be taken alone."""
+        looks = looks or self.iterations
+        new = [(psf, w) for psf in psfs for w in weights if (psf, w) not in self.trials]
+        bar = Progress(
+            f"judging {what} by held-out photons, restorations", len(new) * len(self.judges)
+        )
+        found = {key: [] for key in new}
+        for judge in self.judges:
+            for psf in dict.fromkeys(psf for psf, _ in new):
+                blur = judge.piece.blur_by(psf)
+                for key in (key for key in new if key[0] == psf):
+                    found[key].append(judge.look(blur, looks, key[1], self.settings, **self.levels))
+                    bar.step()
+        for key, parts in found.items():
+            squares, deviance = np.nan_to_num(np.concatenate(parts, axis=2), nan=np.inf)
+            may_be_taken = [looks.index(number) for number in self.iterations]
+            self.trials[key] = Trial(key[1], squares[may_be_taken], deviance)
+
+    def weigh(self, which: float | PlainPsf) -> None:
+        """Tries TV weights from the best known one on: larger ones while they do as well, smaller ones while better."""
+        weights = weights_for(self.settings, self.photons, WEIGHTS)
+        # PSFs that are nearly the same want the same.
+        known = [trial.tv_weight for trial in sorted(self.trials.values(), key=least_of)]
+        first = known[0] if known else weights[len(weights) // 2]
+        up = [weight for weight in weights if weight >= first] or weights[-1:]
+        down = [weight for weight in weights[::-1] if weight < up[0]]
+        for further, alike in ((up, 1.0), (down, 0.0)):
+            for weight in further:
+                self.try_all([which], [weight], f"a TV weight of {weight:g}")
+                tried, best = self.trials[which, weight], self.most_exact(which)
+                if worse_by(tried.squares[tried.best], best.squares[best.best]) > alike:
+                    break
+
+    def look_beyond(self, which: float | PlainPsf) -> None:
+        """More weights, where the least or the largest one does best."""
+        gain = self.judges[0].exposure.gain
+        brightest = max(self.photons, *(judge.brightest / gain for judge in self.judges))
+        found = {trial.tv_weight for trial in self.of(which)}
+        while self.settings["tv_weight"] == "auto" and (
+            weight := beyond(self.most_exact(which).tv_weight, found, brightest)
+        ):
+            self.try_all([which], [weight], f"a TV weight of {weight:g} too")
+            found.add(weight)
+
+    def reason(self, which: float | PlainPsf) -> str:
+        """Why, in words."""
+        share, photons = f"{100 * HELD_OUT:.0f} %", f"the brightest pixels have {self.photons:.3g}"
+        if not which:
+            return (
+                f"PSFs do not foretell the {share} of the photons that were held out, or not surely enough; "
+                f"{photons}"
+            )
+        if isinstance(which, PlainPsf):
+            return (
+                f"a {which.words} foretells the {share} of the photons that were held out better than the "
+                f"map's PSFs, which the map itself doubts; {photons}"
+            )
+        best = f"foretell best the {share} of the photons that were held out; {photons}"
+        if self.few:
+            best += ". Few iterations, as the blur is hardly one of the PSF model's"
+        if which == 1:
+            return f"they {best}"
+        return f"they {best}. Detail in the picture is finer than PSFs as wide as estimated allow, or may be"
+
+
+def least_of(trial: Trial) -> float:
+    return float(trial.likeliest.sum())
+
+
+def mean_factor(worse: dict[float, float], doubt: float) -> float:
+    """Mean of the factors by which the true PSFs may be narrower than the map's, with two digits.
+
+    worse: factor -> by how many standard errors it does worse than the best. doubt: deviation of the map's
+    widths, as a share.
+    """
+    tried = sorted(worse)
+    at = np.linspace(tried[0], tried[-1], 201)
+    squares = np.interp(at, tried, [worse[factor] ** 2 for factor in tried])
+    share = np.exp(-TRUST * squares / 2 - ((at - 1) / doubt) ** 2 / 2)
+    return round(float((share * at).sum() / share.sum()), 2)
+
+
+def resolution_for(photons: float) -> float:
+    """Full width at half maximum, in px, of the Gaussian that a restoration is shown through.
+
+    The fewer the photons, the less fine is what they hold: 0.5 px at 10^4 photons at the brightest pixels,
+    a quarter of a pixel more for every tenth of them; from some 3 x 10^4 photons on none.
+    """
+    width = 0.5 + 0.25 * (4 - math.log10(max(photons, 1.0)))
+    return round(min(width, MOST_RESOLUTION_PX), 2) if width > 0.4 else 0.0
+
+
+def beyond(best: float, found, photons: float) -> float | None:
+    """The weight to try next, where the best one is the least or the largest of those tried.
+
+    photons: at the brightest pixel of all, which may be far brighter than the mosaic's `scale`.
+    """
+    if best == min(found) and best > LEAST / photons:
+        return float(f"{best / FURTHER:.2g}")
+    if best == max(found) and best < LARGEST_WEIGHT:
+        return min(float(f"{best * FURTHER:.2g}"), LARGEST_WEIGHT)
+    return None
+
+
+def candidates(settings: dict) -> list[int]:
+    """Iterations to choose from: each up to 6, then steps of a sixth."""
+    if settings["iterations"] != "auto":
+        return [settings["iterations"]]
+    return steps_to(MOST_ITERATIONS[settings["acceleration"]])
+
+
+def steps_to(last: int) -> list[int]:
+    """Iterations to look after, from 1 to the last."""
+    found = [1]
+    while found[-1] < last:
+        found.append(min(found[-1] + max(1, round(found[-1] / 6)), last))
+    return found
+
+
+def weights_for(settings: dict, photons: float, numbers: tuple = WEIGHTS) -> list[float]:
+    """TV weights to choose from, with two digits: numbers over the photons."""
+    if settings["tv_weight"] != "auto":
+        return [settings["tv_weight"]]
+    rounded = (float(f"{number / photons:.2g}") for number in numbers)
+    return sorted({min(weight, LARGEST_WEIGHT) for weight in rounded})
