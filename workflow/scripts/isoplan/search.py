@@ -1,7 +1,7 @@
 """What is tried for one picture, with photons held out, and which of it serves.
 
 Iterations and weight are compared by squared errors, PSFs by the Poisson deviance (`choosing` says why). PSFs narrower
-than the map's are compared first, all with one TV weight, then those of other kinds where something speaks for them;
+than the map's are compared first, then those of other kinds where something speaks for them;
 with the PSFs that serve, weights and iterations.
 """
 
@@ -19,14 +19,14 @@ from isoplan.other_psfs import GRID, find
 # TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
 # them are tried: no weight above LARGEST_WEIGHT. Where the first or the last does best, others follow beyond
 # it, each by a FURTHER: downwards to about LEAST, as where few points shine, which the blur has spread over many
-# dark pixels; upwards as where compression took the noise by which photons are counted. PSFs are compared by one
-# weight: the larger it is, the narrower the PSFs that foretell best, and COMPARED over the photons is between.
-WEIGHTS, COMPARED = (1.0, 2.0, 5.0, 12.0, 30.0), 5.0
+# dark pixels; upwards as where compression took the noise by which photons are counted. PSFs are compared
+# by those of COMPARED, narrower ones by the best for the map's own and the next larger, as they need no less.
+WEIGHTS, COMPARED = (1.0, 2.0, 5.0, 12.0, 30.0), (1.0, 5.0, 12.0)
 LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
 
 # PSFs that are tried: the map's own, and those narrower by these factors while they do not much worse than the
 # best; then those beside the best one. What is said of them in z is trusted by some half, as widths are
-# compared by one weight, and a PSF of another kind than the true one is not all wrong.
+# compared by few weights, and a PSF of another kind than the true one is not all wrong.
 FACTORS, BESIDE, MUCH_WORSE, TRUST = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 0.6
 LEAST_DOUBT, LEAST_PX = 0.15, 1.3
 # Blur of such a width is seen; less may be none, which is tried too, and has to do worse by so many standard errors.
@@ -42,6 +42,11 @@ SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
 # is mostly another. Where the map's PSFs have to be made narrower by a factor they may be disks or have wings, which
 # Gaussians fit at the price of detail.
 HINTED, MOSTLY, NARROWER, DOUBTED = 0.25, 0.5, 0.9, ("disk", "moffat")
+# Such a PSF has to do better by more than SURE standard errors of the deviance and by so many of the squared errors: in few
+# photons a PSF that is too wide and little regularised foretells the dark ground better, and little else.
+SURE_TOO = 2.5
+# So too where a peak with wings does better, of a width of such a share of theirs and of such an exponent.
+WINGS = 0.8, 1.6
 # So too where the best TV weight is so many times one over the photons: wrong PSFs have to be smoothed.
 SMOOTHED = 25
 # Where the blur is none of the PSF model's more iterations than so many do harm: those of a wrong PSF foretell photons
@@ -77,7 +82,7 @@ class Search:
         smoothed = (
             self.settings["tv_weight"] == "auto" and taken.tv_weight * self.photons >= SMOOTHED
         )
-        if smoothed and which and self.may_be_other and (psf := self.other(KINDS)):
+        if smoothed and which and self.may_be_other and (psf := self.other(KINDS, which)):
             which, taken = psf, self.taken(psf)
         auto = self.settings["iterations"] == "auto"
         if auto and self.iterations[taken.place] > MANY:
@@ -134,14 +139,25 @@ class Search:
         factor = self.factor()
         narrow = 0 < factor < MUCH_NARROWER
         wanted = self.other_blur > HINTED or 0 < factor < NARROWER
-        if wanted and self.may_be_other:
+        if self.may_be_other and (wanted or (factor and self.winged())):
             kinds = KINDS if narrow or self.other_blur > HINTED else DOUBTED
-            if psf := self.other(kinds):
+            if psf := self.other(kinds, factor):
                 return psf
         if (narrow or self.other_blur > MOSTLY) and self.settings["iterations"] == "auto":
             self.few = True
             self.shorten(MOST_OTHER)
         return factor
+
+    def winged(self) -> bool:
+        """Whether a peak with wings, not fitted to anything, foretells surely better than the map's PSFs."""
+        tried = {factor: worse for factor, worse in self.compared().items() if factor}
+        best = self.likeliest(min(tried, key=tried.get))
+        width = WINGS[0] * self.width_px(min(tried, key=tried.get))
+        psf = PlainPsf("moffat", float(f"{width:.3g}"), exponent=WINGS[1])
+        if not psf.fits(self.side):
+            return False
+        self.try_all([psf], [best.tv_weight], "a peak with wings", self.looks)
+        return worse_by(best.likeliest, self.likeliest(psf).likeliest) > SURE
 
     @property
     def may_be_other(self) -> bool:
@@ -159,43 +175,52 @@ class Search:
         """How much narrower than the map's the PSFs are that serve, 0 for none."""
         if self.width_px(1.0) < LEAST_PX:
             return 0.0
-        self.compare()
+        weights = self.compare()
         factor = mean_factor(self.compared(), self.doubt)
         width = self.width_px(factor)
         if width < LEAST_PX:
             return 0.0
         if width < SURE_PX:
             # What takes noise alone away wants a larger weight.
-            weights = weights_for(self.settings, self.photons, WEIGHTS)
-            weights = [w for w in weights if w >= self.comparing_weight]
+            weights = [
+                w for w in weights_for(self.settings, self.photons, WEIGHTS) if w >= weights[0]
+            ]
             self.try_all([0.0], weights, "no PSF", self.looks)
             if self.compared()[0.0] < SURE:
                 return 0.0
         return factor
 
-    def compare(self) -> None:
-        """Tries PSFs of several widths."""
-        weight = self.comparing_weight
-        for factor in FACTORS:
-            self.try_all([factor], [weight], f"PSFs {factor:g} times as wide", self.looks)
+    def compare(self) -> list[float]:
+        """Tries PSFs of several widths; returns the weights that they were tried with."""
+        weights = weights_for(self.settings, self.photons, COMPARED)
+        for weight in weights:
+            self.try_all(FACTORS[:1], [weight], "PSFs", self.looks)
+            if self.likeliest(1.0).tv_weight != weight:
+                break
+        own = weights.index(self.likeliest(1.0).tv_weight)
+        weights = weights[own : own + 2]
+        for factor in FACTORS[1:]:
+            self.try_all([factor], weights, f"PSFs {factor:g} times as wide", self.looks)
             if self.compared()[factor] > MUCH_WORSE:
                 break
         found = self.compared()
         best = min(found, key=found.get)
         beside = [round(best * by, 2) for by in (1 / BESIDE, BESIDE)]
-        self.try_all(beside, [weight], "PSFs of widths between", self.looks)
+        for factor in beside:
+            # With the weights of both neighbours: of one alone it would do worse for that.
+            further = [f for f in found if (f - best) * (factor - best) > 0]
+            near = min(further, key=lambda f: abs(f - best), default=best)
+            own = {self.likeliest(f).tv_weight for f in (best, near)}
+            self.try_all([factor], sorted(own), "PSFs of widths between", self.looks)
+        return weights
 
-    @property
-    def comparing_weight(self) -> float:
-        """By which PSFs are compared."""
-        return weights_for(self.settings, self.photons, (COMPARED,))[0]
-
-    def other(self, kinds) -> PlainPsf | None:
-        """A PSF of other kinds that foretells surely better than all that were tried, if there is one."""
+    def other(self, kinds, factor: float) -> PlainPsf | None:
+        """A PSF of other kinds that foretells surely better than all that were tried, by squared errors too
+        than those of the factor that would serve, if there is one."""
         self.searched = True
         self.try_all([0.0], weights_for(self.settings, self.photons, WEIGHTS), "no PSF", self.looks)
         judges = self.judges[-SEARCHED:]
-        weight = self.comparing_weight
+        (weight,) = weights_for(self.settings, self.photons, (COMPARED[1],))
         auto = self.settings["tv_weight"] == "auto"
         most = min(weight * MUCH_MORE, LARGEST_WEIGHT)
         bounds = (weight / MUCH_LESS, most) if auto else (weight, weight)
@@ -222,7 +247,13 @@ class Search:
         others = self.compared()
         known = min(others, key=others.get)
         by = worse_by(self.likeliest(known).likeliest, self.likeliest(psf).likeliest)
-        return psf if by > SURE else None
+        if by <= SURE:
+            return None
+        for which in (factor, psf):
+            self.taken(which)
+        one, best = self.most_exact(factor), self.most_exact(psf)
+        by = worse_by(one.squares[one.best], best.squares[best.best])
+        return psf if by > SURE_TOO else None
 
     def compared(self) -> dict[float, float]:
         """Factor -> by how many standard errors its PSFs do worse than the best of all that were tried."""
