@@ -18,10 +18,10 @@ cannot explain detail finer than its PSF. So narrower PSFs are tried as well (`L
 - what PSFs that are in doubt restore is shown through a Gaussian (`resolution_for`): detail finer than
   what pixels and photons can hold is where PSFs that are a little too wide ring.
 
-Where the map hints at another blur than its PSF model's, its PSFs would have to be narrower, a peak with wings does better,
-or what they restore wants much smoothing, PSFs of other kinds are searched too (`other_psfs`).
+Where the map hints at another blur than its PSF model's, its PSFs would have to be much narrower, or what they restore
+wants much smoothing, PSFs of other kinds are searched too (`other_psfs`), those with wings where the map hints alone.
 One of these serves that foretells the photons better than the map's, as they are or narrower, and than none, by more
-than SURE standard errors of the deviance and SURE_TOO of the squared errors (all in `search`).
+than SURE standard errors (`search`).
 
 It takes as many restorations of MOST_ITERATIONS as there are pieces times PSFs and weights, of PIECE_PX and a
 margin a side: a bounded time for a mosaic of any size, more than its restoration takes where that has few cores.

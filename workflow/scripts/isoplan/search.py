@@ -39,14 +39,14 @@ COMPARED_TO = 64
 # much more: with larger ones a PSF that is much too narrow foretells photons as well as the true one.
 SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
 # They are where more than such a share of the map hints at another blur than its model's; by more than such a share it
-# is mostly another. Where the map's PSFs have to be made narrower by a factor they may be disks or have wings, which
-# Gaussians fit at the price of detail.
-HINTED, MOSTLY, NARROWER, DOUBTED = 0.25, 0.5, 0.9, ("disk", "moffat")
-# Such a PSF has to do better by more than SURE standard errors of the deviance and by so many of the squared errors: in few
-# photons a PSF that is too wide and little regularised foretells the dark ground better, and little else.
-SURE_TOO = 2.5
-# So too where a peak with wings does better, of a width of such a share of theirs and of such an exponent.
-WINGS = 0.8, 1.6
+# is mostly another. Where the map's PSFs have to be made narrower by a factor they may be disks, which Gaussians fit at
+# the price of detail.
+HINTED, MOSTLY, NARROWER, DOUBTED = 0.25, 0.5, 0.9, ("disk",)
+# Peaks with wings are searched where the map hints alone, after the others, and have to do better than what they found by so
+# many standard errors of the squared errors too: what wings take from far away photons hardly tell, and in few of them wings foretell the dark ground
+# better and little else. A picture under an uneven Gaussian, taken for such a peak, lost 1.4 dB.
+WINGED, SURE_TOO = "moffat", 2.5
+PLAIN = tuple(kind for kind in KINDS if kind != WINGED)
 # So too where the best TV weight is so many times one over the photons: wrong PSFs have to be smoothed.
 SMOOTHED = 25
 # Where the blur is none of the PSF model's more iterations than so many do harm: those of a wrong PSF foretell photons
@@ -82,7 +82,7 @@ class Search:
         smoothed = (
             self.settings["tv_weight"] == "auto" and taken.tv_weight * self.photons >= SMOOTHED
         )
-        if smoothed and which and self.may_be_other and (psf := self.other(KINDS, which)):
+        if smoothed and which and self.may_be_other and (psf := self.other(PLAIN)):
             which, taken = psf, self.taken(psf)
         auto = self.settings["iterations"] == "auto"
         if auto and self.iterations[taken.place] > MANY:
@@ -139,25 +139,17 @@ class Search:
         factor = self.factor()
         narrow = 0 < factor < MUCH_NARROWER
         wanted = self.other_blur > HINTED or 0 < factor < NARROWER
-        if self.may_be_other and (wanted or (factor and self.winged())):
-            kinds = KINDS if narrow or self.other_blur > HINTED else DOUBTED
-            if psf := self.other(kinds, factor):
+        if wanted and self.may_be_other:
+            kinds = PLAIN if narrow or self.other_blur > HINTED else DOUBTED
+            psf = self.other(kinds)
+            if self.other_blur > HINTED:
+                psf = self.other((WINGED,), psf or factor) or psf
+            if psf:
                 return psf
         if (narrow or self.other_blur > MOSTLY) and self.settings["iterations"] == "auto":
             self.few = True
             self.shorten(MOST_OTHER)
         return factor
-
-    def winged(self) -> bool:
-        """Whether a peak with wings, not fitted to anything, foretells surely better than the map's PSFs."""
-        tried = {factor: worse for factor, worse in self.compared().items() if factor}
-        best = self.likeliest(min(tried, key=tried.get))
-        width = WINGS[0] * self.width_px(min(tried, key=tried.get))
-        psf = PlainPsf("moffat", float(f"{width:.3g}"), exponent=WINGS[1])
-        if not psf.fits(self.side):
-            return False
-        self.try_all([psf], [best.tv_weight], "a peak with wings", self.looks)
-        return worse_by(best.likeliest, self.likeliest(psf).likeliest) > SURE
 
     @property
     def may_be_other(self) -> bool:
@@ -214,9 +206,9 @@ class Search:
             self.try_all([factor], sorted(own), "PSFs of widths between", self.looks)
         return weights
 
-    def other(self, kinds, factor: float) -> PlainPsf | None:
-        """A PSF of other kinds that foretells surely better than all that were tried, by squared errors too
-        than those of the factor that would serve, if there is one."""
+    def other(self, kinds, squares_of: float | PlainPsf | None = None) -> PlainPsf | None:
+        """A PSF of other kinds that foretells surely better than the map's and none, if there is one. squares_of: one
+        that it has to do better than as well, by squared errors too."""
         self.searched = True
         self.try_all([0.0], weights_for(self.settings, self.photons, WEIGHTS), "no PSF", self.looks)
         judges = self.judges[-SEARCHED:]
@@ -249,9 +241,11 @@ class Search:
         by = worse_by(self.likeliest(known).likeliest, self.likeliest(psf).likeliest)
         if by <= SURE:
             return None
-        for which in (factor, psf):
+        if squares_of is None:
+            return psf
+        for which in (squares_of, psf):
             self.taken(which)
-        one, best = self.most_exact(factor), self.most_exact(psf)
+        one, best = self.most_exact(squares_of), self.most_exact(psf)
         by = worse_by(one.squares[one.best], best.squares[best.best])
         return psf if by > SURE_TOO else None
 
