@@ -3,8 +3,8 @@
 A row per model, photons at the peak, iterations and factor on the PSFs' parameters (1: the true ones), over the cells
 of a mosaic laid out as the demo's: chi_square (5, 50 and 95 % of the cells), correlation, `unexplained`
 (of the cells whose chi_square and correlation noise would not give: their 99th percentile), `missed` times
-(iterations / 10)^1.5 (50, 90 and 99 %), the share of cells that disagree with the data, of cells that came out worse than they were, and of these the share
-that is found. The benchmark itself is the time that judging takes beside restoring.
+(iterations / 10)^1.5 (50, 90 and 99 %), the share of cells that disagree with the data, of cells that came out worse
+than they were, and of these the share that is found. The benchmark itself is the time that judging takes beside restoring.
 """
 
 import csv

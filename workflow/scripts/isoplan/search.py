@@ -42,9 +42,10 @@ SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
 # is mostly another. Where the map's PSFs have to be made narrower by a factor they may be disks, which Gaussians fit at
 # the price of detail.
 HINTED, MOSTLY, NARROWER, DOUBTED = 0.25, 0.5, 0.9, ("disk",)
-# Peaks with wings are searched where the map hints alone, after the others, and have to do better than what they found by so
-# many standard errors of the squared errors too: what wings take from far away photons hardly tell, and in few of them wings foretell the dark ground
-# better and little else. A picture under an uneven Gaussian, taken for such a peak, lost 1.4 dB.
+# Peaks with wings are searched after the others, where the map hints alone. They have to do better than what was found so far
+# by so many standard errors of the squared errors too. Photons held out hardly tell what wings bring from far away, and where
+# photons are few, wings foretell the dark ground better and little else: a picture under an uneven Gaussian, taken for
+# such a peak, lost 1.4 dB.
 WINGED, SURE_TOO = "moffat", 2.5
 PLAIN = tuple(kind for kind in KINDS if kind != WINGED)
 # So too where the best TV weight is so many times one over the photons: wrong PSFs have to be smoothed.
@@ -207,8 +208,8 @@ class Search:
         return weights
 
     def other(self, kinds, squares_of: float | PlainPsf | None = None) -> PlainPsf | None:
-        """A PSF of other kinds that foretells surely better than the map's and none, if there is one. squares_of: one
-        that it has to do better than as well, by squared errors too."""
+        """A PSF of other kinds that foretells surely better than the map's and none, if there is one. squares_of: a
+        PSF whose squared errors it has to beat surely, too."""
         self.searched = True
         self.try_all([0.0], weights_for(self.settings, self.photons, WEIGHTS), "no PSF", self.looks)
         judges = self.judges[-SEARCHED:]

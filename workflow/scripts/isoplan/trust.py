@@ -42,8 +42,8 @@ QUANTILE = 3.09
 # What 99 of 100 such cells stay below under the demo's true PSFs after ten iterations, at 10^3 to 10^5
 # photons (`tests/bench/bench_trust.py`): then PSFs 1.6 times too wide are found in 75 to 94 % of cells.
 UNEXPLAINED = 0.006
-# What 99 of 100 cells miss less of under true PSFs after ten iterations, at 10^3 to 10^5 photons; the more, the less: as their number
-# to the power of -1.5 (the same benchmark).
+# 99 of 100 cells miss less than this under true PSFs after ten iterations, at 10^3 to 10^5 photons. It falls with the
+# number of iterations, to the power of -1.5 (the same benchmark).
 MISSED = 0.01
 # Rings of the spectrum that are this wide, in cycles per pixel; those beyond the second number tell how strong the
 # noise is, if it is stronger than it should be. A window leaves one in so many numbers independent.
