@@ -3,7 +3,9 @@
 Photons are held out (`held_out`): too few iterations miss structure that is there, too many predict noise that does
 not come again. All photons are then restored with what does best. Iterations and weight are compared by squared
 errors, as SNR counts squares: the Poisson deviance weighs dark ground by its small variance, and chose too smooth
-where bright things lie on it. PSFs are compared by the deviance, which is most sensitive where light is least.
+where bright things lie on it. Whether PSFs serve at all, and of which kind, is compared by the deviance, which is most
+sensitive where light is least; their width by something between the two, errors weighed by the photons' variance and a
+share of the brightest pixels' (`held_out.WRONG`): by the deviance the ground decides, by squares the brightest spots.
 
 PSFs that were estimated are in doubt themselves. A specimen's own softness counts as blur, so that they are
 too wide more often than too narrow, and too wide does far more harm: detail that is there is sharpened
@@ -11,8 +13,9 @@ into noise and rings. Photons held out tell a PSF that is too wide, for an objec
 cannot explain detail finer than its PSF. So narrower PSFs are tried as well (`LocalPsfs.by`), and
 
 - PSFs serve whose width is the mean of what may be true: as the map's intervals say of it, times
-  exp(-TRUST z^2 / 2), z being by how many standard errors a width does worse than the best one. These errors are
+  exp(-z^2 / 2), z being by how many standard errors a width does worse than the best one. These errors are
   of the differences in squares of BLOCK_PX (several thinnings of a piece share their photons);
+- PSFs that take many iterations are too wide more often than not, so narrower ones that do as well take their place;
 - PSFs under LEAST_PX are none: they are a specimen's softness as likely as blur, and what could be gained
   is less than what could be lost. Noise alone is taken away then;
 - what PSFs that are in doubt restore is shown through a Gaussian (`resolution_for`): detail finer than

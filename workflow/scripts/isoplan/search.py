@@ -1,8 +1,8 @@
 """What is tried for one picture, with photons held out, and which of it serves.
 
-Iterations and weight are compared by squared errors, PSFs by the Poisson deviance (`choosing` says why). PSFs narrower
-than the map's are compared first, then those of other kinds where something speaks for them;
-with the PSFs that serve, weights and iterations.
+Iterations and weight are compared by squared errors, widths of PSFs by weighed ones, kinds of PSFs by the Poisson
+deviance (`choosing` says why). PSFs narrower than the map's are compared first, then those of other kinds where
+something speaks for them; with the PSFs that serve, weights and iterations.
 """
 
 import math
@@ -19,15 +19,14 @@ from isoplan.other_psfs import GRID, find
 # TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
 # them are tried: no weight above LARGEST_WEIGHT. Where the first or the last does best, others follow beyond
 # it, each by a FURTHER: downwards to about LEAST, as where few points shine, which the blur has spread over many
-# dark pixels; upwards as where compression took the noise by which photons are counted. PSFs are compared
-# by those of COMPARED, narrower ones by the best for the map's own and the next larger, as they need no less.
-WEIGHTS, COMPARED = (1.0, 2.0, 5.0, 12.0, 30.0), (1.0, 5.0, 12.0)
+# dark pixels; upwards as where compression took the noise by which photons are counted. PSFs of other kinds are
+# searched from MIDDLE on.
+WEIGHTS, MIDDLE = (1.0, 2.0, 5.0, 12.0, 30.0), 5.0
 LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
 
 # PSFs that are tried: the map's own, and those narrower by these factors while they do not much worse than the
-# best; then those beside the best one. What is said of them in z is trusted by some half, as widths are
-# compared by few weights, and a PSF of another kind than the true one is not all wrong.
-FACTORS, BESIDE, MUCH_WORSE, TRUST = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 0.6
+# best; then those beside the best one.
+FACTORS, BESIDE, MUCH_WORSE = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0
 LEAST_DOUBT, LEAST_PX = 0.15, 1.3
 # Blur of such a width is seen; less may be none, which is tried too, and has to do worse by so many standard errors.
 SURE_PX, SURE = 4.0, 3.0
@@ -52,9 +51,10 @@ PLAIN = tuple(kind for kind in KINDS if kind != WINGED)
 SMOOTHED = 25
 # Where the blur is none of the PSF model's more iterations than so many do harm: those of a wrong PSF foretell photons
 # better and better all the same. It is where most of a map says so, or where PSFs have to be made so much narrower.
-MOST_OTHER, MUCH_NARROWER = 8, 0.8
-# Many iterations are no more than narrower PSFs take that do no worse by so many standard errors: too wide ones need many.
-MANY, AS_WELL = 25, 1.5
+MOST_OTHER, MUCH_NARROWER = 8, 0.75
+# PSFs that are too wide need many iterations: where they take more than MANY, narrower ones serve that do no worse by
+# so many standard errors of the squared errors.
+MANY, AS_WELL = 20, 1.25
 
 
 class Search:
@@ -78,17 +78,16 @@ class Search:
 
     def choice(self) -> dict:
         which = self.which()
-        tried = self.compared()
+        tried = self.widths() | {f: by for f, by in self.compared().items() if not f}
         taken = self.taken(which)
         smoothed = (
             self.settings["tv_weight"] == "auto" and taken.tv_weight * self.photons >= SMOOTHED
         )
         if smoothed and which and self.may_be_other and (psf := self.other(PLAIN)):
             which, taken = psf, self.taken(psf)
-        auto = self.settings["iterations"] == "auto"
-        if auto and self.iterations[taken.place] > MANY:
-            self.shorten(self.enough(which, tried))
-            taken = self.smoothest(which)
+        if self.in_doubt(which) and self.iterations[taken.place] > MANY:
+            which = self.sooner(which)
+            taken = self.taken(which)
         resolution = self.settings["resolution_px"]
         if resolution == "auto":
             resolution = resolution_for(self.photons) if which and self.doubt else 0.0
@@ -168,52 +167,60 @@ class Search:
         """How much narrower than the map's the PSFs are that serve, 0 for none."""
         if self.width_px(1.0) < LEAST_PX:
             return 0.0
-        weights = self.compare()
-        factor = mean_factor(self.compared(), self.doubt)
+        self.compare()
+        factor = mean_factor(self.widths(), self.doubt)
         width = self.width_px(factor)
         if width < LEAST_PX:
             return 0.0
         if width < SURE_PX:
             # What takes noise alone away wants a larger weight.
-            weights = [
-                w for w in weights_for(self.settings, self.photons, WEIGHTS) if w >= weights[0]
-            ]
+            own = self.nearest(1.0).tv_weight
+            weights = [w for w in weights_for(self.settings, self.photons) if w >= own]
             self.try_all([0.0], weights, "no PSF", self.looks)
             if self.compared()[0.0] < SURE:
                 return 0.0
         return factor
 
-    def compare(self) -> list[float]:
-        """Tries PSFs of several widths; returns the weights that they were tried with."""
-        weights = weights_for(self.settings, self.photons, COMPARED)
-        for weight in weights:
-            self.try_all(FACTORS[:1], [weight], "PSFs", self.looks)
-            if self.likeliest(1.0).tv_weight != weight:
+    def compare(self) -> None:
+        """Tries PSFs of several widths, each with weights about as large as it wants."""
+        weights = weights_for(self.settings, self.photons)
+        place = len(weights) // 3
+        for factor in FACTORS:
+            what = "PSFs" if factor == 1 else f"PSFs {factor:g} times as wide"
+            # Narrower ones need no less.
+            place = self.climb(factor, weights, place, (1, -1) if factor == 1 else (1,), what)
+            if self.widths()[factor] > MUCH_WORSE:
                 break
-        own = weights.index(self.likeliest(1.0).tv_weight)
-        weights = weights[own : own + 2]
-        for factor in FACTORS[1:]:
-            self.try_all([factor], weights, f"PSFs {factor:g} times as wide", self.looks)
-            if self.compared()[factor] > MUCH_WORSE:
-                break
-        found = self.compared()
+        found = self.widths()
         best = min(found, key=found.get)
         beside = [round(best * by, 2) for by in (1 / BESIDE, BESIDE)]
         for factor in beside:
             # With the weights of both neighbours: of one alone it would do worse for that.
             further = [f for f in found if (f - best) * (factor - best) > 0]
             near = min(further, key=lambda f: abs(f - best), default=best)
-            own = {self.likeliest(f).tv_weight for f in (best, near)}
+            own = {self.nearest(f).tv_weight for f in (best, near)}
             self.try_all([factor], sorted(own), "PSFs of widths between", self.looks)
-        return weights
 
-    def other(self, kinds, squares_of: float | PlainPsf | None = None) -> PlainPsf | None:
-        """A PSF of other kinds that foretells surely better than the map's and none, if there is one. squares_of: a
-        PSF whose squared errors it has to beat surely, too."""
+    def climb(self, which: float, weights: list[float], place: int, steps: tuple, what: str) -> int:
+        """Tries weights from that of a place on, while the next one foretells better; returns the best one's place."""
+
+        def score(k: int) -> float:
+            self.try_all([which], [weights[k]], what, self.looks)
+            return float(self.trials[which, weights[k]].nearest.sum())
+
+        best = score(place)
+        for step in steps:
+            while 0 <= place + step < len(weights) and (further := score(place + step)) < best:
+                place, best = place + step, further
+        return place
+
+    def other(self, kinds, found: float | PlainPsf | None = None) -> PlainPsf | None:
+        """A PSF of other kinds that foretells surely better than the map's and none, if there is one. found: PSFs
+        that were found before, which it has to beat surely, too, and by squared errors."""
         self.searched = True
-        self.try_all([0.0], weights_for(self.settings, self.photons, WEIGHTS), "no PSF", self.looks)
+        self.try_all([0.0], weights_for(self.settings, self.photons), "no PSF", self.looks)
         judges = self.judges[-SEARCHED:]
-        (weight,) = weights_for(self.settings, self.photons, (COMPARED[1],))
+        (weight,) = weights_for(self.settings, self.photons, (MIDDLE,))
         auto = self.settings["tv_weight"] == "auto"
         most = min(weight * MUCH_MORE, LARGEST_WEIGHT)
         bounds = (weight / MUCH_LESS, most) if auto else (weight, weight)
@@ -238,36 +245,45 @@ class Search:
         so_far = self.compared()
         self.try_all([psf, *sorted(so_far, key=so_far.get)[:2]], [weight], psf.words, self.looks)
         others = self.compared()
-        known = min(others, key=others.get)
-        by = worse_by(self.likeliest(known).likeliest, self.likeliest(psf).likeliest)
-        if by <= SURE:
+        known = [min(others, key=others.get)]
+        if isinstance(found, PlainPsf):
+            known.append(found)
+        mine = self.likeliest(psf).likeliest
+        if any(worse_by(self.likeliest(which).likeliest, mine) <= SURE for which in known):
             return None
-        if squares_of is None:
+        if found is None:
             return psf
-        for which in (squares_of, psf):
+        for which in (found, psf):
             self.taken(which)
-        one, best = self.most_exact(squares_of), self.most_exact(psf)
+        one, best = self.most_exact(found), self.most_exact(psf)
         by = worse_by(one.squares[one.best], best.squares[best.best])
         return psf if by > SURE_TOO else None
 
     def compared(self) -> dict[float, float]:
-        """Factor -> by how many standard errors its PSFs do worse than the best of all that were tried."""
-        factors = {psf for psf, _ in self.trials if not isinstance(psf, PlainPsf)}
-        if not factors:
-            return {}
-        best_of = {factor: self.likeliest(factor) for factor in factors}
-        best = min((trial.likeliest for trial in best_of.values()), key=np.sum)
-        return {f: max(worse_by(trial.likeliest, best), 0.0) for f, trial in best_of.items()}
+        """Factor, 0 among them -> by how many standard errors of the deviance its PSFs do worse than the best."""
+        return _compared({factor: self.likeliest(factor).likeliest for factor in self.factors()})
 
-    def enough(self, which: float | PlainPsf, worse: dict) -> int:
-        """The iterations that narrower PSFs take which do as well: it may be these that are true."""
-        ends = [self.iterations[-1]]
-        if isinstance(which, PlainPsf):
-            return ends[0]
-        for psf, by in worse.items():
-            if 0 < psf < which and by <= AS_WELL:
-                ends.append(self.looks[self.likeliest(psf).end])
-        return min(ends)
+    def widths(self) -> dict[float, float]:
+        """Factor but for 0 -> likewise, by weighed errors."""
+        return _compared({f: self.nearest(f).nearest for f in self.factors() if f})
+
+    def factors(self) -> set[float]:
+        """Of the PSFs of the map's kind that were tried."""
+        return {psf for psf, _ in self.trials if not isinstance(psf, PlainPsf)}
+
+    def in_doubt(self, which: float | PlainPsf) -> bool:
+        """Whether width and iterations were chosen for PSFs that the map estimated."""
+        asked = self.settings["psf_scale"] == self.settings["iterations"] == "auto"
+        return bool(asked and self.doubt and which and not isinstance(which, PlainPsf))
+
+    def sooner(self, which: float) -> float:
+        """The widest of the narrower PSFs that do as well, and with no more than MANY iterations; else the narrowest
+        that do as well."""
+        found = {f: self.most_exact(f) for f in self.factors() if f}
+        found = _compared({f: trial.squares[trial.best] for f, trial in found.items()})
+        alike = sorted((f for f in found if f < which and found[f] <= AS_WELL), reverse=True)
+        soon = [f for f in alike if self.iterations[self.smoothest(f).place] <= MANY]
+        return (soon or alike[-1:] or [which])[0]
 
     def shorten(self, most: int) -> None:
         """Leaves iterations beyond so many out."""
@@ -280,6 +296,9 @@ class Search:
 
     def likeliest(self, which: float | PlainPsf) -> Trial:
         return min(self.of(which), key=least_of)
+
+    def nearest(self, which: float | PlainPsf) -> Trial:
+        return min(self.of(which), key=lambda trial: float(trial.nearest.sum()))
 
     def most_exact(self, which: float | PlainPsf) -> Trial:
         return min(self.of(which), key=lambda trial: trial.errors.min())
@@ -310,13 +329,13 @@ class Search:
                     found[key].append(judge.look(blur, looks, key[1], self.settings, **self.levels))
                     bar.step()
         for key, parts in found.items():
-            squares, deviance = np.nan_to_num(np.concatenate(parts, axis=2), nan=np.inf)
+            squares, *others = np.nan_to_num(np.concatenate(parts, axis=2), nan=np.inf)
             may_be_taken = [looks.index(number) for number in self.iterations]
-            self.trials[key] = Trial(key[1], squares[may_be_taken], deviance)
+            self.trials[key] = Trial(key[1], squares[may_be_taken], *others)
 
     def weigh(self, which: float | PlainPsf) -> None:
         """Tries TV weights from the best known one on: larger ones while they do as well, smaller ones while better."""
-        weights = weights_for(self.settings, self.photons, WEIGHTS)
+        weights = weights_for(self.settings, self.photons)
         # PSFs that are nearly the same want the same.
         known = [trial.tv_weight for trial in sorted(self.trials.values(), key=least_of)]
         first = known[0] if known else weights[len(weights) // 2]
@@ -356,9 +375,15 @@ class Search:
         best = f"foretell best the {share} of the photons that were held out; {photons}"
         if self.few:
             best += ". Few iterations, as the blur is hardly one of the PSF model's"
-        if which == 1:
+        if which >= 1:
             return f"they {best}"
         return f"they {best}. Detail in the picture is finer than PSFs as wide as estimated allow, or may be"
+
+
+def _compared(found: dict[float, np.ndarray]) -> dict[float, float]:
+    """By how many standard errors each is worse than the best."""
+    best = min(found.values(), key=np.sum, default=None)
+    return {f: max(worse_by(values, best), 0.0) for f, values in found.items()}
 
 
 def least_of(trial: Trial) -> float:
@@ -374,7 +399,7 @@ def mean_factor(worse: dict[float, float], doubt: float) -> float:
     tried = sorted(worse)
     at = np.linspace(tried[0], tried[-1], 201)
     squares = np.interp(at, tried, [worse[factor] ** 2 for factor in tried])
-    share = np.exp(-TRUST * squares / 2 - ((at - 1) / doubt) ** 2 / 2)
+    share = np.exp(-squares / 2 - ((at - 1) / doubt) ** 2 / 2)
     return round(float((share * at).sum() / share.sum()), 2)
 
 
