@@ -26,7 +26,7 @@ simulations: []
 tests: []
 mosaics: mosaics.tsv
 map: {window_px: 96, stride_px: 32, edges: reflect, validity_threshold: 0}
-restoration: {methods: [estimated, none], iterations: 2, psf_shape: map, core_px: 256}
+restoration: {methods: [estimated, none], iterations: 2, tv_weight: 0.001, psf_scale: 1, resolution_px: 0, core_px: 256}
 jobs_per_mosaic: 1
 report: {crop_px: 128}
 resources: {threads: 1}
