@@ -8,6 +8,7 @@ from isoplan.choosing import UNJUDGED_WEIGHT, choose, choose_for, in_words
 from isoplan.deconvolution import richardson_lucy
 from isoplan.exposure import Exposure
 from isoplan.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX, halo_of, settled
+from isoplan.held_out import Trial
 from isoplan.in_memory import Facts, restored
 from isoplan.metrics.image import snr
 from isoplan.optics.blur import SpaceVariantBlur
@@ -22,6 +23,7 @@ from isoplan.search import (
     LARGEST_WEIGHT,
     LEAST_PX,
     MOST_OTHER,
+    Search,
     beyond,
     candidates,
     mean_factor,
@@ -244,6 +246,25 @@ def test_psfs_that_are_too_wide_are_narrowed(model, psfs, auto):
     worse = {width["psf_scale"]: width["worse"] for width in choice["widths"]}
     assert worse[1.0] > 2.5 and min(worse.values()) == 0
     assert "finer than" in choice["reason"] and "times as wide as estimated" in in_words(choice)
+
+
+def test_psfs_that_take_many_iterations_give_way_to_narrower_ones_that_do_as_well(auto):
+    search = Search([], auto, 1e4, {}, None, 0.0)
+    blocks = 100 + np.random.default_rng(0).normal(size=16)
+
+    def tried(best: int, excess: float) -> Trial:
+        """Whose errors are least from so many iterations on, by so much above those of the best."""
+        apart = np.clip(best - np.array(search.iterations)[:, None], 0, None) / 10 + excess
+        squares = blocks + apart * (1 + np.arange(16) / 16)
+        return Trial(0.001, squares, squares, squares)
+
+    for factor, best, excess in ((1.0, 40, 0.0), (0.85, 31, 0.0), (0.7, 11, 0.0), (0.55, 5, 1.0)):
+        search.trials[factor, 0.001] = tried(best, excess)
+    assert search.sooner(1.0) == 0.7  # the widest that is done soon; .55 does worse
+    del search.trials[0.7, 0.001]
+    assert search.sooner(1.0) == 0.85  # none is done soon
+    del search.trials[0.85, 0.001]
+    assert search.sooner(1.0) == 1.0
 
 
 def test_psfs_that_are_right_stay(model, psfs, auto):

@@ -5,7 +5,7 @@ not come again. All photons are then restored with what does best. Iterations an
 errors, as SNR counts squares: the Poisson deviance weighs dark ground by its small variance, and chose too smooth
 where bright things lie on it. Whether PSFs serve at all, and of which kind, is compared by the deviance, which is most
 sensitive where light is least; their width by something between the two, errors weighed by the photons' variance and a
-share of the brightest pixels' (`held_out.WRONG`): by the deviance the ground decides, by squares the brightest spots.
+share of the brightest pixels' (`held_out.WRONG`). Each width has the TV weight that it wants.
 
 PSFs that were estimated are in doubt themselves. A specimen's own softness counts as blur, so that they are
 too wide more often than too narrow, and too wide does far more harm: detail that is there is sharpened

@@ -73,7 +73,9 @@ class Search:
         self.side, self.other_blur = side, other_blur
         self.iterations = candidates(settings)
         self.looks = sorted({*self.iterations, *steps_to(COMPARED_TO)})
-        self.few = self.searched = False  # iterations; PSFs of other kinds
+        self.few = self.searched = self.gave_way = (
+            False  # iterations; PSFs of other kinds; PSFs that took many
+        )
         self.trials: dict[tuple[float | PlainPsf, float], Trial] = {}
 
     def choice(self) -> dict:
@@ -86,7 +88,8 @@ class Search:
         if smoothed and which and self.may_be_other and (psf := self.other(PLAIN)):
             which, taken = psf, self.taken(psf)
         if self.in_doubt(which) and self.iterations[taken.place] > MANY:
-            which = self.sooner(which)
+            wide, which = which, self.sooner(which)
+            self.gave_way = which < wide
             taken = self.taken(which)
         resolution = self.settings["resolution_px"]
         if resolution == "auto":
@@ -372,7 +375,8 @@ class Search:
                 f"a {which.words} foretells the {share} of the photons that were held out better than the "
                 f"map's PSFs, which the map itself doubts; {photons}"
             )
-        best = f"foretell best the {share} of the photons that were held out; {photons}"
+        how = "as well as wider ones, and sooner," if self.gave_way else "best"
+        best = f"foretell {how} the {share} of the photons that were held out; {photons}"
         if self.few:
             best += ". Few iterations, as the blur is hardly one of the PSF model's"
         if which >= 1:
