@@ -1,30 +1,28 @@
 """How much to restore, chosen from the picture alone: by which PSFs, how many iterations, which TV weight.
 
 Photons are held out (`held_out`): too few iterations miss structure that is there, too many predict noise that does
-not come again. All photons are then restored with what does best. Iterations and weight are compared by squared
-errors, as SNR counts squares: the Poisson deviance weighs dark ground by its small variance, and chose too smooth
-where bright things lie on it. Whether PSFs serve at all, and of which kind, is compared by the deviance, which is most
-sensitive where light is least; their width by something between the two, errors weighed by the photons' variance and a
-share of the brightest pixels' (`held_out.WRONG`). Each width has the TV weight that it wants.
+not come again. All photons are then restored with what does best. Iterations, weight and the width of PSFs are compared
+by squared errors, as SNR counts squares: the Poisson deviance weighs dark ground by its small variance, and chose too
+smooth where bright things lie on it. Whether PSFs serve at all, and of which kind, is compared by the deviance, which is
+most sensitive where light is least.
 
 PSFs that were estimated are in doubt themselves. A specimen's own softness counts as blur, so that they are
 too wide more often than too narrow, and too wide does far more harm: detail that is there is sharpened
 into noise and rings. Photons held out tell a PSF that is too wide, for an object without negative light
 cannot explain detail finer than its PSF. So narrower PSFs are tried as well (`LocalPsfs.by`), and
 
-- PSFs serve whose width is the mean of what may be true: as the map's intervals say of it, times
-  exp(-z^2 / 2), z being by how many standard errors a width does worse than the best one. These errors are
-  of the differences in squares of BLOCK_PX (several thinnings of a piece share their photons);
-- PSFs that take many iterations are too wide more often than not, so narrower ones that do as well take their place;
+- PSFs serve whose width is the mean of what may be true, by exp(-z^2 / 2), z being by how many standard errors a width
+  does worse than the best one. These errors are of the differences in squares of BLOCK_PX (several thinnings of a piece
+  share their photons). The map's intervals have no say: they know too little of soft specimens;
 - PSFs under LEAST_PX are none: they are a specimen's softness as likely as blur, and what could be gained
   is less than what could be lost. Noise alone is taken away then;
 - what PSFs that are in doubt restore is shown through a Gaussian (`resolution_for`): detail finer than
   what pixels and photons can hold is where PSFs that are a little too wide ring.
 
-Where the map hints at another blur than its PSF model's, its PSFs would have to be much narrower, or what they restore
-wants much smoothing, PSFs of other kinds are searched too (`other_psfs`), those with wings where the map hints alone.
-One of these serves that foretells the photons better than the map's, as they are or narrower, and than none, by more
-than SURE standard errors (`search`).
+Where the map hints at another blur than its PSF model's, PSFs of other kinds are searched too (`other_psfs`), at the
+end those with wings; disks and motions also where one as wide as the map's PSFs does better than these, or where what
+these restore wants much smoothing. One of these serves that foretells the photons surely better than the map's, as they
+are or narrower, and than none (`search`).
 
 It takes as many restorations of MOST_ITERATIONS as there are pieces times PSFs and weights, of PIECE_PX and a
 margin a side: a bounded time for a mosaic of any size, more than its restoration takes where that has few cores.

@@ -19,9 +19,6 @@ from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.pieces import Piece
 
 HELD_OUT, BLOCK_PX = 0.3, 32
-# What a pixel is foretold wrong by is not its photons' noise alone: to their variance such a share of that of the
-# brightest pixels is added where PSFs of several widths are compared.
-WRONG = 0.3
 # A trial ends once its errors have grown over so many looks; iterations are alike that differ by fewer standard
 # errors.
 ENOUGH, ALIKE = 4, 0.5
@@ -30,13 +27,12 @@ ENOUGH, ALIKE = 4, 0.5
 @dataclass
 class Trial:
     """How well the photons held out are foretold with some PSFs and a TV weight, in every square of BLOCK_PX:
-    squares, the squared error in electrons^2 after each number of iterations that may be taken; after these and more
-    deviance, and weighed, the squared error in variances (WRONG). (iterations, blocks) each."""
+    squares, the squared error in electrons^2 after each number of iterations that may be taken; deviance, after these
+    and more. (iterations, blocks) each."""
 
     tv_weight: float
     squares: np.ndarray
     deviance: np.ndarray
-    weighed: np.ndarray
 
     @property
     def likeliest(self) -> np.ndarray:
@@ -47,11 +43,6 @@ class Trial:
     def end(self) -> int:
         """Place of the looks after which the deviance is least."""
         return int(self.deviance.sum(1).argmin())
-
-    @property
-    def nearest(self) -> np.ndarray:
-        """The weighed error of every square after the iterations that do best by it."""
-        return self.weighed[self.weighed.sum(1).argmin()]
 
     @property
     def errors(self) -> np.ndarray:
@@ -119,10 +110,9 @@ class Judge:
         turns: int | None = None,
         **levels,
     ) -> np.ndarray:
-        """Squared errors, deviance and weighed errors of the test parts, (3, iterations, blocks), of all turns on
-        average, or of the first ones. levels: start and scale of `measure.levels`."""
+        """Squared errors and deviance of the test parts, (2, iterations, blocks), of all turns on average, or of
+        the first ones. levels: start and scale of `measure.levels`."""
         total = []
-        floor = WRONG * HELD_OUT * levels["scale"] / self.exposure.gain
         for fit, test, least in list(zip(self.fits, self.tests, self.least, strict=True))[:turns]:
             found = []
 
@@ -136,7 +126,7 @@ class Judge:
                 found.append(
                     [
                         torch.bincount(self.block, values, self.count).numpy()
-                        for values in (squares, deviance, squares / (mean + floor))
+                        for values in (squares, deviance)
                     ]
                 )
                 # What has grown worse for a while will not be the best.

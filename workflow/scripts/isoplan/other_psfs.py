@@ -25,14 +25,14 @@ GRID = (
     ),
     *(
         PlainPsf("moffat", width, exponent=exponent)
-        for width in (2.0, 3.0, 4.5)
+        for width in (1.5, 2.2)
         for exponent in (1.2, 1.6, 2.5)
     ),
 )
 # Below these sizes kinds are hardly to be told apart.
 NARROWEST = {"gaussian": 2.0, "disk": 2.5, "motion": 3.0, "moffat": 1.5}
-# Of a moffat; one of a larger exponent is a Gaussian.
-EXPONENTS = (1.05, 5.0)
+# Of a moffat; one of a larger exponent is a Gaussian. Wider ones are defocused, with an edge and no peak.
+EXPONENTS, WIDEST_PEAK = (1.05, 5.0), 2.5
 # Steps in size, angle (degrees), exponent and weight, coarse to fine; so many rounds of them at most.
 STEPS, ROUNDS = ((1.2, 15.0, 1.6, 2.4), (1.1, 7.5, 1.25, 1.5), (1.05, 3.75, 1.1, 1.0)), 3
 # So many places are followed at a time, and none that does worse than the best by more standard errors.
@@ -53,10 +53,10 @@ def find(
 
     def score(place) -> float:
         psf, by = place
-        narrow = psf.size_px < NARROWEST[psf.kind]
+        wrong = psf.size_px < NARROWEST[psf.kind]
         if psf.kind == "moffat":
-            narrow |= not EXPONENTS[0] <= psf.exponent <= EXPONENTS[1]
-        if narrow or not psf.fits(side) or not bounds[0] <= by <= bounds[1]:
+            wrong |= not EXPONENTS[0] <= psf.exponent <= EXPONENTS[1] or psf.size_px > WIDEST_PEAK
+        if wrong or not psf.fits(side) or not bounds[0] <= by <= bounds[1]:
             return math.inf
         if place not in seen:
             seen[place] = look(psf, by)

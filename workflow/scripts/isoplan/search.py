@@ -1,12 +1,11 @@
 """What is tried for one picture, with photons held out, and which of it serves.
 
-Iterations and weight are compared by squared errors, widths of PSFs by weighed ones, kinds of PSFs by the Poisson
-deviance (`choosing` says why). PSFs narrower than the map's are compared first, then those of other kinds where
-something speaks for them; with the PSFs that serve, weights and iterations.
+Iterations, weight and widths of PSFs are compared by squared errors, kinds of PSFs by the Poisson deviance
+(`choosing` says why). PSFs narrower than the map's are compared first, then those of other kinds where something
+speaks for them; with the PSFs that serve, weights and iterations.
 """
 
 import math
-from functools import cached_property
 
 import numpy as np
 
@@ -25,9 +24,10 @@ WEIGHTS, MIDDLE = (1.0, 2.0, 5.0, 12.0, 30.0), 5.0
 LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
 
 # PSFs that are tried: the map's own, and those narrower by these factors while they do not much worse than the
-# best; then those beside the best one.
-FACTORS, BESIDE, MUCH_WORSE = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0
-LEAST_DOUBT, LEAST_PX = 0.15, 1.3
+# best; then those beside the best one. All with one TV weight, COMPARED over the photons. With larger ones, which
+# foretell better, PSFs that are too narrow do best, with smaller ones the noise tells them apart.
+FACTORS, BESIDE, MUCH_WORSE, COMPARED = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 2.0
+LEAST_PX = 1.3
 # Blur of such a width is seen; less may be none, which is tried too, and has to do worse by so many standard errors.
 SURE_PX, SURE = 4.0, 3.0
 # PSFs are compared after up to so many iterations: where photons are many, wide PSFs do worse after fewer of them
@@ -37,24 +37,27 @@ COMPARED_TO = 64
 # PSFs of other kinds are searched by one thinning of so many pieces, with weights of so much less than the first and so
 # much more: with larger ones a PSF that is much too narrow foretells photons as well as the true one.
 SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
-# They are where more than such a share of the map hints at another blur than its model's; by more than such a share it
-# is mostly another. Where the map's PSFs have to be made narrower by a factor they may be disks, which Gaussians fit at
-# the price of detail.
-HINTED, MOSTLY, NARROWER, DOUBTED = 0.25, 0.5, 0.9, ("disk",)
+# They are where more than such a share of the map hints at another blur than its model's; by more than MOSTLY it is
+# mostly another. And they are where a disk or a motion as wide as the map's PSFs foretells better than these: so many
+# times their width is a disk's radius or a motion's length. A disk that is wrong by a tenth does not.
+HINTED, MOSTLY, FLAT = 0.25, 0.5, ("disk", "motion")
+AS_WIDE = (
+    *(("disk", by, 0) for by in (0.42, 0.46, 0.5, 0.54, 0.58, 0.63, 0.68, 0.74, 0.8)),
+    *(("motion", 2.4, angle) for angle in range(0, 180, 30)),
+)
+# They have to do better than the map's and than none by so many standard errors.
+SURE_OTHER = 2.5
 # Peaks with wings are searched after the others, where the map hints alone. They have to do better than what was found so far
 # by so many standard errors of the squared errors too. Photons held out hardly tell what wings bring from far away, and where
 # photons are few, wings foretell the dark ground better and little else: a picture under an uneven Gaussian, taken for
 # such a peak, lost 1.4 dB.
 WINGED, SURE_TOO = "moffat", 2.5
 PLAIN = tuple(kind for kind in KINDS if kind != WINGED)
-# So too where the best TV weight is so many times one over the photons: wrong PSFs have to be smoothed.
+# Disks and motions are searched too where the best TV weight is so many times one over the photons: wrong PSFs have to be smoothed.
 SMOOTHED = 25
 # Where the blur is none of the PSF model's more iterations than so many do harm: those of a wrong PSF foretell photons
-# better and better all the same. It is where most of a map says so, or where PSFs have to be made so much narrower.
-MOST_OTHER, MUCH_NARROWER = 8, 0.75
-# PSFs that are too wide need many iterations: where they take more than MANY, narrower ones serve that do no worse by
-# so many standard errors of the squared errors.
-MANY, AS_WELL = 20, 1.25
+# better and better all the same.
+MOST_OTHER = 8
 
 
 class Search:
@@ -73,9 +76,7 @@ class Search:
         self.side, self.other_blur = side, other_blur
         self.iterations = candidates(settings)
         self.looks = sorted({*self.iterations, *steps_to(COMPARED_TO)})
-        self.few = self.searched = self.gave_way = (
-            False  # iterations; PSFs of other kinds; PSFs that took many
-        )
+        self.few = self.searched = False  # iterations; PSFs of other kinds
         self.trials: dict[tuple[float | PlainPsf, float], Trial] = {}
 
     def choice(self) -> dict:
@@ -85,12 +86,8 @@ class Search:
         smoothed = (
             self.settings["tv_weight"] == "auto" and taken.tv_weight * self.photons >= SMOOTHED
         )
-        if smoothed and which and self.may_be_other and (psf := self.other(PLAIN)):
+        if smoothed and which and self.may_be_other and (psf := self.best_of(FLAT)):
             which, taken = psf, self.taken(psf)
-        if self.in_doubt(which) and self.iterations[taken.place] > MANY:
-            wide, which = which, self.sooner(which)
-            self.gave_way = which < wide
-            taken = self.taken(which)
         resolution = self.settings["resolution_px"]
         if resolution == "auto":
             resolution = resolution_for(self.photons) if which and self.doubt else 0.0
@@ -125,11 +122,10 @@ class Search:
     def pixels(self) -> int:
         return sum(judge.pixels for judge in self.judges)
 
-    @cached_property
-    def doubt(self) -> float | None:
-        """Of the PSFs' width, as a share of it; None where they are known."""
-        doubts = [judge.piece.doubt for judge in self.judges if judge.piece.doubt is not None]
-        return max(float(np.median(doubts)), LEAST_DOUBT) if doubts else None
+    @property
+    def doubt(self) -> bool:
+        """Whether the PSFs' width is in doubt; what is known is not."""
+        return any(judge.piece.doubt for judge in self.judges)
 
     def which(self) -> float | PlainPsf:
         """The PSFs that serve: how much narrower than the map's, 0 for none, or one of another kind."""
@@ -137,19 +133,12 @@ class Search:
             return 0.0  # no PSF is known
         if self.settings["psf_scale"] != "auto":
             return self.settings["psf_scale"]
-        if self.doubt is None:
+        if not self.doubt:
             return 1.0
         factor = self.factor()
-        narrow = 0 < factor < MUCH_NARROWER
-        wanted = self.other_blur > HINTED or 0 < factor < NARROWER
-        if wanted and self.may_be_other:
-            kinds = PLAIN if narrow or self.other_blur > HINTED else DOUBTED
-            psf = self.other(kinds)
-            if self.other_blur > HINTED:
-                psf = self.other((WINGED,), psf or factor) or psf
-            if psf:
-                return psf
-        if (narrow or self.other_blur > MOSTLY) and self.settings["iterations"] == "auto":
+        if self.may_be_other and (psf := self.other(factor)):
+            return psf
+        if self.other_blur > MOSTLY and self.settings["iterations"] == "auto":
             self.few = True
             self.shorten(MOST_OTHER)
         return factor
@@ -171,58 +160,67 @@ class Search:
         if self.width_px(1.0) < LEAST_PX:
             return 0.0
         self.compare()
-        factor = mean_factor(self.widths(), self.doubt)
+        factor = mean_factor(self.widths())
         width = self.width_px(factor)
         if width < LEAST_PX:
             return 0.0
         if width < SURE_PX:
-            # What takes noise alone away wants a larger weight.
-            own = self.nearest(1.0).tv_weight
-            weights = [w for w in weights_for(self.settings, self.photons) if w >= own]
+            # What takes noise alone away wants no smaller a weight.
+            own = self.taken(factor).tv_weight
+            weights = [w for w in weights_for(self.settings, self.photons) if w >= own] or [own]
             self.try_all([0.0], weights, "no PSF", self.looks)
             if self.compared()[0.0] < SURE:
                 return 0.0
         return factor
 
     def compare(self) -> None:
-        """Tries PSFs of several widths, each with weights about as large as it wants."""
-        weights = weights_for(self.settings, self.photons)
-        place = len(weights) // 3
+        """Tries PSFs of several widths."""
         for factor in FACTORS:
             what = "PSFs" if factor == 1 else f"PSFs {factor:g} times as wide"
-            # Narrower ones need no less.
-            place = self.climb(factor, weights, place, (1, -1) if factor == 1 else (1,), what)
+            self.try_all([factor], [self.compared_with], what, self.looks)
             if self.widths()[factor] > MUCH_WORSE:
                 break
         found = self.widths()
         best = min(found, key=found.get)
         beside = [round(best * by, 2) for by in (1 / BESIDE, BESIDE)]
-        for factor in beside:
-            # With the weights of both neighbours: of one alone it would do worse for that.
-            further = [f for f in found if (f - best) * (factor - best) > 0]
-            near = min(further, key=lambda f: abs(f - best), default=best)
-            own = {self.nearest(f).tv_weight for f in (best, near)}
-            self.try_all([factor], sorted(own), "PSFs of widths between", self.looks)
+        self.try_all(beside, [self.compared_with], "PSFs of widths between", self.looks)
 
-    def climb(self, which: float, weights: list[float], place: int, steps: tuple, what: str) -> int:
-        """Tries weights from that of a place on, while the next one foretells better; returns the best one's place."""
+    def suspected(self, factor: float) -> bool:
+        """Whether a disk or a motion as wide as the map's PSFs foretells better than these, narrower by a factor."""
+        width = self.width_px(1.0)
+        sized = (PlainPsf(kind, float(f"{by * width:.3g}"), angle) for kind, by, angle in AS_WIDE)
+        grid = [psf for psf in sized if psf.fits(self.side)]
+        (weight,) = weights_for(self.settings, self.photons, (MIDDLE,))
+        bar = Progress("judging disks and motions by held-out photons, restorations", len(grid))
+        least = self.glance(factor, weight).sum()
+        for psf in grid:
+            if self.glance(psf, weight).sum() < least:
+                return True
+            bar.step()
+        return False
 
-        def score(k: int) -> float:
-            self.try_all([which], [weights[k]], what, self.looks)
-            return float(self.trials[which, weights[k]].nearest.sum())
+    def glance(self, which: float | PlainPsf, tv_weight: float) -> np.ndarray:
+        """The deviance of every square of some pieces, by one thinning of them."""
+        parts = []
+        for judge in self.judges[-SEARCHED:]:
+            blur = judge.piece.blur_by(which)
+            how = {"turns": 1} | self.levels
+            parts.append(judge.look(blur, self.looks, tv_weight, self.settings, **how)[1])
+        deviance = np.nan_to_num(np.concatenate(parts, axis=1), nan=np.inf)
+        return deviance[deviance.sum(1).argmin()]
 
-        best = score(place)
-        for step in steps:
-            while 0 <= place + step < len(weights) and (further := score(place + step)) < best:
-                place, best = place + step, further
-        return place
+    def other(self, factor: float) -> PlainPsf | None:
+        """A PSF of another kind than the map's, if one is surely better than these, narrower by a factor."""
+        if self.other_blur > HINTED:
+            psf = self.best_of(PLAIN)
+            return self.best_of((WINGED,), psf or factor) or psf
+        return self.best_of(FLAT) if factor and self.suspected(factor) else None
 
-    def other(self, kinds, found: float | PlainPsf | None = None) -> PlainPsf | None:
-        """A PSF of other kinds that foretells surely better than the map's and none, if there is one. found: PSFs
-        that were found before, which it has to beat surely, too, and by squared errors."""
+    def best_of(self, kinds, found: float | PlainPsf | None = None) -> PlainPsf | None:
+        """The best PSF of some kinds, if it is surely better than the map's and none. found: PSFs that were found
+        before, which it has to beat surely, too, and by squared errors."""
         self.searched = True
         self.try_all([0.0], weights_for(self.settings, self.photons), "no PSF", self.looks)
-        judges = self.judges[-SEARCHED:]
         (weight,) = weights_for(self.settings, self.photons, (MIDDLE,))
         auto = self.settings["tv_weight"] == "auto"
         most = min(weight * MUCH_MORE, LARGEST_WEIGHT)
@@ -233,26 +231,19 @@ class Search:
         bar = Progress(title, len(grid))
 
         def look(psf: PlainPsf, tv_weight: float) -> np.ndarray:
-            parts = []
-            for judge in judges:
-                blur = judge.piece.blur_by(psf)
-                how = {"turns": 1} | self.levels
-                parts.append(judge.look(blur, self.looks, tv_weight, self.settings, **how)[1])
             if bar.done < len(grid):
                 bar.step()
-            deviance = np.nan_to_num(np.concatenate(parts, axis=1), nan=np.inf)
-            return deviance[deviance.sum(1).argmin()]
+            return self.glance(psf, tv_weight)
 
         psf, weight = find(look, grid, self.side, weight, bounds)
         # The others with this weight too, for it may be the weight alone that does better.
-        so_far = self.compared()
-        self.try_all([psf, *sorted(so_far, key=so_far.get)[:2]], [weight], psf.words, self.looks)
+        self.try_all([psf, *sorted(self.factors())], [weight], psf.words, self.looks)
         others = self.compared()
         known = [min(others, key=others.get)]
         if isinstance(found, PlainPsf):
             known.append(found)
         mine = self.likeliest(psf).likeliest
-        if any(worse_by(self.likeliest(which).likeliest, mine) <= SURE for which in known):
+        if any(worse_by(self.likeliest(which).likeliest, mine) <= SURE_OTHER for which in known):
             return None
         if found is None:
             return psf
@@ -267,26 +258,18 @@ class Search:
         return _compared({factor: self.likeliest(factor).likeliest for factor in self.factors()})
 
     def widths(self) -> dict[float, float]:
-        """Factor but for 0 -> likewise, by weighed errors."""
-        return _compared({f: self.nearest(f).nearest for f in self.factors() if f})
+        """Factor but for 0 -> likewise, by squared errors with one weight."""
+        found = {f: self.trials.get((f, self.compared_with)) for f in self.factors() if f}
+        return _compared({f: trial.squares[trial.best] for f, trial in found.items() if trial})
+
+    @property
+    def compared_with(self) -> float:
+        """TV weight that widths are compared with."""
+        return weights_for(self.settings, self.photons, (COMPARED,))[0]
 
     def factors(self) -> set[float]:
         """Of the PSFs of the map's kind that were tried."""
         return {psf for psf, _ in self.trials if not isinstance(psf, PlainPsf)}
-
-    def in_doubt(self, which: float | PlainPsf) -> bool:
-        """Whether width and iterations were chosen for PSFs that the map estimated."""
-        asked = self.settings["psf_scale"] == self.settings["iterations"] == "auto"
-        return bool(asked and self.doubt and which and not isinstance(which, PlainPsf))
-
-    def sooner(self, which: float) -> float:
-        """The widest of the narrower PSFs that do as well, and with no more than MANY iterations; else the narrowest
-        that do as well."""
-        found = {f: self.most_exact(f) for f in self.factors() if f}
-        found = _compared({f: trial.squares[trial.best] for f, trial in found.items()})
-        alike = sorted((f for f in found if f < which and found[f] <= AS_WELL), reverse=True)
-        soon = [f for f in alike if self.iterations[self.smoothest(f).place] <= MANY]
-        return (soon or alike[-1:] or [which])[0]
 
     def shorten(self, most: int) -> None:
         """Leaves iterations beyond so many out."""
@@ -299,9 +282,6 @@ class Search:
 
     def likeliest(self, which: float | PlainPsf) -> Trial:
         return min(self.of(which), key=least_of)
-
-    def nearest(self, which: float | PlainPsf) -> Trial:
-        return min(self.of(which), key=lambda trial: float(trial.nearest.sum()))
 
     def most_exact(self, which: float | PlainPsf) -> Trial:
         return min(self.of(which), key=lambda trial: trial.errors.min())
@@ -371,12 +351,12 @@ class Search:
                 f"{photons}"
             )
         if isinstance(which, PlainPsf):
+            doubts = ", which the map itself doubts" if self.other_blur > HINTED else ""
             return (
                 f"a {which.words} foretells the {share} of the photons that were held out better than the "
-                f"map's PSFs, which the map itself doubts; {photons}"
+                f"map's PSFs{doubts}; {photons}"
             )
-        how = "as well as wider ones, and sooner," if self.gave_way else "best"
-        best = f"foretell {how} the {share} of the photons that were held out; {photons}"
+        best = f"foretell best the {share} of the photons that were held out; {photons}"
         if self.few:
             best += ". Few iterations, as the blur is hardly one of the PSF model's"
         if which >= 1:
@@ -394,16 +374,14 @@ def least_of(trial: Trial) -> float:
     return float(trial.likeliest.sum())
 
 
-def mean_factor(worse: dict[float, float], doubt: float) -> float:
+def mean_factor(worse: dict[float, float]) -> float:
     """Mean of the factors by which the true PSFs may be narrower than the map's, with two digits.
 
-    worse: factor -> by how many standard errors it does worse than the best. doubt: deviation of the map's
-    widths, as a share.
+    worse: factor -> by how many standard errors it does worse than the best.
     """
     tried = sorted(worse)
     at = np.linspace(tried[0], tried[-1], 201)
-    squares = np.interp(at, tried, [worse[factor] ** 2 for factor in tried])
-    share = np.exp(-squares / 2 - ((at - 1) / doubt) ** 2 / 2)
+    share = np.exp(-np.interp(at, tried, [worse[factor] ** 2 for factor in tried]) / 2)
     return round(float((share * at).sum() / share.sum()), 2)
 
 
