@@ -283,7 +283,7 @@ def test_the_mean_factor_is_that_of_what_does_nearly_as_well():
 
 
 def test_widths_are_compared_with_one_weight(model, psfs, auto, monkeypatch):
-    """With the weights that each wants PSFs that are too narrow would do best."""
+    """With the weight that each wants, PSFs that are too narrow may do best."""
     seen = []
     widths = Search.widths
 

@@ -24,8 +24,8 @@ WEIGHTS, MIDDLE = (1.0, 2.0, 5.0, 12.0, 30.0), 5.0
 LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
 
 # PSFs that are tried: the map's own, and those narrower by these factors while they do not much worse than the
-# best; then those beside the best one. All with one TV weight, COMPARED over the photons. With larger ones, which
-# foretell better, PSFs that are too narrow do best, with smaller ones the noise tells them apart.
+# best; then those beside the best one. All with one TV weight, COMPARED over the photons: with the weight that each
+# wants, or another for all, what is chosen gains less, and at worst does harm.
 FACTORS, BESIDE, MUCH_WORSE, COMPARED = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 2.0
 LEAST_PX = 1.3
 # Blur of such a width is seen; less may be none, which is tried too, and has to do worse by so many standard errors.
@@ -37,9 +37,9 @@ COMPARED_TO = 64
 # PSFs of other kinds are searched by one thinning of so many pieces, with weights of so much less than the first and so
 # much more: with larger ones a PSF that is much too narrow foretells photons as well as the true one.
 SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
-# They are where more than such a share of the map hints at another blur than its model's; by more than MOSTLY it is
-# mostly another. And they are where a disk or a motion as wide as the map's PSFs foretells better than these: so many
-# times their width is a disk's radius or a motion's length. A disk that is wrong by a tenth does not.
+# All kinds are searched where more than such a share of the map hints at another blur than its model's; from MOSTLY on
+# the blur counts as another. Disks and motions are searched, too, where one as wide as the map's PSFs foretells better
+# than these. So many times their width is its radius or length; a disk that is a tenth too large shows nothing.
 HINTED, MOSTLY, FLAT = 0.25, 0.5, ("disk", "motion")
 AS_WIDE = (
     *(("disk", by, 0) for by in (0.42, 0.46, 0.5, 0.54, 0.58, 0.63, 0.68, 0.74, 0.8)),
