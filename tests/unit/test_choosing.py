@@ -15,7 +15,7 @@ from isoplan.optics.model import equivalent_width_px
 from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
 from isoplan.pieces import Piece, pieces_of
-from isoplan.psf_map import MapLayout
+from isoplan.psf_map import MapLayout, sums_of
 from isoplan.restoration import LocalPsfs
 from isoplan.search import (
     COMPARED,
@@ -478,7 +478,7 @@ def test_smoothed_noise_is_noticed(waves, model, auto):
     assert forced["iterations"] > 0
 
 
-def test_another_blur_is_restored_by_few_iterations(model, auto):
+def test_wrong_psfs_restore_by_few_iterations(model, auto):
     rng = np.random.default_rng(4)
     sharp = np.kron(rng.random((32, 32)) ** 4, np.ones((8, 8)))
     light = 4000 * ndimage.gaussian_filter(sharp, 4.0 / 2.355)
@@ -491,6 +491,13 @@ def test_another_blur_is_restored_by_few_iterations(model, auto):
     usual = chosen_for(counts, mapped(model, counts.shape, width=4.0), auto, **alone)
     assert usual["iterations"] > MOST_OTHER
     assert usual["psf_scale"] == pytest.approx(choice["psf_scale"], abs=0.1)
+    # So is one PSF that stands for some that differ.
+    cells = mapped(model, counts.shape, width=4.0).cells
+    cells[:2] *= np.linspace(0.7, 1.3, cells.shape[2])
+    one = LocalPsfs(model, constant=(4.0, 4.0), mean_of=sums_of(cells, model))
+    choice = chosen_for(counts, one, auto, **alone)
+    assert 0 < choice["iterations"] <= MOST_OTHER
+    assert "one PSF stands for some that differ" in choice["reason"]
     forced = chosen_for(counts, flagged, auto, psf_scale=1, tv_weight=0.001)
     assert forced["iterations"] > MOST_OTHER
 

@@ -141,6 +141,8 @@ def test_intervals_say_how_sure_the_width_is(local, model):
     unsure = LocalPsfs(model, layout=local.layout, cells=cells)
     assert unsure.doubt(200, 230, 100, 131) == pytest.approx(0.1 / 1.645)
     assert unsure.sums["doubt"] == pytest.approx(0.1 / 1.645)
+    widths = cells[:2].max(0)
+    assert unsure.sums["spread"] == pytest.approx(widths.std() / widths.mean())
     assert (unsure.sums["cells"], unsure.sums["alarm_cells"]) == (108, 0)
     for known in (
         LocalPsfs(model, constant=(2.0, 4.0)),

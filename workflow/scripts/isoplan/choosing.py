@@ -46,6 +46,8 @@ from isoplan.search import Search
 
 # More noise than so many times what the gain makes is no noise; such a share of cells that raise the alarm is much.
 MUCH_NOISE, ALARMED = 4.0, 0.2
+# One PSF does not stand for some whose width deviates by more than such a share.
+UNEVEN = 0.1
 
 # What is taken where the photons cannot be counted and the iterations are given.
 UNJUDGED_WEIGHT = 0.001
@@ -103,6 +105,7 @@ def choose_for(
         "exposure": exposure,
         "side": local.size_px,
         "other_blur": other_blur,
+        "uneven": bool(local.mean_of) and (local.mean_of.get("spread") or 0) > UNEVEN,
         "seed": seed,
         "stream": stream,
     }
@@ -121,13 +124,14 @@ def choose(
     stream: str,
     side: int | None = None,
     other_blur: float = 0.0,
+    uneven: bool = False,
 ) -> dict:
     """PSFs, iterations and TV weight for a picture, or for a mosaic by a few pieces of it.
 
     settings: the config's `restoration`; what is not "auto" there stays as it is. exposure: of the
     mosaic, whose gain may be None. start, scale: of `measure.levels`. side: of PSFs of other
     kinds, in px; without it none are tried. other_blur: share of the map that says that the blur is none
-    of the PSF model's.
+    of the PSF model's. uneven: whether one PSF stands for some that differ.
     seed, stream: which photons are held out is a pure function of them.
 
     Returns psf_scale (how much narrower the PSFs are, 0 for none), psf_shape ("map", or the PSF of another
@@ -152,7 +156,7 @@ def choose(
     if not judges:
         return _unjudged(settings, "no pixel is usable", photons)
     return Search(
-        judges, settings, photons, {"start": start, "scale": scale}, side, other_blur
+        judges, settings, photons, {"start": start, "scale": scale}, side, other_blur, uneven
     ).choice()
 
 

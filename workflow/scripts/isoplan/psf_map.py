@@ -321,18 +321,30 @@ def mean_parameters(filled: np.ndarray, model) -> list[float] | None:
 def width_doubt(cells: np.ndarray, model) -> float | None:
     """Deviation of the PSFs' width as a share of it, as the intervals of cells (channels, ...) say: that of
     the median cell; None where no cell knows it."""
+    largest, half = _largest(cells, model)
+    share = half / largest
+    return float(np.nanmedian(share)) / QUANTILE if np.isfinite(share).any() else None
+
+
+def _largest(cells: np.ndarray, model) -> np.ndarray:
+    """Of the parameters that are sizes the largest, which makes most of the PSF, and its half-width: (2, ...)."""
     count = len(model.parameters)
     sizes = [k for k, p in enumerate(model.parameters) if not p.period]
-    # Of the largest of them, which makes most of the PSF.
-    values, halves = cells[sizes], cells[[count + k for k in sizes]]
-    largest = values.argmax(axis=0)[None]
-    share = np.take_along_axis(halves, largest, 0) / np.take_along_axis(values, largest, 0)
-    return float(np.nanmedian(share)) / QUANTILE if np.isfinite(share).any() else None
+    both = np.stack([cells[sizes], cells[[count + k for k in sizes]]])
+    largest = both[0].argmax(axis=0)[None, None]
+    return np.take_along_axis(both, largest, 1)[:, 0]
+
+
+def _spread(cells: np.ndarray, model) -> float | None:
+    """Deviation of the PSFs' width over cells (channels, n) as a share of its mean; None where that is 0."""
+    width, _ = _largest(cells, model)
+    return float(width.std() / width.mean()) if width.mean() > 0 else None
 
 
 def sums_of(filled: np.ndarray, model, alarm_threshold: float = 0.5) -> dict:
     """What a filled map says as a whole: cells, valid_cells, alarm_cells, other_blur_cells (of the valid ones); mean and median, of each parameter
-    by name; doubt, of `width_doubt`. What no cell knows is None."""
+    by name; doubt, of `width_doubt`; spread, the deviation of the PSFs' width over the map as a share of its mean. What
+    no cell knows is None."""
     names = [p.name for p in model.parameters]
     valid, mean = filled[FILLED] == 0, mean_parameters(filled, model)
     return {
@@ -346,6 +358,7 @@ def sums_of(filled: np.ndarray, model, alarm_threshold: float = 0.5) -> dict:
             for k, name in enumerate(names)
         },
         "doubt": width_doubt(filled[:, valid] if valid.any() else filled, model),
+        "spread": _spread(filled[:, valid], model) if valid.any() else None,
     }
 
 

@@ -55,8 +55,8 @@ WINGED, SURE_TOO = "moffat", 2.5
 PLAIN = tuple(kind for kind in KINDS if kind != WINGED)
 # Disks and motions are searched too where the best TV weight is so many times one over the photons: wrong PSFs have to be smoothed.
 SMOOTHED = 25
-# Where the blur is none of the PSF model's more iterations than so many do harm: those of a wrong PSF foretell photons
-# better and better all the same.
+# Where the blur is none of the PSF model's, or one PSF stands for some that differ, more iterations than so many do harm:
+# those of a wrong PSF foretell photons better and better all the same.
 MOST_OTHER = 8
 
 
@@ -71,9 +71,10 @@ class Search:
         levels: dict,
         side: int | None,
         other_blur: float,
+        uneven: bool,
     ):
         self.judges, self.settings, self.photons, self.levels = judges, settings, photons, levels
-        self.side, self.other_blur = side, other_blur
+        self.side, self.other_blur, self.uneven = side, other_blur, uneven
         self.iterations = candidates(settings)
         self.looks = sorted({*self.iterations, *steps_to(COMPARED_TO)})
         self.few = self.searched = False  # iterations; PSFs of other kinds
@@ -138,7 +139,8 @@ class Search:
         factor = self.factor()
         if self.may_be_other and (psf := self.other(factor)):
             return psf
-        if self.other_blur > MOSTLY and self.settings["iterations"] == "auto":
+        wrong = self.uneven or self.other_blur > MOSTLY
+        if wrong and self.settings["iterations"] == "auto":
             self.few = True
             self.shorten(MOST_OTHER)
         return factor
@@ -358,7 +360,12 @@ class Search:
             )
         best = f"foretell best the {share} of the photons that were held out; {photons}"
         if self.few:
-            best += ". Few iterations, as the blur is hardly one of the PSF model's"
+            best += ". Few iterations, as "
+            best += (
+                "one PSF stands for some that differ"
+                if self.uneven
+                else "the blur is hardly one of the PSF model's"
+            )
         if which >= 1:
             return f"they {best}"
         return f"they {best}. Detail in the picture is finer than PSFs as wide as estimated allow, or may be"
