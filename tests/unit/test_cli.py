@@ -140,9 +140,9 @@ def test_restore_writes_float_counts_above_the_offset(picture, network, tmp_path
     assert restored.mean() == pytest.approx(observed.mean(), rel=0.02)
     assert restored.std() > observed.std()
     assert (out.parent / "restored-map" / "psf_map.csv").exists()
-    names = ["restored-map", "restored.png", "restored.tif"]
+    names = ["restored-map", "restored-preview.png", "restored.tif"]
     assert sorted(file.name for file in out.parent.iterdir()) == names
-    height, width = plt.imread(out.with_suffix(".png")).shape[:2]
+    height, width = plt.imread(out.with_name("restored-preview.png")).shape[:2]
     assert width > 2.5 * height  # before, after, map
     assert str(out) in capsys.readouterr().out
     with tifffile.TiffFile(out) as file:
@@ -159,7 +159,10 @@ def test_restore_chooses_what_is_left_open(picture, network, tmp_path, capsys):
     said = capsys.readouterr().out
     assert used["iterations"] == 3 and used["tv_weight"] > 0 and "held out" in used["reason"]
     assert f"3 iterations with a TV weight of {used['tv_weight']:g}" in said and "held out" in said
-    assert run("restore", picture, "--network", network, "--out", out, *options[:-1], 0) == 0
+    assert (
+        run("restore", picture, "--network", network, "--out", out, *options[:-1], 0, "--overwrite")
+        == 0
+    )
     assert "the camera's gain is not known" in capsys.readouterr().out
 
 
@@ -216,8 +219,8 @@ def test_restore_writes_ome_zarr_with_a_pyramid(picture, network, tmp_path):
     options = ["--network", network, "--offset", 100, "--iterations", 3, "--pixel-size-um", 0.5]
     wide = np.tile(tifffile.imread(picture), (3, 5))
     tifffile.imwrite(picture, wide)
-    for path in (tiff, out, out):  # the second time over the first
-        assert run("restore", picture, "-o", path, *options) == 0
+    for path in (tiff, out, out):  # map and preview over the first one's, then all
+        assert run("restore", picture, "-o", path, *options, "--overwrite") == 0
     assert np.array_equal(ngff.open_array(out)[:], tifffile.imread(tiff))
     group = zarr.open_group(out, mode="r")
     scales = group.attrs["ome"]["multiscales"][0]
@@ -228,7 +231,7 @@ def test_restore_writes_ome_zarr_with_a_pyramid(picture, network, tmp_path):
     judged = ngff.open_array(out / "trust")[:]
     assert judged.shape[1:] == tuple(-(-length // 32) for length in wide.shape)
     assert np.isfinite(judged[0]).all()
-    assert (tmp_path / "restored.png").exists()
+    assert (tmp_path / "restored-preview.png").exists()
     assert not list(tmp_path.glob(".*"))
 
 
@@ -257,7 +260,7 @@ def test_tiles_and_pictures_in_one_piece(picture, network, tmp_path, monkeypatch
         assert np.isfinite(mosaic.read(0, height, 0, width)).all()
     assert "positions are those of where.tsv" in capsys.readouterr().out
 
-    assert run("convert", tmp_path / "tiles", "-o", out) == 0
+    assert run("convert", tmp_path / "tiles", "-o", out, "--overwrite") == 0
     with open_mosaic(out) as mosaic:
         np.testing.assert_array_equal(mosaic.read(0, height, 0, width), whole)
 
@@ -309,9 +312,9 @@ def test_split_gives_two_independent_pictures_and_their_table(exposure, tmp_path
     with tifffile.TiffFile(row["path"]) as file:
         assert file.pages[0].tags["XResolution"].value[0] == pytest.approx(100000)
 
-    assert run("split", picture, *options) == 0
+    assert run("split", picture, *options, "--overwrite") == 0
     np.testing.assert_array_equal(tifffile.imread(row["path"]), dark)
-    assert run("split", picture, *options, "--seed", 2) == 0
+    assert run("split", picture, *options, "--seed", 2, "--overwrite") == 0
     assert (tifffile.imread(row["path"]) != dark).any()
     assert sorted(f.name for f in folder.iterdir()) == [
         "cells-dark.tif",
@@ -362,7 +365,7 @@ def test_split_refuses_what_is_no_exposure(exposure, tmp_path, capsys):
         assert run("split", *arguments, "--out", tmp_path / "parts") == 1
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert error.startswith("isoplan: ") and words in error
-    assert not list((tmp_path / "parts").glob("*"))
+    assert not list((tmp_path / "parts").iterdir())
 
 
 def test_cells_that_raise_the_alarm_are_told_and_not_used(picture, network, tmp_path, capsys):
@@ -373,7 +376,7 @@ def test_cells_that_raise_the_alarm_are_told_and_not_used(picture, network, tmp_
     assert (pd.read_csv(tmp_path / "out" / "psf_map.csv")["alarm"] > 0.99).all()
     said = capsys.readouterr().out
     assert "56 cells raise the alarm" in said and "0 of 56 cells are valid" in said
-    options = ["--network", network, "--out", tmp_path / "out", "--alarm-threshold", 1]
+    options = ["--network", network, "--out", tmp_path / "all", "--alarm-threshold", 1]
     assert run("map", picture, *options) == 0
     assert "20 of 56 cells are valid" in capsys.readouterr().out
 
@@ -462,13 +465,6 @@ def test_files_that_are_no_network_are_told_apart(picture, network, tmp_path, ca
         assert run("map", picture, "--network", tmp_path / name, "--out", tmp_path / "out") == 1
         assert words in capsys.readouterr().err, name
         assert not (tmp_path / "out").exists()
-
-
-def test_the_picture_itself_is_never_written_over(picture, network, capsys):
-    before = picture.read_bytes()
-    assert run("restore", picture, "--network", network, "--out", picture) == 1
-    assert "is the picture itself" in capsys.readouterr().err
-    assert picture.read_bytes() == before
 
 
 def test_training_in_slices_gives_the_same_network(study, tmp_path, capsys, monkeypatch):

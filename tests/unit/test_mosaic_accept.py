@@ -1,5 +1,7 @@
 """What becomes of the lines of a table: channels each on their own, and refusals that cost one line."""
 
+from pathlib import Path
+
 import imageio.v3 as imageio
 import numpy as np
 import tifffile
@@ -9,6 +11,7 @@ from isoplan.mosaic.table import COLUMNS
 from tile_folders import fiji, grid, write_tiles
 
 SHAPE = (60, 70)
+RESULTS = Path("results/none")
 
 
 def row(name, path, **cells):
@@ -31,6 +34,7 @@ def test_every_channel_becomes_a_mosaic_of_its_own(tmp_path):
             row("d", tmp_path / "rgb.png", channel=0),
         ],
         [],
+        RESULTS,
     )
     assert not refused
     assert [(one["mosaic"], one["row"], one["channel"]) for one in accepted] == [
@@ -56,7 +60,9 @@ def test_samples_and_zarr_channels(tmp_path):
     }
     group = zarr.create_group(tmp_path / "two.zarr", attributes={"ome": meta})
     group.create_array("0", shape=(2, *SHAPE), dtype="uint16")
-    accepted, _ = accept([row("a", tmp_path / "five.tif"), row("b", tmp_path / "two.zarr")], [])
+    accepted, _ = accept(
+        [row("a", tmp_path / "five.tif"), row("b", tmp_path / "two.zarr")], [], RESULTS
+    )
     names = [one["mosaic"] for one in accepted]
     assert names == ["a-c0", "a-c1", "a-c2", "a-c3", "a-c4", "b-red", "b-far-red"]
 
@@ -70,7 +76,7 @@ def test_names_that_clash_are_refused_alone(tmp_path):
         row("b", tmp_path / "two.ome.tif"),
         row("made", tmp_path / "one.tif"),
     ]
-    accepted, refused = accept(rows, ["made", "b-DAPI"])
+    accepted, refused = accept(rows, ["made", "b-DAPI"], RESULTS)
     assert [one["mosaic"] for one in accepted] == ["a-FITC"]
     reasons = {line["mosaic"]: reason for line, reason in refused}
     assert set(reasons) == {"a", "b", "made"}
@@ -87,7 +93,27 @@ def test_tiles_name_their_table_and_one_bad_tile_refuses_the_mosaic(tmp_path):
         (tmp_path / name / "TileConfiguration.txt").write_text(table)
     tile = tmp_path / "bad" / "tile1.tif"
     tile.write_bytes(tile.read_bytes()[:-100])
-    accepted, refused = accept([row(name, tmp_path / name) for name in ("good", "bad")], [])
+    accepted, refused = accept(
+        [row(name, tmp_path / name) for name in ("good", "bad")], [], RESULTS
+    )
     assert accepted[0]["file"] == str(tmp_path / "good" / "TileConfiguration.txt")
     assert len(accepted) == len(refused) == 1
     assert "tile1.tif: the TIFF is truncated" in refused[0][1]
+
+
+def test_what_the_study_makes_itself_is_not_read(tmp_path):
+    results = tmp_path / "results" / "mine"
+    for folder in (results, tmp_path / "results" / "other"):
+        folder.mkdir(parents=True)
+        tifffile.imwrite(folder / "a.tif", np.zeros(SHAPE, np.uint16))
+    (tmp_path / "link").symlink_to(results)
+    fine = tmp_path / "results" / "other" / "a.tif"
+    rows = [
+        row("own", results / "a.tif"),
+        row("linked", tmp_path / "link" / "a.tif"),
+        row("beside", fine, reference=str(results / "a.tif")),
+        row("fine", fine),
+    ]
+    accepted, refused = accept(rows, [], results)
+    assert [one["mosaic"] for one in accepted] == ["fine"]
+    assert len(refused) == 3 and all("this study makes anew" in reason for _, reason in refused)

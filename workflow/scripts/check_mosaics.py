@@ -1,6 +1,7 @@
 """Looks at the header of every mosaic of the table; those that cannot be read are set aside."""
 
 import csv
+from pathlib import Path
 
 from _job import job
 from isoplan.mosaic.accept import COLUMNS, accept
@@ -9,7 +10,7 @@ from isoplan.mosaic.table import read_table
 
 def main(snakemake):
     rows = read_table(snakemake.input.table) if snakemake.input.table else []
-    accepted, refused = accept(rows, snakemake.params.simulated)
+    accepted, refused = accept(rows, snakemake.params.simulated, Path(snakemake.params.results))
     with open(snakemake.output.accepted, "w", newline="") as handle:
         writer = csv.DictWriter(handle, COLUMNS, delimiter="\t", lineterminator="\n")
         writer.writeheader()

@@ -6,6 +6,7 @@ they are asked for: threads are set before torch is loaded, and `train`, `evalua
 """
 
 import argparse
+import errno
 import os
 import sys
 from importlib import import_module
@@ -28,6 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"isoplan: {error}", file=sys.stderr)
         return 1
     except OSError as error:  # no rights, no space, no such folder
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            full = "the disk or your quota is full; free some space and run the same command again"
+            print(f"isoplan: {error.filename or Path.cwd()}: {full}", file=sys.stderr)
+            return 1
         print(f"isoplan: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -141,6 +146,14 @@ def _add_plane(command: argparse.ArgumentParser) -> None:
     command.add_argument("--slice", type=_count, help="slice of a stack to read, from 0")
 
 
+def _add_overwrite(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace earlier results of isoplan that bear these names; nothing else is ever replaced",
+    )
+
+
 def _add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto takes a GPU"
@@ -164,6 +177,7 @@ def _add_map(commands) -> None:
         metavar="FOLDER",
         help="for results (<picture>-map if not given)",
     )
+    _add_overwrite(command)
 
 
 def _add_restore(commands) -> None:
@@ -183,6 +197,7 @@ def _add_restore(commands) -> None:
         metavar="OUT.ome.zarr",
         help="the result; its ending says whether it is OME-Zarr (.ome.zarr) or TIFF (.tif)",
     )
+    _add_overwrite(command)
     command.add_argument(
         "--iterations",
         default="auto",
@@ -252,6 +267,7 @@ def _add_convert(commands) -> None:
     command.add_argument(
         *("-o", "--out"), type=Path, required=True, metavar="FILE", help="name.ome.zarr"
     )
+    _add_overwrite(command)
 
 
 def _add_split(commands) -> None:
@@ -271,6 +287,7 @@ def _add_split(commands) -> None:
     command.add_argument(
         *("-o", "--out"), type=Path, required=True, metavar="FOLDER", help="for pictures and table"
     )
+    _add_overwrite(command)
     command.add_argument(
         "--share",
         type=float,
@@ -330,6 +347,7 @@ def _add_evaluate(commands) -> None:
     _add_config(command)
     command.add_argument("weights", help="the network's safetensors file")
     command.add_argument("--out", required=True, type=Path, metavar="FILE.csv", help="the result")
+    _add_overwrite(command)
     _add_device(command)
 
 

@@ -10,10 +10,13 @@ from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
+from isoplan.cli.outputs import Outputs, is_file
 from isoplan.networks import store
 from isoplan.synthesis import Recipe, make_set
 
 UNFINISHED = 3  # exit code of a training that stopped for time
+# Tables beside the regression's, and how each of them begins.
+BESIDE, HEADER = ("calibration", "abstention"), "network,psf_model,train_set,test_set,"
 SCRIPTS = Path(__file__).resolve().parents[2]
 
 
@@ -44,6 +47,18 @@ def train(args: argparse.Namespace) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """Regression metrics of a network, as the rule evaluate_network writes them."""
     study, spec = _network_of(args)
+    beside = [args.out.with_suffix(f".{name}.csv") for name in BESIDE]
+    read = [args.config, args.weights]
+    if not is_file(args.out):
+        raise UserError(f"{args.out}: let its name end in .csv")
+    with Outputs(args.out, *beside, sources=read, overwrite=args.overwrite, header=HEADER) as found:
+        _evaluate(args, study, spec, found)
+        found.deliver()
+    print(f"all metrics: {args.out}; beside it {args.out.stem}.calibration.csv and .abstention.csv")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace, study: dict, spec: dict, outputs: Outputs) -> None:
     tests = [test for test in study["tests"] if test["network"] == args.network]
     if not tests:
         raise UserError(f"{args.config}: tests names no test set for {args.network}; add one")
@@ -70,17 +85,14 @@ def evaluate(args: argparse.Namespace) -> int:
                 train_set=spec["objects"], seed=study["seed"],
             )
         )  # fmt: skip
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     regression = pd.concat([part.regression for part in parts])
-    regression.to_csv(args.out, index=False)
-    for name in ("calibration", "abstention"):
+    regression.to_csv(outputs[args.out], index=False)
+    for name in BESIDE:
         table = pd.concat([getattr(part, name) for part in parts])
-        table.to_csv(args.out.with_suffix(f".{name}.csv"), index=False)
+        table.to_csv(outputs[args.out.with_suffix(f".{name}.csv")], index=False)
     shown = regression[regression["metric"].isin(("R2", "circular-median"))]
     columns = ["test_set", "degradation", "level", "parameter", "metric", "value", "low", "high"]
     print(shown[columns].to_string(index=False))
-    print(f"all metrics: {args.out}; beside it {args.out.stem}.calibration.csv and .abstention.csv")
-    return 0
 
 
 def _network_of(args: argparse.Namespace) -> tuple[dict, dict]:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,12 +17,13 @@ from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.choosing import choose_for, in_words
 from isoplan.cli import preview
+from isoplan.cli.outputs import SOFTWARE, Outputs, is_file, reserve
 from isoplan.exposure import exposure_of
 from isoplan.halo import halo_of, settled
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.measure import levels, measure
-from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.reader import open_mosaic, sources_of
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
 from isoplan.optics.camera import complete_camera
@@ -40,10 +40,13 @@ DEFAULT_MODEL = "gaussian-2"
 def make_map(args: argparse.Namespace) -> int:
     """PSF map of one picture into a folder."""
     folder = args.out or Path(f"{stem_of(args.picture)}-map")
+    if is_file(folder):
+        raise UserError(f"{folder}: is the name of a file; the map comes in a folder")
     network = _choose(args)
-    with open_picture(args) as mosaic:
+    with outputs_of(args, folder) as outputs, open_picture(args, outputs) as mosaic:
         found = _estimate(args, network, mosaic)
-    _write_map(args, folder, found)
+        _write_map(args, outputs[folder], found)
+        outputs.deliver()
     print(f"PSF map: {folder}/psf_map.csv", end="")
     print(f"; open {folder}/psfs.png first" if found.any_known else "")
     return 0
@@ -51,18 +54,21 @@ def make_map(args: argparse.Namespace) -> int:
 
 def restore(args: argparse.Namespace) -> int:
     """Map, then restoration core by core into a file that is only ever held in part."""
-    _check_output(args)
+    _check_ending(args.out)
     network = _choose(args)
     name = stem_of(args.out)
-    with open_picture(args) as mosaic:
+    maps, image = args.out.with_name(f"{name}-map"), args.out.with_name(f"{name}-preview.png")
+    with (
+        outputs_of(args, args.out, maps, image) as outputs,
+        open_picture(args, outputs) as mosaic,
+    ):
         found = _estimate(args, network, mosaic)
         # One place checks the numbers and knows the defaults.
         asked = {key: getattr(args, key) for key in (*config.CHOSEN, "order")}
         if args.force:
             asked |= {"psf_scale": 1, "resolution_px": 0}
         settings = config.validate({"restoration": asked})["restoration"]
-        maps = args.out.with_name(f"{name}-map")
-        _write_map(args, maps, found)
+        _write_map(args, outputs[maps], found)
         camera, notes = complete_camera({"offset": args.offset, "gain": args.gain}, mosaic.middle())
         for note in notes:
             print(f"{args.picture}: {note}")
@@ -76,16 +82,17 @@ def restore(args: argparse.Namespace) -> int:
         blocks = _restored(args, mosaic, found, settings, known)
         overview = preview.overview(mosaic)
         piece = preview.choose_piece(overview, mosaic.shape)
-        save = _save_zarr if args.out.name.endswith(".ome.zarr") else _save_tiff
-        after = save(args, blocks, mosaic.shape, settings, known["scale"], found, piece)
+        save = _save_zarr if _is_store(args.out) else _save_tiff
+        made = outputs[args.out]
+        after = save(args, made, blocks, mosaic.shape, settings, known["scale"], found, piece)
         rows, columns = piece
         before = mosaic.read(rows.start, rows.stop, columns.start, columns.stop) - args.offset
-    image = args.out.with_name(f"{name}.png")
-    shown = before, after, piece, overview, mosaic.shape, found.drawable(), args.pixel_size_um
-    image.write_bytes(plots.render(lambda: preview.draw(*shown)))
+        shown = before, after, piece, overview, mosaic.shape, found.drawable(), args.pixel_size_um
+        outputs[image].write_bytes(plots.render(lambda: preview.draw(*shown)))
+        outputs.deliver()
     print(f"restored picture: {args.out} (float32, counts above the offset)")
     print(f"where to trust it: validity, alarm and uncertainty of every cell in {maps}/psf_map.csv")
-    if args.out.name.endswith(".ome.zarr"):
+    if _is_store(args.out):
         print(f"whether it agrees with the data, cell by cell: {args.out}/trust")
     print(f"open {image} first")
     return 0
@@ -93,14 +100,18 @@ def restore(args: argparse.Namespace) -> int:
 
 def make_store(args: argparse.Namespace) -> int:
     """One plane as an OME-Zarr that is read by window."""
-    if not args.out.name.endswith(".ome.zarr"):
+    if not _is_store(args.out):
         raise UserError(f"{args.out}: let its name end in .ome.zarr")
-    _check_output(args)
-    with open_picture(args, large_pieces=True) as mosaic:
+    with (
+        outputs_of(args, args.out) as outputs,
+        open_picture(args, outputs, large_pieces=True) as mosaic,
+    ):
         attributes = {"converted": str(args.picture), "notes": mosaic.notes}
         if not args.pixel_size_um:
             print(f"{args.out}: without --pixel-size-um a pixel counts as 1 um there")
-        convert(mosaic, args.out, pixel_size_um=args.pixel_size_um or 1.0, attributes=attributes)
+        pixel_size = args.pixel_size_um or 1.0
+        convert(mosaic, outputs[args.out], pixel_size_um=pixel_size, attributes=attributes)
+        outputs.deliver()
     print(f"read it as {args.out}")
     return 0
 
@@ -116,19 +127,25 @@ def stem_of(path) -> str:
     return name.removesuffix(".ome") or "picture"
 
 
-def _check_output(args: argparse.Namespace) -> None:
-    out = args.out
+def _is_store(out: Path) -> bool:
+    return out.name.lower().endswith(".ome.zarr")
+
+
+def _check_ending(out: Path) -> None:
     if not out.name.lower().endswith((".ome.zarr", ".tif", ".tiff")):
         raise UserError(f"{out}: let its name end in .ome.zarr or in .tif, which says what it is")
-    if out.exists() and Path(args.picture).exists() and out.samefile(args.picture):
-        raise UserError(f"{out}: is the picture itself; give the result another name")
-    wanted = (out / "zarr.json").is_file() if out.name.endswith(".zarr") else out.is_file()
-    if out.exists() and not wanted:
-        raise UserError(f"{out}: something else is in the way; give the result another name")
 
 
-def open_picture(args: argparse.Namespace, **how):
+def outputs_of(args: argparse.Namespace, *places: Path) -> Outputs:
+    """The places of a command's results, none of which may be what it reads."""
+    network = [args.network] if getattr(args, "network", None) else []
+    read = [*sources_of(args.picture), *network]
+    return Outputs(*places, sources=read, overwrite=args.overwrite)
+
+
+def open_picture(args: argparse.Namespace, outputs: Outputs, **how):
     mosaic = open_mosaic(args.picture, channel=args.channel, slice=args.slice, **how)
+    outputs.spare(mosaic.files)
     for note in mosaic.notes:
         print(f"{args.picture}: {note}")
     return mosaic
@@ -348,53 +365,44 @@ def _made(settings: dict, found: Found) -> dict:
     }
 
 
-def _save_tiff(args, blocks, shape, settings, scale, found, piece) -> np.ndarray:
-    """Writes a TIFF, under another name until it is whole. Returns the piece of it that is shown."""
-    part = args.out.with_name(f".{stem_of(args.out)}.part.tif")
-    tags = {"photometric": "minisblack", "bigtiff": 4 * shape[0] * shape[1] > 4e9}
+def _save_tiff(args, made: Path, blocks, shape, settings, scale, found, piece) -> np.ndarray:
+    """Writes a TIFF. Returns the piece of it that is shown."""
+    tags = tiff_tags(shape, args.pixel_size_um)
     tags |= {"description": json.dumps(_made(settings, found)), "metadata": None}
-    if args.pixel_size_um:
-        tags |= {"resolution": (1e4 / args.pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
-    try:
-        picture = tifffile.memmap(part, shape=shape, dtype="float32", **tags)
-        for core, (block, _) in blocks:
-            picture[core] = block
-        picture.flush()
-        shown = np.array(picture[piece])
-        del picture
-        part.replace(args.out)
-    finally:
-        part.unlink(missing_ok=True)
-    return shown
+    picture = tifffile.memmap(made, shape=shape, dtype="float32", **tags)
+    reserve(made, made.stat().st_size, args.out)
+    for core, (block, _) in blocks:
+        picture[core] = block
+    picture.flush()
+    return np.array(picture[piece])
 
 
-def _save_zarr(args, blocks, shape, settings, scale, found, piece) -> np.ndarray:
-    """Writes an OME-Zarr with its pyramid, in another folder until it is whole; returns the piece."""
+def tiff_tags(shape, pixel_size_um: float | None) -> dict:
+    """How a picture in float32 is written as TIFF."""
+    tags = {"photometric": "minisblack", "bigtiff": 4 * shape[0] * shape[1] > 4e9}
+    if pixel_size_um:
+        tags |= {"resolution": (1e4 / pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
+    return tags | {"software": SOFTWARE}
+
+
+def _save_zarr(args, made: Path, blocks, shape, settings, scale, found, piece) -> np.ndarray:
+    """Writes an OME-Zarr with its pyramid; returns the piece of it that is shown."""
     if not args.pixel_size_um:
         print(f"{args.out}: without --pixel-size-um a pixel counts as 1 um there")
-    part = args.out.with_name(f".{stem_of(args.out)}.part")
-    made = part / args.out.name
-    try:
-        ngff.create_image(
-            made,
-            shape,
-            dtype=settings["dtype"],
-            pixel_size_um=args.pixel_size_um or 1.0,
-            shard_px=settings["core_px"],
-            window=(0, scale),
-            attributes=_made(settings, found),
-        )
-        facts = {"height_px": shape[0], "width_px": shape[1]}
-        facts |= {"pixel_size_um": args.pixel_size_um or 1.0}
-        create_trust(made, settings, facts, {"network": found.network})
-        stored = RestoredStore(made, "r+")
-        for unit, (_, block) in enumerate(blocks):
-            stored.write(unit, block)
-        ngff.build_pyramid(made)
-        shown = stored.picture[piece]
-        if args.out.exists():
-            args.out.rename(part / "old")
-        made.rename(args.out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return shown
+    ngff.create_image(
+        made,
+        shape,
+        dtype=settings["dtype"],
+        pixel_size_um=args.pixel_size_um or 1.0,
+        shard_px=settings["core_px"],
+        window=(0, scale),
+        attributes=_made(settings, found),
+    )
+    facts = {"height_px": shape[0], "width_px": shape[1]}
+    facts |= {"pixel_size_um": args.pixel_size_um or 1.0}
+    create_trust(made, settings, facts, {"network": found.network})
+    stored = RestoredStore(made, "r+")
+    for unit, (_, block) in enumerate(blocks):
+        stored.write(unit, block)
+    ngff.build_pyramid(made)
+    return stored.picture[piece]

@@ -1,18 +1,18 @@
 """`split`: one exposure as a dark one and the rest, in the memory of one block whatever its size."""
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import tifffile
 
 from isoplan.base.errors import UserError
-from isoplan.base.ledger import write_atomically
 from isoplan.base.seeds import numpy_rng
-from isoplan.cli.picture import open_picture, stem_of
+from isoplan.cli.outputs import Outputs, reserve
+from isoplan.cli.picture import open_picture, stem_of, tiff_tags
 from isoplan.exposure import split as split_exposure
 from isoplan.exposure import split_camera
 from isoplan.mosaic.measure import measure
+from isoplan.mosaic.reader import sources_of
 from isoplan.optics.camera import counting_camera
 
 COLUMNS = ("mosaic", "path", "pixel_size_um", "gain", "offset", "read_noise_e", "reference")
@@ -27,13 +27,21 @@ def split(args: argparse.Namespace) -> int:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{name}: two pictures bear this name; split them into two folders")
-    args.out.mkdir(parents=True, exist_ok=True)
-    rows = [_split(args, *one) for one in zip(args.pictures, names, strict=True)]
+    table = args.out / "pairs.tsv"
+    places = [args.out / f"{name}-{part}.tif" for name in names for part in ("dark", "rest")]
+    sources = [source for picture in args.pictures for source in sources_of(picture)]
+    header = "\t".join(COLUMNS)
+    kept = {"sources": sources, "overwrite": args.overwrite, "header": header}
+    with Outputs(table, *places, **kept) as outputs:
+        rows = [
+            _split(args, outputs, picture, name)
+            for picture, name in zip(args.pictures, names, strict=True)
+        ]
+        lines = [header, *("\t".join(f"{row[column]}" for column in COLUMNS) for row in rows)]
+        outputs[table].write_text("".join(f"{line}\n" for line in lines))
+        outputs.deliver()
     if not args.pixel_size_um:
         print("without --pixel-size-um a pixel counts as 1 um in the table")
-    table = args.out / "pairs.tsv"
-    lines = [COLUMNS, *([f"{row[column]}" for column in COLUMNS] for row in rows)]
-    write_atomically(table, "".join("\t".join(line) + "\n" for line in lines))
     print(f"table of mosaics: {table}; restore and judge the dark parts:")
     print(
         f"  snakemake --cores all --configfile config/studies/pairs.yaml --config mosaics={table}"
@@ -41,15 +49,11 @@ def split(args: argparse.Namespace) -> int:
     return 0
 
 
-def _split(args: argparse.Namespace, picture: str, name: str) -> dict:
+def _split(args: argparse.Namespace, outputs: Outputs, picture: str, name: str) -> dict:
     """Writes the two parts of a picture; its line of the table."""
     dark, rest = (args.out / f"{name}-{part}.tif" for part in ("dark", "rest"))
-    for part in (dark, rest):
-        if part.exists() and Path(picture).exists() and part.samefile(picture):
-            raise UserError(f"{picture}: is in the way of its own part; give another --out")
-    with open_picture(
-        argparse.Namespace(picture=picture, channel=args.channel, slice=args.slice)
-    ) as mosaic:
+    chosen = argparse.Namespace(picture=picture, channel=args.channel, slice=args.slice)
+    with open_picture(chosen, outputs) as mosaic:
         if mosaic.luminance:
             raise UserError(f"{picture}: weighed colours are no photons; choose one by --channel")
         facts = measure(mosaic)
@@ -69,7 +73,7 @@ def _split(args: argparse.Namespace, picture: str, name: str) -> dict:
             notes.append(
                 f"{saturated:,} saturated pixels are split as they are, too dark in both parts"
             )
-        unknown = _write(mosaic, facts, (dark, rest), args, name)
+        unknown = _write(mosaic, facts, (dark, rest), outputs, args, name)
         if unknown:
             notes.append(
                 f"{unknown:,} pixels are empty in both parts: not finite, or below the offset"
@@ -91,37 +95,27 @@ def _split(args: argparse.Namespace, picture: str, name: str) -> dict:
     }
 
 
-def _write(mosaic, facts: dict, paths, args, name: str) -> int:
-    """Writes both parts block by block, under other names until they are whole. Returns how many pixels
-    hold no photon count."""
-    unfinished = [path.with_name(f".{path.stem}.part.tif") for path in paths]
-    tags = {"photometric": "minisblack", "bigtiff": 4 * mosaic.shape[0] * mosaic.shape[1] > 4e9}
-    if args.pixel_size_um:
-        tags |= {"resolution": (1e4 / args.pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
-    try:
-        pictures = [
-            tifffile.memmap(path, shape=mosaic.shape, dtype="float32", **tags)
-            for path in unfinished
-        ]
-        unknown = 0
-        for number, ((y0, y1, x0, x1), block) in enumerate(mosaic.blocks()):
-            parts = split_exposure(
-                block, facts, numpy_rng(args.seed, f"split {name}", number), share=args.share
-            )
-            for whole, part in zip(pictures, parts, strict=True):
-                whole[y0:y1, x0:x1] = part
-            unknown += int(np.isnan(parts[0]).sum())
-        if unknown > MOST_UNKNOWN * mosaic.shape[0] * mosaic.shape[1]:
-            raise UserError(
-                f"{mosaic.path}: {unknown:,} pixels are not finite or below the offset of "
-                f"{facts['offset']:.4g} counts by more than noise explains; give a lower --offset"
-            )
-        for whole in pictures:
-            whole.flush()
-        del pictures, whole
-        for part, path in zip(unfinished, paths, strict=True):
-            part.replace(path)
-    finally:
-        for part in unfinished:
-            part.unlink(missing_ok=True)
+def _write(mosaic, facts: dict, places, outputs: Outputs, args, name: str) -> int:
+    """Writes both parts block by block. Returns how many pixels hold no photon count."""
+    tags = tiff_tags(mosaic.shape, args.pixel_size_um)
+    parts = []
+    for place in places:
+        made = outputs[place]
+        parts.append(tifffile.memmap(made, shape=mosaic.shape, dtype="float32", **tags))
+        reserve(made, made.stat().st_size, place)
+    unknown = 0
+    for number, ((y0, y1, x0, x1), block) in enumerate(mosaic.blocks()):
+        found = split_exposure(
+            block, facts, numpy_rng(args.seed, f"split {name}", number), share=args.share
+        )
+        for whole, part in zip(parts, found, strict=True):
+            whole[y0:y1, x0:x1] = part
+        unknown += int(np.isnan(found[0]).sum())
+    if unknown > MOST_UNKNOWN * mosaic.shape[0] * mosaic.shape[1]:
+        raise UserError(
+            f"{mosaic.path}: {unknown:,} pixels are not finite or below the offset of "
+            f"{facts['offset']:.4g} counts by more than noise explains; give a lower --offset"
+        )
+    for whole in parts:
+        whole.flush()
     return unknown

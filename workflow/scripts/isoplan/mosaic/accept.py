@@ -1,6 +1,9 @@
 """Which lines of the table of mosaics can be worked on, and what becomes of each."""
 
+from pathlib import Path
+
 from isoplan.mosaic.convert import memory_mb
+from isoplan.mosaic.positions import files_of
 from isoplan.mosaic.reader import open_mosaic
 
 # mosaic: its name in the results. row: the line of the table. file: what it is read from. channel: ""
@@ -8,10 +11,13 @@ from isoplan.mosaic.reader import open_mosaic
 COLUMNS = ("mosaic", "row", "file", "channel", "convert_mb")
 
 
-def accept(rows: list[dict], taken: list[str]) -> tuple[list[dict], list[tuple[dict, str]]]:
+def accept(
+    rows: list[dict], taken: list[str], results: Path
+) -> tuple[list[dict], list[tuple[dict, str]]]:
     """Looks at the headers of all mosaics: (accepted, refused with the reason).
 
-    rows: of `table.read_table`. taken: names that no mosaic may bear. A line that names no channel, of
+    rows: of `table.read_table`. taken: names that no mosaic may bear. results: the study's folder, from which
+    none may be read. A line that names no channel, of
     a file with several, becomes a mosaic for each: name-DAPI, or name-c0 where the file has no names
     that serve. Whatever a broken file raises costs its own line alone.
     """
@@ -21,6 +27,7 @@ def accept(rows: list[dict], taken: list[str]) -> tuple[list[dict], list[tuple[d
         try:
             if row["mosaic"] in taken:
                 raise ValueError("a simulation of this study bears the same name; rename one")
+            _check_place(row, results)
             found = _look(row)
             for name in (one["mosaic"] for one in found):
                 others = (
@@ -34,6 +41,16 @@ def accept(rows: list[dict], taken: list[str]) -> tuple[list[dict], list[tuple[d
         except Exception as error:
             refused.append((row, " ".join(str(error).split()) or type(error).__name__))
     return accepted, refused
+
+
+def _check_place(row: dict, results: Path) -> None:
+    own = results.resolve()
+    read = [row["path"], *([row["reference"]] if row["reference"] else [])]
+    for file in (file for path in read for file in files_of(path)):
+        if own in Path(file).resolve().parents:
+            raise ValueError(
+                f"{file} lies in {results}, which this study makes anew; copy it elsewhere, or call the study otherwise"
+            )
 
 
 def _look(row: dict) -> list[dict]:

@@ -39,7 +39,7 @@ class Source:
 
     chunks: the pieces that are decoded as a whole; None: any window costs only itself. stream: rows of
     one plane from top to bottom, of `strips.rows`, where a piece need not be decoded as a whole.
-    names: of the channels, as far as the file tells them.
+    names: of the channels, as far as the file tells them. files: all that it lies in, where that is not one.
     """
 
     array: Any
@@ -49,6 +49,7 @@ class Source:
     white_is_zero: bool = False
     notes: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     stream: Callable[[dict], Iterator[np.ndarray]] | None = None
     close: Callable[[], None] = lambda: None
 
@@ -137,8 +138,9 @@ def _open_tiff(path: str) -> Source:
         if not rgb and page.extrasamples and page.extrasamples[-1] in _TRANSPARENCY:
             array, notes = _First(array, axes.index("S")), [*notes, "transparency is ignored"]
         names = _channel_names(tiff)
+        files = list(dict.fromkeys(p.parent.filehandle.path for p in level.pages))
         close = stack.pop_all().close
-        found = {"notes": notes, "names": names, "stream": stream, "close": close}
+        found = {"notes": notes, "names": names, "stream": stream, "files": files, "close": close}
         return Source(array, axes, chunks, rgb, inverted, **found)
 
 

@@ -62,6 +62,7 @@ class PlacedMosaic(Picture):
         and where they cover less than a thousandth of what the positions span.
         """
         self.path = positions.table
+        self.files = [positions.table, *positions.tiles]
         self.notes = list(positions.notes)
         self._tiles, self._open_tile = positions.tiles, open_tile
         self._channel, self.slice = channel, slice_index

@@ -44,6 +44,7 @@ class Mosaic(Picture):
 
     def __init__(self, path: str, source: Source, channel: int | None, slice_index: int | None):
         self.path = path
+        self.files = source.files or [path]
         self.notes = list(source.notes)
         self._source = source
         axes, shape = source.axes, tuple(source.array.shape)
@@ -259,6 +260,12 @@ def open_mosaic(
             " by window; make an OME-Zarr of it: python -m isoplan convert"
         )
     return mosaic
+
+
+def sources_of(path: str | Path) -> list[str]:
+    """Files and folders that a picture is read from, as far as its name and a table of tiles say."""
+    path = resolve_path(path)
+    return [path, *positions.files_of(path)]
 
 
 def _open_tile(path: str, channel: int | None, slice_index: int | None) -> Mosaic:

@@ -45,7 +45,7 @@ def render(draw, kind: str = "png") -> bytes:
         figure = draw()
         buffer = io.BytesIO()
         settings = {
-            "png": {"metadata": {"Software": None}},
+            "png": {"metadata": {"Software": "isoplan"}},
             "svg": {"metadata": {"Date": None}},
             "jpg": {"pil_kwargs": {"quality": 85}},
         }

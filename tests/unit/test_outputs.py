@@ -1,0 +1,271 @@
+"""Where commands write: what is there stays, what is read is never written over, and results come whole or not at all."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from isoplan.base.errors import UserError
+from isoplan.cli import picture as commands
+from isoplan.cli.arguments import main
+from isoplan.cli.outputs import FOLDER_MARK, Outputs, reserve
+from isoplan.mosaic import ngff
+from isoplan.report import plots
+from matplotlib.figure import Figure
+from tile_folders import fiji, grid, write_tiles
+
+SCRIPTS = str(Path(__file__).resolve().parents[2] / "workflow" / "scripts")
+HEADER = "mosaic\tpath"
+
+
+def store(path: Path) -> None:
+    ngff.create_image(path, (64, 64), dtype="uint16", pixel_size_um=1, levels=1, attributes={})
+
+
+def foreign_store(path: Path) -> None:
+    zarr.create_group(path).create_array("0", data=np.ones((4, 4)))
+
+
+def ours(place: Path) -> None:
+    """Something that isoplan made, by the place's name."""
+    if place.suffix == ".zarr":
+        store(place)
+    elif place.suffix == ".tif":
+        tifffile.imwrite(place, np.ones((4, 4), np.float32), software="isoplan")
+    elif place.suffix == ".png":
+        place.write_bytes(plots.render(lambda: Figure((1, 1))))
+    elif place.suffix == ".tsv":
+        place.write_text(f"{HEADER}\toffset\n")
+    else:
+        place.mkdir()
+        (place / "psf_map.csv").write_text("y_px\n")
+
+
+def theirs(place: Path) -> None:
+    """Something of the user's that bears the same name."""
+    if place.suffix == ".zarr":
+        foreign_store(place)
+    elif place.suffix == ".tif":
+        tifffile.imwrite(place, np.ones((4, 4), np.float32))
+    elif place.suffix == ".png":
+        imageio.imwrite(place, np.ones((4, 4), np.uint8))
+    elif place.suffix == ".tsv":
+        place.write_text("note\n")
+    else:
+        place.mkdir()
+        (place / "notes.txt").write_text("mine")
+
+
+def make(place: Path, **how) -> None:
+    with Outputs(place, header=HEADER, **how) as outputs:
+        ours(outputs[place])
+        outputs.deliver()
+
+
+def content(place: Path) -> dict:
+    files = sorted(place.rglob("*")) if place.is_dir() else [place]
+    return {str(file): file.read_bytes() for file in files if file.is_file()}
+
+
+PLACES = ("out.ome.zarr", "out.tif", "out.png", "out.tsv", "out-map")
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_what_is_there_is_replaced_only_if_asked_and_only_if_isoplan_made_it(tmp_path, name):
+    place = tmp_path / name
+    make(place)
+    first = content(place)
+    with pytest.raises(UserError, match="exists already"):
+        make(place)
+    make(place, overwrite=True)
+    assert content(place).keys() == first.keys()
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    theirs(place)
+    before = content(place)
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match=r"exists already|not made by isoplan|did not make"):
+            make(place, overwrite=overwrite)
+    assert content(place) == before and [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_links_and_things_of_another_kind_are_not_replaced(tmp_path, name):
+    place, elsewhere = tmp_path / name, tmp_path / "elsewhere" / name
+    elsewhere.parent.mkdir()
+    ours(elsewhere)
+    place.symlink_to(elsewhere)
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match=r"exists already|not made by isoplan"):
+            make(place, overwrite=overwrite)
+    place.unlink()
+    place.write_text("") if elsewhere.is_dir() else place.mkdir()
+    with pytest.raises(UserError, match=r"exists already|not made by isoplan"):
+        make(place, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["out.ome.zarr", "out-map"])
+def test_what_a_user_put_into_a_result_keeps_it_from_being_replaced(tmp_path, name):
+    place = tmp_path / name
+    make(place)
+    (place / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds notes\.txt, which isoplan did not make"):
+        make(place, overwrite=True)
+    assert (place / "notes.txt").read_text() == "mine"
+
+
+def test_a_mark_names_only_files_of_its_folder(tmp_path):
+    place, other = tmp_path / "out-map", tmp_path / "other.csv"
+    other.write_text("mine")
+    make(place)
+    (place / FOLDER_MARK).write_text(
+        '{"made_by": "isoplan", "files": ["psf_map.csv", "../other.csv"]}'
+    )
+    make(place, overwrite=True)
+    assert other.read_text() == "mine"
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    (tmp_path / "out-map").mkdir()
+    make(tmp_path / "out-map")
+    assert (tmp_path / "out-map" / "psf_map.csv").exists()
+
+
+def test_what_is_read_is_never_a_place(tmp_path):
+    """Whatever is said, through links and hard links too."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    tifffile.imwrite(raw / "a.tif", np.ones((4, 4)), software="isoplan")
+    os.link(raw / "a.tif", tmp_path / "hard.tif")
+    (tmp_path / "link").symlink_to(raw)
+    for place, sources, words in (
+        (raw / "a.tif", [raw / "a.tif"], "is read itself"),
+        (tmp_path / "link" / "a.tif", [raw / "a.tif"], "is read itself"),
+        (tmp_path / "hard.tif", [raw / "a.tif"], "is read itself"),
+        (raw / "b.tif", [tmp_path / "link"], "lies inside"),
+        (raw, [raw / "a.tif"], "holds"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Outputs(place, sources=sources, overwrite=True)
+    foreign_store(raw / "s.zarr")
+    with pytest.raises(UserError, match="lies inside the store"):
+        Outputs(raw / "s.zarr" / "out.tif")
+    Outputs(tmp_path / "b.tif", sources=[raw])
+
+
+def test_nothing_comes_of_a_command_that_fails(tmp_path):
+    places = tmp_path / "new" / "a.tif", tmp_path / "new" / "a-map"
+    with pytest.raises(KeyboardInterrupt), Outputs(*places) as outputs:
+        ours(outputs[places[0]])
+        raise KeyboardInterrupt
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_two_commands_do_not_make_the_same(tmp_path):
+    place = tmp_path / "a.tif"
+    with Outputs(place) as first:
+        with pytest.raises(UserError, match="another command is making it"), Outputs(place):
+            pass
+        ours(first[place])
+        place.write_text("by somebody else")
+        with pytest.raises(UserError, match="by somebody else meanwhile"):
+            first.deliver()
+    assert place.read_text() == "by somebody else"
+
+
+def test_what_a_killed_command_left_is_cleared_away(tmp_path):
+    place = tmp_path / "a.tif"
+    code = (
+        "import os, sys; from pathlib import Path; from isoplan.cli.outputs import Outputs\n"
+        "place = Path(sys.argv[1])\n"
+        "with Outputs(place) as o: o[place].write_text('half'); os._exit(9)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, place], env=os.environ | {"PYTHONPATH": SCRIPTS}, check=False
+    )
+    assert [p.name for p in tmp_path.iterdir()] == [".a.tif.part"]
+    make(place)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+    (tmp_path / ".b.tif.part").mkdir()
+    (tmp_path / ".b.tif.part" / "mine").write_text("")
+    with pytest.raises(UserError, match="isoplan did not make it"):
+        make(tmp_path / "b.tif")
+
+
+def test_a_full_disk_is_told_before_a_memory_map_kills(tmp_path):
+    part = tmp_path / "part.tif"
+    tifffile.memmap(part, shape=(4, 4), dtype="float32")
+    with pytest.raises(OSError, match=r"result\.tif"):
+        reserve(part, 2**62, tmp_path / "result.tif")
+
+
+# Commands ------------------------------------------------------------------------------------------
+
+
+def run(*arguments) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """What is refused is refused before any work."""
+
+    def work(*_, **__):
+        raise AssertionError("a map was made")
+
+    monkeypatch.setattr(commands, "map_whole", work)
+    monkeypatch.setattr(commands, "convert", work)
+
+
+@pytest.fixture
+def raw(tmp_path) -> Path:
+    """A user's folder: pictures, tiles, stores, notes."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    counts = np.random.default_rng(0).poisson(100, (96, 96)).astype(np.uint16)
+    tifffile.imwrite(folder / "section1.tif", counts)
+    imageio.imwrite(folder / "section1.png", counts.astype(np.uint8))
+    imageio.imwrite(folder / "section2-preview.png", counts.astype(np.uint8))
+    boxes = grid((96, 96), (64, 64), (32, 32))
+    names = write_tiles(folder / "tiles", counts, boxes)
+    table = fiji(names, [(y0, x0) for y0, _, x0, _ in boxes])
+    (folder / "tiles" / "TileConfiguration.txt").write_text(table)
+    root = zarr.create_group(folder / "scan.ome.zarr")
+    root.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    for name in "01":
+        group = root.create_group(name)
+        group.create_array("0", data=counts)
+        group.attrs["ome"] = {"multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
+    foreign_store(folder / "notes.ome.zarr")
+    return folder
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+@pytest.mark.parametrize(
+    "command, source, out, words",
+    [
+        ("restore", "section1.tif", "section1.tif", "is read itself"),
+        ("restore", "section1.png", "section2.ome.zarr", "section2-preview.png"),
+        ("restore", "section1.png", "section1.tif", "section1.tif"),
+        ("restore", "tiles", "tiles/a.tif", "lies inside"),
+        ("restore", "tiles/TileConfiguration.txt", "tiles/tile1.tif", "is read itself"),
+        ("restore", "scan.ome.zarr/0", "scan.ome.zarr", "holds"),
+        ("convert", "scan.ome.zarr/0", "scan.ome.zarr", "holds"),
+        ("restore", "scan.ome.zarr/0", "scan.ome.zarr/r.tif", "lies inside the store"),
+        ("convert", "section1.tif", "notes.ome.zarr", "notes.ome.zarr"),
+        ("map", "section1.png", "section1.tif", "is the name of a file"),
+        ("map", "section1.png", "tiles", "tiles"),
+        ("split", "section1.tif", "tiles/tile1.tif", "Not a directory"),
+    ],
+)
+def test_commands_spare_a_users_files(raw, no_work, capsys, command, source, out, words, overwrite):
+    before = content(raw)
+    assert run(command, raw / source, "-o", raw / out, *overwrite) == 1
+    assert words in capsys.readouterr().err
+    assert content(raw) == before and not list(raw.rglob(".*"))
