@@ -22,7 +22,6 @@ checkpoint check_mosaics:
         "../../envs/isoplan.yaml"
     params:
         library=library("check_mosaics"),
-        results=RESULTS,
         simulated=SIMULATED,
         files=mosaic_stamps,
     message:

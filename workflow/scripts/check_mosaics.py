@@ -10,7 +10,8 @@ from isoplan.mosaic.table import read_table
 
 def main(snakemake):
     rows = read_table(snakemake.input.table) if snakemake.input.table else []
-    accepted, refused = accept(rows, snakemake.params.simulated, Path(snakemake.params.results))
+    results = Path(snakemake.output.accepted).parents[2]
+    accepted, refused = accept(rows, snakemake.params.simulated, results)
     with open(snakemake.output.accepted, "w", newline="") as handle:
         writer = csv.DictWriter(handle, COLUMNS, delimiter="\t", lineterminator="\n")
         writer.writeheader()
