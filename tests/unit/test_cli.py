@@ -139,8 +139,8 @@ def test_restore_writes_float_counts_above_the_offset(picture, network, tmp_path
     assert restored.dtype == np.float32 and restored.shape == observed.shape
     assert restored.mean() == pytest.approx(observed.mean(), rel=0.02)
     assert restored.std() > observed.std()
-    assert (out.parent / "restored-map" / "psf_map.csv").exists()
-    names = ["restored-map", "restored-preview.png", "restored.tif"]
+    assert (out.parent / "restored-psf-map" / "psf_map.csv").exists()
+    names = ["restored-preview.png", "restored-psf-map", "restored.tif"]
     assert sorted(file.name for file in out.parent.iterdir()) == names
     height, width = plt.imread(out.with_name("restored-preview.png")).shape[:2]
     assert width > 2.5 * height  # before, after, map
@@ -178,7 +178,7 @@ def test_a_picture_without_a_valid_cell_is_restored_by_doubtful_psfs(
     said = capsys.readouterr().out
     assert "0 of 56 cells are valid" in said and "every PSF is doubtful" in said
     assert tifffile.imread(out).std() > tifffile.imread(picture).astype(float).std()
-    assert (tmp_path / "restored-map" / "psfs.png").exists()
+    assert (tmp_path / "restored-psf-map" / "psfs.png").exists()
 
 
 def test_a_constant_picture_comes_back_as_it_is(network, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Where commands write: what is there stays, what is read is never written over, and results come whole or not at all."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -197,11 +198,27 @@ def test_what_a_killed_command_left_is_cleared_away(tmp_path):
         make(tmp_path / "b.tif")
 
 
-def test_a_full_disk_is_told_before_a_memory_map_kills(tmp_path):
+def test_a_full_disk_is_told_before_a_memory_map_kills(tmp_path, monkeypatch):
+    place = tmp_path / "a.tif"
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    words = r"a\.tif: the disk or your quota is full"
+    with pytest.raises(UserError, match=words), Outputs(place) as outputs:
+        tifffile.memmap(outputs[place], shape=(4, 4), dtype="float32")
+        reserve(outputs[place])
+    assert not list(tmp_path.iterdir())
+
+
+def test_reserved_space_is_on_the_disk(tmp_path):
     part = tmp_path / "part.tif"
-    tifffile.memmap(part, shape=(4, 4), dtype="float32")
-    with pytest.raises(OSError, match=r"result\.tif"):
-        reserve(part, 2**62, tmp_path / "result.tif")
+    with open(part, "wb") as handle:
+        handle.truncate(2**20)
+    assert 512 * part.stat().st_blocks < 2**20
+    reserve(part)
+    assert 512 * part.stat().st_blocks >= part.stat().st_size == 2**20
 
 
 # Commands ------------------------------------------------------------------------------------------

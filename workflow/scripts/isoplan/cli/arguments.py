@@ -6,7 +6,6 @@ they are asked for: threads are set before torch is loaded, and `train`, `evalua
 """
 
 import argparse
-import errno
 import os
 import sys
 from importlib import import_module
@@ -29,10 +28,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"isoplan: {error}", file=sys.stderr)
         return 1
     except OSError as error:  # no rights, no space, no such folder
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            full = "the disk or your quota is full; free some space and run the same command again"
-            print(f"isoplan: {error.filename or Path.cwd()}: {full}", file=sys.stderr)
-            return 1
         print(f"isoplan: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ clears away.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -67,9 +68,14 @@ class Outputs:
                 _remove(left)
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind, error, trace) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
+        # Libraries that write seldom say what file it was.
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"{self.places[0]}: the disk or your quota is full; free some space and run the same command again"
+            ) from None
 
     def spare(self, sources: Iterable) -> None:
         """Refuses places that are, hold, or lie inside one of the sources, links followed."""
@@ -172,15 +178,12 @@ class Outputs:
         return False
 
 
-def reserve(path: Path, size: int, place: Path) -> None:
-    """Takes a file's space on the disk: to write to a memory map where there is none kills the process.
+def reserve(path: Path) -> None:
+    """Takes all of a file's space on the disk: to write to a memory map where there is none kills the process.
 
-    Raises OSError for `place`, which the file is to become, where the disk or the quota is full."""
+    Raises OSError where the disk or the quota is full."""
     with open(path, "r+b") as handle:
-        try:
-            os.posix_fallocate(handle.fileno(), 0, size)
-        except OSError as error:
-            raise OSError(error.errno, os.strerror(error.errno), str(place)) from None
+        os.posix_fallocate(handle.fileno(), 0, path.stat().st_size)
 
 
 def is_file(place: Path) -> bool:

@@ -57,7 +57,7 @@ def restore(args: argparse.Namespace) -> int:
     _check_ending(args.out)
     network = _choose(args)
     name = stem_of(args.out)
-    maps, image = args.out.with_name(f"{name}-map"), args.out.with_name(f"{name}-preview.png")
+    maps, image = args.out.with_name(f"{name}-psf-map"), args.out.with_name(f"{name}-preview.png")
     with (
         outputs_of(args, args.out, maps, image) as outputs,
         open_picture(args, outputs) as mosaic,
@@ -370,7 +370,7 @@ def _save_tiff(args, made: Path, blocks, shape, settings, scale, found, piece) -
     tags = tiff_tags(shape, args.pixel_size_um)
     tags |= {"description": json.dumps(_made(settings, found)), "metadata": None}
     picture = tifffile.memmap(made, shape=shape, dtype="float32", **tags)
-    reserve(made, made.stat().st_size, args.out)
+    reserve(made)
     for core, (block, _) in blocks:
         picture[core] = block
     picture.flush()

@@ -102,7 +102,7 @@ def _write(mosaic, facts: dict, places, outputs: Outputs, args, name: str) -> in
     for place in places:
         made = outputs[place]
         parts.append(tifffile.memmap(made, shape=mosaic.shape, dtype="float32", **tags))
-        reserve(made, made.stat().st_size, place)
+        reserve(made)
     unknown = 0
     for number, ((y0, y1, x0, x1), block) in enumerate(mosaic.blocks()):
         found = split_exposure(
