@@ -174,9 +174,20 @@ def test_two_commands_do_not_make_the_same(tmp_path):
             pass
         ours(first[place])
         place.write_text("by somebody else")
-        with pytest.raises(UserError, match="by somebody else meanwhile"):
+        with pytest.raises(UserError, match="exists already"):
             first.deliver()
     assert place.read_text() == "by somebody else"
+
+
+def test_a_folder_that_somebody_else_filled_meanwhile_stays(tmp_path):
+    place = tmp_path / "a-map"
+    with Outputs(place) as outputs:
+        ours(outputs[place])
+        place.mkdir()
+        (place / "psf_map.csv").write_text("by somebody else")
+        with pytest.raises(UserError, match="exists already"):
+            outputs.deliver()
+    assert (place / "psf_map.csv").read_text() == "by somebody else"
 
 
 def test_what_a_killed_command_left_is_cleared_away(tmp_path):

@@ -10,7 +10,7 @@ from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
-from isoplan.cli.outputs import Outputs, is_file
+from isoplan.cli.outputs import Outputs
 from isoplan.networks import store
 from isoplan.synthesis import Recipe, make_set
 
@@ -49,7 +49,7 @@ def evaluate(args: argparse.Namespace) -> int:
     study, spec = _network_of(args)
     beside = [args.out.with_suffix(f".{name}.csv") for name in BESIDE]
     read = [args.config, args.weights]
-    if not is_file(args.out):
+    if args.out.suffix.lower() != ".csv":
         raise UserError(f"{args.out}: let its name end in .csv")
     with Outputs(args.out, *beside, sources=read, overwrite=args.overwrite, header=HEADER) as found:
         _evaluate(args, study, spec, found)

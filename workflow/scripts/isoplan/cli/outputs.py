@@ -98,24 +98,19 @@ class Outputs:
                 raise UserError(f"{place}: lies inside the store {store}; give another place")
 
     def deliver(self) -> None:
-        """Moves the results to their places."""
+        """Moves the results to their places, if none was taken by somebody else meanwhile."""
+        for place in self.places:
+            self._check(place)
         for place in self.places:
             made = self[place]
             if _is_folder(place):
                 self._deliver_folder(made, place)
                 continue
-            try:
-                if not os.path.lexists(place):
-                    # Made anew, for nobody else to have made it meanwhile.
-                    place.mkdir() if made.is_dir() else open(place, "x").close()
-                elif not self.overwrite:
-                    raise FileExistsError
-                elif place.is_dir():
-                    place.rename(self.folder / "replaced")
-            except FileExistsError:
-                raise UserError(
-                    f"{place}: was made by somebody else meanwhile; give the result another name"
-                ) from None
+            if not os.path.lexists(place):
+                # Made anew: one that appears at this very moment is not replaced either.
+                place.mkdir() if made.is_dir() else open(place, "x").close()
+            elif place.is_dir():
+                place.rename(self.folder / "replaced")
             made.replace(place)
             shutil.rmtree(self.folder / "replaced", ignore_errors=True)
 
