@@ -28,7 +28,7 @@ import psutil
 from isoplan.base.config import entry, left_open, load
 from isoplan.base.errors import UserError
 from isoplan.halo import halo_of
-from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.reader import open_row
 from isoplan.mosaic.table import read_table
 from isoplan.mosaic.tiles import spans, with_halo
 from isoplan.psf_map import SHARD_CELLS
@@ -135,10 +135,7 @@ def headers(study: dict) -> tuple[list[Picture], list[Finding]]:
     bad = []
     for row in rows:
         try:
-            # Slice 0 stands for any: to find the brightest one would read the whole stack.
-            with open_mosaic(
-                row["path"], channel=row["channel"], slice=row["slice"] or 0
-            ) as mosaic:
+            with open_row(row, look=True) as mosaic:
                 pictures.append(Picture(row["mosaic"], mosaic.shape, mosaic.chunk_px))
         except Exception as error:  # whatever a broken file raises
             bad.append(f"{row['mosaic']}: {' '.join(str(error).split())}")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from isoplan.base.errors import UserError
-from isoplan.mosaic import convert, files, reader, strips
+from isoplan.mosaic import convert, reader, strips, tiff
 from isoplan.mosaic.convert import memory_mb
 from isoplan.mosaic.reader import open_mosaic
 from ome_zarr_models.v05.image import Image
@@ -29,7 +29,7 @@ def everything_is_large(monkeypatch):
     monkeypatch.setattr(reader, "HOLD_PX", 100)
     monkeypatch.setattr(reader, "HELD_BYTES", 1000)
     monkeypatch.setattr(reader, "PIECE_BYTES", 1000)
-    monkeypatch.setattr(files, "TRIED_PX", 100)
+    monkeypatch.setattr(tiff, "TRIED_PX", 100)
     monkeypatch.setattr(convert, "SHARD_PX", 64)
     monkeypatch.setattr(strips, "_READ_BYTES", 777)
 

@@ -151,8 +151,9 @@ def test_one_slice_for_all_tiles(tmp_path):
     for slice_, (y0, y1, x0, x1) in zip((0, 2), (BOXES[0], BOXES[8]), strict=True):
         stack[slice_, y0:y1, x0:x1] += 700
     folder_of(tmp_path, stack, imagej=True, metadata={"axes": "ZYX"})
-    with open_mosaic(tmp_path) as mosaic:
+    with open_mosaic(tmp_path, slice="brightest") as mosaic:
         assert mosaic.slice == 1
+        assert "every tile: slice 1 of 3 is read, the brightest" in mosaic.notes[-1]
         np.testing.assert_array_equal(mosaic.read(0, 300, 0, 410), stack[1])
     with open_mosaic(tmp_path, slice=2) as mosaic:
         np.testing.assert_array_equal(mosaic.read(0, 300, 0, 410), stack[2])
@@ -240,10 +241,12 @@ def test_two_tables_in_a_folder(tmp_path):
         ("tile\ty_px\tx_px\ntile0.tif\t0\tleft\n", "line 2: .*could not convert"),
         (
             "tile\ty_px\tx_px\ntile0.tif\t0\tnan\n",
-            "line 2: the position of 'tile0.tif' is not finite",
+            "line 2: the position of 'tile0.tif', .nan, 0., is none that a mosaic has",
         ),
+        ("tile\ty_px\tx_px\ntile0.tif\t1e300\t0\n", "line 2: .* is none that a mosaic has"),
+        ("tile\ty_px\tx_px\n../gone/t.tif\t0\t0\n", "line 2: there is no tile .*gone/t.tif"),
         ("tile\ty_px\tx_px\ntile0.tif\t0\t0\ntile0.tif\t9\t9\n", "line 3: .* already in line 2"),
-        ("dim = 3\ntile0.tif; ; (0.0, 0.0, 5.0)\n", "line 2: positions of three dimensions"),
+        ("dim = 3\ntile0.tif; ; (0, 0, 5.0)\ntile1.tif; ; (0, 9, 6)\n", "line 3: another height z"),
         ("dim = 2\ntile0.tif; 3; (0.0, 0.0)\n", "line 2: positions of series 3"),
         ("dim = 2\ntile0.tif; ; (0.0, 0.0)\nrubbish\n", "line 3: 'rubbish' is no position"),
         ("tile0.tif; ; (0.0.1, 0.0)\n", "line 1: .* has no numbers"),
@@ -255,6 +258,22 @@ def test_tables_that_are_wrong(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as error:
         positions.read(tmp_path / "a.txt")
     assert str(error.value).startswith(str(tmp_path / "a.txt"))
+
+
+@pytest.mark.parametrize(
+    ("heights", "code"), [("", "cp1252"), (", 0.0", "utf-8"), (", 5", "utf-8")]
+)
+def test_tables_of_other_writers(tmp_path, heights, code):
+    """A letter outside UTF-8 in a comment, and positions in three dimensions at one height."""
+    picture = noise()
+    names = write_tiles(tmp_path, picture, BOXES)
+    lines = "".join(
+        f"{name}; ; ({x0}, {y0}{heights})\n"
+        for name, (y0, _, x0, _) in zip(names, BOXES, strict=True)
+    )
+    (tmp_path / "TileConfiguration.txt").write_bytes(f"# 0.3 µm\ndim = 2\n{lines}".encode(code))
+    with open_mosaic(tmp_path) as mosaic:
+        np.testing.assert_array_equal(mosaic.read(0, 300, 0, 410), picture)
 
 
 def test_what_a_mosaic_is_read_from(tmp_path):

@@ -8,7 +8,7 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.measure import levels
-from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.reader import open_row
 from isoplan.restoration import local_psfs, seam_error
 
 
@@ -18,7 +18,7 @@ def main(snakemake):
     settings = ngff.read_attributes(params.store)["restoration"]
     shape = facts["height_px"], facts["width_px"]
     mean_of = snakemake.input.psf if wildcards.method == "constant" else None
-    with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
+    with open_row(facts) as mosaic:
         error = seam_error(
             mosaic,
             ngff.Values(params.store),

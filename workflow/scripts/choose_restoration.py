@@ -7,7 +7,7 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.ledger import write_atomically
 from isoplan.choosing import choose_for, in_words
-from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.reader import open_row
 from isoplan.restoration import local_psfs
 
 
@@ -19,7 +19,7 @@ def main(snakemake):
         (facts["height_px"], facts["width_px"]),
         mean_of=snakemake.input.psf if wildcards.method == "constant" else None,
     )
-    with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
+    with open_row(facts) as mosaic:
         choice = choose_for(
             mosaic,
             local,

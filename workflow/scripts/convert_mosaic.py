@@ -11,15 +11,14 @@ from _job import job
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.convert import REFUSED, convert
-from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.reader import open_row
 
 
 def main(snakemake):
     row, store = snakemake.params.row, Path(snakemake.params.store)
-    chosen = {"channel": row["channel"], "slice": row["slice"]}
     text = f"{row['path']} converted to {store}"
     try:
-        with open_mosaic(row["path"], **chosen, large_pieces=True) as mosaic:
+        with open_row(row, large_pieces=True) as mosaic:
             attributes = {
                 "mosaic": row["mosaic"],
                 "converted": row["path"],

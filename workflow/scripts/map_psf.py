@@ -8,7 +8,7 @@ from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger, run_units
 from isoplan.mosaic import ngff
-from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.reader import open_row
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map import MapLayout, map_unit
@@ -24,7 +24,7 @@ def main(snakemake):
     layout = MapLayout(tuple(made["shape_px"]), made["window_px"], made["stride_px"], made["edges"])
     cells = ngff.open_array(params.store, "raw", "r+")
     mark = fingerprint(facts, card["fingerprint"], made, dict(params.library))
-    with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
+    with open_row(facts) as mosaic:
         run_units(
             Ledger(params.ledger, mark),
             len(layout.units),

@@ -13,7 +13,7 @@ from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.convert import REFUSED
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.ngff import read_attributes
-from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.reader import open_row
 from isoplan.optics.camera import complete_camera
 
 
@@ -43,9 +43,13 @@ def measured(row, store, source):
         if record.startswith(REFUSED):
             raise UserError(record.removeprefix(REFUSED).strip())
         made = read_attributes(store)
-        row = row | {"path": store, "channel": None, "slice": None} | made.get("camera", {})
+        row = (
+            row
+            | {"path": store, "channel": None, "slice": None, "series": None}
+            | made.get("camera", {})
+        )
         told = made.get("notes", [])
-    with open_mosaic(row["path"], channel=row.get("channel"), slice=row.get("slice")) as mosaic:
+    with open_row(row) as mosaic:
         facts = row | measure(mosaic) | {"slice": mosaic.slice}
         camera, notes = complete_camera(row, mosaic.middle())
         facts |= camera | {"notes": [*told, *mosaic.notes, *notes]}

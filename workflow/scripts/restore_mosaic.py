@@ -10,7 +10,7 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger, run_units
 from isoplan.mosaic import ngff
 from isoplan.mosaic.measure import levels
-from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.reader import open_row
 from isoplan.restoration import local_psfs, restore_and_judge
 from isoplan.trust import RestoredStore
 
@@ -28,7 +28,7 @@ def main(snakemake):
         facts, made, crc32(Path(snakemake.input.psf).read_bytes()), dict(params.library)
     )
     device = pick_device(params.device)
-    with open_mosaic(facts["path"], channel=facts.get("channel"), slice=facts["slice"]) as mosaic:
+    with open_row(facts) as mosaic:
         run_units(
             Ledger(params.ledger, mark),
             len(output.cores),

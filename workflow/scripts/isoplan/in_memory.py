@@ -22,7 +22,7 @@ class Counts(Picture):
     def __init__(self, counts: np.ndarray):
         self.counts = counts
         self.shape, self.dtype = counts.shape, counts.dtype
-        self.files, self.channels, self.notes = [], [], []
+        self.files, self.channels, self.notes, self.optics = [], [], [], {}
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         self.check_window(y0, y1, x0, x1)

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import write_atomically
-from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.reader import open_mosaic, open_row
 from isoplan.mosaic.window import Picture
 
 SQUARE_PX = 512  # at most, and at most half the picture
@@ -125,9 +125,9 @@ class Registered:
         self.reference.close()
 
 
-def open_reference(facts: dict, slice_index: int | None) -> Picture:
+def open_reference(facts: dict, slice_index: int | str | None) -> Picture:
     """What a mosaic's line of the table names beside it; of channels the mosaic's own, of a stack the
-    slice given, or the brightest, which reads all of it."""
+    slice given, or the sharpest, which reads all of it."""
     chosen = {"slice": slice_index}
     with open_mosaic(facts["reference"], slice=0) as look:
         channels = look.channels
@@ -140,9 +140,7 @@ def write(path: str | Path, facts: dict) -> dict:
     """Registers a mosaic's reference and writes what was found as JSON, or under `refused` why not."""
     try:
         with (
-            open_mosaic(
-                facts["path"], channel=facts.get("channel"), slice=facts["slice"]
-            ) as picture,
+            open_row(facts) as picture,
             open_reference(facts, facts.get("reference_slice")) as reference,
         ):
             if not reference.by_window:

@@ -138,7 +138,18 @@ def _add_source(command: argparse.ArgumentParser) -> None:
 
 def _add_plane(command: argparse.ArgumentParser) -> None:
     command.add_argument("--channel", type=_count, help="channel to read, from 0")
-    command.add_argument("--slice", type=_count, help="slice of a stack to read, from 0")
+    command.add_argument(
+        "--slice",
+        type=_slice,
+        metavar="N",
+        help="slice of a stack to read, from 0; or sharpest (if not given), or brightest",
+    )
+    command.add_argument(
+        "--series",
+        type=_count,
+        metavar="N",
+        help="which of several pictures in a file, from 0; the largest if not given",
+    )
 
 
 def _add_overwrite(command: argparse.ArgumentParser) -> None:
@@ -401,6 +412,10 @@ def _add_verify(commands) -> None:
 def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", help="study file, such as config/config.yaml")
     command.add_argument("network", help="name of an entry of its `networks`")
+
+
+def _slice(text: str) -> int | str:
+    return text if text in ("sharpest", "brightest") else _count(text)
 
 
 def _count(text: str) -> int:

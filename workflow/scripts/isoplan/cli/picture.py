@@ -23,7 +23,7 @@ from isoplan.halo import halo_of, settled
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.measure import levels, measure
-from isoplan.mosaic.reader import open_mosaic, sources_of
+from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
 from isoplan.optics.camera import complete_camera
@@ -144,7 +144,7 @@ def outputs_of(args: argparse.Namespace, *places: Path) -> Outputs:
 
 
 def open_picture(args: argparse.Namespace, outputs: Outputs, **how):
-    mosaic = open_mosaic(args.picture, channel=args.channel, slice=args.slice, **how)
+    mosaic = open_row(vars(args) | {"path": args.picture}, **how)
     outputs.spare(mosaic.files)
     for note in mosaic.notes:
         print(f"{args.picture}: {note}")
@@ -313,7 +313,7 @@ def _write_map(args, folder: Path, found: Found) -> None:
 def _drawn(args, found: Found) -> Iterator[tuple[str, bytes]]:
     """(name, PNG) of the report's figures for this one picture."""
     facts = {"path": args.picture, "pixel_size_um": args.pixel_size_um, "offset": args.offset}
-    facts |= {"channel": args.channel, "slice": args.slice}
+    facts |= {"channel": args.channel, "slice": args.slice, "series": args.series}
     study = Study(
         folder=Path("none"),
         config={},

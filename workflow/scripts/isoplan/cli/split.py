@@ -52,7 +52,7 @@ def split(args: argparse.Namespace) -> int:
 def _split(args: argparse.Namespace, outputs: Outputs, picture: str, name: str) -> dict:
     """Writes the two parts of a picture; its line of the table."""
     dark, rest = (args.out / f"{name}-{part}.tif" for part in ("dark", "rest"))
-    chosen = argparse.Namespace(picture=picture, channel=args.channel, slice=args.slice)
+    chosen = argparse.Namespace(**vars(args) | {"picture": picture})
     with open_picture(chosen, outputs) as mosaic:
         if mosaic.luminance:
             raise UserError(f"{picture}: weighed colours are no photons; choose one by --channel")

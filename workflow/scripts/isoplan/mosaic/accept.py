@@ -4,7 +4,7 @@ from pathlib import Path
 
 from isoplan.mosaic.convert import memory_mb
 from isoplan.mosaic.positions import files_of
-from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.reader import open_row
 
 # mosaic: its name in the results. row: the line of the table. file: what it is read from. channel: ""
 # where there is but one. convert_mb: memory that its conversion takes, 0 where it is read as it is.
@@ -54,11 +54,10 @@ def _check_place(row: dict, results: Path) -> None:
 
 
 def _look(row: dict) -> list[dict]:
-    # Slice 0 stands for any: to find the brightest one would read the whole stack.
     if row["reference"]:
-        open_mosaic(row["reference"], slice=row["reference_slice"] or 0).close()
-    chosen = {"channel": row["channel"], "slice": row["slice"] or 0}
-    with open_mosaic(row["path"], **chosen, large_pieces=True) as mosaic:
+        reference = {"path": row["reference"], "slice": row["reference_slice"]}
+        open_row(reference, look=True).close()
+    with open_row(row, look=True, large_pieces=True) as mosaic:
         one = {
             "mosaic": row["mosaic"],
             "row": row["mosaic"],

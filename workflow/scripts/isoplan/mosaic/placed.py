@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from isoplan.base.errors import UserError
+from isoplan.mosaic import slices
 from isoplan.mosaic.positions import Positions
 from isoplan.mosaic.window import Picture
 
@@ -52,9 +53,9 @@ class PlacedMosaic(Picture):
     def __init__(
         self,
         positions: Positions,
-        open_tile: Callable[[str, int | None, int | None], Picture],
+        open_tile: Callable[[str, int | None, int], Picture],
         channel: int | None,
-        slice_index: int | None,
+        slice_index: int | str | None,
     ):
         """open_tile(path, channel, slice) opens one tile; the others as in `open_mosaic`.
 
@@ -86,8 +87,9 @@ class PlacedMosaic(Picture):
     def _check_tiles(self) -> tuple[np.ndarray, np.dtype]:
         """Heights and widths (2, n) and the type that all tiles share."""
         sizes, first = [], None
+        first_slice = self.slice if isinstance(self.slice, int) else 0
         for path in self._tiles:
-            with self._open_tile(path, self._channel, self.slice or 0) as tile:
+            with self._open_tile(path, self._channel, first_slice) as tile:
                 facts = {
                     "type": tile.dtype.name,
                     "channels": tile.channels or 1,
@@ -97,6 +99,7 @@ class PlacedMosaic(Picture):
                 if first is None:
                     first, self._slices = facts, tile.slices
                     self.channels, self.luminance = tile.channels, tile.luminance
+                    self.optics = tile.optics
                     # What each tile says of itself; its slice is chosen for the whole mosaic.
                     self.notes += [note for note in tile.notes if not note.startswith("slice")]
                 for what, value in facts.items():
@@ -132,18 +135,13 @@ class PlacedMosaic(Picture):
     def _choose_slice(self) -> None:
         if self._slices == 1:
             self.slice = None
-        elif self.slice is None:
-            light = np.zeros((self._slices, 2))
+        elif not isinstance(self.slice, int):
+            tallies = 0
             for path in self._tiles:
                 with self._open_tile(path, self._channel, 0) as tile:
-                    light += [tile.light(number) for number in range(self._slices)]
-            with np.errstate(invalid="ignore"):
-                means = np.nan_to_num(light[:, 0] / light[:, 1], nan=-np.inf)
-            self.slice = int(means.argmax())
-            self.notes.append(
-                f"slice {self.slice} of {self._slices} is read in every tile, the brightest by the mean"
-                " of all; others by `slice`"
-            )
+                    tallies = tallies + tile.tallies()
+            self.slice, note = slices.choose(tallies, self.slice or slices.HOW[0])
+            self.notes.append(f"every tile: {note}")
 
     # Tiles ---------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ Positions are those of a tile's first pixel, in px, of any origin.
 """
 
 import csv
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,11 @@ from isoplan.base.errors import UserError
 
 COLUMNS = ("tile", "y_px", "x_px")
 _LARGEST_BYTES = 2**24  # no table is longer
+_FARTHEST_PX = 2**31  # no mosaic is wider
 _ENDINGS = (".txt", ".tsv", ".csv")
 _ZARR = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 _NUMBER = r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*"
-_FIJI = re.compile(rf"\s*([^;]+?)\s*;\s*([^;]*?)\s*;\s*\({_NUMBER},{_NUMBER}(,[^)]*)?\)\s*")
+_FIJI = re.compile(rf"\s*([^;]+?)\s*;\s*([^;]*?)\s*;\s*\({_NUMBER},{_NUMBER}(?:,{_NUMBER})?\)\s*")
 _MIST = re.compile(rf"\s*file:\s*([^;]+?)\s*;.*?position:\s*\({_NUMBER},{_NUMBER}\)\s*;.*")
 
 
@@ -51,7 +51,7 @@ def read(path: str | Path) -> Positions:
     Tiles lie beside their table unless it gives whole paths. Of Fiji's pair TileConfiguration.txt and
     TileConfiguration.registered.txt the registered one is taken.
     Raises UserError with file and line for what cannot be read, tiles named twice or missing, more
-    than one table in a folder, and positions in three dimensions.
+    than one table in a folder, and positions at more than one height (z).
     """
     table, notes = _choose(Path(path))
     rows = _own(table) if _form(table) == "own" else _lines(table)
@@ -66,8 +66,10 @@ def read(path: str | Path) -> Positions:
                 f"{where}: tile {name!r} stands already in line {first[name]}; keep one"
             )
         first[name] = number
-        if not (math.isfinite(y) and math.isfinite(x)):
-            raise UserError(f"{where}: the position of {name!r} is not finite; correct it")
+        if not (abs(y) < _FARTHEST_PX and abs(x) < _FARTHEST_PX):
+            raise UserError(
+                f"{where}: the position of {name!r}, ({x:g}, {y:g}), is none that a mosaic has; correct it"
+            )
         tile = table.parent / name
         if not tile.exists():
             raise UserError(
@@ -112,11 +114,15 @@ def _choose(path: Path) -> tuple[Path, list[str]]:
 
 def _text(table: Path) -> list[str]:
     try:
-        if table.stat().st_size > _LARGEST_BYTES:
+        if not table.is_file() or table.stat().st_size > _LARGEST_BYTES:
             return []
-        return table.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
+        text = table.read_bytes()
+    except OSError:
         return []
+    try:
+        return text.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:  # a µ in a comment, as Windows wrote it; Latin-1 reads every byte
+        return text.decode("latin-1").splitlines()
 
 
 def _form(table: Path) -> str | None:
@@ -152,7 +158,8 @@ def _own(table: Path) -> list[tuple[int, str, float, float]]:
 
 
 def _lines(table: Path) -> list[tuple[int, str, float, float]]:
-    rows = []
+    rows: list[tuple[int, str, float, float]] = []
+    heights: dict[str | None, int] = {}  # with the first line of each
     pattern = _MIST if _form(table) == "mist" else _FIJI
     for number, line in enumerate(_text(table), start=1):
         if not line.strip() or line.startswith("#") or re.match(r"\s*(dim|multiseries)\s*=", line):
@@ -164,11 +171,17 @@ def _lines(table: Path) -> list[tuple[int, str, float, float]]:
             )
         groups = found.groups()
         if pattern is _FIJI:
-            name, series, x, y, more = groups
-            if series or more:
-                what = f"series {series} of a file" if series else "three dimensions"
+            name, series, x, y, z = groups
+            heights.setdefault(z and z.rstrip("0").rstrip("."), number)
+            if series:
                 raise UserError(
-                    f"{table}, line {number}: positions of {what}; export each tile as a file of its own"
+                    f"{table}, line {number}: positions of series {series} of a file; export each tile as a "
+                    "file of its own"
+                )
+            if len(heights) > 1:
+                raise UserError(
+                    f"{table}, line {number}: another height z than in line {min(heights.values())}; a mosaic is one "
+                    "plane, keep the tiles of one"
                 )
         else:
             name, x, y = groups

@@ -12,20 +12,24 @@ Values stay in the file's own units. NaN and infinite pixels are kept: whoever r
 import contextlib
 import re
 from collections.abc import Iterator
+from functools import partial
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from isoplan.base.errors import UserError
-from isoplan.mosaic import positions
-from isoplan.mosaic.files import Source, open_source, reason
+from isoplan.mosaic import positions, slices
+from isoplan.mosaic.files import open_source
 from isoplan.mosaic.placed import PlacedMosaic
+from isoplan.mosaic.source import Source, reason
 from isoplan.mosaic.table import resolve_path
 from isoplan.mosaic.tiles import shards
 from isoplan.mosaic.window import Picture
 
 HOLD_PX = 2**20
+LARGEST_PX = 2**40
+LEAST_ROWS = 16  # of a window, as far as the picture has them
 HELD_BYTES = 2**26
 PIECE_BYTES = 2**23
 LUMINANCE = np.array(
@@ -42,12 +46,15 @@ class Mosaic(Picture):
     `blocks` serves.
     """
 
-    def __init__(self, path: str, source: Source, channel: int | None, slice_index: int | None):
+    def __init__(
+        self, path: str, source: Source, channel: int | None, slice_index: int | str | None
+    ):
         self.path = path
         self.files = source.files or [path]
         self.notes = list(source.notes)
         self._source = source
-        axes, shape = source.axes, tuple(source.array.shape)
+        shape = tuple(source.array.shape)
+        axes = source.axes = _distinct(path, source.axes, shape)
         if "Y" not in axes or "X" not in axes:
             raise UserError(f"{path}: has no image plane (axes {axes}); give a picture of two axes")
         if 0 in shape:
@@ -63,6 +70,11 @@ class Mosaic(Picture):
             self.notes.append("float64 pixels are read as float32")
         sizes = dict(zip(axes, shape, strict=True))
         self.shape = sizes["Y"], sizes["X"]
+        if prod(self.shape) > LARGEST_PX:
+            raise UserError(
+                f"{path}: says that it has {self.shape[0]} x {self.shape[1]} px, more than any disk holds;"
+                " its header is damaged, export it again"
+            )
         self._held: np.ndarray | None = None
         self._index = dict.fromkeys(axes, 0)
         self._choose_channel(sizes, channel)
@@ -74,6 +86,7 @@ class Mosaic(Picture):
         self._hold = large and max(plane_bytes, self.piece_bytes) <= HELD_BYTES
         self.by_window = self._hold or self.piece_bytes <= PIECE_BYTES
         self._choose_slice(sizes, slice_index)
+        self.optics = source.known.optics(self._index[self._spread] if self._spread else 0)
         self.chunk_px = (1, 1) if self._hold else self._chunk
 
     def _choose(self, what: str, size: int, wanted: int) -> int:
@@ -87,9 +100,10 @@ class Mosaic(Picture):
         several = [axis for axis in "CS" if sizes.get(axis, 1) > 1]
         samples = sizes.get("S", 1)
         colours = self._source.rgb and several[:1] == ["S"]
-        self.channels = []
+        self.channels, self._spread = [], None
         if several and not colours:
-            self.channels = _channel_names(self._source.names, sizes[several[0]])
+            self._spread = several[0]
+            self.channels = _channel_names(self._source.known.names, sizes[several[0]])
         if not several:
             self._choose("channel", 1, channel or 0)
         elif channel is not None or not colours:
@@ -99,14 +113,14 @@ class Mosaic(Picture):
         if "S" in several and self._source.rgb and (several[0] == "C" or channel is None):
             self._index["S"] = slice(0, 3)
             self.luminance = True
-            alpha = ", transparency is ignored" if samples > 3 else ""
+            alpha = ", a fourth sample (transparency) is ignored" if samples > 3 else ""
             self.notes.append(f"RGB is read as luminance (ITU-R BT.709 weights){alpha}")
 
-    def _choose_slice(self, sizes: dict[str, int], wanted: int | None) -> None:
+    def _choose_slice(self, sizes: dict[str, int], wanted: int | str | None) -> None:
         stacked = [axis for axis in sizes if axis not in "YXCS" and sizes[axis] > 1]
         self.slices, self._stack = 1, None
         if not stacked:
-            self._choose("slice", 1, wanted or 0)
+            self._choose("slice", 1, wanted if isinstance(wanted, int) else 0)
             return
         self._stack = "Z" if "Z" in stacked else stacked[0]
         self.slices = sizes[self._stack]
@@ -115,39 +129,37 @@ class Mosaic(Picture):
             for axis in stacked
             if axis != self._stack
         ]
-        if wanted is not None:
+        if isinstance(wanted, int):
             self.slice = self._index[self._stack] = self._choose("slice", self.slices, wanted)
             return
-        sums = [self.light(number) for number in range(self.slices)]
-        means = [total / count if count else -np.inf for total, count in sums]
-        self.slice = self._index[self._stack] = int(np.argmax(means))
-        self.notes.append(
-            f"slice {self.slice} of {self.slices} is read, the brightest by its mean;"
-            " others by `slice`"
-        )
+        self.slice, note = slices.choose(self.tallies(), wanted or slices.HOW[0])
+        self._index[self._stack] = self.slice
+        self.notes.append(note)
 
-    def light(self, number: int) -> tuple[float, int]:
-        """Sum and count of the finite pixels of one slice."""
-        chosen = self._index.copy()
-        if self._stack is not None:
-            self._index[self._stack] = number
-        total, count = 0.0, 0
-        for _, block in self.blocks():
-            finite = np.isfinite(block)
-            total += float(block.sum(dtype=np.float64, where=finite))
-            count += int(finite.sum())
+    def tallies(self) -> np.ndarray:
+        """What each slice of each channel holds, (slices, channels, n) of `slices.tally`."""
+        chosen, channels = self._index.copy(), max(len(self.channels), 1)
+        found = []
+        for number in range(self.slices):
+            for channel in range(channels):
+                if self._stack is not None:
+                    self._index[self._stack] = number
+                if self._spread is not None:
+                    self._index[self._spread] = channel
+                found.append(slices.tally(block for _, block in self.blocks()))
         self._index = chosen
-        return total, count
+        return np.array(found).reshape(self.slices, channels, -1)
 
     def windows(self, block_px: int = 1024) -> Iterator[tuple[int, int, int, int]]:
         """Windows (y0, y1, x0, x1) that cover the picture once, in the order that costs least.
 
-        Each holds about block_px^2 px, at least one piece; a file in strips gives full-width bands,
-        so that no strip is decoded twice.
+        Each holds about block_px^2 px, at least one piece and 16 rows; a file in strips gives full-width
+        bands, so that no strip is decoded twice.
         """
         width, (chunk_y, chunk_x) = self.shape[1], self._chunk
         step_x = width if chunk_x >= width else max(block_px // chunk_x, 1) * chunk_x
-        step_y = max(block_px**2 // min(step_x, width) // chunk_y, 1) * chunk_y
+        least = -(-LEAST_ROWS // chunk_y)
+        step_y = max(block_px**2 // min(step_x, width) // chunk_y, least) * chunk_y
         for rows, columns in shards(self.shape, (step_y, step_x)):
             yield rows.start, rows.stop, columns.start, columns.stop
 
@@ -195,12 +207,11 @@ class Mosaic(Picture):
 
     def _finished(self, block: np.ndarray) -> np.ndarray:
         """float32, colours weighed, white bright; always a copy."""
+        if self._source.white is not None:  # in whole numbers, which float32 would round
+            dark = np.asarray(self._source.white, self.dtype.newbyteorder("="))
+            block = ~block if block.dtype == bool else dark - block
         block = block.astype(np.float32)
-        if self.luminance:
-            block = block @ LUMINANCE
-        if self._source.white_is_zero:
-            block = np.float32(np.iinfo(self.dtype).max) - block
-        return block
+        return block @ LUMINANCE if self.luminance else block
 
     @contextlib.contextmanager
     def _damage(self, y0: int, y1: int) -> Iterator[None]:
@@ -224,6 +235,25 @@ class Mosaic(Picture):
         self._source.close()
 
 
+def _distinct(path: str, axes: str, shape: tuple[int, ...]) -> str:
+    """Axes of which no two share a letter: those of length 1 take another, and of several longer ones
+    nobody knows which is which."""
+    kept = list(axes)
+    for letter in sorted({axis for axis in axes if axes.count(axis) > 1}):
+        places = [place for place, axis in enumerate(axes) if axis == letter]
+        long = [place for place in places if shape[place] > 1]
+        if len(long) > 1:
+            lengths = " and ".join(str(shape[place]) for place in long)
+            raise UserError(
+                f"{path}: does not say what its axes of length {lengths} are; save it as OME-TIFF or as ImageJ's "
+                "hyperstack, or each picture as a file of its own"
+            )
+        for place in places:
+            if place != (long or places)[0]:
+                kept[place] = next(free for free in "abdefghi" if free not in kept)
+    return "".join(kept)
+
+
 def _channel_names(told: list[str], count: int) -> list[str]:
     """What the file calls its channels, where that serves in file names; else c0, c1, ..."""
     plain = len(told) == count and all(_PLAIN_NAME.fullmatch(name) for name in told)
@@ -236,7 +266,8 @@ def open_mosaic(
     path: str | Path,
     *,
     channel: int | None = None,
-    slice: int | None = None,
+    slice: int | str | None = None,
+    series: int | None = None,
     large_pieces: bool = False,
 ) -> Picture:
     """Opens a picture for reading by window and checks that the file is whole.
@@ -244,15 +275,17 @@ def open_mosaic(
     path: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 or 0.5 (a folder), PNG or JPEG, or `scikit-image:NAME`; or
     a table of tile positions, or a folder with one (`positions`, `placed`).
     channel: which channel or colour, from 0; None takes the first channel, and the luminance of RGB.
-    slice: which slice of a stack, from 0; None takes the brightest by its mean (one pass over all).
-    Both choices are told in the picture's `notes`. large_pieces: also opens what is not read by
-    window, for `convert`.
+    slice: which slice of a stack, from 0, or "sharpest" (None takes this one) or "brightest", by one
+    pass over all slices of all channels (`slices`). series: which of several pictures in a file, from 0;
+    None takes the largest. All choices are told in the picture's `notes`. large_pieces: also opens what
+    is not read by window, for `convert`.
     Raises UserError for what is missing, truncated, damaged, empty, no picture or not supported.
     """
     path = resolve_path(path)
     if positions.is_table_of_tiles(path):
-        return PlacedMosaic(positions.read(path), _open_tile, channel, slice)
-    mosaic = _open_file(path, channel, slice)
+        open_tile = partial(_open_tile, series)
+        return PlacedMosaic(positions.read(path), open_tile, channel, slice)
+    mosaic = _open_file(path, channel, slice, series)
     if not mosaic.by_window and not large_pieces:
         mosaic.close()
         raise UserError(
@@ -262,22 +295,35 @@ def open_mosaic(
     return mosaic
 
 
+def open_row(row: dict, *, look: bool = False, **how) -> Picture:
+    """Opens what a line of the table of mosaics names, or what was measured of one.
+
+    look: any slice serves, as to choose one would read the whole stack. how: of `open_mosaic`.
+    """
+    chosen = {key: row.get(key) for key in ("channel", "slice", "series")}
+    if look and not isinstance(chosen["slice"], int):
+        chosen["slice"] = 0
+    return open_mosaic(row["path"], **chosen, **how)
+
+
 def sources_of(path: str | Path) -> list[str]:
     """Files and folders that a picture is read from, as far as its name and a table of tiles say."""
     path = resolve_path(path)
     return [path, *positions.files_of(path)]
 
 
-def _open_tile(path: str, channel: int | None, slice_index: int | None) -> Mosaic:
-    tile = _open_file(path, channel, slice_index)
+def _open_tile(series: int | None, path: str, channel: int | None, slice_index: int) -> Mosaic:
+    tile = _open_file(path, channel, slice_index, series)
     if not tile.by_window:
         tile.close()
         raise UserError(f"{path}: this tile is too large to hold; save it as tiled TIFF")
     return tile
 
 
-def _open_file(path: str, channel: int | None, slice_index: int | None) -> Mosaic:
-    source = open_source(path)
+def _open_file(
+    path: str, channel: int | None, slice_index: int | str | None, series: int | None
+) -> Mosaic:
+    source = open_source(path, series)
     try:
         return Mosaic(path, source, channel, slice_index)
     except BaseException:

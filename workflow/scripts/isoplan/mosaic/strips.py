@@ -62,7 +62,7 @@ def _bands(plane, page: tifffile.TiffPage, sample: int, rows: int) -> Iterator[n
     contiguous = page.axes == "YXS"
     height, width = page.imagelength, page.imagewidth
     shape = (width, page.shape[2] if contiguous else 1)
-    dtype = np.dtype(page.parent.byteorder + page.dtype.char)
+    dtype = np.dtype(plane.parent.byteorder + page.dtype.char)
     row_bytes = prod(shape) * dtype.itemsize
     undo = None if page.predictor == _NONE else tifffile.TIFF.UNPREDICTORS[page.predictor]
     rows_of = _rows(plane, page, sample, row_bytes)

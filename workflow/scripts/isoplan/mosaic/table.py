@@ -26,7 +26,8 @@ _NUMBERS = (
     ("offset", -math.inf, math.inf, True),
     ("read_noise_e", 0, math.inf, True),
 )
-_COUNTS = ("slice", "channel", "reference_slice")
+_COUNTS = ("series", "slice", "channel", "reference_slice")
+_SLICES = ("sharpest", "brightest")
 REQUIRED = ("mosaic", "path", "pixel_size_um")
 COLUMNS = (
     *REQUIRED,
@@ -112,11 +113,13 @@ def _row(where: str, cells: dict[str, str]) -> dict:
             row[name] = _number(where, name, cells[name], low, high, closed)
     for name in _COUNTS:
         if cells.get(name):
-            if not cells[name].isdecimal():
+            words = _SLICES if "slice" in name else ()
+            if not cells[name].isdecimal() and cells[name] not in words:
+                more = f", or {' or '.join(words)}" if words else ""
                 raise UserError(
-                    f"{where}: {name} is {cells[name]!r}; give a whole number, the first is 0"
+                    f"{where}: {name} is {cells[name]!r}; give a whole number, the first is 0{more}"
                 )
-            row[name] = int(cells[name])
+            row[name] = cells[name] if cells[name] in words else int(cells[name])
     return row
 
 
@@ -125,8 +128,9 @@ def read_table(path: str | Path) -> list[dict]:
 
     path: a tab-separated file with a header; empty lines and lines that begin with `#` are skipped.
     Columns: mosaic, path, pixel_size_um, and optional na, wavelength_um, gain (counts per electron),
-    offset (counts), read_noise_e (electrons), slice, channel (both count from 0), reference (a better
-    picture of the same field and pixel size, such as one in focus) and reference_slice of a stack.
+    offset (counts), read_noise_e (electrons), series (which picture of a file), channel, slice (all three
+    count from 0; of a stack, "sharpest" and "brightest" serve too), reference (a better picture of the same
+    field and pixel size, such as one in focus) and reference_slice of a stack.
     Returns one dict per line with all of these keys, None where nothing was given; `path` is the
     file itself, as `resolve_path` finds it. Whether the file can be read is asked by `open_mosaic`,
     so that one bad mosaic does not stop the others.

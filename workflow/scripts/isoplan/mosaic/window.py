@@ -15,7 +15,7 @@ class Picture:
     is but one. channels: names of the channels there are, where more than one. luminance: whether
     colours were weighed. by_window: False where `read` would decode pieces too large for it. gaps:
     whether pixels may be covered by nothing. chunk_px: rows and columns that are decoded at once, (1, 1)
-    where a window costs only itself. files: all that is read. notes: what was chosen or converted, for the log.
+    where a window costs only itself. optics: what the file's header knows, by the table's columns. files: all that is read. notes: what was chosen or converted, for the log.
     """
 
     path: str
@@ -26,6 +26,7 @@ class Picture:
     by_window: bool = True
     gaps: bool = False
     chunk_px: tuple[int, int] = (1, 1)
+    optics: dict[str, float]
     files: list[str]
     channels: list[str]
     notes: list[str]

@@ -101,11 +101,10 @@ def open_pictures(folder: Path, mosaic: str, facts: dict) -> dict:
     elif "none" not in pictures and (
         source.startswith("scikit-image:") or (source and Path(source).exists())
     ):
-        from isoplan.mosaic.reader import open_mosaic  # heavy, and seldom needed
+        from isoplan.mosaic.reader import open_row  # heavy, and seldom needed
         from isoplan.registration import open_registered
 
-        chosen = {key: facts.get(key) for key in ("channel", "slice")}
-        pictures["none"] = SourcePicture(open_mosaic(source, **chosen))
+        pictures["none"] = SourcePicture(open_row(facts))
         registered = folder / "references" / f"{mosaic}.json"
         reference = open_registered(registered, facts) if registered.exists() else None
         if reference is not None:

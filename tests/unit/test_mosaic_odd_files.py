@@ -1,0 +1,379 @@
+"""Files that are not what they seem: each with the numbers that are right, or the one line that refuses it."""
+
+import json
+import os
+import struct
+import time
+import zlib
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from isoplan.base.errors import UserError
+from isoplan.mosaic.reader import LUMINANCE, open_mosaic
+from PIL import Image
+
+SHAPE = (48, 60)
+
+
+def noise(shape=SHAPE, dtype="uint16", high=4096, seed=1):
+    return np.random.default_rng(seed).integers(0, high, shape).astype(dtype)
+
+
+def pixels(path, **choice):
+    """What is read, and what is said of it."""
+    with open_mosaic(path, **choice) as mosaic:
+        return mosaic.read(0, mosaic.shape[0], 0, mosaic.shape[1]), " | ".join(mosaic.notes)
+
+
+def refused(path, **choice) -> str:
+    start = time.monotonic()
+    with pytest.raises(UserError) as error:
+        open_mosaic(path, **choice)
+    assert time.monotonic() - start < 5
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+    return str(error.value)
+
+
+# TIFF: what the numbers mean -----------------------------------------------------------------------
+
+
+def packed_tiff(picture, bits, order=">") -> bytes:
+    """A white-is-zero TIFF of one strip whose samples have so many bits, most significant first."""
+    places = picture[..., None] >> np.arange(bits)[::-1] & 1
+    data = np.packbits(places.reshape(len(picture), -1).astype(np.uint8), axis=1).tobytes()
+    height, width = picture.shape
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 0), (273, 8), (277, 1)]
+    tags += [(278, height), (279, len(data))]
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags)
+    ifd = struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+    magic = b"MM\0*" if order == ">" else b"II*\0"
+    return magic + struct.pack(f"{order}I", 8 + len(data)) + data + ifd
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 7, 8, 10, 12, 14, 16, 24, 32])
+def test_white_is_zero_of_any_bits(tmp_path, bits):
+    dark = noise(high=2**bits, dtype=np.int64)
+    (tmp_path / "a.tif").write_bytes(
+        packed_tiff(2**bits - 1 - dark, bits, "<" if bits == 24 else ">")
+    )
+    found, notes = pixels(tmp_path / "a.tif")
+    np.testing.assert_allclose(found, dark, rtol=1e-6)
+    assert "inverted" in notes
+
+
+def test_white_is_zero_of_signed_numbers_and_floats(tmp_path):
+    dark = noise(high=2000, dtype=np.int64) - 500
+    tifffile.imwrite(tmp_path / "a.tif", (-1 - dark).astype("int16"), photometric="miniswhite")
+    np.testing.assert_array_equal(pixels(tmp_path / "a.tif")[0], dark)
+    tifffile.imwrite(tmp_path / "b.tif", dark.astype("float32"), photometric="miniswhite")
+    found, notes = pixels(tmp_path / "b.tif")
+    np.testing.assert_array_equal(found, dark)
+    assert "not inverted" in notes
+
+
+GREYS = {"photometric": "minisblack", "extrasamples": ["unspecified"] * 2 + ["unassalpha"]}
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_grey_samples_beside_transparency_are_channels(tmp_path, planar):
+    picture = noise((4, *SHAPE), "uint8", 256)
+    stored = picture if planar == "separate" else np.moveaxis(picture, 0, -1)
+    tifffile.imwrite(tmp_path / "a.tif", stored, planarconfig=planar, **GREYS)
+    for channel in range(3):
+        found, notes = pixels(tmp_path / "a.tif", channel=channel)
+        np.testing.assert_array_equal(found, picture[channel])
+        assert "transparency is ignored" in notes
+    assert "has no channel 3" in refused(tmp_path / "a.tif", channel=3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("how", ["mode=composite", "mode=color", "luts", "tifffile"])
+def test_three_channels_are_no_colours(tmp_path, how):
+    picture = noise((3, *SHAPE))
+    options = {"photometric": "rgb", "planarconfig": "separate"}
+    if how == "tifffile":  # takes three planes for colours unless it is told
+        options = {}
+    elif how == "luts":
+        ramps = [np.eye(3, dtype=np.uint8)[k][:, None] * np.arange(256, dtype=np.uint8) for k in range(3)]  # fmt: skip
+        options = {"imagej": True, "metadata": {"axes": "CYX", "LUTs": ramps}}
+    else:
+        options |= {"description": f"ImageJ=1.53t\nchannels=3\n{how}\n", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", picture, **options)
+    for channel in range(3):
+        np.testing.assert_array_equal(pixels(tmp_path / "a.tif", channel=channel)[0], picture[channel])  # fmt: skip
+    found, notes = pixels(tmp_path / "a.tif")
+    np.testing.assert_array_equal(found, picture[0])
+    assert "channel 0 of 3" in notes
+
+
+def test_rgb_of_imagej_is_luminance(tmp_path):
+    picture = noise((*SHAPE, 3), "uint8", 256)
+    tifffile.imwrite(tmp_path / "a.tif", picture, imagej=True)
+    np.testing.assert_allclose(pixels(tmp_path / "a.tif")[0], picture @ LUMINANCE, rtol=1e-5)
+
+
+# TIFF: which picture -------------------------------------------------------------------------------
+
+
+def test_the_largest_picture_of_a_file(tmp_path):
+    picture = noise()
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(noise((20, 30, 3), "uint8", 256), photometric="rgb", metadata=None)
+        tiff.write(picture, photometric="miniswhite", metadata=None)
+        tiff.write(noise((9, 9)), photometric="minisblack", metadata=None)
+    found, notes = pixels(tmp_path / "a.tif")
+    np.testing.assert_array_equal(found, 65535 - picture.astype(float))
+    assert "picture 1 of 3 is read, the largest (48 x 60 px); others by `series`" in notes
+    np.testing.assert_array_equal(pixels(tmp_path / "a.tif", series=2)[0], noise((9, 9)))
+    assert "luminance" in pixels(tmp_path / "a.tif", series=0)[1]
+    assert "has no series 3; it has 3, choose 0 to 2" in refused(tmp_path / "a.tif", series=3)
+
+
+def write_tiles_in_one_file(path, step):
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        for k in range(3):
+            at = {"PositionX": [step * k], "PositionY": [0.0]}
+            tiff.write(
+                noise(seed=k), photometric="minisblack", metadata={"axes": "YX", "Plane": at}
+            )
+
+
+def test_tiles_inside_one_ome_tiff_are_not_the_picture(tmp_path):
+    write_tiles_in_one_file(tmp_path / "tiles.ome.tif", 50.0)
+    assert "holds 3 pictures of one size at different positions" in refused(
+        tmp_path / "tiles.ome.tif"
+    )
+    np.testing.assert_array_equal(pixels(tmp_path / "tiles.ome.tif", series=2)[0], noise(seed=2))
+    write_tiles_in_one_file(tmp_path / "still.ome.tif", 0.0)
+    found, notes = pixels(tmp_path / "still.ome.tif")
+    np.testing.assert_array_equal(found, noise(seed=0))
+    assert "the first of the largest" in notes
+
+
+def test_axes_that_nobody_named(tmp_path):
+    stack = noise((2, 4, *SHAPE))
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
+    assert "does not say what its axes of length 2 and 4 are" in refused(tmp_path / "a.tif")
+    for name, clear in {"b.tif": stack[:, :1], "c.tif": stack[:1, :2]}.items():
+        tifffile.imwrite(tmp_path / name, clear, photometric="minisblack")
+        found, _ = pixels(tmp_path / name, slice=1)
+        np.testing.assert_array_equal(found, clear.reshape(2, *SHAPE)[1])
+
+
+# TIFF: files in pieces -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"compression": "zlib", "predictor": True}], ids=str)  # fmt: skip
+def test_an_ome_tiff_in_two_files_of_different_byte_order(tmp_path, options):
+    picture, ids = (
+        noise((2, *SHAPE)),
+        [f"urn:uuid:{d * 8}-1111-1111-1111-111111111111" for d in "12"],
+    )
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{k}" PlaneCount="1"><UUID FileName="{name}">{ids[k]}</UUID></TiffData>'
+        for k, name in enumerate(("a.ome.tif", "b.ome.tif"))
+    )
+    for k, name in enumerate(("a.ome.tif", "b.ome.tif")):
+        xml = (
+            f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{ids[k]}">'
+            f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="{SHAPE[1]}" '
+            f'SizeY="{SHAPE[0]}" SizeZ="2" SizeC="1" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+            f"{planes}</Pixels></Image></OME>"
+        )
+        tifffile.imwrite(
+            tmp_path / name, picture[k], byteorder="<>"[k], description=xml, metadata=None, rowsperstrip=16, **options
+        )  # fmt: skip
+    for name in ("a.ome.tif", "b.ome.tif"):
+        for k in (0, 1):
+            np.testing.assert_array_equal(pixels(tmp_path / name, slice=k)[0], picture[k])
+        with open_mosaic(tmp_path / name, slice=0) as mosaic:  # and as rows from top to bottom
+            for k in (0, 1):
+                bands = mosaic._source.stream and list(mosaic._source.stream({"Z": k}, 20))
+                assert bands is None or (np.concatenate(bands) == picture[k]).all()
+    (tmp_path / "b.ome.tif").unlink()
+    assert "of which 'b.ome.tif' is missing" in refused(tmp_path / "a.ome.tif")
+
+
+def broken_list(path, target: int) -> None:
+    """Lets the last page of a file point to another one at `target`."""
+    data = bytearray(path.read_bytes())
+    (place,) = struct.unpack("<I", data[4:8])
+    (count,) = struct.unpack("<H", data[place : place + 2])
+    data[place + 2 + 12 * count : place + 6 + 12 * count] = struct.pack("<I", target)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("target", [3, 9, 12345678, 2**32 - 1])
+def test_rubbish_behind_a_whole_page(tmp_path, target):
+    picture = noise()
+    tifffile.imwrite(tmp_path / "a.tif", picture, metadata=None)
+    broken_list(tmp_path / "a.tif", target)
+    found, notes = pixels(tmp_path / "a.tif")
+    np.testing.assert_array_equal(found, picture)
+    assert "list of pages is broken" in notes
+
+
+# PNG and JPEG --------------------------------------------------------------------------------------
+
+
+def test_a_png_above_pillows_limit(tmp_path, monkeypatch):
+    picture = noise(dtype="uint8", high=256)
+    imageio.imwrite(tmp_path / "a.png", picture)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    np.testing.assert_array_equal(pixels(tmp_path / "a.png")[0], picture)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_the_first_frame_of_an_animated_png(tmp_path):
+    frames = [Image.fromarray(noise(dtype="uint8", high=256, seed=k)) for k in range(3)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    found, notes = pixels(tmp_path / "a.png")
+    np.testing.assert_array_equal(found, np.asarray(frames[0]))
+    assert "the first of 3 frames is read" in notes
+
+
+@pytest.mark.parametrize("kind", ["png", "baseline", "progressive"])
+def test_half_a_file_never_passes(tmp_path, kind):
+    """Not even where its head holds a small picture with an end of its own, or its text the end's letters."""
+    picture, name = Image.fromarray(noise((300, 300), "uint8", 256)), f"a.{kind[:3]}"
+    options = {"exif": b"Exif\0\0" + b"\xff\xd9" * 2000, "progressive": kind == "progressive"}
+    picture.save(tmp_path / name, format="PNG" if kind == "png" else "JPEG", **({} if kind == "png" else options))  # fmt: skip
+    data = (tmp_path / name).read_bytes()
+    assert pixels(tmp_path / name)[0].shape == (300, 300)
+    assert pixels_of(tmp_path / name, data + b"rubbish" * 9).shape == (300, 300)
+    for share in (0.3, 0.5, 0.9, 0.999):
+        cut = data[: int(share * len(data))] + (b"IEND" if kind == "png" else b"")
+        (tmp_path / name).write_bytes(cut)
+        assert "truncated or damaged" in refused(tmp_path / name)
+
+
+def pixels_of(path, data: bytes) -> np.ndarray:
+    path.write_bytes(data)
+    return pixels(path)[0]
+
+
+# OME-Zarr ------------------------------------------------------------------------------------------
+
+AXES = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
+
+
+def store_picture(group, picture, axes=AXES):
+    scales = [{"axes": axes, "datasets": [{"path": "0"}], "version": "0.4"}]
+    group.attrs.update({"multiscales": scales})
+    group.create_array("0", data=picture, chunks=(1,) * (picture.ndim - 2) + (16, 16))
+
+
+def test_the_largest_picture_of_a_series(tmp_path):
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=2, attributes={"bioformats2raw.layout": 3})  # fmt: skip
+    pictures = [noise((9, 9)), noise(), noise(seed=2)]
+    for number, picture in enumerate(pictures):
+        store_picture(group.create_group(str(number)), picture)
+    found, notes = pixels(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(found, pictures[1])
+    assert "picture 1 of 3 is read, the first of the largest" in notes
+    for number, picture in enumerate(pictures):
+        np.testing.assert_array_equal(pixels(tmp_path / "a.zarr", series=number)[0], picture)
+
+
+def test_axes_of_a_store_by_their_types(tmp_path):
+    stack = noise((2, 3, *SHAPE))
+    axes = [{"name": "tile", "type": "time"}, {"name": "dye", "type": "channel"}, *AXES]
+    store_picture(zarr.create_group(tmp_path / "a.zarr", zarr_format=2), stack, axes)
+    found = pixels(tmp_path / "a.zarr", channel=2, slice=1)[0]
+    np.testing.assert_array_equal(found, stack[1, 2])
+
+
+# What is refused: a line for each ------------------------------------------------------------------
+
+
+def plate(path):
+    wells = [{"path": "A/1"}, {"path": "B/2"}]
+    zarr.create_group(path, zarr_format=2, attributes={"plate": {"wells": wells}})
+
+
+def well(path):
+    zarr.create_group(path, zarr_format=2, attributes={"well": {"images": [{"path": "0"}]}})
+
+
+def void(path):
+    """A store that takes a few bytes and says that it holds a million times a million pixels squared."""
+    group = zarr.create_group(path, zarr_format=2)
+    scales = [{"axes": AXES, "datasets": [{"path": "0"}], "version": "0.4"}]
+    group.attrs.update({"multiscales": scales})
+    group.create_array("0", shape=(10**9, 10**9), chunks=(512, 512), dtype="u2")
+
+
+def bomb(path):
+    """A PNG of a hundred bytes that says that it holds 10^10 pixels."""
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0))
+    end = chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + end)
+
+
+def colours(**options):
+    return lambda path: tifffile.imwrite(path, noise((*SHAPE, 4), "uint8", 256)[..., : options.pop("samples")], **options)  # fmt: skip
+
+
+BAD = {
+    "pipe.tif": (os.mkfifo, "is no ordinary file; give a file or a folder"),
+    "pipe.txt": (os.mkfifo, "is no ordinary file"),
+    "cmyk.tif": (colours(samples=4, photometric="separated"), r"ink \(CMYK\), no intensities"),
+    "lab.tif": (colours(samples=3, photometric="cielab"), "CIE Lab colours, no intensities"),
+    "ycc.tif": (colours(samples=3, photometric="ycbcr"), "YCbCr colours, no intensities"),
+    "cfa.tif": (lambda path: tifffile.imwrite(path, noise(), photometric="cfa"), "colour-filter camera"),
+    "cmyk.jpg": (lambda path: Image.fromarray(noise((*SHAPE, 4), "uint8", 256), "CMYK").save(path), r"ink \(CMYK\)"),
+    "24.tif": (lambda path: path.write_bytes(packed_tiff(noise(), 24)), "24 bits in this byte order"),
+    "plate.zarr": (plate, "is a plate of 2 wells; give one field of one, such as .*plate.zarr/A/1/0"),
+    "well.zarr": (well, "is a well of 1 fields; give one, such as .*well.zarr/0"),
+    "void.zarr": (void, "1000000000 x 1000000000 px, more than any disk holds"),
+    "bomb.png": (bomb, "is compressed in pieces of 9537 MiB"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_refused(tmp_path, name):
+    make, message = BAD[name]
+    make(tmp_path / name)
+    with pytest.raises(UserError, match=message):
+        open_mosaic(tmp_path / name)
+    refused(tmp_path / name)
+
+
+# What the header knows -----------------------------------------------------------------------------
+
+
+def test_what_headers_know(tmp_path):
+    stack = noise((2, *SHAPE))
+    known = {
+        "axes": "CYX", "PhysicalSizeX": 162.5, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.1625,
+        "Channel": {"Name": ["DAPI", "GFP"], "EmissionWavelength": [461, 0.509], "EmissionWavelengthUnit": ["nm", "µm"]},
+    }  # fmt: skip
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=known)
+    for channel, wave in enumerate((0.461, 0.509)):
+        with open_mosaic(tmp_path / "a.ome.tif", channel=channel) as mosaic:
+            assert mosaic.optics == {"pixel_size_um": 0.1625, "wavelength_um": wave}
+            assert mosaic.channels == ["DAPI", "GFP"]
+    tifffile.imwrite(
+        tmp_path / "b.tif", stack[0], imagej=True, resolution=(4, 4), metadata={"unit": "micron"}
+    )
+    tifffile.imwrite(tmp_path / "c.tif", stack[0], resolution=(300, 300), resolutionunit="inch")
+    for name, optics in {"b.tif": {"pixel_size_um": 0.25}, "c.tif": {}}.items():
+        with open_mosaic(tmp_path / name) as mosaic:
+            assert mosaic.optics == optics
+    axes = [axis | {"unit": "nanometer"} for axis in AXES]
+    group = zarr.create_group(tmp_path / "d.zarr", zarr_format=2)
+    store_picture(group, stack[0], axes)
+    scales = json.loads(json.dumps(group.attrs["multiscales"]))
+    scales[0]["datasets"][0]["coordinateTransformations"] = [{"type": "scale", "scale": [325, 325]}]
+    group.attrs["multiscales"] = scales
+    with open_mosaic(tmp_path / "d.zarr") as mosaic:
+        assert mosaic.optics == {"pixel_size_um": 0.325}

@@ -1,0 +1,194 @@
+"""What a file's header knows of its picture: names of channels, pixel size, aperture, wavelengths.
+
+All of it is a comfort: no broken header shall cost a picture, so that what cannot be read is not known.
+"""
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+
+import tifffile
+
+_UM = {
+    "m": 1e6,
+    "cm": 1e4,
+    "mm": 1e3,
+    "um": 1.0,
+    "nm": 1e-3,
+    "pm": 1e-6,
+    "Å": 1e-4,
+    "meter": 1e6,
+    "centimeter": 1e4,
+    "millimeter": 1e3,
+    "micrometer": 1.0,
+    "nanometer": 1e-3,
+    "micron": 1.0,
+    "microns": 1.0,
+    "inch": 25400.0,
+    "in": 25400.0,
+    "angstrom": 1e-4,
+}
+
+
+@dataclass
+class Known:
+    """names: of the channels. pixel_size_um: at the sample. wavelengths_um: of each channel's emission.
+
+    None, or an empty list, stands for what the header does not tell.
+    """
+
+    names: list[str] = field(default_factory=list)
+    pixel_size_um: float | None = None
+    na: float | None = None
+    magnification: float | None = None
+    wavelengths_um: list[float | None] = field(default_factory=list)
+
+    def optics(self, channel: int) -> dict[str, float]:
+        """What is known of one channel's picture, by the names of the table's columns."""
+        waves = self.wavelengths_um
+        wave = waves[channel] if channel < len(waves) else None
+        found = {"pixel_size_um": self.pixel_size_um, "na": self.na, "wavelength_um": wave}
+        found["magnification"] = self.magnification
+        return {key: value for key, value in found.items() if value is not None}
+
+
+def micrometres(value: object, unit: object) -> float | None:
+    """A length in um; None where it is no positive number or its unit is none.
+
+    >>> micrometres("325", "nm")
+    0.325
+    """
+    text = str(unit).strip().replace("\\u00B5", "u").replace("µ", "u").replace("μ", "u")
+    scale = _UM.get(text, _UM.get(text.lower()))
+    number = _positive(value)
+    return None if scale is None or number is None else float(f"{number * scale:.12g}")
+
+
+def _positive(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def of_tiff(tiff: tifffile.TiffFile, number: int, count: int) -> Known:
+    """Of picture `number` among `count`."""
+    try:
+        if tiff.is_ome:
+            return _of_ome(tiff, number, count)
+        if tiff.is_imagej:
+            return _of_imagej(tiff)
+        if tiff.is_lsm:
+            return _of_lsm(tiff.lsm_metadata)
+    except Exception:
+        pass
+    return Known()
+
+
+def of_ngff(multiscale: dict, axes: str, omero: dict | None) -> Known:
+    """Of one entry of `multiscales`, whose axes have these letters."""
+    try:
+        channels = (omero or {}).get("channels") or []
+        known = Known([str(channel.get("label", "")) for channel in channels])
+        scale = [1.0] * len(axes)
+        for part in (multiscale["datasets"][0], multiscale):
+            for step in part.get("coordinateTransformations") or []:
+                if step.get("type") == "scale":
+                    scale = [a * b for a, b in zip(scale, step["scale"], strict=True)]
+        sizes = {
+            letter: micrometres(length, axis.get("unit"))
+            for letter, length, axis in zip(axes, scale, multiscale["axes"], strict=True)
+        }
+        known.pixel_size_um = _square(sizes.get("Y"), sizes.get("X"))
+        return known
+    except Exception:
+        return Known()
+
+
+def _square(y: float | None, x: float | None) -> float | None:
+    """The size of a pixel, where both sides are the same to a thousandth."""
+    return x if y and x and math.isclose(y, x, rel_tol=1e-3) else None
+
+
+# OME-XML -------------------------------------------------------------------------------------------
+
+
+def _tag(element: ET.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _all(element: ET.Element, name: str) -> list[ET.Element]:
+    return [one for one in element.iter() if _tag(one) == name]
+
+
+def _of_ome(tiff: tifffile.TiffFile, number: int, count: int) -> Known:
+    tree = ET.fromstring(tiff.ome_metadata)
+    images = _all(tree, "Image")
+    image = images[number if len(images) == count else 0]
+    known = Known([one.get("Name") or "" for one in _all(image, "Channel")])
+    known.wavelengths_um = [
+        micrometres(one.get("EmissionWavelength"), one.get("EmissionWavelengthUnit", "nm"))
+        for one in _all(image, "Channel")
+    ]
+    pixels = _all(image, "Pixels")[0]
+    sides = [
+        micrometres(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "um"))
+        for axis in "YX"
+    ]
+    known.pixel_size_um = _square(*sides)
+    used = [one.get("ID") for one in _all(image, "ObjectiveSettings")]
+    lenses = _all(tree, "Objective")
+    lens = [one for one in lenses if one.get("ID") in used] or (lenses if len(lenses) == 1 else [])
+    if lens:
+        known.na = _positive(lens[0].get("LensNA"))
+        known.magnification = _positive(lens[0].get("NominalMagnification"))
+    return known
+
+
+def stage_positions(tiff: tifffile.TiffFile) -> list[tuple[str, str] | None]:
+    """Where the stage stood for each picture of an OME-TIFF, in the order of its header."""
+    try:
+        images = _all(ET.fromstring(tiff.ome_metadata), "Image")
+    except Exception:
+        return []
+    places = []
+    for image in images:
+        at = [(one.get("PositionX"), one.get("PositionY")) for one in _all(image, "Plane")]
+        at += [(one.get("X"), one.get("Y")) for one in _all(image, "StageLabel")]
+        places.append(next((place for place in at if None not in place), None))
+    return places
+
+
+def files_of_set(tiff: tifffile.TiffFile) -> list[str]:
+    """The files that the header of an OME-TIFF names as parts of its set."""
+    try:
+        tree = ET.fromstring(tiff.ome_metadata)
+    except Exception:
+        return []
+    return list(dict.fromkeys(e.get("FileName") for e in _all(tree, "UUID") if e.get("FileName")))
+
+
+# ImageJ and LSM ------------------------------------------------------------------------------------
+
+
+def _of_imagej(tiff: tifffile.TiffFile) -> Known:
+    known, page = Known(), tiff.pages.first
+    sides = []
+    for name in ("YResolution", "XResolution"):
+        top, bottom = page.tags[name].value
+        sides.append(micrometres(bottom / top, tiff.imagej_metadata.get("unit", "")))
+    known.pixel_size_um = _square(*sides)
+    return known
+
+
+def _of_lsm(meta: dict) -> Known:
+    known = Known([str(name) for name in meta.get("ChannelColors", {}).get("ColorNames", [])])
+    known.pixel_size_um = _square(*(micrometres(meta.get(f"VoxelSize{a}"), "m") for a in "YX"))
+    scan = meta.get("ScanInformation", {})
+    lens = str(scan.get("Objective", ""))
+    if found := re.search(r"(\d+(?:\.\d+)?)x\s*/\s*(\d+(?:[.,]\d+)?)", lens):
+        known.magnification = _positive(found[1])
+        known.na = _positive(found[2].replace(",", "."))
+    return known

@@ -1,0 +1,265 @@
+"""What a TIFF, OME-TIFF or LSM file holds, as an array to slice: headers alone are read here."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import zarr
+
+from isoplan.base.errors import UserError
+from isoplan.mosaic import headers, strips
+from isoplan.mosaic.source import Leading, Source, choose_series, reason
+
+TRIED_PX = 2**20  # a piece up to this is decoded once, to see whether that works
+
+# Photometric interpretations.
+_WHITE_IS_ZERO, _PALETTE = 0, 3
+_RGB = (2, 6)  # RGB, YCbCr
+_NO_LIGHT = {
+    4: "a mask of transparency",
+    5: "amounts of ink (CMYK)",
+    8: "CIE Lab colours",
+    9: "ICC Lab colours",
+    10: "ITU Lab colours",
+    32803: "the raw pixels of a colour-filter camera",
+    32844: "LogL values",
+    32845: "LogLuv colours",
+}
+_SEPARATE = 2  # planes one after the other
+_JPEG = (6, 7, 34892, 33007)  # codecs that give RGB for YCbCr
+_TRANSPARENCY = (1, 2)  # extra samples that are no channel
+
+
+def open_tiff(path: str, wanted: int | None) -> Source:
+    """The largest picture of a file, or the one that is wanted, from 0.
+
+    Raises UserError for what is truncated, damaged, no light or not supported.
+    """
+    with contextlib.ExitStack() as stack:
+        tiff, series, notes = _parsed(path, stack)
+        sizes = [_plane(one.levels[0]) for one in series]
+        number, more = choose_series(path, sizes, wanted)
+        if wanted is None and tiff.is_ome:
+            _check_tiles(path, tiff, sizes, number)
+        level = series[number].levels[0]
+        _check_whole(path, tiff, level)
+        page = level.keyframe
+        _check_light(path, page)
+        notes += more
+        if page.photometric == _PALETTE:
+            notes.append("the colour palette is ignored: its indices are taken as intensities")
+        white = _white(page, level.dtype, notes)
+        rgb = page.photometric in _RGB and not _are_channels(tiff, page)
+        array, axes = _mapped(level), level.axes
+        chunks, stream = None, None
+        if array is None:
+            array, chunks = _decoded(path, level)
+            stream = strips.stream(level)
+        alpha = [kind in _TRANSPARENCY for kind in page.extrasamples]
+        if not rgb and any(alpha) and "S" in axes:
+            samples = level.shape[axes.index("S")]
+            array = Leading(array, axes.index("S"), samples - alpha[::-1].index(True) - 1)
+            notes.append("transparency is ignored")
+        files = list(dict.fromkeys(p.parent.filehandle.path for p in level.pages))
+        known = headers.of_tiff(tiff, number, len(series))
+        close = stack.pop_all().close
+        found = {"notes": notes, "stream": stream, "files": files, "close": close, "known": known}
+        return Source(array, axes, chunks, rgb, white, **found)
+
+
+# What the file lists -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What tifffile logs as errors: it reads on where a chain of pages is cut off."""
+    texts: list[str] = []
+    logger, handler = logging.getLogger("tifffile"), logging.Handler(logging.WARNING)
+    handler.emit = lambda record: texts.append(record.getMessage())
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield texts
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+
+
+def _truncated(path: str) -> UserError:
+    return UserError(f"{path}: the TIFF is truncated or damaged; copy or export it again")
+
+
+def _parsed(path: str, stack: contextlib.ExitStack):
+    """The open file, its pictures, and notes on what was passed over."""
+    with _complaints() as texts:
+        try:
+            tiff = stack.enter_context(tifffile.TiffFile(path))
+            page = tiff.pages.first
+        except Exception as error:  # tifffile's parsers share no error class
+            raise _truncated(path) from error
+        try:
+            series = list(tiff.series)
+        except Exception:
+            series = []
+    broken = any("page offset" in text or "corrupted IFD" in text for text in texts)
+    if series and not broken:
+        return tiff, series, []
+    # A broken list of pages, or a vendor's header that cannot be parsed: the first page may be whole.
+    if not page.shape or 0 in page.shape or not _ends_with(tiff, page):
+        raise _truncated(path)
+    alone = tifffile.TiffPageSeries([page], page.shape, page.dtype, page.axes)
+    return tiff, [alone], ["the file's list of pages is broken after the first, which is read"]
+
+
+def _ends_with(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
+    """Whether nothing was written behind a page, as far as the file tells: then none is cut off."""
+    if tiff.is_ome or tiff.is_imagej or tiff.is_shaped or tiff.is_lsm:
+        return False
+    form, size = tiff.tiff, tiff.filehandle.size
+    ifd = page.offset + form.tagnosize + len(page.tags) * form.tagsize + form.offsetsize
+    pieces = zip(page.dataoffsets, page.databytecounts, strict=False)
+    values = (tag.valueoffset + tag.valuebytecount for tag in page.tags)
+    last = max([ifd, *(offset + length for offset, length in pieces), *values])
+    tiff.filehandle.seek(ifd - form.offsetsize)
+    following = int.from_bytes(
+        tiff.filehandle.read(form.offsetsize), "little" if tiff.byteorder == "<" else "big"
+    )
+    # A file that was cut between two pages points to its own end.
+    return size - last <= 1 and not size <= following <= size + 1
+
+
+def _plane(level: tifffile.TiffPageSeries) -> tuple[int, int]:
+    sizes = dict(zip(level.axes, level.shape, strict=True))
+    return sizes.get("Y", 0), sizes.get("X", 0)
+
+
+def _check_tiles(path: str, tiff: tifffile.TiffFile, sizes: list, number: int) -> None:
+    """Refuses pictures of one size that a stage moved between: tiles, of which none is the picture."""
+    places = headers.stage_positions(tiff)
+    alike = [place for place, size in zip(places, sizes, strict=False) if size == sizes[number]]
+    if len({place for place in alike if place is not None}) > 1:
+        raise UserError(
+            f"{path}: holds {len(alike)} pictures of one size at different positions of the stage, tiles or fields; "
+            "choose one by `series`, or export the tiles as files with a table of positions"
+        )
+
+
+def _check_whole(path: str, tiff: tifffile.TiffFile, level: tifffile.TiffPageSeries) -> None:
+    """Raises UserError where a page is missing, or a tile or strip lies beyond the end of its file."""
+    if any(page is None for page in level.pages):
+        folder = Path(path).parent
+        gone = [name for name in headers.files_of_set(tiff) if not (folder / name).exists()]
+        if not gone:
+            raise _truncated(path)
+        raise UserError(
+            f"{path}: belongs to a set of files of which {gone[0]!r} is missing; put all into one folder"
+        )
+    for page in level.pages:
+        size = page.parent.filehandle.size
+        # A sparse file has offset and length 0 where a tile was never written.
+        pieces = zip(page.dataoffsets, page.databytecounts, strict=False)
+        if any(offset + length > size for offset, length in pieces):
+            raise _truncated(page.parent.filehandle.path)
+    if level.dataoffset is not None:
+        first = level.pages[0].parent.filehandle
+        if level.dataoffset + level.nbytes > first.size:
+            raise _truncated(path)
+
+
+# What the numbers mean -----------------------------------------------------------------------------
+
+
+def _check_light(path: str, page: tifffile.TiffPage) -> None:
+    what = _NO_LIGHT.get(int(page.photometric or 0))
+    if page.photometric == 6 and page.compression not in _JPEG:
+        what = "YCbCr colours"
+    if 16 < page.bitspersample < 32 and page.parent.byteorder == ">":  # tifffile would swap them
+        raise UserError(
+            f"{path}: samples of {page.bitspersample} bits in this byte order are not read; save it with 32 bits"
+        )
+    if what:
+        raise UserError(f"{path}: its numbers are {what}, no intensities; save it as grey or RGB")
+
+
+def _white(page: tifffile.TiffPage, dtype: np.dtype, notes: list[str]) -> int | None:
+    """What dark is stored as, where white is zero: 2^bits - 1, and -1 in signed numbers."""
+    if page.photometric != _WHITE_IS_ZERO:
+        return None
+    if dtype.kind not in "bui":
+        notes.append(
+            "white is zero in this file by its header, which floats cannot be: not inverted"
+        )
+        return None
+    notes.append("white is zero in this file: inverted")
+    return -1 if dtype.kind == "i" else 2**page.bitspersample - 1
+
+
+def _are_channels(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
+    """Whether what is stored as RGB is none: ImageJ shows it as channels, each in a colour of its own, or
+    tifffile called three planes of more than 8 bits so without being asked."""
+    known = (tiff.imagej_metadata or {}) if tiff.is_imagej else {}
+    if known.get("mode") in ("composite", "color", "grayscale") or len(known.get("LUTs", [])) > 1:
+        return True
+    return tiff.is_shaped and page.planarconfig == _SEPARATE and page.bitspersample > 8
+
+
+# The pixels ----------------------------------------------------------------------------------------
+
+
+class _Mapped:
+    """Planes that lie uncompressed in their files: mapped into memory for as long as a read takes.
+
+    A map that stayed would count as resident memory, up to the whole file. places: of a plane its
+    file, where it begins there, and its byte order.
+    """
+
+    def __init__(self, shape, dtype, plane_shape, places: Callable[[int], tuple[str, int, str]]):
+        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+        self.plane_shape, self.places = tuple(plane_shape), places
+
+    def __getitem__(self, index: tuple) -> np.ndarray:
+        leading = len(self.shape) - len(self.plane_shape)
+        number = np.ravel_multi_index(index[:leading], self.shape[:leading]) if leading else 0
+        path, offset, order = self.places(int(number))
+        dtype = self.dtype.newbyteorder(order)
+        return np.array(np.memmap(path, dtype, "r", offset, self.plane_shape)[index[leading:]])
+
+
+def _mapped(level: tifffile.TiffPageSeries) -> _Mapped | None:
+    """The series where each of its planes is one uncompressed run of bytes, else None."""
+    page = level.keyframe
+    if not page.is_memmappable:
+        return None
+    pages = list(level.pages)
+    if level.dataoffset is not None:
+        first, path, order = level.dataoffset, page.parent.filehandle.path, page.parent.byteorder
+        return _Mapped(
+            level.shape, level.dtype, page.shape, lambda n: (path, first + n * page.nbytes, order)
+        )
+    if prod(level.shape) != len(pages) * prod(page.shape):
+        return None
+    one_run = (len(p.dataoffsets) == 1 or getattr(p, "is_contiguous", False) for p in pages)
+    if not all(one_run) or any(sum(p.databytecounts) < page.nbytes for p in pages):
+        return None
+    places = [(p.parent.filehandle.path, p.dataoffsets[0], p.parent.byteorder) for p in pages]
+    return _Mapped(level.shape, level.dtype, page.shape, places.__getitem__)
+
+
+def _decoded(path: str, level: tifffile.TiffPageSeries) -> tuple[Any, tuple[int, ...]]:
+    """The series as an array whose pieces are decoded when they are read, and the pieces' shape."""
+    try:
+        array = zarr.open_array(level.aszarr(), mode="r")
+        tifffile.TIFF.DECOMPRESSORS[level.keyframe.compression]  # raises where the codec is missing
+        if prod(array.chunks) <= TRIED_PX:
+            array[(slice(0, 1),) * array.ndim]
+    except Exception as error:  # a missing codec is a KeyError, a ValueError or an ImportError
+        raise UserError(
+            f"{path}: cannot be decoded ({reason(error)}); if a package is named install it,"
+            " else save the picture again, uncompressed or with Deflate (ZIP)"
+        ) from error
+    return array, array.chunks
