@@ -389,7 +389,7 @@ def test_without_a_network_the_released_one_serves(picture, network, tmp_path, m
     (tmp_path / "models").mkdir()
     network.rename(tmp_path / "models" / "gaussian-2.safetensors")
     assert run("map", picture, "--out", out) == 0
-    assert run("map", picture, "--out", out, "--psf-model", "zernike-1") == 1
+    assert run("map", picture, "--out", tmp_path / "other", "--psf-model", "zernike-1") == 1
     assert "released for zernike-1; released: gaussian-2" in capsys.readouterr().err
     file = tmp_path / "models" / "gaussian-2.safetensors"
     assert run("map", picture, "--network", file, "--psf-model", "gaussian-1") == 1

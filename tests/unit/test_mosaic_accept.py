@@ -117,3 +117,13 @@ def test_what_the_study_makes_itself_is_not_read(tmp_path):
     accepted, refused = accept(rows, [], results)
     assert [one["mosaic"] for one in accepted] == ["fine"]
     assert len(refused) == 3 and all("this study makes anew" in reason for _, reason in refused)
+
+
+def test_a_pixel_size_comes_from_the_table_or_the_file(tmp_path):
+    sizes = {"PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros(SHAPE, np.uint16), metadata=sizes)
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros(SHAPE, np.uint16))
+    rows = [row(name[0], tmp_path / name, pixel_size_um=None) for name in ("a.ome.tif", "b.tif")]
+    accepted, refused = accept(rows, [], RESULTS)
+    assert [one["mosaic"] for one in accepted] == ["a"]
+    assert "does not tell its pixel size; give pixel_size_um in the table" in refused[0][1]

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import zarr
 from isoplan.base.errors import UserError
+from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
 from PIL import Image
 
@@ -377,3 +378,17 @@ def test_what_headers_know(tmp_path):
     group.attrs["multiscales"] = scales
     with open_mosaic(tmp_path / "d.zarr") as mosaic:
         assert mosaic.optics == {"pixel_size_um": 0.325}
+
+
+def test_what_is_given_stands_over_the_header():
+    known = {"pixel_size_um": 0.1625, "na": 1.4}
+    values, notes = complete_optics({"pixel_size_um": None, "na": 0.9}, known)
+    assert values == {"pixel_size_um": 0.1625, "na": 0.9, "wavelength_um": None}
+    assert notes == [
+        "pixel_size_um 0.1625, as the file says",
+        "na is 0.9 as given, though the file says 1.4",
+    ]
+    values, notes = complete_optics({"pixel_size_um": 325.0, "wavelength_um": 0.5}, {})
+    assert values == {"pixel_size_um": 325.0, "na": None, "wavelength_um": 0.5}
+    assert notes == ["CAUTION: pixel_size_um 325 is unusual; check its unit"]
+    assert complete_optics({"pixel_size_um": 0.163}, known)[1] == ["na 1.4, as the file says"]

@@ -50,7 +50,7 @@ def test_pictures_of_scikit_image(tmp_path):
     [
         (["mosaic\tpath\tpixel_sise_um"], r"line 1.*'pixel_sise_um'.*did you mean 'pixel_size_um'"),
         (["mosaic\tpath\tpixel_size_um\tqqqq"], r"'qqqq'; known are mosaic"),
-        (["mosaic\tpath"], r"'pixel_size_um' is missing"),
+        (["mosaic\tna"], r"'path' is missing"),
         (["# x", "mosaic\tpath\tpath\tpixel_size_um"], r"line 2.*'path' occurs twice"),
         (["mosaic,path,pixel_size_um"], r"not separated by tabs"),
         ([HEADER], r"header only"),
@@ -59,7 +59,12 @@ def test_pictures_of_scikit_image(tmp_path):
         ([HEADER, "a/b\tx.tif\t1"], r"line 2.*'a/b'"),
         ([HEADER, "..\tx.tif\t1"], r"line 2.*'\.\.'"),
         ([HEADER, "a\t\t1"], r"line 2: path is empty"),
-        ([HEADER, "a\tx.tif"], r"line 2: pixel_size_um is empty"),
+        ([HEADER, "a\t\t1"], r"line 2: path is empty"),
+        (
+            [HEADER + "\tchannel", "a\tx.tif\t1\t\t\t\tbrightest"],
+            r"line 2: channel is 'brightest'; give",
+        ),
+        ([HEADER, "a\tx.tif\t1\t\t\tmiddle"], r"slice is 'middle'; .* or sharpest or brightest"),
         ([HEADER, "a\tx.tif\t0"], r"pixel_size_um is 0; it must be finite, above 0"),
         ([HEADER, "a\tx.tif\tnan"], r"pixel_size_um is nan"),
         ([HEADER, "a\tx.tif\t1 um"], r"'1 um', not a number"),

@@ -11,6 +11,7 @@ from _job import job
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.convert import REFUSED, convert
+from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.reader import open_row
 
 
@@ -23,9 +24,11 @@ def main(snakemake):
                 "mosaic": row["mosaic"],
                 "converted": row["path"],
                 "notes": [*mosaic.notes, f"converted from {row['path']}, not read by window"],
+                "optics": mosaic.optics,
                 "library": dict(snakemake.params.library),
             }
-            convert(mosaic, store, pixel_size_um=row["pixel_size_um"], attributes=attributes)
+            pixel = complete_optics(row, mosaic.optics)[0]["pixel_size_um"]
+            convert(mosaic, store, pixel_size_um=pixel or 1.0, attributes=attributes)
     except UserError as error:
         if isinstance(error.__cause__, OSError):
             raise  # a disk that is full or fails says nothing of the file

@@ -11,6 +11,7 @@ from _job import job
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.convert import REFUSED
+from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.ngff import read_attributes
 from isoplan.mosaic.reader import open_row
@@ -37,7 +38,7 @@ def measured(row, store, source):
 
     store: of a mosaic that was simulated or converted, one plane with what is known of it.
     """
-    told = []
+    told, optics = [], {}
     if store:
         record = Path(source).read_text()
         if record.startswith(REFUSED):
@@ -48,11 +49,12 @@ def measured(row, store, source):
             | {"path": store, "channel": None, "slice": None, "series": None}
             | made.get("camera", {})
         )
-        told = made.get("notes", [])
+        told, optics = made.get("notes", []), made.get("optics", {})
     with open_row(row) as mosaic:
         facts = row | measure(mosaic) | {"slice": mosaic.slice}
         camera, notes = complete_camera(row, mosaic.middle())
-        facts |= camera | {"notes": [*told, *mosaic.notes, *notes]}
+        optics, known = complete_optics(row, optics or mosaic.optics)
+        facts |= optics | camera | {"notes": [*told, *mosaic.notes, *known, *notes]}
     if facts["nonfinite_pixels"]:
         facts["notes"].append(f"{facts['nonfinite_pixels']} pixels are not finite: invalid cells")
     if facts["uncovered_pixels"]:

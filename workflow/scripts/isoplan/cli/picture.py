@@ -22,6 +22,7 @@ from isoplan.exposure import exposure_of
 from isoplan.halo import halo_of, settled
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
+from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
@@ -42,8 +43,8 @@ def make_map(args: argparse.Namespace) -> int:
     folder = args.out or Path(f"{stem_of(args.picture)}-map")
     if is_file(folder):
         raise UserError(f"{folder}: is the name of a file; the map comes in a folder")
-    network = _choose(args)
     with outputs_of(args, folder) as outputs, open_picture(args, outputs) as mosaic:
+        network = _choose(args)
         found = _estimate(args, network, mosaic)
         _write_map(args, outputs[folder], found)
         outputs.deliver()
@@ -55,13 +56,13 @@ def make_map(args: argparse.Namespace) -> int:
 def restore(args: argparse.Namespace) -> int:
     """Map, then restoration core by core into a file that is only ever held in part."""
     _check_ending(args.out)
-    network = _choose(args)
     name = stem_of(args.out)
     maps, image = args.out.with_name(f"{name}-psf-map"), args.out.with_name(f"{name}-preview.png")
     with (
         outputs_of(args, args.out, maps, image) as outputs,
         open_picture(args, outputs) as mosaic,
     ):
+        network = _choose(args)
         found = _estimate(args, network, mosaic)
         # One place checks the numbers and knows the defaults.
         asked = {key: getattr(args, key) for key in (*config.CHOSEN, "order")}
@@ -144,9 +145,13 @@ def outputs_of(args: argparse.Namespace, *places: Path) -> Outputs:
 
 
 def open_picture(args: argparse.Namespace, outputs: Outputs, **how):
+    """The picture that a command reads; what its file knows of the optics stands in `args` then, where
+    nothing was given."""
     mosaic = open_row(vars(args) | {"path": args.picture}, **how)
     outputs.spare(mosaic.files)
-    for note in mosaic.notes:
+    optics, notes = complete_optics(vars(args), mosaic.optics)
+    vars(args).update(optics)
+    for note in [*mosaic.notes, *notes]:
         print(f"{args.picture}: {note}")
     return mosaic
 

@@ -40,8 +40,10 @@ def split(args: argparse.Namespace) -> int:
         lines = [header, *("\t".join(f"{row[column]}" for column in COLUMNS) for row in rows)]
         outputs[table].write_text("".join(f"{line}\n" for line in lines))
         outputs.deliver()
-    if not args.pixel_size_um:
-        print("without --pixel-size-um a pixel counts as 1 um in the table")
+    if any(row["pixel_size_um"] == 1 for row in rows):
+        print(
+            "where neither --pixel-size-um nor the file tells, a pixel counts as 1 um in the table"
+        )
     print(f"table of mosaics: {table}; restore and judge the dark parts:")
     print(
         f"  snakemake --cores all --configfile config/studies/pairs.yaml --config mosaics={table}"
@@ -73,7 +75,7 @@ def _split(args: argparse.Namespace, outputs: Outputs, picture: str, name: str) 
             notes.append(
                 f"{saturated:,} saturated pixels are split as they are, too dark in both parts"
             )
-        unknown = _write(mosaic, facts, (dark, rest), outputs, args, name)
+        unknown = _write(mosaic, facts, (dark, rest), outputs, chosen, name)
         if unknown:
             notes.append(
                 f"{unknown:,} pixels are empty in both parts: not finite, or below the offset"
@@ -89,7 +91,7 @@ def _split(args: argparse.Namespace, outputs: Outputs, picture: str, name: str) 
     return {
         "mosaic": name,
         "path": dark,
-        "pixel_size_um": args.pixel_size_um or 1,
+        "pixel_size_um": chosen.pixel_size_um or 1,
         **{key: f"{value:.6g}" for key, value in told.items()},
         "reference": rest,
     }

@@ -58,6 +58,10 @@ def _look(row: dict) -> list[dict]:
         reference = {"path": row["reference"], "slice": row["reference_slice"]}
         open_row(reference, look=True).close()
     with open_row(row, look=True, large_pieces=True) as mosaic:
+        if row["pixel_size_um"] is None and "pixel_size_um" not in mosaic.optics:
+            raise ValueError(
+                f"{mosaic.path} does not tell its pixel size; give pixel_size_um in the table"
+            )
         one = {
             "mosaic": row["mosaic"],
             "row": row["mosaic"],

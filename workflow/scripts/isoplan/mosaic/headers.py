@@ -53,6 +53,31 @@ class Known:
         return {key: value for key, value in found.items() if value is not None}
 
 
+# Between these no note is made; outside a unit was mistaken, more likely than not.
+_USUAL = {"pixel_size_um": (0.005, 20.0), "na": (0.02, 1.7), "wavelength_um": (0.2, 2.5)}
+
+
+def complete_optics(given: dict, known: dict[str, float]) -> tuple[dict, list[str]]:
+    """Pixel size, NA and wavelength of a picture: as given, else as its file knows them.
+
+    given: of the table or the command line. known: a picture's `optics`. Returns the values (None where
+    nobody knows) and notes: what was taken from the file, where the two disagree, and what is unusual.
+    """
+    values, notes = {}, []
+    for key, (low, high) in _USUAL.items():
+        told, own = given.get(key), known.get(key)
+        values[key] = own if told is None else told
+        if values[key] is None:
+            continue
+        if told is None:
+            notes.append(f"{key} {own:g}, as the file says")
+        elif own is not None and not math.isclose(told, own, rel_tol=0.02):
+            notes.append(f"{key} is {told:g} as given, though the file says {own:g}")
+        if not low <= values[key] <= high:
+            notes.append(f"CAUTION: {key} {values[key]:g} is unusual; check its unit")
+    return values, notes
+
+
 def micrometres(value: object, unit: object) -> float | None:
     """A length in um; None where it is no positive number or its unit is none.
 

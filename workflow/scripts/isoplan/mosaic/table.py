@@ -28,10 +28,10 @@ _NUMBERS = (
 )
 _COUNTS = ("series", "slice", "channel", "reference_slice")
 _SLICES = ("sharpest", "brightest")
-REQUIRED = ("mosaic", "path", "pixel_size_um")
+REQUIRED = ("mosaic", "path")
 COLUMNS = (
     *REQUIRED,
-    *("na", "wavelength_um", "gain", "offset", "read_noise_e"),
+    *("pixel_size_um", "na", "wavelength_um", "gain", "offset", "read_noise_e"),
     *_COUNTS,
     "reference",
 )
@@ -127,7 +127,8 @@ def read_table(path: str | Path) -> list[dict]:
     """Reads and checks the table of mosaics.
 
     path: a tab-separated file with a header; empty lines and lines that begin with `#` are skipped.
-    Columns: mosaic, path, pixel_size_um, and optional na, wavelength_um, gain (counts per electron),
+    Columns: mosaic, path, and optional pixel_size_um, na, wavelength_um (as the file says where it is not
+    given), gain (counts per electron),
     offset (counts), read_noise_e (electrons), series (which picture of a file), channel, slice (all three
     count from 0; of a stack, "sharpest" and "brightest" serve too), reference (a better picture of the same
     field and pixel size, such as one in focus) and reference_slice of a stack.
