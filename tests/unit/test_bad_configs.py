@@ -1,0 +1,95 @@
+"""Bad studies and bad tables of mosaics, a line each: what the one line of the answer has to say."""
+
+import time
+
+import pytest
+from isoplan.base import config
+from isoplan.base.errors import UserError
+from isoplan.cli import arguments
+
+BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+ENTRIES = [f"k{i}: &k{i} {{<<: [*k{i - 1}, *k{i - 1}], j{i}: 1}}\n" for i in range(1, 40)]
+
+# What stands in the file, in Latin-1 as a text and as it is as bytes, and the answer behind the file's name.
+# fmt: off
+STUDIES = {
+    "nothing": ("", ":1: is empty"),
+    "only comments": ("# mine\n\n", ":1: is empty"),
+    "only a mark": ("---\n", ":1: is empty"),
+    "a list": ("- study: a\n- map: {}\n", ":1: is a list, not a block of keys"),
+    "a word": ("study\n", ":1: is one value, not a block of keys"),
+    "equals signs": ("study = mine\nseed = 3\n", ":1: is one value, not a block of keys"),
+    "an open bracket": ("study: a\nmap: [1\n", ":2: not YAML: did not find expected ',' or ']'"),
+    "a tab": ("map:\n\tstride_px: 64\n", ":2: not YAML: found character that cannot start"),
+    "an open quote": ("study: 'a\nseed: 1\n", ":2: not YAML: found unexpected end of stream"),
+    "two studies": ("study: a\n---\nstudy: b\n", ":2: not YAML: but found another document"),
+    "a bell": ("study: a\nseed: \a\n", ":2: not YAML: control characters are not allowed"),
+    "a NUL": ("é\nstudy: a\0\n".encode(), ":2: not YAML: control characters are not allowed"),
+    "Latin-1": ("# mine\nstudy: Mikroskop_für_mich\n", ", line 2: not UTF-8 text; save it as"),
+    "UTF-16": ("study: a\n".encode("utf-16"), ", line 1: not UTF-8 text"),
+    "an unknown alias": ("seed: *one\n", ":1: not YAML: found undefined alias"),
+    "a foreign tag": ("seed: 1\nstudy: !!python/name:os.system\n", ":2: not YAML: could not determ"),
+    "a list as a key": ("seed: 1\n? [a]\n: 2\n", ":2: not YAML: found unhashable key"),
+    "an alias bomb": (BOMB, ":15: unfolds to over 100,000 values"),
+    "a bomb of merged keys": ("k0: &k0 {a: 1}\n" + "".join(ENTRIES), ":14: unfolds to over"),
+    "an alias in itself": ("seed: 1\nmap: &map\n  stride_px: [*map]\n", ":3: *map stands within itself"),
+    "blocks in blocks": ("[" * 500_000, ":1: over 50 blocks within one another"),
+    "a large file": ("# " + "x" * 2**20, ": 1.0 MiB of YAML; a study has some kB"),
+    "month 13": ("study: a\nseed: 2024-13-01\n", ":2: month must be in 1..12; correct it, or put"),
+    "5,000 digits": ("seed: " + "1" * 5000, ":1: Exceeds the limit"),
+    "5,000 hexadecimal digits": ("seed: 0x" + "1" * 5000, ":1: Exceeds the limit"),
+    "400 digits": ("seed: " + "1" * 400, ":1: seed: 1111"),
+    "400 digits of a size": ("map:\n  stride_px: -" + "1" * 400, ":2: map.stride_px: -111"),
+    "a list of 400 digits": ("psfs: [{name: a, width_px: [1, 1" + "0" * 400 + "]}]", "width_px[1]: 1000"),
+    "a name with an end of line": ('study: "mine\\n"', r":1: study: 'mine\n' does not serve in file names"),
+    "a name of 300 letters": ("study: " + "a" * 300, ":1: study: 'aaa"),
+    "a network's name": ('networks: [{name: "a\\n"}]', r"networks[0].name: 'a\n' does not serve in file names"),
+    "weights with an end of line": ('networks: [{name: a, weights: "a.safetensors\\n"}]', "is not a .safetensors"),
+    "a key of two lines": ('"a\\nb": 1', r":1: 'a\nb': unknown key"),
+    "a long key": ("x" * 999 + ": 1", ":1: 'xxx"),
+    "yes as a key": ("yes: 1", ":1: [True]: unknown key"),
+    "no name": ("seed: 1\n~: 2", ":1: None: unknown key"),
+    "a date": ("study: 2024-12-01", ":1: study: datetime.date(2024, 12, 1) is not a word or text"),
+    "bytes": ("study: !!binary aaaa", ":1: study: b'"),
+    "a set": ("map: !!set {stride_px}", ":1: map: {'stride_px'} is not a block of keys"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("case", STUDIES)
+def test_a_bad_study_is_one_line_with_its_place(tmp_path, case):
+    content, answer = STUDIES[case]
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode("latin-1"))
+    begin = time.monotonic()
+    with pytest.raises(UserError) as error:
+        config.load(file)
+    assert time.monotonic() - begin < 2
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(str(file)) and answer in line and len(line) < 500, line
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_what_is_no_file(tmp_path, make):
+    make(tmp_path / "mine.yaml")
+    with pytest.raises(UserError, match=r"mine\.yaml: no such config file; correct its path"):
+        config.load(tmp_path / "mine.yaml")
+
+
+def test_aliases_that_are_no_bomb(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(b"\xef\xbb\xbfstudy: mine\r\nmap: &map {stride_px: 64}\r\n")
+    assert config.load(file)["map"]["stride_px"] == 64
+    file.write_text(
+        "psfs:\n- &psf {name: a, size_px: 21}\n- {<<: *psf, name: b}\nnetworks: [{name: n, psf: a}]\ntests: []\ntest_sets: []\nsimulations: []"
+    )
+    assert [psf["size_px"] for psf in config.load(file)["psfs"]] == [21, 21]
+
+
+def test_the_command_line_reads_the_config_before_anything_heavy(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.yaml").write_text("- a\n")
+    monkeypatch.setattr(arguments, "_set_threads", lambda: pytest.fail("torch was loaded"))
+    for command in (["release"], ["train", "--folder", "net"], ["evaluate", "--out", "a.csv"]):
+        named = {"train": ["small"], "evaluate": ["small", "net.safetensors"]}.get(command[0], [])
+        assert arguments.main([command[0], str(tmp_path / "mine.yaml"), *named, *command[1:]]) == 1
+        assert capsys.readouterr().err.startswith(f"isoplan: {tmp_path}/mine.yaml:1: is a list")
