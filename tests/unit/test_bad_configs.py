@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from isoplan.base import config
+from isoplan.base import config, yamlmarks
 from isoplan.base.errors import UserError
 from isoplan.cli import arguments
 
@@ -93,3 +93,43 @@ def test_the_command_line_reads_the_config_before_anything_heavy(tmp_path, monke
         named = {"train": ["small"], "evaluate": ["small", "net.safetensors"]}.get(command[0], [])
         assert arguments.main([command[0], str(tmp_path / "mine.yaml"), *named, *command[1:]]) == 1
         assert capsys.readouterr().err.startswith(f"isoplan: {tmp_path}/mine.yaml:1: is a list")
+
+
+# What a study names and is not there, from the folder that it is started in; the answer behind the file's name.
+# fmt: off
+ABSENT = {
+    "mosaics: gone.tsv": ":1: mosaics: there is no file 'gone.tsv'; paths count from ",
+    "mosaics: folder": ":1: mosaics: there is no file 'folder'",
+    "networks:\n- name: small\n  weights: net.safetensors": ":3: networks[0].weights: there is no file 'net.safetensors'",
+    "networks: [{name: small, architecture: resnet34, pretrained: net.pth}]": "pretrained: there is no file 'net.pth'",
+    "psfs: [{name: gaussian-2}, {name: b, model: measured, file: bead.tif}]": "psfs[1].file: there is no file 'bead.tif'",
+    "objects: [{name: scenes, kinds: [folder], folder: sharp}]": "objects[0].folder: there is no folder 'sharp'",
+    "harm_tests: [{name: t, folder: table.tsv}]": "harm_tests[0].folder: there is no folder 'table.tsv'",
+    "mosaics: '{1}.tsv'": ":1: mosaics: '{1}.tsv' has braces, which Snakemake takes for wildcards; rename",
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("text", ABSENT)
+def test_what_a_study_names_has_to_be_there(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("table.tsv", "{1}.tsv"):
+        (tmp_path / name).touch()
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"{text}\n" + ("" if "mosaics" in text else "mosaics: table.tsv\n"))
+    study = yamlmarks.read(file)
+    config.validate(study, [file])  # elsewhere, on a machine without the files, it is right
+    with pytest.raises(UserError) as error:
+        config.validate(study, [file], here=True)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(str(file)) and ABSENT[text] in line, line
+
+
+def test_what_is_there_or_released_is_right(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.tsv").touch()
+    config.validate({"mosaics": "table.tsv"}, here=True)
+    config.validate(
+        {"mosaics": None, "networks": [{"name": "small", "weights": "released"}]}, here=True
+    )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from isoplan.base.errors import of_the_disk
 from isoplan.mosaic import reader
+from isoplan.report.results import read_study
 
 PICTURE = np.random.default_rng(1).integers(0, 250, (300, 310), dtype=np.uint8)
 
@@ -68,6 +69,13 @@ def test_the_whole_one_is_measured(job):
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_one_is_refused_and_nothing_fails(job, kind):
     assert "a.png: " in job(BROKEN[kind])["refused"]
+
+
+def test_a_broken_one_that_the_table_no_longer_names_is_no_mosaic_of_the_report(tmp_path):
+    (tmp_path / "mosaics").mkdir()
+    for name, facts in {"a": {"refused": "broken"}, "b": {"mean": 1.0}}.items():
+        (tmp_path / "mosaics" / f"{name}.json").write_text(json.dumps({"mosaic": name} | facts))
+    assert [mosaic.name for mosaic in read_study(tmp_path).mosaics] == ["b"]
 
 
 @pytest.mark.parametrize(

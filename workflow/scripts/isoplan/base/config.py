@@ -18,6 +18,7 @@ from pathlib import Path
 
 from isoplan.base import yamlmarks
 from isoplan.base.errors import UserError
+from isoplan.base.named_files import missing
 
 ROOT = Path(__file__).resolve().parents[4]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -104,10 +105,11 @@ def recipe(config: dict, item: dict) -> dict:
     }
 
 
-def validate(config: dict, files: list[str] | tuple = ()) -> dict:
+def validate(config: dict, files: list[str] | tuple = (), *, here: bool = False) -> dict:
     """Checks a config (as Snakemake merged it) and returns it with every default filled in.
 
-    files: the config files it was merged from, in order; errors then name file and line.
+    files: the config files it was merged from, in order; errors then name file and line. here: whether what
+    it names has to be there, from the working directory.
     Raises UserError with one line for every mistake: place, key, what is wrong, what is allowed.
     """
     marks = yamlmarks.lines(files)
@@ -119,6 +121,7 @@ def validate(config: dict, files: list[str] | tuple = ()) -> dict:
     resolved = _check(config, _schema(), (), problems)
     for later in (_references(resolved, _schema(), resolved), _cross_checks(resolved)):
         problems = problems or list(later)  # each can rely on what was checked before
+    problems = problems or list(missing(resolved, _schema()) if here else ())
     if problems:
         raise UserError("\n".join(_message(path, text, marks) for path, text in _some(problems)))
     if resolved["restoration"]["tv_step"] == "none":
