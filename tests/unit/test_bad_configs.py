@@ -6,6 +6,7 @@ import pytest
 from isoplan.base import config, yamlmarks
 from isoplan.base.errors import UserError
 from isoplan.cli import arguments
+from isoplan.mosaic.table import read_table
 
 BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
 ENTRIES = [f"k{i}: &k{i} {{<<: [*k{i - 1}, *k{i - 1}], j{i}: 1}}\n" for i in range(1, 40)]
@@ -84,6 +85,67 @@ def test_aliases_that_are_no_bomb(tmp_path):
         "psfs:\n- &psf {name: a, size_px: 21}\n- {<<: *psf, name: b}\nnetworks: [{name: n, psf: a}]\ntests: []\ntest_sets: []\nsimulations: []"
     )
     assert [psf["size_px"] for psf in config.load(file)["psfs"]] == [21, 21]
+
+
+# Tables of mosaics, in UTF-8 as a text; the answer behind the file's name.
+# fmt: off
+HEAD = "mosaic\tpath\tpixel_size_um\n"
+TABLES = {
+    "nothing": ("", ": the table of mosaics is empty"),
+    "only a header": (HEAD, ": the table of mosaics has a header only"),
+    "Latin-1": (f"{HEAD}a\tPr\xe4parat.tif\t1\n".encode("latin-1"), ", line 2: not UTF-8 text"),
+    "UTF-16": (f"{HEAD}a\tx.tif\t1\n".encode("utf-16"), ", line 1: not UTF-8 text"),
+    "an open quote": (HEAD + 'a\t"x.tif\t1\nb\ty.tif\t1\n', ", line 2: a cell begins with a quote and does not"),
+    "a quote that ends early": (HEAD + 'a\t"x".tif\t1\n', ", line 2: a cell begins with a quote and does not"),
+    "an open quote at the end": (HEAD + 'a\tx.tif\t"1\n', ", line 2: a cell begins with a quote and does not"),
+    "a quoted header": ('"mosaic\tpath\tpixel_size_um\na\tx.tif\t1\n', ", line 1: a cell begins with a quote"),
+    "a cell of two lines": (HEAD + 'a\t"x\ny.tif"\t1\n', ", line 2: a cell begins with a quote"),
+    "a vertical tab": (HEAD + "a\tx\x0by.tif\t1\n", ", line 2: has the character U+000B, which is no text"),
+    "a form feed": (HEAD + "a\tx\x0cy.tif\t1\n", ", line 2: has the character U+000C"),
+    "Unicode's line end": (HEAD + "a\tx.tif\u2028\t1\n", ", line 2: has the character U+2028"),
+    "a next line": (HEAD + "a\tx\x85y.tif\t1\n", ", line 2: has the character U+0085"),
+    "a NUL": (HEAD + "# b\na\tx.tif\t1\0\n", ", line 3: has the character U+0000"),
+    "spaces in the header": ("mosaic path pixel_size_um\na x.tif 1\n", ", line 1: 'mosaic path pixel_size_um' is not sep"),
+    "commas in the header": ("mosaic,path,pixel_size_um\na,x.tif,1\n", ", line 1: 'mosaic,path,pixel_size_um' is not sep"),
+    "a space in the header": ("mosaic\tpath pixel_size_um\na\tx\t1\n", ", line 1: 'path pixel_size_um' is not separated"),
+    "spaces in a line": (HEAD + "a\tx.tif\t1\nb    y.tif   1\n", ", line 3: its cells are not separated by tabs"),
+    "commas in a line": (HEAD + "a,x.tif,1\n", ", line 2: its cells are not separated by tabs"),
+    "one space in a line": (HEAD + "a\tx.tif 1\n", ", line 2: pixel_size_um is empty; fill it in, with tabs"),
+    "no column path": ("mosaic\tpixel_size_um\na\t1\n", ", line 1: column 'path' is missing"),
+    "no header": ("a\tx.tif\t1\n", ", line 1: is no header; begin the table with mosaic, path, pixel_size_um"),
+    "a comma for a point": (HEAD + "a\tx.tif\t0,325\n", ", line 2: pixel_size_um is '0,325', not a number; write a point"),
+    "400 digits": (HEAD + "a\tx.tif\t" + "1" * 400, ", line 2: pixel_size_um is 1111"),
+    "a name of 300 letters": (HEAD + "a" * 300 + "\tx.tif\t1\n", ", line 2: mosaic name 'aaa"),
+    "a name with a brace": (HEAD + "{a}\tx.tif\t1\n", ", line 2: mosaic name '{a}' names result files"),
+    "a million letters": (HEAD + "a\tx.tif\t" + "x" * 10**6, ", line 2: is 1,000,008 characters long"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_bad_table_is_one_line_with_its_place(tmp_path, case):
+    content, answer = TABLES[case]
+    file = tmp_path / "mosaics.tsv"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as error:
+        read_table(file)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(str(file)) and answer in line and len(line) < 500, line
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        ("mosaic\tpath\tpixel_size_um\ra\tx.tif\t1\rb\ty.tif\t1\r", "x.tif"),  # old Macs
+        ("mosaic\tpath\tpixel_size_um\r\n\r\na\tx.tif\t1\r\n", "x.tif"),
+        (f'{HEAD}a\t"x, ""y"".tif"\t1\n', 'x, "y".tif'),  # as spreadsheets save it
+        (f'{HEAD}a\tpart 5" of {{1}} {{mosaic}}.tif\t1\n', 'part 5" of {1} {mosaic}.tif'),
+        (f"{HEAD}a\t\u8a66\u6599 \u3000\xe4.tif\t1", "\u8a66\u6599 \u3000\xe4.tif"),
+    ],
+)
+def test_odd_tables_that_are_right(tmp_path, content, path):
+    (tmp_path / "mosaics.tsv").write_bytes(content.encode())
+    assert read_table(tmp_path / "mosaics.tsv")[0]["path"] == path
 
 
 def test_the_command_line_reads_the_config_before_anything_heavy(tmp_path, monkeypatch, capsys):
