@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
+from isoplan.base import yamlmarks
 from isoplan.base.config import left_open
 from isoplan.base.errors import UserError
 
@@ -73,12 +73,8 @@ class Profile:
 
     @classmethod
     def read(cls, path: Path) -> "Profile":
-        text = path.read_text()
-        try:
-            settings = yaml.safe_load(text) or {}
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
-        return cls(path, text.splitlines(), settings)
+        settings = yamlmarks.read(path, "profile")
+        return cls(path, path.read_text().splitlines(), settings)
 
     def change(self, key: str, text: str) -> str:
         """Advice to make the line of `key`, also where it is commented out, read `text`."""

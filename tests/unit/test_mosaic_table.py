@@ -52,7 +52,7 @@ def test_pictures_of_scikit_image(tmp_path):
         (["mosaic\tpath\tpixel_size_um\tqqqq"], r"'qqqq'; known are mosaic"),
         (["mosaic\tna"], r"'path' is missing"),
         (["# x", "mosaic\tpath\tpath\tpixel_size_um"], r"line 2.*'path' occurs twice"),
-        (["mosaic,path,pixel_size_um"], r"not separated by tabs"),
+        (["mosaic\tpath,pixel_size_um"], r"line 1: 'path,pixel_size_um' is not separated by tabs"),
         ([HEADER], r"header only"),
         (["# nothing"], r"is empty"),
         ([HEADER, "a\tx.tif\t1", "a\ty.tif\t1"], r"line 3.*'a' is named already in line 2"),

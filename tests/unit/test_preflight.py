@@ -280,7 +280,7 @@ def test_profiles_that_are_none(tmp_path, monkeypatch):
         Profile.find("nowhere")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/config.yaml").write_text("a: [1\n")
-    with pytest.raises(UserError, match="no YAML"):
+    with pytest.raises(UserError, match=r"bad/config\.yaml:1: not YAML"):
         Profile.find("bad")
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 
+import imageio.v3 as imageio
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,12 +33,13 @@ report: {crop_px: 128}
 resources: {threads: 1}
 """
 GOOD = ("colour", "holes", "two-DAPI", "two-flat", "tiles", "thick")
-# Lines of the table: what they are read from, where that is no TIFF of their name.
+# Lines of the table: what they are read from, where that is no TIFF of their name. Braces are Snakemake's own.
 LINES = ("colour", "holes", "two", "tiles", "thick")
-PATHS = {"two": "two.ome.tif", "tiles": "tiles", "thick": "thick.ome.zarr", "lost": "lost"}
+PATHS = {"two": "two.ome.tif", "tiles": "{1}/tiles", "thick": "{mosaic}.ome.zarr", "lost": "lost"}
+PATHS["broken"] = "broken.png"
 # Better pictures of the same field; of "two" it shows another one.
-REFERENCES = {"thick": "better.tif", "two": "colour.tif"}
-BAD = ("cut", "gone", "lost", "torn")
+REFERENCES = {"thick": "bet{1}er.tif", "two": "colour.tif"}
+BAD = ("cut", "gone", "lost", "torn", "broken")
 BOXES = grid((200, 280), (120, 160), (80, 120))  # four tiles, 40 px of overlap
 SLICES = 2700  # in one piece: more than is held
 SHAPE = (100, 130)
@@ -67,24 +69,28 @@ def write_pictures(folder):
     for name in ("colour", "holes", "cut"):
         tifffile.imwrite(folder / f"{name}.tif", made[name])
     better = np.roll(made["thick"], (2, -3), (0, 1))  # brighter, and moved
-    tifffile.imwrite(folder / "better.tif", (1.5 * better + 200).astype(np.float32))
+    tifffile.imwrite(folder / "bet{1}er.tif", (1.5 * better + 200).astype(np.float32))
     cut = folder / "cut.tif"
     cut.write_bytes(cut.read_bytes()[:-5000])
     tear(folder / "torn.tif", made["torn"])
+    imageio.imwrite(folder / "broken.png", made["cut"])
+    content = (folder / "broken.png").read_bytes()  # its header and its end stay
+    (folder / "broken.png").write_bytes(content[:3000] + content[4000:])
     two, metadata = np.stack([made["two-DAPI"], made["two-flat"]]), {"axes": "CYX"}
     metadata["Channel"] = {"Name": ["DAPI", "flat"]}
     tifffile.imwrite(folder / "two.ome.tif", two, metadata=metadata)
     for name in ("tiles", "lost"):
-        names = write_tiles(folder / name, made["tiles"], BOXES, compression="zlib")
+        tiles = folder / PATHS[name]
+        names = write_tiles(tiles, made["tiles"], BOXES, compression="zlib")
         places = [(y0, x0) for y0, _, x0, _ in BOXES]
-        (folder / name / "TileConfiguration.txt").write_text(fiji(names, places))
+        (tiles / "TileConfiguration.txt").write_text(fiji(names, places))
     (folder / "lost" / "tile2.tif").unlink()
     # One piece holds all slices: more than is decoded to read a window.
     axes = [{"name": name, "type": "space"} for name in "zyx"]
     meta = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
     stack = np.zeros((SLICES, *SHAPE), np.uint16)
     stack[3] = made["thick"]
-    group = zarr.create_group(folder / "thick.ome.zarr", attributes={"ome": meta})
+    group = zarr.create_group(folder / PATHS["thick"], attributes={"ome": meta})
     group.create_array("0", data=stack, chunks=stack.shape)
 
 
@@ -134,8 +140,9 @@ def test_the_others_are_done_and_the_end_says_what_is_not(own):
     assert "truncated" in refused.loc["cut", "reason"]
     assert "no such file" in refused.loc["gone", "reason"]
     assert "line 7: there is no tile data/lost/tile2.tif" in refused.loc["lost", "reason"]
-    assert "rows 0 to 100 cannot be read" in refused.loc["torn", "reason"]
-    assert re.search(r"ERROR results/own/refused.csv: 4 mosaics were refused \(cut: .*gone: .*torn: ", own.output)  # fmt: skip
+    for name in ("torn", "broken"):
+        assert "rows 0 to 100 cannot be read" in refused.loc[name, "reason"]
+    assert re.search(r"ERROR results/own/refused.csv: 5 mosaics were refused \(cut: .*gone: .*torn: ", own.output)  # fmt: skip
     assert "Traceback" not in own.output
     assert not (own.results / "finished.txt").exists()
     report = (own.results / "report.html").read_text()
@@ -224,7 +231,7 @@ def test_tiles_make_one_picture_and_seams_no_cells(own):
 def test_a_tile_put_in_anothers_place_is_noticed(own, tmp_path):
     """Even one that is older than all that was made of them."""
     changed, facts_of = own.clone(tmp_path / "isoplan"), "results/own/mosaics/{}.json".format
-    tile = changed.folder / "data" / "tiles" / "tile1.tif"
+    tile = changed.folder / "data" / PATHS["tiles"] / "tile1.tif"
     times = tile.stat().st_atime_ns, tile.stat().st_mtime_ns
     tifffile.imwrite(tile, np.zeros((120, 160), np.uint16), compression="zlib")
     os.utime(tile, ns=times)
@@ -242,7 +249,7 @@ def test_what_cannot_be_read_by_window_is_converted(own):
     )
     told = facts(own, "thick")
     assert told["path"].endswith("converted/thick.ome.zarr")
-    assert any("converted from data/thick.ome.zarr" in note for note in told["notes"])
+    assert any("converted from data/{mosaic}.ome.zarr" in note for note in told["notes"])
 
 
 def test_colour_is_told(own):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import contains_wildcard
 
 # Jobs find the library beside their script; here it has to be named.
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
@@ -25,7 +26,10 @@ FILES = sorted(
     key=lambda file: file in map(str, workflow.overwrite_configfiles),
 )
 try:
-    STUDY = study_config.validate(dict(config), FILES)
+    # Once a run, not in each of its jobs: whether files are there, and the whole table of mosaics.
+    STUDY = study_config.validate(dict(config), FILES, here=workflow.is_main_process)
+    if STUDY["mosaics"] and workflow.is_main_process:
+        read_table(STUDY["mosaics"])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -208,9 +212,15 @@ def _stamp(path):
         return None  # check_mosaics will say what is wrong
 
 
+def watched(path):
+    """Files of a picture, of tiles all, for Snakemake to watch. Names that it would take for wildcards are
+    left out: `_stamp` notices a change of theirs."""
+    return [file for file in positions.files_of(path) if not contains_wildcard(file)]
+
+
 def mosaic_files(wildcards):
-    """What a mosaic of the table is read from, so that a changed file is noticed: of tiles all."""
-    return positions.files_of(accepted()[wildcards.mosaic]["file"])
+    """What a mosaic of the table is read from, so that a changed file is noticed."""
+    return watched(accepted()[wildcards.mosaic]["file"])
 
 
 def convert_mb(wildcards):

@@ -9,7 +9,7 @@ localrules:
 rule register_reference:
     input:
         facts=FACTS,
-        reference=lambda wc: positions.files_of(mosaic_row(wc)["reference"]),
+        reference=lambda wc: watched(mosaic_row(wc)["reference"]),
     output:
         registered=f"{RESULTS}/references/{{mosaic}}.json",
     log:
@@ -23,6 +23,7 @@ rule register_reference:
         runtime=growing("other_minutes"),
     params:
         library=library("register_reference"),
+        files=lambda wc: _stamp(mosaic_row(wc)["reference"]),
     message:
         "Brings the reference of {wildcards.mosaic} onto it"
     script:

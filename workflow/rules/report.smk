@@ -72,7 +72,7 @@ rule write_report:
     params:
         library=library("write_report"),
         templates=contents("workflow/scripts/isoplan/report/templates/*"),
-        title=STUDY["report"]["title"] or STUDY["study"],
+        title=lambda wc: STUDY["report"]["title"] or STUDY["study"],
         crop_px=STUDY["report"]["crop_px"],
         published=contents(f"resources/published/{STUDY['report']['published']}.csv"),
         network=NETWORK,

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from _job import job
-from isoplan.base.errors import UserError
+from isoplan.base.errors import UserError, of_the_disk
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.convert import REFUSED, convert
 from isoplan.mosaic.headers import complete_optics
@@ -30,7 +30,7 @@ def main(snakemake):
             pixel = complete_optics(row, mosaic.optics)[0]["pixel_size_um"]
             convert(mosaic, store, pixel_size_um=pixel or 1.0, attributes=attributes)
     except UserError as error:
-        if isinstance(error.__cause__, OSError):
+        if of_the_disk(error.__cause__):
             raise  # a disk that is full or fails says nothing of the file
         shutil.rmtree(store, ignore_errors=True)
         text = f"{REFUSED}{error}"

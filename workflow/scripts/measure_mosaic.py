@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from _job import job
-from isoplan.base.errors import UserError
+from isoplan.base.errors import UserError, of_the_disk
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.convert import REFUSED
 from isoplan.mosaic.headers import complete_optics
@@ -25,7 +25,7 @@ def main(snakemake):
         facts = measured(row, params.store, snakemake.input.source)
     except UserError as error:
         # Simulated: nothing that a user could mend. The file system: another attempt may read it.
-        if "path" not in params.row or isinstance(error.__cause__, OSError):
+        if "path" not in params.row or of_the_disk(error.__cause__):
             raise
         facts = row | {"refused": str(error), "notes": [f"refused: {error}"]}
     write_atomically(snakemake.output.facts, json.dumps(facts, indent=1) + "\n")

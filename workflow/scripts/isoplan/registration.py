@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from scipy import ndimage
 
-from isoplan.base.errors import UserError
+from isoplan.base.errors import UserError, of_the_disk
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.reader import open_mosaic, open_row
 from isoplan.mosaic.window import Picture
@@ -151,7 +151,7 @@ def write(path: str | Path, facts: dict) -> dict:
             found = register(picture, reference)
         result = asdict(found) | {"slice": reference.slice, "notes": found.notes}
     except UserError as error:
-        if isinstance(error.__cause__, OSError):
+        if of_the_disk(error.__cause__):
             raise  # the file system: another attempt may read it
         result = {"refused": str(error), "notes": [f"no reference: {error}"]}
     write_atomically(path, json.dumps(result, indent=1) + "\n")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from isoplan.base import yamlmarks
 from isoplan.base.errors import UserError
+from isoplan.base.named_files import missing
 
 ROOT = Path(__file__).resolve().parents[4]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -59,10 +60,7 @@ def _schema() -> dict:
 
 def load(path: str | Path) -> dict:
     """Reads one study file alone and returns it checked, with every default filled in."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such config file; give the path of one")
-    return validate(yamlmarks.parse(path.read_text(), str(path)) or {}, [str(path)])
+    return validate(yamlmarks.read(path), [str(path)])
 
 
 def entry(config: dict, section: str, name: str, key: str = "name") -> dict:
@@ -107,10 +105,11 @@ def recipe(config: dict, item: dict) -> dict:
     }
 
 
-def validate(config: dict, files: list[str] | tuple = ()) -> dict:
+def validate(config: dict, files: list[str] | tuple = (), *, here: bool = False) -> dict:
     """Checks a config (as Snakemake merged it) and returns it with every default filled in.
 
-    files: the config files it was merged from, in order; errors then name file and line.
+    files: the config files it was merged from, in order; errors then name file and line. here: whether what
+    it names has to be there, from the working directory.
     Raises UserError with one line for every mistake: place, key, what is wrong, what is allowed.
     """
     marks = yamlmarks.lines(files)
@@ -122,6 +121,7 @@ def validate(config: dict, files: list[str] | tuple = ()) -> dict:
     resolved = _check(config, _schema(), (), problems)
     for later in (_references(resolved, _schema(), resolved), _cross_checks(resolved)):
         problems = problems or list(later)  # each can rely on what was checked before
+    problems = problems or list(missing(resolved, _schema()) if here else ())
     if problems:
         raise UserError("\n".join(_message(path, text, marks) for path, text in _some(problems)))
     if resolved["restoration"]["tv_step"] == "none":
@@ -223,7 +223,9 @@ def _as_number(value, *, whole: bool) -> int | float | None:
             value = float(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not abs(value) <= sys.float_info.max:  # nan, infinite, or a whole number of 400 digits
         return None
     if whole:
         return int(value) if value == int(value) else None
@@ -236,8 +238,8 @@ def _wrong_value(value, rule: dict) -> str:
         near = difflib.get_close_matches(str(value), rule["enum"], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"is not allowed; {hint}allowed: {', '.join(map(str, rule['enum']))}"
-    if "pattern" in rule and not re.search(rule["pattern"], value):
-        names = "has characters that file names should not have; use letters, digits, . _ -"
+    if "pattern" in rule and not re.fullmatch(rule["pattern"], value):
+        names = "does not serve in file names; use letters, digits, . _ -, at most 100 in all"
         return rule.get("mismatch", names)
     if isinstance(value, str):
         return ""
@@ -428,7 +430,8 @@ def _message(path: tuple, text: str, marks: list) -> str:
         return f"{path[0]}: {path[1]} {text}"
     key = ""
     for part in path:
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
+        word = part if re.fullmatch(r"\w{1,60}", str(part)) else _show(part)
+        key += f"[{part}]" if isinstance(part, int) else f".{word}" if key else str(word)
     return ": ".join(filter(None, [yamlmarks.place(path, marks), key, text]))
 
 

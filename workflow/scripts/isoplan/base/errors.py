@@ -1,11 +1,23 @@
 """What ends a job in one line instead of a traceback."""
 
+import errno
+
 
 class UserError(Exception):
     """Wrong input of the user's: names the file or key, what is wrong and what to do.
 
     Scripts and the command line print its message alone, without a traceback, and exit with 1.
     """
+
+
+def of_the_disk(error: BaseException | None) -> bool:
+    """Whether a disk or a file system failed, and not the file that was read from it.
+
+    Decoders of pictures raise OSError too, without a number; and a broken header sends a reader to places
+    that no file has, which the system calls invalid.
+    """
+    of_the_file = (None, errno.EINVAL, errno.EOVERFLOW)
+    return isinstance(error, OSError) and error.errno not in of_the_file
 
 
 class OutOfTime(Exception):

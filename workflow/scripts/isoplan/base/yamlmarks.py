@@ -1,4 +1,4 @@
-"""In which file and line a key of a study stands."""
+"""YAML of the user's: refused in one line where it does not serve; and in which file and line a key stands."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,11 @@ from pathlib import Path
 import yaml
 
 from isoplan.base.errors import UserError
+from isoplan.base.textfile import read_text
+
+# A study has some kB, a hundred values, five blocks within one another. YAML of far more is a mistake or a bomb.
+LARGEST, MOST_VALUES, DEEPEST = 2**20, 100_000, 50
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def lines(files) -> list[tuple[str, yaml.Node]]:
@@ -13,25 +18,93 @@ def lines(files) -> list[tuple[str, yaml.Node]]:
     trees = []
     for file in map(str, files):
         if Path(file).is_file():
-            tree = parse(Path(file).read_text(), file, marks=True)
+            tree = parse(read_text(file, "config file"), file, marks=True)
             if tree is not None:
                 trees.append((file, tree))
     return trees
 
 
+def read(path: str | Path, what: str = "config file") -> dict:
+    """The keys and values of a YAML file. Raises UserError, with the line, for all that has none."""
+    found = parse(read_text(path, what), str(path))
+    if found is None:
+        raise UserError(f"{path}:1: is empty; write `key: value` lines")
+    if not isinstance(found, dict):
+        kind = "a list" if isinstance(found, list) else "one value"
+        raise UserError(f"{path}:1: is {kind}, not a block of keys; write `key: value` lines")
+    return found
+
+
 def parse(text: str, name: str, *, marks: bool = False):
     """The YAML text as plain values or, with `marks`, as a tree that knows its lines. `name` is the file's."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader, line = LOADER(text), 1
     try:
-        return yaml.compose(text, loader) if marks else yaml.load(text, loader)
+        _check_size(text, name)
+        tree = loader.get_single_node()
+        if marks or tree is None:
+            return tree
+        for node in _scalars(tree):
+            line = node.start_mark.line + 1
+            str(loader.construct_object(node))
+        return loader.construct_document(tree)
     except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{name}{line}: not YAML: {error.problem}; mend this line") from None
+        mark = error.problem_mark or error.context_mark
+        line = min(mark.line, text.rstrip().count("\n")) + 1 if mark else 1
+        raise UserError(f"{name}:{line}: not YAML: {error.problem}; mend this line") from None
+    except yaml.reader.ReaderError as error:
+        line = text.encode()[: error.position].count(b"\n") + 1
+        raise UserError(f"{name}:{line}: not YAML: {error.reason}; mend this line") from None
+    except (ValueError, AttributeError, LookupError) as error:
+        # A date of month 13, a word as !!int, a whole number of thousands of digits.
+        raise UserError(f'{name}:{line}: {error}; correct it, or put it in "quotes"') from None
+
+
+def _check_size(text: str, name: str) -> None:
+    """Refuses YAML that is large, deep, or unfolds to either by aliases: nothing that walks it would end."""
+    if len(text) > LARGEST:
+        raise UserError(f"{name}: {len(text) / 2**20:.1f} MiB of YAML; a study has some kB")
+    under_way, values = [["", 0]], {}  # anchor and values of each block around; of whole ones
+    for event in yaml.parse(text, LOADER):
+        count, anchor, place = 0, getattr(event, "anchor", None), event.start_mark.line + 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            under_way.append([anchor, 1])
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, count = under_way.pop()
+            values[anchor] = count
+        elif isinstance(event, yaml.ScalarEvent):
+            count = values[anchor] = 1
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == block for block, _ in under_way):
+                raise UserError(f"{name}:{place}: *{anchor} stands within itself; write it out")
+            count = values.get(anchor, 1)
+        under_way[-1][1] += count
+        if under_way[-1][1] > MOST_VALUES:
+            raise UserError(f"{name}:{place}: unfolds to over {MOST_VALUES:,} values; write it out")
+        if len(under_way) > DEEPEST:
+            raise UserError(
+                f"{name}:{place}: over {DEEPEST} blocks within one another; mend this line"
+            )
+
+
+def _scalars(tree: yaml.Node) -> Iterator[yaml.Node]:
+    """Every single value, once, however many aliases name it."""
+    seen, left = set(), [tree]
+    while left:
+        node = left.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            if not node.tag.endswith(":merge"):  # the key <<
+                yield node
+        else:
+            pairs = isinstance(node, yaml.MappingNode)
+            left += [part for pair in node.value for part in pair] if pairs else node.value
 
 
 def place(path: tuple, marks: list) -> str:
     """file:line of a key, in the last file that has it; of its nearest parent where it is missing."""
-    best, best_depth = "", 0
+    best, best_depth = f"{marks[-1][0]}:1" if marks else "", 0
     for file, node in reversed(marks):
         depth, line, in_list = 0, 0, False
         for part in path:
@@ -62,6 +135,8 @@ def doubles(node: yaml.Node) -> Iterator[tuple[int, str]]:
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
             if key.value in seen:
                 yield key.start_mark.line + 1, key.value
             seen.add(key.value)

@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from isoplan.base.config import MODELS, PARAMETERS
+from isoplan.base.config import MODELS, PARAMETERS, load
 from isoplan.base.errors import UserError
 
 PSF_MODELS = [model for model, parameters in PARAMETERS.items() if parameters]
@@ -20,8 +20,10 @@ PSF_MODELS = [model for model, parameters in PARAMETERS.items() if parameters]
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command. Returns its exit code: 0 done, 1 wrong input, 3 training to be gone on with."""
     args = _parser().parse_args(arguments)
-    _set_threads()
     try:
+        if "config" in args:
+            load(args.config)  # first: to load torch takes seconds
+        _set_threads()
         module, name = args.run.split(":")
         return getattr(import_module(f"isoplan.cli.{module}"), name)(args) or 0
     except UserError as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from isoplan.base.errors import UserError
+from isoplan.base.errors import UserError, of_the_disk
 from isoplan.mosaic import positions, slices
 from isoplan.mosaic.files import open_source
 from isoplan.mosaic.placed import PlacedMosaic
@@ -219,7 +219,7 @@ class Mosaic(Picture):
             yield
         except Exception as error:  # codecs of TIFF and Zarr share no error class
             advice = "the file is damaged, copy or export it again"
-            if isinstance(error, OSError):
+            if of_the_disk(error):
                 advice = "if its disk is well again, run again"
             raise UserError(
                 f"{self.path}: rows {y0} to {y1} cannot be read ({reason(error)}); {advice}"

@@ -9,11 +9,15 @@ import importlib.util
 import math
 import re
 from pathlib import Path
+from unicodedata import category
 
 from isoplan.base.errors import UserError
+from isoplan.base.textfile import read_text
 
 PACKAGED = "scikit-image:"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_LONGEST = 20_000  # a system's paths have 4096
+_NO_TEXT = {"Cc", "Zl", "Zp"}  # control characters, and what Unicode has for ends of lines
 _PICTURES = {".png", ".jpg", ".jpeg", ".tif"}
 
 # Optional numbers: (column, lowest, highest, whether the lowest itself is allowed).
@@ -60,12 +64,36 @@ def resolve_path(path: str | Path) -> str:
     return str(folder / name)
 
 
-def _check_header(path: Path, line: int, header: list[str]) -> None:
-    if len(header) == 1 and any(mark in header[0] for mark in ",;"):
+def _cells(where: str, line: str) -> list[str]:
+    """The cells of a line; those that a spreadsheet put in quotes without them."""
+    odd = next((mark for mark in line if mark != "\t" and category(mark) in _NO_TEXT), None)
+    if odd:
         raise UserError(
-            f"{path}, line {line}: columns are not separated by tabs; save it as tab-separated text"
+            f"{where}: has the character U+{ord(odd):04X}, which is no text; type it anew"
+        )
+    if len(line) > _LONGEST:
+        raise UserError(
+            f"{where}: is {len(line):,} characters long; a line is one mosaic's few cells"
+        )
+    try:
+        (cells,) = csv.reader([line], delimiter="\t", strict=True)
+    except csv.Error:
+        raise UserError(
+            f"{where}: a cell begins with a quote and does not end with it; remove the quote"
+        ) from None
+    return [cell.strip() for cell in cells]
+
+
+def _check_header(path: Path, line: int, header: list[str]) -> None:
+    if len(header) > 1 and not {*header} & {*COLUMNS}:
+        raise UserError(
+            f"{path}, line {line}: is no header; begin the table with {', '.join(REQUIRED)}"
         )
     for name in header:
+        if name not in COLUMNS and {*re.split(r"[\s,;|]+", name)} & {*COLUMNS}:
+            raise UserError(
+                f"{path}, line {line}: {name!r} is not separated by tabs; save it as tab-separated text"
+            )
         if name not in COLUMNS:
             near = difflib.get_close_matches(name, COLUMNS, n=1)
             advice = f"did you mean {near[0]!r}" if near else f"known are {', '.join(COLUMNS)}"
@@ -81,11 +109,14 @@ def _number(where: str, name: str, text: str, low: float, high: float, closed: b
     try:
         value = float(text)
     except ValueError:
-        raise UserError(f"{where}: {name} is {text!r}, not a number; correct it") from None
+        remedy = "write a point for the comma" if "," in text else "correct it"
+        raise UserError(f"{where}: {name} is {text[:60]!r}, not a number; {remedy}") from None
     if not math.isfinite(value) or value > high or value < low or (value == low and not closed):
         bounds = f"{'at least' if closed else 'above'} {low:g}"
         bounds += f" and at most {high:g}" if math.isfinite(high) else ""
-        raise UserError(f"{where}: {name} is {text}; it must be finite, {bounds} (check the unit)")
+        raise UserError(
+            f"{where}: {name} is {text[:60]}; it must be finite, {bounds} (check the unit)"
+        )
     return value
 
 
@@ -93,11 +124,11 @@ def _row(where: str, cells: dict[str, str]) -> dict:
     """Checks one line's cells; empty ones become None, absent columns too."""
     for name in REQUIRED:
         if not cells[name]:
-            raise UserError(f"{where}: {name} is empty; fill it in")
+            raise UserError(f"{where}: {name} is empty; fill it in, with tabs between the cells")
     if not _NAME.fullmatch(cells["mosaic"]):
         raise UserError(
-            f"{where}: mosaic name {cells['mosaic']!r} names result files; use letters, digits,"
-            " '_', '.' and '-' only, beginning with a letter, a digit or '_'"
+            f"{where}: mosaic name {cells['mosaic'][:60]!r} names result files; use letters, digits,"
+            " '_', '.' and '-' only, beginning with a letter, a digit or '_', at most 100 in all"
         )
     row: dict = dict.fromkeys(COLUMNS)
     row["mosaic"] = cells["mosaic"]
@@ -138,17 +169,9 @@ def read_table(path: str | Path) -> list[dict]:
     Raises UserError with the file and the line.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot read the table of mosaics ({error.strerror}); correct its path"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text; save the table as tab-separated UTF-8") from None
     numbered = [
-        (number, [cell.strip() for cell in next(csv.reader([line], delimiter="\t"))])
-        for number, line in enumerate(lines, start=1)
+        (number, _cells(f"{path}, line {number}", line))
+        for number, line in enumerate(read_text(path, "table of mosaics").split("\n"), start=1)
         if line.strip() and not line.startswith("#")
     ]
     if not numbered:
@@ -164,6 +187,8 @@ def read_table(path: str | Path) -> list[dict]:
             raise UserError(
                 f"{where}: {len(cells)} cells for {len(header)} columns; remove the extra ones"
             )
+        if len(cells) == 1:
+            raise UserError(f"{where}: its cells are not separated by tabs; put one between them")
         cells += [""] * (len(header) - len(cells))
         row = _row(where, dict(zip(header, cells, strict=True)))
         if row["mosaic"] in first_line:

@@ -322,6 +322,8 @@ def _read_mosaics(folder: Path, tables: dict) -> list[Mosaic]:
     on_disk = {path.name for stage in ("restored", "psf_map") for path in folder.glob(f"{stage}/*")}
     names += sorted(on_disk - set(names))
     refused = set(tables["refused.csv"]["mosaic"])
+    # Those that a table no longer names too: their facts stay.
+    refused |= {name for name, known in facts.items() if "refused" in known}
     return [
         Mosaic(name, facts.get(name, {}), registrations.get(name, {}))
         for name in names

@@ -1,0 +1,23 @@
+"""Whether what a study names is there: files and folders, by the schema's keyword `path`."""
+
+import os
+from collections.abc import Iterator
+
+
+def missing(value, rule: dict, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
+    """Key path of every file or folder that a checked config names and is not there, and what is wrong."""
+    if isinstance(value, dict):
+        for key, inner in rule["properties"].items():
+            yield from missing(value[key], inner, (*path, key))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from missing(item, rule["items"], (*path, i))
+    elif "path" in rule and value not in (None, "released"):
+        kind = rule["path"]
+        if not (os.path.isdir(value) if kind == "folder" else os.path.isfile(value)):
+            yield path, f"there is no {kind} {value!r}; paths count from {os.getcwd()}"
+        elif kind == "file" and "{" in value:
+            yield (
+                path,
+                f"{value!r} has braces, which Snakemake takes for wildcards; rename the file",
+            )
