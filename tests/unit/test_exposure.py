@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from isoplan.base.seeds import numpy_rng
-from isoplan.exposure import lone_pixels, noise_of, split, split_camera, thin
+from isoplan.exposure import lone_pixels, mend, noise_of, split, split_camera, thin
 
 # Bad pixels --------------------------------------------------------------------------------------
 
@@ -53,6 +53,52 @@ def test_dead_and_hot_pixels_are_found():
     counts[50, 50], counts[50, 51] = 65535, np.nan
     assert not lone_pixels(counts, 2.0, 16.0)[50, 50]
     assert not lone_pixels(counts[:2], 2.0, 16.0).any()
+
+
+SHAPES = {
+    2: [(0, 0), (0, 1)],
+    -2: [(0, 0), (1, 1)],
+    3: [(0, 0), (0, 1), (1, 0)],
+    -3: [(0, 0), (1, 1), (2, 2)],
+    4: [(0, 0), (0, 1), (1, 0), (1, 1)],
+    -4: [(0, 0), (0, 1), (0, 2), (0, 3)],
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=str)
+def test_clusters_are_found_and_mended(shape):
+    """Bright ones on dim texture, each exactly; dead ones of two or three on a bright one, nearly all."""
+    y, x = np.mgrid[:200, :200]
+    texture = np.sin(y / 7) * np.cos(x / 9)
+    bad = np.zeros((200, 200), bool)
+    for row in range(10, 190, 15):
+        for column in range(10, 190, 15):
+            for dy, dx in shape:
+                bad[row + dy, column + dx] = True
+    clean = exposed(400 + 150 * texture)
+    counts = np.where(bad, clean + 8000, clean)
+    np.testing.assert_array_equal(lone_pixels(counts, 2.0, 16.0), bad)
+    mended = mend(counts, (2.0, 16.0))
+    assert (mended[~bad] == counts[~bad]).all()
+    assert np.abs(mended - 400 - 150 * texture)[bad].max() < 100
+    assert mend(counts, None) is counts and mend(clean, (2.0, 16.0)) is clean
+    if len(shape) < 4:
+        dead = lone_pixels(np.where(bad, 0, exposed(4000 + 1500 * texture)), 2.0, 16.0)
+        assert dead[bad].mean() > 0.7 and not dead[~bad].any()
+    counts[11, 11] = np.nan  # beside or within the first
+    assert not lone_pixels(counts, 2.0, 16.0)[9:15, 9:15].any()
+
+
+def test_dim_points_off_the_grid_are_kept():
+    """Of two, three and four bright pixels, as narrow as 1.42 px, between noise and very bright."""
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[-7:8, -7:8]
+    for width, height in itertools.product((1.42, 2.0, 3.5), (100, 1e3, 1e5)):
+        light = np.full((200, 200), 2.0)
+        for k, (row, column) in enumerate(itertools.product(range(8, 192, 12), repeat=2)):
+            off = [(0.5, 0.5), (0, 0.5), rng.uniform(-0.5, 0.5, 2)][k % 3]
+            spot = np.exp(-4 * np.log(2) * ((y - off[0]) ** 2 + (x - off[1]) ** 2) / width**2)
+            light[row - 7 : row + 8, column - 7 : column + 8] += height * spot
+        assert not lone_pixels(exposed(light), 2.0, 16.0).any()
 
 
 def test_what_is_known_of_the_noise():

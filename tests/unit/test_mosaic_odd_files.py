@@ -332,6 +332,8 @@ BAD = {
     "cfa.tif": (lambda path: tifffile.imwrite(path, noise(), photometric="cfa"), "colour-filter camera"),
     "cmyk.jpg": (lambda path: Image.fromarray(noise((*SHAPE, 4), "uint8", 256), "CMYK").save(path), r"ink \(CMYK\)"),
     "24.tif": (lambda path: path.write_bytes(packed_tiff(noise(), 24)), "24 bits in this byte order"),
+    "zeiss.czi": (lambda path: path.write_bytes(b"ZISRAWFILE"), r"Zeiss \(CZI\), which is not read; export it as OME-TIFF"),
+    "leica.lif": (lambda path: path.write_bytes(b"p\0\0\0" + bytes(99)), r"Leica \(LIF\)"),
     "plate.zarr": (plate, "is a plate of 2 wells; give one field of one, such as .*plate.zarr/A/1/0"),
     "well.zarr": (well, "is a well of 1 fields; give one, such as .*well.zarr/0"),
     "void.zarr": (void, "1000000000 x 1000000000 px, more than any disk holds"),

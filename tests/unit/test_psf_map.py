@@ -217,6 +217,19 @@ def test_tiles_by_position_are_estimated_one_by_one(network, model, mosaic_of, t
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_hot_pixels_leave_the_map_as_it_is(network, model, mosaic_of):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(400 + 200 * np.sin(np.arange(300) / 9), (300, 300)).astype(np.float32)
+    hot = counts.copy()
+    hot[20::60, 30::60] = 9000
+    cells, how = layout(counts.shape), {"offset": 0.0, "device": CPU}
+    clean = map_unit(network, model, mosaic_of(counts), cells, 0, **how)
+    spoilt = map_unit(network, model, mosaic_of(hot), cells, 0, **how)
+    mended = map_unit(network, model, mosaic_of(hot), cells, 0, noise=(1.0, 0.0), **how)
+    error, before = (np.nanmax(np.abs(one - clean)) for one in (mended, spoilt))
+    assert error < 0.1 * before
+
+
 def test_bad_pixels_and_constant_windows_are_invalid(network, model):
     picture = textured((96 + 32 * 8, 96 + 32 * 8))
     picture[10, 150] = np.nan

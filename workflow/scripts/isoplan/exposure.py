@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
-# How far a dead or hot pixel stands out, in ranges of its neighbours.
-LONE = 4
+# How far dead and hot pixels stand out, in ranges of their neighbours: one to three of them, and four.
+LONE, LONE_FOUR = 4, 17
+_EIGHT = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,14 @@ def noise_of(facts: dict) -> tuple[float, float] | None:
 
 
 def lone_pixels(counts: np.ndarray, gain: float, floor: float) -> np.ndarray:
-    """Dead and hot pixels (h, w) bool: single ones that no PSF could have made.
+    """Dead and hot pixels (h, w) bool, single ones and clusters of up to four, that no PSF could have made.
 
     counts: (h, w) above the offset; gain, floor: of `noise_of`. Such a pixel lies beyond all its eight
     neighbours, by more than LONE times the range that these span and by more than noise does: 3
-    deviations and 12 electrons. A point seen through a Gaussian PSF of w px full width stands out by
-    2^(4 / w^2) times that range, under LONE from 1.41 px on. What the rule sees are the 3 x 3 px
-    alone; pixels at the rim of the array and beside values that are not finite are not judged.
+    deviations and 12 electrons; a cluster beyond all that touch it, one of four by LONE_FOUR times their range.
+    A point seen through a Gaussian PSF of w px full width stands out by 2^(4 / w^2) times that range, under
+    LONE from 1.41 px on; its two or three brightest pixels by less, its four by up to 16.3 times. What the rule sees lies within 5 px; pixels
+    at the rim of the array and beside values that are not finite are not judged.
     """
     lone = np.zeros(counts.shape, bool)
     if min(counts.shape) < 3:
@@ -107,11 +110,74 @@ def lone_pixels(counts: np.ndarray, gain: float, floor: float) -> np.ndarray:
         high = part.copy() if high is None else np.maximum(high, part, out=high)
         low = part.copy() if low is None else np.minimum(low, part, out=low)
         total = part.astype(np.float32) if total is None else np.add(total, part, out=total)
-    noise = 3 * np.sqrt(gain * np.maximum(total / 8, 0) + floor) + 12 * gain
-    apart = LONE * (high - low) + noise
+    apart = LONE * (high - low) + _noise(total / 8, gain, floor)
     inner = counts[1:-1, 1:-1]
     lone[1:-1, 1:-1] = (inner - high > apart) | (low - inner > apart)
+    for sign in (1, -1):
+        lone |= _clusters(sign * counts, sign, gain, floor)
     return lone
+
+
+def _noise(level: np.ndarray, gain: float, floor: float) -> np.ndarray:
+    """What noise does not exceed at a level of light: 3 deviations and 12 electrons, in counts."""
+    return 3 * np.sqrt(gain * np.maximum(level, 0) + floor) + 12 * gain
+
+
+def _clusters(counts: np.ndarray, sign: int, gain: float, floor: float) -> np.ndarray:
+    """Clusters of two to four bright pixels as in `lone_pixels`; sign: -1 where counts are negative light."""
+    found = np.zeros(counts.shape, bool)
+    if not np.isfinite(counts).any():
+        return found
+    # What an opening by 3 x 3 px takes away is narrower than that: edges of clusters, of points, and noise.
+    finite = np.isfinite(counts)
+    even = counts if finite.all() else np.where(finite, counts, counts[finite].mean())
+    ground = ndimage.grey_opening(even, size=3)
+    with np.errstate(invalid="ignore"):
+        labels, count = ndimage.label(
+            even - ground > 2 * _noise(sign * ground, gain, floor), _EIGHT
+        )
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    small = (sizes > 1) & (sizes <= 4)
+    small[0] = False
+    y, x = np.nonzero(small[labels])
+    # One that touches the rim is not judged: what lies beyond it is not seen.
+    rim = (y < 1) | (x < 1) | (y > counts.shape[0] - 2) | (x > counts.shape[1] - 2)
+    small[labels[y[rim], x[rim]]] = False
+    y, x = np.nonzero(small[labels])
+    if not y.size:
+        return found
+    own = labels[y, x]
+    least, high, low = (np.full(count + 1, start) for start in (np.inf, -np.inf, np.inf))
+    np.minimum.at(least, own, counts[y, x])
+    for dy, dx in ((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)):
+        beside = labels[y + dy, x + dx] != own
+        values = counts[y + dy, x + dx][beside]
+        np.maximum.at(high, own[beside], values)  # NaN stays
+        np.minimum.at(low, own[beside], values)
+    with np.errstate(invalid="ignore"):
+        ranges = np.where(sizes == 4, LONE_FOUR, LONE) * (high - low)
+        sure = least - high > ranges + _noise(sign * high, gain, floor)
+    return (small & sure)[labels]
+
+
+def mend(counts: np.ndarray, noise: tuple[float, float] | None) -> np.ndarray:
+    """Counts (h, w) above the offset whose dead and hot pixels take the median of the others within 2 px.
+
+    noise: of `noise_of`; None: nobody can tell such pixels, and the picture is given back.
+    """
+    if noise is None:
+        return counts
+    lone = lone_pixels(counts, *noise)
+    if not lone.any():
+        return counts
+    y, x = np.nonzero(lone)
+    near = np.arange(-2, 3)
+    rows = np.clip(y[:, None] + near, 0, counts.shape[0] - 1)[:, :, None]
+    columns = np.clip(x[:, None] + near, 0, counts.shape[1] - 1)[:, None, :]
+    around = np.where(lone[rows, columns], np.nan, counts[rows, columns])
+    mended = counts.copy()
+    mended[y, x] = np.nanmedian(around.reshape(len(y), -1), axis=1)
+    return mended
 
 
 # One exposure as two -------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from isoplan.base.device import at_once, in_batches
 from isoplan.base.errors import UserError
+from isoplan.exposure import mend
 from isoplan.kriging import krige
 from isoplan.metrics.regression import summarise
 from isoplan.mosaic import ngff, tiles
@@ -193,11 +194,13 @@ def map_unit(
     offset: float,
     device,
     together: int = 1,
+    noise: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Raw map of one unit, (channels, rows, columns): the part of the block inside the map.
 
     A mosaic of tiles is estimated once per view without seams (`Picture.seamless`), in the same block;
-    a cell whose window no tile holds whole is NaN and its validity 0.
+    a cell whose window no tile holds whole is NaN and its validity 0. noise: of `exposure.noise_of`; where it
+    is known, dead and hot pixels are mended first.
     """
     rows, columns = layout.units[unit]
     shape = rows.stop - rows.start, columns.stop - columns.start
@@ -205,7 +208,7 @@ def map_unit(
     cells[VALIDITY:] = 0
     tops, lefts = layout.starts_px(0)[rows], layout.starts_px(1)[columns]
     for read_view, served_cells in mosaic.seamless(tops, lefts, layout.window_px):
-        picture = read_view(*layout.window_of(unit)) - np.float32(offset)
+        picture = mend(read_view(*layout.window_of(unit)) - np.float32(offset), noise)
         found = estimate_cells(network, model, picture, layout.stride_px, device, together=together)
         np.copyto(cells, found[:, : shape[0], : shape[1]], where=served_cells)
     if layout.edges == "valid":

@@ -18,7 +18,7 @@ from isoplan.base.progress import Progress
 from isoplan.choosing import choose_for, in_words
 from isoplan.cli import preview
 from isoplan.cli.outputs import SOFTWARE, Outputs, is_file, reserve
-from isoplan.exposure import exposure_of
+from isoplan.exposure import exposure_of, noise_of
 from isoplan.halo import halo_of, settled
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
@@ -45,7 +45,7 @@ def make_map(args: argparse.Namespace) -> int:
         raise UserError(f"{folder}: is the name of a file; the map comes in a folder")
     with outputs_of(args, folder) as outputs, open_picture(args, outputs) as mosaic:
         network = _choose(args)
-        found = _estimate(args, network, mosaic)
+        found = _estimate(args, network, mosaic, _camera(args, mosaic))
         _write_map(args, outputs[folder], found)
         outputs.deliver()
     print(f"PSF map: {folder}/psf_map.csv", end="")
@@ -62,17 +62,14 @@ def restore(args: argparse.Namespace) -> int:
         outputs_of(args, args.out, maps, image) as outputs,
         open_picture(args, outputs) as mosaic,
     ):
-        network = _choose(args)
-        found = _estimate(args, network, mosaic)
+        network, camera = _choose(args), _camera(args, mosaic)
+        found = _estimate(args, network, mosaic, camera)
         # One place checks the numbers and knows the defaults.
         asked = {key: getattr(args, key) for key in (*config.CHOSEN, "order")}
         if args.force:
             asked |= {"psf_scale": 1, "resolution_px": 0}
         settings = config.validate({"restoration": asked})["restoration"]
         _write_map(args, outputs[maps], found)
-        camera, notes = complete_camera({"offset": args.offset, "gain": args.gain}, mosaic.middle())
-        for note in notes:
-            print(f"{args.picture}: {note}")
         facts = measure(mosaic) | camera
         known = levels(facts)
         if config.left_open(settings):
@@ -243,7 +240,16 @@ class Found:
         )
 
 
-def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic) -> Found:
+def _camera(args: argparse.Namespace, mosaic) -> dict:
+    """Offset, gain and read noise, as given or as the picture tells them, which it says."""
+    given = {"offset": args.offset, "gain": getattr(args, "gain", None)}
+    camera, notes = complete_camera(given, mosaic.middle())
+    for note in notes:
+        print(f"{args.picture}: {note}")
+    return camera
+
+
+def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic, camera: dict) -> Found:
     """The map of a picture, unit by unit, and what it says in words."""
     model, possible = chosen.model, strides(chosen.network.window_px, chosen.together)
     window = chosen.network.window_px * chosen.together
@@ -262,6 +268,7 @@ def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic) -> Found:
         offset=args.offset,
         device=pick_device(args.device),
         together=chosen.together,
+        noise=noise_of(camera | {"dtype": mosaic.dtype}),
     )
     found = Found(layout, model, cells, chosen.file.stem, settings["alarm_threshold"])
     for line in _in_words(found, settings["alarm_threshold"]):

@@ -23,6 +23,15 @@ from isoplan.mosaic.tiff import open_tiff
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC, _JPEG_MAGIC = b"\x89PNG", b"\xff\xd8\xff"
+_MAKERS = {
+    b"ZISR": "Zeiss (CZI)",
+    b"\xda\xce\xbe\n": "Nikon (ND2)",
+    b"\0\0\0\x0c": "Nikon (ND2) or JPEG 2000",
+    b"p\0\0\0": "Leica (LIF)",
+    b"\xd0\xcf\x11\xe0": "Olympus or Zeiss (OIB, ZVI)",
+    b"\x89HDF": "HDF5, as Imaris writes (IMS)",
+    b"GIF8": "GIF",
+}
 _JPEG_ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 _JPEG_MARKER = re.compile(rb"\xff+[^\xff\x00\xd0-\xd7]")  # the next one behind packed pixels
 
@@ -39,6 +48,10 @@ def open_source(path: str, series: int | None = None) -> Source:
         return open_tiff(path, series)
     if magic.startswith((_PNG_MAGIC, _JPEG_MAGIC)):
         return _open_picture(path, series)
+    if maker := _MAKERS.get(magic):
+        raise UserError(
+            f"{path}: is a file of {maker}, which is not read; export it as OME-TIFF or OME-Zarr"
+        )
     raise UserError(
         f"{path}: no TIFF, LSM, OME-Zarr, PNG or JPEG and no table of tile positions; export it as one"
     )
