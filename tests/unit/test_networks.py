@@ -308,6 +308,51 @@ def test_weights_of_another_shape_are_refused(saved, card):
         store.load(path)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_flipped_bit_is_refused(saved, share):
+    """Within the weights, wherever it lies, and within the card's text."""
+    path, _ = saved
+    data = bytearray(path.read_bytes())
+    data[int(share * len(data))] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="a byte of it at least was altered"):
+        store.load(path)
+    text = path.read_bytes().replace(b"abc", b"abd")  # the card's fingerprint
+    path.write_bytes(text)
+    with pytest.raises(UserError, match="a byte of it at least was altered"):
+        store.load(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(saved, card, value):
+    path, network = saved
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] = value
+    store.save(path, network, card)
+    with pytest.raises(UserError, match=r"weights that are not finite \(.*\); train it again"):
+        store.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"window_px": 10**9}, r"window_px 1e\+09, from 1 to 4096"),
+        ({"window_px": -128}, "window_px -128"),
+        ({"network": {"width": 10**12}}, r"width 1e\+12"),
+        ({"psf": {"size_px": 10**7 + 1}}, r"size_px 1e\+07"),
+        ({"window_px": "128"}, "none of this version"),
+    ],
+)
+def test_a_card_of_absurd_sizes_is_refused_at_once(saved, card, changed, words):
+    path, network = saved
+    absurd = card.copy()
+    for key, value in changed.items():
+        absurd[key] = card[key] | value if isinstance(value, dict) else value
+    store.save(path, network, absurd)
+    with pytest.raises(UserError, match=words):
+        store.load(path)
+
+
 def test_check_fits(card, gaussian):
     same = gaussian | {"name": "other", "cutoff": 0.1}  # Gaussians have no cut-off
     store.check_fits("x.safetensors", card, same, WINDOW)

@@ -1,5 +1,6 @@
 """Networks by name, and their files: weights as safetensors with a card beside them as metadata."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -52,19 +53,46 @@ def save(path: str | Path, network: torch.nn.Module, card: dict) -> None:
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
     part = path.with_name(f".{path.name}.part")
-    save_file(weights, part, metadata={"card": json.dumps(card)})
+    text = json.dumps(card)
+    save_file(weights, part, metadata={"card": text, "sha256": _digest(weights, text)})
     part.replace(path)
+
+
+def _digest(weights: dict[str, torch.Tensor], card: str) -> str:
+    """SHA-256 of the card and of all weights by name."""
+    found = hashlib.sha256(card.encode())
+    for name in sorted(weights):
+        tensor = weights[name].contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+# No network of use is larger: a card that asks for more would take memory and time before it fails.
+_LARGEST = {"window_px": 4096, "width": 4096, "size_px": 2049}
+
+
+def _check_sizes(path: str | Path, card: dict) -> None:
+    asked = {"window_px": card["window_px"], "width": card["network"].get("width")}
+    for key, value in (asked | {"size_px": card["psf"].get("size_px")}).items():
+        if value is not None and not 0 < value <= _LARGEST[key]:
+            raise UserError(
+                f"{path}: its card asks for {key} {value:.4g}, from 1 to {_LARGEST[key]} there may be; the file "
+                "was altered"
+            )
 
 
 def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dict]:
     """Network in evaluation mode, its PSF model and its card.
 
-    Raises UserError where the file is missing, no safetensors, without a card, or of another shape
-    than its card says.
+    Raises UserError where the file is missing, no safetensors, without a card, altered since it was
+    written, of another shape than its card says or of one that no network has, and where a weight is
+    not finite.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            card = json.loads((file.metadata() or {})["card"])
+            meta = file.metadata() or {}
+            card = json.loads(meta["card"])
             psf, spec, window = card["psf"], card["network"], card["window_px"]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
@@ -75,7 +103,15 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
         raise UserError(
             f"{path}: carries no isoplan card; only networks saved by isoplan serve"
         ) from None
+    told = meta.get("sha256")  # older files have none
+    if told and told != _digest(weights, meta["card"]):
+        raise UserError(
+            f"{path}: is not what was written, a byte of it at least was altered; copy it again"
+        )
+    if bad := [name for name, values in weights.items() if not values.isfinite().all()]:
+        raise UserError(f"{path}: holds weights that are not finite ({bad[0]}); train it again")
     try:
+        _check_sizes(path, card)
         model = make_psf_model(psf)
         network = build(spec, window, model)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
