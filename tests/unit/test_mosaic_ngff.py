@@ -328,3 +328,18 @@ def test_a_changed_digit_of_the_metadata_is_noticed(tmp_path, name):
     (path / name).write_text(text.replace(old, old[:-1] + "7"))
     with pytest.raises(UserError, match="metadata were changed or damaged"):
         ngff.read_attributes(path)
+
+
+def test_whole_numbers_keep_a_mask_beside_them(tmp_path):
+    made = {"pixel_size_um": 1, "shard_px": 64, "chunk_px": 32, "attributes": {}}
+    ngff.create_image(tmp_path / "a.zarr", (70, 600), dtype="uint8", mask=True, **made)
+    ngff.create_image(tmp_path / "b.zarr", (70, 600), dtype="float32", mask=True, **made)
+    assert ngff.missing(tmp_path / "b.zarr") is None
+    block = np.arange(64 * 64, dtype=np.float32).reshape(64, 64) % 200
+    block[5:9, 7] = np.nan
+    array = ngff.open_array(tmp_path / "a.zarr", "0", "r+")
+    ngff.write_shards(array, np.s_[0:64, 0:64], ngff.to_stored(block, array))
+    ngff.write_shards(ngff.missing(tmp_path / "a.zarr", "r+"), np.s_[0:64, 0:64], np.isnan(block))
+    np.testing.assert_array_equal(ngff.Values(tmp_path / "a.zarr")[0:64, 0:64], block)
+    assert np.isfinite(ngff.Values(tmp_path / "a.zarr")[64:70, :]).all()
+    ngff.build_pyramid(tmp_path / "a.zarr")  # of the picture alone

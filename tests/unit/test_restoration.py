@@ -286,13 +286,14 @@ def test_pixels_that_are_not_finite_are_bridged(local, counts, block_settings, w
 def test_where_no_tile_is_nothing_is_made_up(model, block_settings, counts, tmp_path):
     boxes = [(0, 100, 0, 120), (60, 200, 130, 260)]
     picture = counts.copy()
-    picture[50, 40:43] = np.nan  # a bad pixel of a tile is bridged all the same
+    picture[50, 40:43] = np.nan  # what was not known stays so
     names = write_tiles(tmp_path, picture, boxes)
     (tmp_path / "where.tsv").write_text(own(names, [(y0, x0) for y0, _, x0, _ in boxes]))
     local = LocalPsfs(model, constant=(2.0, 2.0))
     covered = np.zeros((200, 260), bool)
     for y0, y1, x0, x1 in boxes:
         covered[y0:y1, x0:x1] = True
+    covered[50, 40:43] = False
     with open_mosaic(tmp_path) as mosaic:
         for core in [np.s_[0:200, 0:260], np.s_[0:100, 120:130], np.s_[90:140, 100:200]]:
             restored = restore_core(mosaic, local, core, block_settings, levels=LEVELS, device=CPU)

@@ -40,6 +40,7 @@ def main(snakemake):
         scale=scale,
         pixel_size_um=facts["pixel_size_um"],
         shard_px=settings["core_px"],
+        mask=True,
         window=(0, max((facts["p999"] or 0) - facts["offset"], 1e-6)),
         attributes=made | {"unit": "counts above the camera's offset", "restoration": settings},
     )

@@ -11,6 +11,7 @@ from _job import job
 from isoplan.base.errors import UserError, of_the_disk
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.convert import REFUSED
+from isoplan.mosaic.ground import Grounded, without_ground
 from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.ngff import read_attributes
@@ -51,7 +52,10 @@ def measured(row, store, source):
         )
         told, optics = made.get("notes", []), made.get("optics", {})
     with open_row(row) as mosaic:
-        facts = row | measure(mosaic) | {"slice": mosaic.slice}
+        facts = measure(mosaic)
+        if facts["minimum"] == 0 and (fused := without_ground(mosaic)) is not mosaic:
+            mosaic, facts = fused, measure(fused)
+        facts = row | facts | {"slice": mosaic.slice, "ground": isinstance(mosaic, Grounded)}
         camera, notes = complete_camera(row, mosaic.middle())
         optics, known = complete_optics(row, optics or mosaic.optics)
         facts |= optics | camera | {"notes": [*told, *mosaic.notes, *known, *notes]}

@@ -258,7 +258,8 @@ def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict
 
     core: (rows, columns) slices. settings: the config's `restoration` with its halo_px settled, the
     mosaic's `offset` and `exposure`, the fields of its `Exposure`. levels: `start` and `scale` of the
-    mosaic, in counts above the offset. Pixels that no tile of the mosaic covers are NaN.
+    mosaic, in counts above the offset. Pixels that no tile of the mosaic covers are NaN, and so are those
+    that are not finite in it.
     """
     return _restored_core(mosaic, local, core, settings, levels, device)[0]
 
@@ -309,9 +310,10 @@ def _restored_core(mosaic, local, core, settings, levels, device):
     def look_back():
         return counts[inside], seen()[inside], Pixels(*(m[inside] for m in pixels)), exposure
 
-    restored = restored[inside]
+    known = np.isfinite(counts[inside])
     if covered is not None:
-        restored = np.where(covered, restored, np.float32(np.nan))
+        known &= covered
+    restored = np.where(known, restored[inside], np.float32(np.nan))
     return restored, look_back if seen else None
 
 

@@ -191,6 +191,7 @@ class RestoredStore:
         ngff.read_attributes(Path(path) / TRUST)
         self.picture = ngff.open_array(path, "0", mode)
         self.trust = ngff.open_array(Path(path) / TRUST, "0", mode)
+        self.missing = ngff.missing(path, mode)
         self.cores = tiles.shards(self.picture.shape, self.settings["core_px"])
         cells = self.settings["core_px"] // self.settings["trust_px"]
         self.cells = [(slice(None), *unit) for unit in tiles.shards(self.trust.shape, cells)]
@@ -198,6 +199,8 @@ class RestoredStore:
     def write(self, unit: int, block: tuple[np.ndarray, np.ndarray]) -> None:
         """block: of `restoration.restore_and_judge`."""
         restored, judged = block
+        if self.missing is not None:
+            ngff.write_shards(self.missing, self.cores[unit], np.isnan(restored))
         ngff.write_shards(self.picture, self.cores[unit], ngff.to_stored(restored, self.picture))
         ngff.write_shards(self.trust, self.cells[unit], judged)
 

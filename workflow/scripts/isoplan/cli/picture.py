@@ -22,6 +22,7 @@ from isoplan.exposure import exposure_of, noise_of
 from isoplan.halo import halo_of, settled
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
+from isoplan.mosaic.ground import without_ground
 from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_row, sources_of
@@ -102,7 +103,7 @@ def make_store(args: argparse.Namespace) -> int:
         raise UserError(f"{args.out}: let its name end in .ome.zarr")
     with (
         outputs_of(args, args.out) as outputs,
-        open_picture(args, outputs, large_pieces=True) as mosaic,
+        open_picture(args, outputs, fused=False, large_pieces=True) as mosaic,
     ):
         attributes = {"converted": str(args.picture), "notes": mosaic.notes}
         if not args.pixel_size_um:
@@ -141,11 +142,13 @@ def outputs_of(args: argparse.Namespace, *places: Path) -> Outputs:
     return Outputs(*places, sources=read, overwrite=args.overwrite)
 
 
-def open_picture(args: argparse.Namespace, outputs: Outputs, **how):
-    """The picture that a command reads; what its file knows of the optics stands in `args` then, where
-    nothing was given."""
+def open_picture(args: argparse.Namespace, outputs: Outputs, *, fused: bool = True, **how):
+    """The picture that a command reads, without its ground where it was fused of tiles; what its file knows of
+    the optics stands in `args` then, where nothing was given."""
     mosaic = open_row(vars(args) | {"path": args.picture}, **how)
     outputs.spare(mosaic.files)
+    if fused:
+        mosaic = without_ground(mosaic)
     optics, notes = complete_optics(vars(args), mosaic.optics)
     vars(args).update(optics)
     for note in [*mosaic.notes, *notes]:
@@ -407,6 +410,7 @@ def _save_zarr(args, made: Path, blocks, shape, settings, scale, found, piece) -
         dtype=settings["dtype"],
         pixel_size_um=args.pixel_size_um or 1.0,
         shard_px=settings["core_px"],
+        mask=True,
         window=(0, scale),
         attributes=_made(settings, found),
     )

@@ -55,7 +55,7 @@ def _split(args: argparse.Namespace, outputs: Outputs, picture: str, name: str) 
     """Writes the two parts of a picture; its line of the table."""
     dark, rest = (args.out / f"{name}-{part}.tif" for part in ("dark", "rest"))
     chosen = argparse.Namespace(**vars(args) | {"picture": picture})
-    with open_picture(chosen, outputs) as mosaic:
+    with open_picture(chosen, outputs, fused=False) as mosaic:
         if mosaic.luminance:
             raise UserError(f"{picture}: weighed colours are no photons; choose one by --channel")
         facts = measure(mosaic)

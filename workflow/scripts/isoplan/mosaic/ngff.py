@@ -30,6 +30,7 @@ from isoplan.mosaic.tiles import shards
 SMALLEST_LEVEL_PX = 512
 RAW = "raw"
 CRC = "isoplan_metadata_crc32"
+MISSING = "missing"  # array of a picture of whole numbers
 DTYPES = ("float32", "uint16", "uint8", "int16", "int8")
 # A restoration brightens what is small: room above the brightest pixel observed.
 HEADROOM = 2
@@ -49,6 +50,7 @@ def create_image(
     shard_px: int = 1024,
     levels: int | None = None,
     window: tuple[float, float] | None = None,
+    mask: bool = False,
     attributes: dict,
 ) -> None:
     """Makes an empty multiscale picture with arrays "0" (full size), "1", ... each (y, x).
@@ -56,7 +58,8 @@ def create_image(
     shape: (H, W) px. dtype: one of DTYPES; floats are filled with NaN, whole numbers with 0. scale:
     what a stored 1 stands for (`Values`). levels: None halves until the longer side is at most 512 px;
     level k has ceil(shape / 2^k) px. window: values that a viewer shows as black and white, in units of
-    the picture. attributes: our own, under "isoplan"; those of whole numbers get `stored` (dtype, scale, offset:
+    the picture. mask: whole numbers, which know no NaN, get an array MISSING beside them, true where nothing is
+    known. attributes: our own, under "isoplan"; those of whole numbers get `stored` (dtype, scale, offset:
     value = stored * scale + offset).
     Chunks are what a viewer fetches, 256 px a side: 0.25 MiB in float32. Shards are what a file system
     or an object store keeps, 1024 px: 16 chunks in 4 MiB before compression, one request for their
@@ -89,6 +92,9 @@ def create_image(
         }
         step_um, shift_um = step * pixel_size_um, (step - 1) / 2 * pixel_size_um
         datasets.append(_dataset(str(level), [step_um] * 2, [shift_um] * 2))
+    if mask and not dtype.startswith("float"):
+        shared = {key: arrays["0"][key] for key in ("shape", "chunks", "shards", "dimension_names")}
+        arrays[MISSING] = shared | {"dtype": "bool", "fill_value": False}
     if not dtype.startswith("float"):
         attributes = attributes | {"stored": {"dtype": dtype, "scale": scale, "offset": 0.0}}
     ome = _multiscale(path, [_space("y"), _space("x")], datasets)
@@ -120,17 +126,26 @@ def scale_for(dtype: str, maximum: float, *, counts: bool) -> float:
 class Values:
     """A level of a picture in its own units, float32, whatever numbers it is stored in.
 
-    Sliced as an array; value = stored * scale, by the array's own attributes.
+    Sliced as an array; value = stored * scale, by the array's own attributes; NaN where the store's mask says
+    that nothing is known.
     """
 
     def __init__(self, path: str | Path, name: str = "0"):
         self.array = open_array(path, name)
         self.scale = np.float32(scaling(self.array.attrs))
         self.shape = self.array.shape
+        self.missing = missing(path) if name == "0" else None
 
     def __getitem__(self, window) -> np.ndarray:
-        block = np.asarray(self.array[window], np.float32)
-        return block if self.scale == 1 else block * self.scale
+        block = np.asarray(self.array[window], np.float32) * self.scale
+        if self.missing is None:
+            return block
+        return np.where(self.missing[window], np.float32(np.nan), block)
+
+
+def missing(path: str | Path, mode: str = "r") -> zarr.Array | None:
+    """The mask of a picture of whole numbers, (y, x) bool, true where nothing is known; None without one."""
+    return open_array(path, MISSING, mode) if (Path(path) / MISSING).is_dir() else None
 
 
 def scaling(attributes) -> float:
@@ -336,7 +351,8 @@ def build_pyramid(path: str | Path) -> None:
     for itself (its pixel is the mean of those there are). uint16 is rounded.
     Raises UserError where level 0 is missing.
     """
-    names = sorted((name for name in zarr.open_group(path, mode="r").array_keys()), key=int)
+    keys = zarr.open_group(path, mode="r").array_keys()
+    names = sorted((name for name in keys if name.isdecimal()), key=int)
     for finer, coarser in itertools.pairwise(names):
         source, target = open_array(path, finer), open_array(path, coarser, "r+")
         for rows, columns in shards(target.shape, target.shards):

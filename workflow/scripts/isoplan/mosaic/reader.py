@@ -21,6 +21,7 @@ import numpy as np
 from isoplan.base.errors import UserError, of_the_disk
 from isoplan.mosaic import positions, slices
 from isoplan.mosaic.files import open_source
+from isoplan.mosaic.ground import Grounded
 from isoplan.mosaic.placed import PlacedMosaic
 from isoplan.mosaic.source import Source, reason
 from isoplan.mosaic.table import resolve_path
@@ -296,14 +297,15 @@ def open_mosaic(
 
 
 def open_row(row: dict, *, look: bool = False, **how) -> Picture:
-    """Opens what a line of the table of mosaics names, or what was measured of one.
+    """Opens what a line of the table of mosaics names, or what was measured of one, its ground too (`ground`).
 
     look: any slice serves, as to choose one would read the whole stack. how: of `open_mosaic`.
     """
     chosen = {key: row.get(key) for key in ("channel", "slice", "series")}
     if look and not isinstance(chosen["slice"], int):
         chosen["slice"] = 0
-    return open_mosaic(row["path"], **chosen, **how)
+    mosaic = open_mosaic(row["path"], **chosen, **how)
+    return Grounded(mosaic) if row.get("ground") else mosaic
 
 
 def sources_of(path: str | Path) -> list[str]:
