@@ -43,9 +43,7 @@ def split(args: argparse.Namespace) -> int:
     if not args.pixel_size_um:
         print("without --pixel-size-um a pixel counts as 1 um in the table")
     print(f"table of mosaics: {table}; restore and judge the dark parts:")
-    print(
-        f"  snakemake --cores all --configfile config/studies/pairs.yaml --config mosaics={table}"
-    )
+    print(f"  make study STUDY=pairs ARGS='--config mosaics={table}'")
     return 0
 
 
