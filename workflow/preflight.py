@@ -36,7 +36,7 @@ from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import read_table
 from isoplan.mosaic.tiles import spans, with_halo
 from isoplan.psf_map import SHARD_CELLS
-from isoplan.report.cost import JOBS_A_MOSAIC, jobs_of
+from isoplan.report.cost import JOB_S, JOBS_A_MOSAIC, jobs_for, jobs_of
 from site_checks import FAIL, OK, WARN, Finding, Profile, Site
 
 # Of a CPU job, above all that tests/bench/memory_stages.py prints: what it takes before its first unit,
@@ -54,6 +54,7 @@ NETWORK_FILESYSTEMS = {
     *("fuse.glusterfs", "fuse.sshfs", "fuse.ceph", "panfs", "pvfs2", "orangefs", "wekafs", "9p"),
 }
 LATENCY_S = 30
+S_A_MEGAPIXEL = 2  # to restore, the longest stage, on one core (README.md, "Your cluster")
 
 
 @dataclass
@@ -104,7 +105,7 @@ def findings(study: dict, config: Path, profile: Profile | None, cores: int) -> 
     yield from refused
     yield from alignment(study, pictures)
     yield disk(study, pictures)
-    yield from plan(study, config, len(pictures))
+    yield from plan(study, config, pictures)
     yield from memory(study)
     if profile:
         yield shared(study, profile)
@@ -245,7 +246,7 @@ def gigabytes(count: float) -> str:
     return f"{count / 1e9:,.1f} GB"
 
 
-def plan(study: dict, config: Path, mosaics: int) -> Iterator[Finding]:
+def plan(study: dict, config: Path, pictures: list[Picture]) -> Iterator[Finding]:
     """Jobs by Snakemake's own count; refused configs and locks show here."""
     command = snakemake(config, "--cores", "1")
     if study["mosaics"]:
@@ -277,14 +278,15 @@ def plan(study: dict, config: Path, mosaics: int) -> Iterator[Finding]:
     methods = [m for m in study["restoration"]["methods"] if m not in ("none", "oracle")]
     chosen = left_open(study["restoration"])
     each = jobs_of(len(methods), study["jobs_per_mosaic"], chosen=bool(chosen))
-    text += f"; every mosaic has about {each} in all, {each * mosaics:,} for {mosaics}"
-    if each <= JOBS_A_MOSAIC:
+    text += f"; every mosaic has about {each} in all, {each * len(pictures):,} for {len(pictures)}"
+    work_s = S_A_MEGAPIXEL * max((prod(picture.shape) for picture in pictures), default=0) / 1e6
+    if each <= JOBS_A_MOSAIC or work_s / study["jobs_per_mosaic"] >= JOB_S:
         yield Finding(OK, text)
     else:
-        fewer = max(1, study["jobs_per_mosaic"] * JOBS_A_MOSAIC // each)
-        yield Finding(
-            WARN, text, f"fewer burden the scheduler less; in the config: jobs_per_mosaic: {fewer}"
-        )
+        fewer = jobs_for(work_s, len(methods), chosen=bool(chosen))
+        text += f", of about {work_s / study['jobs_per_mosaic']:.0f} s"
+        advice = f"fewer burden the scheduler less; in the config: jobs_per_mosaic: {fewer}"
+        yield Finding(WARN, text, advice)
 
 
 def job_counts(said: str) -> dict[str, int]:

@@ -213,7 +213,7 @@ def test_a_unit_that_a_finished_job_never_recorded_is_lost(results):
 
 def test_a_restoration_lost_with_its_records_is_missed(results):
     (results / "evaluation/m.metrics.csv").write_text(
-        "method,value\nestimated,1\nnone,0\ntruth,2\n"
+        "method,value\nestimated,1\nnone,0\ntruth,2\nreference,2\n"
     )
     assert found(results) == (set(), set())
     for folder in ("restored/m/estimated.ome.zarr", STAGE, "ledgers/restored/m/estimated"):
