@@ -7,11 +7,11 @@ STAMP := .venv/.pins
 RUN := PYTHONPATH=workflow/scripts $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench chaos preflight resume models verify-models config clean
+.PHONY: help setup demo study test lint format bench chaos preflight resume models verify-models config clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
-	@echo "A study of your own: $(BIN)/snakemake --cores $(CORES) --configfile config/studies/<name>.yaml"
+	@echo "A study of your own: make study STUDY=<name>, of config/studies/<name>.yaml"
 
 setup: $(STAMP) ## install everything into .venv (once, and after a change of the pins)
 
@@ -30,7 +30,12 @@ demo: setup ## run the default study, to results/demo/report.html
 	@echo
 	@echo "Open the report:    results/demo/report.html"
 	@echo "Run every test:     make test"
-	@echo "Your own mosaic:    README.md; $(BIN)/snakemake --cores $(CORES) --configfile config/studies/<name>.yaml"
+	@echo "Your own mosaic:    README.md; make study STUDY=<name>"
+
+# What Snakemake is told beside: ARGS=-n shows what would be done, ARGS="--config seed=2" gives a key another value.
+study: setup ## run a study, or go on with it: make study STUDY=<name or .yaml> [PROFILE=slurm] [ARGS=-n]
+	@test -n "$(STUDY)" || { echo "say which study: make study STUDY=<name or .yaml>, such as tiny" >&2; exit 1; }
+	$(RUN) workflow/study.py "$(STUDY)" $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES)) $(ARGS)
 
 # In the order of the folders, so that the cluster, which mostly waits, starts first and beside the rest.
 test: setup ## run every test
@@ -56,11 +61,11 @@ chaos: setup ## accidents on purpose, on a real Slurm, to results/chaos/summary.
 
 resume: setup ## go on after any accident: make resume STUDY=<name> [PROFILE=slurm]
 	@test -n "$(STUDY)" || { echo "say which study: make resume STUDY=<name>, one of: $$(ls results 2>/dev/null | tr '\n' ' ')" >&2; exit 1; }
-	$(RUN) workflow/resume.py $(STUDY) $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
+	$(RUN) workflow/resume.py "$(STUDY)" $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
 
 preflight: setup ## look whether this place can carry a study: make preflight STUDY=<name> [PROFILE=slurm]
 	@test -n "$(STUDY)" || { echo "say which study: make preflight STUDY=<name> [PROFILE=slurm], such as tiny" >&2; exit 1; }
-	$(RUN) workflow/preflight.py $(STUDY) $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
+	$(RUN) workflow/preflight.py "$(STUDY)" $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
 
 # One network after the other; what is done already is not done again. With MINUTES it leaves after so
 # many, and exit code 3 (make: Error 3) says that the same command goes on.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import zarr
+from isoplan.base.config import schema
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import damaged
 from isoplan.evaluation import unit_cells
@@ -20,6 +21,11 @@ from isoplan.networks import store
 from isoplan.psf_map import MapLayout
 from isoplan.restoration_test.units import unit_file
 from isoplan.trust import RestoredStore
+
+# The methods of a study that leave a restoration.
+RESTORING = {*schema()["properties"]["restoration"]["properties"]["methods"]["items"]["enum"]} - {
+    "none"
+}
 
 
 @dataclass
@@ -165,12 +171,8 @@ def check_evaluations(results: Path) -> Iterator[Finding]:
     for table in sorted(results.glob("evaluation/*.metrics.csv")):
         mosaic = table.name.removesuffix(".metrics.csv")
         with table.open(newline="") as handle:
-            methods = {row.get("method") for row in csv.DictReader(handle)} - {
-                "none",
-                "truth",
-                None,
-            }
-        for method in sorted(methods):
+            named = {row.get("method") for row in csv.DictReader(handle)}
+        for method in sorted(named & RESTORING):  # none was not restored, nor truth and reference
             if not (results / "stages" / "restored" / mosaic / method / "created.done").exists():
                 path = results / "restored" / mosaic / f"{method}.ome.zarr"
                 yield Finding(f"{path}, with its records", evaluated(results, mosaic))

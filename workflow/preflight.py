@@ -20,20 +20,23 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
+from study import arguments, one_line, read_early, snakemake
+
+ABOUT = __doc__.splitlines()[0]
+if __name__ == "__main__":
+    read_early(ABOUT)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as in the jobs
 
 import pandas as pd
 import psutil
-from isoplan.base.config import entry, left_open, load
+from isoplan.base.config import entry, left_open
 from isoplan.base.errors import UserError
 from isoplan.halo import halo_of
 from isoplan.mosaic.reader import open_row
 from isoplan.mosaic.table import read_table
 from isoplan.mosaic.tiles import spans, with_halo
 from isoplan.psf_map import SHARD_CELLS
-from isoplan.report.cost import JOBS_A_MOSAIC, jobs_of
-from resume import DEFAULT, find_config
+from isoplan.report.cost import JOB_S, JOBS_A_MOSAIC, jobs_for, jobs_of
 from site_checks import FAIL, OK, WARN, Finding, Profile, Site
 
 # Of a CPU job, above all that tests/bench/memory_stages.py prints: what it takes before its first unit,
@@ -51,6 +54,7 @@ NETWORK_FILESYSTEMS = {
     *("fuse.glusterfs", "fuse.sshfs", "fuse.ceph", "panfs", "pvfs2", "orangefs", "wekafs", "9p"),
 }
 LATENCY_S = 30
+S_A_MEGAPIXEL = 2  # to restore, the longest stage, on one core (README.md, "Your cluster")
 
 
 @dataclass
@@ -63,35 +67,28 @@ class Picture:
     simulated: bool = False
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", help="its name, as in its config")
-    parser.add_argument("--configfile", type=Path, help="where it is not in config/studies/")
-    parser.add_argument(
-        "--profile", help="Snakemake profile, such as slurm; without it, this machine"
-    )
-    parser.add_argument("--cores", default=os.cpu_count(), type=int, help="of this machine")
-    args = parser.parse_args(arguments)
-    try:
-        config = args.configfile or find_config(args.study)
-        study = load(config)
-        profile = Profile.find(args.profile) if args.profile else None
-    except UserError as error:
-        print(f"ERROR {error}", file=sys.stderr)
-        return 1
+def main(given: list[str] | None = None) -> int:
+    return one_line(lambda: preflight(arguments(ABOUT, given)))
+
+
+def preflight(args: argparse.Namespace) -> int:
+    """Prints what was looked at; returns 1 after any FAIL."""
+    profile = Profile.find(args.profile) if args.profile else None
     print(
-        f"study {study['study']}, config {config}"
+        f"study {args.study}, config {args.config}"
         + (f", profile {profile.path}" if profile else "")
     )
-    worst = [show(finding) for finding in findings(study, config, profile, args.cores)]
+    cores = os.cpu_count() if args.cores == "all" else int(args.cores)
+    found = findings(args.settings, args.config, profile, cores)
+    worst = [show(finding) for finding in found]
     mend, think = worst.count(FAIL), worst.count(WARN)
-    how = f"--profile {args.profile}" if profile else f"--cores {args.cores}"
-    file = "" if config == DEFAULT else f" --configfile {config}"
+    how = f"PROFILE={args.profile}" if profile else f"CORES={cores}"
+    which = args.config if args.configfile else args.study
     print()
     if mend:
         print(f"{mend} to mend first, {think} to think over")
         return 1
-    print(f"ready{f', {think} to think over' if think else ''}: .venv/bin/snakemake {how}{file}")
+    print(f"ready{f', {think} to think over' if think else ''}: make study STUDY={which} {how}")
     return 0
 
 
@@ -108,7 +105,7 @@ def findings(study: dict, config: Path, profile: Profile | None, cores: int) -> 
     yield from refused
     yield from alignment(study, pictures)
     yield disk(study, pictures)
-    yield from plan(study, config, len(pictures))
+    yield from plan(study, config, pictures)
     yield from memory(study)
     if profile:
         yield shared(study, profile)
@@ -246,10 +243,9 @@ def gigabytes(count: float) -> str:
     return f"{count / 1e9:,.1f} GB"
 
 
-def plan(study: dict, config: Path, mosaics: int) -> Iterator[Finding]:
+def plan(study: dict, config: Path, pictures: list[Picture]) -> Iterator[Finding]:
     """Jobs by Snakemake's own count; refused configs and locks show here."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", str(config)]
-    command = command[:-2] if config == DEFAULT else command
+    command = snakemake(config, "--cores", "1")
     if study["mosaics"]:
         looked = subprocess.run(
             [*command, "--until", "check_mosaics"], capture_output=True, text=True
@@ -279,14 +275,15 @@ def plan(study: dict, config: Path, mosaics: int) -> Iterator[Finding]:
     methods = [m for m in study["restoration"]["methods"] if m not in ("none", "oracle")]
     chosen = left_open(study["restoration"])
     each = jobs_of(len(methods), study["jobs_per_mosaic"], chosen=bool(chosen))
-    text += f"; every mosaic has about {each} in all, {each * mosaics:,} for {mosaics}"
-    if each <= JOBS_A_MOSAIC:
+    text += f"; every mosaic has about {each} in all, {each * len(pictures):,} for {len(pictures)}"
+    work_s = S_A_MEGAPIXEL * max((prod(picture.shape) for picture in pictures), default=0) / 1e6
+    if each <= JOBS_A_MOSAIC or work_s / study["jobs_per_mosaic"] >= JOB_S:
         yield Finding(OK, text)
     else:
-        fewer = max(1, study["jobs_per_mosaic"] * JOBS_A_MOSAIC // each)
-        yield Finding(
-            WARN, text, f"fewer burden the scheduler less; in the config: jobs_per_mosaic: {fewer}"
-        )
+        fewer = jobs_for(work_s, len(methods), chosen=bool(chosen))
+        text += f", of about {work_s / study['jobs_per_mosaic']:.0f} s"
+        advice = f"fewer burden the scheduler less; in the config: jobs_per_mosaic: {fewer}"
+        yield Finding(WARN, text, advice)
 
 
 def job_counts(said: str) -> dict[str, int]:

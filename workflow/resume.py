@@ -24,61 +24,45 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
+from study import arguments, one_line, read_early, snakemake
+
+ABOUT = __doc__.splitlines()[0]
+if __name__ == "__main__":
+    read_early(ABOUT)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as in the jobs
 
 import psutil
 from damage import check, leftovers
-from isoplan.base import yamlmarks
-from isoplan.base.config import load
 from isoplan.base.errors import UserError
 
-DEFAULT = Path("config/config.yaml")
 CANCEL_S = 120
 SLURM_RUN = "SLURM run ID: "  # how Snakemake's log names the jobs of a run
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", help="its name, that of its folder in results/")
-    parser.add_argument("--configfile", type=Path, help="where it is not in config/studies/")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--profile", help="Snakemake profile, such as slurm")
-    how.add_argument("--cores", default="all", help="cores of this machine")
-    args = parser.parse_args(arguments)
-    try:
-        return resume(args)
-    except UserError as error:
-        print(f"ERROR {error}", file=sys.stderr)
-        return 1
+def main(given: list[str] | None = None) -> int:
+    return one_line(lambda: resume(arguments(ABOUT, given)))
 
 
 def resume(args: argparse.Namespace) -> int:
     """Everything, in the order above; returns Snakemake's exit code."""
-    config = args.configfile or find_config(args.study)
-    study = load(config)
-    if study["study"] != args.study:
-        raise UserError(f"{config}: is study {study['study']}, not {args.study}; give its own file")
     results = Path("results") / args.study
-    print(f"study {args.study}, config {config}, results {results}/", flush=True)
+    print(f"study {args.study}, config {args.config}, results {results}/", flush=True)
 
     refuse_beside_a_run()
     cancel_slurm_jobs(args.study)
     stop_local_jobs(args.study)
-    command = [sys.executable, "-m", "snakemake", "--configfile", str(config)]
-    if config == DEFAULT:
-        command = command[:3]
-    run([*command, "--cores", "1", "--unlock"], quiet=True)
+    run(snakemake(args.config, "--cores", "1", "--unlock"), quiet=True)
 
     remove_leftovers(results)
-    findings = list(check(results, study["jobs_per_mosaic"]))
+    findings = list(check(results, args.settings["jobs_per_mosaic"]))
     for finding in findings:
         print(f"damaged: {finding.text}")
         for path in finding.remove:
             path.unlink(missing_ok=True)
     if not findings:
         print("everything that is recorded as done is whole")
-    command += ["--profile", args.profile] if args.profile else ["--cores", args.cores]
+    how = ["--profile", args.profile] if args.profile else ["--cores", args.cores]
+    command = snakemake(args.config, *how)
     # First by themselves: where they come out as they were, what was made from them stays valid.
     again = [str(path) for finding in findings for path in finding.again]
     if again:
@@ -98,28 +82,6 @@ def run(command: list[str], *, quiet: bool = False) -> int:
     return done.returncode
 
 
-# The config ----------------------------------------------------------------------------------------
-
-
-def find_config(name: str) -> Path:
-    """The user's own file where there is one, else what the last run wrote down."""
-    known = {}
-    for file in [DEFAULT, *sorted(Path("config/studies").glob("*.yaml"))]:
-        if file.is_file():
-            content = yamlmarks.parse(file.read_text(), str(file)) or {}
-            known.setdefault(content.get("study"), file)
-    if name in known:
-        return known[name]
-    written = Path("results") / name / "config.yaml"
-    if written.is_file():
-        return written
-    names = ", ".join(str(key) for key in known)
-    raise UserError(
-        f"{name}: no file in config/studies/ has `study: {name}`; known are {names}. "
-        f"For a config elsewhere: python {sys.argv[0]} STUDY --configfile FILE"
-    )
-
-
 # What still runs -----------------------------------------------------------------------------------
 
 
@@ -132,9 +94,8 @@ def refuse_beside_a_run() -> None:
         command = process.info["cmdline"] or [""]
         with contextlib.suppress(psutil.Error):  # ended meanwhile, or another user's
             # `--mode` stands in the commands of jobs, not of runs.
-            called = [Path(part).name for part in command[:3]]
-            run = called[0].startswith("python") and "snakemake" in called
-            if run and "--mode" not in command and Path(process.cwd()) == Path.cwd():
+            run = program_of(command).name == "snakemake" and "--mode" not in command
+            if run and Path(process.cwd()) == Path.cwd():
                 raise UserError(
                     f"process {process.pid} runs Snakemake in this folder; wait for it or stop it "
                     "(Ctrl-C where it was started), then run this again"
@@ -218,14 +179,30 @@ def stop_local_jobs(study: str) -> None:
 def script_of(process: psutil.Process, study: str) -> Path | None:
     """The script that a process runs for this study, as Snakemake wrote it into this folder."""
     try:
-        parts = [Path(part) for part in process.info["cmdline"] or []]
-        scripts = [p for p in parts if p.parent == Path.cwd() / ".snakemake" / "scripts"]
+        script = program_of(process.info["cmdline"] or [""])
         # Its first lines hold the job, with the names of all its files.
-        if scripts and f"results/{study}/" in scripts[0].read_text(errors="replace"):
-            return scripts[0]
+        if script.parent == Path.cwd() / ".snakemake" / "scripts" and (
+            f"results/{study}/" in script.read_text(errors="replace")
+        ):
+            return script
     except (OSError, psutil.Error):
         pass  # ended meanwhile
     return None
+
+
+def program_of(command: list[str]) -> Path:
+    """The script or module that a Python runs, behind Python's own options; Path() of what is no Python."""
+    rest = iter(command[1:] if Path(command[0]).name.startswith("python") else [])
+    for part in rest:
+        if not part.startswith("-"):
+            return Path(part)
+        if part[1:2] != "-" and part.endswith("m"):  # -m, -um
+            return Path(next(rest, ""))
+        if part in ("-W", "-X"):
+            next(rest, "")
+        if part == "-c":
+            break
+    return Path()
 
 
 def remove_leftovers(results: Path) -> None:

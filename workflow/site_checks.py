@@ -28,6 +28,22 @@ RULES = {
     "restore": "restore_mosaic",
     "other": "evaluate_mosaic",
 }
+# The rules that compute on the config's `device`, and whether a study has jobs of theirs.
+ON_DEVICE = {
+    "train_network": lambda study: any(not one["weights"] for one in study["networks"]),
+    "evaluate_network": lambda study: bool(study["tests"]),
+    "map_psf": lambda study: True,
+    "choose_restoration": lambda study: bool(left_open(study["restoration"])),
+    "restore_mosaic": lambda study: study["restoration"]["methods"] != ["none"],
+    "check_seams": lambda study: study["restoration"]["methods"] != ["none"],
+    "test_restoration": lambda study: bool(study["restoration_tests"]),
+    "picture_restoration": lambda study: bool(study["restoration_tests"]),
+    "sweep_restoration": lambda study: any(
+        test["sweep_tv_weights"] for test in study["restoration_tests"]
+    ),
+    "test_harm": lambda study: bool(study["harm_tests"]),
+    "picture_harm": lambda study: bool(study["harm_tests"]),
+}
 PROBE_S = 60
 PROBE = """
 import json, pathlib, socket, sys, time
@@ -331,15 +347,16 @@ class Site:
 
     def gpus(self) -> Iterator[Finding]:
         """device: cuda wants a GPU in every job that computes."""
-        choosing = ["choose_restoration"] if left_open(self.study["restoration"]) else []
-        for rule in ("train_network", "map_psf", *choosing, "restore_mosaic"):
-            if not self.profile.wants_gpu(rule):
-                yield Finding(
-                    FAIL, f"device: cuda, and the profile gives {rule} no GPU",
-                    f"{self.profile.change('set-resources', 'set-resources:')}\n"
-                    f"  {rule}:\n    gpu: 1",
-                )  # fmt: skip
-            elif (part := self.partition(rule)) and not part.gpus:
+        rules = [rule for rule, has in ON_DEVICE.items() if has(self.study)]
+        without = [rule for rule in rules if not self.profile.wants_gpu(rule)]
+        if without:
+            yield Finding(
+                FAIL, f"device: cuda, and the profile gives no GPU to {', '.join(without)}",
+                self.profile.change("set-resources", "set-resources:")
+                + "".join(f"\n  {rule}:\n    gpu: 1" for rule in without),
+            )  # fmt: skip
+        for rule in (rule for rule in rules if rule not in without):
+            if (part := self.partition(rule)) and not part.gpus:
                 with_gpus = next((p.name for p in self.partitions.values() if p.gpus), None)
                 text = f"{rule} wants a GPU, and no node of partition {part.name} has one"
                 yield Finding(FAIL, text, self.name_partition(rule, with_gpus or "ask your site"))

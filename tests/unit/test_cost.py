@@ -136,6 +136,36 @@ def test_suggested_settings(folder):
     assert large.resources["other_mem_mb"] == math.ceil(1.5 * (650 + filled_mb) / 100) * 100
 
 
+def test_what_pairs_take_is_advised_too(folder):
+    """Registration and correlation look at so many squares, however large the mosaic."""
+    write_benchmark(folder, "register_reference/m", 700.0, 3000)
+    write_benchmark(folder, "correlate_mosaic/m", 300.0, 5000)
+    write_benchmark(folder, "check_seams/m/estimated", 400.0, 2000)
+    study = read_study(folder)
+    small, *_, large = cost.suggestions(study, cost.by_rule(cost.costs(study)))
+    for suggestion in (small, large):
+        assert suggestion.resources["other_mem_mb"] == 7500
+        assert suggestion.resources["restore_mem_mb"] == 3000  # seams ask for what restoring does
+        assert suggestion.resources["other_minutes"] >= math.ceil(2 * 700 / 60)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "methods", "jobs"),
+    [
+        (10, 2, 1),
+        (1201, 2, 3),
+        (12_000, 2, 12),  # 20 jobs of 10 minutes would be 89 in all: 12, of 17
+        (100_000, 2, 28),  # of an hour
+        (640_000, 3, 178),  # 100,000 px a side
+        (1, 60, 1),
+    ],
+)
+def test_jobs_last_ten_minutes_or_an_hour_where_they_would_be_many(seconds, methods, jobs):
+    assert cost.jobs_for(seconds, methods) == jobs
+    assert seconds / jobs <= cost.LONGEST_S
+    assert jobs == 1 or cost.jobs_of(methods, jobs) <= cost.JOBS_A_MOSAIC or seconds / jobs > 1800
+
+
 def test_choosing_takes_as_long_for_every_size(folder):
     def suggested():
         study = read_study(folder)

@@ -17,6 +17,7 @@ import preflight
 import site_checks
 from isoplan.base.config import validate
 from isoplan.base.errors import UserError
+from isoplan.report import cost
 from preflight import Picture, pixels_read
 from site_checks import FAIL, OK, WARN, Profile, Site
 
@@ -212,16 +213,19 @@ def test_no_default_partition(site):
 
 
 def test_a_gpu_that_the_profile_does_not_ask_for(site):
-    found = list(site({"device": "cuda"}).gpus())
-    assert [f.level for f in found] == [FAIL] * 4 and "choose_restoration" in found[2].text
+    found = only(site({"device": "cuda"}).gpus())
+    asked = ["train_network", "evaluate_network", "map_psf", "choose_restoration"]
+    asked += ["restore_mosaic", "check_seams"]
+    assert found.level == FAIL and found.text.endswith(f"no GPU to {', '.join(asked)}")
     much = {"iterations": 10, "tv_weight": 0.001, "psf_scale": 1, "resolution_px": 0}
     given = {"device": "cuda", "restoration": much}
-    assert len(list(site(given).gpus())) == 3
-    follow(found[1].advice)
+    assert "choose_restoration" not in only(site(given).gpus()).text
+    follow(found.advice)
     profile = Profile.find("slurm")
-    assert profile.settings["set-resources"] == {"map_psf": {"gpu": 1}}
-    second = [f.text for f in site({"device": "cuda"}).gpus()][1]
-    assert "no node of partition short has one" in second
+    assert profile.settings["set-resources"] == {rule: {"gpu": 1} for rule in asked}
+    second = [f.text for f in site({"device": "cuda"}).gpus()]
+    assert len(second) == len(asked)
+    assert all("no node of partition short has one" in text for text in second)
 
 
 def test_a_node_that_sees_the_folder(site, monkeypatch):
@@ -348,6 +352,28 @@ def test_a_network_file_system_wants_patience(site, monkeypatch):
 
 def test_the_file_system_of_a_folder():
     assert preflight.filesystem(Path("/proc")) == "proc"
+
+
+@pytest.mark.parametrize(("side", "jobs"), [(100_000, 400), (20_000, 400), (2000, 400)])
+def test_advice_on_jobs_is_the_report_s(monkeypatch, side, jobs):
+    """Many jobs are too many where they are short, and what is advised instead is taken."""
+    said = "Job stats:\njob count\n----- -----\nall 1\ntotal 1\n\n"
+    done = SimpleNamespace(returncode=0, stdout=said, stderr="")
+    monkeypatch.setattr(preflight.subprocess, "run", lambda *_, **__: done)
+    picture = Picture("m", (side, side), (256, 256))
+
+    def found(jobs):
+        study = validate({"mosaics": None, "jobs_per_mosaic": jobs})
+        return only(preflight.plan(study, Path("config.yaml"), [picture]))
+
+    first = found(jobs)
+    assert first.level == (WARN if 2 * side**2 / 1e6 / jobs < 600 else OK)
+    fewer = re.search(r"jobs_per_mosaic: (\d+)$", first.advice)
+    if first.level == WARN:
+        assert int(fewer[1]) < jobs and found(int(fewer[1])).level == OK
+    # What the report suggests for work of up to twice as long is no reason for a warning either.
+    for seconds in (side**2 / 1e6, 4 * side**2 / 1e6):
+        assert found(cost.jobs_for(seconds, 3, chosen=True)).level == OK
 
 
 def test_jobs_by_rule():

@@ -213,7 +213,7 @@ def test_a_unit_that_a_finished_job_never_recorded_is_lost(results):
 
 def test_a_restoration_lost_with_its_records_is_missed(results):
     (results / "evaluation/m.metrics.csv").write_text(
-        "method,value\nestimated,1\nnone,0\ntruth,2\n"
+        "method,value\nestimated,1\nnone,0\ntruth,2\nreference,2\n"
     )
     assert found(results) == (set(), set())
     for folder in ("restored/m/estimated.ome.zarr", STAGE, "ledgers/restored/m/estimated"):
@@ -255,26 +255,6 @@ def test_samples_networks_and_simulations(results):
         "stages/simulated/m.done",
     }
     assert found(results) == (expected | EVALUATED, expected)
-
-
-# The config ----------------------------------------------------------------------------------------
-
-
-def test_the_users_own_config_comes_before_what_a_run_wrote(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for file, study in (
-        ("config/config.yaml", "demo"),
-        ("config/studies/first.yaml", "mine"),
-        ("results/mine/config.yaml", "mine"),
-        ("results/elsewhere/config.yaml", "elsewhere"),
-    ):
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        Path(file).write_text(f"study: {study}\n")
-    assert resume.find_config("demo") == Path("config/config.yaml")
-    assert resume.find_config("mine") == Path("config/studies/first.yaml")
-    assert resume.find_config("elsewhere") == Path("results/elsewhere/config.yaml")
-    with pytest.raises(UserError, match="known are demo, mine"):
-        resume.find_config("mien")
 
 
 # Jobs ----------------------------------------------------------------------------------------------
@@ -347,6 +327,36 @@ def sleeper(tmp_path, monkeypatch):
         process.wait()
 
 
+@pytest.mark.parametrize(
+    ("command", "program"),
+    [
+        ("python -m snakemake --cores 1", "snakemake"),
+        ("/a/bin/python3.11 -u -X utf8 -W ignore -m snakemake", "snakemake"),
+        ("python -um snakemake", "snakemake"),
+        ("/a/bin/python /a/bin/snakemake --profile slurm", "/a/bin/snakemake"),
+        ("python make.py snakemake", "make.py"),
+        ("python -m pytest snakemake", "pytest"),
+        ("python -c snakemake", "."),
+        ("python", "."),
+        ("python -m", "."),
+        ("tail -f snakemake", "."),
+        ("", "."),
+    ],
+)
+def test_what_a_python_runs(command, program):
+    assert resume.program_of(command.split(" ")) == Path(program)
+
+
+def test_who_looks_at_a_job_s_script_is_left_alone(orphan, tmp_path):
+    tail = subprocess.Popen(["tail", "-f", orphan.args[1]], stdout=subprocess.DEVNULL)
+    try:
+        resume.stop_local_jobs("toy")
+        assert not resume.psutil.pid_exists(orphan.pid) and tail.poll() is None
+    finally:
+        tail.kill()
+        tail.wait()
+
+
 def test_a_run_that_is_alive_is_not_disturbed(sleeper, tmp_path, monkeypatch):
     sleeper("--mode", "remote")  # a job, not a run
     resume.refuse_beside_a_run()
@@ -384,7 +394,7 @@ def test_what_killed_writers_left_is_removed(results):
 
 def test_what_is_damaged_goes_and_snakemake_is_asked_for_it(results, monkeypatch, capsys):
     Path("config").mkdir()
-    config = {"study": "toy", "jobs_per_mosaic": JOBS}
+    config = {"study": "toy", "jobs_per_mosaic": JOBS, "mosaics": None}
     Path("config/config.yaml").write_text(json.dumps(config))
     flip(results / "psf_map/m/n.zarr/raw/c/0/0/1")
     flip(results / SHARD)

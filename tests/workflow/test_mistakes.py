@@ -25,7 +25,9 @@ resources: {threads: 1}
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory) -> Checkout:
     """A copy that nothing was run in."""
-    return Checkout.make(tmp_path_factory.mktemp("plain") / "isoplan", "own.yaml", STUDY)
+    checkout = Checkout.make(tmp_path_factory.mktemp("plain") / "isoplan", "own.yaml", STUDY)
+    write_network(checkout.folder / "ready.safetensors")
+    return checkout
 
 
 def error_lines(checkout, text, *arguments) -> list[str]:
@@ -68,9 +70,17 @@ def test_a_name_that_nothing_bears(plain):
     assert any(wanted in line for line in lines), lines
 
 
-def test_a_table_that_is_not_there(plain):
-    lines = error_lines(plain, STUDY)
-    assert any("mosaics.tsv" in line for line in lines), lines
+def test_a_table_that_is_not_there_or_has_a_slip(plain):
+    """Whatever is to be made, and where nothing is: a study that was finished long ago would need no table."""
+    lines = error_lines(plain, STUDY, "-n", "results/own/config.yaml")
+    assert any("own.yaml:9: mosaics: there is no file 'mosaics.tsv'" in line for line in lines), (
+        lines
+    )
+    table = plain.folder / "mosaics.tsv"
+    table.write_text('mosaic\tpath\tpixel_size_um\na\t"x.tif\t1\n')
+    lines = error_lines(plain, STUDY, "-n", "results/own/config.yaml")
+    table.unlink()
+    assert any(line.startswith("mosaics.tsv, line 2: a cell begins with") for line in lines), lines
 
 
 def test_files_that_do_not_serve(plain):

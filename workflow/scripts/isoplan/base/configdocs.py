@@ -11,7 +11,7 @@ WIDTH = 100
 CONFIG_HEAD = """\
 # The default study, and every key there is. Written from workflow/schemas/config.schema.yaml.
 # For a study of your own, leave this file and write config/studies/<name>.yaml with what differs:
-#     snakemake --configfile config/studies/<name>.yaml
+#     make study STUDY=<name>
 # A list that you give stands in place of the one here, whole; in every item, what you leave out
 # takes its default. Further items of a list show only what differs from the defaults.
 """
@@ -21,10 +21,10 @@ README_HEAD = """\
 Written from `workflow/schemas/config.schema.yaml`, the one source of defaults and checks, by `make config`.
 
 - `config/config.yaml` is the default study. A study of your own is a file with what differs:
-  `snakemake --configfile config/studies/<name>.yaml` (add `--profile slurm` on a cluster). Give it a `study` name of its own.
+  `make study STUDY=<name>` (add `PROFILE=slurm` on a cluster). Give it a `study` name of its own.
 - A list stands in place of the default one, whole; in every item, what you leave out takes the default below.
 - A wrong key, type or range stops the run before any job starts, and says file, line and what is allowed.
-- Paths count from the folder in which you start `snakemake`.
+- Paths count from the folder in which you start `make`.
 - `config/mosaics/*.tsv` list mosaics; a path `scikit-image:<file>` is a picture in scikit-image's wheel.
   The pixel size of the demo's retina is a round figure, since the picture comes without one.
 """

@@ -45,9 +45,7 @@ def split(args: argparse.Namespace) -> int:
             "where neither --pixel-size-um nor the file tells, a pixel counts as 1 um in the table"
         )
     print(f"table of mosaics: {table}; restore and judge the dark parts:")
-    print(
-        f"  snakemake --cores all --configfile config/studies/pairs.yaml --config mosaics={table}"
-    )
+    print(f"  make study STUDY=pairs ARGS='--config mosaics={table}'")
     return 0
 
 

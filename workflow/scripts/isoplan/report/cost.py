@@ -8,7 +8,6 @@ unit, whatever the mosaic's size; of the others only the filling of a map grows,
 import json
 import math
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -24,14 +23,18 @@ SHARED = {
     "evaluate_mosaic": ("evaluation", "other"),
 }
 CHOOSING = "choose_restoration"
-# What of `resources` a rule asks for; the others "other".
-KINDS = {rule: kind for rule, (_, kind) in SHARED.items()} | {CHOOSING: "restore"}
 PER_MOSAIC = (
     *("simulate_mosaic", "convert_mosaic", "measure_mosaic", "create_psf_map", "map_psf"),
-    "fill_psf_map",
+    *("fill_psf_map", "register_reference"),
     *(CHOOSING, "create_restoration", "restore_mosaic", "finish_restoration"),
-    *("create_evaluation", "evaluate_mosaic", "check_seams", "tabulate_mosaic"),
+    *("create_evaluation", "evaluate_mosaic", "correlate_mosaic", "check_seams", "tabulate_mosaic"),
 )
+# A few pieces or squares of a mosaic, which take as long for every size.
+SAMPLED = (CHOOSING, "register_reference", "correlate_mosaic", "check_seams")
+# What of `resources` a rule asks minutes and memory for; the others "other". A conversion's memory is
+# reckoned from its file (`mosaic.convert`).
+TIME_KINDS = {rule: kind for rule, (_, kind) in SHARED.items()} | {CHOOSING: "restore"}
+MEMORY_KINDS = TIME_KINDS | {"check_seams": "restore", "convert_mosaic": "file"}
 PER_METHOD = (CHOOSING, "create_restoration", "restore_mosaic", "finish_restoration")
 COLUMNS = (
     *("rule", "mosaic", "variant", "megapixels", "jobs", "units", "seconds", "units_s", "make_s"),
@@ -40,6 +43,7 @@ COLUMNS = (
 MEMORY_MARGIN, TIME_MARGIN = 1.5, 2  # other nodes, other neighbours, other pictures
 JOB_S = 600  # of a job: the seconds that it takes to start are then a hundredth
 JOBS_A_MOSAIC = 60  # more of them burden the scheduler
+LONGEST_S = 3600  # of a job, whatever their number: clusters give an hour or two to everybody
 FILL_BYTES_A_CELL = 300  # isoplan.psf_map.fill_invalid
 SIDES_PX = (10_000, 20_000, 100_000)
 LEAST_MB, LEAST_MINUTES = 500, 5
@@ -151,8 +155,8 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
     usual = table["start_s"].median()
     rows = []
     for rule, part in table.groupby("rule", sort=False):
-        # To lay out a store, to look at a few seams and to judge a few pieces take as long for every size.
-        fixed = rule.startswith("create_") or rule in ("check_seams", CHOOSING)
+        # To lay out a store, and what looks at a few places, take as long for every size.
+        fixed = rule.startswith("create_") or rule in SAMPLED
         sized = part.dropna(subset="megapixels")[: 0 if fixed else None]
         row = {"rule": rule, "seconds": part["seconds"].sum(), "jobs": part["jobs"].sum()}
         row |= {"longest_s": part["longest_s"].max(), "peak_mb": part["peak_mb"].max()}
@@ -193,6 +197,14 @@ def jobs_of(methods: int, jobs_per_mosaic: int, *, chosen: bool = False) -> int:
     return once + seams + each_method * methods + jobs_per_mosaic * (2 + methods)
 
 
+def jobs_for(seconds: float, methods: int, *, chosen: bool = False) -> int:
+    """Jobs to share a mosaic among whose longest stage takes so many seconds: of JOB_S, but no more than
+    JOBS_A_MOSAIC in all; of LONGEST_S where those would last longer."""
+    few = range(2, JOBS_A_MOSAIC)
+    most = max([1, *(j for j in few if jobs_of(methods, j, chosen=chosen) <= JOBS_A_MOSAIC)])
+    return max(min(math.ceil(seconds / JOB_S), most), math.ceil(seconds / LONGEST_S), 1)
+
+
 # What it suggests ----------------------------------------------------------------------------------
 
 
@@ -222,8 +234,7 @@ def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
 
     There are none where a ledger is missing or the largest mosaic has less than LEAST_MEGAPIXELS.
 
-    rules: of `by_rule`. The margins are MEMORY_MARGIN and TIME_MARGIN; jobs last about JOB_S, and there
-    are at most JOBS_A_MOSAIC of them a mosaic.
+    rules: of `by_rule`. The margins are MEMORY_MARGIN and TIME_MARGIN; how many jobs says `jobs_for`.
     """
     known = rules.set_index("rule")
     sizes = [m.facts for m in study.mosaics if m.facts.get("height_px")]
@@ -241,15 +252,14 @@ def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Su
     known = known.loc[[rule for rule in PER_MOSAIC[1:] if rule in known.index]]
     chosen = (study.config.get("restoration") or {}).get("methods") or ["estimated"]
     methods = len([m for m in chosen if m not in ("none", "oracle")])
-    each = partial(jobs_of, methods, chosen=CHOOSING in known.index)
-    most = max(j for j in range(1, JOBS_A_MOSAIC) if j == 1 or each(j) <= JOBS_A_MOSAIC)
     work = known["dearest"].fillna(0) * math.prod(shape) / 1e6
-    if CHOOSING in known.index:  # as long for every size
-        work[CHOOSING] = known.loc[CHOOSING, "longest_s"]
+    sampled = [rule for rule in SAMPLED if rule in known.index]
+    work[sampled] = known.loc[sampled, "longest_s"]
     units = {
         rule: math.prod(-(-length // _unit_px(study, rule)) for length in shape) for rule in SHARED
     }
-    jobs = min(max(math.ceil(work[list(SHARED)].max() / JOB_S), 1), most, max(units.values()))
+    jobs = jobs_for(work[list(SHARED)].max(), methods, chosen=CHOOSING in known.index)
+    jobs = min(jobs, max(units.values()))
     # One job may have a unit more than another.
     shares = pd.Series({rule: math.ceil(n / jobs) / n for rule, n in units.items()})
     seconds = work * shares.reindex(work.index).fillna(1) + known["start_s"].fillna(0)
@@ -258,12 +268,12 @@ def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Su
         stride = study.config["map"]["stride_px"]
         cells = math.prod(-(-length // stride) for length in shape)
         peaks["fill_psf_map"] += FILL_BYTES_A_CELL * cells / 2**20
-    kinds = [KINDS.get(rule, "other") for rule in known.index]
     resources = {}
     for kind in ("map", "restore", "other"):
-        own = [kind == name for name in kinds]
-        resources[f"{kind}_mem_mb"] = _mb(peaks[own].max())
-        resources[f"{kind}_minutes"] = _minutes(seconds[own].max())
+        large = [MEMORY_KINDS.get(rule, "other") == kind for rule in known.index]
+        long = [TIME_KINDS.get(rule, "other") == kind for rule in known.index]
+        resources[f"{kind}_mem_mb"] = _mb(peaks[large].max())
+        resources[f"{kind}_minutes"] = _minutes(seconds[long].max())
     times = [methods if rule in PER_METHOD else 1 for rule in known.index]
     return Suggestion(*shape, float((work * times).sum()), jobs, resources)
 

@@ -1,0 +1,122 @@
+"""How `make study`, `preflight` and `resume` find a study, and what they say of one that does not serve."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
+
+import study
+from isoplan.base.errors import UserError
+
+WORKFLOW = Path(study.__file__).parent
+CONFIGS = {
+    "config/config.yaml": b"study: demo\nmosaics: null\nseed: 5\nmap: {neighbours: 3}\n",
+    "config/studies/demo.yaml": b"study: demo\nseed: 6\n",
+    "config/studies/first.yaml": b"study: mine\nmap: {stride_px: 64}\n",
+    "config/studies/twin.yaml": b"study: twin\n",
+    "config/studies/twin.old.yaml": b"study: twin\n",
+    "config/studies/list.yaml": b"- study: listed\n",
+    "config/studies/latin.yaml": "study: für\n".encode("latin-1"),
+    "config/studies/open.yaml": b"study: open\nmap: [1\n",
+    "config/studies/foreign.yaml": b"services: {web: {image: x}}\n",
+    "config/studies/number.yml": b"study: 7\n",
+    "results/mine/config.yaml": b"study: mine\n",
+    "results/elsewhere/config.yaml": b"study: elsewhere\n",
+    "results/open/config.yaml": b"study: open\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in CONFIGS.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(content)
+    Path("config/studies/folder.yaml").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("mine", "config/studies/first.yaml"),  # before what a run wrote
+        ("demo", "config/studies/demo.yaml"),  # which `make demo` runs
+        ("7", "config/studies/number.yml"),
+        ("elsewhere", "results/elsewhere/config.yaml"),
+        ("config/studies/twin.old.yaml", "config/studies/twin.old.yaml"),
+        ("other/mine.yml", "other/mine.yml"),
+    ],
+)
+def test_the_config_of_a_study(folder, name, config):
+    assert study.find_config(name) == Path(config)
+
+
+def test_the_default_study_without_a_file_of_its_own(folder):
+    Path("config/studies/demo.yaml").unlink()
+    assert study.find_config("demo") == study.DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("twin", "twin: is the study of config/studies/twin.old.yaml and config/studies/twin.yaml; give"),
+        ("list", "config/studies/list.yaml:1: is a list, not a block of keys"),
+        ("latin", "config/studies/latin.yaml, line 1: not UTF-8 text"),
+        ("open", "config/studies/open.yaml:2: not YAML"),
+        ("mien", "known are 7, demo, mine, twin (not read: config/studies/latin.yaml, config/studies/list"),
+        ("first", "first: no file in config/studies/ has `study: first`"),
+        ("gone.yaml", "gone.yaml: no such config file"),
+        ("config/studies/number.yml", "config/studies/number.yml:1: study: 7 is not a word or text"),
+        ("config/studies/foreign.yaml", "config/studies/foreign.yaml:1: services: unknown key"),
+    ],
+)  # fmt: skip
+def test_what_is_no_study_is_one_line(folder, name, said):
+    with pytest.raises(UserError) as error:
+        study.read_study(study.find_config(name))
+    (line,) = str(error.value).splitlines()
+    assert said in line, line
+
+
+def test_a_study_stands_over_the_default_one(folder):
+    """As Snakemake merges them: blocks key by key."""
+    settings = study.read_study(Path("config/studies/first.yaml"))
+    assert (settings["study"], settings["seed"]) == ("mine", 5)
+    assert (settings["map"]["stride_px"], settings["map"]["neighbours"]) == (64, 3)
+    assert study.read_study(study.DEFAULT)["seed"] == 5
+
+
+def test_a_broken_default_is_named_whatever_the_study(folder):
+    study.DEFAULT.write_text("a: [\n")
+    with pytest.raises(UserError, match=r"config/config\.yaml:1: not YAML"):
+        study.read_study(study.find_config("mine"))
+
+
+def test_a_path_stands_for_its_name(folder):
+    args = study.arguments("", ["config/studies/first.yaml", "--profile", "slurm"])
+    assert (args.study, args.profile) == ("mine", "slurm")
+    with pytest.raises(UserError, match=r"first\.yaml: is study mine, not demo"):
+        study.arguments("", ["demo", "--configfile", "config/studies/first.yaml"])
+
+
+def test_snakemake_gets_the_config_and_all_else(folder, monkeypatch):
+    started = []
+    monkeypatch.setattr(study.os, "execv", lambda program, command: started.append(command[3:]))
+    study.main(["mine", "--cores", "2", "-n", "--config", "seed=2"])
+    own = ["--configfile", "config/studies/first.yaml"]
+    assert started == [[*own, "--cores", "2", "-n", "--config", "seed=2"]]
+
+
+@pytest.mark.parametrize("script", ["study", "preflight", "resume"])
+def test_a_mistake_ends_each_at_once(folder, script):
+    """Before torch is loaded, and before Snakemake, which would say nothing or break down."""
+    begin = time.monotonic()
+    command = [sys.executable, str(WORKFLOW / f"{script}.py"), "latin", "--cores", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert time.monotonic() - begin < 5
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.startswith("ERROR config/studies/latin.yaml, line 1: not UTF-8")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,130 @@
+"""Runs a study: python workflow/study.py STUDY [Snakemake's options, such as --cores 4 or --profile slurm -n].
+
+The study is read before Snakemake is asked: Snakemake reads a config file before any file of ours, and says
+of one that is broken little or nothing. STUDY is its name or the path of its config. `preflight.py` and
+`resume.py` find their study here too.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
+
+from isoplan.base import yamlmarks
+from isoplan.base.config import validate
+from isoplan.base.errors import UserError
+
+DEFAULT = Path("config/config.yaml")
+STUDIES = Path("config/studies")
+
+
+def main(given: list[str]) -> int:
+    if not given or given[0].startswith("-"):
+        print(f"ERROR say which study: {__doc__.splitlines()[0]}", file=sys.stderr)
+        return 1
+    config = find_config(given[0])
+    read_study(config)
+    command = snakemake(config, *given[1:])
+    os.execv(command[0], command)
+
+
+def one_line(work) -> int:
+    """What a function of a study returns: its exit code; 1, and one line for every mistake, after a UserError."""
+    try:
+        return work()
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"ERROR {line}", file=sys.stderr)
+        return 1
+
+
+def snakemake(config: Path, *options: str) -> list[str]:
+    """The command that runs a study; the default one is read anyway."""
+    own = [] if config == DEFAULT else ["--configfile", str(config)]
+    return [sys.executable, "-m", "snakemake", *own, *options]
+
+
+def arguments(about: str, given: list[str] | None = None) -> argparse.Namespace:
+    """What `preflight.py` and `resume.py` are asked: study, config, settings (checked), profile, cores.
+
+    Raises UserError where there is no such study, or it does not serve.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("study", help="its name, or the path of its config")
+    parser.add_argument("--configfile", type=Path, help="where it is not in config/studies/")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--profile", help="Snakemake profile, such as slurm; without, this machine")
+    how.add_argument("--cores", default="all", help="cores of this machine")
+    args = parser.parse_args(given)
+    args.config = args.configfile or find_config(args.study)
+    args.settings = read_study(args.config, here=True)
+    name = args.settings["study"]
+    if args.study not in (name, str(args.config)):
+        raise UserError(f"{args.config}: is study {name}, not {args.study}; give its own file")
+    args.study = name
+    return args
+
+
+def read_early(about: str) -> None:
+    """Ends a script with one line where its study does not serve, before the rest of it takes seconds to load."""
+    if code := one_line(lambda: arguments(about) and 0):
+        sys.exit(code)
+
+
+def read_study(config: Path, *, here: bool = False) -> dict:
+    """A study over config/config.yaml, as Snakemake merges them, checked, with every default filled in.
+
+    here: whether what it names has to be there.
+    """
+    files = [file for file in (DEFAULT, config) if file == config or file.is_file()]
+    merged: dict = {}
+    for file in dict.fromkeys(files):
+        _merge(merged, yamlmarks.read(file))
+    return validate(merged, files, here=here)
+
+
+def _merge(base: dict, over: dict) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def find_config(study: str) -> Path:
+    """The config of a study: the user's own file where there is one, else what the last run wrote down.
+
+    study: its name, or a path. Files beside it that are no configs do not matter, unless one bears its name.
+    """
+    if study.endswith((".yaml", ".yml")):
+        return Path(study)
+    known, broken = {}, {}
+    for file in sorted(file for file in STUDIES.glob("*.y*ml") if file.is_file()):
+        try:
+            known[file] = str(yamlmarks.read(file).get("study"))
+        except UserError as error:
+            broken[file] = error
+    own = [file for file, name in known.items() if name == study]
+    if len(own) > 1:
+        names = " and ".join(map(str, own))
+        raise UserError(f"{study}: is the study of {names}; give the path of one: STUDY={own[0]}")
+    for file, error in broken.items():
+        if not own and file.stem == study:
+            raise error
+    last = yamlmarks.read(DEFAULT).get("study", "demo") if DEFAULT.is_file() else "demo"
+    written = Path("results", study, "config.yaml")
+    found = [*own, *([DEFAULT] if study == last else []), *([written] if written.is_file() else [])]
+    if found:
+        return found[0]
+    names = ", ".join(sorted({str(last), *known.values()} - {"None"}))
+    no = f" (not read: {', '.join(map(str, broken))})" if broken else ""
+    raise UserError(
+        f"{study}: no file in config/studies/ has `study: {study}`; known are {names}{no}. For a config "
+        "elsewhere give its path: STUDY=FILE.yaml"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(one_line(lambda: main(sys.argv[1:])))
