@@ -17,7 +17,7 @@ setup: $(STAMP) ## install everything into .venv (once, and after a change of th
 
 # uv takes a tenth of pip's time, and links from its cache in the next clone. Compiled once here, torch and Snakemake
 # start two to three times as fast where the first job may not write beside them.
-$(STAMP): envs/requirements.txt envs/requirements-dev.txt
+$(STAMP): envs/requirements.txt envs/requirements-readers.txt envs/requirements-dev.txt
 	@command -v $(PYTHON) >/dev/null || { echo "isoplan needs Python 3.11, and there is no '$(PYTHON)' here: install it (Debian: apt install python3.11-venv), or name yours: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "isoplan's packages are tried on Python 3.11 only, and '$(PYTHON)' is another: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing (Debian: apt install python3.11-venv)" >&2; exit 1; }

@@ -154,6 +154,18 @@ def test_few_points_in_the_dark_want_smaller_weights(psfs, auto):
     assert [c["tv_weight"] for c in alone["curves"]] == weights[-5:-4]
 
 
+def test_what_ends_at_the_end_of_its_range_is_said(psfs, auto):
+    choice = chosen(exposed(psfs, 1), psfs, auto)
+    assert choice["tv_weight"] == LARGEST_WEIGHT
+    assert choice["ends"] == {"tv_weight": "a TV weight of 0.3 is the largest that may be"}
+    assert "At the end of its range: a TV weight of 0.3 is the largest" in in_words(choice)
+    given = chosen(exposed(psfs, 1), psfs, auto | {"tv_weight": LARGEST_WEIGHT})
+    assert given["ends"] == {} and "end of its range" not in in_words(given)
+    few = chosen(exposed(psfs, 10_000), psfs, auto | {"tv_weight": 5e-4, "acceleration": "none"})
+    last = MOST_ITERATIONS["none"]
+    assert ("iterations" in few["ends"]) == (few["iterations"] == last)
+
+
 def test_a_mosaic_of_few_bright_beads_is_judged_by_their_own_light(psfs, auto):
     """Where the mosaic's `scale` is that of its dark ground."""
     points = np.full_like(scene(), 0.001)

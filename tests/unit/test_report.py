@@ -98,9 +98,12 @@ def test_page_names_what_was_refused(page):
 
 
 def test_page_tells_what_was_chosen(page, folder):
-    chosen = "12 iterations with a TV weight of 0.003, PSFs 0.82 times as wide as estimated, shown at 0.9 px: judged."
+    chosen = "12 iterations with a TV weight of 0.003, PSFs 0.82 times as wide as estimated, shown at 0.9 px: judged. At the end of its range: 12 iterations are the most that may be; PSFs 0.82 times as wide are the narrowest that were tried."
     assert chosen in page and "left as it is: the camera&#39;s gain is not known." in page
     assert "tissue: restored by PSFs 0.82 times as wide as the map&#39;s" in page
+    for name in ("narrowed", "choice"):  # and where the range ends is drawn
+        drawn = (folder / f"figures/{name}_tissue_estimated.svg").read_text()
+        assert "end of the range" in drawn or "<!-- end of the range -->" in drawn
     assert (folder / "figures/narrowed_tissue_estimated.svg").exists()
     assert (folder / "figures/choice_tissue_estimated.svg").exists()
     assert not (folder / "figures/choice_tissue_constant.svg").exists()

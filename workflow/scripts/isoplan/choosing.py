@@ -161,7 +161,12 @@ def choose(
 
 
 def in_words(choice: dict) -> str:
-    """What was chosen, for people."""
+    """What was chosen, for people, and what of it lies at an end of its range."""
+    ends = "; ".join(choice.get("ends", {}).values())
+    return f"{_taken(choice)}. At the end of its range: {ends}" if ends else _taken(choice)
+
+
+def _taken(choice: dict) -> str:
     much = f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}"
     shown = f", shown at {choice['resolution_px']:g} px" if choice["resolution_px"] else ""
     scale = choice["psf_scale"]
@@ -183,4 +188,8 @@ def _unjudged(settings: dict, why: str, photons: float | None, give: str = GIVEN
     reason = f"{why}, so nothing can be held out and judged"
     if "iterations" not in known:
         reason += f"; {give} to restore it all the same"
-    return taken | known | {"reason": reason, "photons": photons, "widths": [], "curves": []}
+    return (
+        taken
+        | known
+        | {"reason": reason, "photons": photons, "widths": [], "curves": [], "ends": {}}
+    )

@@ -101,6 +101,7 @@ class Search:
             "iterations": self.iterations[taken.place],
             "tv_weight": taken.tv_weight,
             "reason": self.reason(which),
+            "ends": self.ends(which, taken, resolution),
             "photons": self.photons,
             "widths": [
                 {"psf_scale": f, "width_px": self.width_px(f), "worse": worse}
@@ -115,6 +116,28 @@ class Search:
                 for trial in sorted(self.of(which), key=lambda trial: trial.tv_weight)
             ],
         }
+
+    def ends(self, which: float | PlainPsf, taken: Trial, resolution: float) -> dict[str, str]:
+        """What was chosen at an end of all that may be, so that something beyond may be better, in words."""
+        found, last = {}, self.iterations[-1]
+        if len(self.iterations) > 1 and self.iterations[taken.place] == last:
+            found["iterations"] = f"{last} iterations are the most that may be"
+        weights = [trial.tv_weight for trial in self.of(which)]
+        if self.settings["tv_weight"] == "auto":
+            if taken.tv_weight == LARGEST_WEIGHT:
+                found["tv_weight"] = f"a TV weight of {LARGEST_WEIGHT:g} is the largest that may be"
+            elif taken.tv_weight == min(weights) and len(weights) > 1:
+                found["tv_weight"] = (
+                    f"a TV weight of {taken.tv_weight:g} is the least that was tried"
+                )
+        factors = sorted(factor for factor in self.factors() if factor)
+        auto = self.settings["psf_scale"] == "auto" and len(factors) > 1
+        if auto and which != 1.0 and which in (factors[0], factors[-1]):
+            end = "narrowest" if which == factors[0] else "widest"
+            found["psf_scale"] = f"PSFs {which:g} times as wide are the {end} that were tried"
+        if self.settings["resolution_px"] == "auto" and resolution == MOST_RESOLUTION_PX:
+            found["resolution_px"] = f"{resolution:g} px is the coarsest resolution that may be"
+        return found
 
     def width_px(self, factor: float) -> float:
         return float(np.median([judge.piece.width_by(factor) for judge in self.judges]))

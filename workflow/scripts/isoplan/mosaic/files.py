@@ -1,4 +1,5 @@
-"""What picture files hold: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 and 0.5, PNG and JPEG, as arrays to slice.
+"""What picture files hold: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 and 0.5, PNG and JPEG, and with an extra CZI, ND2 and
+LIF, as arrays to slice.
 
 Nothing is read here but headers: which axis is which, how the file is cut into pieces (tiles, strips,
 chunks), and whether the file is whole.
@@ -20,14 +21,13 @@ from isoplan.base.errors import UserError
 from isoplan.mosaic import headers
 from isoplan.mosaic.source import Leading, Source, choose_series, reason
 from isoplan.mosaic.tiff import open_tiff
+from isoplan.mosaic.vendors import open_vendor
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC, _JPEG_MAGIC = b"\x89PNG", b"\xff\xd8\xff"
+_VENDORS = {b"ZISR": "CZI", b"\xda\xce\xbe\n": "ND2", b"p\0\0\0": "LIF"}
 _MAKERS = {
-    b"ZISR": "Zeiss (CZI)",
-    b"\xda\xce\xbe\n": "Nikon (ND2)",
-    b"\0\0\0\x0c": "Nikon (ND2) or JPEG 2000",
-    b"p\0\0\0": "Leica (LIF)",
+    b"\0\0\0\x0c": "Nikon (ND2, of long ago) or JPEG 2000",
     b"\xd0\xcf\x11\xe0": "Olympus or Zeiss (OIB, ZVI)",
     b"\x89HDF": "HDF5, as Imaris writes (IMS)",
     b"GIF8": "GIF",
@@ -48,6 +48,8 @@ def open_source(path: str, series: int | None = None) -> Source:
         return open_tiff(path, series)
     if magic.startswith((_PNG_MAGIC, _JPEG_MAGIC)):
         return _open_picture(path, series)
+    if kind := _VENDORS.get(magic):
+        return open_vendor(path, kind, series)
     if maker := _MAKERS.get(magic):
         raise UserError(
             f"{path}: is a file of {maker}, which is not read; export it as OME-TIFF or OME-Zarr"

@@ -86,11 +86,11 @@ def micrometres(value: object, unit: object) -> float | None:
     """
     text = str(unit).strip().replace("\\u00B5", "u").replace("µ", "u").replace("μ", "u")
     scale = _UM.get(text, _UM.get(text.lower()))
-    number = _positive(value)
+    number = positive(value)
     return None if scale is None or number is None else float(f"{number * scale:.12g}")
 
 
-def _positive(value: object) -> float | None:
+def positive(value: object) -> float | None:
     try:
         number = float(str(value))
     except ValueError:
@@ -126,13 +126,13 @@ def of_ngff(multiscale: dict, axes: str, omero: dict | None) -> Known:
             letter: micrometres(length, axis.get("unit"))
             for letter, length, axis in zip(axes, scale, multiscale["axes"], strict=True)
         }
-        known.pixel_size_um = _square(sizes.get("Y"), sizes.get("X"))
+        known.pixel_size_um = square(sizes.get("Y"), sizes.get("X"))
         return known
     except Exception:
         return Known()
 
 
-def _square(y: float | None, x: float | None) -> float | None:
+def square(y: float | None, x: float | None) -> float | None:
     """The size of a pixel, where both sides are the same to a thousandth."""
     return x if y and x and math.isclose(y, x, rel_tol=1e-3) else None
 
@@ -162,13 +162,13 @@ def _of_ome(tiff: tifffile.TiffFile, number: int, count: int) -> Known:
         micrometres(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "um"))
         for axis in "YX"
     ]
-    known.pixel_size_um = _square(*sides)
+    known.pixel_size_um = square(*sides)
     used = [one.get("ID") for one in _all(image, "ObjectiveSettings")]
     lenses = _all(tree, "Objective")
     lens = [one for one in lenses if one.get("ID") in used] or (lenses if len(lenses) == 1 else [])
     if lens:
-        known.na = _positive(lens[0].get("LensNA"))
-        known.magnification = _positive(lens[0].get("NominalMagnification"))
+        known.na = positive(lens[0].get("LensNA"))
+        known.magnification = positive(lens[0].get("NominalMagnification"))
     return known
 
 
@@ -204,16 +204,16 @@ def _of_imagej(tiff: tifffile.TiffFile) -> Known:
     for name in ("YResolution", "XResolution"):
         top, bottom = page.tags[name].value
         sides.append(micrometres(bottom / top, tiff.imagej_metadata.get("unit", "")))
-    known.pixel_size_um = _square(*sides)
+    known.pixel_size_um = square(*sides)
     return known
 
 
 def _of_lsm(meta: dict) -> Known:
     known = Known([str(name) for name in meta.get("ChannelColors", {}).get("ColorNames", [])])
-    known.pixel_size_um = _square(*(micrometres(meta.get(f"VoxelSize{a}"), "m") for a in "YX"))
+    known.pixel_size_um = square(*(micrometres(meta.get(f"VoxelSize{a}"), "m") for a in "YX"))
     scan = meta.get("ScanInformation", {})
     lens = str(scan.get("Objective", ""))
     if found := re.search(r"(\d+(?:\.\d+)?)x\s*/\s*(\d+(?:[.,]\d+)?)", lens):
-        known.magnification = _positive(found[1])
-        known.na = _positive(found[2].replace(",", "."))
+        known.magnification = positive(found[1])
+        known.na = positive(found[2].replace(",", "."))
     return known

@@ -43,6 +43,14 @@ class Leading:
         return self.array[index]
 
 
+def refuse_tiles(path: str, count: int) -> UserError:
+    """What is said of tiles, or fields, inside one file: none of them is the picture."""
+    return UserError(
+        f"{path}: holds {count} pictures of one size at different positions of the stage, tiles or fields; "
+        "choose one by `series`, or export the tiles as files with a table of positions"
+    )
+
+
 def choose_series(
     path: str, sizes: list[tuple[int, int]], wanted: int | None
 ) -> tuple[int, list[str]]:

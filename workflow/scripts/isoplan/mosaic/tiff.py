@@ -13,7 +13,7 @@ import zarr
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic import headers, strips
-from isoplan.mosaic.source import Leading, Source, choose_series, reason
+from isoplan.mosaic.source import Leading, Source, choose_series, reason, refuse_tiles
 
 TRIED_PX = 2**20  # a piece up to this is decoded once, to see whether that works
 
@@ -143,10 +143,7 @@ def _check_tiles(path: str, tiff: tifffile.TiffFile, sizes: list, number: int) -
     places = headers.stage_positions(tiff)
     alike = [place for place, size in zip(places, sizes, strict=False) if size == sizes[number]]
     if len({place for place in alike if place is not None}) > 1:
-        raise UserError(
-            f"{path}: holds {len(alike)} pictures of one size at different positions of the stage, tiles or fields; "
-            "choose one by `series`, or export the tiles as files with a table of positions"
-        )
+        raise refuse_tiles(path, len(alike))
 
 
 def _check_whole(path: str, tiff: tifffile.TiffFile, level: tifffile.TiffPageSeries) -> None:

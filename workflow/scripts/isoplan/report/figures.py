@@ -125,12 +125,14 @@ def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
         choice = choices[method]
         if not choice["curves"]:
             continue
-        draw = partial(plots.held_out, choice["curves"], choice["iterations"])
+        ends = choice.get("ends", {})
+        draw = partial(plots.held_out, choice["curves"], choice["iterations"], "iterations" in ends)
         title = style.method_label(method)
         alt = (
             f"Error of held-out photons over iterations for {mosaic} restored by {title}: least after "
             f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}."
         )
+        alt += " ".join(f" At the end of its range: {words}." for words in ends.values())
         names, section = (f"choice_{mosaic}_{method}", f"choice_{mosaic}"), f"choice/{mosaic}"
         figures.append(StudyFigure(*names, table, draw, section, "", title, alt, 460))
         if len(choice["widths"]) > 1:
@@ -141,7 +143,8 @@ def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
 def _narrowed(mosaic: str, method: str, choice: dict, section: str) -> StudyFigure:
     """How well narrower PSFs foretell held-out photons."""
     table = pd.DataFrame(choice["widths"])
-    draw = partial(plots.narrowed, choice["widths"], choice["psf_scale"])
+    at_end = "psf_scale" in choice.get("ends", {})
+    draw = partial(plots.narrowed, choice["widths"], choice["psf_scale"], at_end)
     title = f"{style.method_label(method)}: PSFs narrower than estimated"
     alt = (
         f"How much worse PSFs of some widths foretell held-out photons of {mosaic}, in standard errors; taken "

@@ -348,9 +348,9 @@ def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float |
     return figure
 
 
-def narrowed(widths: list[dict], taken: float) -> Figure:
+def narrowed(widths: list[dict], taken: float, at_end: bool = False) -> Figure:
     """By how many standard errors PSFs of each width foretell held-out photons worse than the best of them;
-    a line marks those that were taken. widths: of `choosing.choose`."""
+    a line marks those that were taken, and says where no others were tried beyond. widths: of `choosing.choose`."""
     figure = _figure(460, 300)
     axes = figure.subplots()
     shown = sorted(widths, key=lambda width: width["psf_scale"])
@@ -358,6 +358,8 @@ def narrowed(widths: list[dict], taken: float) -> Figure:
     worse = [min(width["worse"], 100) for width in shown]
     axes.plot(at, worse, "o-", color=style.INK, ms=5, lw=1.2)
     axes.axvline(taken, color="#005EA8", lw=1.8, zorder=0)
+    if at_end:
+        _mark_end(axes, taken)
     axes.set_yscale("symlog", linthresh=1)
     axes.set(
         ylim=(-0.3, 150),
@@ -373,9 +375,24 @@ def narrowed(widths: list[dict], taken: float) -> Figure:
     return figure
 
 
-def held_out(curves: list[dict], iterations: int) -> Figure:
+def _mark_end(axes, at: float) -> None:
+    axes.axvline(at, color=style.INK, lw=1, ls="--", zorder=0)
+    axes.annotate(
+        "end of the range",
+        (at, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, -4),
+        textcoords="offset points",
+        rotation=90,
+        ha="right",
+        va="top",
+        fontsize=8,
+    )
+
+
+def held_out(curves: list[dict], iterations: int, at_end: bool = False) -> Figure:
     """Error of held-out photons over iterations, a line per TV weight; a ring marks the iterations
-    that were chosen.
+    that were chosen, a broken line the end of the range where they are the last.
 
     curves: tv_weight, iterations, error of each. Drawn is how far they lie above the least of all,
     in per cent of it, on a logarithmic scale.
@@ -391,6 +408,8 @@ def held_out(curves: list[dict], iterations: int) -> Figure:
         label = f"{curve['tv_weight']:.2g}"
         axes.plot(curve["iterations"], above, color=shade, lw=1.6, label=label)
     axes.plot(iterations, low, "o", mfc="none", mec=style.INK, ms=9, clip_on=False)
+    if at_end:
+        _mark_end(axes, iterations)
     axes.set(xlabel="iterations", ylabel="error of held-out photons,\n% above the least")
     axes.set(yscale="log", ylim=(low, high))
     axes.yaxis.set_minor_locator(NullLocator())
