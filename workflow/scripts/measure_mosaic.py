@@ -15,7 +15,7 @@ from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.ngff import read_attributes
 from isoplan.mosaic.reader import open_row
-from isoplan.optics.camera import complete_camera
+from isoplan.optics.noise import complete_camera
 
 
 def main(snakemake):

@@ -27,7 +27,7 @@ from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
-from isoplan.optics.camera import complete_camera
+from isoplan.optics.noise import complete_camera
 from isoplan.optics.psf import PsfModel
 from isoplan.psf_map import MapLayout, channels, map_whole, served, strides
 from isoplan.report import figures, plots

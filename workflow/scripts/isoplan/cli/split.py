@@ -13,7 +13,7 @@ from isoplan.exposure import split as split_exposure
 from isoplan.exposure import split_camera
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import sources_of
-from isoplan.optics.camera import counting_camera
+from isoplan.optics.noise import counting_camera
 
 COLUMNS = ("mosaic", "path", "pixel_size_um", "gain", "offset", "read_noise_e", "reference")
 MOST_UNKNOWN, MOST_SATURATED = 0.1, 0.01  # of the pixels; beyond, a picture is refused
