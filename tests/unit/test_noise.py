@@ -1,9 +1,14 @@
-"""A gain that a picture tells is right, and one that it does not tell is unknown."""
+"""A gain that a picture tells is right, one that it does not tell unknown, and one that cannot be is refused."""
+
+import re
 
 import numpy as np
 import pytest
+from isoplan.base.errors import UserError
+from isoplan.in_memory import Counts
+from isoplan.mosaic.measure import measure
 from isoplan.objects.pictures import load_picture
-from isoplan.optics.noise import complete_camera
+from isoplan.optics.noise import check_camera_of, complete_camera
 from scipy.ndimage import gaussian_filter
 
 SIDE = 384
@@ -110,3 +115,82 @@ def test_a_gain_that_is_given_stays_where_none_can_be_told():
     picture = exposed(HILLS * (1 + 0.1 * GRAIN), 1e4, 2.0)
     camera, _ = complete_camera({"offset": 100.0, "gain": 2.0}, picture)
     assert camera["gain"] == 2 and camera["gain_given"] and camera["read_noise_e"] is not None
+
+
+# What is told and cannot be ---------------------------------------------------------------------
+
+
+def looked_at(picture, **given) -> list[str]:
+    """Notes on a picture and the camera that is told."""
+    camera, _ = complete_camera({"offset": 0.0, "read_noise_e": 2.0} | given, picture)
+    mosaic = Counts(picture.astype(np.float32))
+    return check_camera_of(measure(mosaic, offset=camera["offset"]) | camera, "a.tif")
+
+
+BRIGHT = exposed(HILLS, 900, 1.0)  # from 170 to 1060 counts, the mean 550
+SPARSE = exposed(points(20, 0.0), 300, 1.0)
+TAKEN_OFF = exposed(points(900, 0.03), 900, 1.0) - 160  # the ground at -33
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [BRIGHT, SPARSE, exposed(0 * HILLS, 1.0, 1.0), exposed(points(5, 0.0), 20, 0.2), SPARSE - 100],
+    ids=("bright", "sparse", "no light", "no light, rounded", "offset taken off"),
+)
+def test_a_camera_that_is_told_right_is_taken(picture):
+    """Of dark pictures half of the pixels lie below the offset, by noise alone."""
+    offset = 0.0 if picture.min() < 50 else 100.0
+    assert looked_at(picture, offset=offset) == looked_at(picture, offset=offset, gain=0.2) == []
+
+
+@pytest.mark.parametrize(
+    ("picture", "offset", "words"),
+    [
+        (BRIGHT, 400.0, None),
+        (
+            BRIGHT,
+            540.0,
+            r"22 % of the picture lie below the offset of 540 counts by more than noise",
+        ),
+        (
+            BRIGHT,
+            560.0,
+            "a.tif: no light is left above the offset of 560 counts, as the mean is 550",
+        ),
+        (BRIGHT, 5000.0, "a.tif: no light is left above the offset of 5000 counts"),
+        (SPARSE, 104.0, None),
+        (
+            SPARSE,
+            108.0,
+            "a.tif: no light is left above the offset of 108 counts, as the mean is 100.6",
+        ),
+        (TAKEN_OFF, 0.0, "65 % of the picture lie below the offset of 0 counts"),
+        (TAKEN_OFF, -80.0, None),
+    ],
+)
+def test_an_offset_above_the_picture_is_refused_or_told(picture, offset, words):
+    if words and words.startswith("a.tif"):
+        with pytest.raises(UserError, match=words):
+            looked_at(picture, offset=offset)
+    elif words:
+        (note,) = looked_at(picture, offset=offset)
+        assert re.match(words, note)
+    else:
+        assert looked_at(picture, offset=offset) == []
+
+
+@pytest.mark.parametrize(
+    ("gain", "held"),
+    [(4e-5, "2.2e+07"), (2.9e-4, "3e+06"), (3e-4, None), (1, None), (1900, None), (3000, "0.32")],
+)
+def test_a_gain_that_no_camera_has_is_refused(gain, held):
+    if held is None:
+        assert looked_at(BRIGHT, offset=100.0, gain=gain) == []
+        return
+    with pytest.raises(UserError) as error:
+        looked_at(BRIGHT, offset=100.0, gain=gain)
+    assert f"a.tif: with a gain of {gain:g}" in str(error.value) and held in str(error.value)
+
+
+def test_a_picture_without_contrast_is_not_judged():
+    assert looked_at(np.full((64, 64), 7.0), offset=100.0, gain=1.0) == []

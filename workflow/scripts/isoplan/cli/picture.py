@@ -27,7 +27,7 @@ from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
-from isoplan.optics.noise import complete_camera
+from isoplan.optics.noise import check_camera_of, complete_camera
 from isoplan.optics.psf import PsfModel
 from isoplan.psf_map import MapLayout, channels, map_whole, served, strides
 from isoplan.report import figures, plots
@@ -45,6 +45,7 @@ def make_map(args: argparse.Namespace) -> int:
         raise UserError(f"{folder}: is the name of a file; the map comes in a folder")
     with outputs_of(args, folder) as outputs, open_picture(args, outputs) as mosaic:
         network = _choose(args)
+        _measured(args, mosaic, {"offset": args.offset, "gain_given": False})
         found = _estimate(args, network, mosaic)
         _write_map(args, outputs[folder], found)
         outputs.deliver()
@@ -63,6 +64,10 @@ def restore(args: argparse.Namespace) -> int:
         open_picture(args, outputs) as mosaic,
     ):
         network = _choose(args)
+        camera, notes = complete_camera({"offset": args.offset, "gain": args.gain}, mosaic.middle())
+        for note in notes:
+            print(f"{args.picture}: {note}")
+        facts = _measured(args, mosaic, camera)
         found = _estimate(args, network, mosaic)
         # One place checks the numbers and knows the defaults.
         asked = {key: getattr(args, key) for key in (*config.CHOSEN, "order")}
@@ -70,10 +75,6 @@ def restore(args: argparse.Namespace) -> int:
             asked |= {"psf_scale": 1, "resolution_px": 0}
         settings = config.validate({"restoration": asked})["restoration"]
         _write_map(args, outputs[maps], found)
-        camera, notes = complete_camera({"offset": args.offset, "gain": args.gain}, mosaic.middle())
-        for note in notes:
-            print(f"{args.picture}: {note}")
-        facts = measure(mosaic) | camera
         known = levels(facts)
         if config.left_open(settings):
             settings = settled(settings, _chosen(args, mosaic, found, settings, facts))
@@ -154,6 +155,14 @@ def open_picture(args: argparse.Namespace, outputs: Outputs, **how):
     for note in [*mosaic.notes, *notes]:
         print(f"{args.picture}: {note}")
     return mosaic
+
+
+def _measured(args: argparse.Namespace, mosaic, camera: dict) -> dict:
+    """What the picture holds, and the camera that it goes with."""
+    facts = measure(mosaic, offset=args.offset) | camera
+    for note in check_camera_of(facts, args.picture):
+        print(f"{args.picture}: {note}")
+    return facts
 
 
 @dataclass

@@ -25,6 +25,8 @@ LEAST_E, MOST_E = 5, 3e6
 # that is wrong or texture grows faster than light, must be straight to this share; where more noise is left without
 # light than any camera's, the slope must be this share of what it is through the offset.
 SURE, STRAIGHT, LEFT = 0.25, 0.1, 0.5
+# Of a picture such a share may lie below the offset by more than noise before that is told.
+BELOW = 0.1
 ROUNDED = 1 / 12  # counts^2
 
 
@@ -64,6 +66,38 @@ def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
     return camera, notes
 
 
+def check_camera_of(facts: dict, name) -> list[str]:
+    """Notes where a picture does not look to be of the camera that is told.
+
+    facts: of `mosaic.measure`, with offset, gain, gain_given. Raises UserError, which begins with the picture's
+    name, where nothing meaningful could come of them: no light is left in sum, by more than noise, or a gain that is
+    given makes no electron of it, or more of them than any pixel holds.
+    """
+    if facts["constant"]:
+        return []
+    offset, below = facts["offset"], facts["below_offset"]
+    if facts["mean"] < offset and (below > BELOW or facts["p999"] < offset):
+        raise UserError(
+            f"{name}: no light is left above the offset of {offset:g} counts, as the mean is {facts['mean']:.4g}; "
+            "give a lower offset, the camera's counts without light"
+        )
+    if facts["gain_given"]:
+        bright, peak = facts["p999"] - offset, facts["maximum"] - offset
+        if not peak > 0.5 * facts["gain"] or bright > MOST_E * facts["gain"]:
+            held = (bright if bright > MOST_E * facts["gain"] else peak) / facts["gain"]
+            raise UserError(
+                f"{name}: with a gain of {facts['gain']:g} its brightest pixels would hold {held:.2g} electrons; give it "
+                "in counts per electron, or leave it out"
+            )
+    if below > BELOW:
+        return [
+            f"{100 * below:.0f} % of the picture lie below the offset of {offset:g} counts by more than noise and count "
+            "as dark, so that light comes out too bright: give a lower offset, or the picture before a background was "
+            "taken off"
+        ]
+    return []
+
+
 def counting_camera(given: dict, picture) -> tuple[dict, list[str]]:
     """`complete_camera` for counting photons: gain must be known, and the offset is asked for too.
 
@@ -86,6 +120,9 @@ def counting_camera(given: dict, picture) -> tuple[dict, list[str]]:
         )
     if given.get("offset") is not None or found is None:
         camera, notes = complete_camera(given, picture)
+        if camera["gain"] is None:  # the noise tells it, but is at odds with the offset
+            camera, notes = complete_camera(given | {"gain": found[0]}, picture)
+            camera["gain_given"] = False
         camera["read_noise_e"] = camera["read_noise_e"] or 0.0
     else:
         gain, level = found
