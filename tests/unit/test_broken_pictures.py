@@ -38,13 +38,13 @@ BROKEN = {
 
 @pytest.fixture(params=[False, True], ids=["as it is", "converted"])
 def job(request, tmp_path, monkeypatch):
-    """measured(content): the facts of a PNG with that content, read as it is or converted first."""
+    """measured(content, **given): the facts of a PNG with that content, read as it is or converted first."""
 
-    def measured(content: bytes) -> dict:
+    def measured(content: bytes, **given) -> dict:
         file, done, facts = (tmp_path / name for name in ("a.png", "a.done", "a.json"))
         file.write_bytes(content)
         row = {"mosaic": "a", "path": str(file), "pixel_size_um": 1.0, "channel": None}
-        row |= {"slice": None, "gain": 1.0, "read_noise_e": 0.0, "offset": 0.0}
+        row |= {"slice": None, "gain": 1.0, "read_noise_e": 0.0, "offset": 0.0} | given
         store = str(tmp_path / "a.ome.zarr") if request.param else None
         job = SimpleNamespace(
             params=SimpleNamespace(row=row, store=store, library={}),
@@ -64,6 +64,17 @@ def job(request, tmp_path, monkeypatch):
 
 def test_the_whole_one_is_measured(job):
     assert job(png(PACKED))["mean"] == pytest.approx(PICTURE.mean())
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"offset": 400.0}, "a.png: no light is left above the offset of 400 counts"),
+        ({"gain": 4e-5}, "a.png: with a gain of 4e-05 its brightest pixels would hold "),
+    ],
+)
+def test_one_whose_camera_cannot_be_is_refused_and_nothing_fails(job, given, words):
+    assert words in job(png(PACKED), **given)["refused"]
 
 
 @pytest.mark.parametrize("kind", BROKEN)

@@ -9,17 +9,19 @@ from isoplan.objects.pictures import load_picture
 from isoplan.optics.camera import (
     DEGRADATIONS,
     check_camera,
-    complete_camera,
-    counting_camera,
     degrade,
     draw_camera,
-    estimate_noise,
     expose,
     mean_counts,
     noise_variance,
-    noiseless_level,
     poisson,
     vignette,
+)
+from isoplan.optics.noise import (
+    complete_camera,
+    counting_camera,
+    estimate_noise,
+    noiseless_level,
 )
 from torch.nn import functional
 

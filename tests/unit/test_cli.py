@@ -159,11 +159,48 @@ def test_restore_chooses_what_is_left_open(picture, network, tmp_path, capsys):
     said = capsys.readouterr().out
     assert used["iterations"] == 3 and used["tv_weight"] > 0 and "held out" in used["reason"]
     assert f"3 iterations with a TV weight of {used['tv_weight']:g}" in said and "held out" in said
-    assert (
-        run("restore", picture, "--network", network, "--out", out, *options[:-1], 0, "--overwrite")
-        == 0
+
+
+@pytest.mark.parametrize("command", ["map", "restore"])
+def test_an_offset_above_most_of_the_picture_is_refused_before_any_work(
+    command, picture, network, tmp_path, capsys
+):
+    out = tmp_path / "out.tif" if command == "restore" else tmp_path / "out"
+    assert run(command, picture, "--network", network, "--out", out, "--offset", 9e4) == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{picture}: no light is left above the offset of 90000 counts" in error
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_picture_without_its_background_is_told(network, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    spots = 600 * gaussian_filter((rng.random((256, 256)) < 0.004) * 1.0, 3) * 56
+    counts = rng.poisson(100 + spots) - 180
+    tifffile.imwrite(tmp_path / "taken-off.tif", counts.astype(np.int16))
+    out = tmp_path / "map"
+    assert run("map", tmp_path / "taken-off.tif", "--network", network, "--out", out) == 0
+    assert "% of the picture lie below the offset of 0 counts by more than noise" in (
+        capsys.readouterr().out
     )
-    assert "the camera's gain is not known" in capsys.readouterr().out
+
+
+def test_a_gain_that_cannot_be_is_refused(picture, network, tmp_path, capsys):
+    options = ["--network", network, "--out", tmp_path / "out.tif", "--offset", 100, "--gain"]
+    assert run("restore", picture, *options, 4e-9) == 1
+    assert "with a gain of 4e-09 its brightest pixels would hold" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("restore", picture, *options, 0)
+    assert "--gain: 0 is not above 0" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_restore_leaves_a_picture_as_it_is_whose_gain_it_does_not_tell(network, tmp_path, capsys):
+    flat = 0.5 + 0.05 * np.random.default_rng(0).normal(size=(256, 256))
+    tifffile.imwrite(tmp_path / "grain.tif", (1e4 * flat).astype(np.uint16))
+    out = tmp_path / "restored.tif"
+    assert run("restore", tmp_path / "grain.tif", "--network", network, "--out", out) == 0
+    said = capsys.readouterr().out
+    assert "gain and read noise are unknown: " in said and "the camera's gain is not known" in said
 
 
 def test_a_picture_without_a_valid_cell_is_restored_by_doubtful_psfs(

@@ -117,3 +117,20 @@ def test_levels():
     for facts in ({"mean": 90.0, "p999": 95.0}, {"mean": None, "p999": None}):
         found = levels({"offset": 100} | facts)
         assert 0 < found["start"] <= found["scale"]
+
+
+def test_pixels_below_the_offset_by_more_than_noise_are_counted(tmp_path):
+    rng = np.random.default_rng(0)
+    dark = rng.normal(100, 3, (256, 256)).round().astype(np.int16)
+    dark[:64] -= 30
+    tifffile.imwrite(tmp_path / "a.tif", dark)
+    zeros = np.zeros((64, 64), np.uint8)  # rounding alone
+    zeros[0, 0] = 9
+    tifffile.imwrite(tmp_path / "b.tif", zeros)
+    for name, offset, share in (
+        *(("a", 60, 0), ("a", 100, 0.25), ("a", 103, 0.25), ("a", 140, 1)),
+        *(("b", 0, 0), ("b", 1, 0), ("b", 7, 63 / 64)),
+    ):
+        with open_mosaic(tmp_path / f"{name}.tif") as mosaic:
+            found = measure(mosaic, block_px=64, offset=offset)["below_offset"]
+            assert found == pytest.approx(share, abs=0.02)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from urllib.parse import urlparse
 
 import numpy as np
@@ -14,7 +15,7 @@ from isoplan import trust
 from isoplan.base.errors import UserError
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
-from isoplan.report import lineup, network_figures, pictures, published, style
+from isoplan.report import lineup, network_figures, pictures, published, style, tables
 from isoplan.report.figures import draw_figures, snr_gains, study_figures
 from isoplan.report.page import write_report
 from isoplan.report.places import choose_places
@@ -95,6 +96,13 @@ def test_page_escapes_and_has_its_structure(page):
 
 def test_page_names_what_was_refused(page):
     assert "slide-7 was refused" in page and "3 of 12 strips" in page
+
+
+@pytest.mark.parametrize(("gain", "text"), [(None, "unknown"), (0.5, "0.5")])
+def test_a_gain_that_is_not_known_is_called_unknown(gain, text):
+    mosaic = SimpleNamespace(name="a", facts={"pixel_size_um": 1, "gain": gain, "offset": 0})
+    table = tables.mosaic_table(SimpleNamespace(mosaics=[mosaic], maps={}))
+    assert [cell.text for cell in table.rows[0][4:6]] == [text, "0"]
 
 
 def test_page_tells_what_was_chosen(page, folder):

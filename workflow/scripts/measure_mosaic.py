@@ -16,7 +16,7 @@ from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.ngff import read_attributes
 from isoplan.mosaic.reader import open_row
-from isoplan.optics.camera import complete_camera
+from isoplan.optics.noise import check_camera_of, complete_camera
 
 
 def main(snakemake):
@@ -39,7 +39,7 @@ def measured(row, store, source):
 
     store: of a mosaic that was simulated or converted, one plane with what is known of it.
     """
-    told, optics = [], {}
+    told, optics, path = [], {}, row.get("path")
     if store:
         record = Path(source).read_text()
         if record.startswith(REFUSED):
@@ -52,13 +52,17 @@ def measured(row, store, source):
         )
         told, optics = made.get("notes", []), made.get("optics", {})
     with open_row(row) as mosaic:
-        facts = measure(mosaic)
-        if facts["minimum"] == 0 and (fused := without_ground(mosaic)) is not mosaic:
-            mosaic, facts = fused, measure(fused)
-        facts = row | facts | {"slice": mosaic.slice, "ground": isinstance(mosaic, Grounded)}
         camera, notes = complete_camera(row, mosaic.middle())
+        facts = measure(mosaic, offset=camera["offset"])
+        if facts["minimum"] == 0 and (fused := without_ground(mosaic)) is not mosaic:
+            mosaic = fused
+            camera, notes = complete_camera(row, mosaic.middle())
+            facts = measure(mosaic, offset=camera["offset"])
+        facts = row | facts | {"slice": mosaic.slice, "ground": isinstance(mosaic, Grounded)}
         optics, known = complete_optics(row, optics or mosaic.optics)
         facts |= optics | camera | {"notes": [*told, *mosaic.notes, *known, *notes]}
+    if path:  # what was simulated may be as it likes
+        facts["notes"] += check_camera_of(facts, path)
     if facts["nonfinite_pixels"]:
         facts["notes"].append(f"{facts['nonfinite_pixels']} pixels are not finite: invalid cells")
     if facts["uncovered_pixels"]:

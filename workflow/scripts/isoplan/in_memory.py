@@ -9,7 +9,7 @@ from isoplan.halo import halo_of, settled
 from isoplan.mosaic import tiles
 from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.window import Picture
-from isoplan.optics.camera import complete_camera
+from isoplan.optics.noise import complete_camera
 from isoplan.psf_map import MapLayout, map_whole
 from isoplan.restoration import LocalPsfs, restore_core
 

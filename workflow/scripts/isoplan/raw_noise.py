@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from isoplan.exposure import Exposure, sort_pixels
-from isoplan.optics.camera import BLOCK_PX, FLATTEST, block_noise, flattest_of_noise
+from isoplan.optics.noise import BLOCK_PX, FLATTEST, ROUNDED, block_noise, flattest_of_noise
 from isoplan.pieces import Piece
 
 # Frequencies that a PSF passes less of than PASSED hold noise alone, if there are so many. A raw picture's noise is as
@@ -23,7 +23,6 @@ PASSED, ENOUGH_NOISE, EVEN, LEAST = 1e-3, 400, 0.7, 0.25
 # Of a sharp picture's blocks so few of noise alone tell nothing: sharp ones whose gain comes out right to 60 % have a
 # share of .3 and more, JPEGs and smoothed ones up to .24. Texture may make the gain ten times too large.
 ENOUGH_BLOCKS, ALONE, NOISE_ALONE, LEAST_SHARP = 50, 0.25, (0.5, 1.6), 0.05
-ROUNDED = 1 / 12  # counts^2
 ALIKE = (0.9, 1.1)  # times the noise that a gain makes: no reason to correct it
 
 

@@ -249,7 +249,7 @@ def _add_restore(commands) -> None:
     )
     command.add_argument(
         "--gain",
-        type=float,
+        type=_positive,
         help="counts per electron, which auto counts photons by (if not given, estimated)",
     )
     command.add_argument(

@@ -28,7 +28,7 @@ from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
-from isoplan.optics.camera import complete_camera
+from isoplan.optics.noise import check_camera_of, complete_camera
 from isoplan.optics.psf import PsfModel
 from isoplan.psf_map import MapLayout, channels, map_whole, served, strides
 from isoplan.report import figures, plots
@@ -46,7 +46,8 @@ def make_map(args: argparse.Namespace) -> int:
         raise UserError(f"{folder}: is the name of a file; the map comes in a folder")
     with outputs_of(args, folder) as outputs, open_picture(args, outputs) as mosaic:
         network = _choose(args)
-        found = _estimate(args, network, mosaic, _camera(args, mosaic))
+        _measured(args, mosaic, camera := _camera(args, mosaic))
+        found = _estimate(args, network, mosaic, camera)
         _write_map(args, outputs[folder], found)
         outputs.deliver()
     print(f"PSF map: {folder}/psf_map.csv", end="")
@@ -64,6 +65,7 @@ def restore(args: argparse.Namespace) -> int:
         open_picture(args, outputs) as mosaic,
     ):
         network, camera = _choose(args), _camera(args, mosaic)
+        facts = _measured(args, mosaic, camera)
         found = _estimate(args, network, mosaic, camera)
         # One place checks the numbers and knows the defaults.
         asked = {key: getattr(args, key) for key in (*config.CHOSEN, "order")}
@@ -71,7 +73,6 @@ def restore(args: argparse.Namespace) -> int:
             asked |= {"psf_scale": 1, "resolution_px": 0}
         settings = config.validate({"restoration": asked})["restoration"]
         _write_map(args, outputs[maps], found)
-        facts = measure(mosaic) | camera
         known = levels(facts)
         if config.left_open(settings):
             settings = settled(settings, _chosen(args, mosaic, found, settings, facts))
@@ -154,6 +155,14 @@ def open_picture(args: argparse.Namespace, outputs: Outputs, *, fused: bool = Tr
     for note in [*mosaic.notes, *notes]:
         print(f"{args.picture}: {note}")
     return mosaic
+
+
+def _measured(args: argparse.Namespace, mosaic, camera: dict) -> dict:
+    """What the picture holds, and the camera that it goes with."""
+    facts = measure(mosaic, offset=args.offset) | camera
+    for note in check_camera_of(facts, args.picture):
+        print(f"{args.picture}: {note}")
+    return facts
 
 
 @dataclass

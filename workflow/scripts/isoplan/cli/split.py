@@ -13,7 +13,7 @@ from isoplan.exposure import split as split_exposure
 from isoplan.exposure import split_camera
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import sources_of
-from isoplan.optics.camera import counting_camera
+from isoplan.optics.noise import check_camera_of, counting_camera
 
 COLUMNS = ("mosaic", "path", "pixel_size_um", "gain", "offset", "read_noise_e", "reference")
 MOST_UNKNOWN, MOST_SATURATED = 0.1, 0.01  # of the pixels; beyond, a picture is refused
@@ -56,7 +56,7 @@ def _split(args: argparse.Namespace, outputs: Outputs, picture: str, name: str) 
     with open_picture(chosen, outputs, fused=False) as mosaic:
         if mosaic.luminance:
             raise UserError(f"{picture}: weighed colours are no photons; choose one by --channel")
-        facts = measure(mosaic)
+        facts = measure(mosaic, offset=args.offset or 0.0)
         saturated = facts["saturated_pixels"]
         if saturated > MOST_SATURATED * mosaic.shape[0] * mosaic.shape[1]:
             raise UserError(
@@ -69,6 +69,7 @@ def _split(args: argparse.Namespace, outputs: Outputs, picture: str, name: str) 
         except UserError as error:
             raise UserError(f"{picture}: {error}") from None
         facts |= camera
+        notes += check_camera_of(facts, picture)
         if saturated:
             notes.append(
                 f"{saturated:,} saturated pixels are split as they are, too dark in both parts"

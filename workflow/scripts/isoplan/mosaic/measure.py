@@ -63,13 +63,14 @@ class _Histogram:
         return int(top) if top > below else 0
 
 
-def measure(mosaic: Picture, block_px: int = 1024) -> dict:
+def measure(mosaic: Picture, block_px: int = 1024, *, offset: float = 0.0) -> dict:
     """Statistics of a mosaic in its own units, from its finite pixels.
 
-    block_px: side of the windows read. Returns height_px, width_px, dtype, minimum, maximum, mean,
+    block_px: side of the windows read. offset: the camera's, in counts. Returns height_px, width_px, dtype, minimum, maximum, mean,
     p01, p50, p999 (the 1st, 50th and 99.9th percentile: exact for integers of 8 and 16 bits, else
     to 2^-13 of the value), dark (1st percentile of the means of squares of 8 x 8 px, to 2^-13 of the
-    value), nonfinite_pixels, uncovered_pixels (where no tile is), saturated_pixels, saturation (the
+    value), below_offset (share of the pixels that lie below the offset
+    by more than noise, `_least_of_noise`), nonfinite_pixels, uncovered_pixels (where no tile is), saturated_pixels, saturation (the
     value from which on pixels count as saturated, None where none do), constant.
     The statistics are None where no pixel is finite, and `constant` is True then; `dark` also where no
     square of finite pixels is.
@@ -86,6 +87,7 @@ def measure(mosaic: Picture, block_px: int = 1024) -> dict:
     top = np.iinfo(mosaic.dtype).max - 0.5 if integer else np.inf
     histogram, squares = _Histogram(mosaic.dtype, exact), _Histogram(np.dtype("float32"), False)
     low, high, total, finite_pixels, saturated, uncovered = np.inf, -np.inf, 0.0, 0, 0, 0
+    below, floor = 0, _least_of_noise(mosaic.middle(), offset, rounded=integer)
     for y0, y1, x0, x1 in mosaic.windows(block_px):
         block = mosaic.read(y0, y1, x0, x1)
         covered = mosaic.covered(y0, y1, x0, x1)
@@ -98,7 +100,10 @@ def measure(mosaic: Picture, block_px: int = 1024) -> dict:
         total += float(values.sum(dtype=np.float64))
         saturated += int(np.count_nonzero(values > top))
         histogram.add(values)
-        means = _square_means(block)
+        below += int(np.count_nonzero(values < floor))
+        means = _squares(block).mean(
+            (1, 3), dtype=np.float32
+        )  # of one with a bad pixel, not finite
         squares.add(means[np.isfinite(means)])
 
     result: dict = {"height_px": height, "width_px": width, "dtype": mosaic.dtype.name}
@@ -108,8 +113,11 @@ def measure(mosaic: Picture, block_px: int = 1024) -> dict:
             result[name] = min(max(histogram.percentile(share), low), high)
         dark = squares.percentile(DARK_SHARE) if squares.counts.any() else None
         result["dark"] = dark if dark is None else min(max(dark, low), high)
+        result["below_offset"] = below / finite_pixels
     else:
-        result |= dict.fromkeys(("minimum", "maximum", "mean", *_PERCENTILES, "dark"))
+        result |= dict.fromkeys(
+            ("minimum", "maximum", "mean", *_PERCENTILES, "dark", "below_offset")
+        )
     constant = not low < high
     saturation = float(np.iinfo(mosaic.dtype).max) if saturated else None
     if integer and not constant and not mosaic.luminance and saturated == 0:
@@ -125,11 +133,25 @@ def measure(mosaic: Picture, block_px: int = 1024) -> dict:
     }
 
 
-def _square_means(block: np.ndarray) -> np.ndarray:
-    """Means of the block's whole squares of DARK_PX; of one with a bad pixel, not finite."""
+def _squares(block: np.ndarray) -> np.ndarray:
+    """The block's whole squares of DARK_PX, over axes 1 and 3."""
     rows, columns = (length // DARK_PX for length in block.shape)
     whole = block[: rows * DARK_PX, : columns * DARK_PX]
-    return whole.reshape(rows, DARK_PX, columns, DARK_PX).mean((1, 3), dtype=np.float32)
+    return whole.reshape(rows, DARK_PX, columns, DARK_PX)
+
+
+def _least_of_noise(picture: np.ndarray, offset: float, *, rounded: bool) -> float:
+    """What no pixel lies below by noise: 4 deviations under the offset, and a count where counts were rounded.
+
+    The deviation is that of the quieter squares of a piece of the picture; of those below the offset, if there are any.
+    """
+    squares = _squares(np.where(np.isfinite(picture), picture, np.nan).astype(np.float64))
+    means, deviations = squares.mean((1, 3)), squares.std((1, 3))
+    noisy = deviations > 0  # False of NaN
+    below = noisy & (means < offset)
+    deviations = deviations[below if below.any() else noisy]
+    deviation = float(np.percentile(deviations, 25)) if deviations.size else 0.0
+    return offset - max(4 * deviation, 1.0 if rounded else 0.0)
 
 
 def levels(facts: dict) -> dict:

@@ -209,7 +209,7 @@ def mosaic_table(study: Study) -> Table | None:
         if facts.get("height_px"):
             size = f"{facts['height_px']:,} \u00d7 {facts['width_px']:,}"
         pixel, gain, offset = (
-            f"{facts[key]:g}" if style.is_number(facts.get(key)) else "\u2013"
+            f"{facts[key]:g}" if style.is_number(facts.get(key)) else "unknown"
             for key in ("pixel_size_um", "gain", "offset")
         )
         notes = facts.get("notes") or []
