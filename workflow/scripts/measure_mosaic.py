@@ -54,7 +54,9 @@ def measured(row, store, source):
     with open_row(row) as mosaic:
         camera, notes = complete_camera(row, mosaic.middle())
         facts = measure(mosaic, offset=camera["offset"])
-        if facts["minimum"] == 0 and (fused := without_ground(mosaic)) is not mosaic:
+        # What was simulated may hold zeros of its own.
+        fused = without_ground(mosaic) if path and facts["minimum"] == 0 else mosaic
+        if fused is not mosaic:
             mosaic = fused
             camera, notes = complete_camera(row, mosaic.middle())
             facts = measure(mosaic, offset=camera["offset"])
