@@ -179,7 +179,7 @@ def test_a_picture_without_its_background_is_told(network, tmp_path, capsys):
     tifffile.imwrite(tmp_path / "taken-off.tif", counts.astype(np.int16))
     out = tmp_path / "map"
     assert run("map", tmp_path / "taken-off.tif", "--network", network, "--out", out) == 0
-    assert "% of the picture lie below the offset of 0 counts by more than noise" in (
+    assert "% of the picture lies below the offset of 0 counts by more than noise" in (
         capsys.readouterr().out
     )
 

@@ -25,6 +25,8 @@ LEAST_E, MOST_E = 5, 3e6
 # that is wrong or texture grows faster than light, must be straight to this share; where more noise is left without
 # light than any camera's, the slope must be this share of what it is through the offset.
 SURE, STRAIGHT, LEFT = 0.25, 0.1, 0.5
+# Of noise alone sixth differences show this share of what fourth ones do, with textures of .7 px and more .3 to .85.
+WHITE = (0.88, 1.12)
 # Of a picture such a share may lie below the offset by more than noise before that is told.
 BELOW = 0.1
 ROUNDED = 1 / 12  # counts^2
@@ -91,7 +93,7 @@ def check_camera_of(facts: dict, name) -> list[str]:
             )
     if below > BELOW:
         return [
-            f"{100 * below:.0f} % of the picture lie below the offset of {offset:g} counts by more than noise and count "
+            f"{100 * below:.0f} % of the picture lies below the offset of {offset:g} counts by more than noise and counts "
             "as dark, so that light comes out too bright: give a lower offset, or the picture before a background was "
             "taken off"
         ]
@@ -211,6 +213,8 @@ def _noise_line(picture: torch.Tensor, offset: float, block_px: int, *, positive
     doubt = _doubt(points, *free, slope)
     if slope > 0:
         doubt = doubt or _impossible(picture, offset, slope, float(points[0].max()))
+        if not doubt and not WHITE[0] < _whiteness(picture, block_px) < WHITE[1]:
+            doubt = "it has texture nearly as fine as its noise"
     return _Line(slope, rest, doubt)
 
 
@@ -293,10 +297,43 @@ def _impossible(picture: torch.Tensor, offset: float, gain: float, light: float)
     return ""
 
 
-def block_noise(picture: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and noise variance of the blocks without clipped pixels."""
-    inner = picture[2:-2, 2:-2]
-    residual = picture.diff(n=4, dim=0).diff(n=4, dim=1)
+def _whiteness(picture: torch.Tensor, size: int) -> float:
+    """Variance by sixth differences over that by fourth ones, in the flattest blocks of every brightness: about 1 of noise,
+    which has all frequencies, less or more of what has texture of some."""
+
+    def ratio(picture: torch.Tensor) -> float:
+        mean, fourth = block_noise(picture, size, crop=1)
+        sixth = block_noise(picture, size, order=6)[1]
+        found = []
+        for block in mean.argsort().chunk(max(3, min(24, len(mean) // 50))):
+            block = block[fourth[block] > 0]
+            count = min(len(block), max(3, int(FLATTEST[1] * len(block))))
+            flattest = block[fourth[block].topk(count, largest=False).indices]
+            if count:
+                found.append(float(sixth[flattest].mean() / fourth[flattest].mean()))
+        return float(torch.tensor(found).median()) if found else math.nan
+
+    return ratio(picture.to(torch.float64)) / ratio(_noise_alone(size))
+
+
+@cache
+def _noise_alone(size: int) -> torch.Tensor:
+    """64 x 64 blocks of noise of variance 1."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(64 * size + 4, 64 * size + 4, generator=generator, dtype=torch.float64)
+
+
+def block_noise(
+    picture: torch.Tensor, size: int, *, order: int = 4, crop: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and noise variance of the blocks without clipped pixels, by differences of an order in both directions.
+
+    crop: px left out at the edges, so that blocks lie where a higher order has them.
+    """
+    rim = order // 2 + crop
+    inner = picture[rim:-rim, rim:-rim]
+    residual = picture.diff(n=order, dim=0).diff(n=order, dim=1)
+    residual = residual[crop : len(residual) - crop, crop : residual.shape[1] - crop]
     clipped = torch.zeros_like(inner, dtype=torch.bool)
     for end in (picture.min(), picture.max()):
         if (inner == end).double().mean() > 1e-3:
@@ -309,15 +346,14 @@ def block_noise(picture: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.T
 
     good = ~cut(clipped).any(1) & cut(residual).isfinite().all(1)
     # The weights 1 -4 6 -4 1 have squares of sum 70, in each direction.
-    return cut(inner)[good].mean(1), (cut(residual)[good] ** 2).mean(1) / 70**2
+    squares = math.comb(2 * order, order)
+    return cut(inner)[good].mean(1), (cut(residual)[good] ** 2).mean(1) / squares**2
 
 
 @cache
 def flattest_of_noise(size: int, share: float) -> float:
     """What the flattest share of blocks of pure noise of variance 1 shows as its variance."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(64 * size + 4, 64 * size + 4, generator=generator, dtype=torch.float64)
-    variance = block_noise(noise, size)[1]
+    variance = block_noise(_noise_alone(size), size)[1]
     return float(variance.topk(int(share * len(variance)), largest=False).values.mean())
 
 
