@@ -36,6 +36,8 @@ LIGHT = (
     "base.config",
     "base.errors",
     "base.fingerprint",
+    "base.named_files",
+    "base.textfile",
     "base.yamlmarks",
     "mosaic.positions",
     "mosaic.table",
