@@ -74,8 +74,8 @@ def write_pictures(folder):
     cut.write_bytes(cut.read_bytes()[:-5000])
     tear(folder / "torn.tif", made["torn"])
     imageio.imwrite(folder / "broken.png", made["cut"])
-    content = (folder / "broken.png").read_bytes()  # its header and its end stay
-    (folder / "broken.png").write_bytes(content[:3000] + content[4000:])
+    content = (folder / "broken.png").read_bytes()  # all of its parts stay, one is spoilt
+    (folder / "broken.png").write_bytes(content[:3000] + bytes(1000) + content[4000:])
     two, metadata = np.stack([made["two-DAPI"], made["two-flat"]]), {"axes": "CYX"}
     metadata["Channel"] = {"Name": ["DAPI", "flat"]}
     tifffile.imwrite(folder / "two.ome.tif", two, metadata=metadata)
@@ -162,7 +162,8 @@ def psf_map(own, name) -> np.ndarray:
 def test_every_good_mosaic_has_map_and_restoration(own, name):
     picture = pictures()[name]
     assert restored(own, name).shape == picture.shape[:2]
-    assert np.isfinite(restored(own, name)).all()
+    known = np.isfinite(picture if name == "holes" else np.ones(picture.shape[:2]))
+    np.testing.assert_array_equal(np.isfinite(restored(own, name)), known)
     cells = psf_map(own, name)
     assert cells.shape == (8, *(-(-length // 32) for length in picture.shape[:2]))
     assert np.isfinite(cells[:2]).all() == (name != "two-flat")
