@@ -117,12 +117,13 @@ def nd2():
 CALIBRATED = {"bCalibrated": True, "dCalibration": 0.1625, "dObjectiveNA": 1.4, "dObjectiveMag": 60.0}  # fmt: skip
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("pad", [0, 12])
 @pytest.mark.parametrize("planes", [2, 1])
-def test_channels_and_slices_of_an_nd2(tmp_path, nd2, planes, pad):
+def test_channels_and_slices_of_an_nd2(tmp_path, nd2, planes, pad, packed):
     """Rows with and without a gap; channels that are planes, and those that are components of one."""
     path, frames = tmp_path / "a.nd2", noise((1, 3, 2, *SHAPE))
-    write_nd2(path, frames, planes=planes, pad=pad, **CALIBRATED)
+    write_nd2(path, frames, planes=planes, pad=pad, packed=packed, **CALIBRATED)
     expected = {"pixel_size_um": 0.1625, "na": 1.4, "magnification": 60.0}
     for c, z in np.ndindex(2, 3):
         _, channels, optics = check(path, frames[0, z, c], channel=c, slice=z)
@@ -145,6 +146,15 @@ def test_positions_of_an_nd2(tmp_path, nd2):
         assert optics == {"wavelength_um": 0.501}
     with pytest.raises(UserError, match="has no series 2"):
         open_mosaic(path, series=2)
+
+
+def test_colours_of_an_nd2(tmp_path, nd2):
+    """They lie as blue, green, red; the wavelengths that the library tells of them are none of the file's."""
+    path, rgb = tmp_path / "a.nd2", noise((1, 1, 3, *SHAPE))
+    write_nd2(path, rgb[:, :, ::-1], planes=1, pad=6, **CALIBRATED)
+    notes, _, optics = check(path, np.moveaxis(rgb[0, 0], 0, -1) @ LUMINANCE)
+    assert "luminance" in notes[0] and "wavelength_um" not in optics
+    check(path, rgb[0, 0, 0], channel=0)
 
 
 def test_a_frame_that_an_nd2_lacks(tmp_path, nd2):

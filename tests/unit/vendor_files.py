@@ -1,6 +1,7 @@
 """Microscopes' own files, byte by byte, where no library writes them: the least that LIF and ND2 readers need."""
 
 import struct
+import zlib
 
 import numpy as np
 
@@ -16,9 +17,9 @@ def write_lif(path, images):
     """
     elements, blocks = [], []
     for number, (name, axes, array, step) in enumerate(images):
-        block = (array if array.base is None else array.base).tobytes()
-        elements.append(_image(name, f"MemBlock_{number}", axes, array, step, len(block)))
         ident = f"MemBlock_{number}"
+        block = (array if array.base is None else array.base).tobytes()
+        elements.append(_image(name, ident, axes, array, step, len(block)))
         head = struct.pack("<BQBI", 0x2A, len(block), 0x2A, len(ident)) + ident.encode("utf-16-le")
         blocks.append(struct.pack("<II", 0x70, len(head)) + head + block)
     header = f"""<LMSDataContainerHeader Version="2"><Element Name="all"><Data/><Memory Size="0"/>
@@ -48,17 +49,19 @@ Length="{step * (count - 1)}" Unit="m" BytesInc="{strides[axis]}" BitInc="0"/>""
 # ND2 -----------------------------------------------------------------------------------------------
 
 
-def write_nd2(path, frames, positions=(), *, planes=None, pad=0, missing=(), **header):
+def write_nd2(
+    path, frames, positions=(), *, planes=None, pad=0, packed=False, missing=(), **header
+):
     """frames: (P, Z, C, Y, X) of uint16; positions: (x, y) of the stage in um, of each P where there are several.
 
     planes: how many the C are told as, each with its share of components. pad: bytes behind each row.
-    missing: frames that are not in the file. header: more of the picture's metadata.
+    packed: losslessly. missing: frames that are not in the file. header: more of the picture's metadata.
     """
     count_p, count_z, count_c, height, width = frames.shape
     planes = planes or count_c
     row = 2 * width * count_c + pad
     attributes = {"uiWidth": width, "uiWidthBytes": row, "uiHeight": height, "uiComp": count_c}
-    attributes |= {"uiBpcInMemory": 16, "uiBpcSignificant": 16, "eCompression": 2}
+    attributes |= {"uiBpcInMemory": 16, "uiBpcSignificant": 16, "eCompression": 0 if packed else 2}
     attributes["uiSequenceCount"] = count_p * count_z
     told = {
         f"a{p}": {"sDescription": f"dye{p}", "uiCompCount": count_c // planes} | _probe(500.0 + p)
@@ -77,9 +80,11 @@ def write_nd2(path, frames, positions=(), *, planes=None, pad=0, missing=(), **h
     }
     for number, frame in enumerate(frames.reshape(-1, count_c, height, width)):
         rows = frame.transpose(1, 2, 0).reshape(height, -1).astype("<u2").view("u1")
-        data = bytes(8) + np.pad(rows, ((0, 0), (0, pad)), constant_values=255).tobytes()
+        data = np.pad(rows, ((0, 0), (0, pad)), constant_values=255).tobytes()
         if number not in missing:
-            chunks[b"ImageDataSeq|%d!" % number] = data
+            chunks[b"ImageDataSeq|%d!" % number] = bytes(8) + (
+                zlib.compress(data) if packed else data
+            )
     file = _chunk(b"ND2 FILE SIGNATURE CHUNK NAME01!", b"Ver3.0".ljust(64, b"\0"), 32)
     places = b""
     for name, data in chunks.items():

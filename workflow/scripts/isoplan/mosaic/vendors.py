@@ -129,7 +129,8 @@ def _nd2(path: str, wanted: int | None, stack) -> Source:
     if count > 1 and wanted is None:
         raise refuse_tiles(path, count)
     position, notes = choose_series(path, [(sizes["Y"], sizes["X"])] * count, wanted)
-    parts = 1 if "S" in sizes else file.components_per_channel  # of a pixel, told as channels
+    colours = "S" in sizes
+    parts = 1 if colours else file.components_per_channel  # of a pixel, told as channels
     plane = [axis for axis in "CYXS" if axis in sizes]
     loops = [axis for axis in sizes if axis not in "CYXS"]
     lengths = [sizes[axis] for axis in loops]
@@ -144,7 +145,8 @@ def _nd2(path: str, wanted: int | None, stack) -> Source:
             raise ValueError(f"frame {number} is not in the file")
         if parts > 1:
             frame = frame.reshape(-1, sizes["Y"], sizes["X"], parts).transpose(0, 3, 1, 2)
-        return np.array(frame.reshape([sizes[axis] for axis in plane])[index])
+        frame = frame.reshape([sizes[axis] for axis in plane])
+        return np.array((frame[..., ::-1] if colours else frame)[index])  # they lie as B, G, R
 
     axes = leading + plane
     shape = [sizes[axis] for axis in axes]
@@ -155,14 +157,15 @@ def _nd2(path: str, wanted: int | None, stack) -> Source:
     with contextlib.suppress(Exception):
         volume = file.metadata.channels[0].volume
         if all(volume.axesCalibrated[:2]):  # else 1 um
-            known.pixel_size_um = square(*map(positive, volume.axesCalibration[1::-1]))
+            known.pixel_size_um = positive(volume.axesCalibration[0])
         channels = [one.channel for one in file.metadata.channels]
         known.names = [str(one.name) for one in channels]
-        known.wavelengths_um = [micrometres(one.emissionLambdaNm, "nm") for one in channels]
+        if not colours:  # for which the library tells those of its own
+            known.wavelengths_um = [micrometres(one.emissionLambdaNm, "nm") for one in channels]
         lens = file.metadata.channels[0].microscope
         known.na = positive(lens.objectiveNumericalAperture)
         known.magnification = positive(lens.objectiveMagnification)
-    return Source(array, "".join(axes), chunks, rgb="S" in sizes, notes=notes, known=known)
+    return Source(array, "".join(axes), chunks, rgb=colours, notes=notes, known=known)
 
 
 # LIF -----------------------------------------------------------------------------------------------
@@ -178,7 +181,7 @@ def _lif(path: str, wanted: int | None, stack) -> Source:
     number, notes = choose_series(path, [_plane(one) for one in images], wanted)
     image = images[number]
     if image.sizes.get("M", 1) > 1:
-        raise refuse_tiles(path, image.sizes["M"], "read what they were merged to by `series`")
+        raise refuse_tiles(path, image.sizes["M"], "choose a merged picture by `series`")
     if "S" in image.sizes:
         raise UserError(f"{path}: colours of this kind are not read; export it as OME-TIFF")
     axes = "".join(axis if len(axis) == 1 else "Q" for axis in image.dims)
