@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from isoplan.base.errors import UserError
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
+from vendor_files import write_lif, write_nd2
 
 SHAPE = (90, 120)
 
@@ -63,6 +64,109 @@ def test_colours_and_floats_of_a_czi(tmp_path, czi):
             file.write(data=np.ascontiguousarray(data), plane={"C": 0})
     assert "luminance" in check(tmp_path / "rgb.czi", rgb @ LUMINANCE)[0][0]
     check(tmp_path / "floats.czi", floats)
+
+
+@pytest.fixture(scope="module")
+def liffile():
+    return pytest.importorskip("liffile", reason="the extra of readers is not installed")
+
+
+def test_channels_slices_and_series_of_a_lif(tmp_path, liffile):
+    """By what the memory of each is in: planes of a channel, channels of a slice, and the other way round."""
+    stack, small = noise((3, 2, *SHAPE)), noise((70, 80), "uint8", 256, seed=1)
+    turned = noise((2, 3, 60, 70), seed=2)
+    images = [("small", "YX", small, 4e-7), ("stack", "ZCYX", stack, 1.625e-7)]
+    write_lif(tmp_path / "a.lif", [*images, ("turned", "CZYX", turned, 1e-7)])
+    for c, z in np.ndindex(2, 3):
+        notes, channels, optics = check(tmp_path / "a.lif", stack[z, c], channel=c, slice=z)
+        assert channels == ["c0", "c1"] and optics == {"pixel_size_um": 0.1625}
+        assert notes == ["picture 1 of 3 is read, the largest (90 x 120 px); others by `series`"]
+        check(tmp_path / "a.lif", turned[c, z], series=2, channel=c, slice=z)
+    assert check(tmp_path / "a.lif", small, series=0) == ([], [], {"pixel_size_um": 0.4})
+    with pytest.raises(UserError, match=r"has no series 3; it has 3, choose 0 to 2$"):
+        open_mosaic(tmp_path / "a.lif", series=3)
+
+
+def test_what_of_a_lif_is_no_picture_in_one_piece(tmp_path, liffile):
+    """Tiles are told of as such; gaps behind rows and a file cut short are refused, where other pictures are read."""
+    path, fine = tmp_path / "a.lif", noise((70, 80))
+    tiles, gaps = noise((4, *SHAPE)), noise((2, 90, 128))[..., :120]
+    images = [("fine", "YX", fine, 1e-7), ("tiles", "MYX", tiles, 1e-7)]
+    images += [("gaps", "ZYX", gaps, 1e-7), ("channels with gaps", "CYX", gaps, 1e-7)]
+    write_lif(path, images)
+    with pytest.raises(UserError, match=r"holds 4 pictures of one size at different .* export the tiles") as error:  # fmt: skip
+        open_mosaic(path)
+    assert "choose one by `series`" not in str(error.value)
+    for series in (2, 3):
+        with pytest.raises(UserError, match="OME-TIFF"):
+            open_mosaic(path, series=series)
+    check(path, fine, series=0)
+    path.write_bytes(path.read_bytes()[:-100])
+    check(path, fine, series=0)
+    write_lif(path, images[:1])
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="is cut short; copy it again"):
+        open_mosaic(path)
+
+
+@pytest.fixture(scope="module")
+def nd2():
+    return pytest.importorskip("nd2", reason="the extra of readers is not installed")
+
+
+CALIBRATED = {"bCalibrated": True, "dCalibration": 0.1625, "dObjectiveNA": 1.4, "dObjectiveMag": 60.0}  # fmt: skip
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("pad", [0, 12])
+@pytest.mark.parametrize("planes", [2, 1])
+def test_channels_and_slices_of_an_nd2(tmp_path, nd2, planes, pad, packed):
+    """Rows with and without a gap; channels that are planes, and those that are components of one."""
+    path, frames = tmp_path / "a.nd2", noise((1, 3, 2, *SHAPE))
+    write_nd2(path, frames, planes=planes, pad=pad, packed=packed, **CALIBRATED)
+    expected = {"pixel_size_um": 0.1625, "na": 1.4, "magnification": 60.0}
+    for c, z in np.ndindex(2, 3):
+        _, channels, optics = check(path, frames[0, z, c], channel=c, slice=z)
+        if planes == 2:
+            assert channels == ["dye0", "dye1"]
+            assert optics == expected | {"wavelength_um": (500 + c) / 1000}
+        assert optics.items() >= expected.items()
+    with open_mosaic(path, slice=0) as mosaic:
+        assert (mosaic._source.axes, mosaic.slices) == ("ZCYX", 3)
+
+
+def test_positions_of_an_nd2(tmp_path, nd2):
+    """Places of the stage are tiles; without calibration no pixel size is known."""
+    path, frames = tmp_path / "a.nd2", noise((2, 3, 2, *SHAPE))
+    write_nd2(path, frames, [(0, 0), (150, -20)], bCalibrated=False, dCalibration=1.0)
+    with pytest.raises(UserError, match="holds 2 pictures of one size at different positions"):
+        open_mosaic(path)
+    for p, z in np.ndindex(2, 3):
+        _, _, optics = check(path, frames[p, z, 1], series=p, channel=1, slice=z)
+        assert optics == {"wavelength_um": 0.501}
+    with pytest.raises(UserError, match="has no series 2"):
+        open_mosaic(path, series=2)
+
+
+def test_colours_of_an_nd2(tmp_path, nd2):
+    """They lie as blue, green, red; the wavelengths that the library tells of them are none of the file's."""
+    path, rgb = tmp_path / "a.nd2", noise((1, 1, 3, *SHAPE))
+    write_nd2(path, rgb[:, :, ::-1], planes=1, pad=6, **CALIBRATED)
+    notes, _, optics = check(path, np.moveaxis(rgb[0, 0], 0, -1) @ LUMINANCE)
+    assert "luminance" in notes[0] and "wavelength_um" not in optics
+    check(path, rgb[0, 0, 0], channel=0)
+
+
+def test_a_frame_that_an_nd2_lacks(tmp_path, nd2):
+    """An acquisition that was stopped is not read as zeros."""
+    path, frames = tmp_path / "a.nd2", noise((1, 3, 2, *SHAPE))
+    write_nd2(path, frames, missing=[2], **CALIBRATED)
+    check(path, frames[0, 1, 0], slice=1)
+    with (
+        pytest.raises(UserError, match=r"rows 0 to 90 cannot be read \(ValueError: frame 2 is not"),
+        open_mosaic(path, slice=2) as mosaic,
+    ):
+        mosaic.read(0, 90, 0, 120)
 
 
 MAGIC = {"CZI": b"ZISRAWFILE", "ND2": b"\xda\xce\xbe\n", "LIF": b"p\0\0\0"}

@@ -43,11 +43,14 @@ class Leading:
         return self.array[index]
 
 
-def refuse_tiles(path: str, count: int) -> UserError:
-    """What is said of tiles, or fields, inside one file: none of them is the picture."""
+def refuse_tiles(path: str, count: int, choice: str = "choose one by `series`") -> UserError:
+    """What is said of tiles, or fields, inside one file: none of them is the picture.
+
+    choice: what can be read of the file.
+    """
     return UserError(
         f"{path}: holds {count} pictures of one size at different positions of the stage, tiles or fields; "
-        "choose one by `series`, or export the tiles as files with a table of positions"
+        f"{choice}, or export the tiles as files with a table of positions"
     )
 
 

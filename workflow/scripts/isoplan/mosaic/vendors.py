@@ -5,6 +5,7 @@ are not compressed. LIF: liffile, mapped into memory. None of them is imported b
 """
 
 import contextlib
+import os
 from math import prod
 from typing import Any
 
@@ -128,6 +129,8 @@ def _nd2(path: str, wanted: int | None, stack) -> Source:
     if count > 1 and wanted is None:
         raise refuse_tiles(path, count)
     position, notes = choose_series(path, [(sizes["Y"], sizes["X"])] * count, wanted)
+    colours = "S" in sizes
+    parts = 1 if colours else file.components_per_channel  # of a pixel, told as channels
     plane = [axis for axis in "CYXS" if axis in sizes]
     loops = [axis for axis in sizes if axis not in "CYXS"]
     lengths = [sizes[axis] for axis in loops]
@@ -136,8 +139,14 @@ def _nd2(path: str, wanted: int | None, stack) -> Source:
     def cut(at: tuple, index: tuple) -> np.ndarray:
         chosen = dict(zip(leading, at, strict=True)) | {"P": position}
         place = [chosen[axis] for axis in loops]
-        frame = file.read_frame(int(np.ravel_multi_index(place, lengths)) if loops else 0)
-        return np.array(frame.reshape([sizes[axis] for axis in plane])[index])
+        number = int(np.ravel_multi_index(place, lengths)) if loops else 0
+        frame = file.read_frame(number)
+        if frame.flags.writeable:  # zeros, not the file's own memory
+            raise ValueError(f"frame {number} is not in the file")
+        if parts > 1:
+            frame = frame.reshape(-1, sizes["Y"], sizes["X"], parts).transpose(0, 3, 1, 2)
+        frame = frame.reshape([sizes[axis] for axis in plane])
+        return np.array((frame[..., ::-1] if colours else frame)[index])  # they lie as B, G, R
 
     axes = leading + plane
     shape = [sizes[axis] for axis in axes]
@@ -146,15 +155,17 @@ def _nd2(path: str, wanted: int | None, stack) -> Source:
     chunks = (*[1] * len(leading), *shape[len(leading) :]) if packed else None
     known = Known()
     with contextlib.suppress(Exception):
-        size = file.voxel_size()
-        known.pixel_size_um = square(positive(size.y), positive(size.x))
+        volume = file.metadata.channels[0].volume
+        if all(volume.axesCalibrated[:2]):  # else 1 um
+            known.pixel_size_um = positive(volume.axesCalibration[0])
         channels = [one.channel for one in file.metadata.channels]
         known.names = [str(one.name) for one in channels]
-        known.wavelengths_um = [micrometres(one.emissionLambdaNm, "nm") for one in channels]
+        if not colours:  # for which the library tells those of its own
+            known.wavelengths_um = [micrometres(one.emissionLambdaNm, "nm") for one in channels]
         lens = file.metadata.channels[0].microscope
         known.na = positive(lens.objectiveNumericalAperture)
         known.magnification = positive(lens.objectiveMagnification)
-    return Source(array, "".join(axes), chunks, rgb="S" in sizes, notes=notes, known=known)
+    return Source(array, "".join(axes), chunks, rgb=colours, notes=notes, known=known)
 
 
 # LIF -----------------------------------------------------------------------------------------------
@@ -167,14 +178,22 @@ def _lif(path: str, wanted: int | None, stack) -> Source:
     images = list(file.images)
     if not images:
         raise UserError(f"{path}: holds no picture; give another file")
-    planes = [(one.sizes.get("Y", 0), one.sizes.get("X", 0)) for one in images]
-    number, notes = choose_series(path, planes, wanted)
+    number, notes = choose_series(path, [_plane(one) for one in images], wanted)
     image = images[number]
     if image.sizes.get("M", 1) > 1:
-        raise refuse_tiles(path, image.sizes["M"])
+        raise refuse_tiles(path, image.sizes["M"], "choose a merged picture by `series`")
     if "S" in image.sizes:
         raise UserError(f"{path}: colours of this kind are not read; export it as OME-TIFF")
     axes = "".join(axis if len(axis) == 1 else "Q" for axis in image.dims)
+    block, described = image.memory_block, "./Data/Image/ImageDescription/Dimensions/*"
+    if block.offset + block.size > os.path.getsize(path):
+        raise UserError(f"{path}: is cut short; copy it again")
+    header = {one.get("DimID"): one for one in image.xml_element.iterfind(described)}
+    counts = {key: int(one.get("NumberOfElements")) for key, one in header.items()}
+    # The library takes it for granted that nothing lies between rows, and between planes.
+    strides = np.cumprod([image.dtype.itemsize, *image.shape[:0:-1]])
+    if any(int(header[key].get("BytesInc")) not in strides for key in counts if counts[key] > 1):
+        raise UserError(f"{path}: its rows or planes lie apart; export it as OME-TIFF")
 
     def cut(_: tuple, index: tuple) -> np.ndarray:
         # Mapped only while it is read, as a map that stayed would count as memory.
@@ -183,8 +202,17 @@ def _lif(path: str, wanted: int | None, stack) -> Source:
     array = _Planes(image.shape, image.dtype, 0, cut)
     known = Known()
     with contextlib.suppress(Exception):
-        steps = [float(np.diff(image.coords[axis][:2])[0]) for axis in "YX"]
-        known.pixel_size_um = square(*(micrometres(step, "m") for step in steps))
+        steps = {key: float(header[key].get("Length")) / (counts[key] - 1) for key in "12"}  # X, Y
+        units = {key: header[key].get("Unit") for key in steps}
+        known.pixel_size_um = square(*(micrometres(steps[key], units[key]) for key in "21"))
     if not prod(image.shape):
         raise UserError(f"{path}: the picture is empty (shape {image.shape}); give another file")
     return Source(array, axes, notes=notes, known=known)
+
+
+def _plane(image: Any) -> tuple[int, int]:
+    """(H, W); of none where it is of a kind that is not read, which shall not cost the others."""
+    try:
+        return image.sizes.get("Y", 0), image.sizes.get("X", 0)
+    except (ValueError, AssertionError):
+        return 0, 0
