@@ -53,14 +53,15 @@ def save(path: str | Path, network: torch.nn.Module, card: dict) -> None:
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
     part = path.with_name(f".{path.name}.part")
-    text = json.dumps(card)
-    save_file(weights, part, metadata={"card": text, "sha256": _digest(weights, text)})
+    # In one entry of the metadata, as safetensors writes several in any order.
+    text = json.dumps(card | {"sha256": _digest(weights, card)})
+    save_file(weights, part, metadata={"card": text})
     part.replace(path)
 
 
-def _digest(weights: dict[str, torch.Tensor], card: str) -> str:
+def _digest(weights: dict[str, torch.Tensor], card: dict) -> str:
     """SHA-256 of the card and of all weights by name."""
-    found = hashlib.sha256(card.encode())
+    found = hashlib.sha256(json.dumps(card).encode())
     for name in sorted(weights):
         tensor = weights[name].contiguous()
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -91,20 +92,19 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            meta = file.metadata() or {}
-            card = json.loads(meta["card"])
+            card = json.loads((file.metadata() or {})["card"])
+            told = card.pop("sha256", None)  # older files have none
             psf, spec, window = card["psf"], card["network"], card["window_px"]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path}: no such network; train it first or correct its path") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from None
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(
             f"{path}: carries no isoplan card; only networks saved by isoplan serve"
         ) from None
-    told = meta.get("sha256")  # older files have none
-    if told and told != _digest(weights, meta["card"]):
+    if told and told != _digest(weights, card):
         raise UserError(
             f"{path}: is not what was written, a byte of it at least was altered; copy it again"
         )
