@@ -13,6 +13,7 @@ from pathlib import Path
 
 from isoplan.base.config import MODELS, PARAMETERS, load
 from isoplan.base.errors import UserError
+from isoplan.mosaic.table import SLICES
 
 PSF_MODELS = [model for model, parameters in PARAMETERS.items() if parameters]
 
@@ -417,7 +418,7 @@ def _add_config(command: argparse.ArgumentParser) -> None:
 
 
 def _slice(text: str) -> int | str:
-    return text if text in ("sharpest", "brightest") else _count(text)
+    return text if text in SLICES else _count(text)
 
 
 def _count(text: str) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from isoplan.base.errors import UserError
 from isoplan.mosaic import slices
 from isoplan.mosaic.positions import Positions
+from isoplan.mosaic.table import SLICES
 from isoplan.mosaic.window import Picture
 
 OPEN_TILES = 64
@@ -140,7 +141,7 @@ class PlacedMosaic(Picture):
             for path in self._tiles:
                 with self._open_tile(path, self._channel, 0) as tile:
                     tallies = tallies + tile.tallies()
-            self.slice, note = slices.choose(tallies, self.slice or slices.HOW[0])
+            self.slice, note = slices.choose(tallies, self.slice or SLICES[0])
             self.notes.append(f"every tile: {note}")
 
     # Tiles ---------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from isoplan.mosaic.files import open_source
 from isoplan.mosaic.ground import Grounded
 from isoplan.mosaic.placed import PlacedMosaic
 from isoplan.mosaic.source import Source, reason
-from isoplan.mosaic.table import resolve_path
+from isoplan.mosaic.table import SLICES, resolve_path
 from isoplan.mosaic.tiles import shards
 from isoplan.mosaic.window import Picture
 
@@ -133,7 +133,7 @@ class Mosaic(Picture):
         if isinstance(wanted, int):
             self.slice = self._index[self._stack] = self._choose("slice", self.slices, wanted)
             return
-        self.slice, note = slices.choose(self.tallies(), wanted or slices.HOW[0])
+        self.slice, note = slices.choose(self.tallies(), wanted or SLICES[0])
         self._index[self._stack] = self.slice
         self.notes.append(note)
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-HOW = ("sharpest", "brightest")
 _LEVELS = 4
 _SURE = 20.0  # standard errors of noise above which a band holds structure
 _APART = 3.0  # standard errors of noise that two slices have to differ by

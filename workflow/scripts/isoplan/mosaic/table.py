@@ -31,7 +31,7 @@ _NUMBERS = (
     ("read_noise_e", 0, math.inf, True),
 )
 _COUNTS = ("series", "slice", "channel", "reference_slice")
-_SLICES = ("sharpest", "brightest")
+SLICES = ("sharpest", "brightest")
 REQUIRED = ("mosaic", "path")
 COLUMNS = (
     *REQUIRED,
@@ -144,7 +144,7 @@ def _row(where: str, cells: dict[str, str]) -> dict:
             row[name] = _number(where, name, cells[name], low, high, closed)
     for name in _COUNTS:
         if cells.get(name):
-            words = _SLICES if "slice" in name else ()
+            words = SLICES if "slice" in name else ()
             if not cells[name].isdecimal() and cells[name] not in words:
                 more = f", or {' or '.join(words)}" if words else ""
                 raise UserError(
