@@ -322,24 +322,26 @@ def _blur(truth: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return (1 - share) * take(low) + share * take(low + 1)
 
 
-def _doubt(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Half-widths that grow with the blur, one wide enough to be called uncertain, and an alarm."""
+def _doubt(values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Half-widths that grow with the blur, one wide enough to be called uncertain; an alarm; what was seen."""
     half_width = 0.3 + 0.08 * values
     half_width[:, 1, 1] = 3.0
     alarm = np.full(values.shape[1:], 0.03)
     alarm[:2, -3:] = 0.9
-    return half_width, alarm
+    usable = np.ones(values.shape[1:])
+    usable[-2:, :4] = 0.6
+    return half_width, alarm, usable
 
 
 def _write_map(path: Path, mosaic: str, values: np.ndarray, bad: np.ndarray, doubt=None) -> None:
     names, units = ["width_y", "width_x"], ["px", "px"]
     flags = [np.where(bad, 0.1, 0.97)]
     if doubt is not None:
-        half_width, alarm = doubt
+        half_width, alarm, seen = doubt
         bad = bad | (alarm > 0.5)
         names += ["width_y_uncertainty", "width_x_uncertainty"]
         units += ["px", "px"]
-        flags.append(alarm)
+        flags += [alarm, seen]
     raw = np.where(bad, np.nan, values)
     usable = np.where(bad & ~bad.all(), np.median(values, axis=(1, 2))[:, None, None], values)
     filled = np.where(bad.all(), np.nan, usable)
@@ -348,7 +350,7 @@ def _write_map(path: Path, mosaic: str, values: np.ndarray, bad: np.ndarray, dou
         layers = [layer] if doubt is None else [layer, half_width]
         stack = np.concatenate([*layers, *(flag[None] for flag in flags), bad[None]])
         group.create_array(name, data=stack.astype(np.float32), chunks=(1, 8, 8))
-    names += ["validity", *(["alarm"] if doubt is not None else []), "filled"]
+    names += ["validity", *(["alarm", "usable"] if doubt is not None else []), "filled"]
     units += [""] * (len(names) - len(units))
     group.attrs["isoplan"] = {
         "psf": PSF_SPEC,

@@ -118,7 +118,7 @@ def test_map_writes_table_and_figures(picture, network, tmp_path, capsys):
     assert list(table) == [
         *("y_px", "x_px", "width_y_px", "width_x_px"),
         *("width_y_uncertainty_px", "width_x_uncertainty_px"),
-        *("validity", "alarm", "other_blur", "filled"),
+        *("validity", "alarm", "other_blur", "usable", "filled"),
     ]
     assert table.loc[0, ["y_px", "x_px"]].tolist() == [16, 16]
     assert table["width_x_px"].between(1.5, 5).all()
@@ -127,7 +127,22 @@ def test_map_writes_table_and_figures(picture, network, tmp_path, capsys):
     assert {"psfs.png", "width_x.png", "width_y.png"} <= {file.name for file in out.glob("*.png")}
     said = capsys.readouterr().out
     assert "20 of 56 cells are valid (36 %)" in said and "raise the alarm" not in said
-    assert "width_y:" in said and "(90 % interval)" in said
+    assert "width_y:" in said and "(90 % interval)" in said and "of their window" not in said
+
+
+def test_map_says_how_much_of_the_windows_is_saturated(picture, network, tmp_path, capsys):
+    counts = tifffile.imread(picture)
+    counts[:60, :48] = 65535
+    tifffile.imwrite(picture, counts)
+    out = tmp_path / "out"
+    assert run("map", picture, "--network", network, "--out", out, "--offset", 100) == 0
+    usable = pd.read_csv(out / "psf_map.csv")["usable"].to_numpy().reshape(7, 8)
+    # Windows of 96 px start at -32, where they see the picture mirrored.
+    assert usable[0, 0] == pytest.approx(1 - 92 * 80 / 96**2, abs=1e-3)
+    assert usable[1, 1] == pytest.approx(1 - 60 * 48 / 96**2, abs=1e-3)
+    assert (usable[3:] == 1).all() and (usable[:, 3:] == 1).all()
+    words = f"{(usable < 0.99).sum()} cells see less than 99 % of their window"
+    assert words in capsys.readouterr().out
 
 
 def test_restore_writes_float_counts_above_the_offset(picture, network, tmp_path, capsys):

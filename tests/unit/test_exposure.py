@@ -78,10 +78,10 @@ def test_clusters_are_found_and_mended(shape):
     clean = exposed(400 + 150 * texture)
     counts = np.where(bad, clean + 8000, clean)
     np.testing.assert_array_equal(lone_pixels(counts, 2.0, 16.0), bad)
-    mended = mend(counts, (2.0, 16.0))
+    mended = mend(counts, bad)
     assert (mended[~bad] == counts[~bad]).all()
     assert np.abs(mended - 400 - 150 * texture)[bad].max() < 100
-    assert mend(counts, None) is counts and mend(clean, (2.0, 16.0)) is clean
+    assert mend(clean, lone_pixels(clean, 2.0, 16.0)) is clean
     if len(shape) < 4:
         dead = lone_pixels(np.where(bad, 0, exposed(4000 + 1500 * texture)), 2.0, 16.0)
         assert dead[bad].mean() > 0.7 and not dead[~bad].any()

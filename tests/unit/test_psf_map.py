@@ -8,6 +8,7 @@ import tifffile
 import torch
 from isoplan import psf_map
 from isoplan.base.errors import UserError
+from isoplan.exposure import Exposure
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks.onepass import OnePass
@@ -17,6 +18,7 @@ from isoplan.psf_map import (
     FILLED,
     OTHER_BLUR,
     SHARD_CELLS,
+    USABLE,
     VALIDITY,
     MapLayout,
     channels,
@@ -201,8 +203,9 @@ def test_tiles_by_position_are_estimated_one_by_one(network, model, mosaic_of, t
         )
     np.testing.assert_array_equal(found, again)
     y, x = cells.starts_px(0), cells.starts_px(1)
-    expected = np.full((8, *cells.cells), np.nan, np.float32)
+    expected = np.full((9, *cells.cells), np.nan, np.float32)
     expected[4:] = 0
+    expected[USABLE] = np.nan
     nearest = np.full(cells.cells, np.inf)
     for (y0, y1, x0, x1), picture in zip(boxes, pictures, strict=True):
         alone = estimate_cells(network, model, picture - 100, 32, CPU)
@@ -225,9 +228,30 @@ def test_hot_pixels_leave_the_map_as_it_is(network, model, mosaic_of):
     cells, how = layout(counts.shape), {"offset": 0.0, "device": CPU}
     clean = map_unit(network, model, mosaic_of(counts), cells, 0, **how)
     spoilt = map_unit(network, model, mosaic_of(hot), cells, 0, **how)
-    mended = map_unit(network, model, mosaic_of(hot), cells, 0, noise=(1.0, 0.0), **how)
+    mended = map_unit(network, model, mosaic_of(hot), cells, 0, exposure=Exposure(gain=1.0), **how)
     error, before = (np.nanmax(np.abs(one - clean)) for one in (mended, spoilt))
     assert error < 0.1 * before
+
+
+def test_a_cell_says_how_much_of_its_window_was_used(network, model, mosaic_of):
+    """Not the saturated, missing and mended pixels, nor in cells that they make invalid."""
+    counts = np.random.default_rng(0).poisson(400, (300, 300)).astype(np.float32)
+    counts[:40, :50] = 4095
+    counts[200:, 250:] = np.nan
+    unusable = ~(counts < 4095)  # True of NaN
+    counts[150, 150], unusable[150, 150] = 3000, True
+    cells = layout(counts.shape)
+    camera = Exposure(gain=1.0, saturation=4095.0 - 100)
+    how = {"offset": 100.0, "exposure": camera, "device": CPU}
+    found = map_unit(network, model, mosaic_of(counts), cells, 0, **how)
+    mirrored = np.pad(unusable, 96, mode="symmetric")
+    for row, column in np.ndindex(cells.cells):
+        y, x = (cells.starts_px(axis)[k] + 96 for axis, k in enumerate((row, column)))
+        share = 1 - mirrored[y : y + 96, x : x + 96].mean()
+        assert found[USABLE, row, column] == pytest.approx(share, abs=1e-6)
+    assert (np.isnan(found[0]) == (found[VALIDITY] == 0)).all()
+    assert found[USABLE].min() < 0.6 and found[USABLE].max() == 1
+    assert (estimate_cells(network, model, counts[60:190, 60:190], 32, CPU)[USABLE] == 1).all()
 
 
 def test_bad_pixels_and_constant_windows_are_invalid(network, model):
@@ -251,7 +275,7 @@ def test_bad_pixels_and_constant_windows_are_invalid(network, model):
 def test_a_constant_mosaic_has_no_valid_cell(network, model, mosaic_of, value):
     mosaic, cells = mosaic_of(np.full((60, 130), value, np.float32)), layout((60, 130))
     raw = map_unit(network, model, mosaic, cells, 0, offset=0.0, device=CPU)
-    assert raw.shape == (8, 2, 5)
+    assert raw.shape == (9, 2, 5)
     assert np.isnan(raw[:4]).all() and (raw[VALIDITY] == 0).all()
     filled = fill_invalid(raw, model, threshold=0.5, neighbours=4)
     assert np.isnan(filled[:4]).all() and (filled[FILLED] == 1).all()
@@ -277,7 +301,7 @@ def test_channels(model):
     names = [c["name"] for c in channels(model)]
     assert names[:4] == ["width_y", "width_x", "width_y_uncertainty", "width_x_uncertainty"]
     assert [names[k] for k in (VALIDITY, ALARM, OTHER_BLUR)] == ["validity", "alarm", "other_blur"]
-    assert names[FILLED] == "filled"
+    assert (names[USABLE], names[FILLED]) == ("usable", "filled")
     assert [c["unit"] for c in channels(model)][:4] == ["px"] * 4
 
 
@@ -286,7 +310,7 @@ def test_channels(model):
 
 def raw_map(parameters, validity, uncertainty=0.5, alarm=0.0) -> np.ndarray:
     """(P, ny, nx) and (ny, nx) -> a raw map."""
-    last = [np.broadcast_to(v, validity.shape)[None] for v in (validity, alarm, 0.0, 0.0)]
+    last = [np.broadcast_to(v, validity.shape)[None] for v in (validity, alarm, 0.0, 1.0, 0.0)]
     half = np.broadcast_to(uncertainty, parameters.shape)
     return np.concatenate([parameters, half, *last]).astype(np.float32)
 
@@ -323,7 +347,7 @@ def test_weights_are_inverse_distances(model):
 def test_parameters_that_are_not_finite_are_not_valid(model):
     raw = raw_map(np.array([[[2.0, np.nan]], [[3.0, 3.0]]]), np.array([[0.9, 0.9]]))
     filled = fill_invalid(raw, model, threshold=0.5, neighbours=4)
-    np.testing.assert_allclose(filled[:, 0, 1], [2, 3, 0.5, 0.5, 0.9, 0, 0, 1], rtol=1e-6)
+    np.testing.assert_allclose(filled[:, 0, 1], [2, 3, 0.5, 0.5, 0.9, 0, 0, 1, 1], rtol=1e-6)
 
 
 def test_a_map_without_gaps_stays(model):
@@ -442,13 +466,13 @@ def test_pixels_taken_together_are_a_larger_pixel(settings):
     cells = estimate_cells(network, fine, picture, 64, CPU, together=two)
     binned = picture.reshape(96, 2, 128, 2).mean((1, 3))
     expected = estimate_cells(network, coarse, binned, 32, CPU)
-    assert cells.shape == expected.shape == (6, 1, 2)
+    assert cells.shape == expected.shape == (7, 1, 2)
     np.testing.assert_allclose(cells, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_map_errors(gaussian, tmp_path):
     model = make_psf_model(gaussian)
-    true = np.zeros((8, 6, 7), np.float32)
+    true = np.zeros((9, 6, 7), np.float32)
     true[:2] = np.random.default_rng(0).uniform(2, 4, (2, 6, 7))
     estimated = true.copy()
     estimated[0] += 0.5

@@ -115,6 +115,21 @@ def test_written_and_read_again_in_the_mosaics_counts(tmp_path):
     assert open_registered(tmp_path / "found.json", facts) is None
 
 
+def test_ground_of_a_fused_reference_is_no_reference(tmp_path):
+    sharp = scene() + 10
+    tifffile.imwrite(tmp_path / "poor.tif", ndimage.gaussian_filter(sharp, 2))
+    sharp[300:, 360:] = 0
+    tifffile.imwrite(tmp_path / "fused.tif", sharp)
+    facts = {
+        "path": str(tmp_path / "poor.tif"), "slice": None, "channel": None, "height_px": 512, "width_px": 512,
+        "reference": str(tmp_path / "fused.tif"),
+    }  # fmt: skip
+    assert write(tmp_path / "found.json", facts)["ground"]
+    with open_registered(tmp_path / "found.json", facts) as reference:
+        missing = np.isnan(reference.read(0, 512, 0, 512))
+    assert missing[304:508, 364:508].all() and not missing[4:296, 4:508].any()
+
+
 def test_a_slice_of_no_reference_is_a_mistake_in_the_table(tmp_path):
     table = tmp_path / "mosaics.tsv"
     table.write_text("mosaic\tpath\tpixel_size_um\treference_slice\na\ta.tif\t1\t3\n")

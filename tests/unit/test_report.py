@@ -311,7 +311,7 @@ def test_every_figure_has_its_csv(folder, page, tmp_path):
     assert {path.suffix for path in paths} == {".png", ".svg", ".csv"}
     table = pd.read_csv(tmp_path / "map_tissue.csv")
     assert {"estimated_width_x_px", "true_width_x_px", "validity", "untrusted"} <= set(table)
-    assert {"half_width_width_x_px", "alarm"} <= set(table)
+    assert {"half_width_width_x_px", "alarm", "usable"} <= set(table)
     assert {"map_tissue_width_x_uncertainty.png", "abstention_net-small_gauss.csv"} <= names
     for path in paths:  # `page` drew them once before
         assert path.read_bytes() == (folder / "figures" / path.name).read_bytes(), path.name
@@ -528,7 +528,12 @@ def test_map_with_uncertainty_and_alarm(folder):
 def test_doubts_are_counted_apart(folder):
     warnings = [w for w in judge(read_study(folder)).warnings if w.startswith("tissue")]
     cells = 16 * 12
-    for count, what in ((6, "out of domain"), (20, "no PSF of their own"), (1, "are uncertain")):
+    for count, what in (
+        (6, "out of domain"),
+        (20, "no PSF of their own"),
+        (8, "of their window"),
+        (1, "are uncertain"),
+    ):
         share = style.percent(count / cells)
         assert any(share in words and what in words for words in warnings), what
 

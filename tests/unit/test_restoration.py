@@ -49,7 +49,7 @@ def local(model) -> LocalPsfs:
     layout = MapLayout(SHAPE, 96, 48, "reflect")
     v, u = np.meshgrid(*(np.linspace(0, 1, n) for n in layout.cells), indexing="ij")
     none = 0 * u
-    cells = [1.5 + 3 * u, 2 + 3 * u * v, none, none, none + 1, none, none, none]
+    cells = [1.5 + 3 * u, 2 + 3 * u * v, none, none, none + 1, none, none, none + 1, none]
     cells = np.stack(cells).astype(np.float32)
     return LocalPsfs(model, layout=layout, cells=cells)
 

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 import zarr
 from checkout import Checkout, planned
+from isoplan.psf_map import FILLED, USABLE
 from ome_zarr_models.v05.image import Image
 from tile_folders import fiji, grid, write_tiles
 from untrained import write_network
@@ -165,7 +166,7 @@ def test_every_good_mosaic_has_map_and_restoration(own, name):
     known = np.isfinite(picture if name == "holes" else np.ones(picture.shape[:2]))
     np.testing.assert_array_equal(np.isfinite(restored(own, name)), known)
     cells = psf_map(own, name)
-    assert cells.shape == (8, *(-(-length // 32) for length in picture.shape[:2]))
+    assert cells.shape == (9, *(-(-length // 32) for length in picture.shape[:2]))
     assert np.isfinite(cells[:2]).all() == (name != "two-flat")
     Image.from_zarr(zarr.open_group(own.results / f"restored/{name}/estimated.ome.zarr", mode="r"))
     if name not in ("two-flat", "holes"):
@@ -175,7 +176,9 @@ def test_every_good_mosaic_has_map_and_restoration(own, name):
 
 def test_bad_pixels_are_invalid_cells(own):
     cells = psf_map(own, "holes")
-    assert cells[-1].any() and not cells[-1].all()
+    hit = cells[FILLED] == 1
+    assert hit.any() and not hit.all()
+    assert (cells[USABLE][hit] < 1).all() and cells[USABLE].min() > 0.998
     facts = json.loads((own.results / "mosaics" / "holes.json").read_text())
     assert facts["nonfinite_pixels"] == 3
     assert any("3 pixels are not finite" in note for note in facts["notes"])
@@ -183,7 +186,7 @@ def test_bad_pixels_are_invalid_cells(own):
 
 def test_a_constant_channel_comes_back_as_it_is(own):
     cells = psf_map(own, "two-flat")
-    assert np.isnan(cells[:2]).all() and (cells[-1] == 1).all()
+    assert np.isnan(cells[:2]).all() and (cells[FILLED] == 1).all()
     assert (restored(own, "two-flat") == 690).all()  # less the camera's offset
     log = (own.results / "logs" / "fill_psf_map" / "two-flat" / "ready.log").read_text()
     assert "no cell of this mosaic is valid" in log

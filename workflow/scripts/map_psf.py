@@ -7,7 +7,7 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger, run_units
-from isoplan.exposure import noise_of
+from isoplan.exposure import exposure_of
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_row
 from isoplan.networks import store
@@ -40,7 +40,7 @@ def main(snakemake):
                 offset=facts["offset"],
                 device=device,
                 together=made["together"],
-                noise=noise_of(facts),
+                exposure=exposure_of(facts),
             ),
             write=lambda unit, block: ngff.write_shards(
                 cells, (slice(None), *layout.units[unit]), block

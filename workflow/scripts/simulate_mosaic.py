@@ -11,7 +11,7 @@ from isoplan.base.ledger import Ledger, run_units
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.camera import check_camera
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import VALIDITY, MapLayout, channels
+from isoplan.psf_map import USABLE, VALIDITY, MapLayout, channels
 from isoplan.simulation import BLOCK_PX, Simulation
 
 
@@ -97,7 +97,7 @@ def store_true_map(params, scene, model, shared):
             field = scene.field.at(layout.centres_px(0)[rows], layout.centres_px(1)[columns])
             block = np.zeros((len(channels(model)), *field.shape[:2]), np.float32)
             block[: field.shape[2]] = np.moveaxis(field.numpy(), -1, 0)
-            block[VALIDITY] = 1
+            block[[VALIDITY, USABLE]] = 1
             ngff.write_shards(cells, (slice(None), rows, columns), block)
 
 

@@ -38,7 +38,7 @@ class Exposure:
         return max(level - self.background, 1e-3 * level)
 
 
-def exposure_of(facts: dict, background: float | str) -> Exposure:
+def exposure_of(facts: dict, background: float | str = 0.0) -> Exposure:
     """What a mosaic's facts (`mosaic.measure`, with offset, gain and read_noise_e) tell of its exposure.
 
     background: the config's number, or "auto" for the facts' `dark` above the offset.
@@ -160,14 +160,8 @@ def _clusters(counts: np.ndarray, sign: int, gain: float, floor: float) -> np.nd
     return (small & sure)[labels]
 
 
-def mend(counts: np.ndarray, noise: tuple[float, float] | None) -> np.ndarray:
-    """Counts (h, w) above the offset whose dead and hot pixels take the median of the others within 2 px.
-
-    noise: of `noise_of`; None: nobody can tell such pixels, and the picture is given back.
-    """
-    if noise is None:
-        return counts
-    lone = lone_pixels(counts, *noise)
+def mend(counts: np.ndarray, lone: np.ndarray) -> np.ndarray:
+    """Counts (h, w) whose dead and hot pixels, lone (h, w) bool, take the median of the others within 2 px."""
     if not lone.any():
         return counts
     y, x = np.nonzero(lone)

@@ -53,8 +53,8 @@ def estimate_psfs(facts: Facts, network, model, settings: dict, device) -> Local
     layout = MapLayout(
         facts.counts.shape, network.window_px, settings["stride_px"], settings["edges"]
     )
-    offset = facts.facts["offset"]
-    cells = map_whole(network, model, facts.counts, layout, settings, offset=offset, device=device)
+    how = {"offset": facts.facts["offset"], "exposure": exposure_of(facts.facts), "device": device}
+    cells = map_whole(network, model, facts.counts, layout, settings, **how)
     return LocalPsfs(model, layout=layout, cells=cells)
 
 

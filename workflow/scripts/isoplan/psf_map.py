@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from isoplan.base.device import at_once, in_batches
 from isoplan.base.errors import UserError
-from isoplan.exposure import mend
+from isoplan.exposure import Exposure, mend, sort_pixels
 from isoplan.kriging import krige
 from isoplan.metrics.regression import summarise
 from isoplan.mosaic import ngff, tiles
@@ -32,7 +32,7 @@ from isoplan.optics.psf import PsfModel, make_psf_model
 SHARD_CELLS = 32
 # Of a band's working memory: what to count for a pixel, with room to spare, and all on a processor.
 PIXEL_BYTES, BAND_BYTES = 160, 192 * 2**20
-VALIDITY, ALARM, OTHER_BLUR, FILLED = -4, -3, -2, -1  # places of the last channels
+VALIDITY, ALARM, OTHER_BLUR, USABLE, FILLED = range(-5, 0)  # places of the last channels
 QUANTILE = 1.645  # half-width of a 90 % interval in deviations of the normal distribution
 
 
@@ -88,7 +88,8 @@ class MapLayout:
 
 def channels(model) -> list[dict]:
     """Channels of a map: the PSF parameters; the half-width of each one's 90 % interval; validity,
-    alarm, whether another blur than the model's is seen, and whether the cell was filled."""
+    alarm, whether another blur than the model's is seen, how much of the window shows light as it was
+    (finite, neither dead nor hot nor saturated), and whether the cell was filled."""
     named = [{"name": p.name, "unit": p.unit} for p in model.parameters]
     return [
         *named,
@@ -96,6 +97,7 @@ def channels(model) -> list[dict]:
         {"name": "validity", "unit": "probability"},
         {"name": "alarm", "unit": "probability"},
         {"name": "other_blur", "unit": "probability"},
+        {"name": "usable", "unit": "share of the window"},
         {"name": "filled", "unit": "0 or 1"},
     ]
 
@@ -141,16 +143,24 @@ def strides(window_px: int, together: int) -> list[int]:
 
 @torch.no_grad()
 def estimate_cells(
-    network, model, picture: np.ndarray, stride_px: int, device, *, together: int = 1
+    network,
+    model,
+    picture: np.ndarray,
+    stride_px: int,
+    device,
+    *,
+    together: int = 1,
+    usable: np.ndarray | None = None,
 ) -> np.ndarray:
     """Cells of one block: (h, w) counts above offset -> (channels, ny, nx) float32.
 
-    model, together: of `served`. A cell is invalid for certain where its window holds a pixel that is
+    model, together: of `served`. usable: (h, w) bool, of which each cell tells its window's share; without
+    it, where the picture is finite. A cell is invalid for certain where its window holds a pixel that is
     not finite, or no two different values; its parameters are then NaN and its validity 0.
     """
     bad = ~np.isfinite(picture)
-    usable = picture[~bad]
-    filled = np.where(bad, np.float32(usable.mean() if usable.size else 0), picture)
+    known = picture[~bad]
+    filled = np.where(bad, np.float32(known.mean() if known.size else 0), picture)
     window = network.window_px * together
     rows = (picture.shape[0] - window) // stride_px + 1
 
@@ -159,7 +169,10 @@ def estimate_cells(
         return _estimate_band(network, model, filled[part], bad[part], stride_px, device, together)
 
     size = at_once(PIXEL_BYTES * stride_px * picture.shape[1], device, BAND_BYTES)
-    return np.concatenate(in_batches(band, rows, size), axis=1)
+    cells = np.concatenate(in_batches(band, rows, size), axis=1)
+    shown = torch.from_numpy(np.asarray(~bad if usable is None else usable, np.float32))
+    cells[USABLE] = sliding.means(shown, window, stride_px)
+    return cells
 
 
 def _estimate_band(network, model, picture, bad, stride_px: int, device, together: int):
@@ -180,7 +193,7 @@ def _estimate_band(network, model, picture, bad, stride_px: int, device, togethe
     found.validity[hopeless] = found.alarm[hopeless] = found.other_blur[hopeless] = 0
     parts = [found.params.T, found.half_width.T]
     parts += [flag[None] for flag in (found.validity, found.alarm, found.other_blur)]
-    cells = torch.cat([*parts, torch.zeros(1, ny * nx)])
+    cells = torch.cat([*parts, torch.zeros(2, ny * nx)])
     return cells.reshape(-1, ny, nx).numpy().astype(np.float32)
 
 
@@ -194,22 +207,27 @@ def map_unit(
     offset: float,
     device,
     together: int = 1,
-    noise: tuple[float, float] | None = None,
+    exposure: Exposure | None = None,
 ) -> np.ndarray:
     """Raw map of one unit, (channels, rows, columns): the part of the block inside the map.
 
     A mosaic of tiles is estimated once per view without seams (`Picture.seamless`), in the same block;
-    a cell whose window no tile holds whole is NaN and its validity 0. noise: of `exposure.noise_of`; where it
-    is known, dead and hot pixels are mended first.
+    a cell whose window no tile holds whole is NaN, and its validity 0. exposure: what the
+    camera did, where that is known: dead and hot pixels are mended first, and saturated ones not usable.
     """
     rows, columns = layout.units[unit]
     shape = rows.stop - rows.start, columns.stop - columns.start
     cells = np.full((len(channels(model)), *shape), np.nan, np.float32)
-    cells[VALIDITY:] = 0
+    cells[[VALIDITY, ALARM, OTHER_BLUR, FILLED]] = 0
     tops, lefts = layout.starts_px(0)[rows], layout.starts_px(1)[columns]
     for read_view, served_cells in mosaic.seamless(tops, lefts, layout.window_px):
-        picture = mend(read_view(*layout.window_of(unit)) - np.float32(offset), noise)
-        found = estimate_cells(network, model, picture, layout.stride_px, device, together=together)
+        picture = read_view(*layout.window_of(unit)) - np.float32(offset)
+        pixels = sort_pixels(picture, exposure or Exposure())
+        found = estimate_cells(
+            *(network, model, mend(picture, pixels.lone), layout.stride_px, device),
+            together=together,
+            usable=pixels.usable & ~pixels.saturated,
+        )
         np.copyto(cells, found[:, : shape[0], : shape[1]], where=served_cells)
     if layout.edges == "valid":
         crossing = layout.crosses_edge(0)[rows, None] | layout.crosses_edge(1)[None, columns]

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from isoplan.base.errors import UserError, of_the_disk
 from isoplan.base.ledger import write_atomically
+from isoplan.mosaic.ground import Grounded, without_ground
 from isoplan.mosaic.reader import open_mosaic, open_row
 from isoplan.mosaic.window import Picture
 
@@ -148,8 +149,10 @@ def write(path: str | Path, facts: dict) -> dict:
                     f"{facts['reference']}: it cannot be read by window; make an OME-Zarr of it first "
                     "(`python -m isoplan convert`)"
                 )
-            found = register(picture, reference)
+            shown = without_ground(reference)
+            found = register(picture, shown)
         result = asdict(found) | {"slice": reference.slice, "notes": found.notes}
+        result["ground"] = isinstance(shown, Grounded)
     except UserError as error:
         if of_the_disk(error.__cause__):
             raise  # the file system: another attempt may read it
@@ -167,6 +170,8 @@ def open_registered(path: str | Path, facts: dict) -> Registered | None:
     reference = open_reference(facts, result.pop("slice"))
     for name in ("shift", "squares"):
         result[name] = tuple(result[name])
+    if result.pop("ground"):
+        reference = Grounded(reference)
     shape = facts["height_px"], facts["width_px"]
     return Registered(reference, Registration(**result), shape)
 

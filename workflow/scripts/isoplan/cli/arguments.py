@@ -176,7 +176,7 @@ def _add_map(commands) -> None:
         "picture:make_map",
         "PSF map of one picture, as table and figures",
         "Writes psf_map.csv (a row per cell: centre in px, PSF parameters, their uncertainties as "
-        "half-widths of a 90 %% interval, validity, alarm, filled), and as PNG each parameter's map "
+        "half-widths of a 90 %% interval, validity, alarm, usable share, filled), and as PNG each parameter's map "
         "and the local PSFs over the picture.",
     )
     _add_picture(command)

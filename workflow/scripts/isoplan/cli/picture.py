@@ -18,7 +18,7 @@ from isoplan.base.progress import Progress
 from isoplan.choosing import choose_for, in_words
 from isoplan.cli import preview
 from isoplan.cli.outputs import SOFTWARE, Outputs, is_file, reserve
-from isoplan.exposure import exposure_of, noise_of
+from isoplan.exposure import exposure_of
 from isoplan.halo import halo_of, settled
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
@@ -32,7 +32,7 @@ from isoplan.optics.noise import check_camera_of, complete_camera
 from isoplan.optics.psf import PsfModel
 from isoplan.psf_map import MapLayout, channels, map_whole, served, strides
 from isoplan.report import figures, plots
-from isoplan.report.results import Mosaic, PsfMap, Study
+from isoplan.report.results import WHOLE, Mosaic, PsfMap, Study
 from isoplan.restoration import LocalPsfs, restore_and_judge
 from isoplan.trust import RestoredStore, cell_px, create_trust
 
@@ -46,8 +46,7 @@ def make_map(args: argparse.Namespace) -> int:
         raise UserError(f"{folder}: is the name of a file; the map comes in a folder")
     with outputs_of(args, folder) as outputs, open_picture(args, outputs) as mosaic:
         network = _choose(args)
-        _measured(args, mosaic, camera := _camera(args, mosaic))
-        found = _estimate(args, network, mosaic, camera)
+        found = _estimate(args, network, mosaic, _measured(args, mosaic))
         _write_map(args, outputs[folder], found)
         outputs.deliver()
     print(f"PSF map: {folder}/psf_map.csv", end="")
@@ -64,9 +63,8 @@ def restore(args: argparse.Namespace) -> int:
         outputs_of(args, args.out, maps, image) as outputs,
         open_picture(args, outputs) as mosaic,
     ):
-        network, camera = _choose(args), _camera(args, mosaic)
-        facts = _measured(args, mosaic, camera)
-        found = _estimate(args, network, mosaic, camera)
+        network, facts = _choose(args), _measured(args, mosaic)
+        found = _estimate(args, network, mosaic, facts)
         # One place checks the numbers and knows the defaults.
         asked = {key: getattr(args, key) for key in (*config.CHOSEN, "order")}
         if args.force:
@@ -157,8 +155,9 @@ def open_picture(args: argparse.Namespace, outputs: Outputs, *, fused: bool = Tr
     return mosaic
 
 
-def _measured(args: argparse.Namespace, mosaic, camera: dict) -> dict:
+def _measured(args: argparse.Namespace, mosaic) -> dict:
     """What the picture holds, and the camera that it goes with."""
+    camera = _camera(args, mosaic)
     facts = measure(mosaic, offset=args.offset) | camera
     for note in check_camera_of(facts, args.picture):
         print(f"{args.picture}: {note}")
@@ -248,6 +247,7 @@ class Found:
             untrusted=~self.valid,
             uncertainty=np.stack([self[f"{p.name}_uncertainty"] for p in parameters]),
             alarm=self["alarm"],
+            usable=self["usable"],
             alarm_threshold=self.alarm_threshold,
         )
 
@@ -261,7 +261,7 @@ def _camera(args: argparse.Namespace, mosaic) -> dict:
     return camera
 
 
-def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic, camera: dict) -> Found:
+def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic, facts: dict) -> Found:
     """The map of a picture, unit by unit, and what it says in words."""
     model, possible = chosen.model, strides(chosen.network.window_px, chosen.together)
     window = chosen.network.window_px * chosen.together
@@ -280,7 +280,7 @@ def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic, camera: dict) ->
         offset=args.offset,
         device=pick_device(args.device),
         together=chosen.together,
-        noise=noise_of(camera | {"dtype": mosaic.dtype}),
+        exposure=exposure_of(facts),
     )
     found = Found(layout, model, cells, chosen.file.stem, settings["alarm_threshold"])
     for line in _in_words(found, settings["alarm_threshold"]):
@@ -297,6 +297,12 @@ def _in_words(found: Found, alarm_threshold: float) -> Iterator[str]:
             f"{alarms} cells raise the alarm: they do not look like a raw camera picture of a thin "
             "sample (denoised, compressed, resampled, saturated or hazy?), and count as not valid; "
             "--alarm-threshold 1 takes them all the same"
+        )
+    partly = found["usable"] < WHOLE
+    if partly.any():
+        yield (
+            f"{int(partly.sum())} cells see less than {100 * WHOLE:.0f} % of their window: the rest is missing, "
+            f"saturated, dead or hot (`usable` in psf_map.csv: {found['usable'][partly].min():.2f} at least)"
         )
     if not found.any_known:
         yield "so the PSF stays unknown, and a restoration takes noise alone away"
@@ -326,7 +332,7 @@ def _write_map(args, folder: Path, found: Found) -> None:
     y, x = np.meshgrid(layout.centres_px(0), layout.centres_px(1), indexing="ij")
     table = {"y_px": y.ravel(), "x_px": x.ravel()}
     for channel, values in zip(channels(found.model), found.cells, strict=True):
-        unitless = channel["unit"] in ("probability", "0 or 1")
+        unitless = channel["unit"] in ("probability", "share of the window", "0 or 1")
         name = channel["name"] if unitless else f"{channel['name']}_{channel['unit']}"
         table[name] = values.ravel().astype(int) if name == "filled" else values.ravel()
     pd.DataFrame(table).to_csv(folder / "psf_map.csv", index=False)

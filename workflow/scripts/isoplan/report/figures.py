@@ -183,6 +183,8 @@ def map_table(study: Study, mosaic: str) -> pd.DataFrame:
         table["alarm"] = psf_map.alarm.ravel()
     if psf_map.other_blur is not None:
         table["other_blur"] = psf_map.other_blur.ravel()
+    if psf_map.usable is not None:
+        table["usable"] = psf_map.usable.ravel()
     table["untrusted"] = psf_map.untrusted.ravel().astype(int)
     return pd.DataFrame(table)
 

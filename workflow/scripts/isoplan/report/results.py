@@ -53,6 +53,8 @@ NAMES = (
 MAP_LIMIT_CELLS = 1024
 # A 90 % interval that spans more than this share of a parameter's range says next to nothing.
 UNCERTAIN_SHARE = 0.5
+# A window of which more than this share is usable counts as seen whole.
+WHOLE = 0.99
 
 
 @dataclass
@@ -63,7 +65,8 @@ class PsfMap:
     A cell is `untrusted` where the network gave no usable answer, so the value comes from neighbours,
     or is doubtful where all of them are.
     `uncertainty` is the half-width of the 90 % interval, (P, y, x); `alarm` is the probability (y, x)
-    that the picture is of a kind that the network never learned. None where a map has none.
+    that the picture is of a kind that the network never learned; `usable` is the share (y, x) of the
+    window that is neither missing, saturated, dead nor hot, NaN where no window was read. None where a map has none.
     """
 
     mosaic: str
@@ -81,6 +84,7 @@ class PsfMap:
     uncertainty: np.ndarray | None = None
     alarm: np.ndarray | None = None
     other_blur: np.ndarray | None = None
+    usable: np.ndarray | None = None
     alarm_threshold: float = 0.5
 
     @property
@@ -105,6 +109,13 @@ class PsfMap:
         if self.other_blur is None:
             return np.zeros(self.untrusted.shape, bool)
         return np.nan_to_num(self.other_blur) > 0.5
+
+    @property
+    def partly_seen(self) -> np.ndarray:
+        """(y, x) bool: cells whose window has pixels that show nothing."""
+        if self.usable is None:
+            return np.zeros(self.untrusted.shape, bool)
+        return self.usable < WHOLE
 
     def uncertain(self, ranges: dict) -> np.ndarray:
         """(y, x) bool: cells with a PSF of their own whose interval spans half of a parameter's range.
@@ -239,7 +250,7 @@ def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
     notes = group.attrs["isoplan"]
     channels = [channel["name"] for channel in notes["channels"]]
     units = [channel.get("unit") or "" for channel in notes["channels"]]
-    others = ("validity", "filled", "alarm", "other_blur")
+    others = ("validity", "filled", "alarm", "other_blur", "usable")
     parameters = [
         i
         for i, name in enumerate(channels)
@@ -259,6 +270,11 @@ def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
         untrusted |= validity <= 0
     half_widths = [f"{channels[i]}_uncertainty" for i in parameters]
     known = bool(parameters) and set(half_widths) <= set(channels)
+    flags = {
+        name: filled_map[channels.index(name)]
+        for name in ("alarm", "other_blur", "usable")
+        if name in channels
+    }
     return PsfMap(
         mosaic=str(notes.get("mosaic", path.parent.name)),
         network=str(notes.get("network", path.stem)),
@@ -273,9 +289,8 @@ def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
         validity=validity,
         untrusted=untrusted,
         uncertainty=filled_map[[channels.index(n) for n in half_widths]] if known else None,
-        alarm=filled_map[channels.index("alarm")] if "alarm" in channels else None,
-        other_blur=filled_map[channels.index("other_blur")] if "other_blur" in channels else None,
         alarm_threshold=alarm_threshold,
+        **flags,
     )
 
 

@@ -10,7 +10,7 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.report import harm, lineup, published, restoration_tests, style, sweeps, tables
 from isoplan.report.figures import snr_gains
 from isoplan.report.psfs import model_parameters
-from isoplan.report.results import Study, metric_values
+from isoplan.report.results import WHOLE, Study, metric_values
 
 POOR_R2 = 0.5
 MEASURED_BY = {"truth": "known truth", "reference": "a reference frame"}
@@ -507,6 +507,11 @@ def _doubts(study: Study, mosaic: str) -> list[str]:
             psf_map.blurred_otherwise & ~strange,
             "of the cells show a blur that no PSF of the model makes (motion, coma, a disk, a halo); the nearest one "
             "stands for it.",
+        ),
+        (
+            psf_map.partly_seen,
+            f"of the cells see less than {100 * WHOLE:.0f} % of their window: the rest is missing, saturated, dead or hot "
+            "(`usable` of the map).",
         ),
         (
             uncertain,
