@@ -62,12 +62,14 @@ SHAPES = {
     -3: [(0, 0), (1, 1), (2, 2)],
     4: [(0, 0), (0, 1), (1, 0), (1, 1)],
     -4: [(0, 0), (0, 1), (0, 2), (0, 3)],
+    "L": [(0, 0), (0, 1), (0, 2), (1, 0)],
+    "T": [(0, 0), (0, 1), (0, 2), (1, 1)],
 }
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=str)
 def test_clusters_are_found_and_mended(shape):
-    """Bright ones on dim texture, each exactly; dead ones of two or three on a bright one, nearly all."""
+    """Bright ones on dim texture and dead ones on a bright one, each exactly."""
     y, x = np.mgrid[:200, :200]
     texture = np.sin(y / 7) * np.cos(x / 9)
     bad = np.zeros((200, 200), bool)
@@ -82,22 +84,44 @@ def test_clusters_are_found_and_mended(shape):
     assert (mended[~bad] == counts[~bad]).all()
     assert np.abs(mended - 400 - 150 * texture)[bad].max() < 100
     assert mend(clean, lone_pixels(clean, 2.0, 16.0)) is clean
-    if len(shape) < 4:
-        dead = lone_pixels(np.where(bad, 0, exposed(4000 + 1500 * texture)), 2.0, 16.0)
-        assert dead[bad].mean() > 0.7 and not dead[~bad].any()
+    dead = lone_pixels(np.where(bad, 0, exposed(4000 + 1500 * texture)), 2.0, 16.0)
+    np.testing.assert_array_equal(dead, bad)
     counts[11, 11] = np.nan  # beside or within the first
     assert not lone_pixels(counts, 2.0, 16.0)[9:15, 9:15].any()
 
 
+@pytest.mark.parametrize("degrees", [0, 30, 45])
+def test_a_slope_hides_no_cluster(degrees):
+    """Squares and lines of four, hot and dead; the slope alone and its bends are none."""
+    y, x = np.mgrid[:200, :200]
+    angle = np.deg2rad(degrees)
+    ramp = np.abs((np.sin(angle) * y + np.cos(angle) * x) % 120 - 60)
+    bad = np.zeros((200, 200), bool)
+    for row, column in itertools.product(range(10, 190, 15), repeat=2):
+        for dy, dx in SHAPES[4 if row % 2 else -4]:
+            bad[row + dy, column + dx] = 5 < ramp[row, column] < 55
+    for light, value in ((200 + 20 * ramp, 6000), (2000 + 100 * ramp, 0)):
+        clean = exposed(light)
+        assert not lone_pixels(clean, 2.0, 16.0).any()
+        found = lone_pixels(np.where(bad, value, clean), 2.0, 16.0)
+        assert found[bad].mean() > 0.97 and not found[~bad].any()
+
+
 def test_dim_points_off_the_grid_are_kept():
-    """Of two, three and four bright pixels, as narrow as 1.42 px, between noise and very bright."""
+    """Alone and in pairs, of two, three and four bright pixels, as narrow as 1.42 px, dim to very bright."""
     rng, (y, x) = np.random.default_rng(0), np.mgrid[-7:8, -7:8]
-    for width, height in itertools.product((1.42, 2.0, 3.5), (100, 1e3, 1e5)):
+    for width, height, pair in itertools.product((1.42, 2.0, 3.5), (100, 1e3, 1e5), (False, True)):
         light = np.full((200, 200), 2.0)
         for k, (row, column) in enumerate(itertools.product(range(8, 192, 12), repeat=2)):
             off = [(0.5, 0.5), (0, 0.5), rng.uniform(-0.5, 0.5, 2)][k % 3]
-            spot = np.exp(-4 * np.log(2) * ((y - off[0]) ** 2 + (x - off[1]) ** 2) / width**2)
-            light[row - 7 : row + 8, column - 7 : column + 8] += height * spot
+            spots = [(1, *off)]
+            if pair:
+                angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(1.5, 4)
+                beside = off[0] + far * np.sin(angle), off[1] + far * np.cos(angle)
+                spots.append((rng.choice([0.03, 0.3, 1]), *beside))
+            for share, at_y, at_x in spots:
+                spot = np.exp(-4 * np.log(2) * ((y - at_y) ** 2 + (x - at_x) ** 2) / width**2)
+                light[row - 7 : row + 8, column - 7 : column + 8] += share * height * spot
         assert not lone_pixels(exposed(light), 2.0, 16.0).any()
 
 

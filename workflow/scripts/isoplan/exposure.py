@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-# How far dead and hot pixels stand out, in ranges of their neighbours: one to three of them, and four.
-LONE, LONE_FOUR = 4, 17
+# How far dead and hot pixels stand out, in ranges of what touches them: squares of four, and all others.
+LONE_SQUARE, LONE = 19, 4
+# Clusters do so this far with the slope that they lie on, too. What is dead shows less than this share of the light.
+ON_SLOPE, DARK = 2, 0.1
 _EIGHT = np.ones((3, 3), bool)
 
 
@@ -95,10 +97,17 @@ def lone_pixels(counts: np.ndarray, gain: float, floor: float) -> np.ndarray:
 
     counts: (h, w) above the offset; gain, floor: of `noise_of`. Such a pixel lies beyond all its eight
     neighbours, by more than LONE times the range that these span and by more than noise does: 3
-    deviations and 12 electrons; a cluster beyond all that touch it, one of four by LONE_FOUR times their range.
-    A point seen through a Gaussian PSF of w px full width stands out by 2^(4 / w^2) times that range, under
-    LONE from 1.41 px on; its two or three brightest pixels by less, its four by up to 16.3 times. What the rule sees lies within 5 px; pixels
-    at the rim of the array and beside values that are not finite are not judged.
+    deviations and 12 electrons. A cluster lies so beyond its ring, all that touch it, when the plane
+    through the ring is taken off; and by ON_SLOPE times its range before, as three points side by side can
+    make their ring nearly a plane. A square of four does so by LONE_SQUARE times, unless it is dead down
+    to DARK of the light around: a dark point leaves half of that in its four darkest pixels.
+
+    A point seen through a Gaussian PSF of w px full width stands out by 2^(4 / w^2) times the range, under
+    LONE from 1.41 px on; noise takes about ten in a million for bad there. Of points of 1.42 px, one or two side
+    by side, on a plane or not, the brightest two or three pixels stand out by up to 3.9 times, and so do
+    fours in all shapes but squares, which do by 15.6.
+    What the rule sees lies within 5 px; pixels at the rim of the array and beside values that are not
+    finite are not judged.
     """
     lone = np.zeros(counts.shape, bool)
     if min(counts.shape) < 3:
@@ -144,20 +153,52 @@ def _clusters(counts: np.ndarray, sign: int, gain: float, floor: float) -> np.nd
     rim = (y < 1) | (x < 1) | (y > counts.shape[0] - 2) | (x > counts.shape[1] - 2)
     small[labels[y[rim], x[rim]]] = False
     y, x = np.nonzero(small[labels])
-    if not y.size:
-        return found
-    own = labels[y, x]
-    least, high, low = (np.full(count + 1, start) for start in (np.inf, -np.inf, np.inf))
-    np.minimum.at(least, own, counts[y, x])
-    for dy, dx in ((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)):
-        beside = labels[y + dy, x + dx] != own
-        values = counts[y + dy, x + dx][beside]
-        np.maximum.at(high, own[beside], values)  # NaN stays
-        np.minimum.at(low, own[beside], values)
+    if y.size:
+        own = (np.cumsum(small) - 1)[labels[y, x]]
+        found[y, x] = _stand_out(counts, labels, y, x, own, sign, gain, floor)[own]
+    return found
+
+
+def _stand_out(counts, labels, y, x, own, sign, gain, floor) -> np.ndarray:
+    """Which clusters no PSF could have made, one bool each. y, x, own: their pixels, and of which cluster."""
+    dy, dx = (step.reshape(9, 1) - 1 for step in np.indices((3, 3)))
+    # The ring around each: a pixel that touches two of a cluster is in it twice.
+    beside = labels[y + dy, x + dx] != labels[y, x]
+    ring_y, ring_x = (y + dy)[beside], (x + dx)[beside]
+    of = np.broadcast_to(own, beside.shape)[beside]
+    inside, ring = counts[y, x].astype(float), counts[ring_y, ring_x].astype(float)
+    size, touching = np.bincount(own), np.bincount(of)
+
+    def mean(values):
+        return np.bincount(of, values) / touching
+
+    def extremes(inside, ring):
+        """Clusters' least values, rings' greatest ones, and what these span."""
+        least, high, low = (np.full(size.shape, start) for start in (np.inf, -np.inf, np.inf))
+        np.minimum.at(least, own, inside)
+        np.maximum.at(high, of, ring)  # NaN stays
+        np.minimum.at(low, of, ring)
+        return least, high, high - low
+
     with np.errstate(invalid="ignore"):
-        ranges = np.where(sizes == 4, LONE_FOUR, LONE) * (high - low)
-        sure = least - high > ranges + _noise(sign * high, gain, floor)
-    return (small & sure)[labels]
+        # The plane through each ring, by least squares about the ring's middle.
+        middle_y, middle_x = mean(ring_y), mean(ring_x)
+        v, u = ring_y - middle_y[of], ring_x - middle_x[of]
+        vv, uu, vu, rv, ru = map(mean, (v * v, u * u, v * u, ring * v, ring * u))
+        slope_y, slope_x = np.array([rv * uu - ru * vu, ru * vv - rv * vu]) / (vv * uu - vu**2)
+        tilt = slope_y[own] * (y - middle_y[own]) + slope_x[own] * (x - middle_x[own])
+        least, high, span = extremes(inside, ring)
+        flat_least, flat_high, flat_span = extremes(
+            inside - tilt, ring - slope_y[of] * v - slope_x[of] * u
+        )
+        # Of four pixels only those of a square touch so few.
+        square = (size == 4) & (touching == 20)
+        if sign < 0:
+            square &= least < DARK * high  # both are negative light
+        times, noise = np.where(square, LONE_SQUARE, LONE), _noise(sign * high, gain, floor)
+        return (least - high > ON_SLOPE * span + noise) & (
+            flat_least - flat_high > times * flat_span + noise
+        )
 
 
 def mend(counts: np.ndarray, lone: np.ndarray) -> np.ndarray:
