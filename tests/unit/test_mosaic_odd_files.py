@@ -133,6 +133,20 @@ def test_the_largest_picture_of_a_file(tmp_path):
     assert "has no series 3; it has 3, choose 0 to 2" in refused(tmp_path / "a.tif", series=3)
 
 
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+@pytest.mark.parametrize("cut", [{"tile": (16, 32)}, {"rowsperstrip": 48}, {"rowsperstrip": 7}], ids=str)  # fmt: skip
+@pytest.mark.parametrize("axes", ["YX", "CYX"])
+def test_the_whole_picture_of_a_pyramid(tmp_path, axes, cut, compression):
+    picture = noise((2, *SHAPE)[-len(axes) :])
+    how = cut | {"compression": compression, "photometric": "minisblack"}
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tiff:
+        tiff.write(picture, subifds=2, metadata={"axes": axes}, **how)
+        for step in (2, 4):
+            tiff.write(picture[..., ::step, ::step], subfiletype=1, **how)
+    found, _ = pixels(tmp_path / "a.ome.tif", channel=len(axes) - 2)
+    np.testing.assert_array_equal(found, picture[1] if axes == "CYX" else picture)
+
+
 def write_tiles_in_one_file(path, step):
     with tifffile.TiffWriter(path, ome=True) as tiff:
         for k in range(3):

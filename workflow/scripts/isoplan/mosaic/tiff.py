@@ -250,7 +250,8 @@ def _mapped(level: tifffile.TiffPageSeries) -> _Mapped | None:
 def _decoded(path: str, level: tifffile.TiffPageSeries) -> tuple[Any, tuple[int, ...]]:
     """The series as an array whose pieces are decoded when they are read, and the pieces' shape."""
     try:
-        array = zarr.open_array(level.aszarr(), mode="r")
+        # Of a pyramid tifffile would give the group of its levels, which is no array.
+        array = zarr.open_array(level.aszarr(level=0), mode="r")
         tifffile.TIFF.DECOMPRESSORS[level.keyframe.compression]  # raises where the codec is missing
         if prod(array.chunks) <= TRIED_PX:
             array[(slice(0, 1),) * array.ndim]
