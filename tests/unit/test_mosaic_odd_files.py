@@ -7,6 +7,7 @@ import time
 import zlib
 
 import imageio.v3 as imageio
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -299,6 +300,26 @@ def test_axes_of_a_store_by_their_types(tmp_path):
     store_picture(zarr.create_group(tmp_path / "a.zarr", zarr_format=2), stack, axes)
     found = pixels(tmp_path / "a.zarr", channel=2, slice=1)[0]
     np.testing.assert_array_equal(found, stack[1, 2])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_chunk_of_blosc_that_is_cut_short(tmp_path, version, share):
+    """Of what does not get smaller Blosc keeps the bytes as they are, and reads on behind their end."""
+    picture = noise(high=65536)
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=version)
+    scales = {"multiscales": [{"axes": AXES, "datasets": [{"path": "0"}], "version": "0.4"}]}
+    group.attrs.update(scales if version == 2 else {"ome": scales})
+    blosc = numcodecs.Blosc() if version == 2 else zarr.codecs.BloscCodec()
+    group.create_array("0", data=picture, chunks=(48, 30), compressors=[blosc])
+    np.testing.assert_array_equal(pixels(tmp_path / "a.zarr")[0], picture)
+    chunk = tmp_path / "a.zarr" / ("0/0.1" if version == 2 else "0/c/0/1")
+    data = chunk.read_bytes()
+    chunk.write_bytes(data[: int(share * len(data))])
+    with open_mosaic(tmp_path / "a.zarr") as mosaic:
+        np.testing.assert_array_equal(mosaic.read(0, 48, 0, 30), picture[:, :30])
+        with pytest.raises(UserError, match=r"EOFError: chunk .* is cut short.* copy or export it"):
+            mosaic.read(0, 48, 0, 60)
 
 
 # What is refused: a line for each ------------------------------------------------------------------

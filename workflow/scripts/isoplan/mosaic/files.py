@@ -16,6 +16,7 @@ import imageio.v3 as imageio
 import numpy as np
 import zarr
 from PIL import Image
+from zarr.storage import WrapperStore
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic import headers
@@ -190,7 +191,29 @@ def _open_zarr(path: str, series: int | None) -> Source:
         raise UserError(
             f"{path}: the store has no whole OME-Zarr picture ({reason(error)}); {advice}"
         ) from error
-    return Source(array, axes, array.chunks, notes=notes, known=known)
+    return Source(_checked(array), axes, array.chunks, notes=notes, known=known)
+
+
+class _Unbroken(WrapperStore):
+    """A store of Blosc's chunks that refuses one shorter than its own head says, as a copy that broke off
+    leaves it: the codec reads on behind its end, and takes for pixels what lies there in memory."""
+
+    async def get(self, key, prototype, byte_range=None):
+        found = await super().get(key, prototype, byte_range)
+        name = key.rpartition("/")[2]
+        if found is None or byte_range is not None or name.startswith(".") or name == "zarr.json":
+            return found
+        if len(found) < int.from_bytes(found.as_numpy_array()[12:16].tobytes(), "little"):
+            raise EOFError(f"chunk {key} is cut short")
+        return found
+
+
+def _checked(array: zarr.Array) -> zarr.Array:
+    """The array, so that a chunk that is cut short is noticed; of shards, their index notices it."""
+    last = array.compressors[-1:]
+    if array.shards or not last or type(last[0]).__name__ not in ("Blosc", "BloscCodec"):
+        return array
+    return zarr.open_array(_Unbroken(array.store_path.store), path=array.path, mode="r")
 
 
 def _meta(group: zarr.Group) -> dict:
