@@ -414,6 +414,11 @@ def test_what_headers_know(tmp_path):
     group.attrs["multiscales"] = scales
     with open_mosaic(tmp_path / "d.zarr") as mosaic:
         assert mosaic.optics == {"pixel_size_um": 0.325}
+    # A store that has a unit and no scale does not say that a pixel is 1 of it.
+    del scales[0]["datasets"][0]["coordinateTransformations"]
+    group.attrs["multiscales"] = scales
+    with open_mosaic(tmp_path / "d.zarr") as mosaic:
+        assert mosaic.optics == {}
 
 
 def test_what_is_given_stands_over_the_header():

@@ -117,11 +117,12 @@ def of_ngff(multiscale: dict, axes: str, omero: dict | None) -> Known:
     try:
         channels = (omero or {}).get("channels") or []
         known = Known([str(channel.get("label", "")) for channel in channels])
-        scale = [1.0] * len(axes)
-        for part in (multiscale["datasets"][0], multiscale):
-            for step in part.get("coordinateTransformations") or []:
-                if step.get("type") == "scale":
-                    scale = [a * b for a, b in zip(scale, step["scale"], strict=True)]
+        parts = (multiscale["datasets"][0], multiscale)
+        steps = [step for part in parts for step in part.get("coordinateTransformations") or []]
+        scales = [step["scale"] for step in steps if step.get("type") == "scale"]
+        if not scales:  # else a pixel would be 1 of the axes' unit
+            return known
+        scale = [math.prod(factors) for factors in zip(*scales, strict=True)]
         sizes = {
             letter: micrometres(length, axis.get("unit"))
             for letter, length, axis in zip(axes, scale, multiscale["axes"], strict=True)
