@@ -7,7 +7,6 @@ import time
 import zlib
 
 import imageio.v3 as imageio
-import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -302,6 +301,19 @@ def test_axes_of_a_store_by_their_types(tmp_path):
     np.testing.assert_array_equal(found, stack[1, 2])
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_chunks_that_are_not_there_are_told(tmp_path, version):
+    picture = noise() + 1
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=version)
+    store_picture(group, picture)
+    assert pixels(tmp_path / "a.zarr")[1] == ""
+    (tmp_path / "a.zarr" / ("0/1.1" if version == 2 else "0/c/1/1")).unlink()
+    found, notes = pixels(tmp_path / "a.zarr")
+    picture[16:32, 16:32] = 0
+    np.testing.assert_array_equal(found, picture)
+    assert notes == "1 of 12 chunks are not in the store, never written or lost: they read as 0"
+
+
 @pytest.mark.parametrize("share", [0.3, 0.9])
 @pytest.mark.parametrize("version", [2, 3])
 def test_a_chunk_of_blosc_that_is_cut_short(tmp_path, version, share):
@@ -310,7 +322,7 @@ def test_a_chunk_of_blosc_that_is_cut_short(tmp_path, version, share):
     group = zarr.create_group(tmp_path / "a.zarr", zarr_format=version)
     scales = {"multiscales": [{"axes": AXES, "datasets": [{"path": "0"}], "version": "0.4"}]}
     group.attrs.update(scales if version == 2 else {"ome": scales})
-    blosc = numcodecs.Blosc() if version == 2 else zarr.codecs.BloscCodec()
+    blosc = {"id": "blosc"} if version == 2 else zarr.codecs.BloscCodec()
     group.create_array("0", data=picture, chunks=(48, 30), compressors=[blosc])
     np.testing.assert_array_equal(pixels(tmp_path / "a.zarr")[0], picture)
     chunk = tmp_path / "a.zarr" / ("0/0.1" if version == 2 else "0/c/0/1")
@@ -342,6 +354,27 @@ def void(path):
     group.create_array("0", shape=(10**9, 10**9), chunks=(512, 512), dtype="u2")
 
 
+def labels(path):
+    store_picture(zarr.create_group(path, zarr_format=2, attributes={"image-label": {}}), noise())
+
+
+def small_first(path):
+    group = zarr.create_group(path, zarr_format=2)
+    levels = [{"path": name} for name in "10"]
+    group.attrs["multiscales"] = [{"axes": AXES, "datasets": levels, "version": "0.4"}]
+    for name, step in {"0": 1, "1": 2}.items():
+        group.create_array(name, data=noise()[::step, ::step])
+
+
+def other_names(path):
+    """A store whose chunks lie in folders, which its metadata do not say."""
+    store_picture(zarr.create_group(path, zarr_format=2), noise())
+    for chunk in (path / "0").glob("[0-9]*"):
+        row, _, column = chunk.name.partition(".")
+        (path / "0" / "c" / row).mkdir(parents=True, exist_ok=True)
+        chunk.rename(path / "0" / "c" / row / column)
+
+
 def bomb(path):
     """A PNG of a hundred bytes that says that it holds 10^10 pixels."""
 
@@ -370,6 +403,9 @@ BAD = {
     "imaris.ims": (lambda path: path.write_bytes(b"\x89HDF\r\n"), r"HDF5, as Imaris writes \(IMS\), which is not read; export it"),
     "plate.zarr": (plate, "is a plate of 2 wells; give one field of one, such as .*plate.zarr/A/1/0"),
     "well.zarr": (well, "is a well of 1 fields; give one, such as .*well.zarr/0"),
+    "labels.zarr": (labels, "its numbers are labels of objects, no intensities"),
+    "small_first.zarr": (small_first, "level 0 is larger than 1, which is listed first"),
+    "other_names.zarr": (other_names, "holds no chunk by the names that its metadata give"),
     "void.zarr": (void, "1000000000 x 1000000000 px, more than any disk holds"),
     "bomb.png": (bomb, "is compressed in pieces of 9537 MiB"),
 }  # fmt: skip

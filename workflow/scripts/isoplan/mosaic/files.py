@@ -10,6 +10,7 @@ import mmap
 import re
 import stat
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -26,6 +27,7 @@ from isoplan.mosaic.vendors import open_vendor
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC, _JPEG_MAGIC = b"\x89PNG", b"\xff\xd8\xff"
+COUNTED_CHUNKS = 2**14  # of more it would take seconds to see which are there
 _VENDORS = {b"ZISR": "CZI", b"\xda\xce\xbe\n": "ND2", b"p\0\0\0": "LIF"}
 _MAKERS = {
     b"\0\0\0\x0c": "Nikon (ND2, of long ago) or JPEG 2000",
@@ -172,7 +174,7 @@ def _open_zarr(path: str, series: int | None) -> Source:
         raise UserError(f"{path}: the folder is no OME-Zarr store; {advice}") from error
     try:
         meta = _meta(group)
-        _check_plate(path, meta)
+        _check_kind(path, meta)
         groups = [group]
         if "bioformats2raw.layout" in meta:
             names = sorted((name for name in group.group_keys() if name.isdecimal()), key=int)
@@ -182,6 +184,7 @@ def _open_zarr(path: str, series: int | None) -> Source:
                  if {"Y", "X"} <= set(axes) else (0, 0) for array, axes in pictures]  # fmt: skip
         number, notes = choose_series(path, sizes, series)
         (array, axes), meta = pictures[number], _meta(groups[number])
+        notes += _check_chunks(path, array) if all(sizes[number]) else []
         if scale := array.attrs.get("scale_factor"):
             notes.append(f"numbers are read as stored; each stands for {scale:g} (scale_factor)")
         known = headers.of_ngff(meta["multiscales"][0], axes, meta.get("omero"))
@@ -221,7 +224,11 @@ def _meta(group: zarr.Group) -> dict:
     return meta.get("ome", meta)
 
 
-def _check_plate(path: str, meta: dict) -> None:
+def _check_kind(path: str, meta: dict) -> None:
+    if "image-label" in meta:
+        raise UserError(
+            f"{path}: its numbers are labels of objects, no intensities; give the picture that they belong to"
+        )
     if "plate" in meta:
         wells = [well["path"] for well in meta["plate"]["wells"]]
         raise UserError(
@@ -238,7 +245,28 @@ def _largest_level(group: zarr.Group) -> tuple[zarr.Array, str]:
     """The picture of a group at full size, and its axes."""
     multiscale = _meta(group)["multiscales"][0]
     axes = "".join(_KINDS.get(a.get("type"), a["name"][0].upper()) for a in multiscale["axes"])
-    array = group[multiscale["datasets"][0]["path"]]
+    names = [dataset["path"] for dataset in multiscale["datasets"]]
+    array = group[names[0]]
     if not isinstance(array, zarr.Array) or len(axes) != array.ndim:
         raise ValueError("axes and array differ")
+    for name in names[1:]:
+        if getattr(group.get(name), "size", 0) > array.size:
+            raise ValueError(f"level {name} is larger than {names[0]}, which is listed first")
     return array, axes
+
+
+def _check_chunks(path: str, array: zarr.Array) -> list[str]:
+    """A note where chunks are not there, which reads as the fill value: left out as empty, or lost on the way."""
+    grid = [-(-a // b) for a, b in zip(array.shape, array.shards or array.chunks, strict=True)]
+    count = prod(grid)
+    if not 0 < count <= COUNTED_CHUNKS:
+        return []
+    folder = Path(array.store_path.store.root) / array.path
+    there = {str(file.relative_to(folder)) for file in folder.rglob("*")}
+    gone = sum(array.metadata.encode_chunk_key(place) not in there for place in np.ndindex(*grid))
+    if gone == count:
+        raise UserError(
+            f"{path}: the store holds no chunk by the names that its metadata give; copy it again"
+        )
+    words = f"{gone} of {count} chunks are not in the store, never written or lost: they read as {array.fill_value}"
+    return [words] if gone else []
