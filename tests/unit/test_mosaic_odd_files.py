@@ -6,6 +6,7 @@ import struct
 import time
 import zlib
 
+import imagecodecs
 import imageio.v3 as imageio
 import numpy as np
 import pytest
@@ -234,6 +235,18 @@ def test_rubbish_behind_a_whole_page(tmp_path, target):
 # PNG and JPEG --------------------------------------------------------------------------------------
 
 
+def write_png(path, bits, rows, shape=SHAPE, interlaced=0):
+    """A grey PNG that holds these rows, each behind a byte for its filter."""
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *shape[::-1], bits, 0, 0, 0, interlaced))
+    end = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + end)
+
+
 def test_a_png_above_pillows_limit(tmp_path, monkeypatch):
     picture = noise(dtype="uint8", high=256)
     imageio.imwrite(tmp_path / "a.png", picture)
@@ -248,6 +261,33 @@ def test_the_first_frame_of_an_animated_png(tmp_path):
     found, notes = pixels(tmp_path / "a.png")
     np.testing.assert_array_equal(found, np.asarray(frames[0]))
     assert "the first of 3 frames is read" in notes
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_png_of_few_bits_keeps_its_numbers(tmp_path, bits):
+    """Which the decoder spreads over 8."""
+    picture = noise(high=2**bits, dtype="uint8")
+    places = picture[..., None] >> np.arange(bits)[::-1] & 1
+    rows = np.packbits(places.reshape(len(picture), -1), axis=1)
+    write_png(tmp_path / "a.png", bits, b"".join(b"\0" + row.tobytes() for row in rows))
+    np.testing.assert_array_equal(pixels(tmp_path / "a.png")[0], picture)
+
+
+def in_passes(picture, passes=((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))):  # fmt: skip
+    """The rows of an interlaced PNG of 16 bits."""
+    parts = (picture[top::down, left::right] for left, top, right, down in passes)
+    return b"".join(b"\0" + row.astype(">u2").tobytes() for part in parts for row in part if row.size)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 2), (9, 5), SHAPE])
+def test_an_interlaced_png_and_one_that_ends_too_early(tmp_path, shape):
+    picture, file = noise(shape, high=65536), tmp_path / "a.png"
+    write_png(file, 16, in_passes(picture), shape, interlaced=1)
+    np.testing.assert_array_equal(pixels(file)[0], picture)
+    for rows in (in_passes(picture)[:-1], in_passes(picture[: len(picture) // 2])):
+        write_png(file, 16, rows, shape, interlaced=1)
+        with pytest.raises(UserError, match=r"a\.png: rows .*its last rows are missing"):
+            pixels(file)
 
 
 @pytest.mark.parametrize("kind", ["png", "baseline", "progressive"])
@@ -377,14 +417,7 @@ def other_names(path):
 
 def bomb(path):
     """A PNG of a hundred bytes that says that it holds 10^10 pixels."""
-
-    def chunk(kind, data):
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0))
-    end = chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + end)
+    write_png(path, 8, bytes(9), (100_000, 100_000))
 
 
 def colours(**options):
@@ -399,6 +432,7 @@ BAD = {
     "ycc.tif": (colours(samples=3, photometric="ycbcr"), "YCbCr colours, no intensities"),
     "cfa.tif": (lambda path: tifffile.imwrite(path, noise(), photometric="cfa"), "colour-filter camera"),
     "cmyk.jpg": (lambda path: Image.fromarray(noise((*SHAPE, 4), "uint8", 256), "CMYK").save(path), r"ink \(CMYK\)"),
+    "12.jpg": (lambda path: path.write_bytes(imagecodecs.jpeg8_encode(noise(), bitspersample=12)), "of a kind that is not read, such as JPEG of 12"),
     "24.tif": (lambda path: path.write_bytes(packed_tiff(noise(), 24)), "24 bits in this byte order"),
     "imaris.ims": (lambda path: path.write_bytes(b"\x89HDF\r\n"), r"HDF5, as Imaris writes \(IMS\), which is not read; export it"),
     "plate.zarr": (plate, "is a plate of 2 wells; give one field of one, such as .*plate.zarr/A/1/0"),

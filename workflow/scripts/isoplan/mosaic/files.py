@@ -9,6 +9,7 @@ import contextlib
 import mmap
 import re
 import stat
+import struct
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -16,12 +17,13 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import zarr
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from zarr.storage import WrapperStore
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic import headers
 from isoplan.mosaic.source import Leading, Source, choose_series, reason
+from isoplan.mosaic.strips import inflate
 from isoplan.mosaic.tiff import open_tiff
 from isoplan.mosaic.vendors import open_vendor
 
@@ -95,15 +97,19 @@ def _any_size() -> Iterator[None]:
 class _Whole:
     """A picture that can only be decoded as a whole: at the first read."""
 
-    def __init__(self, path: str, shape: tuple[int, ...], dtype: np.dtype):
-        self.path, self.shape, self.dtype = path, shape, dtype
+    def __init__(self, path: str, shape: tuple[int, ...], dtype: np.dtype, step: int):
+        """step: what the decoder multiplies numbers by that have less than 8 bits."""
+        self.path, self.shape, self.dtype, self.step = path, shape, dtype, step
         self.pixels: np.ndarray | None = None
 
     def __getitem__(self, index: tuple) -> np.ndarray:
         if self.pixels is None:
+            _check_rows(self.path)
             with _any_size():
                 pixels = imageio.imread(self.path, plugin="pillow", index=0)
             self.pixels = pixels.reshape(self.shape)
+            if self.step > 1:
+                self.pixels //= self.step
         return self.pixels[index]
 
 
@@ -120,6 +126,11 @@ def _open_picture(path: str, series: int | None) -> Source:
                 mode, frames = image.mode, getattr(image, "n_frames", 1)
             facts = imageio.improps(path, plugin="pillow", index=0)
         _check_end(path, header)
+    except UnidentifiedImageError:
+        raise UserError(
+            f"{path}: is damaged, or of a kind that is not read, such as JPEG of 12 bits or without loss; copy it"
+            " again, or save it as TIFF"
+        ) from None
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error...
         raise UserError(
             f"{path}: the picture is truncated or damaged ({reason(error)});"
@@ -130,23 +141,65 @@ def _open_picture(path: str, series: int | None) -> Source:
             f"{path}: its numbers are amounts of ink (CMYK), no intensities; save it as grey or RGB"
         )
     notes = [f"the first of {frames} frames is read"] if frames > 1 else []
-    array, axes = _Whole(path, facts.shape, np.dtype(facts.dtype)), "YXS"[: len(facts.shape)]
+    small = header.startswith(_PNG_MAGIC) and header[25] == 0 and header[24] in (2, 4)  # grey
+    step = 255 // (2 ** header[24] - 1) if small else 1
+    array, axes = _Whole(path, facts.shape, np.dtype(facts.dtype), step), "YXS"[: len(facts.shape)]
     if facts.shape[2:] == (2,):
         array = Leading(array, 2, 1)
         notes.append("transparency is ignored")
     return Source(array, axes, facts.shape, rgb=facts.shape[2:] > (2,), notes=notes)
 
 
+def _mapped(path: str) -> mmap.mmap:
+    with open(path, "rb") as handle:
+        return mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _parts(data: mmap.mmap) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, begin and end of each part of a PNG before its end."""
+    at = 8
+    while data[at + 4 : at + 8] != b"IEND":
+        if at + 12 > len(data):
+            raise EOFError("its end is missing")
+        length = int.from_bytes(data[at : at + 4], "big")
+        yield data[at + 4 : at + 8], at + 8, at + 8 + length
+        at += 12 + length
+
+
+# Of an interlaced PNG each pass takes one pixel of so many: first column and row, and the steps.
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_READ_BYTES = 2**20
+
+
+def _check_rows(path: str) -> None:
+    """Raises an error where a PNG holds fewer rows than it says: the decoder leaves the others black."""
+    with _mapped(path) as data:
+        if data[:4] != _PNG_MAGIC:
+            return
+        width, height, bits, kind, interlaced = struct.unpack(">IIBBxxB", data[16:29])
+        wanted = 0
+        for left, top, step_x, step_y in _PASSES if interlaced else ((0, 0, 1, 1),):
+            columns, rows = -(-(width - left) // step_x), -(-(height - top) // step_y)
+            if columns > 0:
+                wanted += rows * (1 + -(-columns * bits * _SAMPLES[kind] // 8))
+        packed = (
+            data[at : min(at + _READ_BYTES, end)]
+            for part, begin, end in _parts(data)
+            if part == b"IDAT"
+            for at in range(begin, end, _READ_BYTES)
+        )
+        if sum(len(piece) for piece in inflate(packed)) < wanted:
+            raise EOFError("its last rows are missing")
+
+
 def _check_end(path: str, header: bytes) -> None:
     """Raises an error where a PNG or JPEG file ends before its picture does: from part to part, so
     that a small picture inside a header or another text of the same letters is not taken for the end."""
-    with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _mapped(path) as data:
         if header.startswith(_PNG_MAGIC):
-            at = 8
-            while data[at + 4 : at + 8] != b"IEND":
-                if at + 12 > len(data):
-                    raise EOFError("its end is missing")
-                at += 12 + int.from_bytes(data[at : at + 4], "big")
+            for _ in _parts(data):
+                pass
             return
         at = 2
         while at + 2 <= len(data):
