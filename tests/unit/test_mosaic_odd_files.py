@@ -111,6 +111,14 @@ def test_three_channels_are_no_colours(tmp_path, how):
     assert "channel 0 of 3" in notes
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fourth_channel_is_no_transparency(tmp_path):
+    picture = noise((4, *SHAPE))
+    tifffile.imwrite(tmp_path / "a.tif", picture)  # RGB and alpha, as nobody said
+    for channel in range(4):
+        np.testing.assert_array_equal(pixels(tmp_path / "a.tif", channel=channel)[0], picture[channel])  # fmt: skip
+
+
 def test_rgb_of_imagej_is_luminance(tmp_path):
     picture = noise((*SHAPE, 3), "uint8", 256)
     tifffile.imwrite(tmp_path / "a.tif", picture, imagej=True)
@@ -179,6 +187,15 @@ def test_axes_that_nobody_named(tmp_path):
         np.testing.assert_array_equal(found, clear.reshape(2, *SHAPE)[1])
 
 
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}], ids=str)
+@pytest.mark.parametrize(("axes", "choice"), [("YXC", "channel"), ("YXZ", "slice"), ("XYZ", "slice")])  # fmt: skip
+def test_planes_that_lie_across_the_picture(tmp_path, axes, choice, options):
+    picture = noise((*SHAPE, 3))
+    tifffile.imwrite(tmp_path / "a.tif", picture, photometric="minisblack", metadata={"axes": axes}, **options)  # fmt: skip
+    right = picture[..., 1].T if axes.startswith("X") else picture[..., 1]
+    np.testing.assert_array_equal(pixels(tmp_path / "a.tif", **{choice: 1})[0], right)
+
+
 # TIFF: files in pieces -----------------------------------------------------------------------------
 
 
@@ -211,6 +228,51 @@ def test_an_ome_tiff_in_two_files_of_different_byte_order(tmp_path, options):
                 assert bands is None or (np.concatenate(bands) == picture[k]).all()
     (tmp_path / "b.ome.tif").unlink()
     assert "of which 'b.ome.tif' is missing" in refused(tmp_path / "a.ome.tif")
+
+
+def changed(path, which: int, **entry) -> None:
+    """Gives an entry of the first page another tag, count or value."""
+    data = bytearray(path.read_bytes())
+    (place,) = struct.unpack("<I", data[4:8])
+    (count,) = struct.unpack("<H", data[place : place + 2])
+    places = range(place + 2, place + 2 + 12 * count, 12)
+    at = next(at for at in places if struct.unpack("<H", data[at : at + 2])[0] == which)
+    for name, value in entry.items():
+        where, form = {"tag": (at, "<H"), "count": (at + 4, "<I"), "value": (at + 8, "<I")}[name]
+        struct.pack_into(form, data, where, value)
+    path.write_bytes(data)
+
+
+def fewer_strips(path):
+    tifffile.imwrite(path, noise(), compression="zlib", rowsperstrip=8, metadata=None)
+    for tag in (273, 279):  # offsets and lengths
+        changed(path, tag, count=5)
+
+
+def never_written(path):
+    tifffile.imwrite(path, noise(), compression="zlib", rowsperstrip=48, metadata=None)
+    changed(path, 279, value=0)
+
+
+def test_strips_that_were_never_written_are_told(tmp_path):
+    picture = noise()
+    tifffile.imwrite(tmp_path / "a.tif", picture, compression="zlib", rowsperstrip=8, metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        lengths = tiff.pages[0].tags[279]
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    size = lengths.valuebytecount // lengths.count
+    data[lengths.valueoffset + 2 * size : lengths.valueoffset + 3 * size] = bytes(size)
+    (tmp_path / "a.tif").write_bytes(data)
+    found, notes = pixels(tmp_path / "a.tif")
+    picture[16:24] = 0
+    np.testing.assert_array_equal(found, picture)
+    assert notes == "1 of 6 strips or tiles were never written: they read as 0"
+
+
+def test_white_is_not_zero_where_the_header_does_not_say_so(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", noise(), metadata=None)
+    changed(tmp_path / "a.tif", 262, tag=261)
+    np.testing.assert_array_equal(pixels(tmp_path / "a.tif")[0], noise())
 
 
 def broken_list(path, target: int) -> None:
@@ -433,6 +495,10 @@ BAD = {
     "cfa.tif": (lambda path: tifffile.imwrite(path, noise(), photometric="cfa"), "colour-filter camera"),
     "cmyk.jpg": (lambda path: Image.fromarray(noise((*SHAPE, 4), "uint8", 256), "CMYK").save(path), r"ink \(CMYK\)"),
     "12.jpg": (lambda path: path.write_bytes(imagecodecs.jpeg8_encode(noise(), bitspersample=12)), "of a kind that is not read, such as JPEG of 12"),
+    "gel.tif": (lambda path: tifffile.imwrite(path, noise(), metadata=None, extratags=[(33445, 4, 1, 2), (33446, 5, 1, (1, 9))]), "no counts"),
+    "places.tif": (lambda path: tifffile.imwrite(path, noise((3, *SHAPE)), photometric="minisblack", metadata={"axes": "RYX"}), "3 pictures of one size at different positions of the stage, tiles or fields; export the tiles"),
+    "fewer.tif": (fewer_strips, "the TIFF is truncated or damaged"),
+    "never.tif": (never_written, "the TIFF is truncated or damaged"),
     "24.tif": (lambda path: path.write_bytes(packed_tiff(noise(), 24)), "24 bits in this byte order"),
     "imaris.ims": (lambda path: path.write_bytes(b"\x89HDF\r\n"), r"HDF5, as Imaris writes \(IMS\), which is not read; export it"),
     "plate.zarr": (plate, "is a plate of 2 wells; give one field of one, such as .*plate.zarr/A/1/0"),

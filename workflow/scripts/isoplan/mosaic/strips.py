@@ -33,6 +33,8 @@ def stream(level: tifffile.TiffPageSeries) -> Callable[[dict, int], Iterator[np.
         and not page.is_tiled
         and page.axes in ("YX", "YXS", "SYX")
         and prod(level.shape) == len(level.pages) * prod(page.shape)
+        and not {"Y", "X"} & {*level.axes[: -len(page.axes)]}
+        and not page.nodata
     )
     if not known:
         return None
