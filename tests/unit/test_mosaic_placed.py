@@ -273,6 +273,7 @@ def test_two_tables_in_a_folder(tmp_path):
     [
         ("tile\ty_px\tx_px\n", "names no tile"),
         ("tile\ty_px\tx_px\ntile0.tif\t0\n", r"line 2: .*give tile, y_px, x_px"),
+        ("tile\ty_px\tx_px\ntile0.tif\t0\t50_5\n", "line 2: .*could not convert"),
         ("tile\ty_px\tx_px\ntile0.tif\t0\tleft\n", "line 2: .*could not convert"),
         (
             "tile\ty_px\tx_px\ntile0.tif\t0\tnan\n",

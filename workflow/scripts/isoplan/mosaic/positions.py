@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isoplan.base.errors import UserError
+from isoplan.mosaic.table import plain_number
 
 COLUMNS = ("tile", "y_px", "x_px")
 _LARGEST_BYTES = 2**24  # no table is longer
@@ -162,7 +163,7 @@ def _own(table: Path) -> list[tuple[int, str, float, float]]:
         try:
             if not row["tile"]:
                 raise ValueError("tile is empty")
-            rows.append((number, row["tile"], float(row["y_px"]), float(row["x_px"])))
+            rows.append((number, row["tile"], plain_number(row["y_px"]), plain_number(row["x_px"])))
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{table}, line {number}: {line!r} ({error}); give {', '.join(COLUMNS)}, with tabs"
