@@ -557,6 +557,47 @@ def test_what_headers_know(tmp_path):
         assert mosaic.optics == {}
 
 
+@pytest.mark.parametrize(("first", "known"), [(0.1, {}), (0.2, {"pixel_size_um": 0.2})])
+def test_a_header_that_knows_of_more_pictures_than_the_file(tmp_path, first, known):
+    """The first picture lies in a file that is not there: what is said of it is not said of the second."""
+    elsewhere = '<UUID FileName="gone.ome.tif">urn:uuid:11111111-1111-1111-1111-111111111111</UUID>'
+    images = "".join(
+        f'<Image ID="Image:{k}"><Pixels ID="Pixels:{k}" DimensionOrder="XYZCT" Type="uint16" SizeX="{SHAPE[1]}" '
+        f'SizeY="{SHAPE[0]}" SizeZ="1" SizeC="1" SizeT="1" PhysicalSizeX="{size}" PhysicalSizeY="{size}">'
+        f'<Channel ID="Channel:{k}:0" SamplesPerPixel="1"/><TiffData IFD="0" PlaneCount="1">{place}</TiffData>'
+        "</Pixels></Image>"
+        for k, (size, place) in enumerate([(first, elsewhere), (0.2, "")])
+    )
+    xml = f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{images}</OME>'
+    tifffile.imwrite(tmp_path / "a.ome.tif", noise(), description=xml, metadata=None)
+    with open_mosaic(tmp_path / "a.ome.tif") as mosaic:
+        np.testing.assert_array_equal(mosaic.read(0, 48, 0, 60), noise())
+        assert mosaic.optics == known
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("cf=0\nc0=-32768\nc1=1", "numbers are read as stored; ImageJ shows -32768 + 1 * number"),
+        ("cf=1\nc0=1\nc1=2\nc2=3", "numbers are read as stored; ImageJ shows a function of it"),
+        ("images=6\nchannels=2\nslices=3", "CAUTION: ImageJ's header tells of other slices and"),
+        ("cf=0\nc0=0\nc1=1", ""),
+    ],
+)
+def test_what_imagej_says_of_numbers_and_slices_is_told(tmp_path, lines, words):
+    stack = noise((3, *SHAPE))
+    picture = stack if "images" in lines else stack[0]
+    description = f"ImageJ=1.53t\n{lines}\n"
+    how = {"photometric": "minisblack", "metadata": None, "description": description}
+    tifffile.imwrite(tmp_path / "a.tif", picture, **how)
+    found, notes = pixels(tmp_path / "a.tif", slice=0)
+    np.testing.assert_array_equal(found, stack[0])
+    assert words in notes and bool(words) == bool(notes)
+    if "images" in lines:  # where pages are missing that would have been read
+        tifffile.imwrite(tmp_path / "b.tif", picture, compression="zlib", **how)
+        assert "truncated or damaged" in refused(tmp_path / "b.tif", slice=2)
+
+
 def test_what_is_given_stands_over_the_header():
     known = {"pixel_size_um": 0.1625, "na": 1.4}
     values, notes = complete_optics({"pixel_size_um": None, "na": 0.9}, known)

@@ -57,6 +57,12 @@ def open_tiff(path: str, wanted: int | None) -> Source:
         if level.transform is not None:
             raise UserError(f"{path}: its numbers are no counts (MD GEL); save it as grey TIFF")
         notes += more
+        if shown := headers.calibration(tiff):
+            notes.append(f"numbers are read as stored; ImageJ shows {shown}")
+        if tiff.is_imagej and series[number].kind != "imagej":
+            notes.append(
+                "CAUTION: ImageJ's header tells of other slices and channels than the file holds, which may be cut short"
+            )
         if page.photometric == _PALETTE:
             notes.append("the colour palette is ignored: its indices are taken as intensities")
         white = _white(page, level.dtype, notes)
@@ -177,6 +183,8 @@ def _check_whole(path: str, tiff: tifffile.TiffFile, level: tifffile.TiffPageSer
         if level.dataoffset + level.nbytes > level.pages[0].parent.filehandle.size:
             raise _truncated(path)
         return []
+    if prod(level.shape) > len(level.pages) * prod(first.shape):
+        raise _truncated(path)
     # A sparse file has length 0 where a tile was never written.
     if not any(lengths):
         raise _truncated(path)
