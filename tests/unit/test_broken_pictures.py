@@ -27,11 +27,14 @@ def png(data: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
-PACKED = zlib.compress(b"".join(b"\0" + row.tobytes() for row in PICTURE))
+ROWS = [b"\0" + row.tobytes() for row in PICTURE]
+PACKED = zlib.compress(b"".join(ROWS))
 BROKEN = {
     "flipped": png(PACKED[:900] + b"\xff" * 40 + PACKED[940:]),
     "short": png(PACKED[: len(PACKED) // 2]),
     "no data": png(b""),
+    "half the rows": png(zlib.compress(b"".join(ROWS[:150]))),
+    "a row less": png(zlib.compress(b"".join(ROWS[:-1]))),
     "bad checksum": png(PACKED).replace(b"IDAT", b"IDAS"),
 }
 

@@ -206,6 +206,10 @@ def test_a_gain_that_cannot_be_is_refused(picture, network, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run("restore", picture, *options, 0)
     assert "--gain: 0 is not above 0" in capsys.readouterr().err
+    for offset in ("nan", "inf"):
+        with pytest.raises(SystemExit):
+            run("restore", picture, "--out", tmp_path / "r.tif", "--offset", offset)
+        assert f"--offset: {offset} is not finite" in capsys.readouterr().err
     assert not list(tmp_path.glob("out*"))
 
 

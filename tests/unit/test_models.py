@@ -212,6 +212,20 @@ def test_what_cannot_be_released_is_told_before_training(tmp_path, monkeypatch, 
     assert "more than the 0 MB" in error(RELEASE)
 
 
+@pytest.mark.parametrize("own", ["models/gaussian-2.md", "models/gaussian-2.safetensors", "networks/net/history.csv", "networks/net/card.json", "networks/net/checkpoint.pt", "networks/net/network.safetensors"])  # fmt: skip
+def test_a_users_file_is_not_written_over(tmp_path, capsys, own):
+    (tmp_path / own).parent.mkdir(parents=True)
+    (tmp_path / own).write_text("mine")
+    study = write(tmp_path, RELEASE)
+    options = ["--folder", tmp_path / "networks", "--out", tmp_path / "models"]
+    assert run("release", study, *options) == 1
+    assert f"{own}: was not made by isoplan" in capsys.readouterr().err
+    if own.startswith("networks"):
+        assert run("train", study, "net", "--folder", tmp_path / "networks" / "net") == 1
+        assert f"{own}: was not made by isoplan" in capsys.readouterr().err
+    assert (tmp_path / own).read_text() == "mine"
+
+
 def test_no_git_no_commit(monkeypatch, tmp_path):
     def no_git(*_, **__):
         raise FileNotFoundError("git")

@@ -59,7 +59,7 @@ def test_samples_and_zarr_channels(tmp_path):
         "omero": {"channels": [{"label": "red"}, {"label": "far-red"}]},
     }
     group = zarr.create_group(tmp_path / "two.zarr", attributes={"ome": meta})
-    group.create_array("0", shape=(2, *SHAPE), dtype="uint16")
+    group.create_array("0", data=np.ones((2, *SHAPE), np.uint16))
     accepted, _ = accept(
         [row("a", tmp_path / "five.tif"), row("b", tmp_path / "two.zarr")], [], RESULTS
     )

@@ -6,6 +6,7 @@ import struct
 import time
 import zlib
 
+import imagecodecs
 import imageio.v3 as imageio
 import numpy as np
 import pytest
@@ -110,6 +111,14 @@ def test_three_channels_are_no_colours(tmp_path, how):
     assert "channel 0 of 3" in notes
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fourth_channel_is_no_transparency(tmp_path):
+    picture = noise((4, *SHAPE))
+    tifffile.imwrite(tmp_path / "a.tif", picture)  # RGB and alpha, as nobody said
+    for channel in range(4):
+        np.testing.assert_array_equal(pixels(tmp_path / "a.tif", channel=channel)[0], picture[channel])  # fmt: skip
+
+
 def test_rgb_of_imagej_is_luminance(tmp_path):
     picture = noise((*SHAPE, 3), "uint8", 256)
     tifffile.imwrite(tmp_path / "a.tif", picture, imagej=True)
@@ -131,6 +140,20 @@ def test_the_largest_picture_of_a_file(tmp_path):
     np.testing.assert_array_equal(pixels(tmp_path / "a.tif", series=2)[0], noise((9, 9)))
     assert "luminance" in pixels(tmp_path / "a.tif", series=0)[1]
     assert "has no series 3; it has 3, choose 0 to 2" in refused(tmp_path / "a.tif", series=3)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+@pytest.mark.parametrize("cut", [{"tile": (16, 32)}, {"rowsperstrip": 48}, {"rowsperstrip": 7}], ids=str)  # fmt: skip
+@pytest.mark.parametrize("axes", ["YX", "CYX"])
+def test_the_whole_picture_of_a_pyramid(tmp_path, axes, cut, compression):
+    picture = noise((2, *SHAPE)[-len(axes) :])
+    how = cut | {"compression": compression, "photometric": "minisblack"}
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tiff:
+        tiff.write(picture, subifds=2, metadata={"axes": axes}, **how)
+        for step in (2, 4):
+            tiff.write(picture[..., ::step, ::step], subfiletype=1, **how)
+    found, _ = pixels(tmp_path / "a.ome.tif", channel=len(axes) - 2)
+    np.testing.assert_array_equal(found, picture[1] if axes == "CYX" else picture)
 
 
 def write_tiles_in_one_file(path, step):
@@ -162,6 +185,15 @@ def test_axes_that_nobody_named(tmp_path):
         tifffile.imwrite(tmp_path / name, clear, photometric="minisblack")
         found, _ = pixels(tmp_path / name, slice=1)
         np.testing.assert_array_equal(found, clear.reshape(2, *SHAPE)[1])
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}], ids=str)
+@pytest.mark.parametrize(("axes", "choice"), [("YXC", "channel"), ("YXZ", "slice"), ("XYZ", "slice")])  # fmt: skip
+def test_planes_that_lie_across_the_picture(tmp_path, axes, choice, options):
+    picture = noise((*SHAPE, 3))
+    tifffile.imwrite(tmp_path / "a.tif", picture, photometric="minisblack", metadata={"axes": axes}, **options)  # fmt: skip
+    right = picture[..., 1].T if axes.startswith("X") else picture[..., 1]
+    np.testing.assert_array_equal(pixels(tmp_path / "a.tif", **{choice: 1})[0], right)
 
 
 # TIFF: files in pieces -----------------------------------------------------------------------------
@@ -198,6 +230,51 @@ def test_an_ome_tiff_in_two_files_of_different_byte_order(tmp_path, options):
     assert "of which 'b.ome.tif' is missing" in refused(tmp_path / "a.ome.tif")
 
 
+def changed(path, which: int, **entry) -> None:
+    """Gives an entry of the first page another tag, count or value."""
+    data = bytearray(path.read_bytes())
+    (place,) = struct.unpack("<I", data[4:8])
+    (count,) = struct.unpack("<H", data[place : place + 2])
+    places = range(place + 2, place + 2 + 12 * count, 12)
+    at = next(at for at in places if struct.unpack("<H", data[at : at + 2])[0] == which)
+    for name, value in entry.items():
+        where, form = {"tag": (at, "<H"), "count": (at + 4, "<I"), "value": (at + 8, "<I")}[name]
+        struct.pack_into(form, data, where, value)
+    path.write_bytes(data)
+
+
+def fewer_strips(path):
+    tifffile.imwrite(path, noise(), compression="zlib", rowsperstrip=8, metadata=None)
+    for tag in (273, 279):  # offsets and lengths
+        changed(path, tag, count=5)
+
+
+def never_written(path):
+    tifffile.imwrite(path, noise(), compression="zlib", rowsperstrip=48, metadata=None)
+    changed(path, 279, value=0)
+
+
+def test_strips_that_were_never_written_are_told(tmp_path):
+    picture = noise()
+    tifffile.imwrite(tmp_path / "a.tif", picture, compression="zlib", rowsperstrip=8, metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        lengths = tiff.pages[0].tags[279]
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    size = lengths.valuebytecount // lengths.count
+    data[lengths.valueoffset + 2 * size : lengths.valueoffset + 3 * size] = bytes(size)
+    (tmp_path / "a.tif").write_bytes(data)
+    found, notes = pixels(tmp_path / "a.tif")
+    picture[16:24] = 0
+    np.testing.assert_array_equal(found, picture)
+    assert notes == "1 of 6 strips or tiles were never written: they read as 0"
+
+
+def test_white_is_not_zero_where_the_header_does_not_say_so(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", noise(), metadata=None)
+    changed(tmp_path / "a.tif", 262, tag=261)
+    np.testing.assert_array_equal(pixels(tmp_path / "a.tif")[0], noise())
+
+
 def broken_list(path, target: int) -> None:
     """Lets the last page of a file point to another one at `target`."""
     data = bytearray(path.read_bytes())
@@ -220,6 +297,18 @@ def test_rubbish_behind_a_whole_page(tmp_path, target):
 # PNG and JPEG --------------------------------------------------------------------------------------
 
 
+def write_png(path, bits, rows, shape=SHAPE, interlaced=0):
+    """A grey PNG that holds these rows, each behind a byte for its filter."""
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *shape[::-1], bits, 0, 0, 0, interlaced))
+    end = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + end)
+
+
 def test_a_png_above_pillows_limit(tmp_path, monkeypatch):
     picture = noise(dtype="uint8", high=256)
     imageio.imwrite(tmp_path / "a.png", picture)
@@ -234,6 +323,33 @@ def test_the_first_frame_of_an_animated_png(tmp_path):
     found, notes = pixels(tmp_path / "a.png")
     np.testing.assert_array_equal(found, np.asarray(frames[0]))
     assert "the first of 3 frames is read" in notes
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_png_of_few_bits_keeps_its_numbers(tmp_path, bits):
+    """Which the decoder spreads over 8."""
+    picture = noise(high=2**bits, dtype="uint8")
+    places = picture[..., None] >> np.arange(bits)[::-1] & 1
+    rows = np.packbits(places.reshape(len(picture), -1), axis=1)
+    write_png(tmp_path / "a.png", bits, b"".join(b"\0" + row.tobytes() for row in rows))
+    np.testing.assert_array_equal(pixels(tmp_path / "a.png")[0], picture)
+
+
+def in_passes(picture, passes=((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))):  # fmt: skip
+    """The rows of an interlaced PNG of 16 bits."""
+    parts = (picture[top::down, left::right] for left, top, right, down in passes)
+    return b"".join(b"\0" + row.astype(">u2").tobytes() for part in parts for row in part if row.size)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 2), (9, 5), SHAPE])
+def test_an_interlaced_png_and_one_that_ends_too_early(tmp_path, shape):
+    picture, file = noise(shape, high=65536), tmp_path / "a.png"
+    write_png(file, 16, in_passes(picture), shape, interlaced=1)
+    np.testing.assert_array_equal(pixels(file)[0], picture)
+    for rows in (in_passes(picture)[:-1], in_passes(picture[: len(picture) // 2])):
+        write_png(file, 16, rows, shape, interlaced=1)
+        with pytest.raises(UserError, match=r"a\.png: rows .*its last rows are missing"):
+            pixels(file)
 
 
 @pytest.mark.parametrize("kind", ["png", "baseline", "progressive"])
@@ -287,6 +403,39 @@ def test_axes_of_a_store_by_their_types(tmp_path):
     np.testing.assert_array_equal(found, stack[1, 2])
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_chunks_that_are_not_there_are_told(tmp_path, version):
+    picture = noise() + 1
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=version)
+    store_picture(group, picture)
+    assert pixels(tmp_path / "a.zarr")[1] == ""
+    (tmp_path / "a.zarr" / ("0/1.1" if version == 2 else "0/c/1/1")).unlink()
+    found, notes = pixels(tmp_path / "a.zarr")
+    picture[16:32, 16:32] = 0
+    np.testing.assert_array_equal(found, picture)
+    assert notes == "1 of 12 chunks are not in the store, never written or lost: they read as 0"
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_chunk_of_blosc_that_is_cut_short(tmp_path, version, share):
+    """Of what does not get smaller Blosc keeps the bytes as they are, and reads on behind their end."""
+    picture = noise(high=65536)
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=version)
+    scales = {"multiscales": [{"axes": AXES, "datasets": [{"path": "0"}], "version": "0.4"}]}
+    group.attrs.update(scales if version == 2 else {"ome": scales})
+    blosc = {"id": "blosc"} if version == 2 else zarr.codecs.BloscCodec()
+    group.create_array("0", data=picture, chunks=(48, 30), compressors=[blosc])
+    np.testing.assert_array_equal(pixels(tmp_path / "a.zarr")[0], picture)
+    chunk = tmp_path / "a.zarr" / ("0/0.1" if version == 2 else "0/c/0/1")
+    data = chunk.read_bytes()
+    chunk.write_bytes(data[: int(share * len(data))])
+    with open_mosaic(tmp_path / "a.zarr") as mosaic:
+        np.testing.assert_array_equal(mosaic.read(0, 48, 0, 30), picture[:, :30])
+        with pytest.raises(UserError, match=r"EOFError: chunk .* is cut short.* copy or export it"):
+            mosaic.read(0, 48, 0, 60)
+
+
 # What is refused: a line for each ------------------------------------------------------------------
 
 
@@ -307,16 +456,30 @@ def void(path):
     group.create_array("0", shape=(10**9, 10**9), chunks=(512, 512), dtype="u2")
 
 
+def labels(path):
+    store_picture(zarr.create_group(path, zarr_format=2, attributes={"image-label": {}}), noise())
+
+
+def small_first(path):
+    group = zarr.create_group(path, zarr_format=2)
+    levels = [{"path": name} for name in "10"]
+    group.attrs["multiscales"] = [{"axes": AXES, "datasets": levels, "version": "0.4"}]
+    for name, step in {"0": 1, "1": 2}.items():
+        group.create_array(name, data=noise()[::step, ::step])
+
+
+def other_names(path):
+    """A store whose chunks lie in folders, which its metadata do not say."""
+    store_picture(zarr.create_group(path, zarr_format=2), noise())
+    for chunk in (path / "0").glob("[0-9]*"):
+        row, _, column = chunk.name.partition(".")
+        (path / "0" / "c" / row).mkdir(parents=True, exist_ok=True)
+        chunk.rename(path / "0" / "c" / row / column)
+
+
 def bomb(path):
     """A PNG of a hundred bytes that says that it holds 10^10 pixels."""
-
-    def chunk(kind, data):
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0))
-    end = chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + end)
+    write_png(path, 8, bytes(9), (100_000, 100_000))
 
 
 def colours(**options):
@@ -331,10 +494,18 @@ BAD = {
     "ycc.tif": (colours(samples=3, photometric="ycbcr"), "YCbCr colours, no intensities"),
     "cfa.tif": (lambda path: tifffile.imwrite(path, noise(), photometric="cfa"), "colour-filter camera"),
     "cmyk.jpg": (lambda path: Image.fromarray(noise((*SHAPE, 4), "uint8", 256), "CMYK").save(path), r"ink \(CMYK\)"),
+    "12.jpg": (lambda path: path.write_bytes(imagecodecs.jpeg8_encode(noise(), bitspersample=12)), "of a kind that is not read, such as JPEG of 12"),
+    "gel.tif": (lambda path: tifffile.imwrite(path, noise(), metadata=None, extratags=[(33445, 4, 1, 2), (33446, 5, 1, (1, 9))]), "no counts"),
+    "places.tif": (lambda path: tifffile.imwrite(path, noise((3, *SHAPE)), photometric="minisblack", metadata={"axes": "RYX"}), "3 pictures of one size at different positions of the stage, tiles or fields; export the tiles"),
+    "fewer.tif": (fewer_strips, "the TIFF is truncated or damaged"),
+    "never.tif": (never_written, "the TIFF is truncated or damaged"),
     "24.tif": (lambda path: path.write_bytes(packed_tiff(noise(), 24)), "24 bits in this byte order"),
     "imaris.ims": (lambda path: path.write_bytes(b"\x89HDF\r\n"), r"HDF5, as Imaris writes \(IMS\), which is not read; export it"),
     "plate.zarr": (plate, "is a plate of 2 wells; give one field of one, such as .*plate.zarr/A/1/0"),
     "well.zarr": (well, "is a well of 1 fields; give one, such as .*well.zarr/0"),
+    "labels.zarr": (labels, "its numbers are labels of objects, no intensities"),
+    "small_first.zarr": (small_first, "level 0 is larger than 1, which is listed first"),
+    "other_names.zarr": (other_names, "holds no chunk by the names that its metadata give"),
     "void.zarr": (void, "1000000000 x 1000000000 px, more than any disk holds"),
     "bomb.png": (bomb, "is compressed in pieces of 9537 MiB"),
 }  # fmt: skip
@@ -379,6 +550,52 @@ def test_what_headers_know(tmp_path):
     group.attrs["multiscales"] = scales
     with open_mosaic(tmp_path / "d.zarr") as mosaic:
         assert mosaic.optics == {"pixel_size_um": 0.325}
+    # A store that has a unit and no scale does not say that a pixel is 1 of it.
+    del scales[0]["datasets"][0]["coordinateTransformations"]
+    group.attrs["multiscales"] = scales
+    with open_mosaic(tmp_path / "d.zarr") as mosaic:
+        assert mosaic.optics == {}
+
+
+@pytest.mark.parametrize(("first", "known"), [(0.1, {}), (0.2, {"pixel_size_um": 0.2})])
+def test_a_header_that_knows_of_more_pictures_than_the_file(tmp_path, first, known):
+    """The first picture lies in a file that is not there: what is said of it is not said of the second."""
+    elsewhere = '<UUID FileName="gone.ome.tif">urn:uuid:11111111-1111-1111-1111-111111111111</UUID>'
+    images = "".join(
+        f'<Image ID="Image:{k}"><Pixels ID="Pixels:{k}" DimensionOrder="XYZCT" Type="uint16" SizeX="{SHAPE[1]}" '
+        f'SizeY="{SHAPE[0]}" SizeZ="1" SizeC="1" SizeT="1" PhysicalSizeX="{size}" PhysicalSizeY="{size}">'
+        f'<Channel ID="Channel:{k}:0" SamplesPerPixel="1"/><TiffData IFD="0" PlaneCount="1">{place}</TiffData>'
+        "</Pixels></Image>"
+        for k, (size, place) in enumerate([(first, elsewhere), (0.2, "")])
+    )
+    xml = f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{images}</OME>'
+    tifffile.imwrite(tmp_path / "a.ome.tif", noise(), description=xml, metadata=None)
+    with open_mosaic(tmp_path / "a.ome.tif") as mosaic:
+        np.testing.assert_array_equal(mosaic.read(0, 48, 0, 60), noise())
+        assert mosaic.optics == known
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("cf=0\nc0=-32768\nc1=1", "numbers are read as stored; ImageJ shows -32768 + 1 * number"),
+        ("cf=1\nc0=1\nc1=2\nc2=3", "numbers are read as stored; ImageJ shows a function of it"),
+        ("images=6\nchannels=2\nslices=3", "CAUTION: ImageJ's header tells of other slices and"),
+        ("cf=0\nc0=0\nc1=1", ""),
+    ],
+)
+def test_what_imagej_says_of_numbers_and_slices_is_told(tmp_path, lines, words):
+    stack = noise((3, *SHAPE))
+    picture = stack if "images" in lines else stack[0]
+    description = f"ImageJ=1.53t\n{lines}\n"
+    how = {"photometric": "minisblack", "metadata": None, "description": description}
+    tifffile.imwrite(tmp_path / "a.tif", picture, **how)
+    found, notes = pixels(tmp_path / "a.tif", slice=0)
+    np.testing.assert_array_equal(found, stack[0])
+    assert words in notes and bool(words) == bool(notes)
+    if "images" in lines:  # where pages are missing that would have been read
+        tifffile.imwrite(tmp_path / "b.tif", picture, compression="zlib", **how)
+        assert "truncated or damaged" in refused(tmp_path / "b.tif", slice=2)
 
 
 def test_what_is_given_stands_over_the_header():

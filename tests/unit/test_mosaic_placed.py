@@ -208,6 +208,41 @@ def test_tiles_that_differ(tmp_path, other, what):
         open_mosaic(tmp_path)
 
 
+def test_tiles_of_another_pixel_size(tmp_path):
+    names = write_tiles(tmp_path, noise(), BOXES, imagej=True, resolution=(2, 2), metadata={"unit": "um"})  # fmt: skip
+    (tmp_path / "positions.tsv").write_text(own(names, [(y0, x0) for y0, _, x0, _ in BOXES]))
+    with open_mosaic(tmp_path) as mosaic:
+        assert mosaic.optics == {"pixel_size_um": 0.5}
+    y0, y1, x0, x1 = BOXES[4]
+    other = {"resolution": (4, 4), "metadata": {"unit": "um"}}
+    tifffile.imwrite(tmp_path / "tile4.tif", noise()[y0:y1, x0:x1], imagej=True, **other)
+    with pytest.raises(UserError, match=r"tile0.tif has pixel size 0.5 um, .*tile4.tif 0.25 um"):
+        open_mosaic(tmp_path)
+
+
+@pytest.mark.parametrize("place", [(90, 130), (90.3, 129.8)])
+def test_two_tiles_at_one_place(tmp_path, place):
+    names = write_tiles(tmp_path, noise(), BOXES)
+    places = [(y0, x0) for y0, _, x0, _ in BOXES]
+    places[7] = place  # that of the fifth
+    (tmp_path / "positions.tsv").write_text(own(names, places))
+    with pytest.raises(UserError, match=r"tsv: tile4.tif and tile7.tif lie at the same place"):
+        open_mosaic(tmp_path)
+
+
+@pytest.mark.parametrize(("form", "name"), [(own, "where.tsv"), (fiji, "TileConfiguration.txt")])
+def test_a_tile_whose_name_begins_as_a_comment(tmp_path, form, name):
+    picture = noise()
+    names = write_tiles(tmp_path, picture, BOXES)
+    for number in (0, 5):
+        (tmp_path / names[number]).rename(tmp_path / f"#{number}.tif")
+        names[number] = f"#{number}.tif"
+    text = form(names, [(y0, x0) for y0, _, x0, _ in BOXES])
+    (tmp_path / name).write_text(f"# {names[1]}\tas it was\n{text}#{names[2]}; ; (1, 2)\n")
+    with open_mosaic(tmp_path) as mosaic:
+        np.testing.assert_array_equal(mosaic.read(0, 300, 0, 410), picture)
+
+
 def test_a_position_far_away(tmp_path):
     names = write_tiles(tmp_path, noise(), BOXES)
     places = [[y0, x0] for y0, _, x0, _ in BOXES]
@@ -238,6 +273,7 @@ def test_two_tables_in_a_folder(tmp_path):
     [
         ("tile\ty_px\tx_px\n", "names no tile"),
         ("tile\ty_px\tx_px\ntile0.tif\t0\n", r"line 2: .*give tile, y_px, x_px"),
+        ("tile\ty_px\tx_px\ntile0.tif\t0\t50_5\n", "line 2: .*could not convert"),
         ("tile\ty_px\tx_px\ntile0.tif\t0\tleft\n", "line 2: .*could not convert"),
         (
             "tile\ty_px\tx_px\ntile0.tif\t0\tnan\n",
@@ -246,6 +282,8 @@ def test_two_tables_in_a_folder(tmp_path):
         ("tile\ty_px\tx_px\ntile0.tif\t1e300\t0\n", "line 2: .* is none that a mosaic has"),
         ("tile\ty_px\tx_px\n../gone/t.tif\t0\t0\n", "line 2: there is no tile .*gone/t.tif"),
         ("tile\ty_px\tx_px\ntile0.tif\t0\t0\ntile0.tif\t9\t9\n", "line 3: .* already in line 2"),
+        ("tile\ty_px\tx_px\ntile0.tif\t0\t0\n./tile0.tif\t9\t9\n", "line 3: .* already in line 2"),
+        ("tile\tx_px\ty_px\tx_px\ntile0.tif\t0\t0\t9\n", "line 1: column 'x_px' occurs twice"),
         ("dim = 3\ntile0.tif; ; (0, 0, 5.0)\ntile1.tif; ; (0, 9, 6)\n", "line 3: another height z"),
         ("dim = 2\ntile0.tif; 3; (0.0, 0.0)\n", "line 2: positions of series 3"),
         ("dim = 2\ntile0.tif; ; (0.0, 0.0)\nrubbish\n", "line 3: 'rubbish' is no position"),

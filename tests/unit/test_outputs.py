@@ -110,14 +110,45 @@ def test_links_and_things_of_another_kind_are_not_replaced(tmp_path, name):
         make(place, overwrite=True)
 
 
-@pytest.mark.parametrize("name", ["out.ome.zarr", "out-map"])
-def test_what_a_user_put_into_a_result_keeps_it_from_being_replaced(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("out-map", "notes.txt"),
+        ("out.ome.zarr", "notes.txt"),
+        ("out.ome.zarr", "0/notes.txt"),
+        ("out.ome.zarr", "0/c/0/notes.txt"),
+        ("out.ome.zarr", "7/zarr.json"),  # an array that is no level
+        ("out.ome.zarr", "labels/cells/0/c/0/0"),
+        ("out.ome.zarr", "12"),
+    ],
+)
+def test_what_a_user_put_into_a_result_keeps_it_from_being_replaced(tmp_path, name, own):
     place = tmp_path / name
     make(place)
-    (place / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"holds notes\.txt, which isoplan did not make"):
+    (place / own).parent.mkdir(parents=True, exist_ok=True)
+    (place / own).write_text("mine")
+    with pytest.raises(UserError, match=rf"holds {own}, which isoplan did not make"):
         make(place, overwrite=True)
-    assert (place / "notes.txt").read_text() == "mine"
+    assert (place / own).read_text() == "mine"
+
+
+def test_a_restored_picture_with_all_that_belongs_to_it_is_replaced(tmp_path):
+    place = tmp_path / "out.ome.zarr"
+
+    def restored(made: Path) -> None:
+        how = {"pixel_size_um": 1, "attributes": {}}
+        ngff.create_image(made, (1100, 600), dtype="uint16", mask=True, **how)
+        channels = [{"name": "agrees", "unit": ""}]
+        ngff.create_map(made / "trust", channels, (9, 5), stride_px=128, names=["0"], **how)
+        for name in ("0", "1", "2", "missing"):
+            ngff.open_array(made, name, "r+")[:] = 1
+        ngff.open_array(made / "trust", "0", "r+")[:] = 1
+
+    for overwrite in (False, True):
+        with Outputs(place, overwrite=overwrite) as outputs:
+            restored(outputs[place])
+            outputs.deliver()
+    assert ngff.read_attributes(place) is not None
 
 
 def test_a_mark_names_only_files_of_its_folder(tmp_path):

@@ -118,6 +118,10 @@ def validate(config: dict, files: list[str] | tuple = (), *, here: bool = False)
         problems += [
             ((f"{file}:{line}", name), "is given twice") for line, name in yamlmarks.doubles(tree)
         ]
+        words = "is read in base 8 or 60 by YAML; write the number without leading 0 and colon"
+        problems += [
+            ((f"{file}:{line}", text), words) for line, text in yamlmarks.other_bases(tree)
+        ]
     resolved = _check(config, _schema(), (), problems)
     for later in (_references(resolved, _schema(), resolved), _cross_checks(resolved)):
         problems = problems or list(later)  # each can rely on what was checked before

@@ -1,5 +1,6 @@
 """YAML of the user's: refused in one line where it does not serve; and in which file and line a key stands."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,3 +145,11 @@ def doubles(node: yaml.Node) -> Iterator[tuple[int, str]]:
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from doubles(item)
+
+
+def other_bases(tree: yaml.Node) -> Iterator[tuple[int, str]]:
+    """(line, text) of numbers that YAML counts by eights or sixties without a word: 010 is 8, 1:30 is 90."""
+    for node in _scalars(tree):
+        number = not node.style and node.tag.endswith((":int", ":float"))
+        if number and (":" in node.value or re.fullmatch(r"[-+]?0[0-7_]+", node.value)):
+            yield node.start_mark.line + 1, node.value

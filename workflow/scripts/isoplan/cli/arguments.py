@@ -92,7 +92,7 @@ def _add_picture(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--offset",
-        type=float,
+        type=_finite,
         default=0.0,
         help="the camera's counts without light (0 if not given)",
     )
@@ -309,7 +309,7 @@ def _add_split(commands) -> None:
     )
     command.add_argument(
         "--offset",
-        type=float,
+        type=_finite,
         help="the camera's counts without light (if not given, where the noise would vanish)",
     )
     command.add_argument(
@@ -425,6 +425,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not abs(value) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not finite")
     return value
 
 

@@ -17,7 +17,8 @@ from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint, library_hashes
 from isoplan.cli import modelcard
-from isoplan.cli.network import SCRIPTS, UNFINISHED
+from isoplan.cli.network import MADE, SCRIPTS, UNFINISHED
+from isoplan.cli.outputs import spare
 from isoplan.judging import Judgement, judge
 from isoplan.networks import store
 from isoplan.synthesis import Batch, Recipe, make_set
@@ -58,7 +59,13 @@ def _check(args, study: dict, name: str) -> Path:
     recipe = Recipe(**config.recipe(study, spec))
     recipe.check()
     _halve(name, store.build(spec, recipe.window_px, recipe.model))
-    return args.out / f"{recipe.psf['model']}.safetensors"
+    file, folder = args.out / f"{recipe.psf['model']}.safetensors", _folder(args, study, name)
+    spare(file, _card_of(file), *(folder / made for made in (*MADE, "released.safetensors")))
+    return file
+
+
+def _folder(args, study: dict, name: str) -> Path:
+    return (args.folder or Path("results") / study["study"] / "networks") / name
 
 
 def _halve(name: str, network):
@@ -85,7 +92,7 @@ def _halve(name: str, network):
 def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
     """Takes one network as far as the time allows; True when it is released."""
     spec, device = config.entry(study, "networks", name), pick_device(args.device)
-    folder = (args.folder or Path("results") / study["study"] / "networks") / name
+    folder = _folder(args, study, name)
     finished = training.train(
         Recipe(**config.recipe(study, spec)),
         spec,

@@ -10,19 +10,21 @@ from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
-from isoplan.cli.outputs import Outputs
+from isoplan.cli.outputs import Outputs, spare
 from isoplan.networks import store
 from isoplan.synthesis import Recipe, make_set
 
 UNFINISHED = 3  # exit code of a training that stopped for time
 # Tables beside the regression's, and how each of them begins.
 BESIDE, HEADER = ("calibration", "abstention"), "network,psf_model,train_set,test_set,"
+MADE = ("network.safetensors", "checkpoint.pt", "card.json", "history.csv")  # by training
 SCRIPTS = Path(__file__).resolve().parents[2]
 
 
 def train(args: argparse.Namespace) -> int:
     """Trains one network; the validation samples are made in memory."""
     study, spec = _network_of(args)
+    spare(*(args.folder / name for name in MADE))
     recipe = Recipe(**config.recipe(study, spec))
     recipe.check()
     finished = training.train(

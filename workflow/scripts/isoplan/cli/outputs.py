@@ -22,7 +22,15 @@ SOFTWARE = "isoplan"  # TIFF's and PNG's tag of that name begins so
 FOLDER_MARK = "isoplan.json"  # in a folder of results: the files that were made
 _LOCK = "isoplan.lock"
 _FILES = (".tif", ".tiff", ".png", ".csv", ".tsv")
-_IN_STORES = ("zarr.json", "raw", "trust")  # beside levels, which bear numbers
+_IN_STORES = ("zarr.json", "raw", "trust", "missing")  # beside the levels
+# What stands near the beginning of what training and releasing write, by the name's ending.
+_MARKS = {
+    ".safetensors": b'"card"',
+    ".pt": b"fingerprint",
+    ".json": b'"fingerprint"',
+    ".csv": b"epoch,step,",
+    ".md": b"<!-- Written by `python -m isoplan release`",
+}
 _STORES = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 
@@ -142,12 +150,8 @@ class Outputs:
             known = _files_of(place)
             others = [p.name for p in place.iterdir() if p.name not in known]
         else:
-            known = _is_our_store(place)
-            others = [
-                p.name
-                for p in place.iterdir()
-                if p.name not in _IN_STORES and not p.name.isdecimal()
-            ]
+            known = _levels_of(place)
+            others = _strangers(place, {*_IN_STORES, *known}) if known else []
         if not known:
             raise UserError(foreign)
         if others:
@@ -200,12 +204,42 @@ def _files_of(folder: Path) -> list[str]:
         return []
 
 
-def _is_our_store(folder: Path) -> bool:
+def _levels_of(store: Path) -> list[str]:
+    """The levels of a store that isoplan made; none of a foreign one."""
     try:
-        told = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
-        return SOFTWARE in told["attributes"]
-    except (OSError, ValueError, KeyError, TypeError):
+        told = json.loads((store / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        levels = [one["path"] for one in told["ome"]["multiscales"][0]["datasets"]]
+        return levels if SOFTWARE in told else []
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return []
+
+
+def _strangers(store: Path, known: set[str]) -> list[str]:
+    """Files in a store that are neither metadata nor chunks, which bear numbers, of what is known there."""
+    found = []
+    for path in store.rglob("*"):
+        file = path.relative_to(store)
+        chunk = "c" in file.parts and file.name.isdecimal()
+        ours = file.parts[0] in known and (file.name == "zarr.json" or chunk)
+        if not ours and (path.is_symlink() or not path.is_dir()):
+            found.append(str(file))
+    return sorted(found)
+
+
+def spare(*places: Path) -> None:
+    """Refuses places of what training or releasing writes, where something lies that isoplan did not make."""
+    for place in places:
+        if os.path.lexists(place) and not _is_training_s(place):
+            raise UserError(
+                f"{place}: was not made by isoplan, and would be written over; move it, or give another folder"
+            )
+
+
+def _is_training_s(place: Path) -> bool:
+    if not place.is_file() or place.is_symlink():
         return False
+    with open(place, "rb") as handle:
+        return _MARKS[place.suffix] in handle.read(2**20)
 
 
 def _remove(path: Path) -> None:

@@ -9,22 +9,27 @@ import contextlib
 import mmap
 import re
 import stat
+import struct
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
 import zarr
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from zarr.storage import WrapperStore
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic import headers
 from isoplan.mosaic.source import Leading, Source, choose_series, reason
+from isoplan.mosaic.strips import inflate
 from isoplan.mosaic.tiff import open_tiff
 from isoplan.mosaic.vendors import open_vendor
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC, _JPEG_MAGIC = b"\x89PNG", b"\xff\xd8\xff"
+COUNTED_CHUNKS = 2**14  # of more it would take seconds to see which are there
 _VENDORS = {b"ZISR": "CZI", b"\xda\xce\xbe\n": "ND2", b"p\0\0\0": "LIF"}
 _MAKERS = {
     b"\0\0\0\x0c": "Nikon (ND2, of long ago) or JPEG 2000",
@@ -92,15 +97,19 @@ def _any_size() -> Iterator[None]:
 class _Whole:
     """A picture that can only be decoded as a whole: at the first read."""
 
-    def __init__(self, path: str, shape: tuple[int, ...], dtype: np.dtype):
-        self.path, self.shape, self.dtype = path, shape, dtype
+    def __init__(self, path: str, shape: tuple[int, ...], dtype: np.dtype, step: int):
+        """step: what the decoder multiplies numbers by that have less than 8 bits."""
+        self.path, self.shape, self.dtype, self.step = path, shape, dtype, step
         self.pixels: np.ndarray | None = None
 
     def __getitem__(self, index: tuple) -> np.ndarray:
         if self.pixels is None:
+            _check_rows(self.path)
             with _any_size():
                 pixels = imageio.imread(self.path, plugin="pillow", index=0)
             self.pixels = pixels.reshape(self.shape)
+            if self.step > 1:
+                self.pixels //= self.step
         return self.pixels[index]
 
 
@@ -117,6 +126,11 @@ def _open_picture(path: str, series: int | None) -> Source:
                 mode, frames = image.mode, getattr(image, "n_frames", 1)
             facts = imageio.improps(path, plugin="pillow", index=0)
         _check_end(path, header)
+    except UnidentifiedImageError:
+        raise UserError(
+            f"{path}: is damaged, or of a kind that is not read, such as JPEG of 12 bits or without loss; copy it"
+            " again, or save it as TIFF"
+        ) from None
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error...
         raise UserError(
             f"{path}: the picture is truncated or damaged ({reason(error)});"
@@ -127,23 +141,65 @@ def _open_picture(path: str, series: int | None) -> Source:
             f"{path}: its numbers are amounts of ink (CMYK), no intensities; save it as grey or RGB"
         )
     notes = [f"the first of {frames} frames is read"] if frames > 1 else []
-    array, axes = _Whole(path, facts.shape, np.dtype(facts.dtype)), "YXS"[: len(facts.shape)]
+    small = header.startswith(_PNG_MAGIC) and header[25] == 0 and header[24] in (2, 4)  # grey
+    step = 255 // (2 ** header[24] - 1) if small else 1
+    array, axes = _Whole(path, facts.shape, np.dtype(facts.dtype), step), "YXS"[: len(facts.shape)]
     if facts.shape[2:] == (2,):
         array = Leading(array, 2, 1)
         notes.append("transparency is ignored")
     return Source(array, axes, facts.shape, rgb=facts.shape[2:] > (2,), notes=notes)
 
 
+def _mapped(path: str) -> mmap.mmap:
+    with open(path, "rb") as handle:
+        return mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _parts(data: mmap.mmap) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, begin and end of each part of a PNG before its end."""
+    at = 8
+    while data[at + 4 : at + 8] != b"IEND":
+        if at + 12 > len(data):
+            raise EOFError("its end is missing")
+        length = int.from_bytes(data[at : at + 4], "big")
+        yield data[at + 4 : at + 8], at + 8, at + 8 + length
+        at += 12 + length
+
+
+# Of an interlaced PNG each pass takes one pixel of so many: first column and row, and the steps.
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_READ_BYTES = 2**20
+
+
+def _check_rows(path: str) -> None:
+    """Raises an error where a PNG holds fewer rows than it says: the decoder leaves the others black."""
+    with _mapped(path) as data:
+        if data[:4] != _PNG_MAGIC:
+            return
+        width, height, bits, kind, interlaced = struct.unpack(">IIBBxxB", data[16:29])
+        wanted = 0
+        for left, top, step_x, step_y in _PASSES if interlaced else ((0, 0, 1, 1),):
+            columns, rows = -(-(width - left) // step_x), -(-(height - top) // step_y)
+            if columns > 0:
+                wanted += rows * (1 + -(-columns * bits * _SAMPLES[kind] // 8))
+        packed = (
+            data[at : min(at + _READ_BYTES, end)]
+            for part, begin, end in _parts(data)
+            if part == b"IDAT"
+            for at in range(begin, end, _READ_BYTES)
+        )
+        if sum(len(piece) for piece in inflate(packed)) < wanted:
+            raise EOFError("its last rows are missing")
+
+
 def _check_end(path: str, header: bytes) -> None:
     """Raises an error where a PNG or JPEG file ends before its picture does: from part to part, so
     that a small picture inside a header or another text of the same letters is not taken for the end."""
-    with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _mapped(path) as data:
         if header.startswith(_PNG_MAGIC):
-            at = 8
-            while data[at + 4 : at + 8] != b"IEND":
-                if at + 12 > len(data):
-                    raise EOFError("its end is missing")
-                at += 12 + int.from_bytes(data[at : at + 4], "big")
+            for _ in _parts(data):
+                pass
             return
         at = 2
         while at + 2 <= len(data):
@@ -171,7 +227,7 @@ def _open_zarr(path: str, series: int | None) -> Source:
         raise UserError(f"{path}: the folder is no OME-Zarr store; {advice}") from error
     try:
         meta = _meta(group)
-        _check_plate(path, meta)
+        _check_kind(path, meta)
         groups = [group]
         if "bioformats2raw.layout" in meta:
             names = sorted((name for name in group.group_keys() if name.isdecimal()), key=int)
@@ -181,6 +237,7 @@ def _open_zarr(path: str, series: int | None) -> Source:
                  if {"Y", "X"} <= set(axes) else (0, 0) for array, axes in pictures]  # fmt: skip
         number, notes = choose_series(path, sizes, series)
         (array, axes), meta = pictures[number], _meta(groups[number])
+        notes += _check_chunks(path, array) if all(sizes[number]) else []
         if scale := array.attrs.get("scale_factor"):
             notes.append(f"numbers are read as stored; each stands for {scale:g} (scale_factor)")
         known = headers.of_ngff(meta["multiscales"][0], axes, meta.get("omero"))
@@ -190,7 +247,29 @@ def _open_zarr(path: str, series: int | None) -> Source:
         raise UserError(
             f"{path}: the store has no whole OME-Zarr picture ({reason(error)}); {advice}"
         ) from error
-    return Source(array, axes, array.chunks, notes=notes, known=known)
+    return Source(_checked(array), axes, array.chunks, notes=notes, known=known)
+
+
+class _Unbroken(WrapperStore):
+    """A store of Blosc's chunks that refuses one shorter than its own head says, as a copy that broke off
+    leaves it: the codec reads on behind its end, and takes for pixels what lies there in memory."""
+
+    async def get(self, key, prototype, byte_range=None):
+        found = await super().get(key, prototype, byte_range)
+        name = key.rpartition("/")[2]
+        if found is None or byte_range is not None or name.startswith(".") or name == "zarr.json":
+            return found
+        if len(found) < int.from_bytes(found.as_numpy_array()[12:16].tobytes(), "little"):
+            raise EOFError(f"chunk {key} is cut short")
+        return found
+
+
+def _checked(array: zarr.Array) -> zarr.Array:
+    """The array, so that a chunk that is cut short is noticed; of shards, their index notices it."""
+    last = array.compressors[-1:]
+    if array.shards or not last or type(last[0]).__name__ not in ("Blosc", "BloscCodec"):
+        return array
+    return zarr.open_array(_Unbroken(array.store_path.store), path=array.path, mode="r")
 
 
 def _meta(group: zarr.Group) -> dict:
@@ -198,7 +277,11 @@ def _meta(group: zarr.Group) -> dict:
     return meta.get("ome", meta)
 
 
-def _check_plate(path: str, meta: dict) -> None:
+def _check_kind(path: str, meta: dict) -> None:
+    if "image-label" in meta:
+        raise UserError(
+            f"{path}: its numbers are labels of objects, no intensities; give the picture that they belong to"
+        )
     if "plate" in meta:
         wells = [well["path"] for well in meta["plate"]["wells"]]
         raise UserError(
@@ -215,7 +298,28 @@ def _largest_level(group: zarr.Group) -> tuple[zarr.Array, str]:
     """The picture of a group at full size, and its axes."""
     multiscale = _meta(group)["multiscales"][0]
     axes = "".join(_KINDS.get(a.get("type"), a["name"][0].upper()) for a in multiscale["axes"])
-    array = group[multiscale["datasets"][0]["path"]]
+    names = [dataset["path"] for dataset in multiscale["datasets"]]
+    array = group[names[0]]
     if not isinstance(array, zarr.Array) or len(axes) != array.ndim:
         raise ValueError("axes and array differ")
+    for name in names[1:]:
+        if getattr(group.get(name), "size", 0) > array.size:
+            raise ValueError(f"level {name} is larger than {names[0]}, which is listed first")
     return array, axes
+
+
+def _check_chunks(path: str, array: zarr.Array) -> list[str]:
+    """A note where chunks are not there, which reads as the fill value: left out as empty, or lost on the way."""
+    grid = [-(-a // b) for a, b in zip(array.shape, array.shards or array.chunks, strict=True)]
+    count = prod(grid)
+    if not 0 < count <= COUNTED_CHUNKS:
+        return []
+    folder = Path(array.store_path.store.root) / array.path
+    there = {str(file.relative_to(folder)) for file in folder.rglob("*")}
+    gone = sum(array.metadata.encode_chunk_key(place) not in there for place in np.ndindex(*grid))
+    if gone == count:
+        raise UserError(
+            f"{path}: the store holds no chunk by the names that its metadata give; copy it again"
+        )
+    words = f"{gone} of {count} chunks are not in the store, never written or lost: they read as {array.fill_value}"
+    return [words] if gone else []

@@ -117,11 +117,12 @@ def of_ngff(multiscale: dict, axes: str, omero: dict | None) -> Known:
     try:
         channels = (omero or {}).get("channels") or []
         known = Known([str(channel.get("label", "")) for channel in channels])
-        scale = [1.0] * len(axes)
-        for part in (multiscale["datasets"][0], multiscale):
-            for step in part.get("coordinateTransformations") or []:
-                if step.get("type") == "scale":
-                    scale = [a * b for a, b in zip(scale, step["scale"], strict=True)]
+        parts = (multiscale["datasets"][0], multiscale)
+        steps = [step for part in parts for step in part.get("coordinateTransformations") or []]
+        scales = [step["scale"] for step in steps if step.get("type") == "scale"]
+        if not scales:  # else a pixel would be 1 of the axes' unit
+            return known
+        scale = [math.prod(factors) for factors in zip(*scales, strict=True)]
         sizes = {
             letter: micrometres(length, axis.get("unit"))
             for letter, length, axis in zip(axes, scale, multiscale["axes"], strict=True)
@@ -151,7 +152,13 @@ def _all(element: ET.Element, name: str) -> list[ET.Element]:
 def _of_ome(tiff: tifffile.TiffFile, number: int, count: int) -> Known:
     tree = ET.fromstring(tiff.ome_metadata)
     images = _all(tree, "Image")
-    image = images[number if len(images) == count else 0]
+    # Where the file does not hold all of them, nobody knows which one a picture is: what all share serves.
+    chosen = images[number : number + 1] if len(images) == count else images
+    found = [_of_image(tree, image) for image in chosen]
+    return found[0] if all(one == found[0] for one in found) else Known()
+
+
+def _of_image(tree: ET.Element, image: ET.Element) -> Known:
     known = Known([one.get("Name") or "" for one in _all(image, "Channel")])
     known.wavelengths_um = [
         micrometres(one.get("EmissionWavelength"), one.get("EmissionWavelengthUnit", "nm"))
@@ -196,6 +203,16 @@ def files_of_set(tiff: tifffile.TiffFile) -> list[str]:
 
 
 # ImageJ and LSM ------------------------------------------------------------------------------------
+
+
+def calibration(tiff: tifffile.TiffFile) -> str | None:
+    """What ImageJ shows for a stored number, where that is another; signed numbers it stores 32768 too high."""
+    told = (tiff.imagej_metadata or {}) if tiff.is_imagej else {}
+    if "cf" not in told or (told.get("c0", 0), told.get("c1", 1)) == (0, 1):
+        return None
+    if told["cf"] == 0 and not {"c0", "c1"} - {*told}:
+        return f"{told['c0']:g} + {told['c1']:g} * number"
+    return "a function of it"
 
 
 def _of_imagej(tiff: tifffile.TiffFile) -> Known:

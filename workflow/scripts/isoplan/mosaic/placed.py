@@ -6,6 +6,7 @@ mosaic. Pixels that no tile covers are NaN. At a seam light, focus and registrat
 that is estimated across it means nothing: `seamless` gives each window pixels of one tile only.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class PlacedMosaic(Picture):
         stops = starts + sizes
         self.boxes = np.stack([starts[0], stops[0], starts[1], stops[1]], axis=1)
         self.shape = int(stops[0].max()), int(stops[1].max())
+        self._check_places(rounded.T.tolist())
         self._check_spread()
         if moved := np.abs(places - rounded).max():
             self.notes.append(f"positions are rounded to whole px, by at most {moved:.2f} px")
@@ -103,6 +105,9 @@ class PlacedMosaic(Picture):
                     self.optics = tile.optics
                     # What each tile says of itself; its slice is chosen for the whole mosaic.
                     self.notes += [note for note in tile.notes if not note.startswith("slice")]
+                size, own = self.optics.get("pixel_size_um"), tile.optics.get("pixel_size_um")
+                if size and own and not math.isclose(size, own, rel_tol=0.02):
+                    first["pixel size"], facts["pixel size"] = f"{size:g} um", f"{own:g} um"
                 for what, value in facts.items():
                     if value != first[what]:
                         raise UserError(
@@ -112,6 +117,17 @@ class PlacedMosaic(Picture):
                 sizes.append(tile.shape)
                 dtype = tile.dtype
         return np.array(sizes, np.int64).T, dtype
+
+    def _check_places(self, places: list[list[int]]) -> None:
+        """Refuses two tiles at one place, of which the second would never be seen."""
+        first: dict[tuple, int] = {}
+        for number, place in enumerate(map(tuple, places)):
+            other = first.setdefault(place, number)
+            if other != number:
+                raise UserError(
+                    f"{self.path}: {Path(self._tiles[other]).name} and {Path(self._tiles[number]).name} lie at the same"
+                    " place, to a pixel; keep one, or give positions in px"
+                )
 
     def _check_spread(self) -> None:
         heights, widths = self.boxes[:, 1] - self.boxes[:, 0], self.boxes[:, 3] - self.boxes[:, 2]

@@ -10,11 +10,13 @@ Positions are those of a tile's first pixel, in px, of any origin.
 """
 
 import csv
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from isoplan.base.errors import UserError
+from isoplan.mosaic.table import plain_number
 
 COLUMNS = ("tile", "y_px", "x_px")
 _LARGEST_BYTES = 2**24  # no table is longer
@@ -61,11 +63,12 @@ def read(path: str | Path) -> Positions:
     tiles = []
     for number, name, y, x in rows:
         where = f"{table}, line {number}"
-        if name in first:
+        real = os.path.realpath(table.parent / name)  # by another name, too
+        if real in first:
             raise UserError(
-                f"{where}: tile {name!r} stands already in line {first[name]}; keep one"
+                f"{where}: tile {name!r} stands already in line {first[real]}; keep one"
             )
-        first[name] = number
+        first[real] = number
         if not (abs(y) < _FARTHEST_PX and abs(x) < _FARTHEST_PX):
             raise UserError(
                 f"{where}: the position of {name!r}, ({x:g}, {y:g}), is none that a mosaic has; correct it"
@@ -125,10 +128,17 @@ def _text(table: Path) -> list[str]:
         return text.decode("latin-1").splitlines()
 
 
+def _is_no_row(table: Path, line: str) -> bool:
+    """Whether a line is empty, a setting or a comment, which a tile whose name begins so is not."""
+    if line.startswith("#"):
+        return not os.path.isfile(table.parent / re.split(r"[\t;]", line)[0].strip())
+    return not line.strip() or bool(re.match(r"\s*(dim|multiseries)\s*=", line))
+
+
 def _form(table: Path) -> str | None:
     """own, fiji or mist, by the first line that says so; None where the file is no position table."""
     for line in _text(table)[:100]:
-        if not line.strip() or line.startswith("#") or re.match(r"\s*(dim|multiseries)\s*=", line):
+        if _is_no_row(table, line):
             continue
         if set(COLUMNS) <= {cell.strip() for cell in line.split("\t")}:
             return "own"
@@ -139,17 +149,21 @@ def _form(table: Path) -> str | None:
 def _own(table: Path) -> list[tuple[int, str, float, float]]:
     rows, header = [], None
     for number, line in enumerate(_text(table), start=1):
-        if not line.strip() or line.startswith("#"):
+        if _is_no_row(table, line):
             continue
         cells = [cell.strip() for cell in next(csv.reader([line], delimiter="\t"))]
         if header is None:
             header = cells
+            if twice := [name for name in COLUMNS if header.count(name) > 1]:
+                raise UserError(
+                    f"{table}, line {number}: column {twice[0]!r} occurs twice; remove one"
+                )
             continue
         row = dict(zip(header, cells, strict=False))
         try:
             if not row["tile"]:
                 raise ValueError("tile is empty")
-            rows.append((number, row["tile"], float(row["y_px"]), float(row["x_px"])))
+            rows.append((number, row["tile"], plain_number(row["y_px"]), plain_number(row["x_px"])))
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{table}, line {number}: {line!r} ({error}); give {', '.join(COLUMNS)}, with tabs"
@@ -162,7 +176,7 @@ def _lines(table: Path) -> list[tuple[int, str, float, float]]:
     heights: dict[str | None, int] = {}  # with the first line of each
     pattern = _MIST if _form(table) == "mist" else _FIJI
     for number, line in enumerate(_text(table), start=1):
-        if not line.strip() or line.startswith("#") or re.match(r"\s*(dim|multiseries)\s*=", line):
+        if _is_no_row(table, line):
             continue
         found = pattern.fullmatch(line)
         if not found:

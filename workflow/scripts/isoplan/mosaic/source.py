@@ -43,14 +43,14 @@ class Leading:
         return self.array[index]
 
 
-def refuse_tiles(path: str, count: int, choice: str = "choose one by `series`") -> UserError:
+def refuse_tiles(path: str, count: int, choice: str = "choose one by `series`, or ") -> UserError:
     """What is said of tiles, or fields, inside one file: none of them is the picture.
 
-    choice: what can be read of the file.
+    choice: what can be read of the file, if anything.
     """
     return UserError(
         f"{path}: holds {count} pictures of one size at different positions of the stage, tiles or fields; "
-        f"{choice}, or export the tiles as files with a table of positions"
+        f"{choice}export the tiles as files with a table of positions"
     )
 
 

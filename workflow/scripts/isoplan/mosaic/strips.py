@@ -33,6 +33,8 @@ def stream(level: tifffile.TiffPageSeries) -> Callable[[dict, int], Iterator[np.
         and not page.is_tiled
         and page.axes in ("YX", "YXS", "SYX")
         and prod(level.shape) == len(level.pages) * prod(page.shape)
+        and not {"Y", "X"} & {*level.axes[: -len(page.axes)]}
+        and not page.nodata
     )
     if not known:
         return None
@@ -93,7 +95,7 @@ def _rows(plane, page, sample: int, row_bytes: int) -> Callable[[int], bytearray
                     continue
                 handle.seek(offset)
                 source = _read(handle, length)
-                for piece in _inflate(source) if coded else source:
+                for piece in inflate(source) if coded else source:
                     if wanted:
                         yield piece[:wanted]
                     wanted -= min(len(piece), wanted)
@@ -121,7 +123,7 @@ def _read(handle, length: int) -> Iterator[bytes]:
         yield piece
 
 
-def _inflate(source: Iterator[bytes]) -> Iterator[bytes]:
+def inflate(source: Iterator[bytes]) -> Iterator[bytes]:
     """What was packed, to the very end, where a checksum says whether it is what it was."""
     decoder = zlib.decompressobj()
     for piece in source:
@@ -130,4 +132,4 @@ def _inflate(source: Iterator[bytes]) -> Iterator[bytes]:
             piece = decoder.unconsumed_tail
     yield decoder.flush()
     if not decoder.eof:
-        raise EOFError("the strip is cut off")
+        raise EOFError("its packed pixels are cut off")

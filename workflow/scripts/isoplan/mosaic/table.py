@@ -16,6 +16,7 @@ from isoplan.base.textfile import read_text
 
 PACKAGED = "scikit-image:"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_MOST_DIGITS = 9  # of a count; Python refuses to read thousands
 _LONGEST = 20_000  # a system's paths have 4096
 _NO_TEXT = {"Cc", "Zl", "Zp"}  # control characters, and what Unicode has for ends of lines
 _PICTURES = {".png", ".jpg", ".jpeg", ".tif"}
@@ -105,9 +106,16 @@ def _check_header(path: Path, line: int, header: list[str]) -> None:
         raise UserError(f"{path}, line {line}: column {missing[0]!r} is missing; add it")
 
 
+def plain_number(text: str) -> float:
+    """float(text), but that 0_5, a slip for 0.5, is not 5. Raises ValueError for what is no number."""
+    if "_" in text:
+        raise ValueError(f"could not convert string to float: {text!r}")
+    return float(text)
+
+
 def _number(where: str, name: str, text: str, low: float, high: float, closed: bool) -> float:
     try:
-        value = float(text)
+        value = plain_number(text)
     except ValueError:
         remedy = "write a point for the comma" if "," in text else "correct it"
         raise UserError(f"{where}: {name} is {text[:60]!r}, not a number; {remedy}") from None
@@ -145,10 +153,11 @@ def _row(where: str, cells: dict[str, str]) -> dict:
     for name in _COUNTS:
         if cells.get(name):
             words = SLICES if "slice" in name else ()
-            if not cells[name].isdecimal() and cells[name] not in words:
+            whole = cells[name].isdecimal() and len(cells[name]) <= _MOST_DIGITS
+            if not whole and cells[name] not in words:
                 more = f", or {' or '.join(words)}" if words else ""
                 raise UserError(
-                    f"{where}: {name} is {cells[name]!r}; give a whole number, the first is 0{more}"
+                    f"{where}: {name} is {cells[name][:60]!r}; give a whole number, the first is 0{more}"
                 )
             row[name] = cells[name] if cells[name] in words else int(cells[name])
     return row

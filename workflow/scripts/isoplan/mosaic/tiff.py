@@ -47,21 +47,34 @@ def open_tiff(path: str, wanted: int | None) -> Source:
         if wanted is None and tiff.is_ome:
             _check_tiles(path, tiff, sizes, number)
         level = series[number].levels[0]
-        _check_whole(path, tiff, level)
+        stage = "RMP" if tiff.is_lsm else "RM"  # tifffile's letters where the stage moved
+        fields = prod(n for axis, n in zip(level.axes, level.shape, strict=True) if axis in stage)
+        if fields > 1:
+            raise refuse_tiles(path, fields, "")
+        notes += _check_whole(path, tiff, level)
         page = level.keyframe
         _check_light(path, page)
+        if level.transform is not None:
+            raise UserError(f"{path}: its numbers are no counts (MD GEL); save it as grey TIFF")
         notes += more
+        if shown := headers.calibration(tiff):
+            notes.append(f"numbers are read as stored; ImageJ shows {shown}")
+        if tiff.is_imagej and series[number].kind != "imagej":
+            notes.append(
+                "CAUTION: ImageJ's header tells of other slices and channels than the file holds, which may be cut short"
+            )
         if page.photometric == _PALETTE:
             notes.append("the colour palette is ignored: its indices are taken as intensities")
         white = _white(page, level.dtype, notes)
-        rgb = page.photometric in _RGB and not _are_channels(tiff, page)
+        channels = page.photometric in _RGB and _are_channels(tiff, page)
+        rgb = page.photometric in _RGB and not channels
         array, axes = _mapped(level), level.axes
         chunks, stream = None, None
         if array is None:
             array, chunks = _decoded(path, level)
             stream = strips.stream(level)
         alpha = [kind in _TRANSPARENCY for kind in page.extrasamples]
-        if not rgb and any(alpha) and "S" in axes:
+        if not rgb and not channels and any(alpha) and "S" in axes:
             samples = level.shape[axes.index("S")]
             array = Leading(array, axes.index("S"), samples - alpha[::-1].index(True) - 1)
             notes.append("transparency is ignored")
@@ -146,8 +159,9 @@ def _check_tiles(path: str, tiff: tifffile.TiffFile, sizes: list, number: int) -
         raise refuse_tiles(path, len(alike))
 
 
-def _check_whole(path: str, tiff: tifffile.TiffFile, level: tifffile.TiffPageSeries) -> None:
-    """Raises UserError where a page is missing, or a tile or strip lies beyond the end of its file."""
+def _check_whole(path: str, tiff: tifffile.TiffFile, level: tifffile.TiffPageSeries) -> list[str]:
+    """Raises UserError where a page is missing, or a tile or strip lies beyond the end of its file or is not
+    listed. Returns a note where some were never written."""
     if any(page is None for page in level.pages):
         folder = Path(path).parent
         gone = [name for name in headers.files_of_set(tiff) if not (folder / name).exists()]
@@ -156,16 +170,27 @@ def _check_whole(path: str, tiff: tifffile.TiffFile, level: tifffile.TiffPageSer
         raise UserError(
             f"{path}: belongs to a set of files of which {gone[0]!r} is missing; put all into one folder"
         )
+    first, lengths = level.keyframe, []
     for page in level.pages:
         size = page.parent.filehandle.size
-        # A sparse file has offset and length 0 where a tile was never written.
-        pieces = zip(page.dataoffsets, page.databytecounts, strict=False)
+        pieces = list(zip(page.dataoffsets, page.databytecounts, strict=False))
         if any(offset + length > size for offset, length in pieces):
             raise _truncated(page.parent.filehandle.path)
+        if not first.is_contiguous and len(pieces) < prod(first.chunked):
+            raise _truncated(page.parent.filehandle.path)
+        lengths += [length for _, length in pieces]
     if level.dataoffset is not None:
-        first = level.pages[0].parent.filehandle
-        if level.dataoffset + level.nbytes > first.size:
+        if level.dataoffset + level.nbytes > level.pages[0].parent.filehandle.size:
             raise _truncated(path)
+        return []
+    if prod(level.shape) > len(level.pages) * prod(first.shape):
+        raise _truncated(path)
+    # A sparse file has length 0 where a tile was never written.
+    if not any(lengths):
+        raise _truncated(path)
+    gone = lengths.count(0)
+    words = f"{gone} of {len(lengths)} strips or tiles were never written"
+    return [f"{words}: they read as {first.nodata}"] if gone else []
 
 
 # What the numbers mean -----------------------------------------------------------------------------
@@ -185,8 +210,8 @@ def _check_light(path: str, page: tifffile.TiffPage) -> None:
 
 def _white(page: tifffile.TiffPage, dtype: np.dtype, notes: list[str]) -> int | None:
     """What dark is stored as, where white is zero: 2^bits - 1, and -1 in signed numbers."""
-    if page.photometric != _WHITE_IS_ZERO:
-        return None
+    if page.photometric != _WHITE_IS_ZERO or "PhotometricInterpretation" not in page.tags:
+        return None  # where the header is silent, tifffile takes white for zero
     if dtype.kind not in "bui":
         notes.append(
             "white is zero in this file by its header, which floats cannot be: not inverted"
@@ -198,7 +223,7 @@ def _white(page: tifffile.TiffPage, dtype: np.dtype, notes: list[str]) -> int | 
 
 def _are_channels(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
     """Whether what is stored as RGB is none: ImageJ shows it as channels, each in a colour of its own, or
-    tifffile called three planes of more than 8 bits so without being asked."""
+    tifffile called three planes of more than 8 bits so without being asked, and a fourth transparency."""
     known = (tiff.imagej_metadata or {}) if tiff.is_imagej else {}
     if known.get("mode") in ("composite", "color", "grayscale") or len(known.get("LUTs", [])) > 1:
         return True
@@ -230,7 +255,8 @@ class _Mapped:
 def _mapped(level: tifffile.TiffPageSeries) -> _Mapped | None:
     """The series where each of its planes is one uncompressed run of bytes, else None."""
     page = level.keyframe
-    if not page.is_memmappable:
+    leading = level.axes[: len(level.axes) - len(page.shape)]
+    if not page.is_memmappable or {"Y", "X"} & {*leading}:  # planes that lie across the picture
         return None
     pages = list(level.pages)
     if level.dataoffset is not None:
@@ -250,7 +276,8 @@ def _mapped(level: tifffile.TiffPageSeries) -> _Mapped | None:
 def _decoded(path: str, level: tifffile.TiffPageSeries) -> tuple[Any, tuple[int, ...]]:
     """The series as an array whose pieces are decoded when they are read, and the pieces' shape."""
     try:
-        array = zarr.open_array(level.aszarr(), mode="r")
+        # Of a pyramid tifffile would give the group of its levels, which is no array.
+        array = zarr.open_array(level.aszarr(level=0), mode="r")
         tifffile.TIFF.DECOMPRESSORS[level.keyframe.compression]  # raises where the codec is missing
         if prod(array.chunks) <= TRIED_PX:
             array[(slice(0, 1),) * array.ndim]

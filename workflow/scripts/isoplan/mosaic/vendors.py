@@ -181,7 +181,7 @@ def _lif(path: str, wanted: int | None, stack) -> Source:
     number, notes = choose_series(path, [_plane(one) for one in images], wanted)
     image = images[number]
     if image.sizes.get("M", 1) > 1:
-        raise refuse_tiles(path, image.sizes["M"], "choose a merged picture by `series`")
+        raise refuse_tiles(path, image.sizes["M"], "choose a merged picture by `series`, or ")
     if "S" in image.sizes:
         raise UserError(f"{path}: colours of this kind are not read; export it as OME-TIFF")
     axes = "".join(axis if len(axis) == 1 else "Q" for axis in image.dims)
