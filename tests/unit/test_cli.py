@@ -487,6 +487,8 @@ def test_optics_that_are_missing_or_impossible(optics, words, picture, focus, tm
 def test_files_that_are_no_network_are_told_apart(picture, network, tmp_path, capsys):
     whole = network.read_bytes()
     tensors = {"weight": torch.zeros(3)}
+    reversed_range = store.load(network)[2]
+    reversed_range["psf"]["width_px"] = [6, 0.5]
     files = {
         "cut.safetensors": (whole[: len(whole) // 2], "not a readable safetensors file"),
         "picture.safetensors": (picture.read_bytes(), "not a readable safetensors file"),
@@ -496,6 +498,14 @@ def test_files_that_are_no_network_are_told_apart(picture, network, tmp_path, ca
             "the weights do not fit the card",
         ),
         "half.safetensors": (save(tensors, {"card": '{"psf": {}}'}), "carries no isoplan card"),
+        "deep.safetensors": (
+            save(tensors, {"card": "[" * 100_000 + "]" * 100_000}),
+            "deep.safetensors: carries no isoplan card",
+        ),
+        "reversed.safetensors": (
+            save(tensors, {"card": json.dumps(reversed_range)}),
+            "reversed.safetensors: its card is none of this version of isoplan",
+        ),
         "older.safetensors": (
             save(tensors, {"card": '{"psf": {}, "network": {}, "window_px": 96}'}),
             "its card is none of this version of isoplan",
