@@ -151,6 +151,15 @@ def test_restore_writes_float_counts_above_the_offset(picture, network, tmp_path
     assert made["restoration"]["iterations"] == 5 and made["psf"]["model"] == "gaussian-2"
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])
+def test_a_picture_of_one_row_is_restored(network, tmp_path, shape):
+    counts = np.random.default_rng(0).poisson(100, shape).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "line.tif", counts, photometric="minisblack")
+    out = tmp_path / "restored.tif"
+    assert run("restore", tmp_path / "line.tif", "--network", network, "--out", out) == 0
+    assert tifffile.imread(out).shape == shape
+
+
 def test_restore_chooses_what_is_left_open(picture, network, tmp_path, capsys):
     out = tmp_path / "restored.ome.zarr"
     options = ["--offset", 100, "--iterations", 3, "--tv-weight", "auto", "--gain", 2]
