@@ -242,7 +242,11 @@ def _open_zarr(path: str, series: int | None) -> Source:
         (array, axes), meta = pictures[number], _meta(groups[number])
         notes += _check_chunks(path, array) if all(sizes[number]) else []
         if scale := array.attrs.get("scale_factor"):
-            notes.append(f"numbers are read as stored; each stands for {scale:g} (scale_factor)")
+            notes.append(f"numbers are read as stored; each stands for {scale} (scale_factor)")
+        if added := array.attrs.get("add_offset"):
+            notes.append(f"numbers are read as stored, without {added} (add_offset)")
+        if (count := len(meta["multiscales"])) > 1:
+            notes.append(f"the first of {count} entries of `multiscales` is read")
         known = headers.of_ngff(meta["multiscales"][0], axes, meta.get("omero"))
     except UserError:
         raise
