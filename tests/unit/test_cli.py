@@ -166,6 +166,15 @@ def test_restore_writes_float_counts_above_the_offset(picture, network, tmp_path
     assert made["restoration"]["iterations"] == 5 and made["psf"]["model"] == "gaussian-2"
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])
+def test_a_picture_of_one_row_is_restored(network, tmp_path, shape):
+    counts = np.random.default_rng(0).poisson(100, shape).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "line.tif", counts, photometric="minisblack")
+    out = tmp_path / "restored.tif"
+    assert run("restore", tmp_path / "line.tif", "--network", network, "--out", out) == 0
+    assert tifffile.imread(out).shape == shape
+
+
 def test_restore_chooses_what_is_left_open(picture, network, tmp_path, capsys):
     out = tmp_path / "restored.ome.zarr"
     options = ["--offset", 100, "--iterations", 3, "--tv-weight", "auto", "--gain", 2]
@@ -502,6 +511,8 @@ def test_optics_that_are_missing_or_impossible(optics, words, picture, focus, tm
 def test_files_that_are_no_network_are_told_apart(picture, network, tmp_path, capsys):
     whole = network.read_bytes()
     tensors = {"weight": torch.zeros(3)}
+    reversed_range = store.load(network)[2]
+    reversed_range["psf"]["width_px"] = [6, 0.5]
     files = {
         "cut.safetensors": (whole[: len(whole) // 2], "not a readable safetensors file"),
         "picture.safetensors": (picture.read_bytes(), "not a readable safetensors file"),
@@ -511,6 +522,14 @@ def test_files_that_are_no_network_are_told_apart(picture, network, tmp_path, ca
             "the weights do not fit the card",
         ),
         "half.safetensors": (save(tensors, {"card": '{"psf": {}}'}), "carries no isoplan card"),
+        "deep.safetensors": (
+            save(tensors, {"card": "[" * 100_000 + "]" * 100_000}),
+            "deep.safetensors: carries no isoplan card",
+        ),
+        "reversed.safetensors": (
+            save(tensors, {"card": json.dumps(reversed_range)}),
+            "reversed.safetensors: its card is none of this version of isoplan",
+        ),
         "older.safetensors": (
             save(tensors, {"card": '{"psf": {}, "network": {}, "window_px": 96}'}),
             "its card is none of this version of isoplan",

@@ -395,6 +395,39 @@ def test_the_largest_picture_of_a_series(tmp_path):
         np.testing.assert_array_equal(pixels(tmp_path / "a.zarr", series=number)[0], picture)
 
 
+def test_what_of_a_store_is_not_read_is_told(tmp_path):
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=2)
+    store_picture(group, noise())
+    group.attrs["multiscales"] = group.attrs["multiscales"] * 2
+    group["0"].attrs.update({"scale_factor": 0.5, "add_offset": 100})
+    found, notes = pixels(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(found, noise())
+    for words in (
+        "each stands for 0.5",
+        "without 100 (add_offset)",
+        "the first of 2 entries of `multi",
+    ):
+        assert words in notes
+
+
+def test_tiles_inside_one_store_are_not_the_picture(tmp_path):
+    root = zarr.create_group(tmp_path / "a.zarr", zarr_format=2, attributes={"bioformats2raw.layout": 3})  # fmt: skip
+    for number in range(2):
+        store_picture(root.create_group(str(number)), noise(seed=number))
+    root.create_group("OME")
+    for place, tiles in (("50.0", True), ("0", False)):  # which is where the first one is, 0.0
+        images = "".join(
+            f'<Image ID="Image:{k}"><Pixels><Plane PositionX="{x}" PositionY="0.0"/></Pixels></Image>'
+            for k, x in enumerate(("0.0", place))
+        )
+        (tmp_path / "a.zarr" / "OME" / "METADATA.ome.xml").write_text(f"<OME>{images}</OME>")
+        if tiles:
+            assert "holds 2 pictures of one size at different" in refused(tmp_path / "a.zarr")
+        else:
+            assert "the first of the largest" in pixels(tmp_path / "a.zarr")[1]
+        np.testing.assert_array_equal(pixels(tmp_path / "a.zarr", series=1)[0], noise(seed=1))
+
+
 def test_axes_of_a_store_by_their_types(tmp_path):
     stack = noise((2, 3, *SHAPE))
     axes = [{"name": "tile", "type": "time"}, {"name": "dye", "type": "channel"}, *AXES]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from isoplan.base.errors import UserError
 from isoplan.objects import pictures
@@ -133,5 +134,8 @@ def test_a_bad_folder_is_named(tmp_path):
     (empty / broken).write_bytes(b"not a picture")
     with pytest.raises(UserError, match=broken):
         draw_scenes(spec("folder", folder=str(empty)), 1, 32, seed=0, stream="s")
+    tifffile.imwrite(tmp_path / "waves.tif", np.ones((9, 9), complex))
+    with pytest.raises(UserError, match=r"waves\.tif: pixels of type complex128"):
+        pictures.read_grey(tmp_path / "waves.tif")
     with pytest.raises(UserError, match="clouds"):
         draw_scenes(spec("clouds"), 1, 32, seed=0, stream="s")

@@ -207,9 +207,15 @@ def test_a_measured_psf_is_centred_and_stripped_of_its_background(tmp_path):
     assert centred_psf(bead, 5)[1] > 0.1
     with pytest.raises(UserError, match="no such file"):
         make_psf_model(spec("measured", file=str(tmp_path / "none.tif")))
-    np.save(tmp_path / "flat.npy", np.ones((9, 9)))
-    with pytest.raises(UserError, match=r"flat\.npy"):
-        make_psf_model(spec("measured", file=str(tmp_path / "flat.npy")))
+    for wrong, (values, words) in {
+        "flat": (np.ones((9, 9)), "nothing brighter than its border"),
+        "complex": (bead.astype(complex), "pixels of type complex128"),
+        "words": (np.full((9, 9), "a"), "pixels of type <U1"),
+        "huge": (1e300 * bead, "NaN or infinite pixels"),
+    }.items():
+        np.save(tmp_path / f"{wrong}.npy", values)
+        with pytest.raises(UserError, match=rf"{wrong}\.npy: .*{words}"):
+            make_psf_model(spec("measured", file=str(tmp_path / f"{wrong}.npy")))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def choose_piece(small: np.ndarray | None, shape_px: tuple[int, int]) -> tuple[s
     """The square with the most detail, by the overview; without one the middle of the picture."""
     side = min(PIECE_PX, *shape_px)
     start = [(length - side) // 2 for length in shape_px]
-    if small is not None:
+    if small is not None and min(small.shape) > 1:  # a line has no slopes across
         scale = max(shape_px) / max(small.shape)
         slopes = np.nan_to_num(np.hypot(*np.gradient(small.astype(np.float64))))
         # One bright edge is not much to see.

@@ -22,7 +22,7 @@ from zarr.storage import WrapperStore
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic import headers
-from isoplan.mosaic.source import Leading, Source, choose_series, reason
+from isoplan.mosaic.source import Leading, Source, check_tiles, choose_series, reason
 from isoplan.mosaic.strips import inflate
 from isoplan.mosaic.tiff import open_tiff
 from isoplan.mosaic.vendors import open_vendor
@@ -236,10 +236,17 @@ def _open_zarr(path: str, series: int | None) -> Source:
         sizes = [(array.shape[axes.index("Y")], array.shape[axes.index("X")])
                  if {"Y", "X"} <= set(axes) else (0, 0) for array, axes in pictures]  # fmt: skip
         number, notes = choose_series(path, sizes, series)
+        xml = Path(path) / "OME" / "METADATA.ome.xml"  # as bioformats2raw leaves it
+        if series is None and len(groups) > 1 and xml.is_file():
+            check_tiles(path, xml.read_bytes(), sizes, number)
         (array, axes), meta = pictures[number], _meta(groups[number])
         notes += _check_chunks(path, array) if all(sizes[number]) else []
         if scale := array.attrs.get("scale_factor"):
-            notes.append(f"numbers are read as stored; each stands for {scale:g} (scale_factor)")
+            notes.append(f"numbers are read as stored; each stands for {scale} (scale_factor)")
+        if added := array.attrs.get("add_offset"):
+            notes.append(f"numbers are read as stored, without {added} (add_offset)")
+        if (count := len(meta["multiscales"])) > 1:
+            notes.append(f"the first of {count} entries of `multiscales` is read")
         known = headers.of_ngff(meta["multiscales"][0], axes, meta.get("omero"))
     except UserError:
         raise

@@ -179,17 +179,20 @@ def _of_image(tree: ET.Element, image: ET.Element) -> Known:
     return known
 
 
-def stage_positions(tiff: tifffile.TiffFile) -> list[tuple[str, str] | None]:
-    """Where the stage stood for each picture of an OME-TIFF, in the order of its header."""
+def stage_positions(xml: str | bytes | None) -> list[tuple[float, float] | None]:
+    """Where the stage stood for each picture that OME's XML tells of, in its order."""
     try:
-        images = _all(ET.fromstring(tiff.ome_metadata), "Image")
+        images = _all(ET.fromstring(xml), "Image")
     except Exception:
         return []
     places = []
     for image in images:
         at = [(one.get("PositionX"), one.get("PositionY")) for one in _all(image, "Plane")]
         at += [(one.get("X"), one.get("Y")) for one in _all(image, "StageLabel")]
-        places.append(next((place for place in at if None not in place), None))
+        try:
+            places.append(next((float(x), float(y)) for x, y in at if None not in (x, y)))
+        except (ValueError, StopIteration):
+            places.append(None)
     return places
 
 

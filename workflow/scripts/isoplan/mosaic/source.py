@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from isoplan.base.errors import UserError
-from isoplan.mosaic.headers import Known
+from isoplan.mosaic.headers import Known, stage_positions
 
 
 @dataclass
@@ -52,6 +52,17 @@ def refuse_tiles(path: str, count: int, choice: str = "choose one by `series`, o
         f"{path}: holds {count} pictures of one size at different positions of the stage, tiles or fields; "
         f"{choice}export the tiles as files with a table of positions"
     )
+
+
+def check_tiles(path: str, xml: str | bytes | None, sizes: list, number: int) -> None:
+    """Refuses pictures of one size that a stage moved between: tiles, of which none is the picture.
+
+    xml: OME's, of all pictures. sizes: (H, W) of each. number: the picture that would be read.
+    """
+    places = stage_positions(xml)
+    alike = [place for place, size in zip(places, sizes, strict=False) if size == sizes[number]]
+    if len({place for place in alike if place is not None}) > 1:
+        raise refuse_tiles(path, len(alike))
 
 
 def choose_series(

@@ -13,7 +13,7 @@ import zarr
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic import headers, strips
-from isoplan.mosaic.source import Leading, Source, choose_series, reason, refuse_tiles
+from isoplan.mosaic.source import Leading, Source, check_tiles, choose_series, reason, refuse_tiles
 
 TRIED_PX = 2**20  # a piece up to this is decoded once, to see whether that works
 
@@ -45,7 +45,7 @@ def open_tiff(path: str, wanted: int | None) -> Source:
         sizes = [_plane(one.levels[0]) for one in series]
         number, more = choose_series(path, sizes, wanted)
         if wanted is None and tiff.is_ome:
-            _check_tiles(path, tiff, sizes, number)
+            check_tiles(path, tiff.ome_metadata, sizes, number)
         level = series[number].levels[0]
         stage = "RMP" if tiff.is_lsm else "RM"  # tifffile's letters where the stage moved
         fields = prod(n for axis, n in zip(level.axes, level.shape, strict=True) if axis in stage)
@@ -149,14 +149,6 @@ def _ends_with(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
 def _plane(level: tifffile.TiffPageSeries) -> tuple[int, int]:
     sizes = dict(zip(level.axes, level.shape, strict=True))
     return sizes.get("Y", 0), sizes.get("X", 0)
-
-
-def _check_tiles(path: str, tiff: tifffile.TiffFile, sizes: list, number: int) -> None:
-    """Refuses pictures of one size that a stage moved between: tiles, of which none is the picture."""
-    places = headers.stage_positions(tiff)
-    alike = [place for place, size in zip(places, sizes, strict=False) if size == sizes[number]]
-    if len({place for place in alike if place is not None}) > 1:
-        raise refuse_tiles(path, len(alike))
 
 
 def _check_whole(path: str, tiff: tifffile.TiffFile, level: tifffile.TiffPageSeries) -> list[str]:

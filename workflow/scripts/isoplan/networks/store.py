@@ -73,14 +73,11 @@ def _digest(weights: dict[str, torch.Tensor], card: dict) -> str:
 _LARGEST = {"window_px": 4096, "width": 4096, "size_px": 2049}
 
 
-def _check_sizes(path: str | Path, card: dict) -> None:
+def _check_sizes(card: dict) -> None:
     asked = {"window_px": card["window_px"], "width": card["network"].get("width")}
     for key, value in (asked | {"size_px": card["psf"].get("size_px")}).items():
         if value is not None and not 0 < value <= _LARGEST[key]:
-            raise UserError(
-                f"{path}: its card asks for {key} {value:.4g}, from 1 to {_LARGEST[key]} there may be; the file "
-                "was altered"
-            )
+            raise ValueError(f"{key} {value:.4g}, from 1 to {_LARGEST[key]} there may be")
 
 
 def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dict]:
@@ -100,7 +97,7 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
         raise UserError(f"{path}: no such network; train it first or correct its path") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from None
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise UserError(
             f"{path}: carries no isoplan card; only networks saved by isoplan serve"
         ) from None
@@ -111,10 +108,10 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
     if bad := [name for name, values in weights.items() if not values.isfinite().all()]:
         raise UserError(f"{path}: holds weights that are not finite ({bad[0]}); train it again")
     try:
-        _check_sizes(path, card)
+        _check_sizes(card)
         model = make_psf_model(psf)
         network = build(spec, window, model)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         raise UserError(
             f"{path}: its card is none of this version of isoplan ({type(error).__name__}: {error})"
         ) from None

@@ -68,6 +68,8 @@ def read_grey(path: str | Path) -> np.ndarray:
         colour = False
     if raw.size == 0 or raw.ndim != (3 if colour else 2):
         raise UserError(f"{path}: shape {raw.shape} is no picture (y, x) or (y, x, colour)")
+    if raw.dtype.kind not in "buif":
+        raise UserError(f"{path}: pixels of type {raw.dtype}; save whole numbers or floats")
     if np.issubdtype(raw.dtype, np.integer):
         grey = raw.astype(np.float32) / np.iinfo(raw.dtype).max
     else:

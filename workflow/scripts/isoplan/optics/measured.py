@@ -54,9 +54,13 @@ def read_bead(path: str | Path) -> np.ndarray:
     bead = np.squeeze(bead)
     if bead.ndim != 2 or min(bead.shape) < 3:
         raise UserError(f"{path}: shape {bead.shape}; a measured PSF is one grey plane (y, x)")
+    if bead.dtype.kind not in "buif":
+        raise UserError(f"{path}: pixels of type {bead.dtype}; save whole numbers or floats")
+    with np.errstate(over="ignore"):  # beyond float32, infinite
+        bead = bead.astype(np.float32)
     if not np.isfinite(bead).all():
         raise UserError(f"{path}: holds NaN or infinite pixels; mend them")
-    return bead.astype(np.float32)
+    return bead
 
 
 def centred_psf(bead: np.ndarray, size_px: int, path="bead") -> tuple[np.ndarray, float]:
