@@ -342,4 +342,7 @@ def test_whole_numbers_keep_a_mask_beside_them(tmp_path):
     ngff.write_shards(ngff.missing(tmp_path / "a.zarr", "r+"), np.s_[0:64, 0:64], np.isnan(block))
     np.testing.assert_array_equal(ngff.Values(tmp_path / "a.zarr")[0:64, 0:64], block)
     assert np.isfinite(ngff.Values(tmp_path / "a.zarr")[64:70, :]).all()
+    with open_mosaic(tmp_path / "a.zarr") as mosaic:
+        np.testing.assert_array_equal(mosaic.read(0, 64, 0, 64), block)
+        assert any("nothing is known" in note for note in mosaic.notes)
     ngff.build_pyramid(tmp_path / "a.zarr")  # of the picture alone

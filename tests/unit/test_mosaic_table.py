@@ -71,6 +71,10 @@ def test_pictures_of_scikit_image(tmp_path):
         ([HEADER, "a\tx.tif\t1\t-1"], r"na is -1"),
         ([HEADER, "a\tx.tif\t1\t1\t520"], r"wavelength_um is 520.*check the unit"),
         ([HEADER, "a\tx.tif\t1\t1\t.5\t-1"], r"slice is '-1'"),
+        (
+            ["mosaic\tpath\tpixel_size_um\treference", "a\tx.tif\t1\t./x.tif"],
+            "is the picture itself",
+        ),
         ([HEADER, "a\tx.tif\t1\t1\t.5\t1\t9"], r"line 2: 7 cells for 6 columns"),
     ],
 )

@@ -22,6 +22,7 @@ from zarr.storage import WrapperStore
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic import headers
+from isoplan.mosaic.ngff import MISSING
 from isoplan.mosaic.source import Leading, Source, check_tiles, choose_series, reason
 from isoplan.mosaic.strips import inflate
 from isoplan.mosaic.tiff import open_tiff
@@ -248,13 +249,29 @@ def _open_zarr(path: str, series: int | None) -> Source:
         if (count := len(meta["multiscales"])) > 1:
             notes.append(f"the first of {count} entries of `multiscales` is read")
         known = headers.of_ngff(meta["multiscales"][0], axes, meta.get("omero"))
+        checked, mask = _checked(array), groups[number].get(MISSING)
+        if "isoplan" in groups[number].attrs and getattr(mask, "shape", None) == array.shape:
+            checked = _Masked(checked, mask)
+            notes.append("pixels of which nothing is known, by the store's own mask, are not read")
     except UserError:
         raise
     except Exception as error:  # any missing or wrong piece of the metadata ends here
         raise UserError(
             f"{path}: the store has no whole OME-Zarr picture ({reason(error)}); {advice}"
         ) from error
-    return Source(_checked(array), axes, array.chunks, notes=notes, known=known)
+    return Source(checked, axes, array.chunks, notes=notes, known=known)
+
+
+class _Masked:
+    """Whole numbers that isoplan wrote, NaN where its mask says that nothing is known."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, array: zarr.Array, mask: zarr.Array):
+        self.array, self.mask, self.shape = array, mask, array.shape
+
+    def __getitem__(self, index: tuple) -> np.ndarray:
+        return np.where(self.mask[index], np.float32(np.nan), self.array[index])
 
 
 class _Unbroken(WrapperStore):

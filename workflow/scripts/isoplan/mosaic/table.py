@@ -7,6 +7,7 @@ import csv
 import difflib
 import importlib.util
 import math
+import os
 import re
 from pathlib import Path
 from unicodedata import category
@@ -160,6 +161,9 @@ def _row(where: str, cells: dict[str, str]) -> dict:
                     f"{where}: {name} is {cells[name][:60]!r}; give a whole number, the first is 0{more}"
                 )
             row[name] = cells[name] if cells[name] in words else int(cells[name])
+    own, other = (os.path.realpath(row[name] or "") for name in ("path", "reference"))
+    if row["reference"] and own == other and row["slice"] == row["reference_slice"]:
+        raise UserError(f"{where}: reference is the picture itself; name a better one of its field")
     return row
 
 
