@@ -122,6 +122,15 @@ def test_other_pictures_keep_their_gain(scene, photons, gain):
     assert found(exposed(scene, photons, gain), offset=100.0) == pytest.approx(gain, rel=0.25)
 
 
+@pytest.mark.parametrize(("number", "bright"), [(1000, 0.1), (3000, 0.05), (3000, 0.1)])
+def test_sharp_detail_on_a_bright_ground_is_no_noise(number, bright):
+    """Points as fine as pixels made the gain of 2 come out as 32 to 96."""
+    places = np.zeros((SIDE, SIDE))
+    places[tuple(np.random.default_rng(1).integers(0, SIDE, (2, number)))] = 1
+    scene = 0.3 + 3 * bright * gaussian_filter(places, 0.6) * HILLS
+    assert found(exposed(scene, 1e4, 2.0), offset=100.0) == pytest.approx(2, rel=0.12)
+
+
 def test_a_gain_that_is_given_stays_where_none_can_be_told():
     picture = exposed(HILLS * (1 + 0.1 * GRAIN), 1e4, 2.0)
     camera, _ = complete_camera({"offset": 100.0, "gain": 2.0}, picture)

@@ -17,6 +17,8 @@ ABOVE = 0.08
 # Where the noise vanishes above the offset by more than this share of the median brightness, that is wrong; also
 # where a line that must not do so is so many times less steep.
 WRONG_OFFSET, LESS_STEEP = 0.2, 1.3
+# Brightnesses of which the largest is less than so many times the least do not tell where the noise vanishes.
+NARROW = 2
 MOST_READ_E = 20  # electrons
 # Electrons that a picture's brightest pixels hold: fewer make no picture, more fit in no pixel (3e6: a sum of some
 # exposures).
@@ -52,7 +54,10 @@ def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
     tensor = torch.where(tensor.isfinite(), tensor, camera["offset"])
     try:
         gain, read_noise = estimate_noise(
-            tensor, offset=camera["offset"], sure=not camera["gain_given"]
+            tensor,
+            offset=camera["offset"],
+            known=bool(given.get("offset")),  # many give 0 for want of it
+            sure=not camera["gain_given"],
         )
     except UserError as error:
         what = "read noise is" if camera["gain_given"] else "gain and read noise are"
@@ -157,6 +162,7 @@ def estimate_noise(
     picture: torch.Tensor,
     *,
     offset: float = 0.0,
+    known: bool = False,
     block_px: int = BLOCK_PX,
     sure: bool = True,
 ) -> tuple[float, float]:
@@ -169,11 +175,12 @@ def estimate_noise(
     less. Of a sharp picture full of texture the gain comes out too large; texture that is as fine as pixels, and
     whose strength grows with the light as noise does, nothing tells from noise.
 
-    offset: the camera's offset in counts; a wrong one goes into the read noise, not into the gain. sure: False takes
+    offset: the camera's offset in counts; a wrong one goes into the read noise, not into the gain. known: whether it
+    was given: then it is right where the picture is evenly bright, though its noise seem to vanish far above. sure: False takes
     whatever comes out, for the read noise where the gain is known.
     Raises UserError where fewer than 50 blocks can be used, or the gain cannot be told.
     """
-    line = _noise_line(picture, offset, block_px, positive=True)
+    line = _noise_line(picture, offset, block_px, positive=True, known=known)
     if sure and line.doubt:
         raise UserError(line.doubt)
     return line.slope, math.sqrt(line.rest)
@@ -202,14 +209,17 @@ class _Line(NamedTuple):
     doubt: str
 
 
-def _noise_line(picture: torch.Tensor, offset: float, block_px: int, *, positive: bool) -> _Line:
+def _noise_line(
+    picture: torch.Tensor, offset: float, block_px: int, *, positive: bool, known: bool = False
+) -> _Line:
     """The noise's variance over brightness; positive: neither slope nor rest below 0.
 
-    A line that is far below 0 at the offset speaks of a wrong one, and its slope is kept as it is.
+    A line that is far below 0 at the offset speaks of a wrong one, and its slope is kept as it is; unless the offset
+    is known and lies farther off than the brightnesses are apart: then it speaks of texture.
     """
     points = _noise_points(picture, offset, block_px)
     free = _fit_noise_line(*points, positive=False)
-    slope, rest = _within_bounds(points, *free) if positive else free
+    slope, rest = _within_bounds(points, *free, known) if positive else free
     doubt = _doubt(points, *free, slope)
     if slope > 0:
         doubt = doubt or _impossible(picture, offset, slope, float(points[0].max()))
@@ -245,13 +255,14 @@ def _noise_points(picture: torch.Tensor, offset: float, block_px: int) -> torch.
 
 
 def _within_bounds(
-    points: torch.Tensor, free_slope: float, free_rest: float
+    points: torch.Tensor, free_slope: float, free_rest: float, known: bool
 ) -> tuple[float, float]:
-    """Slope and rest that a camera may have, from the line that was fitted freely."""
-    if -free_rest > WRONG_OFFSET * free_slope * float(points[0].median()) > 0:
+    """Slope and rest that a camera may have, from the line that was fitted freely. known: as in `_noise_line`."""
+    known = known and float(points[0].max()) < NARROW * float(points[0].min())
+    if not known and -free_rest > WRONG_OFFSET * free_slope * float(points[0].median()) > 0:
         return free_slope, 0.0
     slope, rest = _fit_noise_line(*points, positive=True)
-    if free_rest < 0 < LESS_STEEP * slope < free_slope:
+    if not known and free_rest < 0 < LESS_STEEP * slope < free_slope:
         # Bent to the offset it holds on to the darkest blocks, and all others lie above it.
         return free_slope, 0.0
     if slope and rest > (MOST_READ_E * slope) ** 2:
@@ -279,7 +290,8 @@ def _doubt(points: torch.Tensor, free_slope: float, free_rest: float, slope: flo
     if scatter > (SURE * free_slope) ** 2 * spread:
         return "its brightnesses differ too little, or its noise without light is too strong"
     bent = float((blocks * (variance / line).log().square()).sum() / blocks.sum())
-    if free_rest < 0 and slope == free_slope and bent > STRAIGHT**2:
+    steep = slope == free_slope or LESS_STEEP * slope < free_slope
+    if free_rest < 0 and steep and bent > STRAIGHT**2:
         return "its noise grows faster than the light, as of fine texture"
     if free_rest > 0 and free_slope < LEFT * slope:
         return "its noise hardly grows with the light, as of fine texture"
