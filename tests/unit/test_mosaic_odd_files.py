@@ -572,6 +572,11 @@ def test_what_headers_know(tmp_path):
         tmp_path / "b.tif", stack[0], imagej=True, resolution=(4, 4), metadata={"unit": "micron"}
     )
     tifffile.imwrite(tmp_path / "c.tif", stack[0], resolution=(300, 300), resolutionunit="inch")
+    tifffile.imwrite(
+        tmp_path / "e.tif", stack[0], imagej=True, resolution=(4, 2), metadata={"unit": "um"}
+    )
+    with open_mosaic(tmp_path / "e.tif") as mosaic:
+        assert mosaic.optics == {} and "0.25 um wide and 0.5 um high" in mosaic.notes[-1]
     for name, optics in {"b.tif": {"pixel_size_um": 0.25}, "c.tif": {}}.items():
         with open_mosaic(tmp_path / name) as mosaic:
             assert mosaic.optics == optics

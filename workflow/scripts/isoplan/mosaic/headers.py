@@ -34,6 +34,7 @@ _UM = {
 @dataclass
 class Known:
     """names: of the channels. pixel_size_um: at the sample. wavelengths_um: of each channel's emission.
+    notes: for the log.
 
     None, or an empty list, stands for what the header does not tell.
     """
@@ -43,6 +44,18 @@ class Known:
     na: float | None = None
     magnification: float | None = None
     wavelengths_um: list[float | None] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def measure(self, y: float | None, x: float | None) -> None:
+        """Takes the sides of a pixel in um for its size, where both are the same to a thousandth."""
+        if not y or not x:
+            return
+        if math.isclose(y, x, rel_tol=1e-3):
+            self.pixel_size_um = x
+        else:
+            self.notes.append(
+                f"CAUTION: a pixel is {x:g} um wide and {y:g} um high, as the file says; it counts as square"
+            )
 
     def optics(self, channel: int) -> dict[str, float]:
         """What is known of one channel's picture, by the names of the table's columns."""
@@ -127,15 +140,10 @@ def of_ngff(multiscale: dict, axes: str, omero: dict | None) -> Known:
             letter: micrometres(length, axis.get("unit"))
             for letter, length, axis in zip(axes, scale, multiscale["axes"], strict=True)
         }
-        known.pixel_size_um = square(sizes.get("Y"), sizes.get("X"))
+        known.measure(sizes.get("Y"), sizes.get("X"))
         return known
     except Exception:
         return Known()
-
-
-def square(y: float | None, x: float | None) -> float | None:
-    """The size of a pixel, where both sides are the same to a thousandth."""
-    return x if y and x and math.isclose(y, x, rel_tol=1e-3) else None
 
 
 # OME-XML -------------------------------------------------------------------------------------------
@@ -169,7 +177,7 @@ def _of_image(tree: ET.Element, image: ET.Element) -> Known:
         micrometres(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "um"))
         for axis in "YX"
     ]
-    known.pixel_size_um = square(*sides)
+    known.measure(*sides)
     used = [one.get("ID") for one in _all(image, "ObjectiveSettings")]
     lenses = _all(tree, "Objective")
     lens = [one for one in lenses if one.get("ID") in used] or (lenses if len(lenses) == 1 else [])
@@ -224,13 +232,13 @@ def _of_imagej(tiff: tifffile.TiffFile) -> Known:
     for name in ("YResolution", "XResolution"):
         top, bottom = page.tags[name].value
         sides.append(micrometres(bottom / top, tiff.imagej_metadata.get("unit", "")))
-    known.pixel_size_um = square(*sides)
+    known.measure(*sides)
     return known
 
 
 def _of_lsm(meta: dict) -> Known:
     known = Known([str(name) for name in meta.get("ChannelColors", {}).get("ColorNames", [])])
-    known.pixel_size_um = square(*(micrometres(meta.get(f"VoxelSize{a}"), "m") for a in "YX"))
+    known.measure(*(micrometres(meta.get(f"VoxelSize{a}"), "m") for a in "YX"))
     scan = meta.get("ScanInformation", {})
     lens = str(scan.get("Objective", ""))
     if found := re.search(r"(\d+(?:\.\d+)?)x\s*/\s*(\d+(?:[.,]\d+)?)", lens):

@@ -52,7 +52,7 @@ class Mosaic(Picture):
     ):
         self.path = path
         self.files = source.files or [path]
-        self.notes = list(source.notes)
+        self.notes = [*source.notes, *source.known.notes]
         self._source = source
         shape = tuple(source.array.shape)
         axes = source.axes = _distinct(path, source.axes, shape)

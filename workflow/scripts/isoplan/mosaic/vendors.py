@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from isoplan.base.errors import UserError
-from isoplan.mosaic.headers import Known, micrometres, positive, square
+from isoplan.mosaic.headers import Known, micrometres, positive
 from isoplan.mosaic.source import Source, choose_series, reason, refuse_tiles
 
 _INSTALL = "install the extra: .venv/bin/uv pip install -r envs/requirements-readers.txt"
@@ -102,7 +102,7 @@ def _known_czi(document) -> Known:
     with contextlib.suppress(Exception):  # what a header does not tell costs no picture
         meta = document.metadata["ImageDocument"]["Metadata"]
         steps = {one["@Id"]: one["Value"] for one in meta["Scaling"]["Items"]["Distance"]}
-        known.pixel_size_um = square(*(micrometres(steps.get(axis), "m") for axis in "YX"))
+        known.measure(*(micrometres(steps.get(axis), "m") for axis in "YX"))
         channels = _listed(meta["Information"]["Image"]["Dimensions"]["Channels"]["Channel"])
         known.names = [str(one.get("@Name", "")) for one in channels]
         waves = [micrometres(one.get("EmissionWavelength"), "nm") for one in channels]
@@ -157,7 +157,7 @@ def _nd2(path: str, wanted: int | None, stack) -> Source:
     with contextlib.suppress(Exception):
         volume = file.metadata.channels[0].volume
         if all(volume.axesCalibrated[:2]):  # else 1 um
-            known.pixel_size_um = positive(volume.axesCalibration[0])
+            known.measure(*(positive(volume.axesCalibration[k]) for k in (1, 0)))
         channels = [one.channel for one in file.metadata.channels]
         known.names = [str(one.name) for one in channels]
         if not colours:  # for which the library tells those of its own
@@ -204,7 +204,7 @@ def _lif(path: str, wanted: int | None, stack) -> Source:
     with contextlib.suppress(Exception):
         steps = {key: float(header[key].get("Length")) / (counts[key] - 1) for key in "12"}  # X, Y
         units = {key: header[key].get("Unit") for key in steps}
-        known.pixel_size_um = square(*(micrometres(steps[key], units[key]) for key in "21"))
+        known.measure(*(micrometres(steps[key], units[key]) for key in "21"))
     if not prod(image.shape):
         raise UserError(f"{path}: the picture is empty (shape {image.shape}); give another file")
     return Source(array, axes, notes=notes, known=known)
