@@ -19,6 +19,9 @@ ABOVE = 0.08
 WRONG_OFFSET, LESS_STEEP = 0.2, 1.3
 # Brightnesses of which the largest is less than so many times the least do not tell where the noise vanishes.
 NARROW = 2
+# Counts per electron of cameras that do not multiply electrons: 16 bits for a full well of 13,000. Of an evenly bright
+# picture a larger gain is taken for grain.
+MOST_GAIN = 5
 MOST_READ_E = 20  # electrons
 # Electrons that a picture's brightest pixels hold: fewer make no picture, more fit in no pixel (3e6: a sum of some
 # exposures).
@@ -56,7 +59,8 @@ def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
         gain, read_noise = estimate_noise(
             tensor,
             offset=camera["offset"],
-            known=bool(given.get("offset")),  # many give 0 for want of it
+            # Many give an offset of 0 for want of it.
+            known=bool(given.get("offset")) and not camera["gain_given"],
             sure=not camera["gain_given"],
         )
     except UserError as error:
@@ -215,12 +219,19 @@ def _noise_line(
     """The noise's variance over brightness; positive: neither slope nor rest below 0.
 
     A line that is far below 0 at the offset speaks of a wrong one, and its slope is kept as it is; unless the offset
-    is known and lies farther off than the brightnesses are apart: then it speaks of texture.
+    is known and lies farther off than the brightnesses are apart: then it speaks of texture. Such a picture shows its
+    noise at one brightness, which tells the gain of a camera without much read noise.
     """
     points = _noise_points(picture, offset, block_px)
     free = _fit_noise_line(*points, positive=False)
+    known = known and float(points[0].max()) < NARROW * float(points[0].min())
     slope, rest = _within_bounds(points, *free, known) if positive else free
     doubt = _doubt(points, *free, slope)
+    if doubt and known:
+        slope, rest = _fit_noise_line(*points, positive=True, through=True)
+        light, variance, blocks = points
+        uneven = float((blocks * (variance / (slope * light)).log().square()).sum() / blocks.sum())
+        doubt = doubt if slope > MOST_GAIN or uneven > STRAIGHT**2 else ""
     if slope > 0:
         doubt = doubt or _impossible(picture, offset, slope, float(points[0].max()))
         if not doubt and not WHITE[0] < _whiteness(picture, block_px) < WHITE[1]:
@@ -257,8 +268,8 @@ def _noise_points(picture: torch.Tensor, offset: float, block_px: int) -> torch.
 def _within_bounds(
     points: torch.Tensor, free_slope: float, free_rest: float, known: bool
 ) -> tuple[float, float]:
-    """Slope and rest that a camera may have, from the line that was fitted freely. known: as in `_noise_line`."""
-    known = known and float(points[0].max()) < NARROW * float(points[0].min())
+    """Slope and rest that a camera may have, from the line that was fitted freely. known: whether the offset is, and
+    the brightnesses are too alike to contradict it."""
     if not known and -free_rest > WRONG_OFFSET * free_slope * float(points[0].median()) > 0:
         return free_slope, 0.0
     slope, rest = _fit_noise_line(*points, positive=True)
@@ -370,10 +381,15 @@ def flattest_of_noise(size: int, share: float) -> float:
 
 
 def _fit_noise_line(
-    mean: torch.Tensor, variance: torch.Tensor, blocks: torch.Tensor, positive: bool
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    blocks: torch.Tensor,
+    positive: bool,
+    *,
+    through: bool = False,
 ) -> tuple[float, float]:
-    """Slope and intercept by least squares on relative errors, what lies above weighed down."""
-    design = torch.stack([mean, torch.ones_like(mean)], 1)
+    """Slope and intercept by least squares on relative errors, what lies above weighed down. through: the intercept is 0."""
+    design = torch.stack([mean, torch.ones_like(mean) * (not through)], 1)
     weight = blocks.sqrt() / variance
     for _ in range(30):
         rows, values = design * weight[:, None], variance * weight
