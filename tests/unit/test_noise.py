@@ -131,6 +131,15 @@ def test_sharp_detail_on_a_bright_ground_is_no_noise(number, bright):
     assert found(exposed(scene, 1e4, 2.0), offset=100.0) == pytest.approx(2, rel=0.12)
 
 
+@pytest.mark.parametrize("read_noise_e", [0.0, 2.0, 10.0])
+def test_an_evenly_bright_picture_tells_its_gain_by_its_noise(read_noise_e):
+    """Where the offset is known; read noise of 10 electrons counts as a hundred photons of 3000."""
+    picture = exposed(0.98 + 0.02 * HILLS, 3e3, 2.0, read_noise_e=read_noise_e)
+    assert found(picture, offset=100.0) == pytest.approx(2, rel=0.06)
+    for untold in (None, 0.0):
+        assert found(picture, offset=untold) is None
+
+
 def test_a_gain_that_is_given_stays_where_none_can_be_told():
     picture = exposed(HILLS * (1 + 0.1 * GRAIN), 1e4, 2.0)
     camera, _ = complete_camera({"offset": 100.0, "gain": 2.0}, picture)
