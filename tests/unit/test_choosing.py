@@ -384,7 +384,7 @@ class InMemory:
 def mapped(model, shape, width=2.0, **flags) -> LocalPsfs:
     """A map of a width in px, the 90 % interval of +- 0.6 px; flags: values of its last channels."""
     layout = MapLayout(shape, 96, 48, "reflect")
-    flags = {"validity": 1.0, "alarm": 0.0, "other_blur": 0.0, "filled": 0.0} | flags
+    flags = {"validity": 1.0, "alarm": 0.0, "other_blur": 0.0, "usable": 1.0, "filled": 0.0} | flags
     cells = np.array([width, width, 0.6, 0.6, *flags.values()], np.float32)
     return LocalPsfs(
         model,

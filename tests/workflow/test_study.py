@@ -128,9 +128,10 @@ def test_stores(finished):
             "validity",
             "alarm",
             "other_blur",
+            "usable",
             "filled",
         ]
-        assert group["0"].shape == group["raw"].shape == (8, 8, 36)
+        assert group["0"].shape == group["raw"].shape == (9, 8, 36)
         assert np.isfinite(group["0"][:]).all()
     observed = zarr.open_array(finished.results / "simulated/pictures/observed.ome.zarr/0")
     assert observed.dtype == np.uint16 and observed[:].min() > 0
