@@ -20,8 +20,8 @@ WRONG_OFFSET, LESS_STEEP = 0.2, 1.3
 # Brightnesses of which the largest is less than so many times the least do not tell where the noise vanishes.
 NARROW = 2
 # Counts per electron of cameras that do not multiply electrons: 16 bits for a full well of 13,000. Of an evenly bright
-# picture a larger gain is taken for grain.
-MOST_GAIN = 5
+# picture a larger gain is taken for grain, as is noise that differs by more than EVEN (rms) from what the light makes.
+MOST_GAIN, EVEN = 5, 0.17
 MOST_READ_E = 20  # electrons
 # Electrons that a picture's brightest pixels hold: fewer make no picture, more fit in no pixel (3e6: a sum of some
 # exposures).
@@ -231,7 +231,7 @@ def _noise_line(
         slope, rest = _fit_noise_line(*points, positive=True, through=True)
         light, variance, blocks = points
         uneven = float((blocks * (variance / (slope * light)).log().square()).sum() / blocks.sum())
-        doubt = doubt if slope > MOST_GAIN or uneven > STRAIGHT**2 else ""
+        doubt = doubt if slope > MOST_GAIN or uneven > EVEN**2 else ""
     if slope > 0:
         doubt = doubt or _impossible(picture, offset, slope, float(points[0].max()))
         if not doubt and not WHITE[0] < _whiteness(picture, block_px) < WHITE[1]:
