@@ -220,6 +220,18 @@ def test_tiles_of_another_pixel_size(tmp_path):
         open_mosaic(tmp_path)
 
 
+def test_positions_that_are_not_in_px_are_told_of(tmp_path):
+    picture = noise()
+    names = write_tiles(tmp_path, picture, BOXES)
+    places = [(0.2 * y0, 0.2 * x0) for y0, _, x0, _ in BOXES]
+    (tmp_path / "positions.tsv").write_text(own(names, places))
+    with open_mosaic(tmp_path) as mosaic:
+        assert any("check that their positions are in px" in note for note in mosaic.notes)
+    (tmp_path / "positions.tsv").write_text(own(names, [(y0, x0) for y0, _, x0, _ in BOXES]))
+    with open_mosaic(tmp_path) as mosaic:
+        assert not any("CAUTION" in note for note in mosaic.notes)
+
+
 @pytest.mark.parametrize("place", [(90, 130), (90.3, 129.8)])
 def test_two_tiles_at_one_place(tmp_path, place):
     names = write_tiles(tmp_path, noise(), BOXES)

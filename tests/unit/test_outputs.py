@@ -15,7 +15,7 @@ import zarr
 from isoplan.base.errors import UserError
 from isoplan.cli import picture as commands
 from isoplan.cli.arguments import main
-from isoplan.cli.outputs import FOLDER_MARK, Outputs, reserve
+from isoplan.cli.outputs import FOLDER_MARK, Outputs, reserve, sealed
 from isoplan.mosaic import ngff
 from isoplan.report import plots
 from matplotlib.figure import Figure
@@ -149,6 +149,19 @@ def test_a_restored_picture_with_all_that_belongs_to_it_is_replaced(tmp_path):
             restored(outputs[place])
             outputs.deliver()
     assert ngff.read_attributes(place) is not None
+
+
+def test_a_table_that_the_user_went_on_with_stays(tmp_path):
+    place = tmp_path / "pairs.tsv"
+    place.write_text(sealed("mosaic\tpath\na\ta.tif\n"))
+    with Outputs(place, overwrite=True) as outputs:
+        outputs[place].write_text(sealed("mosaic\tpath\nb\tb.tif\n"))
+        outputs.deliver()
+    changed = place.read_text() + "mine\tmine.tif\n"
+    place.write_text(changed)
+    with pytest.raises(UserError, match="or was changed since, so --overwrite does not"):
+        make(place, overwrite=True)
+    assert place.read_text() == changed
 
 
 def test_a_mark_names_only_files_of_its_folder(tmp_path):

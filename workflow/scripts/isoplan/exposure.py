@@ -103,9 +103,9 @@ def lone_pixels(counts: np.ndarray, gain: float, floor: float) -> np.ndarray:
     to DARK of the light around: a dark point leaves half of that in its four darkest pixels.
 
     A point seen through a Gaussian PSF of w px full width stands out by 2^(4 / w^2) times the range, under
-    LONE from 1.41 px on; noise takes about ten in a million for bad there. Of points of 1.42 px, one or two side
-    by side, on a plane or not, the brightest two or three pixels stand out by up to 3.9 times, and so do
-    fours in all shapes but squares, which do by 15.6.
+    LONE from 1.41 px on. Its brightest two or three pixels stand out by less, and so do fours in all shapes but
+    squares, which do by up to 15.6 where a corner of pixels is the point's middle (`tests/bench/bench_lone_pixels.py`:
+    what noise makes of it, and what is found).
     What the rule sees lies within 5 px; pixels at the rim of the array and beside values that are not
     finite are not judged.
     """

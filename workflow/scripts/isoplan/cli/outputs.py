@@ -9,6 +9,7 @@ clears away.
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from isoplan.base.errors import UserError
 
 SOFTWARE = "isoplan"  # TIFF's and PNG's tag of that name begins so
 FOLDER_MARK = "isoplan.json"  # in a folder of results: the files that were made
+_SEAL = "# made by isoplan, SHA-256 of what follows: "
 _LOCK = "isoplan.lock"
 _FILES = (".tif", ".tiff", ".png", ".csv", ".tsv")
 _IN_STORES = ("zarr.json", "raw", "trust", "missing")  # beside the levels
@@ -139,7 +141,7 @@ class Outputs:
             raise UserError(
                 f"{place}: exists already; give the result another name, or --overwrite to replace what isoplan made"
             )
-        foreign = f"{place}: was not made by isoplan, so --overwrite does not replace it; give the result another name"
+        foreign = f"{place}: was not made by isoplan, or was changed since, so --overwrite does not replace it; give the result another name"
         if place.is_symlink() or is_file(place) != place.is_file():
             raise UserError(foreign)
         if place.is_file():
@@ -172,9 +174,20 @@ class Outputs:
 
                 with Image.open(file) as image:
                     return str(image.info.get("Software")).startswith(SOFTWARE)
-            with open(file, encoding="utf-8") as handle:
-                return bool(self.header) and handle.readline().startswith(self.header)
+            first, _, rest = file.read_text(encoding="utf-8").partition("\n")
+            if first.startswith(_SEAL):
+                return first == sealed(rest).partition("\n")[0]
+            return bool(self.header) and first.startswith(self.header)
         return False
+
+
+def sealed(text: str) -> str:
+    """A table that users may go on with, behind a comment by which one that they changed is known.
+
+    >>> sealed("mosaic\\tpath\\n")[:30]
+    '# made by isoplan, SHA-256 of '
+    """
+    return f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
 def reserve(path: Path) -> None:

@@ -302,7 +302,7 @@ def _in_words(found: Found, alarm_threshold: float) -> Iterator[str]:
     if partly.any():
         yield (
             f"{int(partly.sum())} cells see less than {100 * WHOLE:.0f} % of their window: the rest is missing, "
-            f"saturated, dead or hot (`usable` in psf_map.csv: {found['usable'][partly].min():.2f} at least)"
+            f"saturated, dead or hot (`usable` in psf_map.csv); the worst cell sees {100 * np.nanmin(found['usable']):.0f} %"
         )
     if not found.any_known:
         yield "so the PSF stays unknown, and a restoration takes noise alone away"

@@ -7,7 +7,7 @@ import tifffile
 
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import numpy_rng
-from isoplan.cli.outputs import Outputs, reserve
+from isoplan.cli.outputs import Outputs, reserve, sealed
 from isoplan.cli.picture import open_picture, stem_of, tiff_tags
 from isoplan.exposure import split as split_exposure
 from isoplan.exposure import split_camera
@@ -30,15 +30,16 @@ def split(args: argparse.Namespace) -> int:
     table = args.out / "pairs.tsv"
     places = [args.out / f"{name}-{part}.tif" for name in names for part in ("dark", "rest")]
     sources = [source for picture in args.pictures for source in sources_of(picture)]
-    header = "\t".join(COLUMNS)
-    kept = {"sources": sources, "overwrite": args.overwrite, "header": header}
-    with Outputs(table, *places, **kept) as outputs:
+    with Outputs(table, *places, sources=sources, overwrite=args.overwrite) as outputs:
         rows = [
             _split(args, outputs, picture, name)
             for picture, name in zip(args.pictures, names, strict=True)
         ]
-        lines = [header, *("\t".join(f"{row[column]}" for column in COLUMNS) for row in rows)]
-        outputs[table].write_text("".join(f"{line}\n" for line in lines))
+        lines = [
+            "\t".join(COLUMNS),
+            *("\t".join(f"{row[column]}" for column in COLUMNS) for row in rows),
+        ]
+        outputs[table].write_text(sealed("".join(f"{line}\n" for line in lines)))
         outputs.deliver()
     if any(row["pixel_size_um"] == 1 for row in rows):
         print(

@@ -24,6 +24,7 @@ OPEN_TILES = 64
 OPEN_BYTES = 2**27  # of tiles that are held whole
 # Tiles lost in a void of a thousand times their area: a wrong position, not a mosaic.
 LEAST_COVERED = 1e-3
+MOST_COVERED = 3  # tiles at a place, on average: they overlap by 42 % along both axes
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,11 @@ class PlacedMosaic(Picture):
                 f"{self.path}: the tiles cover only {100 * share:.1g} % of the {self.shape[0]} x"
                 f" {self.shape[1]} px that their positions span; {Path(self._tiles[far]).name} lies"
                 " farthest off. Correct its position, or list distant groups as mosaics of their own"
+            )
+        if share > MOST_COVERED:
+            self.notes.append(
+                f"CAUTION: the tiles overlap so much that a place lies in {share:.2g} of them; check that their"
+                " positions are in px"
             )
 
     def _sort_into_sheets(self) -> np.ndarray:

@@ -179,9 +179,10 @@ def estimate_noise(
     less. Of a sharp picture full of texture the gain comes out too large; texture that is as fine as pixels, and
     whose strength grows with the light as noise does, nothing tells from noise.
 
-    offset: the camera's offset in counts; a wrong one goes into the read noise, not into the gain. known: whether it
-    was given: then it is right where the picture is evenly bright, though its noise seem to vanish far above. sure: False takes
-    whatever comes out, for the read noise where the gain is known.
+    offset: the camera's offset in counts; a wrong one goes into the read noise, not into the gain. known: whether somebody
+    gave it. Then an evenly bright picture does not contradict it: its brightnesses are too alike to tell where the noise
+    vanishes. If it is wrong all the same, the gain comes out too small or too large by the share of the light that it
+    misses. sure: False takes whatever comes out, for the read noise where the gain is known.
     Raises UserError where fewer than 50 blocks can be used, or the gain cannot be told.
     """
     line = _noise_line(picture, offset, block_px, positive=True, known=known)
@@ -224,14 +225,15 @@ def _noise_line(
     """
     points = _noise_points(picture, offset, block_px)
     free = _fit_noise_line(*points, positive=False)
-    known = known and float(points[0].max()) < NARROW * float(points[0].min())
-    slope, rest = _within_bounds(points, *free, known) if positive else free
+    light, variance, blocks = points
+    even = known and float(light.max()) < NARROW * float(light.min())
+    slope, rest = _within_bounds(points, *free, even) if positive else free
     doubt = _doubt(points, *free, slope)
-    if doubt and known:
+    if doubt and even:
         slope, rest = _fit_noise_line(*points, positive=True, through=True)
-        light, variance, blocks = points
-        uneven = float((blocks * (variance / (slope * light)).log().square()).sum() / blocks.sum())
-        doubt = doubt if slope > MOST_GAIN or uneven > EVEN**2 else ""
+        apart = float((blocks * (variance / (slope * light)).log().square()).sum() / blocks.sum())
+        if slope <= MOST_GAIN and apart <= EVEN**2:
+            doubt = ""
     if slope > 0:
         doubt = doubt or _impossible(picture, offset, slope, float(points[0].max()))
         if not doubt and not WHITE[0] < _whiteness(picture, block_px) < WHITE[1]:
@@ -266,14 +268,14 @@ def _noise_points(picture: torch.Tensor, offset: float, block_px: int) -> torch.
 
 
 def _within_bounds(
-    points: torch.Tensor, free_slope: float, free_rest: float, known: bool
+    points: torch.Tensor, free_slope: float, free_rest: float, even: bool
 ) -> tuple[float, float]:
-    """Slope and rest that a camera may have, from the line that was fitted freely. known: whether the offset is, and
-    the brightnesses are too alike to contradict it."""
-    if not known and -free_rest > WRONG_OFFSET * free_slope * float(points[0].median()) > 0:
+    """Slope and rest that a camera may have, from the line that was fitted freely. even: whether the offset is
+    known, and the brightnesses are too alike to contradict it."""
+    if not even and -free_rest > WRONG_OFFSET * free_slope * float(points[0].median()) > 0:
         return free_slope, 0.0
     slope, rest = _fit_noise_line(*points, positive=True)
-    if not known and free_rest < 0 < LESS_STEEP * slope < free_slope:
+    if not even and free_rest < 0 < LESS_STEEP * slope < free_slope:
         # Bent to the offset it holds on to the darkest blocks, and all others lie above it.
         return free_slope, 0.0
     if slope and rest > (MOST_READ_E * slope) ** 2:
