@@ -13,6 +13,7 @@ import pytest
 import tifffile
 import zarr
 from isoplan.base.errors import UserError
+from isoplan.cli.picture import tiff_tags
 from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
 from PIL import Image
@@ -221,7 +222,9 @@ def test_an_ome_tiff_in_two_files_of_different_byte_order(tmp_path, options):
         )  # fmt: skip
     for name in ("a.ome.tif", "b.ome.tif"):
         for k in (0, 1):
-            np.testing.assert_array_equal(pixels(tmp_path / name, slice=k)[0], picture[k])
+            found, notes = pixels(tmp_path / name, slice=k)
+            np.testing.assert_array_equal(found, picture[k])
+            assert "belongs to a set of 2 files: channels and slices are counted over all" in notes
         with open_mosaic(tmp_path / name, slice=0) as mosaic:  # and as rows from top to bottom
             for k in (0, 1):
                 bands = mosaic._source.stream and list(mosaic._source.stream({"Z": k}, 20))
@@ -580,6 +583,15 @@ def test_what_headers_know(tmp_path):
     for name, optics in {"b.tif": {"pixel_size_um": 0.25}, "c.tif": {}}.items():
         with open_mosaic(tmp_path / name) as mosaic:
             assert mosaic.optics == optics
+    # Of a resolution: what can be a pixel at the sample, not one of the camera's chip; isoplan's own results too.
+    for pixel, optics in ((0.1, {"pixel_size_um": 0.1}), (6.5, {})):
+        tifffile.imwrite(tmp_path / "f.tif", stack[0], **tiff_tags(SHAPE, pixel))
+        with open_mosaic(tmp_path / "f.tif") as mosaic:
+            assert mosaic.optics == optics
+    own = [(51123, "s", 0, json.dumps({"PixelSizeUm": 0.108}), True)]
+    tifffile.imwrite(tmp_path / "g.tif", stack[0], extratags=own)
+    with open_mosaic(tmp_path / "g.tif") as mosaic:
+        assert mosaic.optics == {"pixel_size_um": 0.108}
     axes = [axis | {"unit": "nanometer"} for axis in AXES]
     group = zarr.create_group(tmp_path / "d.zarr", zarr_format=2)
     store_picture(group, stack[0], axes)

@@ -232,6 +232,17 @@ def test_positions_that_are_not_in_px_are_told_of(tmp_path):
         assert not any("CAUTION" in note for note in mosaic.notes)
 
 
+def test_tiles_that_the_table_leaves_out_are_told_of(tmp_path):
+    names = write_tiles(tmp_path, noise(), BOXES)
+    places = [(y0, x0) for y0, _, x0, _ in BOXES]
+    (tmp_path / "positions.tsv").write_text(own(names[:7], places[:7]))
+    with open_mosaic(tmp_path) as mosaic:
+        assert (
+            "2 files like the tiles lie beside positions.tsv but are not in it, such as tile7.tif: not read"
+            in mosaic.notes
+        )
+
+
 @pytest.mark.parametrize("place", [(90, 130), (90.3, 129.8)])
 def test_two_tiles_at_one_place(tmp_path, place):
     names = write_tiles(tmp_path, noise(), BOXES)

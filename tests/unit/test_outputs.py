@@ -1,6 +1,8 @@
 """Where commands write: what is there stays, what is read is never written over, and results come whole or not at all."""
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -164,13 +166,24 @@ def test_a_table_that_the_user_went_on_with_stays(tmp_path):
     assert place.read_text() == changed
 
 
+def test_a_file_of_a_map_that_the_user_changed_stays(tmp_path):
+    place = tmp_path / "out-map"
+    make(place)
+    (place / "psf_map.csv").write_text("y_px\n7\n")
+    with pytest.raises(UserError, match=r"psf_map\.csv was changed since isoplan made it"):
+        make(place, overwrite=True)
+    assert (place / "psf_map.csv").read_text() == "y_px\n7\n"
+    (place / "psf_map.csv").unlink()
+    make(place, overwrite=True)
+
+
 def test_a_mark_names_only_files_of_its_folder(tmp_path):
     place, other = tmp_path / "out-map", tmp_path / "other.csv"
     other.write_text("mine")
     make(place)
-    (place / FOLDER_MARK).write_text(
-        '{"made_by": "isoplan", "files": ["psf_map.csv", "../other.csv"]}'
-    )
+    mark = json.loads((place / FOLDER_MARK).read_text())
+    mark["files"]["../other.csv"] = hashlib.sha256(b"mine").hexdigest()
+    (place / FOLDER_MARK).write_text(json.dumps(mark))
     make(place, overwrite=True)
     assert other.read_text() == "mine"
 

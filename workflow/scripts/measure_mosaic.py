@@ -13,8 +13,9 @@ from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.convert import REFUSED
 from isoplan.mosaic.ground import Grounded, without_ground
 from isoplan.mosaic.headers import complete_optics
-from isoplan.mosaic.measure import measure
+from isoplan.mosaic.measure import in_words, measure
 from isoplan.mosaic.ngff import read_attributes
+from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row
 from isoplan.optics.noise import check_camera_of, complete_camera
 
@@ -62,16 +63,11 @@ def measured(row, store, source):
             facts = measure(mosaic, offset=camera["offset"])
         facts = row | facts | {"slice": mosaic.slice, "ground": isinstance(mosaic, Grounded)}
         optics, known = complete_optics(row, optics or mosaic.optics)
-        facts |= optics | camera | {"notes": [*told, *mosaic.notes, *known, *notes]}
+        notes = [*told, *mosaic.notes, *notes_on_overlaps(mosaic), *known, *notes]
+        facts |= optics | camera | {"notes": notes}
     if path:  # what was simulated may be as it likes
         facts["notes"] += check_camera_of(facts, path)
-    if facts["nonfinite_pixels"]:
-        facts["notes"].append(f"{facts['nonfinite_pixels']} pixels are not finite: invalid cells")
-    if facts["uncovered_pixels"]:
-        share = facts["uncovered_pixels"] / (facts["height_px"] * facts["width_px"])
-        facts["notes"].append(f"{100 * share:.2g} % of the picture is covered by no tile")
-    if facts["constant"]:
-        facts["notes"].append("the picture is constant: no cell is valid, nothing is restored")
+    facts["notes"] += in_words(facts)
     return facts
 
 

@@ -20,7 +20,7 @@ from typing import Self
 from isoplan.base.errors import UserError
 
 SOFTWARE = "isoplan"  # TIFF's and PNG's tag of that name begins so
-FOLDER_MARK = "isoplan.json"  # in a folder of results: the files that were made
+FOLDER_MARK = "isoplan.json"  # in a folder of results: the files that were made, with their SHA-256
 _SEAL = "# made by isoplan, SHA-256 of what follows: "
 _LOCK = "isoplan.lock"
 _FILES = (".tif", ".tiff", ".png", ".csv", ".tsv")
@@ -125,7 +125,7 @@ class Outputs:
             shutil.rmtree(self.folder / "replaced", ignore_errors=True)
 
     def _deliver_folder(self, made: Path, place: Path) -> None:
-        names = sorted(file.name for file in made.iterdir())
+        names = {file.name: _digest(file) for file in sorted(made.iterdir())}
         (made / FOLDER_MARK).write_text(json.dumps({"made_by": SOFTWARE, "files": names}))
         place.mkdir(exist_ok=True)
         for name in {*_files_of(place), *names} - {FOLDER_MARK}:
@@ -151,6 +151,11 @@ class Outputs:
         if _is_folder(place):
             known = _files_of(place)
             others = [p.name for p in place.iterdir() if p.name not in known]
+            for name, digest in known.items():
+                if digest and (place / name).exists() and _digest(place / name) != digest:
+                    raise UserError(
+                        f"{place}: {name} was changed since isoplan made it, so --overwrite does not replace it; move it"
+                    )
         else:
             known = _levels_of(place)
             others = _strangers(place, {*_IN_STORES, *known}) if known else []
@@ -207,14 +212,19 @@ def _is_folder(place: Path) -> bool:
     return not is_file(place) and place.suffix.lower() != ".zarr"
 
 
-def _files_of(folder: Path) -> list[str]:
-    """What isoplan made of a folder, its mark too; nothing of a foreign one."""
+def _digest(file: Path) -> str:
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _files_of(folder: Path) -> dict[str, str]:
+    """What isoplan made of a folder, with its digest, its mark too, without; nothing of a foreign one."""
     try:
         told = json.loads((folder / FOLDER_MARK).read_text(encoding="utf-8"))
-        names = told["files"] if told["made_by"] == SOFTWARE else []
-        return [FOLDER_MARK, *(name for name in names if name == Path(name).name)]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        names = told["files"].items() if told["made_by"] == SOFTWARE else ()
+        return {FOLDER_MARK: ""} | {name: sha for name, sha in names if name == Path(name).name}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _levels_of(store: Path) -> list[str]:

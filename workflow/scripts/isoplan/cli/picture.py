@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import tifffile
 
+from isoplan import choosing
 from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
-from isoplan.choosing import choose_for, in_words
 from isoplan.cli import preview
 from isoplan.cli.outputs import SOFTWARE, Outputs, is_file, reserve
 from isoplan.exposure import exposure_of
@@ -24,7 +24,8 @@ from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.ground import without_ground
 from isoplan.mosaic.headers import complete_optics
-from isoplan.mosaic.measure import levels, measure
+from isoplan.mosaic.measure import in_words, levels, measure
+from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
@@ -150,7 +151,7 @@ def open_picture(args: argparse.Namespace, outputs: Outputs, *, fused: bool = Tr
         mosaic = without_ground(mosaic)
     optics, notes = complete_optics(vars(args), mosaic.optics)
     vars(args).update(optics)
-    for note in [*mosaic.notes, *notes]:
+    for note in [*mosaic.notes, *notes_on_overlaps(mosaic), *notes]:
         print(f"{args.picture}: {note}")
     return mosaic
 
@@ -159,7 +160,7 @@ def _measured(args: argparse.Namespace, mosaic) -> dict:
     """What the picture holds, and the camera that it goes with."""
     camera = _camera(args, mosaic)
     facts = measure(mosaic, offset=args.offset) | camera
-    for note in check_camera_of(facts, args.picture):
+    for note in [*check_camera_of(facts, args.picture), *in_words(facts)]:
         print(f"{args.picture}: {note}")
     return facts
 
@@ -369,8 +370,8 @@ def _chosen(args, mosaic, found: Found, settings: dict, facts: dict) -> dict:
     """Iterations and TV weight from held-out photons, and in words what was chosen and why."""
     local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
     how = {"seed": 0, "stream": "held-out", "device": pick_device(args.device)}
-    choice = choose_for(mosaic, local, facts, settings, **how)
-    print(in_words(choice))
+    choice = choosing.choose_for(mosaic, local, facts, settings, **how)
+    print(choosing.in_words(choice))
     return choice
 
 

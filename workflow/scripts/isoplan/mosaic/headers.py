@@ -29,6 +29,9 @@ _UM = {
     "in": 25400.0,
     "angstrom": 1e-4,
 }
+_MICRO_MANAGER, _PER_CENTIMETRE = 51123, 3  # a tag, and a unit of the resolution
+# Larger pixels are those of a printer, a scanner, or the camera's chip.
+_LARGEST_AT_SAMPLE_UM = 2.0
 
 
 @dataclass
@@ -116,10 +119,11 @@ def of_tiff(tiff: tifffile.TiffFile, number: int, count: int) -> Known:
     try:
         if tiff.is_ome:
             return _of_ome(tiff, number, count)
-        if tiff.is_imagej:
+        if tiff.is_imagej and not tiff.pages.first.is_micromanager:
             return _of_imagej(tiff)
         if tiff.is_lsm:
             return _of_lsm(tiff.lsm_metadata)
+        return _of_page(tiff.pages.first)
     except Exception:
         pass
     return Known()
@@ -233,6 +237,20 @@ def _of_imagej(tiff: tifffile.TiffFile) -> Known:
         top, bottom = page.tags[name].value
         sides.append(micrometres(bottom / top, tiff.imagej_metadata.get("unit", "")))
     known.measure(*sides)
+    return known
+
+
+def _of_page(page: tifffile.TiffPage) -> Known:
+    """Of Micro-Manager's tag, else of the resolution, where that can be a pixel at the sample."""
+    known = Known()
+    if page.is_micromanager:
+        size = positive(page.tags[_MICRO_MANAGER].value.get("PixelSizeUm"))
+        known.measure(size, size)
+    elif page.tags["ResolutionUnit"].value == _PER_CENTIMETRE:
+        pairs = [page.tags[name].value for name in ("YResolution", "XResolution")]
+        sides = [1e4 * below / above for above, below in pairs]
+        if max(sides) <= _LARGEST_AT_SAMPLE_UM:
+            known.measure(*(float(f"{side:.6g}") for side in sides))
     return known
 
 

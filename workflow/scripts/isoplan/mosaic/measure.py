@@ -154,6 +154,20 @@ def _least_of_noise(picture: np.ndarray, offset: float, *, rounded: bool) -> flo
     return offset - max(4 * deviation, 1.0 if rounded else 0.0)
 
 
+def in_words(facts: dict) -> list[str]:
+    """What of a mosaic is no picture, of `measure`'s facts, for the log."""
+    words, pixels = [], facts["height_px"] * facts["width_px"]
+    if facts["nonfinite_pixels"]:
+        words.append(f"{facts['nonfinite_pixels']} pixels are not finite: invalid cells")
+    if facts["uncovered_pixels"]:
+        words.append(
+            f"{100 * facts['uncovered_pixels'] / pixels:.2g} % of the picture is covered by no tile"
+        )
+    if facts["constant"]:
+        words.append("the picture is constant: no cell is valid, nothing is restored")
+    return words
+
+
 def levels(facts: dict) -> dict:
     """The two numbers of a mosaic that its restoration starts from, in counts above the offset.
 

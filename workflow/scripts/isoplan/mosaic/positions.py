@@ -79,6 +79,10 @@ def read(path: str | Path) -> Positions:
                 f"{where}: there is no tile {tile}; put table and tiles into one folder, or correct it"
             )
         tiles.append(str(tile))
+    if beside := _unlisted(table, tiles):
+        notes.append(
+            f"{len(beside)} files like the tiles lie beside {table.name} but are not in it, such as {beside[0]}: not read"
+        )
     return Positions(str(table), tiles, [row[2] for row in rows], [row[3] for row in rows], notes)
 
 
@@ -88,6 +92,15 @@ def files_of(path: str | Path) -> list[str]:
         return [str(path)]
     found = read(path)
     return [found.table, *found.tiles]
+
+
+def _unlisted(table: Path, tiles: list[str]) -> list[str]:
+    """Names of what lies beside a table and its tiles, with a tile's ending."""
+    folder = table.parent
+    listed = {Path(tile).name for tile in tiles if Path(tile).parent == folder}
+    endings = {Path(name).suffix for name in listed}
+    found = (file.name for file in folder.iterdir() if file.suffix in endings)
+    return sorted(name for name in found if name not in listed and not name.startswith("."))
 
 
 def _tables(folder: Path) -> list[Path]:

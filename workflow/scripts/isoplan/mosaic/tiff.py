@@ -79,6 +79,10 @@ def open_tiff(path: str, wanted: int | None) -> Source:
             array = Leading(array, axes.index("S"), samples - alpha[::-1].index(True) - 1)
             notes.append("transparency is ignored")
         files = list(dict.fromkeys(p.parent.filehandle.path for p in level.pages))
+        if len(files) > 1:
+            notes.append(
+                f"it belongs to a set of {len(files)} files: channels and slices are counted over all of them"
+            )
         known = headers.of_tiff(tiff, number, len(series))
         close = stack.pop_all().close
         found = {"notes": notes, "stream": stream, "files": files, "close": close, "known": known}

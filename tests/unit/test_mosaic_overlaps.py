@@ -1,0 +1,84 @@
+"""Tiles that do not show the same where a table lays them over each other, and why."""
+
+import numpy as np
+import pytest
+import tifffile
+from isoplan.mosaic.overlaps import notes_on_overlaps
+from isoplan.mosaic.reader import open_mosaic
+from scipy import ndimage
+from tile_folders import grid, own
+
+SHAPE, BOXES = (500, 620), grid((500, 620), (180, 220), (160, 200))  # 3 x 3 tiles, 20 px of overlap
+
+
+def scene(seed: int = 0) -> np.ndarray:
+    """Blobs of a few px, 20 to 1000 counts."""
+    blobs = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), 4)
+    return 20 + 980 * np.clip(blobs / blobs.max(), 0, 1)
+
+
+def tiles(folder, picture, change=lambda y, x: (y, x), boxes=BOXES, seed=0) -> list[str]:
+    """Notes on exposures of a picture's tiles, each with noise and a brighter middle of its own, positions changed."""
+    rng, names = np.random.default_rng(seed), []
+    for number, (y0, y1, x0, x1) in enumerate(boxes):
+        y, x = np.mgrid[-1 : 1 : (y1 - y0) * 1j, -1 : 1 : (x1 - x0) * 1j]
+        light = picture[y0:y1, x0:x1] * (1 - 0.2 * (y * y + x * x))
+        names.append(f"tile{number}.tif")
+        tifffile.imwrite(folder / names[-1], rng.poisson(light).astype("uint16"))
+    (folder / "where.tsv").write_text(own(names, [change(y0, x0) for y0, _, x0, _ in boxes]))
+    with open_mosaic(folder) as mosaic:
+        return notes_on_overlaps(mosaic)
+
+
+@pytest.mark.parametrize("off", [0, 8])
+def test_tiles_in_place_agree(tmp_path, off):
+    rng = np.random.default_rng(1)
+    (note,) = tiles(tmp_path, scene(), lambda y, x: (y + rng.integers(off + 1), x))
+    assert note.startswith("tiles show the same where they overlap (correlation ")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda y, x: (x, y), "x and y exchanged"),
+        (lambda y, x: (-y, x), "the sign of y changed"),
+        (lambda y, x: (y, -x), "the sign of x changed"),
+        (lambda y, x: (-y, -x), "the sign of y changed and the sign of x changed"),
+        (lambda y, x: (x, -y), "x and y exchanged and the sign of y changed"),
+    ],
+)
+def test_a_table_s_usual_mistakes_are_named(tmp_path, change, words):
+    """Rows of tiles that are right beside each other do not hide that the rows are in the wrong order."""
+    (note,) = tiles(tmp_path, scene(), change)
+    assert note.startswith("CAUTION: tiles do not") and f"with {words} they show the same" in note
+
+
+def test_positions_that_are_wrong_in_no_usual_way(tmp_path):
+    rng = np.random.default_rng(2)
+    order = iter(rng.permutation(len(BOXES)))
+    (note,) = tiles(tmp_path, scene(), lambda y, x: BOXES[next(order)][::2])
+    assert note.startswith("CAUTION: tiles hardly show the same where they overlap")
+
+
+def test_of_noise_nothing_is_known(tmp_path):
+    (note,) = tiles(tmp_path, np.full(SHAPE, 100.0))
+    assert note.startswith("whether the tiles' positions are right is not known")
+
+
+def test_tiles_that_do_not_overlap_and_pictures_without_tiles(tmp_path):
+    boxes = grid(SHAPE, (100, 100), (120, 120))
+    assert tiles(tmp_path, scene(), boxes=boxes) == []
+    with open_mosaic(tmp_path / "tile0.tif") as picture:
+        assert notes_on_overlaps(picture) == []
+
+
+def test_pixels_that_are_not_finite_and_a_row_of_tiles(tmp_path):
+    boxes, picture = BOXES[:3], scene().astype("float32")
+    picture[::7, ::9] = np.nan
+    names = [f"tile{number}.tif" for number in range(3)]
+    for name, (y0, y1, x0, x1) in zip(names, boxes, strict=True):
+        tifffile.imwrite(tmp_path / name, picture[y0:y1, x0:x1])
+    (tmp_path / "where.tsv").write_text(own(names, [(y0, x0) for y0, _, x0, _ in boxes]))
+    with open_mosaic(tmp_path) as mosaic:
+        (note,) = notes_on_overlaps(mosaic)
+    assert note == "tiles show the same where they overlap (correlation 1.00)"
