@@ -77,7 +77,7 @@ verify-models: setup ## judge the released networks again and compare with their
 	$(RUN) -m isoplan verify $(if $(WHOLE),--whole)
 
 config: setup ## write config/config.yaml and config/README.md from the schema
-	$(RUN) -m isoplan.base.config write
+	$(RUN) -m isoplan.config.documentation
 
 clean: ## remove the environment and caches; results stay
 	rm -rf .venv .pytest_cache .ruff_cache .snakemake

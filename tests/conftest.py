@@ -8,8 +8,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch
-from isoplan.base.config import validate
-from isoplan.synthesis import Recipe
+from isoplan.config.validation import validate
+from isoplan.training.samples import Recipe
 
 torch.set_num_threads(1)
 

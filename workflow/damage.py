@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from isoplan.base.config import schema
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import damaged
+from isoplan.config.schema import schema
 from isoplan.evaluation import unit_cells
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import REFUSED
 from isoplan.networks import store
-from isoplan.psf_map import MapLayout
+from isoplan.psf_map.layout import MapLayout
+from isoplan.restoration.trust import RestoredStore
 from isoplan.restoration_test.units import unit_file
-from isoplan.trust import RestoredStore
 
 # The methods of a study that leave a restoration.
 RESTORING = {*schema()["properties"]["restoration"]["properties"]["methods"]["items"]["enum"]} - {

@@ -29,14 +29,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as in the j
 
 import pandas as pd
 import psutil
-from isoplan.base.config import entry, left_open
 from isoplan.base.errors import UserError
-from isoplan.halo import halo_of
+from isoplan.config.entries import entry, left_open
 from isoplan.mosaic.reader import open_row
 from isoplan.mosaic.table import read_table
 from isoplan.mosaic.tiles import spans, with_halo
-from isoplan.psf_map import SHARD_CELLS
+from isoplan.psf_map.layout import SHARD_CELLS
 from isoplan.report.cost import JOB_S, JOBS_A_MOSAIC, jobs_for, jobs_of
+from isoplan.restoration.halo import halo_of
 from site_checks import FAIL, OK, WARN, Finding, Profile, Site
 
 # Of a CPU job, above all that tests/bench/memory_stages.py prints: what it takes before its first unit,

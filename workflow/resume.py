@@ -16,12 +16,10 @@ Nothing else is deleted. Stop a run that still goes on elsewhere (another login 
 
 import argparse
 import contextlib
-import getpass
 import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from study import arguments, one_line, read_early, snakemake
@@ -34,9 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as in the j
 import psutil
 from damage import check, leftovers
 from isoplan.base.errors import UserError
-
-CANCEL_S = 120
-SLURM_RUN = "SLURM run ID: "  # how Snakemake's log names the jobs of a run
+from isoplan.cluster import slurm
 
 
 def main(given: list[str] | None = None) -> int:
@@ -49,7 +45,7 @@ def resume(args: argparse.Namespace) -> int:
     print(f"study {args.study}, config {args.config}, results {results}/", flush=True)
 
     refuse_beside_a_run()
-    cancel_slurm_jobs(args.study)
+    slurm.cancel_jobs(args.study)
     stop_local_jobs(args.study)
     run(snakemake(args.config, "--cores", "1", "--unlock"), quiet=True)
 
@@ -100,63 +96,6 @@ def refuse_beside_a_run() -> None:
                     f"process {process.pid} runs Snakemake in this folder; wait for it or stop it "
                     "(Ctrl-C where it was started), then run this again"
                 )
-
-
-def cancel_slurm_jobs(study: str) -> None:
-    """Cancels this study's jobs in Slurm's queue, and no others, and waits until they are gone.
-
-    A job's name is the identity of the Snakemake run that submitted it, and that run's log in this
-    folder says which results it made. A job counts as the study's only where both agree.
-    """
-    runs = slurm_runs(study)
-    if not (runs and shutil.which("squeue") and shutil.which("scancel")):
-        return
-    here = slurm_queue()
-    own = [job for job, run_id in here.items() if run_id in runs]
-    if len(here) > len(own):
-        print(f"{len(here) - len(own)} other Slurm jobs of this folder are left alone")
-    if not own:
-        return
-    print(f"cancelling {len(own)} Slurm jobs of this study: {' '.join(own)}", flush=True)
-    subprocess.run(["scancel", *own], check=False)
-    for _ in range(CANCEL_S):  # a job that is being ended still writes
-        left = [job for job in own if job in slurm_queue()]
-        if not left:
-            return
-        time.sleep(1)
-    raise UserError(
-        f"Slurm has not ended the jobs {' '.join(left)} within {CANCEL_S} s; run this again when "
-        "squeue no longer lists them"
-    )
-
-
-def slurm_queue() -> dict[str, str]:
-    """Job id -> name of the user's jobs that were submitted from this folder.
-
-    Raises UserError where Slurm does not answer: jobs that nobody sees may still write.
-    """
-    listed = ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%i\t%j\t%Z"]
-    queue = subprocess.run(listed, capture_output=True, text=True)
-    if queue.returncode:
-        why = (queue.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(
-            f"Slurm does not answer ({why}), and jobs of this study may still be at work; run this again "
-            "when `squeue` works"
-        )
-    rows = [line.split("\t") for line in queue.stdout.splitlines()]
-    return {
-        row[0]: row[1] for row in rows if len(row) == 3 and Path(row[2]).resolve() == Path.cwd()
-    }
-
-
-def slurm_runs(study: str) -> set[str]:
-    """Identities of the Slurm runs whose log names this study's results."""
-    found = set()
-    for log in Path(".snakemake/log").glob("*.log"):
-        text = log.read_text(errors="replace")
-        if f"results/{study}/" in text and SLURM_RUN in text:
-            found |= {part.split()[0] for part in text.split(SLURM_RUN)[1:]}
-    return found
 
 
 def stop_local_jobs(study: str) -> None:

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from isoplan.base import yamlmarks
-from isoplan.base.config import left_open
 from isoplan.base.errors import UserError
+from isoplan.cluster.slurm import Partition, ask, last_line, read_partitions
+from isoplan.config import yamlmarks
+from isoplan.config.entries import left_open
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 NAMES = ("profile.v9+.yaml", "config.v9+.yaml", "profile.yaml", "config.yaml")
@@ -112,20 +113,6 @@ class Profile:
     def wants_gpu(self, rule: str) -> bool:
         asked = [self.resource(rule, key) for key in ("gpu", "gres", "gpus")]
         return any("gpu" in str(value) or value not in (None, 0, "") for value in asked)
-
-
-@dataclass
-class Partition:
-    """Limits of a partition; None where it has none. memory_mb, cpus: of its largest node."""
-
-    name: str
-    default: bool
-    up: bool
-    minutes: float | None
-    memory_mb: float | None
-    cpus: int
-    gpus: bool
-    nodes: int
 
 
 @dataclass
@@ -412,57 +399,3 @@ class Site:
 
 def over(asked: float, limit: float | None) -> bool:
     return limit is not None and asked > limit
-
-
-def ask(*command: str) -> tuple[str, str | None]:
-    """What a command prints, and why it failed: None where it did not."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return "", str(error)
-    return ("", last_line(done.stderr)) if done.returncode else (done.stdout, None)
-
-
-def last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no reason given"])[-1]
-
-
-def read_partitions(partitions: str, nodes: str) -> dict[str, Partition]:
-    """From `scontrol show partition` and `scontrol show node`, one line each."""
-    found, machines = {}, [dict(re.findall(r"(\w+)=(\S*)", line)) for line in nodes.splitlines()]
-    for line in partitions.splitlines():
-        facts = dict(re.findall(r"(\w+)=(\S*)", line))
-        if "PartitionName" not in facts:
-            continue
-        name = facts["PartitionName"]
-        own = [node for node in machines if name in node.get("Partitions", "").split(",")]
-        memory = [float(node["RealMemory"]) for node in own if node.get("RealMemory", "").isdigit()]
-        allowed = facts.get("MaxMemPerNode", "")
-        limits = [max(memory)] if memory else []
-        limits += [float(allowed)] if allowed.isdigit() and int(allowed) else []
-        found[name] = Partition(
-            name=name,
-            default=facts.get("Default") == "YES",
-            up=facts.get("State") == "UP",
-            minutes=minutes(facts.get("MaxTime", "UNLIMITED")),
-            memory_mb=min(limits, default=None),
-            cpus=max((int(node.get("CPUTot", 1)) for node in own), default=1),
-            gpus=any("gpu" in node.get("Gres", "") for node in own),
-            nodes=len(own),
-        )
-    return found
-
-
-def minutes(text: str) -> float | None:
-    """Slurm's time (minutes, h:m:s, d-h:m:s); None for no limit."""
-    if text.upper() in ("UNLIMITED", "INFINITE", "NONE", ""):
-        return None
-    days, _, rest = text.rpartition("-")
-    parts = [float(part) for part in rest.split(":")]
-    if days:
-        hours, mins, seconds = [*parts, 0, 0][:3]
-    elif len(parts) == 3:
-        hours, mins, seconds = parts
-    else:
-        hours, mins, seconds = 0, parts[0], [*parts, 0][1]
-    return 1440 * float(days or 0) + 60 * hours + mins + seconds / 60

@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
-from isoplan.base import yamlmarks
-from isoplan.base.config import validate
 from isoplan.base.errors import UserError
+from isoplan.config import yamlmarks
+from isoplan.config.validation import validate
 
 DEFAULT = Path("config/config.yaml")
 STUDIES = Path("config/studies")

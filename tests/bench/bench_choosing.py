@@ -6,13 +6,13 @@ How near the choice comes to the best one is a study: config/studies/how-much.sm
 import numpy as np
 import torch
 from bench_acceleration import picture
-from isoplan.base.config import validate
-from isoplan.choosing import choose
-from isoplan.deconvolution import richardson_lucy
-from isoplan.exposure import Exposure
+from isoplan.config.validation import validate
 from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.exposure import Exposure
 from isoplan.optics.gaussian import gaussian_psfs
-from isoplan.pieces import Piece
+from isoplan.restoration.choosing import choose
+from isoplan.restoration.pieces import Piece
+from isoplan.restoration.richardson_lucy import richardson_lucy
 from timing import in_turn
 
 SIZE_PX, PHOTONS = 192, 1e3

@@ -11,11 +11,11 @@ import csv
 
 import numpy as np
 import torch
-from isoplan.base.config import validate
-from isoplan.deconvolution import richardson_lucy
+from isoplan.config.validation import validate
 from isoplan.mosaic.measure import DARK_PX, DARK_SHARE
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
+from isoplan.restoration.richardson_lucy import richardson_lucy
 from isoplan.simulation import Simulation
 from run import RESULTS
 from timing import in_turn

@@ -21,15 +21,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from isoplan.base.config import released, validate
-from isoplan.base.ledger import Ledger, peak_mb, run_units
-from isoplan.halo import halo_of
+from isoplan.base.ledger import Ledger
+from isoplan.cluster.units import peak_mb, run_units
+from isoplan.config.entries import released
+from isoplan.config.validation import validate
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import SHARD_CELLS, MapLayout, channels, fill_invalid, map_unit
-from isoplan.restoration import local_psfs, restore_core
+from isoplan.psf_map.estimate import map_unit
+from isoplan.psf_map.fill import fill_invalid
+from isoplan.psf_map.layout import SHARD_CELLS, MapLayout, channels
+from isoplan.restoration.cores import restore_core
+from isoplan.restoration.halo import halo_of
+from isoplan.restoration.psfs import local_psfs
 from isoplan.simulation import BLOCK_PX, Simulation
 
 SIZES_PX = 4096, 16384

@@ -1,4 +1,4 @@
-"""What `exposure.lone_pixels` finds, and what it takes for bad that is none, into results/bench/lone_pixels.csv.
+"""What `optics.exposure.lone_pixels` finds, and what it takes for bad that is none, into results/bench/lone_pixels.csv.
 
 Rows "points": points of light on a dim ground and dark ones on a bright one, alone or in pairs 1.5 to 4 px apart, at random
 places, through Gaussian PSFs of some widths; `share` is that of the points of which a pixel counts as bad. Rows
@@ -10,7 +10,7 @@ import csv
 import itertools
 
 import numpy as np
-from isoplan.exposure import lone_pixels
+from isoplan.optics.exposure import lone_pixels
 from run import RESULTS
 
 GAIN, READ_E = 2.0, 2.0

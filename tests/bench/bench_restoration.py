@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from fields import FIELDS, PSF_PX, psfs, transforms
 from isoplan.base.device import keep_freed_memory
-from isoplan.deconvolution import richardson_lucy
 from isoplan.optics.blur import SpaceVariantBlur, good_size
+from isoplan.restoration.richardson_lucy import richardson_lucy
 from scipy.signal import fftconvolve
 from skimage import restoration
 from timing import in_turn

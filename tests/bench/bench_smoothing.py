@@ -10,13 +10,16 @@ import csv
 
 import numpy as np
 import torch
-from isoplan.base.config import released, validate
-from isoplan.deconvolution import richardson_lucy
+from isoplan.config.entries import released
+from isoplan.config.validation import validate
 from isoplan.networks import store
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import VALIDITY, MapLayout, channels, estimate_cells, fill_invalid
-from isoplan.restoration import LocalPsfs
+from isoplan.psf_map.estimate import estimate_cells
+from isoplan.psf_map.fill import fill_invalid
+from isoplan.psf_map.layout import VALIDITY, MapLayout, channels
+from isoplan.restoration.psfs import LocalPsfs
+from isoplan.restoration.richardson_lucy import richardson_lucy
 from isoplan.simulation import Simulation
 from run import RESULTS
 from timing import in_turn

@@ -11,17 +11,17 @@ import csv
 
 import numpy as np
 import torch
-from isoplan import trust
-from isoplan.base.config import validate
-from isoplan.deconvolution import richardson_lucy
+from isoplan.config.validation import validate
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
+from isoplan.restoration import trust
+from isoplan.restoration.richardson_lucy import richardson_lucy
 from isoplan.simulation import Simulation
 from run import RESULTS
 from timing import in_turn
 
 SIZE_PX, CELL_PX, GAIN, READ_NOISE_E = 384, 64, 2.0, 2.0
-# Photons at the peak with the TV weight that suits them (`deconvolution.richardson_lucy`).
+# Photons at the peak with the TV weight that suits them (`richardson_lucy`).
 PHOTONS = {1e2: 0.03, 1e3: 0.003, 1e4: 0.001, 1e5: 0.001}
 FACTORS, ITERATIONS = (1.0, 0.7, 1.3, 1.6), (5, 10, 20, 40)
 FIELDS = {

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from isoplan.base.config import validate
+from isoplan.config.validation import validate
 from isoplan.optics.psf import make_psf_model
 
 PSF_PX = 127

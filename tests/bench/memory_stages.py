@@ -17,19 +17,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from isoplan.base.config import load, validate
-from isoplan.base.ledger import peak_mb
-from isoplan.exposure import exposure_of
-from isoplan.halo import halo_of
+from isoplan.cluster.units import peak_mb
+from isoplan.config.validation import load, validate
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store
+from isoplan.optics.exposure import exposure_of
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import MapLayout, channels, map_unit
-from isoplan.restoration import LocalPsfs, restore_and_judge
+from isoplan.psf_map.estimate import map_unit
+from isoplan.psf_map.layout import MapLayout, channels
+from isoplan.restoration.cores import restore_and_judge
+from isoplan.restoration.halo import halo_of
+from isoplan.restoration.psfs import LocalPsfs
 from isoplan.simulation import BLOCK_PX, Simulation
-from isoplan.synthesis import Recipe
-from isoplan.training import train
+from isoplan.training.loop import train
+from isoplan.training.samples import Recipe
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import yaml
 import zarr
-from isoplan import trust
+from isoplan.restoration import trust
 from scipy import ndimage
 from skimage import data, transform
 

@@ -3,9 +3,10 @@
 import time
 
 import pytest
-from isoplan.base import config, yamlmarks
 from isoplan.base.errors import UserError
 from isoplan.cli import arguments
+from isoplan.config import yamlmarks
+from isoplan.config.validation import load, validate
 from isoplan.mosaic.table import read_table
 
 BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
@@ -66,7 +67,7 @@ def test_a_bad_study_is_one_line_with_its_place(tmp_path, case):
     file.write_bytes(content if isinstance(content, bytes) else content.encode("latin-1"))
     begin = time.monotonic()
     with pytest.raises(UserError) as error:
-        config.load(file)
+        load(file)
     assert time.monotonic() - begin < 2
     (line,) = str(error.value).splitlines()
     assert line.startswith(str(file)) and answer in line and len(line) < 500, line
@@ -76,17 +77,17 @@ def test_a_bad_study_is_one_line_with_its_place(tmp_path, case):
 def test_what_is_no_file(tmp_path, make):
     make(tmp_path / "mine.yaml")
     with pytest.raises(UserError, match=r"mine\.yaml: no such config file; correct its path"):
-        config.load(tmp_path / "mine.yaml")
+        load(tmp_path / "mine.yaml")
 
 
 def test_aliases_that_are_no_bomb(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_bytes(b"\xef\xbb\xbfstudy: mine\r\nmap: &map {stride_px: 64}\r\n")
-    assert config.load(file)["map"]["stride_px"] == 64
+    assert load(file)["map"]["stride_px"] == 64
     file.write_text(
         "psfs:\n- &psf {name: a, size_px: 21}\n- {<<: *psf, name: b}\nnetworks: [{name: n, psf: a}]\ntests: []\ntest_sets: []\nsimulations: []"
     )
-    assert [psf["size_px"] for psf in config.load(file)["psfs"]] == [21, 21]
+    assert [psf["size_px"] for psf in load(file)["psfs"]] == [21, 21]
 
 
 # Tables of mosaics, in UTF-8 as a text; the answer behind the file's name.
@@ -184,9 +185,9 @@ def test_what_a_study_names_has_to_be_there(tmp_path, monkeypatch, text):
     file = tmp_path / "mine.yaml"
     file.write_text(f"{text}\n" + ("" if "mosaics" in text else "mosaics: table.tsv\n"))
     study = yamlmarks.read(file)
-    config.validate(study, [file])  # elsewhere, on a machine without the files, it is right
+    validate(study, [file])  # elsewhere, on a machine without the files, it is right
     with pytest.raises(UserError) as error:
-        config.validate(study, [file], here=True)
+        validate(study, [file], here=True)
     (line,) = str(error.value).splitlines()
     assert line.startswith(str(file)) and ABSENT[text] in line, line
 
@@ -194,7 +195,5 @@ def test_what_a_study_names_has_to_be_there(tmp_path, monkeypatch, text):
 def test_what_is_there_or_released_is_right(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "table.tsv").touch()
-    config.validate({"mosaics": "table.tsv"}, here=True)
-    config.validate(
-        {"mosaics": None, "networks": [{"name": "small", "weights": "released"}]}, here=True
-    )
+    validate({"mosaics": "table.tsv"}, here=True)
+    validate({"mosaics": None, "networks": [{"name": "small", "weights": "released"}]}, here=True)

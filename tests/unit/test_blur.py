@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from isoplan.base.config import validate
+from isoplan.config.validation import validate
 from isoplan.optics.blur import ORDERS, SpaceVariantBlur, good_size
 from isoplan.optics.psf import make_psf_model
 

@@ -17,12 +17,7 @@ from isoplan.optics.camera import (
     poisson,
     vignette,
 )
-from isoplan.optics.noise import (
-    complete_camera,
-    counting_camera,
-    estimate_noise,
-    noiseless_level,
-)
+from isoplan.optics.noise import complete_camera, counting_camera, estimate_noise, noiseless_level
 from torch.nn import functional
 
 

@@ -3,21 +3,22 @@
 import numpy as np
 import pytest
 import torch
-from isoplan.base.config import CHOSEN, left_open
-from isoplan.choosing import UNJUDGED_WEIGHT, choose, choose_for, in_words
-from isoplan.deconvolution import richardson_lucy
-from isoplan.exposure import Exposure
-from isoplan.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX, halo_of, settled
-from isoplan.in_memory import Facts, restored
+from isoplan.config.entries import CHOSEN, left_open
 from isoplan.metrics.image import snr
 from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.exposure import Exposure
 from isoplan.optics.model import equivalent_width_px
 from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
-from isoplan.pieces import Piece, pieces_of
-from isoplan.psf_map import MapLayout, sums_of
-from isoplan.restoration import LocalPsfs
-from isoplan.search import (
+from isoplan.psf_map.fill import sums_of
+from isoplan.psf_map.layout import MapLayout
+from isoplan.restoration.choosing import UNJUDGED_WEIGHT, choose, choose_for, in_words
+from isoplan.restoration.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX, halo_of, settled
+from isoplan.restoration.in_memory import Facts, restored
+from isoplan.restoration.pieces import Piece, pieces_of
+from isoplan.restoration.psfs import LocalPsfs
+from isoplan.restoration.richardson_lucy import richardson_lucy
+from isoplan.restoration.search import (
     COMPARED,
     FACTORS,
     HELD_OUT,

@@ -16,15 +16,15 @@ import tifffile
 import torch
 import yaml
 import zarr
-from isoplan import training
-from isoplan.base import config
 from isoplan.cli.arguments import main
 from isoplan.cli.picture import stem_of
+from isoplan.config import entries
 from isoplan.mosaic import ngff, reader
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import read_table
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
+from isoplan.training import loop as training
 from safetensors.torch import save
 from scipy.ndimage import gaussian_filter
 from tile_folders import own, write_tiles
@@ -447,7 +447,7 @@ def test_cells_that_raise_the_alarm_are_told_and_not_used(picture, network, tmp_
 
 
 def test_without_a_network_the_released_one_serves(picture, network, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(config, "MODELS", tmp_path / "models")
+    monkeypatch.setattr(entries, "MODELS", tmp_path / "models")
     out = tmp_path / "out"
     assert run("map", picture, "--out", out) == 1
     assert "no network is released for gaussian-2; released: none at all" in capsys.readouterr().err

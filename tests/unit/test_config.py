@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from isoplan.base import config, configdocs
 from isoplan.base.errors import UserError
+from isoplan.config import documentation
+from isoplan.config.entries import PARAMETERS, left_open
+from isoplan.config.schema import schema
+from isoplan.config.validation import load, validate
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
@@ -31,17 +34,19 @@ def error_of(tmp_path: Path, text: str) -> str:
     file = tmp_path / "study.yaml"
     file.write_text(text)
     with pytest.raises(UserError) as caught:
-        config.load(file)
+        load(file)
     return str(caught.value).replace(str(tmp_path), "")
 
 
 def test_written_files_agree_with_the_schema():
-    assert (ROOT / "config" / "config.yaml").read_text() == configdocs.config_text(), "make config"
-    assert (ROOT / "config" / "README.md").read_text() == configdocs.readme_text(), "make config"
+    assert (ROOT / "config" / "config.yaml").read_text() == documentation.config_text(), (
+        "make config"
+    )
+    assert (ROOT / "config" / "README.md").read_text() == documentation.readme_text(), "make config"
 
 
 def test_default_study_is_the_schema_s_defaults():
-    assert config.load(ROOT / "config" / "config.yaml") == config.validate({})
+    assert load(ROOT / "config" / "config.yaml") == validate({})
 
 
 def test_every_key_is_described():
@@ -51,36 +56,32 @@ def test_every_key_is_described():
             walk(inner, f"{path}.{key}")
             walk(inner.get("items", {}), f"{path}.{key}[]")
 
-    walk(config.schema(), "")
+    walk(schema(), "")
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_ready_studies_are_valid_alone_and_merged(path):
-    alone = config.load(path)
+    alone = load(path)
     default = ROOT / "config" / "config.yaml"
-    assert config.validate(merged(yaml.safe_load(path.read_text())), [default, path]) == alone
+    assert validate(merged(yaml.safe_load(path.read_text())), [default, path]) == alone
     assert alone["study"] == path.stem
 
 
 def test_defaults_fill_lists_and_blocks():
-    resolved = config.validate(
-        {"networks": [{"name": "big", "samples": "1e6"}], "tests": [], "map": None}
-    )
+    resolved = validate({"networks": [{"name": "big", "samples": "1e6"}], "tests": [], "map": None})
     assert resolved["networks"][0]["samples"] == 1_000_000
     assert resolved["networks"][0]["architecture"] == "isoplan"
     assert resolved["map"]["window_px"] == 128
 
 
 def test_numbers_spelt_as_yaml_reads_text():
-    resolved = config.validate(
-        {"networks": [{"name": "small", "learning_rate": "1e-3"}], "tests": []}
-    )
+    resolved = validate({"networks": [{"name": "small", "learning_rate": "1e-3"}], "tests": []})
     assert resolved["networks"][0]["learning_rate"] == 1e-3
 
 
 def test_validating_twice_changes_nothing():
-    once = config.validate({})
-    assert config.validate(once) == once
+    once = validate({})
+    assert validate(once) == once
 
 
 @pytest.mark.parametrize(
@@ -207,9 +208,7 @@ def test_a_missing_field_points_at_the_study_and_not_at_the_default(tmp_path):
     file = tmp_path / "study.yaml"
     file.write_text("seed: 1\nnetworks:\n  - samples: 5\n")
     with pytest.raises(UserError, match=r"study\.yaml:3: networks\[0\]\.name: is missing"):
-        config.validate(
-            merged(yaml.safe_load(file.read_text())), [ROOT / "config" / "config.yaml", file]
-        )
+        validate(merged(yaml.safe_load(file.read_text())), [ROOT / "config" / "config.yaml", file])
 
 
 def test_all_mistakes_are_said_at_once(tmp_path):
@@ -219,14 +218,14 @@ def test_all_mistakes_are_said_at_once(tmp_path):
 
 def test_a_missing_file_is_named():
     with pytest.raises(UserError, match=r"nowhere\.yaml: no such config file"):
-        config.load("nowhere.yaml")
+        load("nowhere.yaml")
 
 
 def test_field_parameters_are_those_of_the_models():
     psf = pytest.importorskip("isoplan.optics.psf")
-    for model, names in config.PARAMETERS.items():
+    for model, names in PARAMETERS.items():
         if model != "measured":
-            spec = config.validate(
+            spec = validate(
                 {
                     "psfs": [{"name": "gaussian-2", "model": model}],
                     "networks": [{"name": "small"}],
@@ -239,16 +238,16 @@ def test_field_parameters_are_those_of_the_models():
 
 
 def test_what_is_left_open():
-    open_ = config.validate({"restoration": {"iterations": "auto", "tv_weight": "1e-3"}})
+    open_ = validate({"restoration": {"iterations": "auto", "tv_weight": "1e-3"}})
     assert open_["restoration"]["tv_weight"] == 1e-3
     psfs = ["psf_scale", "psf_shape", "resolution_px"]
-    assert config.left_open(open_["restoration"]) == ["iterations", *psfs]
-    assert config.left_open(config.validate({})["restoration"]) == [
+    assert left_open(open_["restoration"]) == ["iterations", *psfs]
+    assert left_open(validate({})["restoration"]) == [
         "iterations",
         "tv_weight",
         *psfs,
     ]
-    given = config.validate({"restoration": {"psf_scale": 1}})["restoration"]
-    assert config.left_open(given) == ["iterations", "tv_weight", "resolution_px"]
-    plain = config.validate({"restoration": {"tv_step": "none"}})["restoration"]
-    assert plain["tv_weight"] == 0 and config.left_open(plain) == ["iterations", *psfs]
+    given = validate({"restoration": {"psf_scale": 1}})["restoration"]
+    assert left_open(given) == ["iterations", "tv_weight", "resolution_px"]
+    plain = validate({"restoration": {"tv_step": "none"}})["restoration"]
+    assert plain["tv_weight"] == 0 and left_open(plain) == ["iterations", *psfs]

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import yaml
-from isoplan.base.config import validate
+from isoplan.config.validation import validate
 from isoplan.report import cost, tables
 from isoplan.report.page import write_report
 from isoplan.report.results import read_study

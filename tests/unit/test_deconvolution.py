@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from isoplan import deconvolution
-from isoplan.deconvolution import (
+from isoplan.optics.blur import ORDERS, SpaceVariantBlur
+from isoplan.optics.psf import make_psf_model
+from isoplan.restoration import richardson_lucy as deconvolution
+from isoplan.restoration.halo import halo_px
+from isoplan.restoration.richardson_lucy import (
     ACCELERATIONS,
     TV_STEPS,
     denoise,
@@ -14,9 +17,6 @@ from isoplan.deconvolution import (
     richardson_lucy,
     total_variation,
 )
-from isoplan.halo import halo_px
-from isoplan.optics.blur import ORDERS, SpaceVariantBlur
-from isoplan.optics.psf import make_psf_model
 
 # Small arrays: a second thread would only wait.
 torch.set_num_threads(1)

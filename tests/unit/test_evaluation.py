@@ -4,14 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from isoplan.evaluation import (
-    channels as sum_channels,
-)
-from isoplan.evaluation import (
-    compare,
-    evaluate_unit,
-    metrics_and_gains,
-)
+from isoplan.evaluation import channels as sum_channels
+from isoplan.evaluation import compare, evaluate_unit, metrics_and_gains
 from isoplan.metrics import image
 from isoplan.mosaic import tiles
 

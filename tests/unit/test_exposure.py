@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from isoplan.base.seeds import numpy_rng
-from isoplan.exposure import lone_pixels, mend, noise_of, split, split_camera, thin
+from isoplan.optics.exposure import lone_pixels, mend, noise_of, split, split_camera, thin
 
 # Bad pixels --------------------------------------------------------------------------------------
 

@@ -78,9 +78,9 @@ def test_every_script_of_the_workflow_has_its_closure():
     scripts = module.LIBRARY.parent
     for script in scripts.glob("[a-z]*.py"):
         library_hashes(script)  # raises where an imported module is not there
-    assert "isoplan.deconvolution" in library_hashes(scripts / "restore_mosaic.py")
-    assert "isoplan.deconvolution" not in library_hashes(scripts / "train_network.py")
-    assert "isoplan.training" not in library_hashes(scripts / "restore_mosaic.py")
+    assert "isoplan.restoration.richardson_lucy" in library_hashes(scripts / "restore_mosaic.py")
+    assert "isoplan.restoration.richardson_lucy" not in library_hashes(scripts / "train_network.py")
+    assert "isoplan.training.loop" not in library_hashes(scripts / "restore_mosaic.py")
 
 
 def test_fingerprint_of_settings():

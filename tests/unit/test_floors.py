@@ -12,19 +12,12 @@ LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "isopla
 # From the ground up. Rooms of one row do not know each other.
 FLOORS = (
     ("base",),
+    ("config", "cluster"),
     ("mosaic", "metrics"),
     ("optics", "registration"),
     ("objects", "networks"),
-    ("synthesis", "halo", "deconvolution", "exposure", "trust", "kriging"),
-    ("intervals", "psf_map", "rivals"),
-    ("training",),
-    ("judging", "restoration", "simulation", "evaluation"),
-    ("pieces",),
-    ("raw_noise", "held_out"),
-    ("other_psfs",),
-    ("search",),
-    ("choosing",),
-    ("in_memory",),
+    ("training", "psf_map"),
+    ("restoration", "judging", "simulation", "evaluation"),
     ("restoration_test",),
     ("report",),
     ("cli",),
@@ -33,12 +26,15 @@ FLOORS = (
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 # Read whenever the Snakefile is parsed, by every job: nothing that takes long to import.
 LIGHT = (
-    "base.config",
     "base.errors",
     "base.fingerprint",
-    "base.named_files",
     "base.textfile",
-    "base.yamlmarks",
+    "config.entries",
+    "config.named_files",
+    "config.schema",
+    "config.validation",
+    "config.values",
+    "config.yamlmarks",
     "mosaic.positions",
     "mosaic.table",
 )

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 import torch
-from isoplan.intervals import fit_intervals
 from isoplan.networks import store
 from isoplan.networks.outputs import log_errors, pinball, split
-from isoplan.synthesis import make_set
+from isoplan.training.intervals import fit_intervals
+from isoplan.training.samples import make_set
 
 SEED = 3
 

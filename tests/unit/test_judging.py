@@ -9,8 +9,8 @@ from isoplan.judging import SHOWN, estimate, judge, judge_test
 from isoplan.networks import outputs, store
 from isoplan.objects import pictures, scenes
 from isoplan.optics.psf import make_psf_model
-from isoplan.synthesis import Batch, blur_patches, make_set
-from isoplan.training import CHECK_BLOCK
+from isoplan.training.loop import CHECK_BLOCK
+from isoplan.training.samples import Batch, blur_patches, make_set
 
 CPU = torch.device("cpu")
 TEST = {"network": "net", "test_set": "set", "degradation": "none", "strengths": [0]}

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from isoplan import kriging
-from isoplan.kriging import Process, krige
+from isoplan.psf_map import kriging
+from isoplan.psf_map.kriging import Process, krige
 from scipy.linalg import null_space
 from scipy.stats import multivariate_normal
 

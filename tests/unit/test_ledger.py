@@ -6,9 +6,10 @@ import time
 import numpy as np
 import pytest
 from isoplan.base import ledger as module
-from isoplan.base import timelimit
 from isoplan.base.errors import OutOfTime
-from isoplan.base.ledger import Ledger, run_units, share, write_atomically
+from isoplan.base.ledger import Ledger, write_atomically
+from isoplan.cluster import timelimit
+from isoplan.cluster.units import run_units, share
 
 COUNT = 7
 

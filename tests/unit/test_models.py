@@ -12,14 +12,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from isoplan.base import config
+from isoplan.base.errors import UserError
 from isoplan.cli import modelcard, models
 from isoplan.cli.arguments import main
+from isoplan.config import entries
+from isoplan.config.entries import MODELS, PARAMETERS, weights_file
+from isoplan.config.schema import ROOT
+from isoplan.config.validation import load, validate
 from isoplan.networks import store
 from safetensors import safe_open
 from test_cli import STUDY
 
-RELEASED = sorted(config.MODELS.glob("*.safetensors"))
+RELEASED = sorted(MODELS.glob("*.safetensors"))
 NETWORK = STUDY["networks"][0] | {"weight_decay": 0}
 SCENES = {"name": "scenes", "psf": "g", "samples": 24}
 RELEASE = STUDY | {
@@ -162,7 +166,7 @@ def test_verify_fails_for_a_card_that_is_not_the_file_s(released, capsys):
 def test_verify_wants_released_networks(made, tmp_path, monkeypatch, capsys):
     assert run("verify", made / "networks" / "net" / "network.safetensors") == 1
     assert "its card names no test sets" in capsys.readouterr().err
-    monkeypatch.setattr(config, "MODELS", tmp_path)
+    monkeypatch.setattr(entries, "MODELS", tmp_path)
     assert run("verify") == 1
     assert "holds no released network" in capsys.readouterr().err
 
@@ -235,15 +239,15 @@ def test_no_git_no_commit(monkeypatch, tmp_path):
 
 
 def test_a_study_takes_the_released_network(released, tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "MODELS", tmp_path / "models")
-    study = config.validate(RELEASE | {"networks": [NETWORK | {"weights": "released"}]})
+    monkeypatch.setattr(entries, "MODELS", tmp_path / "models")
+    study = validate(RELEASE | {"networks": [NETWORK | {"weights": "released"}]})
     monkeypatch.chdir(tmp_path)
     network = study["networks"][0]
-    assert config.weights_file(study, network) == "models/gaussian-2.safetensors"
-    assert config.weights_file(study, network | {"weights": None}) is None
-    monkeypatch.setattr(config, "MODELS", tmp_path / "none")
-    with pytest.raises(config.UserError, match=r"networks\[0\]\.weights: no network is released"):
-        config.validate(RELEASE | {"networks": [NETWORK | {"weights": "released"}]})
+    assert weights_file(study, network) == "models/gaussian-2.safetensors"
+    assert weights_file(study, network | {"weights": None}) is None
+    monkeypatch.setattr(entries, "MODELS", tmp_path / "none")
+    with pytest.raises(UserError, match=r"networks\[0\]\.weights: no network is released"):
+        validate(RELEASE | {"networks": [NETWORK | {"weights": "released"}]})
 
 
 @pytest.mark.parametrize(
@@ -270,7 +274,7 @@ def test_a_network_serves_a_study_within_its_ranges(psf, wrong, settings):
     if wrong is None:
         store.check_fits("file", card, asked, 128)
     else:
-        with pytest.raises(config.UserError, match=wrong):
+        with pytest.raises(UserError, match=wrong):
             store.check_fits("file", card, asked, 128)
 
 
@@ -292,14 +296,14 @@ def test_every_released_network_has_its_card():
 def test_nothing_else_lies_among_the_released_networks():
     known = {"README.md", "EXPERIMENTS.md"}
     known |= {f"{file.stem}{ending}" for file in RELEASED for ending in (".safetensors", ".md")}
-    assert {path.name for path in config.MODELS.iterdir()} <= known
+    assert {path.name for path in MODELS.iterdir()} <= known
 
 
 def test_released_studies_judge_every_network():
     for scale in ("small", "full"):
-        study = config.load(config.ROOT / "config" / "studies" / f"released.{scale}.yaml")
+        study = load(ROOT / "config" / "studies" / f"released.{scale}.yaml")
         psfs = {network["name"]: network["psf"] for network in study["networks"]}
-        assert set(psfs) == {model for model, names in config.PARAMETERS.items() if names}
+        assert set(psfs) == {model for model, names in PARAMETERS.items() if names}
         for name in psfs:
             sets = models._test_sets(study, name)
             assert len(sets) == 6
@@ -308,7 +312,7 @@ def test_released_studies_judge_every_network():
 
 def test_the_table_of_released_networks_says_what_the_cards_say():
     """Every figure of resources/models/README.md's table, to its last digit."""
-    lines = (config.MODELS / "README.md").read_text().splitlines()
+    lines = (MODELS / "README.md").read_text().splitlines()
     rows = {line.split("|")[1].strip(): line.split("|")[3:5] for line in lines if "|" in line}
     for file in RELEASED:
         card = store.load(file)[2]

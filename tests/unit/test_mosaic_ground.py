@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tifffile
-from isoplan.in_memory import Counts
 from isoplan.mosaic.ground import Grounded, ground_of, share_of_ground, without_ground
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import open_mosaic, open_row
+from isoplan.restoration.in_memory import Counts
 from scipy.ndimage import gaussian_filter
 
 SHAPE = (400, 420)

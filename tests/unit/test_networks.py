@@ -7,14 +7,14 @@ import shutil
 import pytest
 import timm
 import torch
-from isoplan.base.config import validate
 from isoplan.base.errors import UserError
+from isoplan.config.validation import validate
 from isoplan.networks import store
 from isoplan.networks.onepass import TRACES, OnePass, spectra, traces
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.networks.windowed import Windowed
 from isoplan.optics.psf import make_psf_model
-from isoplan.training import RegressionTask
+from isoplan.training.loop import RegressionTask
 from safetensors.torch import save_file
 
 WINDOW = 96

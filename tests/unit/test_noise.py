@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 from isoplan.base.errors import UserError
-from isoplan.in_memory import Counts
 from isoplan.mosaic.measure import measure
 from isoplan.objects.pictures import load_picture
 from isoplan.optics.noise import check_camera_of, complete_camera
+from isoplan.restoration.in_memory import Counts
 from scipy.ndimage import gaussian_filter
 
 SIDE = 384

@@ -10,7 +10,7 @@ from isoplan.optics.gaussian import gaussian_psfs
 from isoplan.optics.model import equivalent_width_px
 from isoplan.optics.psf import make_psf_model
 from isoplan.restoration_test.blurs import BLURS, SIZE_PX, kind_of
-from isoplan.synthesis import VALID, make_set
+from isoplan.training.samples import VALID, make_set
 
 
 def one(*numbers):

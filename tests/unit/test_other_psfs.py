@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from isoplan.base.config import validate
 from isoplan.base.errors import UserError
+from isoplan.config.validation import validate
 from isoplan.optics import other_blurs
 from isoplan.optics.gaussian import gaussian_psfs
 from isoplan.optics.plain import PlainPsf
-from isoplan.other_psfs import GRID, NARROWEST, find
+from isoplan.restoration.other_psfs import GRID, NARROWEST, find
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 
 import preflight
 import site_checks
-from isoplan.base.config import validate
 from isoplan.base.errors import UserError
+from isoplan.cluster import slurm
+from isoplan.config.validation import validate
 from isoplan.report import cost
 from preflight import Picture, pixels_read
 from site_checks import FAIL, OK, WARN, Profile, Site
@@ -68,7 +69,7 @@ def site(tmp_path, monkeypatch):
                 Path(name).write_text(text)
         found = Site(Profile.find("slurm"), validate(config or {}))
         found.config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", Path("config").read_text(), re.M))
-        found.partitions = site_checks.read_partitions(
+        found.partitions = slurm.read_partitions(
             Path("partition").read_text(), Path("node").read_text()
         )
         return found
@@ -274,8 +275,8 @@ def test_a_profile_of_another_executor(site):
     [("60", 60), ("01:30:00", 90), ("2-00:00:00", 2880), ("1-12", 2160), ("05:30", 5.5)],
 )
 def test_times_of_slurm(text, minutes):
-    assert site_checks.minutes(text) == minutes
-    assert site_checks.minutes("UNLIMITED") is None
+    assert slurm.minutes(text) == minutes
+    assert slurm.minutes("UNLIMITED") is None
 
 
 def test_profiles_that_are_none(tmp_path, monkeypatch):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from isoplan.deconvolution import ACCELERATIONS, TV_STEPS, richardson_lucy
 from isoplan.optics.blur import ORDERS, SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
+from isoplan.restoration.richardson_lucy import ACCELERATIONS, TV_STEPS, richardson_lucy
 
 # Small arrays: a second thread would only wait.
 torch.set_num_threads(1)

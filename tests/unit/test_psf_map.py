@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from isoplan import psf_map
 from isoplan.base.errors import UserError
-from isoplan.exposure import Exposure
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks.onepass import OnePass
+from isoplan.optics.exposure import Exposure
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import (
+from isoplan.psf_map import estimate
+from isoplan.psf_map.estimate import estimate_cells, map_unit
+from isoplan.psf_map.fill import fill_invalid, map_errors, mean_parameters
+from isoplan.psf_map.layout import (
     ALARM,
     FILLED,
     OTHER_BLUR,
@@ -22,11 +24,6 @@ from isoplan.psf_map import (
     VALIDITY,
     MapLayout,
     channels,
-    estimate_cells,
-    fill_invalid,
-    map_errors,
-    map_unit,
-    mean_parameters,
     served,
 )
 from tile_folders import own
@@ -178,7 +175,7 @@ def test_a_row_that_does_not_fit_is_an_error(model):
 def test_bands_of_the_processor_change_nothing(network, model, monkeypatch):
     picture = textured((96 + 32 * 6, 200))
     one = estimate_cells(network, model, picture, 32, CPU)
-    monkeypatch.setattr(psf_map, "BAND_BYTES", 1)
+    monkeypatch.setattr(estimate, "BAND_BYTES", 1)
     np.testing.assert_allclose(
         estimate_cells(network, model, picture, 32, CPU), one, rtol=1e-5, atol=1e-5
     )

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from isoplan.base.config import ONE_PIXEL
 from isoplan.base.errors import UserError
+from isoplan.config.entries import ONE_PIXEL
 from isoplan.optics.measured import centred_psf
 from isoplan.optics.psf import MODELS, make_psf_model
 from isoplan.optics.pupil import make_pupil, published_pupil, zernike

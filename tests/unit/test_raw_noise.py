@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from isoplan.exposure import Exposure
-from isoplan.pieces import Piece
-from isoplan.raw_noise import look_at_noise, noise_beyond, noise_of_blocks
+from isoplan.optics.exposure import Exposure
+from isoplan.restoration.pieces import Piece
+from isoplan.restoration.raw_noise import look_at_noise, noise_beyond, noise_of_blocks
 from scipy.ndimage import gaussian_filter
 from skimage import data
 

@@ -8,10 +8,12 @@ import torch
 from isoplan.metrics.regression import errors
 from isoplan.networks import outputs, store
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import FILLED, estimate_cells, fill_invalid
-from isoplan.restoration import restore_block
-from isoplan.synthesis import VALID, Recipe, make_set
-from isoplan.training import predict
+from isoplan.psf_map.estimate import estimate_cells
+from isoplan.psf_map.fill import fill_invalid
+from isoplan.psf_map.layout import FILLED
+from isoplan.restoration.cores import restore_block
+from isoplan.training.loop import predict
+from isoplan.training.samples import VALID, Recipe, make_set
 from processed_pictures import processed, raw_pictures
 
 MODELS = Path(__file__).parents[2] / "resources" / "models"

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from isoplan import trust
 from isoplan.base.errors import UserError
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
@@ -23,6 +22,7 @@ from isoplan.report.psfs import model_parameters
 from isoplan.report.results import read_map, read_study
 from isoplan.report.tables import SEAM_LIMIT, flag_table, metric_table, regression_table
 from isoplan.report.verdict import judge
+from isoplan.restoration import trust
 from report_fixture import (
     NetworkStudy,
     build_figure_2_6,

@@ -8,28 +8,27 @@ import pytest
 import tifffile
 import torch
 import zarr
-from isoplan import trust
 from isoplan.base.errors import UserError
-from isoplan.exposure import Exposure, exposure_of, sort_pixels
-from isoplan.halo import halo_of
 from isoplan.metrics.image import snr
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.exposure import Exposure, exposure_of, sort_pixels
 from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import MapLayout, channels
-from isoplan.restoration import (
-    LocalPsfs,
+from isoplan.psf_map.layout import MapLayout, channels
+from isoplan.restoration import trust
+from isoplan.restoration.cores import (
     blurred_again,
-    local_psfs,
     restore_and_judge,
     restore_block,
     restore_core,
     seam_error,
 )
-from isoplan.trust import RestoredStore, create_trust
+from isoplan.restoration.halo import halo_of
+from isoplan.restoration.psfs import LocalPsfs, local_psfs
+from isoplan.restoration.trust import RestoredStore, create_trust
 from scipy import ndimage
 from tile_folders import own, write_tiles
 

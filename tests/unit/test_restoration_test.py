@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from isoplan.base import config
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import Ledger
+from isoplan.config.validation import validate
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
@@ -29,25 +29,25 @@ def made(psf: str = "gaussian-2", detected: str = "gaussian-2", **keys) -> ways.
     """A test of quadrants of 96 px, every other setting the default one."""
     entry = {"name": "t", "psf": psf, "samples": 5, "size_px": 192, "cell_px": 96, "stride_px": 96}
     entry |= {"methods": METHODS, "network": "small"} | keys
-    study = config.validate(
+    study = validate(
         {
             "psfs": PSFS,
             "objects": [{"name": "scenes", "kinds": ["dead-leaves", "fractals"]}],
-            "cameras": [*config.validate({})["cameras"], {"name": "dark", "photons": [300, 300]}],
+            "cameras": [*validate({})["cameras"], {"name": "dark", "photons": [300, 300]}],
             "simulations": [],
             "map": {"window_px": WINDOW, "stride_px": 32},
             "restoration_tests": [entry],
         }
     )
     named = {
-        key: config.entry(study, section, study["restoration_tests"][0][key])
+        key: entry(study, section, study["restoration_tests"][0][key])
         for key, section in (("objects", "objects"), ("psf", "psfs"), ("camera", "cameras"))
     }
     keys = ("window_px", "neighbours", "validity_threshold", "alarm_threshold")
     spec = {
         "test": study["restoration_tests"][0],
         **named,
-        "detected": config.entry(study, "psfs", detected),
+        "detected": entry(study, "psfs", detected),
         "order": "mask-blur",
         **{key: study["map"][key] for key in keys},
     }

@@ -18,13 +18,14 @@ import resume
 from damage import check
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import Ledger
+from isoplan.cluster import slurm
 from isoplan.evaluation import unit_cells
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.reader import open_mosaic
-from isoplan.psf_map import MapLayout
+from isoplan.psf_map.layout import MapLayout
+from isoplan.restoration.trust import RestoredStore, create_trust
 from isoplan.restoration_test.units import save_unit, unit_file
-from isoplan.trust import RestoredStore, create_trust
 
 JOBS, STRIDE, CORE = 2, 8, 256
 SHAPE = 512, 400  # 2 x 2 cores; 64 x 50 cells, 2 x 2 units
@@ -283,7 +284,7 @@ def test_only_this_studys_slurm_jobs_are_cancelled(tmp_path, monkeypatch, capsys
 
     monkeypatch.setattr(resume.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(resume.subprocess, "run", answer)
-    resume.cancel_slurm_jobs("toy")
+    slurm.cancel_jobs("toy")
     assert [call for call in calls if call[0] == "scancel"] == [["scancel", "1"]]
     assert len(queue) == 3
     assert "2 other Slurm jobs" in capsys.readouterr().out
@@ -373,11 +374,11 @@ def test_a_queue_that_cannot_be_read_is_no_empty_queue(tmp_path, monkeypatch):
     failed = SimpleNamespace(returncode=1, stdout="", stderr="slurm_load_jobs: no contact\n")
     monkeypatch.setattr(resume.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(resume.subprocess, "run", lambda *_, **__: failed)
-    resume.cancel_slurm_jobs("toy")  # never ran through Slurm: nothing to ask
+    slurm.cancel_jobs("toy")  # never ran through Slurm: nothing to ask
     Path(".snakemake/log").mkdir(parents=True)
     Path(".snakemake/log/1.log").write_text("SLURM run ID: aaa\nresults/toy/report.html\n")
     with pytest.raises(UserError, match=r"no contact.*may still be at work"):
-        resume.cancel_slurm_jobs("toy")
+        slurm.cancel_jobs("toy")
 
 
 def test_what_killed_writers_left_is_removed(results):
@@ -400,7 +401,7 @@ def test_what_is_damaged_goes_and_snakemake_is_asked_for_it(results, monkeypatch
     flip(results / SHARD)
     runs = []
     monkeypatch.setattr(resume, "run", lambda command, **_: runs.append(command[3:]) or 0)
-    monkeypatch.setattr(resume, "cancel_slurm_jobs", lambda study: None)
+    monkeypatch.setattr(slurm, "cancel_jobs", lambda study: None)
     assert resume.main(["toy", "--profile", "slurm"]) == 0
     assert runs == [
         ["--cores", "1", "--unlock"],

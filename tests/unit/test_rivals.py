@@ -5,8 +5,8 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
-from isoplan import rivals
 from isoplan.base.errors import UserError
+from isoplan.restoration_test import rivals
 from scipy.signal import fftconvolve
 
 

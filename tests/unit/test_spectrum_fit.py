@@ -7,8 +7,8 @@ import torch
 from isoplan.networks import outputs, spectrum_fit, store
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.psf import make_psf_model
-from isoplan.synthesis import INVALID, VALID, Recipe, make_set
-from isoplan.training import HISTORY, predict, train
+from isoplan.training.loop import HISTORY, predict, train
+from isoplan.training.samples import INVALID, VALID, Recipe, make_set
 
 WINDOW = 128
 

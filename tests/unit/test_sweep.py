@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from isoplan.base.errors import UserError
+from isoplan.restoration.search import candidates
 from isoplan.restoration_test import sweep, tables, ways
-from isoplan.search import candidates
 from test_restoration_test import made, network
 
 WEIGHTS = [0.0, 0.01]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import torch_rng
-from isoplan.synthesis import (
+from isoplan.training.samples import (
     INVALID,
     UNDECIDED,
     VALID,
@@ -193,7 +193,7 @@ def test_what_a_processing_left_as_it_was_counts_as_raw(recipe, monkeypatch):
         out[::2] += 1
         return out
 
-    monkeypatch.setattr("isoplan.synthesis.process", every_other)
+    monkeypatch.setattr("isoplan.training.samples.process", every_other)
     all_of_them = dataclasses.replace(recipe, processed_share=1.0)
     batch = training_batch(all_of_them, recipe.model, bank(recipe), 0, 0, 8)
     assert batch.processed.tolist() == [1, 0] * 4

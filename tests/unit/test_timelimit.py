@@ -5,7 +5,7 @@ import time
 from datetime import datetime
 
 import pytest
-from isoplan.base.timelimit import TimeLimit, job_end
+from isoplan.cluster.timelimit import TimeLimit, job_end
 
 NAMES = ("SLURM_JOB_ID", "SLURM_JOB_END_TIME", "TZ")
 

@@ -11,8 +11,7 @@ import torch
 from isoplan.base.errors import UserError
 from isoplan.networks import store
 from isoplan.networks.outputs import COVERAGE, errors
-from isoplan.synthesis import Batch, make_batch
-from isoplan.training import (
+from isoplan.training.loop import (
     HISTORY,
     SPREAD_WEIGHT,
     RegressionTask,
@@ -20,6 +19,7 @@ from isoplan.training import (
     regression_loss,
     train,
 )
+from isoplan.training.samples import Batch, make_batch
 
 CPU = torch.device("cpu")
 EPOCHS = 4

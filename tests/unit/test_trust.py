@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from isoplan import trust
-from isoplan.deconvolution import richardson_lucy
 from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.restoration import trust
+from isoplan.restoration.richardson_lucy import richardson_lucy
 from scipy import ndimage
 
 GAIN, FLOOR, SIZE = 2.0, 16.0, 32

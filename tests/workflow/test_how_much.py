@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import zarr
 from checkout import Checkout, planned
-from isoplan.base.config import validate
-from isoplan.search import candidates
+from isoplan.config.validation import validate
+from isoplan.restoration.search import candidates
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 import zarr
 from checkout import Checkout, planned
-from isoplan.psf_map import FILLED, USABLE
+from isoplan.psf_map.layout import FILLED, USABLE
 from ome_zarr_models.v05.image import Image
 from tile_folders import fiji, grid, write_tiles
 from untrained import write_network

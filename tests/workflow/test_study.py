@@ -10,7 +10,7 @@ import pytest
 import yaml
 import zarr
 from checkout import Checkout, planned
-from isoplan import trust
+from isoplan.restoration import trust
 from safetensors.numpy import load_file
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ resources: {threads: 1}
 """
 METHODS = ("estimated", "oracle", "constant")
 MAP_UNITS, CORES = 2, 5
-DECONVOLUTION = Path("workflow/scripts/isoplan/deconvolution.py")
+DECONVOLUTION = Path("workflow/scripts/isoplan/restoration/richardson_lucy.py")
 
 
 @pytest.fixture(scope="session")
@@ -180,7 +180,7 @@ def test_code_reruns_what_it_touches_and_says_which(edited):
     assert jobs["restore_mosaic"] == len(METHODS)
     spared = {"train_network", "map_psf", "fill_psf_map", "simulate_mosaic", "measure_mosaic"}
     assert not spared & set(jobs)
-    assert "isoplan.deconvolution" in output
+    assert "isoplan.restoration.richardson_lucy" in output
     code.write_text(text)
 
 

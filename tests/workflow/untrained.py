@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from isoplan.base.config import validate
+from isoplan.config.validation import validate
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
 

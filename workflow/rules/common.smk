@@ -14,9 +14,10 @@ from snakemake.io import contains_wildcard
 # Jobs find the library beside their script; here it has to be named.
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
-from isoplan.base import config as study_config
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import file_stamp, fingerprint, library_hashes
+from isoplan.config import entries
+from isoplan.config.validation import validate
 from isoplan.mosaic import positions
 from isoplan.mosaic.table import read_table
 
@@ -27,7 +28,7 @@ FILES = sorted(
 )
 try:
     # Once a run, not in each of its jobs: whether files are there, and the whole table of mosaics.
-    STUDY = study_config.validate(dict(config), FILES, here=workflow.is_main_process)
+    STUDY = validate(dict(config), FILES, here=workflow.is_main_process)
     if STUDY["mosaics"] and workflow.is_main_process:
         read_table(STUDY["mosaics"])
 except UserError as error:
@@ -50,7 +51,7 @@ METHODS = STUDY["restoration"]["methods"]
 # What `auto` leaves open in the restoration is chosen once for each mosaic and method.
 CHOICE = (
     f"{RESULTS}/choices/{{mosaic}}/{{method}}.json"
-    if study_config.left_open(STUDY["restoration"])
+    if entries.left_open(STUDY["restoration"])
     else []
 )
 NETWORK = STUDY["map"]["network"] or STUDY["networks"][0]["name"]
@@ -90,15 +91,15 @@ def contents(pattern):
 
 def entry(section, name, key="name"):
     """The entry of that name in one of the config's lists."""
-    return study_config.entry(STUDY, section, name, key)
+    return entries.entry(STUDY, section, name, key)
 
 
 def network_recipe(wildcards):
-    return study_config.recipe(STUDY, entry("networks", wildcards.network))
+    return entries.recipe_of(STUDY, entry("networks", wildcards.network))
 
 
 def test_recipe(wildcards):
-    return study_config.recipe(STUDY, entry("test_sets", wildcards.test_set))
+    return entries.recipe_of(STUDY, entry("test_sets", wildcards.test_set))
 
 
 def test_entry(wildcards):
@@ -311,7 +312,7 @@ def psf_choice(wildcards):
     if wildcards.method == "measured":
         return {"fixed": entry("psfs", STUDY["restoration"]["measured"])}
     if wildcards.method == "denoised":
-        return {"fixed": study_config.ONE_PIXEL}
+        return {"fixed": entries.ONE_PIXEL}
     name = "true" if wildcards.method == "oracle" else NETWORK
     return {"store": f"{RESULTS}/psf_map/{wildcards.mosaic}/{name}.zarr"}
 

@@ -10,7 +10,7 @@ rule train_network:
             else f"{RESULTS}/stages/validation/{wc.network}.done"
         ),
         weights=lambda wc: (
-            study_config.weights_file(STUDY, entry("networks", wc.network)) or []
+            entries.weights_file(STUDY, entry("networks", wc.network)) or []
         ),
         pretrained=lambda wc: (
             []

@@ -9,7 +9,8 @@ from isoplan.base.device import pick_device
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.measure import levels
 from isoplan.mosaic.reader import open_row
-from isoplan.restoration import local_psfs, seam_error
+from isoplan.restoration.cores import seam_error
+from isoplan.restoration.psfs import local_psfs
 
 
 def main(snakemake):

@@ -6,9 +6,9 @@ from pathlib import Path
 from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.ledger import write_atomically
-from isoplan.choosing import choose_for, in_words
 from isoplan.mosaic.reader import open_row
-from isoplan.restoration import local_psfs
+from isoplan.restoration.choosing import choose_for, in_words
+from isoplan.restoration.psfs import local_psfs
 
 
 def main(snakemake):

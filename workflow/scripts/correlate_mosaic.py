@@ -35,7 +35,8 @@ def main(snakemake):
 
 def again(readers, snakemake, shape):
     """The readers, those of restorations through the model once more."""
-    from isoplan.restoration import blurred_again, local_psfs  # torch, for a reference alone
+    from isoplan.restoration.cores import blurred_again
+    from isoplan.restoration.psfs import local_psfs
 
     found = dict(readers)
     for method, store in snakemake.params.stores.items():

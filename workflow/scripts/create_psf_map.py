@@ -8,7 +8,7 @@ from isoplan.base.errors import UserError
 from isoplan.mosaic import ngff
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
-from isoplan.psf_map import SHARD_CELLS, MapLayout, channels, served, strides
+from isoplan.psf_map.layout import SHARD_CELLS, MapLayout, channels, served, strides
 
 
 def main(snakemake):

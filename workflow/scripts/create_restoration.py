@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from _job import job
-from isoplan.exposure import exposure_of
-from isoplan.halo import halo_of, settled
 from isoplan.mosaic import ngff, tiles
-from isoplan.trust import cell_px, create_trust
+from isoplan.optics.exposure import exposure_of
+from isoplan.restoration.halo import halo_of, settled
+from isoplan.restoration.trust import cell_px, create_trust
 
 
 def main(snakemake):

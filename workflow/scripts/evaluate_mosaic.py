@@ -6,7 +6,8 @@ from zlib import crc32
 
 from _job import job
 from isoplan.base.fingerprint import fingerprint
-from isoplan.base.ledger import Ledger, run_units
+from isoplan.base.ledger import Ledger
+from isoplan.cluster.units import run_units
 from isoplan.evaluation import MEASURES, evaluate_unit, open_readers, unit_cells
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.measure import levels

@@ -4,7 +4,7 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.judging import judge_test
 from isoplan.networks import store
-from isoplan.synthesis import load_set
+from isoplan.training.samples import load_set
 
 
 def main(snakemake):

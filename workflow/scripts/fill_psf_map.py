@@ -6,7 +6,7 @@ from _job import job
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic import ngff
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import fill_invalid, sums_of
+from isoplan.psf_map.fill import fill_invalid, sums_of
 
 
 def main(snakemake):

@@ -6,13 +6,15 @@ from pathlib import Path
 from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
-from isoplan.base.ledger import Ledger, run_units
-from isoplan.exposure import exposure_of
+from isoplan.base.ledger import Ledger
+from isoplan.cluster.units import run_units
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_row
 from isoplan.networks import store
+from isoplan.optics.exposure import exposure_of
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import MapLayout, map_unit
+from isoplan.psf_map.estimate import map_unit
+from isoplan.psf_map.layout import MapLayout
 
 
 def main(snakemake):

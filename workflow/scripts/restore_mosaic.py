@@ -7,12 +7,14 @@ from zlib import crc32
 from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
-from isoplan.base.ledger import Ledger, run_units
+from isoplan.base.ledger import Ledger
+from isoplan.cluster.units import run_units
 from isoplan.mosaic import ngff
 from isoplan.mosaic.measure import levels
 from isoplan.mosaic.reader import open_row
-from isoplan.restoration import local_psfs, restore_and_judge
-from isoplan.trust import RestoredStore
+from isoplan.restoration.cores import restore_and_judge
+from isoplan.restoration.psfs import local_psfs
+from isoplan.restoration.trust import RestoredStore
 
 
 def main(snakemake):

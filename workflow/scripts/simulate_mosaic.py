@@ -7,11 +7,12 @@ import numpy as np
 from _job import job
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint
-from isoplan.base.ledger import Ledger, run_units
+from isoplan.base.ledger import Ledger
+from isoplan.cluster.units import run_units
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.camera import check_camera
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map import USABLE, VALIDITY, MapLayout, channels
+from isoplan.psf_map.layout import USABLE, VALIDITY, MapLayout, channels
 from isoplan.simulation import BLOCK_PX, Simulation
 
 

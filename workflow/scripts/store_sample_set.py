@@ -1,7 +1,7 @@
 """Stores validation or test samples once, with their parameters and recipe (thesis, Table 2.1)."""
 
 from _job import job
-from isoplan.synthesis import Recipe, make_set, save_set
+from isoplan.training.samples import Recipe, make_set, save_set
 
 
 def main(snakemake):

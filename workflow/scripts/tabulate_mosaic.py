@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _job import job
-from isoplan.base.config import left_open
+from isoplan.config.entries import left_open
 from isoplan.evaluation import MEASURES, compare, metrics_and_gains
 from isoplan.metrics import frc
 from isoplan.metrics.image import SUMS
 from isoplan.mosaic import ngff
 from isoplan.mosaic.measure import levels
-from isoplan.trust import summarise
+from isoplan.restoration.trust import summarise
 
 
 def main(snakemake):
@@ -60,7 +60,7 @@ def main(snakemake):
     cell_table(name, gains).to_csv(output.cells, index=False)
     errors = []
     if params.maps["true"]:
-        from isoplan.psf_map import map_errors  # torch takes seconds, and few mosaics have a truth
+        from isoplan.psf_map.fill import map_errors
 
         errors = map_errors(params.maps["estimated"], params.maps["true"])
     columns = ["mosaic", "network", "parameter", "metric", "value", "n"]

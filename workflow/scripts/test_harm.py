@@ -5,7 +5,8 @@ from pathlib import Path
 from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
-from isoplan.base.ledger import Ledger, run_units
+from isoplan.base.ledger import Ledger
+from isoplan.cluster.units import run_units
 from isoplan.restoration_test.harm import opened
 from isoplan.restoration_test.units import load_unit, save_unit
 

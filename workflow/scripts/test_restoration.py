@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from _job import job
-from isoplan import rivals
 from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
+from isoplan.restoration_test import rivals
 from isoplan.restoration_test.units import run_share
 from isoplan.restoration_test.ways import opened
 

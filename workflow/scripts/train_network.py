@@ -8,8 +8,8 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.errors import OutOfTime
 from isoplan.networks import store
-from isoplan.synthesis import Recipe, load_set
-from isoplan.training import HISTORY, train
+from isoplan.training.loop import HISTORY, train
+from isoplan.training.samples import Recipe, load_set
 
 
 def main(snakemake):

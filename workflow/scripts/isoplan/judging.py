@@ -13,8 +13,8 @@ from isoplan.base.seeds import torch_rng
 from isoplan.metrics.regression import abstention, calibration, share, summarise
 from isoplan.networks.outputs import Estimate, read
 from isoplan.optics.camera import degrade
-from isoplan.synthesis import INVALID, VALID, Batch
-from isoplan.training import CHECK_BLOCK, predict
+from isoplan.training.loop import CHECK_BLOCK, predict
+from isoplan.training.samples import INVALID, VALID, Batch
 
 SHOWN = 2000  # samples that predictions.csv keeps
 

@@ -11,8 +11,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from isoplan.base.config import MODELS, PARAMETERS, load
 from isoplan.base.errors import UserError
+from isoplan.config.entries import MODELS, PARAMETERS
+from isoplan.config.validation import load
 from isoplan.mosaic.table import SLICES
 
 PSF_MODELS = [model for model, parameters in PARAMETERS.items() if parameters]

@@ -11,17 +11,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from isoplan import training
-from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint, library_hashes
 from isoplan.cli import modelcard
 from isoplan.cli.network import MADE, SCRIPTS, UNFINISHED
 from isoplan.cli.outputs import spare
+from isoplan.config import entries
+from isoplan.config.entries import entry, recipe_of
+from isoplan.config.schema import ROOT
+from isoplan.config.validation import load
 from isoplan.judging import Judgement, judge
 from isoplan.networks import store
-from isoplan.synthesis import Batch, Recipe, make_set
+from isoplan.training import loop as training
+from isoplan.training.samples import Batch, Recipe, make_set
 
 LARGEST_BYTES = 8_000_000
 FIRST = 2000  # samples of a test set that are judged a second time by themselves, for a quick proof
@@ -30,7 +33,7 @@ TOLERANCE = {"R2": 0.002, "circular-median": math.radians(0.1)}
 
 def release(args: argparse.Namespace) -> int:
     """Trains, judges and documents networks of a study, one after the other."""
-    study = config.load(args.config)
+    study = load(args.config)
     known = [item["name"] for item in study["networks"]]
     names = args.network or known
     for name in names:
@@ -51,12 +54,12 @@ def release(args: argparse.Namespace) -> int:
 
 def _check(args, study: dict, name: str) -> Path:
     """The file that a network will be released as. Raises UserError for what would fail at the end."""
-    spec = config.entry(study, "networks", name)
+    spec = entry(study, "networks", name)
     if spec["weights"]:
         raise UserError(f"{args.config}: {name} has weights; only what is trained here is released")
     if not _test_sets(study, name):
         raise UserError(f"{args.config}: tests names no test set for {name}; add one")
-    recipe = Recipe(**config.recipe(study, spec))
+    recipe = Recipe(**recipe_of(study, spec))
     recipe.check()
     _halve(name, store.build(spec, recipe.window_px, recipe.model))
     file, folder = args.out / f"{recipe.psf['model']}.safetensors", _folder(args, study, name)
@@ -91,10 +94,10 @@ def _halve(name: str, network):
 
 def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
     """Takes one network as far as the time allows; True when it is released."""
-    spec, device = config.entry(study, "networks", name), pick_device(args.device)
+    spec, device = entry(study, "networks", name), pick_device(args.device)
     folder = _folder(args, study, name)
     finished = training.train(
-        Recipe(**config.recipe(study, spec)),
+        Recipe(**recipe_of(study, spec)),
         spec,
         folder,
         seed=study["seed"],
@@ -125,7 +128,7 @@ def _test_sets(study: dict, name: str) -> list[dict]:
     """Entries of the test sets that judge a network, as they are: no degradations."""
     tests = [test for test in study["tests"] if test["network"] == name]
     return [
-        config.entry(study, "test_sets", test["test_set"])
+        entry(study, "test_sets", test["test_set"])
         for test in tests
         if test["degradation"] == "none"
     ]
@@ -133,7 +136,7 @@ def _test_sets(study: dict, name: str) -> list[dict]:
 
 def _judge_once(folder: Path, draft: Path, study: dict, test: dict, device) -> dict:
     """What the card says of one test set; kept in the folder, so that no slice does it twice."""
-    recipe = Recipe(**config.recipe(study, test))
+    recipe = Recipe(**recipe_of(study, test))
     asked = {
         "test_set": test["name"],
         "seed": study["seed"],
@@ -191,8 +194,8 @@ def _plain(value):
 def _origin(args, name: str) -> dict:
     """The command that made it, and of which version of this repository."""
     path = Path(args.config).resolve()
-    file = path.relative_to(config.ROOT) if path.is_relative_to(config.ROOT) else path.name
-    project = tomllib.loads((config.ROOT / "pyproject.toml").read_text())["project"]
+    file = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return {
         "command": f"python -m isoplan release {file} {name}",
         "isoplan": project["version"],
@@ -204,7 +207,7 @@ def _commit() -> str | None:
     """Commit of the code, with "-dirty" where files differ from it; None where git does not tell."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(command, cwd=config.ROOT, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
@@ -219,7 +222,7 @@ def _card_of(file: Path) -> Path:
 
 def verify(args: argparse.Namespace) -> int:
     """Judges released networks again on their cards' test sets; 1 where a figure differs."""
-    files = args.weights or sorted(config.MODELS.glob("*.safetensors"))
+    files = args.weights or sorted(entries.MODELS.glob("*.safetensors"))
     if not files:
         raise UserError("resources/models: holds no released network; make models trains them")
     device, wrong = pick_device(args.device), 0

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from isoplan import judging, training
-from isoplan.base import config
+from isoplan import judging
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
 from isoplan.cli.outputs import Outputs, spare
+from isoplan.config.entries import entry, recipe_of
+from isoplan.config.validation import load
 from isoplan.networks import store
-from isoplan.synthesis import Recipe, make_set
+from isoplan.training import loop as training
+from isoplan.training.samples import Recipe, make_set
 
 UNFINISHED = 3  # exit code of a training that stopped for time
 # Tables beside the regression's, and how each of them begins.
@@ -25,7 +27,7 @@ def train(args: argparse.Namespace) -> int:
     """Trains one network; the validation samples are made in memory."""
     study, spec = _network_of(args)
     spare(*(args.folder / name for name in MADE))
-    recipe = Recipe(**config.recipe(study, spec))
+    recipe = Recipe(**recipe_of(study, spec))
     recipe.check()
     finished = training.train(
         recipe,
@@ -67,15 +69,15 @@ def _evaluate(args: argparse.Namespace, study: dict, spec: dict, outputs: Output
     device = pick_device(args.device)
     network, model, card = store.load(args.weights, device)
     store.check_fits(
-        args.weights, card, config.entry(study, "psfs", spec["psf"]), study["map"]["window_px"]
+        args.weights, card, entry(study, "psfs", spec["psf"]), study["map"]["window_px"]
     )
     parts, batches = [], {}
     for test in tests:
         name = test["test_set"]
         if name not in batches:
-            item = config.entry(study, "test_sets", name)
+            item = entry(study, "test_sets", name)
             batches[name] = make_set(
-                Recipe(**config.recipe(study, item)),
+                Recipe(**recipe_of(study, item)),
                 item["samples"],
                 seed=study["seed"],
                 stream=f"test/{name}",
@@ -98,8 +100,8 @@ def _evaluate(args: argparse.Namespace, study: dict, spec: dict, outputs: Output
 
 
 def _network_of(args: argparse.Namespace) -> tuple[dict, dict]:
-    study = config.load(args.config)
+    study = load(args.config)
     names = [item["name"] for item in study["networks"]]
     if args.network not in names:
         raise UserError(f"{args.config}: has no network {args.network}; known: {', '.join(names)}")
-    return study, config.entry(study, "networks", args.network)
+    return study, entry(study, "networks", args.network)

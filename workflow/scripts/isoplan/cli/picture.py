@@ -11,15 +11,13 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from isoplan import choosing
-from isoplan.base import config
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.cli import preview
 from isoplan.cli.outputs import SOFTWARE, Outputs, is_file, reserve
-from isoplan.exposure import exposure_of
-from isoplan.halo import halo_of, settled
+from isoplan.config.entries import CHOSEN, left_open, released
+from isoplan.config.validation import validate
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.ground import without_ground
@@ -29,13 +27,18 @@ from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
+from isoplan.optics.exposure import exposure_of
 from isoplan.optics.noise import check_camera_of, complete_camera
 from isoplan.optics.psf import PsfModel
-from isoplan.psf_map import MapLayout, channels, map_whole, served, strides
+from isoplan.psf_map.estimate import map_whole
+from isoplan.psf_map.layout import MapLayout, channels, served, strides
 from isoplan.report import figures, plots
 from isoplan.report.results import WHOLE, Mosaic, PsfMap, Study
-from isoplan.restoration import LocalPsfs, restore_and_judge
-from isoplan.trust import RestoredStore, cell_px, create_trust
+from isoplan.restoration import choosing
+from isoplan.restoration.cores import restore_and_judge
+from isoplan.restoration.halo import halo_of, settled
+from isoplan.restoration.psfs import LocalPsfs
+from isoplan.restoration.trust import RestoredStore, cell_px, create_trust
 
 DEFAULT_MODEL = "gaussian-2"
 
@@ -67,13 +70,13 @@ def restore(args: argparse.Namespace) -> int:
         network, facts = _choose(args), _measured(args, mosaic)
         found = _estimate(args, network, mosaic, facts)
         # One place checks the numbers and knows the defaults.
-        asked = {key: getattr(args, key) for key in (*config.CHOSEN, "order")}
+        asked = {key: getattr(args, key) for key in (*CHOSEN, "order")}
         if args.force:
             asked |= {"psf_scale": 1, "resolution_px": 0}
-        settings = config.validate({"restoration": asked})["restoration"]
+        settings = validate({"restoration": asked})["restoration"]
         _write_map(args, outputs[maps], found)
         known = levels(facts)
-        if config.left_open(settings):
+        if left_open(settings):
             settings = settled(settings, _chosen(args, mosaic, found, settings, facts))
         settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
         settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
@@ -167,7 +170,7 @@ def _measured(args: argparse.Namespace, mosaic) -> dict:
 
 @dataclass
 class Chosen:
-    """A network for a picture's optics. model, together: of `psf_map.served`."""
+    """A network for a picture's optics. model, together: of `psf_map.layout.served`."""
 
     file: Path
     network: object
@@ -176,7 +179,7 @@ class Chosen:
 
 
 def _choose(args: argparse.Namespace) -> Chosen:
-    file = Path(args.network) if args.network else config.released(args.psf_model or DEFAULT_MODEL)
+    file = Path(args.network) if args.network else released(args.psf_model or DEFAULT_MODEL)
     network, model, card = store.load(file, pick_device(args.device))
     known = card["psf"]["model"]
     if args.psf_model and known != args.psf_model:
@@ -273,7 +276,7 @@ def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic, facts: dict) -> 
             f"network's {window}"
         )
     asked = {} if args.alarm_threshold is None else {"alarm_threshold": args.alarm_threshold}
-    settings = config.validate({"map": asked})["map"]
+    settings = validate({"map": asked})["map"]
     layout = MapLayout(mosaic.shape, window, stride, settings["edges"])
     cells = map_whole(
         *(chosen.network, model, mosaic, layout, settings),

@@ -9,10 +9,10 @@ from isoplan.base.errors import UserError
 from isoplan.base.seeds import numpy_rng
 from isoplan.cli.outputs import Outputs, reserve, sealed
 from isoplan.cli.picture import open_picture, stem_of, tiff_tags
-from isoplan.exposure import split as split_exposure
-from isoplan.exposure import split_camera
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import sources_of
+from isoplan.optics.exposure import split as split_exposure
+from isoplan.optics.exposure import split_camera
 from isoplan.optics.noise import check_camera_of, counting_camera
 
 COLUMNS = ("mosaic", "path", "pixel_size_um", "gain", "offset", "read_noise_e", "reference")

@@ -34,7 +34,7 @@ def build(spec: dict, window_px: int, model: PsfModel) -> torch.nn.Module:
         return OnePass(window_px, model, spec["width"], fit=spec["fit"] == "spectrum")
     if spec["architecture"] == "spectrum-fit":
         return SpectrumFit(window_px, model)
-    from isoplan.networks.windowed import Windowed  # timm takes a second to import
+    from isoplan.networks.windowed import Windowed
 
     return Windowed(
         window_px,

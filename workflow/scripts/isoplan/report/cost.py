@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from isoplan.evaluation import unit_cells
-from isoplan.psf_map import SHARD_CELLS
+from isoplan.psf_map.layout import SHARD_CELLS
 from isoplan.report.results import Study
 
 # Rules that share a mosaic among jobs -> folder in ledgers/, prefix of their keys in `resources`.
@@ -44,7 +44,7 @@ MEMORY_MARGIN, TIME_MARGIN = 1.5, 2  # other nodes, other neighbours, other pict
 JOB_S = 600  # of a job: the seconds that it takes to start are then a hundredth
 JOBS_A_MOSAIC = 60  # more of them burden the scheduler
 LONGEST_S = 3600  # of a job, whatever their number: clusters give an hour or two to everybody
-FILL_BYTES_A_CELL = 300  # isoplan.psf_map.fill_invalid
+FILL_BYTES_A_CELL = 300  # isoplan.psf_map.fill
 SIDES_PX = (10_000, 20_000, 100_000)
 LEAST_MB, LEAST_MINUTES = 500, 5
 LEAST_MEGAPIXELS, ENOUGH_MEGAPIXELS = 4, 16  # below, starting and chance are most of the time

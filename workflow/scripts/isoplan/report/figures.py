@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from isoplan import trust
-from isoplan.choosing import in_words
 from isoplan.report import (
     harm,
     network_figures,
@@ -21,6 +19,8 @@ from isoplan.report import (
 from isoplan.report.psfs import cell_psfs, model_parameters, same_size, visible_radius
 from isoplan.report.results import Network, PsfMap, Study, metric_values, read_study
 from isoplan.report.study_figure import StudyFigure
+from isoplan.restoration import trust
+from isoplan.restoration.choosing import in_words
 
 GLYPHS_PER_SIDE = 8
 

@@ -101,7 +101,7 @@ def open_pictures(folder: Path, mosaic: str, facts: dict) -> dict:
     elif "none" not in pictures and (
         source.startswith("scikit-image:") or (source and Path(source).exists())
     ):
-        from isoplan.mosaic.reader import open_row  # heavy, and seldom needed
+        from isoplan.mosaic.reader import open_row
         from isoplan.registration import open_registered
 
         pictures["none"] = SourcePicture(open_row(facts))

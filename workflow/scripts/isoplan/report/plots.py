@@ -350,7 +350,7 @@ def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float |
 
 def narrowed(widths: list[dict], taken: float, at_end: bool = False) -> Figure:
     """By how many standard errors PSFs of each width foretell held-out photons worse than the best of them;
-    a line marks those that were taken, and says where no others were tried beyond. widths: of `choosing.choose`."""
+    a line marks those that were taken, and says where no others were tried beyond. widths: of `restoration.choosing.choose`."""
     figure = _figure(460, 300)
     axes = figure.subplots()
     shown = sorted(widths, key=lambda width: width["psf_scale"])

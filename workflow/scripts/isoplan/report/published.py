@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from isoplan.base.config import ROOT
+from isoplan.config.schema import ROOT
 from isoplan.report import lineup, style
 from isoplan.report.results import Study
 from isoplan.report.tables import Cell, Table

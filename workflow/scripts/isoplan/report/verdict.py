@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from isoplan import trust
 from isoplan.optics.plain import PlainPsf
 from isoplan.report import harm, lineup, published, restoration_tests, style, sweeps, tables
 from isoplan.report.figures import snr_gains
 from isoplan.report.psfs import model_parameters
 from isoplan.report.results import WHOLE, Study, metric_values
+from isoplan.restoration import trust
 
 POOR_R2 = 0.5
 MEASURED_BY = {"truth": "known truth", "reference": "a reference frame"}

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 from isoplan.base.errors import UserError
 from isoplan.optics.psf import PsfModel, make_psf_model
-from isoplan.psf_map import served
+from isoplan.psf_map.layout import served
 
 # Points along each parameter of the table that the nearest PSF of a model is looked up in.
 FIT_POINTS = {1: 65, 2: 17, 3: 9}

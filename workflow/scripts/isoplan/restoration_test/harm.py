@@ -24,14 +24,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from isoplan import rivals
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import file_stamp
 from isoplan.base.seeds import numpy_rng, torch_rng
-from isoplan.choosing import choose_for
-from isoplan.deconvolution import richardson_lucy
-from isoplan.exposure import exposure_of, sort_pixels
-from isoplan.in_memory import Facts, estimate_psfs, restored
 from isoplan.metrics.image import snr
 from isoplan.mosaic.measure import levels
 from isoplan.networks import store
@@ -39,11 +34,15 @@ from isoplan.objects import pictures
 from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.camera import draw_camera, expose
-from isoplan.psf_map import ALARM, FILLED, OTHER_BLUR
-from isoplan.restoration import LocalPsfs
-from isoplan.restoration_test import blurs
+from isoplan.optics.exposure import exposure_of, sort_pixels
+from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR
+from isoplan.restoration.choosing import choose_for
+from isoplan.restoration.in_memory import Facts, estimate_psfs, restored
+from isoplan.restoration.psfs import LocalPsfs
+from isoplan.restoration.richardson_lucy import richardson_lucy
+from isoplan.restoration.search import WEIGHTS, candidates, weights_for
+from isoplan.restoration_test import blurs, rivals
 from isoplan.restoration_test.fields import detection_model
-from isoplan.search import WEIGHTS, candidates, weights_for
 
 STREAM = "harm-test"
 METHODS = (

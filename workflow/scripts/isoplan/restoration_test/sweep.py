@@ -5,7 +5,7 @@ after each number of iterations, with the true PSFs and with the estimated ones 
 are among PSFS). The best of all takes the truth to find; what a user may go by are RULES:
 
     default      the test's own iterations and TV weight
-    chosen       by held-out photons (`isoplan.choosing`), picture by picture
+    chosen       by held-out photons (`isoplan.restoration.choosing`), picture by picture
     discrepancy  the test's TV weight, stopped once chi-square is no more than the pixels (Morozov 1966;
                  for Richardson-Lucy: Bertero et al. 2010), or else at the last iteration tried
 
@@ -19,18 +19,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from isoplan.choosing import choose
-from isoplan.deconvolution import richardson_lucy
-from isoplan.exposure import sort_pixels
 from isoplan.metrics.image import snr
 from isoplan.metrics.regression import Resampling, interval
 from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.exposure import sort_pixels
 from isoplan.optics.psf import PsfModel
-from isoplan.pieces import Piece
+from isoplan.restoration.choosing import choose
+from isoplan.restoration.pieces import Piece
+from isoplan.restoration.richardson_lucy import richardson_lucy
+from isoplan.restoration.search import candidates
 from isoplan.restoration_test.tables import RESAMPLES, described, mean_of
 from isoplan.restoration_test.units import pictures_of
 from isoplan.restoration_test.ways import CROP_PX, STREAM, Case, RestorationTest, Ways, levels
-from isoplan.search import candidates
 
 PSFS = ("true", "estimated")
 RULES = ("default", "chosen", "discrepancy")

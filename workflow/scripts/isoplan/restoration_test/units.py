@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from isoplan.base.errors import UserError
-from isoplan.base.ledger import Ledger, run_units
+from isoplan.base.ledger import Ledger
+from isoplan.cluster.units import run_units
 
 UNIT_PICTURES = 4
 

@@ -11,7 +11,7 @@ ways; whatever differs between two ways is what one step between the truth and t
                      as far as it trusts any
     estimated-all    the network's parameters as they come
     constant         one PSF, the mean of the network's
-    blind, deepinv-blind, wiener, unsharp   other people's (`isoplan.rivals`)
+    blind, deepinv-blind, wiener, unsharp   other people's (`rivals`)
 
 Picture i of a study is a pure function of its seed and i, its scene, PSFs and noise each by themselves:
 tests that differ in the network see the very same pictures, tests that differ in the PSF the same
@@ -25,17 +25,19 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from isoplan import rivals
 from isoplan.base.seeds import seed_of, torch_rng
-from isoplan.exposure import Exposure, noise_of
 from isoplan.metrics.image import SUMS, cell_sums
 from isoplan.networks import store
 from isoplan.objects.scenes import draw_scenes, source_of
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts
+from isoplan.optics.exposure import Exposure, noise_of
 from isoplan.optics.psf import PsfModel, make_psf_model
-from isoplan.psf_map import FILLED, estimate_cells, fill_invalid, mean_parameters
-from isoplan.restoration import restore_block
+from isoplan.psf_map.estimate import estimate_cells
+from isoplan.psf_map.fill import fill_invalid, mean_parameters
+from isoplan.psf_map.layout import FILLED
+from isoplan.restoration.cores import restore_block
+from isoplan.restoration_test import rivals
 from isoplan.restoration_test.fields import (
     between,
     detection_model,

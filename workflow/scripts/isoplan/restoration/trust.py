@@ -89,7 +89,7 @@ def judge(
     """Cells of a core, (len(CHANNELS), ny, nx) float32; the last row and column may be cut short.
 
     counts, seen: (h, w) above the offset: the data y and m = Ax + b. usable, lone, saturated: (h, w)
-    masks of `exposure.Pixels`. noise: gain and floor of `exposure.noise_of`; None where they are not
+    masks of `optics.exposure.Pixels`. noise: gain and floor of `optics.exposure.noise_of`; None where they are not
     known: then chi_square, unexplained and missed are NaN, no cell is said to disagree, and the rest is of the
     residual in counts. size: side of a cell in px. iterations: with momentum, that m took.
     uncertainty, filled: (ny, nx) of the PSF map's cells, NaN where a method has none. Cells of which
@@ -197,7 +197,7 @@ class RestoredStore:
         self.cells = [(slice(None), *unit) for unit in tiles.shards(self.trust.shape, cells)]
 
     def write(self, unit: int, block: tuple[np.ndarray, np.ndarray]) -> None:
-        """block: of `restoration.restore_and_judge`."""
+        """block: of `cores.restore_and_judge`."""
         restored, judged = block
         if self.missing is not None:
             ngff.write_shards(self.missing, self.cores[unit], np.isnan(restored))

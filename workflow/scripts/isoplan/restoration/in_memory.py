@@ -4,14 +4,16 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from isoplan.exposure import exposure_of
-from isoplan.halo import halo_of, settled
 from isoplan.mosaic import tiles
 from isoplan.mosaic.measure import levels, measure
 from isoplan.mosaic.window import Picture
+from isoplan.optics.exposure import exposure_of
 from isoplan.optics.noise import complete_camera
-from isoplan.psf_map import MapLayout, map_whole
-from isoplan.restoration import LocalPsfs, restore_core
+from isoplan.psf_map.estimate import map_whole
+from isoplan.psf_map.layout import MapLayout
+from isoplan.restoration.cores import restore_core
+from isoplan.restoration.halo import halo_of, settled
+from isoplan.restoration.psfs import LocalPsfs
 
 
 class Counts(Picture):

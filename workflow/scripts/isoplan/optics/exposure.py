@@ -32,7 +32,7 @@ class Exposure:
 
     @property
     def shift(self) -> float:
-        """What the floor adds to the data of a Poisson likelihood (`deconvolution.richardson_lucy`)."""
+        """What the floor adds to the data of a Poisson likelihood (`richardson_lucy`)."""
         return self.floor / self.gain if self.gain else 0.0
 
     def start(self, level: float) -> float:

@@ -9,7 +9,7 @@ from isoplan.mosaic import tiles
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.model import equivalent_width_px
 from isoplan.optics.plain import PlainPsf
-from isoplan.restoration import LocalPsfs
+from isoplan.restoration.psfs import LocalPsfs
 
 # So many pieces are taken, of so many that are looked at.
 PIECES, LOOKED_AT, PIECE_PX = 4, 64, 256

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from isoplan.held_out import worse_by
 from isoplan.optics.plain import PlainPsf
+from isoplan.restoration.held_out import worse_by
 
 GRID = (
     *(PlainPsf("gaussian", width) for width in (2.5, 3.5, 5.0, 7.0)),

@@ -1,11 +1,14 @@
-"""config/config.yaml and config/README.md, written from the schema so that they cannot disagree."""
+"""config/config.yaml and config/README.md, written from the schema so that they cannot disagree.
+
+`python -m isoplan.config.documentation` writes both.
+"""
 
 import textwrap
 from pathlib import Path
 
 import yaml
 
-from isoplan.base import config
+from isoplan.config.schema import ROOT, TYPES, allowed, schema
 
 WIDTH = 100
 CONFIG_HEAD = """\
@@ -44,7 +47,7 @@ def write(root: Path) -> list[Path]:
 def config_text() -> str:
     """The default study as YAML, each key explained above it."""
     out = [CONFIG_HEAD]
-    for key, rule in config.schema()["properties"].items():
+    for key, rule in schema()["properties"].items():
         out.append("\n".join(_key_lines(key, rule, rule.get("default"), "")) + "\n")
     return "\n".join(out)
 
@@ -80,7 +83,7 @@ def _item_lines(known: dict, item: dict, indent: str, *, explained: bool) -> lis
 
 def _comment(rule: dict, indent: str) -> list[str]:
     text = rule["description"]
-    limits = config.allowed(rule) if not _is_item_list(rule) else ""
+    limits = allowed(rule) if not _is_item_list(rule) else ""
     notes = "; ".join(filter(None, [f"in {rule['unit']}" if "unit" in rule else "", limits]))
     text = f"{text} ({notes})" if notes else text
     prefix = f"{indent}# "
@@ -99,7 +102,7 @@ def _flow(value) -> str:
 def readme_text() -> str:
     """Tables of every key: meaning, unit, what is allowed, default."""
     out = [README_HEAD, "## The study", ""]
-    known = config.schema()["properties"]
+    known = schema()["properties"]
     groups = {k: r for k, r in known.items() if r["type"] == "object" or _is_item_list(r)}
     out += _table({k: r for k, r in known.items() if k not in groups})
     for key, rule in groups.items():
@@ -126,11 +129,15 @@ def _table(known: dict) -> list[str]:
     for key, rule in known.items():
         default = f"`{_flow(rule['default'])}`" if "default" in rule else "required"
         meaning = rule["description"].replace("|", "\\|")
-        unit, limits = rule.get("unit", ""), config.allowed(rule) or _kind(rule)
+        unit, limits = rule.get("unit", ""), allowed(rule) or _kind(rule)
         out.append(f"| `{key}` | {meaning} | {unit} | {limits} | {default} |")
     return [*out, ""]
 
 
 def _kind(rule: dict) -> str:
     kinds = [rule["type"]] if isinstance(rule["type"], str) else rule["type"]
-    return " or ".join(config.TYPES[kind] for kind in kinds)
+    return " or ".join(TYPES[kind] for kind in kinds)
+
+
+if __name__ == "__main__":
+    write(ROOT)

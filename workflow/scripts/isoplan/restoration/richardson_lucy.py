@@ -1,7 +1,7 @@
 """Space-variant Richardson-Lucy restoration with total variation (thesis, section 4.2, eq. 4.2).
 
 Everything is local: no step depends on a sum or a maximum over the picture, so that a tile with a
-wide enough halo (`isoplan.halo`) is restored as the whole picture would be.
+wide enough halo (`isoplan.restoration.halo`) is restored as the whole picture would be.
 """
 
 from collections.abc import Callable

@@ -10,10 +10,10 @@ import math
 import numpy as np
 
 from isoplan.base.progress import Progress
-from isoplan.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX
-from isoplan.held_out import HELD_OUT, Judge, Trial, worse_by
 from isoplan.optics.plain import KINDS, PlainPsf
-from isoplan.other_psfs import GRID, find
+from isoplan.restoration.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX
+from isoplan.restoration.held_out import HELD_OUT, Judge, Trial, worse_by
+from isoplan.restoration.other_psfs import GRID, find
 
 # TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
 # them are tried: no weight above LARGEST_WEIGHT. Where the first or the last does best, others follow beyond

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from isoplan.deconvolution import richardson_lucy
-from isoplan.exposure import Exposure, sort_pixels, thin
 from isoplan.optics.blur import SpaceVariantBlur
-from isoplan.pieces import Piece
+from isoplan.optics.exposure import Exposure, sort_pixels, thin
+from isoplan.restoration.pieces import Piece
+from isoplan.restoration.richardson_lucy import richardson_lucy
 
 HELD_OUT, BLOCK_PX = 0.3, 32
 # A trial ends once its errors have grown over so many looks; iterations are alike that differ by fewer standard

@@ -12,7 +12,7 @@ import torch
 
 from isoplan.networks.outputs import log_errors, pinball, split
 from isoplan.objects.scenes import SOFT
-from isoplan.synthesis import Recipe, make_set
+from isoplan.training.samples import Recipe, make_set
 
 SHARE = 0.1  # of the samples that the network learnt from
 MOST, BLOCK = 8192, 512  # samples at most (100 MB of features), and at a time (150 MB)

@@ -35,14 +35,14 @@ from dataclasses import replace
 import numpy as np
 
 from isoplan.base.seeds import numpy_rng
-from isoplan.exposure import Exposure, exposure_of
-from isoplan.held_out import Judge
 from isoplan.mosaic.measure import levels
+from isoplan.optics.exposure import Exposure, exposure_of
 from isoplan.optics.plain import PlainPsf
-from isoplan.pieces import PIECES, Piece, pieces_of
-from isoplan.raw_noise import look_at_noise
-from isoplan.restoration import LocalPsfs
-from isoplan.search import Search
+from isoplan.restoration.held_out import Judge
+from isoplan.restoration.pieces import PIECES, Piece, pieces_of
+from isoplan.restoration.psfs import LocalPsfs
+from isoplan.restoration.raw_noise import look_at_noise
+from isoplan.restoration.search import Search
 
 # More noise than so many times what the gain makes is no noise; such a share of cells that raise the alarm is much.
 MUCH_NOISE, ALARMED = 4.0, 0.2

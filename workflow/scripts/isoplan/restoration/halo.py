@@ -5,7 +5,7 @@ Planning and laying out ask for it too, hence no torch here, which takes seconds
 
 import math
 
-from isoplan.base.config import CHOSEN
+from isoplan.config.entries import CHOSEN
 
 # The most iterations that `iterations: auto` chooses from.
 MOST_ITERATIONS = {"momentum": 40, "none": 80}
@@ -37,7 +37,7 @@ def halo_px(
 
 
 def settled(settings: dict, choice: dict | None) -> dict:
-    """The config's `restoration` with what was chosen and why (`reason`); choice: of `choosing.choose`, or None."""
+    """The config's `restoration` with what was chosen and why (`reason`); choice: of `restoration.choosing.choose`, or None."""
     return settings | {key: choice[key] for key in (*CHOSEN, "reason") if choice}
 
 

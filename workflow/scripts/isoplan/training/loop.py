@@ -18,13 +18,13 @@ import torch
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.progress import Progress
-from isoplan.base.timelimit import TimeLimit
-from isoplan.intervals import fit_intervals
+from isoplan.cluster.timelimit import TimeLimit
 from isoplan.metrics.regression import summarise
 from isoplan.networks import store
 from isoplan.networks.outputs import log_errors, pinball, read, split
 from isoplan.optics.psf import PsfModel
-from isoplan.synthesis import INVALID, Batch, Recipe, SceneBank, make_set, training_batch
+from isoplan.training.intervals import fit_intervals
+from isoplan.training.samples import INVALID, Batch, Recipe, SceneBank, make_set, training_batch
 
 WEIGHED_SPREADS = (0.05, 1.0)  # of a parameter's range; beyond them samples weigh no more or less
 SPREAD_WEIGHT = 0.05  # the half-widths' loss is of order 1, the others' far below

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from isoplan.exposure import Exposure, sort_pixels
+from isoplan.optics.exposure import Exposure, sort_pixels
 from isoplan.optics.noise import BLOCK_PX, FLATTEST, ROUNDED, block_noise, flattest_of_noise
-from isoplan.pieces import Piece
+from isoplan.restoration.pieces import Piece
 
 # Frequencies that a PSF passes less of than PASSED hold noise alone, if there are so many. A raw picture's noise is as
 # strong at the highest quarter of them as at the next, or nearly: the least that was seen of one is .76, of

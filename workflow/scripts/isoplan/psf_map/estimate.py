@@ -1,0 +1,137 @@
+"""The PSF map: parameters and validity of every cell of a mosaic (thesis, 2.2.6).
+
+Windows that cross the mosaic's edge see it mirrored (edges "reflect"), or leave
+their cell invalid, to be filled from its neighbours (edges "valid"). In a mosaic of tiles, windows
+that no tile holds whole do the latter, at edges and seams alike. Units are shards of
+SHARD_CELLS x SHARD_CELLS cells, each computed from one block of fixed size, 2112 x 2112 px at a
+stride of 64 px, in bands of as many rows of cells as the memory is to hold.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from isoplan.base.device import at_once, in_batches
+from isoplan.networks import sliding
+from isoplan.networks.outputs import read
+from isoplan.optics.exposure import Exposure, mend, sort_pixels
+from isoplan.psf_map.fill import fill_invalid
+from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR, USABLE, VALIDITY, MapLayout, channels
+
+# Of a band's working memory: what to count for a pixel, with room to spare, and all on a processor.
+PIXEL_BYTES, BAND_BYTES = 160, 192 * 2**20
+
+
+@torch.no_grad()
+def estimate_cells(
+    network,
+    model,
+    picture: np.ndarray,
+    stride_px: int,
+    device,
+    *,
+    together: int = 1,
+    usable: np.ndarray | None = None,
+) -> np.ndarray:
+    """Cells of one block: (h, w) counts above offset -> (channels, ny, nx) float32.
+
+    model, together: of `served`. usable: (h, w) bool, of which each cell tells its window's share; without
+    it, where the picture is finite. A cell is invalid for certain where its window holds a pixel that is
+    not finite, or no two different values; its parameters are then NaN and its validity 0.
+    """
+    bad = ~np.isfinite(picture)
+    known = picture[~bad]
+    filled = np.where(bad, np.float32(known.mean() if known.size else 0), picture)
+    window = network.window_px * together
+    rows = (picture.shape[0] - window) // stride_px + 1
+
+    def band(first: int, last: int) -> np.ndarray:
+        part = slice(first * stride_px, (last - 1) * stride_px + window)
+        return _estimate_band(network, model, filled[part], bad[part], stride_px, device, together)
+
+    size = at_once(PIXEL_BYTES * stride_px * picture.shape[1], device, BAND_BYTES)
+    cells = np.concatenate(in_batches(band, rows, size), axis=1)
+    shown = torch.from_numpy(np.asarray(~bad if usable is None else usable, np.float32))
+    cells[USABLE] = sliding.means(shown, window, stride_px)
+    return cells
+
+
+def _estimate_band(network, model, picture, bad, stride_px: int, device, together: int):
+    """`estimate_cells` in one pass; bad: (h, w), the pixels that were not finite."""
+    block = torch.from_numpy(np.ascontiguousarray(picture, np.float32))[None, None].to(device)
+    touched = torch.from_numpy(bad.astype(np.float32))[None, None].to(device)
+    if together > 1:
+        block, touched = F.avg_pool2d(block, together), F.max_pool2d(touched, together)
+    window, stride = network.window_px, stride_px // together
+    cutoff = block.new_full((1,), model.cutoff * together)
+    outputs = network(block, stride, cutoff)[0]
+    ny, nx = outputs.shape[1:]
+    found = read(outputs.flatten(1).T.cpu(), model)
+    hopeless = sliding.highest(block, window, stride) == -sliding.highest(-block, window, stride)
+    hopeless |= sliding.highest(touched, window, stride) > 0
+    hopeless = hopeless.flatten().cpu()
+    found.params[hopeless] = found.half_width[hopeless] = torch.nan
+    found.validity[hopeless] = found.alarm[hopeless] = found.other_blur[hopeless] = 0
+    parts = [found.params.T, found.half_width.T]
+    parts += [flag[None] for flag in (found.validity, found.alarm, found.other_blur)]
+    cells = torch.cat([*parts, torch.zeros(2, ny * nx)])
+    return cells.reshape(-1, ny, nx).numpy().astype(np.float32)
+
+
+def map_unit(
+    network,
+    model,
+    mosaic,
+    layout: MapLayout,
+    unit: int,
+    *,
+    offset: float,
+    device,
+    together: int = 1,
+    exposure: Exposure | None = None,
+) -> np.ndarray:
+    """Raw map of one unit, (channels, rows, columns): the part of the block inside the map.
+
+    A mosaic of tiles is estimated once per view without seams (`Picture.seamless`), in the same block;
+    a cell whose window no tile holds whole is NaN, and its validity 0. exposure: what the
+    camera did, where that is known: dead and hot pixels are mended first, and saturated ones not usable.
+    """
+    rows, columns = layout.units[unit]
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    cells = np.full((len(channels(model)), *shape), np.nan, np.float32)
+    cells[[VALIDITY, ALARM, OTHER_BLUR, FILLED]] = 0
+    tops, lefts = layout.starts_px(0)[rows], layout.starts_px(1)[columns]
+    for read_view, served_cells in mosaic.seamless(tops, lefts, layout.window_px):
+        picture = read_view(*layout.window_of(unit)) - np.float32(offset)
+        pixels = sort_pixels(picture, exposure or Exposure())
+        found = estimate_cells(
+            *(network, model, mend(picture, pixels.lone), layout.stride_px, device),
+            together=together,
+            usable=pixels.usable & ~pixels.saturated,
+        )
+        np.copyto(cells, found[:, : shape[0], : shape[1]], where=served_cells)
+    if layout.edges == "valid":
+        crossing = layout.crosses_edge(0)[rows, None] | layout.crosses_edge(1)[None, columns]
+        cells[:VALIDITY, crossing], cells[VALIDITY, crossing] = np.nan, 0
+    return cells
+
+
+def map_whole(
+    network, model, mosaic, layout: MapLayout, settings: dict, *, step=None, **how
+) -> np.ndarray:
+    """Filled map of a whole picture, (channels, ny, nx). settings: the config's `map`. how: of `map_unit`. step:
+    called after each unit."""
+    raw = np.full((len(channels(model)), *layout.cells), np.nan, np.float32)
+    for unit, (rows, columns) in enumerate(layout.units):
+        raw[:, rows, columns] = map_unit(network, model, mosaic, layout, unit, **how)
+        if step:
+            step()
+    return fill_invalid(
+        raw,
+        model,
+        threshold=settings["validity_threshold"],
+        neighbours=settings["neighbours"],
+        smooth=settings["smoothing"] == "kriging",
+        alarm_threshold=settings["alarm_threshold"],
+        overlap=layout.overlap,
+    )

@@ -1,0 +1,125 @@
+"""Where the cells of a PSF map lie, and what each holds.
+
+Cells are squares of stride_px that cover the mosaic whole; the window that estimates a cell is
+centred on it. Units are shards of SHARD_CELLS x SHARD_CELLS cells.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from isoplan.base.errors import UserError
+from isoplan.mosaic import tiles
+from isoplan.networks.onepass import STEP_PX
+from isoplan.optics.gaussian import Gaussian
+from isoplan.optics.psf import PsfModel, make_psf_model
+
+SHARD_CELLS = 32
+VALIDITY, ALARM, OTHER_BLUR, USABLE, FILLED = range(-5, 0)  # places of the last channels
+
+
+@dataclass(frozen=True)
+class MapLayout:
+    """Where the cells of a mosaic lie. shape_px: (height, width) of the mosaic."""
+
+    shape_px: tuple[int, int]
+    window_px: int
+    stride_px: int
+    edges: str
+
+    @cached_property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of the map."""
+        return tuple(tiles.cell_grid(length, self.stride_px) for length in self.shape_px)
+
+    def centres_px(self, axis: int) -> np.ndarray:
+        """Centres of all rows (axis 0) or columns (1), in px from the edge."""
+        return tiles.centre_px(np.arange(self.cells[axis]), self.stride_px)
+
+    @property
+    def overlap(self) -> float:
+        """How many windows hold a place, along an axis."""
+        return self.window_px / self.stride_px
+
+    @cached_property
+    def block_cells(self) -> tuple[int, int]:
+        """Cells of the fixed block: one shard, or the whole map where that is smaller."""
+        return tuple(min(SHARD_CELLS, count) for count in self.cells)
+
+    @cached_property
+    def units(self) -> list[tuple[slice, slice]]:
+        """Cells of every unit, row by row."""
+        return tiles.shards(self.cells, SHARD_CELLS)
+
+    def window_of(self, unit: int) -> tuple[int, int, int, int]:
+        """y0, y1, x0, x1 of the picture's block behind a unit, possibly beyond the edges."""
+        overlap = (self.window_px - self.stride_px) // 2
+        y0, x0 = (part.start * self.stride_px - overlap for part in self.units[unit])
+        height, width = ((n - 1) * self.stride_px + self.window_px for n in self.block_cells)
+        return y0, y0 + height, x0, x0 + width
+
+    def starts_px(self, axis: int) -> np.ndarray:
+        """First pixel of the windows of all rows (axis 0) or columns (1), possibly below 0."""
+        return np.arange(self.cells[axis]) * self.stride_px - (self.window_px - self.stride_px) // 2
+
+    def crosses_edge(self, axis: int) -> np.ndarray:
+        """Which rows (axis 0) or columns (1) have windows beyond the mosaic's edge."""
+        start = self.centres_px(axis) - self.window_px / 2
+        return (start < 0) | (start + self.window_px > self.shape_px[axis])
+
+
+def channels(model) -> list[dict]:
+    """Channels of a map: the PSF parameters; the half-width of each one's 90 % interval; validity,
+    alarm, whether another blur than the model's is seen, how much of the window shows light as it was
+    (finite, neither dead nor hot nor saturated), and whether the cell was filled."""
+    named = [{"name": p.name, "unit": p.unit} for p in model.parameters]
+    return [
+        *named,
+        *({"name": f"{p['name']}_uncertainty", "unit": p["unit"]} for p in named),
+        {"name": "validity", "unit": "probability"},
+        {"name": "alarm", "unit": "probability"},
+        {"name": "other_blur", "unit": "probability"},
+        {"name": "usable", "unit": "share of the window"},
+        {"name": "filled", "unit": "0 or 1"},
+    ]
+
+
+def served(model: PsfModel, cutoff: float | None) -> tuple[PsfModel, int]:
+    """The PSF model at a picture's own cut-off (cycles/px), and how many pixels a side its network
+    wants taken together.
+
+    Pixels taken together are one larger pixel, so a network for cut-offs from c to 2 c serves every
+    one below 2 c. cutoff None: the picture's optics are not known, and the network's own are taken.
+    Raises UserError where the network cannot serve it.
+    """
+    low, high = model.cutoff_range
+    if cutoff is None and low < high:
+        raise UserError(
+            f"this network serves cut-offs from {low:g} to {high:g} cycles/px and must be told the "
+            "picture's: give NA, wavelength and pixel size"
+        )
+    if cutoff is None or isinstance(model, Gaussian):
+        return model, 1
+    together = max(1, math.ceil(low / cutoff - 0.02))
+    if cutoff * together > 1.02 * high:
+        raise UserError(
+            f"the picture's cut-off, {cutoff:.3g} cycles/px (NA * pixel size / wavelength), is none "
+            f"that this network serves: {low:g} to {high:g}, or less by a whole factor; train one for it"
+        )
+    size = model.size_px * together
+    excitation = model.spec["excitation_cutoff"]
+    spec = model.spec | {
+        "cutoff": cutoff,
+        "cutoff_range": None,
+        "excitation_cutoff": excitation and excitation * cutoff / model.cutoff,
+        "size_px": size + 1 - size % 2,
+    }
+    return make_psf_model(spec), together
+
+
+def strides(window_px: int, together: int) -> list[int]:
+    """Distances between cells, in px of the picture, that a network's window (its own px) allows."""
+    step, window = STEP_PX * together, window_px * together
+    return [stride for stride in range(step, window + 1, step) if window % stride == 0]

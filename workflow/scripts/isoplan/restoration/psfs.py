@@ -1,0 +1,180 @@
+"""The PSFs that a mosaic is restored with, around any of its windows."""
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from isoplan.base.errors import UserError
+from isoplan.mosaic import ngff, tiles
+from isoplan.optics.plain import PlainPsf
+from isoplan.optics.psf import make_psf_model
+from isoplan.psf_map.fill import sums_of, width_doubt
+from isoplan.psf_map.layout import FILLED, MapLayout, channels
+
+
+@dataclass(frozen=True)
+class LocalPsfs:
+    """PSFs of a mosaic: a map on its layout, one constant PSF, or any that are known for sure.
+
+    cells: (P, ny, nx) array or zarr array of filled parameters, read by window; or None with
+    constant: (P,) parameters, or None where the map knows none. factor: how much narrower than
+    these the PSFs are (`PsfModel.narrowed`); of 0 it is one pixel, which blurs nothing. known: PSFs (ny, nx, s, s)
+    and their centres in px of the mosaic, which stay as they are. mean_of: sums (`psf_map.fill.sums_of`) of the map
+    whose mean `constant` is.
+    """
+
+    model: object = None
+    layout: MapLayout | None = None
+    cells: object = None
+    constant: tuple | None = None
+    factor: float = 1.0
+    known: tuple | None = None
+    mean_of: dict | None = None
+
+    @property
+    def size_px(self) -> int:
+        """Side of the PSFs."""
+        return self.known[0].shape[-1] if self.known else self.model.size_px
+
+    def by(self, which: float | PlainPsf) -> "LocalPsfs":
+        """The same with PSFs that are narrower than its parameters say by a factor, or with one of another kind.
+
+        Raises UserError where that one is larger than the PSFs' square."""
+        if isinstance(which, PlainPsf):
+            if not which.fits(self.size_px):
+                raise UserError(
+                    f"psf_shape: a {which.words} is larger than the PSFs' square of {self.size_px} px, the size_px of "
+                    "the network's PSF model"
+                )
+            psf = which.psf(self.size_px)[None, None]
+            return replace(self, known=(psf, torch.zeros(1), torch.zeros(1)))
+        return replace(self, factor=which)
+
+    def chosen(self, settings: dict) -> "LocalPsfs":
+        """Those that restore. settings: the config's `restoration`, or what was chosen of it. PSFs that are known
+        stay as they are."""
+        shape = settings.get("psf_shape", "map")
+        if shape in ("auto", "map") or not self.estimated:
+            return self.by(settings.get("psf_scale", 1.0))
+        return self.by(PlainPsf.read(shape))
+
+    def doubt(self, y0: int, y1: int, x0: int, x1: int) -> float | None:
+        """Deviation of the PSFs' width in a window, as a share of it, as the map's intervals say: that of
+        the median cell. None where the map says nothing of it, as of one that is known.
+        """
+        if not self.estimated:
+            return None
+        if self.mean_of:
+            return self.mean_of["doubt"]
+        rows, columns = self._nodes(0, y0, y1), self._nodes(1, x0, x1)
+        # Of a true map, whose intervals have no width, nothing is in doubt.
+        return width_doubt(np.asarray(self.cells[:, rows, columns], np.float32), self.model) or None
+
+    @property
+    def estimated(self) -> bool:
+        """Whether they come of a map that says how sure it is."""
+        known = self.known is not None or self.model is None
+        if known or self.mean_of:
+            return not known
+        return self.cells is not None and self.cells.shape[0] == len(channels(self.model))
+
+    @cached_property
+    def sums(self) -> dict | None:
+        """What the map says as a whole (`psf_map.fill.sums_of`); None where they are not estimated."""
+        if not self.estimated:
+            return None
+        return self.mean_of or sums_of(np.asarray(self.cells, np.float32), self.model)
+
+    def around(self, y0: int, y1: int, x0: int, x1: int):
+        """PSFs (ny, nx, s, s) and their centres in px of the block, or None where none are known.
+
+        One pixel is known everywhere.
+        A filled map has values in all of its cells or in none. Raises UserError where it has some.
+        """
+        if self.known:
+            psfs, y, x = self.known
+            return psfs, y - y0, x - x0
+        if not self.factor:
+            pixel = torch.zeros(1, 1, 3, 3)
+            pixel[..., 1, 1] = 1
+            return pixel, torch.zeros(1), torch.zeros(1)
+        if self.cells is None:
+            if self.constant is None:
+                return None
+            psf = self._psfs(torch.tensor([self.constant], dtype=torch.float32))
+            return psf[None], torch.zeros(1), torch.zeros(1)
+        rows, columns = self._nodes(0, y0, y1), self._nodes(1, x0, x1)
+        count = len(self.model.parameters)
+        params = np.asarray(self.cells[:count, rows, columns], np.float32)
+        missing = np.isnan(params).any(axis=0)
+        if missing.all():
+            return None
+        if missing.any():
+            raise UserError(
+                f"the PSF map has no value in {missing.sum()} of {missing.size} cells around rows {y0} to "
+                f"{y1}, columns {x0} to {x1} of the picture: it was not filled, or it is damaged; remove "
+                "it and run again"
+            )
+        flat = torch.from_numpy(np.moveaxis(params, 0, -1).reshape(-1, count).copy())
+        psfs = self._psfs(flat)
+        return (
+            psfs.reshape(*params.shape[1:], *psfs.shape[1:]),
+            torch.from_numpy(self.layout.centres_px(0)[rows] - y0 - 0.5),
+            torch.from_numpy(self.layout.centres_px(1)[columns] - x0 - 0.5),
+        )
+
+    def doubts(self, core, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Uncertainty and `filled` at the cells of `size` px of a core, (ny, nx) each.
+
+        Uncertainty is the part of a parameter's range that its 90 % interval spans, of the parameter
+        where it spans most. NaN where no map is known, or it says nothing of them.
+        """
+        grid = [tiles.cell_grid(part.stop - part.start, size) for part in core]
+        if not self.estimated or self.cells is None:
+            return np.full(grid, np.nan), np.full(grid, np.nan)
+        count = len(self.model.parameters)
+        places = [
+            np.minimum(
+                (part.start + size * np.arange(n) + size // 2) // self.layout.stride_px, last
+            )
+            for part, n, last in zip(core, grid, np.subtract(self.layout.cells, 1), strict=True)
+        ]
+        window = tuple(slice(int(at[0]), int(at[-1]) + 1) for at in places)
+        near = np.asarray(self.cells[(slice(None), *window)], np.float32)
+        near = near[:, places[0] - places[0][0]][:, :, places[1] - places[1][0]]
+        spans = np.array([p.period or p.high - p.low for p in self.model.parameters])
+        uncertainty = (2 * near[count : 2 * count] / spans[:, None, None]).max(axis=0)
+        return uncertainty, near[FILLED]
+
+    def _psfs(self, params: torch.Tensor) -> torch.Tensor:
+        """PSFs (n, s, s) of parameters (n, P), narrowed."""
+        return self.model.psf(self.model.narrowed(params, self.factor))[0]
+
+    def _nodes(self, axis: int, start: int, stop: int) -> slice:
+        """Cells whose hats reach into [start, stop) widened by the PSF."""
+        stride, reach = self.layout.stride_px, self.model.size_px // 2 + self.layout.stride_px
+        last = self.layout.cells[axis] - 1
+        low, high = (start - reach) // stride, (stop + reach) // stride
+        return slice(min(max(low, 0), last), min(max(high, 0), last) + 1)
+
+
+def local_psfs(choice: dict, shape_px: tuple[int, int], *, mean_of=None) -> LocalPsfs:
+    """PSFs of a map's store, cell by cell, or everywhere its mean; or a fixed one.
+
+    choice: {"store": path} or {"fixed": entry of `psfs` of a model without parameters}. mean_of: file
+    with the sums of the map whose mean is to stand everywhere.
+    """
+    if "fixed" in choice:
+        return LocalPsfs(make_psf_model(choice["fixed"]), constant=())
+    made = ngff.read_attributes(choice["store"])
+    model = make_psf_model(made["psf"])
+    if mean_of:
+        sums = json.loads(Path(mean_of).read_text())
+        mean = sums["mean"] and tuple(sums["mean"][p.name] for p in model.parameters)
+        return LocalPsfs(model, constant=mean, mean_of=sums)
+    layout = MapLayout(tuple(shape_px), made["window_px"], made["stride_px"], made["edges"])
+    return LocalPsfs(model, layout=layout, cells=ngff.open_array(choice["store"]))
