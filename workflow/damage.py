@@ -1,26 +1,22 @@
 """What a study's results claim to be done and is not: read back, and compared with what was recorded.
 
-Knows what the rules name their files: the "done" files in stages/, the ledgers, the stores.
+Which files say so, what is behind them and what goes with it stands in `isoplan.stages`, rule by rule.
 """
 
 import csv
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import zarr
+from isoplan import stages
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import damaged
 from isoplan.config.schema import schema
-from isoplan.evaluation import unit_cells
-from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import REFUSED
-from isoplan.networks import store
-from isoplan.psf_map.layout import MapLayout
-from isoplan.restoration.trust import RestoredStore
-from isoplan.restoration_test.units import unit_file
+from isoplan.stages import Stage
 
 # The methods of a study that leave a restoration.
 RESTORING = {*schema()["properties"]["restoration"]["properties"]["methods"]["items"]["enum"]} - {
@@ -48,216 +44,135 @@ def check(results: Path, jobs: int) -> Iterator[Finding]:
 
     jobs: the config's `jobs_per_mosaic`; unit u belongs to job u modulo that.
     """
-    yield from check_sample_sets(results)
-    yield from check_networks(results)
-    yield from check_simulations(results)
-    yield from check_conversions(results)
-    yield from check_maps(results, jobs)
-    yield from check_restorations(results, jobs)
-    yield from check_sums(results, jobs)
+    known: set[Path] = (
+        set()
+    )  # stores of which units are lost: their jobs and what follows are run again anyway
+    for stage in stages.STAGES:
+        for names in begun(results, stage) if stage.data else ():
+            data = [results / path.format(**names) for path in stage.data]
+            if stage.units:
+                found = check_units(results, stage, names, data[0], jobs)
+                known |= {data[0]} if found else set()
+            elif known.isdisjoint([*data, *(path.parent for path in data)]):
+                found = check_whole(results, stage, names, data)
+            else:
+                continue
+            yield from found
     yield from check_evaluations(results)
-    yield from check_restoration_tests(results, jobs)
 
 
-def check_sample_sets(results: Path) -> Iterator[Finding]:
-    for done in sorted(results.glob("stages/validation/*.done")):
-        path = results / "sets" / f"validation-{done.stem}.zarr"
-        if not all_whole(path, ("patches", "params", "invalid")):
-            yield Finding(f"{path}, validation samples", [done], [done])
-    for done in sorted(results.glob("stages/test/*.done")):
-        path = results / "sets" / f"test-{done.stem}.zarr"
-        if not all_whole(path, ("patches", "params", "invalid")):
-            judged = sorted(results.glob(f"regression/*/{done.stem}.*csv"))
-            yield Finding(
-                f"{path}, test samples", [done, *judged, results / "regression.csv"], [done]
-            )
+def begun(results: Path, stage: Stage) -> list[dict[str, str]]:
+    """The wildcards, the job's apart, under which something of a stage is recorded."""
+    if stage.laid_out_by:
+        patterns = stages.stage(stage.laid_out_by).made
+    else:
+        patterns = (f"{stage.ledger}/[0-9]*.json", *stage.made) if stage.ledger else stage.made[:1]
+    found = [names for pattern in patterns for names, _ in matching(results, pattern)]
+    own = [{key: value for key, value in names.items() if key != "job"} for names in found]
+    return [dict(pairs) for pairs in sorted({tuple(names.items()) for names in own})]
 
 
-def check_networks(results: Path) -> Iterator[Finding]:
-    for file in sorted(results.glob("networks/*/network.safetensors")):
-        try:
-            store.load(file)
-        except UserError as error:
-            yield Finding(f"{error}", [file], [file])
+def matching(results: Path, pattern: str, **known: str) -> list[tuple[dict[str, str], Path]]:
+    """Files by a row's pattern, with the wildcards that are not known."""
+    for name, value in known.items():
+        pattern = pattern.replace(f"{{{name}}}", value)
+    names = re.findall(r"{(\w+)}", pattern)
+    parts = re.split(r"{\w+}", pattern)
+    glob, regex = "*".join(parts), "([^/]+)".join(re.escape(part) for part in parts)
+    regex = regex.replace(re.escape("[0-9]*"), r"\d+")
+    files = ((path, path.relative_to(results).as_posix()) for path in sorted(results.glob(glob)))
+    found = [(path, re.fullmatch(regex, name)) for path, name in files]
+    return [(dict(zip(names, match.groups(), strict=True)), p) for p, match in found if match]
 
 
-def check_simulations(results: Path) -> Iterator[Finding]:
-    for done in sorted(results.glob("stages/simulated/*.done")):
-        mosaic = done.stem
-        pictures = [results / "simulated" / mosaic / f"{n}.ome.zarr" for n in ("observed", "truth")]
-        true_map = results / "psf_map" / mosaic / "true.zarr"
-        lost = [path for path in [*pictures, true_map] if not all_whole(path)]
-        if lost:
-            names = ", ".join(map(str, lost))
-            yield Finding(f"{names}, simulated", [done, *evaluated(results, mosaic)], [done])
+def files_of(results: Path, rules: tuple[str, ...], names: dict[str, str]) -> list[Path]:
+    """Files by which rules say that they are done, as far as they are of these wildcards."""
+    patterns = [pattern for rule in rules for pattern in stages.stage(rule).made]
+    return [path for pattern in patterns for _, path in matching(results, pattern, **names)]
 
 
-def check_conversions(results: Path) -> Iterator[Finding]:
-    for done in sorted(results.glob("stages/converted/*.done")):
-        path = results / "converted" / f"{done.stem}.ome.zarr"
-        refused = done.read_text().startswith(REFUSED)
-        if not (refused or all_whole(path)):
-            yield Finding(f"{path}, converted", [done, *evaluated(results, done.stem)], [done])
-
-
-def check_maps(results: Path, jobs: int) -> Iterator[Finding]:
-    for created in sorted(results.glob("stages/psf_map/*/*/created.done")):
-        stage, (mosaic, network) = created.parent, created.parts[-3:-1]
-        path = results / "psf_map" / mosaic / f"{network}.zarr"
-        summary = path.with_suffix(".json")
-        after = [summary, *evaluated(results, mosaic)]
-        again = [summary] if summary.exists() else []
-        ledger = results / "ledgers" / "psf_map" / mosaic / network
-        found = check_units(path, map_units, stage, "map", ledger, jobs, after, again)
-        yield from found
-        if not found and summary.exists() and not whole(path, "0"):
-            yield Finding(f"{path}, the filled map", after, again)
-
-
-def check_restorations(results: Path, jobs: int) -> Iterator[Finding]:
-    for created in sorted(results.glob("stages/restored/*/*/created.done")):
-        stage, (mosaic, method) = created.parent, created.parts[-3:-1]
-        path = results / "restored" / mosaic / f"{method}.ome.zarr"
-        finished = stage / "finished.done"
-        after = [finished, *evaluated(results, mosaic)]
-        ledger = results / "ledgers" / "restored" / mosaic / method
-        found = check_units(path, restored_units, stage, "restore", ledger, jobs, after)
-        yield from found
-        if not found and finished.exists() and not all_whole(path):
-            yield Finding(f"{path}, its pyramid", after)
-
-
-def check_sums(results: Path, jobs: int) -> Iterator[Finding]:
-    for created in sorted(results.glob("stages/evaluation/*/created.done")):
-        stage, mosaic = created.parent, created.parent.name
-        path, after = results / "evaluation" / f"{mosaic}.zarr", evaluated(results, mosaic)
-        ledger = results / "ledgers" / "evaluation" / mosaic
-        yield from check_units(path, evaluation_units, stage, "evaluate", ledger, jobs, after)
-
-
-def check_restoration_tests(results: Path, jobs: int) -> Iterator[Finding]:
-    tables = sorted([*results.glob("restoration*.csv"), *results.glob("harm*.csv")])
-    kinds = (
-        *(("restoration_tests", "test"), ("restoration_sweeps", "sweep")),
-        ("harm_tests", "test"),
-    )
-    found = [(k, name, path) for k, name in kinds for path in results.glob(f"ledgers/{k}/*")]
-    for kind, name, ledger in sorted(found):
-        folder, stage = results / kind / ledger.name, results / "stages" / kind / ledger.name
-        known = [int(file.stem) for place in (ledger, folder) for file in place.glob("[0-9]*.*")]
-        count, pictures = max(known, default=-1) + 1, folder.with_name(f"{ledger.name}.npz")
-        lost = lost_units(ledger, test_units(folder), count, stage, name, jobs)
-        if lost:
-            remove = [*traces(lost, ledger, stage, name, jobs), *tables, pictures]
-            yield Finding(f"{folder}, {named(lost)} of {count}", remove)
-
-
-def check_units(path, units_of, stage, name, ledger, jobs, after, again=()) -> list[Finding]:
-    """What of a store is lost, the whole or some units, of jobs that leave stage/<name>.<job>.done.
-
-    units_of(path): how a unit is read back, and how many there are. after: files that came of the store.
-    """
+def check_whole(results: Path, stage: Stage, names: dict, data: list[Path]) -> list[Finding]:
+    """Whether what one job made is there and reads back."""
+    done = files_of(results, (stage.rule,), names)
+    if done[0].suffix == ".done" and done[0].read_text().startswith(REFUSED):
+        return []  # no data were made
     try:
-        read, count = units_of(path)
+        if stage.reads:
+            for path in data:
+                stages.load(stage.reads)(path)
+        lost = [] if stage.reads else [path for path in data if not all_whole(path)]
+        text = f"{', '.join(map(str, lost))}, made by {stage.rule}" if lost else ""
+    except UserError as error:
+        text = str(error)
+    if not text:
+        return []
+    after, again = files_of(results, stage.then, names), files_of(results, stage.first, names)
+    return [Finding(text, [*done, *after], again)]
+
+
+def check_units(results: Path, stage: Stage, names: dict, store: Path, jobs: int) -> list[Finding]:
+    """What of a store is lost, the whole or some units."""
+    ledger = results / stage.ledger.format(**names)
+    after, again = files_of(results, stage.then, names), files_of(results, stage.first, names)
+    try:
+        read, count = stages.load(stage.units)(store)
     except UserError:
-        return [Finding(f"{path}, the whole store", everything(stage, ledger) + after, list(again))]
-    lost = lost_units(ledger, read, count, stage, name, jobs)
-    remove = traces(lost, ledger, stage, name, jobs) + after
-    return [Finding(f"{path}, {named(lost)} of {count}", remove, list(again))] if lost else []
+        own = files_of(results, (stage.laid_out_by, stage.rule), names)
+        records = sorted(ledger.glob("*.json"))
+        return [Finding(f"{store}, the whole store", [*own, *records, *after], again)]
+    if count is None:  # as many as are known
+        files = [file for place in (ledger, store) for file in place.glob("[0-9]*.*")]
+        count = max((int(file.stem) for file in files), default=-1) + 1
+    done = {job: results / stage.made[0].format(job=job, **names) for job in range(jobs)}
+    lost = lost_units(ledger, read, count, done)
+    if not lost:
+        return []
+    owners = sorted({unit % jobs for unit in lost})
+    remove = [ledger / f"{unit}.json" for unit in lost] + [done[job] for job in owners]
+    text = f"unit{'s' if len(lost) > 1 else ''} {', '.join(map(str, lost))}"
+    return [Finding(f"{store}, {text} of {count}", [*remove, *after], again)]
 
 
-def check_evaluations(results: Path) -> Iterator[Finding]:
-    """Restorations that were measured and have since been lost together with their records."""
-    for table in sorted(results.glob("evaluation/*.metrics.csv")):
-        mosaic = table.name.removesuffix(".metrics.csv")
-        with table.open(newline="") as handle:
-            named = {row.get("method") for row in csv.DictReader(handle)}
-        for method in sorted(named & RESTORING):  # none was not restored, nor truth and reference
-            if not (results / "stages" / "restored" / mosaic / method / "created.done").exists():
-                path = results / "restored" / mosaic / f"{method}.ome.zarr"
-                yield Finding(f"{path}, with its records", evaluated(results, mosaic))
-
-
-def map_units(path: Path) -> tuple[Callable, int]:
-    """How a unit of a map is read back, and how many there are."""
-    made, cells = ngff.read_attributes(path), ngff.open_array(path, ngff.RAW)
-    units = MapLayout(
-        tuple(made["shape_px"]), made["window_px"], made["stride_px"], made["edges"]
-    ).units
-    return lambda unit: cells[(slice(None), *units[unit])], len(units)
-
-
-def restored_units(path: Path) -> tuple[Callable, int]:
-    store = RestoredStore(path)
-    return store.read, len(store.cores)
-
-
-def evaluation_units(path: Path) -> tuple[Callable, int]:
-    cells = ngff.open_array(path)
-    units = tiles.shards(cells.shape, unit_cells(ngff.read_attributes(path)["stride_px"]))
-    return lambda unit: cells[(slice(None), *units[unit])], len(units)
-
-
-def test_units(folder: Path) -> Callable:
-    """How a unit of a restoration test is read back."""
-    return lambda unit: np.load(unit_file(folder, unit))
-
-
-def lost_units(ledger: Path, read, count: int, stage: Path, name: str, jobs: int) -> list[int]:
+def lost_units(ledger: Path, read: Callable, count: int, done: dict[int, Path]) -> list[int]:
     """Units whose data are damaged, and units that a finished job should have recorded and has not."""
     lost = set(damaged(ledger, read))
     for unit in range(count):
-        finished = stage / f"{name}.{unit % jobs}.done"
-        if finished.exists() and not (ledger / f"{unit}.json").exists():
+        if done[unit % len(done)].exists() and not (ledger / f"{unit}.json").exists():
             lost.add(unit)
     return sorted(lost)
 
 
-def traces(units: list[int], ledger: Path, stage: Path, name: str, jobs: int) -> list[Path]:
-    """The records of these units, and the "done" files of the jobs that own them."""
-    owners = {unit % jobs for unit in units}
-    return [ledger / f"{unit}.json" for unit in units] + [
-        stage / f"{name}.{job}.done" for job in sorted(owners)
-    ]
+def check_evaluations(results: Path) -> Iterator[Finding]:
+    """Restorations that were measured and have since been lost together with their records."""
+    laid_out, restored = stages.stage("create_restoration"), stages.stage("restore_mosaic")
+    for names, table in matching(results, "evaluation/{mosaic}.metrics.csv"):
+        with table.open(newline="") as handle:
+            named = {row.get("method") for row in csv.DictReader(handle)}
+        for method in sorted(named & RESTORING):  # none was not restored, nor truth and reference
+            if not (results / laid_out.made[0].format(**names, method=method)).exists():
+                path = results / restored.data[0].format(**names, method=method)
+                after = files_of(results, stages.MEASURED, names)
+                yield Finding(f"{path}, with its records", after)
 
 
-def everything(stage: Path, ledger: Path) -> list[Path]:
-    return [*sorted(stage.glob("*.done")), *sorted(ledger.glob("*.json"))]
-
-
-def evaluated(results: Path, mosaic: str) -> list[Path]:
-    """What was measured on a mosaic, and the table that collects it: asked for, it asks for all before.
-
-    Every step between must go: what is missing before a file that is there is not asked for.
-    """
-    return [
-        *sorted(results.glob(f"stages/evaluation/{mosaic}/evaluate.*.done")),
-        *sorted(results.glob(f"evaluation/{mosaic}.*.csv")),
-        results / "metrics.csv",
-    ]
-
-
-def named(units: list[int]) -> str:
-    return f"unit{'s' if len(units) > 1 else ''} {', '.join(map(str, units))}"
-
-
-def all_whole(path: Path, names: tuple[str, ...] = ()) -> bool:
-    """Whether a store's arrays (all, or those named) are there and read without an error."""
+def all_whole(path: Path) -> bool:
+    """Whether an array, or all arrays of a store, are there and read without an error."""
     try:
-        names = names or tuple(zarr.open_group(path, mode="r").array_keys())
+        found = zarr.open(path, mode="r")
+        names = [""] if isinstance(found, zarr.Array) else list(found.array_keys())
     except Exception:  # zarr raises many kinds
         return False
-    return bool(names) and all(whole(path, name) for name in names)
+    return bool(names) and all(whole(path / name) for name in names)
 
 
-def whole(path: Path, name: str) -> bool:
+def whole(path: Path) -> bool:
     """Whether every shard or chunk file of an array is there and reads back."""
     try:
-        array = zarr.open_array(path / name, mode="r")
+        array = zarr.open_array(path, mode="r")
         grid = array.shards or array.chunks
         for place in places(array.shape, grid):
             key = array.metadata.encode_chunk_key(place)
-            if not (path / name / key).is_file():
+            if not (path / key).is_file():
                 return False  # a missing file would read as the fill value
             array[tuple(slice(i * g, (i + 1) * g) for i, g in zip(place, grid, strict=True))]
     except Exception:  # zarr and its codecs raise many kinds

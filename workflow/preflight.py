@@ -29,6 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as in the j
 
 import pandas as pd
 import psutil
+from isoplan import stages
 from isoplan.base.errors import UserError
 from isoplan.config.entries import entry, left_open
 from isoplan.mosaic.reader import open_row
@@ -297,7 +298,8 @@ def job_counts(said: str) -> dict[str, int]:
 
 def memory(study: dict) -> Iterator[Finding]:
     """Memory that mapping and restoring ask for beside what they take, measured or reckoned."""
-    for kind, rule in (("map", "map_psf"), ("restore", "restore_mosaic")):
+    for kind in ("map", "restore"):
+        rule = stages.example(kind).rule
         asked = study["resources"][f"{kind}_mem_mb"]
         takes, how = measured_mb(study, rule), "took in this study"
         if takes is None:

@@ -13,38 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isoplan import stages
 from isoplan.base.errors import UserError
 from isoplan.cluster.slurm import Partition, ask, last_line, read_partitions
 from isoplan.config import yamlmarks
-from isoplan.config.entries import left_open
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 NAMES = ("profile.v9+.yaml", "config.v9+.yaml", "profile.yaml", "config.yaml")
 COMMANDS = ("sbatch", "squeue", "scancel", "sinfo", "scontrol", "srun")
 KEPT_S = 120  # how long squeue must still list an ended job for Snakemake to see how it ended
-# The rules that each set of resources of the config serves; the last one stands for many.
-RULES = {
-    "train": "train_network",
-    "map": "map_psf",
-    "restore": "restore_mosaic",
-    "other": "evaluate_mosaic",
-}
-# The rules that compute on the config's `device`, and whether a study has jobs of theirs.
-ON_DEVICE = {
-    "train_network": lambda study: any(not one["weights"] for one in study["networks"]),
-    "evaluate_network": lambda study: bool(study["tests"]),
-    "map_psf": lambda study: True,
-    "choose_restoration": lambda study: bool(left_open(study["restoration"])),
-    "restore_mosaic": lambda study: study["restoration"]["methods"] != ["none"],
-    "check_seams": lambda study: study["restoration"]["methods"] != ["none"],
-    "test_restoration": lambda study: bool(study["restoration_tests"]),
-    "picture_restoration": lambda study: bool(study["restoration_tests"]),
-    "sweep_restoration": lambda study: any(
-        test["sweep_tv_weights"] for test in study["restoration_tests"]
-    ),
-    "test_harm": lambda study: bool(study["harm_tests"]),
-    "picture_harm": lambda study: bool(study["harm_tests"]),
-}
+# The rule that stands for each kind of the config's `resources`.
+RULES = {kind: stages.example(kind).rule for kind in stages.KINDS}
 PROBE_S = 60
 PROBE = """
 import json, pathlib, socket, sys, time
@@ -334,7 +313,7 @@ class Site:
 
     def gpus(self) -> Iterator[Finding]:
         """device: cuda wants a GPU in every job that computes."""
-        rules = [rule for rule, has in ON_DEVICE.items() if has(self.study)]
+        rules = [s.rule for s in stages.STAGES if s.device and s.wanted(self.study)]
         without = [rule for rule in rules if not self.profile.wants_gpu(rule)]
         if without:
             yield Finding(

@@ -13,7 +13,7 @@ LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "isopla
 FLOORS = (
     ("base",),
     ("config", "cluster"),
-    ("mosaic", "metrics"),
+    ("mosaic", "metrics", "stages"),
     ("optics", "registration"),
     ("objects", "networks"),
     ("training", "psf_map"),
@@ -37,6 +37,7 @@ LIGHT = (
     "config.yamlmarks",
     "mosaic.positions",
     "mosaic.table",
+    "stages",
 )
 # Scripts of jobs that are over in a second.
 SHORT = (

@@ -165,6 +165,7 @@ def test_a_lost_unit_of_a_restoration_test_costs_its_job_and_the_tables(results)
     for job in range(JOBS):
         (stage / f"test.{job}.done").touch()
     (results / "restoration.csv").touch()
+    (results / "restoration_tests/t.npz").touch()
     assert list(check(results, JOBS)) == []
     unit_file(folder, 1).write_bytes(unit_file(folder, 2).read_bytes())
     (finding,) = check(results, JOBS)
@@ -173,6 +174,18 @@ def test_a_lost_unit_of_a_restoration_test_costs_its_job_and_the_tables(results)
         *(ledger / "1.json", stage / "test.1.done", results / "restoration.csv"),
         results / "restoration_tests/t.npz",
     }
+
+
+def test_a_lost_test_set_costs_what_was_judged_on_it(results):
+    group = zarr.create_group(results / "sets/test-t.zarr")
+    for name in ("patches", "params"):  # and no `invalid`
+        group.create_array(name, shape=(8,), chunks=(4,), dtype="float32")[:] = np.ones(8)
+    judged = [results / f"regression/n/{name}/none.regression.csv" for name in ("t", "other")]
+    for path in (results / "stages/test/t.done", results / "regression.csv", *judged):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("done\n")
+    lost = {"stages/test/t.done", "regression.csv", "regression/n/t/none.regression.csv"}
+    assert found(results) == (lost, {"stages/test/t.done"})
 
 
 def test_a_damaged_map_is_made_first_and_its_restoration_stays(results):

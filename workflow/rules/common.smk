@@ -14,6 +14,7 @@ from snakemake.io import contains_wildcard
 # Jobs find the library beside their script; here it has to be named.
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
+from isoplan import stages
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import file_stamp, fingerprint, library_hashes
 from isoplan.config import entries
@@ -329,3 +330,17 @@ def restoration_settings():
 def growing(key):
     """A resource that doubles when a job failed, as it may have been too little."""
     return lambda wildcards, attempt: STUDY["resources"][key] * 2 ** (attempt - 1)
+
+
+def asks(rule):
+    """Memory and time that the jobs of a rule ask for, as `isoplan.stages` has it."""
+    stage = stages.stage(rule)
+    kinds = {"mem_mb": (stage.memory, "mem_mb"), "runtime": (stage.minutes, "minutes")}
+    return {
+        name: (
+            growing(f"{kind}_{unit}")
+            if kind in stages.KINDS
+            else lambda wc, attempt: convert_mb(wc) * 2 ** (attempt - 1)
+        )
+        for name, (kind, unit) in kinds.items()
+    }

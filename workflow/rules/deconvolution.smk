@@ -19,8 +19,7 @@ rule choose_restoration:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("restore_mem_mb"),
-        runtime=growing("restore_minutes"),
+        **asks("choose_restoration"),
     params:
         library=library("choose_restoration"),
         psf=psf_choice,
@@ -85,8 +84,7 @@ rule restore_mosaic:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("restore_mem_mb"),
-        runtime=growing("restore_minutes"),
+        **asks("restore_mosaic"),
     params:
         library=library("restore_mosaic"),
         store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
@@ -117,8 +115,7 @@ rule finish_restoration:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("finish_restoration"),
     params:
         library=library("finish_restoration"),
         store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",

@@ -19,8 +19,7 @@ rule register_reference:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("register_reference"),
     params:
         library=library("register_reference"),
         files=lambda wc: _stamp(mosaic_row(wc)["reference"]),
@@ -72,8 +71,7 @@ rule evaluate_mosaic:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("evaluate_mosaic"),
     params:
         library=library("evaluate_mosaic"),
         store=f"{RESULTS}/evaluation/{{mosaic}}.zarr",
@@ -106,8 +104,7 @@ rule correlate_mosaic:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("correlate_mosaic"),
     params:
         library=library("correlate_mosaic"),
         stores=restored_stores,
@@ -136,8 +133,7 @@ rule check_seams:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("restore_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("check_seams"),
     params:
         library=library("check_seams"),
         store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
@@ -185,8 +181,7 @@ rule tabulate_mosaic:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("tabulate_mosaic"),
     params:
         library=library("tabulate_mosaic"),
         study=STUDY["study"],

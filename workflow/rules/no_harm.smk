@@ -13,8 +13,7 @@ rule test_harm:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("restore_mem_mb"),
-        runtime=growing("restore_minutes"),
+        **asks("test_harm"),
     params:
         library=library("test_harm"),
         folder=f"{HARM}/{{test}}",
@@ -49,8 +48,7 @@ rule tabulate_harm:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("tabulate_harm"),
     params:
         library=library("tabulate_harm"),
         folder=HARM,
@@ -75,8 +73,7 @@ rule picture_harm:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("restore_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("picture_harm"),
     params:
         library=library("picture_harm"),
         test=lambda wc: harm_test(wc.test),

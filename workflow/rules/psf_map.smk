@@ -42,8 +42,7 @@ rule convert_mosaic:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=lambda wc, attempt: convert_mb(wc) * 2 ** (attempt - 1),
-        runtime=growing("other_minutes"),
+        **asks("convert_mosaic"),
     params:
         library=library("convert_mosaic"),
         store=made_store,
@@ -67,8 +66,7 @@ rule measure_mosaic:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("measure_mosaic"),
     params:
         library=library("measure_mosaic"),
         store=made_store,
@@ -143,8 +141,7 @@ rule map_psf:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("map_mem_mb"),
-        runtime=growing("map_minutes"),
+        **asks("map_psf"),
     params:
         library=library("map_psf"),
         store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",
@@ -173,8 +170,7 @@ rule fill_psf_map:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("fill_psf_map"),
     params:
         library=library("fill_psf_map"),
         store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",

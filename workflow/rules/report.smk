@@ -67,8 +67,7 @@ rule write_report:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("write_report"),
     params:
         library=library("write_report"),
         templates=contents("workflow/scripts/isoplan/report/templates/*"),

@@ -13,8 +13,7 @@ rule test_restoration:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("restore_mem_mb"),
-        runtime=growing("restore_minutes"),
+        **asks("test_restoration"),
     params:
         library=library("test_restoration"),
         folder=f"{TESTED}/{{test}}",
@@ -50,8 +49,7 @@ rule tabulate_restoration_tests:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("tabulate_restoration_tests"),
     params:
         library=library("tabulate_restoration_tests"),
         folder=TESTED,
@@ -78,8 +76,7 @@ rule sweep_restoration:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("restore_mem_mb"),
-        runtime=growing("restore_minutes"),
+        **asks("sweep_restoration"),
     params:
         library=library("sweep_restoration"),
         folder=f"{SWEEPS}/{{test}}",
@@ -112,8 +109,7 @@ rule tabulate_sweeps:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("tabulate_sweeps"),
     params:
         library=library("tabulate_sweeps"),
         folder=SWEEPS,
@@ -138,8 +134,7 @@ rule picture_restoration:
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        mem_mb=growing("restore_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("picture_restoration"),
     params:
         library=library("picture_restoration"),
         test=lambda wc: restoration_test(wc.test),

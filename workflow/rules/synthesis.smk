@@ -12,8 +12,7 @@ rule store_validation_set:
         "../../envs/isoplan.yaml"
     threads: STUDY["resources"]["threads"]
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("store_validation_set"),
     params:
         library=library("store_sample_set"),
         store=f"{RESULTS}/sets/validation-{{network}}.zarr",
@@ -39,8 +38,7 @@ rule store_test_set:
         "../../envs/isoplan.yaml"
     threads: STUDY["resources"]["threads"]
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("store_test_set"),
     params:
         library=library("store_sample_set"),
         store=f"{RESULTS}/sets/test-{{test_set}}.zarr",
@@ -66,8 +64,7 @@ rule simulate_mosaic:
         "../../envs/isoplan.yaml"
     threads: STUDY["resources"]["threads"]
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("simulate_mosaic"),
     params:
         library=library("simulate_mosaic"),
         observed=f"{RESULTS}/simulated/{{mosaic}}/observed.ome.zarr",

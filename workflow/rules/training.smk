@@ -29,8 +29,7 @@ rule train_network:
         "../../envs/isoplan.yaml"
     threads: STUDY["resources"]["threads"]
     resources:
-        mem_mb=growing("train_mem_mb"),
-        runtime=growing("train_minutes"),
+        **asks("train_network"),
     params:
         library=library("train_network"),
         validation=f"{RESULTS}/sets/validation-{{network}}.zarr",
@@ -61,8 +60,7 @@ rule evaluate_network:
         "../../envs/isoplan.yaml"
     threads: STUDY["resources"]["threads"]
     resources:
-        mem_mb=growing("other_mem_mb"),
-        runtime=growing("other_minutes"),
+        **asks("evaluate_network"),
     params:
         library=library("evaluate_network"),
         samples=f"{RESULTS}/sets/test-{{test_set}}.zarr",

@@ -126,6 +126,19 @@ def unit_cells(cell_px: int) -> int:
     return max(1, UNIT_PX // cell_px)
 
 
+def stored_units(path: str | Path) -> tuple[Callable[[int], np.ndarray], int]:
+    """How a unit of an evaluation's store is read back, and how many there are. Raises UserError of a broken store."""
+    cells = ngff.open_array(path)
+    units = tiles.shards(cells.shape, unit_cells(ngff.read_attributes(path)["stride_px"]))
+    return lambda unit: cells[(slice(None), *units[unit])], len(units)
+
+
+def unit_px(study: dict) -> int | None:
+    """Side of a unit, by a study's config."""
+    stride = (study.get("map") or {}).get("stride_px")
+    return stride and stride * unit_cells(stride)
+
+
 def channels(pictures: list[str]) -> list[dict]:
     """Channels of an evaluation's store: SUMS of each picture, one picture after the other."""
     return [{"name": f"{picture} {name}", "unit": ""} for picture in pictures for name in SUMS]

@@ -5,13 +5,15 @@ centred on it. Units are shards of SHARD_CELLS x SHARD_CELLS cells.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from isoplan.base.errors import UserError
-from isoplan.mosaic import tiles
+from isoplan.mosaic import ngff, tiles
 from isoplan.networks.onepass import STEP_PX
 from isoplan.optics.gaussian import Gaussian
 from isoplan.optics.psf import PsfModel, make_psf_model
@@ -68,6 +70,19 @@ class MapLayout:
         """Which rows (axis 0) or columns (1) have windows beyond the mosaic's edge."""
         start = self.centres_px(axis) - self.window_px / 2
         return (start < 0) | (start + self.window_px > self.shape_px[axis])
+
+
+def stored_units(path: str | Path) -> tuple[Callable[[int], np.ndarray], int]:
+    """How a unit of a map's store is read back, and how many there are. Raises UserError of a broken store."""
+    made, cells = ngff.read_attributes(path), ngff.open_array(path, ngff.RAW)
+    layout = MapLayout(tuple(made["shape_px"]), made["window_px"], made["stride_px"], made["edges"])
+    return lambda unit: cells[(slice(None), *layout.units[unit])], len(layout.units)
+
+
+def unit_px(study: dict) -> int | None:
+    """Side of a unit, by a study's config."""
+    stride = (study.get("map") or {}).get("stride_px")
+    return stride and stride * SHARD_CELLS
 
 
 def channels(model) -> list[dict]:

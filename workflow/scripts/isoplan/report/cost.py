@@ -12,30 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from isoplan.evaluation import unit_cells
-from isoplan.psf_map.layout import SHARD_CELLS
+from isoplan import stages
 from isoplan.report.results import Study
 
-# Rules that share a mosaic among jobs -> folder in ledgers/, prefix of their keys in `resources`.
-SHARED = {
-    "map_psf": ("psf_map", "map"),
-    "restore_mosaic": ("restored", "restore"),
-    "evaluate_mosaic": ("evaluation", "other"),
-}
-CHOOSING = "choose_restoration"
-PER_MOSAIC = (
-    *("simulate_mosaic", "convert_mosaic", "measure_mosaic", "create_psf_map", "map_psf"),
-    *("fill_psf_map", "register_reference"),
-    *(CHOOSING, "create_restoration", "restore_mosaic", "finish_restoration"),
-    *("create_evaluation", "evaluate_mosaic", "correlate_mosaic", "check_seams", "tabulate_mosaic"),
-)
-# A few pieces or squares of a mosaic, which take as long for every size.
-SAMPLED = (CHOOSING, "register_reference", "correlate_mosaic", "check_seams")
-# What of `resources` a rule asks minutes and memory for; the others "other". A conversion's memory is
-# reckoned from its file (`mosaic.convert`).
-TIME_KINDS = {rule: kind for rule, (_, kind) in SHARED.items()} | {CHOOSING: "restore"}
-MEMORY_KINDS = TIME_KINDS | {"check_seams": "restore", "convert_mosaic": "file"}
-PER_METHOD = (CHOOSING, "create_restoration", "restore_mosaic", "finish_restoration")
+PER_MOSAIC = {stage.rule: stage for stage in stages.of_mosaics()}
+LAYING_OUT = {stage.laid_out_by for stage in stages.STAGES}
+SIMULATING, CHOOSING = "simulate_mosaic", "choose_restoration"
+SHARED = {rule: stage for rule, stage in PER_MOSAIC.items() if stage.shared}
 COLUMNS = (
     *("rule", "mosaic", "variant", "megapixels", "jobs", "units", "seconds", "units_s", "make_s"),
     *("start_s", "longest_s", "peak_mb", "start_mb", "gpu_mb", "unit_megapixels"),
@@ -101,7 +84,9 @@ def _is_ours(rule: str, place: list[str], jobs: int) -> bool:
 
 def _from_ledger(study: Study, rule, mosaic, variant, jobs: pd.DataFrame, size: float) -> dict:
     """What the units' entries say; nothing where there are none of this version."""
-    units = _entries(study.folder / "ledgers" / SHARED[rule][0] / mosaic / variant)
+    stage = SHARED[rule]
+    names = dict(zip(stage.per, [mosaic, *filter(None, variant.split("/"))], strict=False))
+    units = _entries(study.folder / stage.ledger.format(**names))
     if units.empty:
         return {}
     measured = {int(place[-1]): s for place, s in zip(jobs["place"], jobs["seconds"], strict=True)}
@@ -136,10 +121,7 @@ def _entries(folder: Path) -> pd.DataFrame:
 
 
 def _unit_px(study: Study, rule: str) -> int | None:
-    if rule == "restore_mosaic":
-        return (study.config.get("restoration") or {}).get("core_px")
-    stride = (study.config.get("map") or {}).get("stride_px")
-    return stride and stride * (SHARD_CELLS if rule == "map_psf" else unit_cells(stride))
+    return stages.load(SHARED[rule].unit_px)(study.config)
 
 
 # By rule -------------------------------------------------------------------------------------------
@@ -156,7 +138,7 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for rule, part in table.groupby("rule", sort=False):
         # To lay out a store, and what looks at a few places, take as long for every size.
-        fixed = rule.startswith("create_") or rule in SAMPLED
+        fixed = rule in LAYING_OUT or (rule in PER_MOSAIC and PER_MOSAIC[rule].sampled)
         sized = part.dropna(subset="megapixels")[: 0 if fixed else None]
         row = {"rule": rule, "seconds": part["seconds"].sum(), "jobs": part["jobs"].sum()}
         row |= {"longest_s": part["longest_s"].max(), "peak_mb": part["peak_mb"].max()}
@@ -192,9 +174,12 @@ def jobs_of(methods: int, jobs_per_mosaic: int, *, chosen: bool = False) -> int:
 
     chosen: whether something of the restoration is `auto`.
     """
-    # Laid out, measured, filled, tabulated; seams looked for; laid out and a pyramid built.
-    once, seams, each_method = 5, min(methods, 1), 2 + chosen
-    return once + seams + each_method * methods + jobs_per_mosaic * (2 + methods)
+    count = 0
+    for stage in stages.of_mosaics():
+        if stage.usual and (chosen or stage.rule != CHOOSING):
+            times = methods if stage.of_method else min(methods, 1) if stage.one_method else 1
+            count += times * (jobs_per_mosaic if stage.shared else 1)
+    return count
 
 
 def jobs_for(seconds: float, methods: int, *, chosen: bool = False) -> int:
@@ -249,11 +234,11 @@ def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
 
 
 def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Suggestion:
-    known = known.loc[[rule for rule in PER_MOSAIC[1:] if rule in known.index]]
+    known = known.loc[[rule for rule in PER_MOSAIC if rule in known.index and rule != SIMULATING]]
     chosen = (study.config.get("restoration") or {}).get("methods") or ["estimated"]
     methods = len([m for m in chosen if m not in ("none", "oracle")])
     work = known["dearest"].fillna(0) * math.prod(shape) / 1e6
-    sampled = [rule for rule in SAMPLED if rule in known.index]
+    sampled = [rule for rule in known.index if PER_MOSAIC[rule].sampled]
     work[sampled] = known.loc[sampled, "longest_s"]
     units = {
         rule: math.prod(-(-length // _unit_px(study, rule)) for length in shape) for rule in SHARED
@@ -270,11 +255,11 @@ def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Su
         peaks["fill_psf_map"] += FILL_BYTES_A_CELL * cells / 2**20
     resources = {}
     for kind in ("map", "restore", "other"):
-        large = [MEMORY_KINDS.get(rule, "other") == kind for rule in known.index]
-        long = [TIME_KINDS.get(rule, "other") == kind for rule in known.index]
+        large = [(PER_MOSAIC[rule].memory or "other") == kind for rule in known.index]
+        long = [(PER_MOSAIC[rule].minutes or "other") == kind for rule in known.index]
         resources[f"{kind}_mem_mb"] = _mb(peaks[large].max())
         resources[f"{kind}_minutes"] = _minutes(seconds[long].max())
-    times = [methods if rule in PER_METHOD else 1 for rule in known.index]
+    times = [methods if PER_MOSAIC[rule].of_method else 1 for rule in known.index]
     return Suggestion(*shape, float((work * times).sum()), jobs, resources)
 
 

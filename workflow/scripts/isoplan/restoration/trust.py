@@ -24,6 +24,7 @@ sharp than it could be.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,17 @@ class RestoredStore:
 
 
 # Parts -----------------------------------------------------------------------------------------
+
+
+def stored_units(path: str | Path) -> tuple[Callable[[int], np.ndarray], int]:
+    """How a unit of a restored picture is read back, and how many there are. Raises UserError of a broken store."""
+    store = RestoredStore(path)
+    return store.read, len(store.cores)
+
+
+def unit_px(study: dict) -> int | None:
+    """Side of a unit, by a study's config."""
+    return (study.get("restoration") or {}).get("core_px")
 
 
 def _cells(plane: np.ndarray, size: int) -> np.ndarray:

@@ -72,3 +72,8 @@ def load_units(folder: str | Path, count: int) -> np.ndarray:
                 f"{path}: cannot be read ({error}); `make resume` makes it again"
             ) from None
     return np.concatenate(parts)
+
+
+def stored_units(folder: str | Path) -> tuple[Callable[[int], np.ndarray], None]:
+    """How a unit is read back; how many there are only the test's entry tells."""
+    return lambda unit: load_unit(folder, unit), None

@@ -1,0 +1,379 @@
+"""The stages of a study: of each rule what others than Snakemake must know of it, one row each.
+
+The rules take their resources from here, `make resume` how damage shows and what goes with it, `make preflight` what
+jobs ask of a machine or a site, and the report's costs what belongs to a mosaic. Read while Snakemake parses, so
+what takes long to import stands as "module:function".
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+
+# What was measured on a mosaic, of no use when something behind it is made again. Every step to the table that
+# collects it has to go: what is missing before a file that is there is not asked for.
+MEASURED = (
+    *("evaluate_mosaic", "correlate_mosaic", "check_seams", "tabulate_mosaic"),
+    "collect_metrics",
+)
+KINDS = ("train", "map", "restore", "other")  # of the config's `resources`
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One rule.
+
+    rule: its name. per: its wildcards, in the order that its logs and benchmarks name them. made: the files by
+    which it says that it is done, in results/<study>/.
+    memory, minutes: the kind of `resources` that it asks for; None where it asks for none, and "file" where the
+    memory is reckoned from a mosaic's file. device: whether it computes on the config's `device`. wanted: whether a
+    checked study has jobs of it.
+    usual: whether every mosaic of a user's has it. one_method: whether it is done for one of the methods alone.
+    sampled: whether it looks at a few places of a mosaic, and takes as long for every size.
+    data: what is behind `made` and is read back to look for damage: arrays, stores (all arrays in them), other files.
+    reads: "module:function" that raises UserError of a file that is no store. units: "module:function" that gives, of
+    the first of `data`, a function to read a unit back and how many there are, or None for as many as are known;
+    each has its record in the folder `ledger`, and belongs to job unit modulo jobs. laid_out_by: the rule that makes
+    the store they lie in. unit_px: "module:function" that gives a unit's side, of a checked study.
+    then: rules whose files go with what is damaged. first: rules that are then run before all others, as what they
+    make may come out as it was, and what was made of it stays.
+    """
+
+    rule: str
+    per: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    memory: str | None = None
+    minutes: str | None = None
+    device: bool = False
+    wanted: Callable[[dict], bool] = lambda study: True
+    usual: bool = True
+    one_method: bool = False
+    sampled: bool = False
+    data: tuple[str, ...] = ()
+    reads: str | None = None
+    units: str | None = None
+    ledger: str | None = None
+    laid_out_by: str | None = None
+    unit_px: str | None = None
+    then: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
+
+    @property
+    def shared(self) -> bool:
+        """Whether jobs share its units."""
+        return "job" in self.per
+
+    @property
+    def of_mosaic(self) -> bool:
+        return self.per[:1] == ("mosaic",)
+
+    @property
+    def of_method(self) -> bool:
+        """Whether each method that restores a mosaic has it."""
+        return "method" in self.per and not self.one_method
+
+
+def load(name: str) -> Callable:
+    """The function that a row names as "module:function"."""
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
+
+
+def _restores(study: dict) -> bool:
+    return study["restoration"]["methods"] != ["none"]
+
+
+def _chooses(study: dict) -> bool:
+    from isoplan.config.entries import left_open
+
+    return bool(left_open(study["restoration"]))
+
+
+_ARRAYS = ("patches", "params", "invalid")
+_MAP, _RESTORED = "psf_map/{mosaic}/{network}", "restored/{mosaic}/{method}"
+_TESTS = "isoplan.restoration_test.units:stored_units"
+
+# In the order of the work.
+STAGES = (
+    Stage(
+        "store_validation_set",
+        ("network",),
+        made=("stages/validation/{network}.done",),
+        memory="other",
+        minutes="other",
+        data=tuple(f"sets/validation-{{network}}.zarr/{name}" for name in _ARRAYS),
+        first=("store_validation_set",),
+    ),
+    Stage(
+        "store_test_set",
+        ("test_set",),
+        made=("stages/test/{test_set}.done",),
+        memory="other",
+        minutes="other",
+        data=tuple(f"sets/test-{{test_set}}.zarr/{name}" for name in _ARRAYS),
+        then=("evaluate_network", "collect_regression"),
+        first=("store_test_set",),
+    ),
+    Stage(
+        "train_network",
+        ("network",),
+        made=("networks/{network}/network.safetensors",),
+        memory="train",
+        minutes="train",
+        device=True,
+        wanted=lambda study: any(not network["weights"] for network in study["networks"]),
+        data=("networks/{network}/network.safetensors",),
+        reads="isoplan.networks.store:load",
+        first=("train_network",),
+    ),
+    Stage(
+        "evaluate_network",
+        ("network", "test_set", "degradation"),
+        made=tuple(
+            f"regression/{{network}}/{{test_set}}/{{degradation}}.{table}.csv"
+            for table in ("regression", "predictions", "calibration", "abstention")
+        ),
+        memory="other",
+        minutes="other",
+        device=True,
+        wanted=lambda study: bool(study["tests"]),
+    ),
+    Stage("collect_regression", made=("regression.csv",)),
+    Stage(
+        "simulate_mosaic",
+        ("mosaic",),
+        made=("stages/simulated/{mosaic}.done",),
+        memory="other",
+        minutes="other",
+        wanted=lambda study: bool(study["simulations"]),
+        usual=False,
+        data=(
+            "simulated/{mosaic}/observed.ome.zarr",
+            "simulated/{mosaic}/truth.ome.zarr",
+            "psf_map/{mosaic}/true.zarr",
+        ),
+        then=MEASURED,
+        first=("simulate_mosaic",),
+    ),
+    Stage("check_mosaics", made=("stages/mosaics/accepted.tsv",)),
+    Stage(
+        "convert_mosaic",
+        ("mosaic",),
+        made=("stages/converted/{mosaic}.done",),
+        memory="file",
+        minutes="other",
+        usual=False,
+        data=("converted/{mosaic}.ome.zarr",),
+        then=MEASURED,
+        first=("convert_mosaic",),
+    ),
+    Stage(
+        "measure_mosaic",
+        ("mosaic",),
+        made=("mosaics/{mosaic}.json",),
+        memory="other",
+        minutes="other",
+    ),
+    Stage("refuse_mosaics", made=("accepted.tsv",)),
+    Stage("create_psf_map", ("mosaic", "network"), made=(f"stages/{_MAP}/created.done",)),
+    Stage(
+        "map_psf",
+        ("mosaic", "network", "job"),
+        made=(f"stages/{_MAP}/map.{{job}}.done",),
+        memory="map",
+        minutes="map",
+        device=True,
+        data=(f"{_MAP}.zarr",),
+        units="isoplan.psf_map.layout:stored_units",
+        ledger=f"ledgers/{_MAP}",
+        laid_out_by="create_psf_map",
+        unit_px="isoplan.psf_map.layout:unit_px",
+        then=("fill_psf_map", *MEASURED),
+        first=("fill_psf_map",),
+    ),
+    Stage(
+        "fill_psf_map",
+        ("mosaic", "network"),
+        made=(f"{_MAP}.json",),
+        memory="other",
+        minutes="other",
+        data=(f"{_MAP}.zarr/0",),
+        then=MEASURED,
+        first=("fill_psf_map",),
+    ),
+    Stage(
+        "register_reference",
+        ("mosaic",),
+        made=("references/{mosaic}.json",),
+        memory="other",
+        minutes="other",
+        usual=False,
+        sampled=True,
+    ),
+    Stage(
+        "choose_restoration",
+        ("mosaic", "method"),
+        made=("choices/{mosaic}/{method}.json",),
+        memory="restore",
+        minutes="restore",
+        device=True,
+        wanted=_chooses,
+        sampled=True,
+    ),
+    Stage("create_restoration", ("mosaic", "method"), made=(f"stages/{_RESTORED}/created.done",)),
+    Stage(
+        "restore_mosaic",
+        ("mosaic", "method", "job"),
+        made=(f"stages/{_RESTORED}/restore.{{job}}.done",),
+        memory="restore",
+        minutes="restore",
+        device=True,
+        wanted=_restores,
+        data=(f"{_RESTORED}.ome.zarr",),
+        units="isoplan.restoration.trust:stored_units",
+        ledger=f"ledgers/{_RESTORED}",
+        laid_out_by="create_restoration",
+        unit_px="isoplan.restoration.trust:unit_px",
+        then=("finish_restoration", *MEASURED),
+    ),
+    Stage(
+        "finish_restoration",
+        ("mosaic", "method"),
+        made=(f"stages/{_RESTORED}/finished.done",),
+        memory="other",
+        minutes="other",
+        data=(f"{_RESTORED}.ome.zarr",),
+        then=MEASURED,
+    ),
+    Stage("create_evaluation", ("mosaic",), made=("stages/evaluation/{mosaic}/created.done",)),
+    Stage(
+        "evaluate_mosaic",
+        ("mosaic", "job"),
+        made=("stages/evaluation/{mosaic}/evaluate.{job}.done",),
+        memory="other",
+        minutes="other",
+        data=("evaluation/{mosaic}.zarr",),
+        units="isoplan.evaluation:stored_units",
+        ledger="ledgers/evaluation/{mosaic}",
+        laid_out_by="create_evaluation",
+        unit_px="isoplan.evaluation:unit_px",
+        then=MEASURED,
+    ),
+    Stage(
+        "correlate_mosaic",
+        ("mosaic",),
+        made=("evaluation/{mosaic}.frc.csv", "evaluation/{mosaic}.again.csv"),
+        memory="other",
+        minutes="other",
+        usual=False,
+        sampled=True,
+    ),
+    Stage(
+        "check_seams",
+        ("mosaic", "method"),
+        made=("evaluation/{mosaic}.{method}.seams.csv",),
+        memory="restore",
+        minutes="other",
+        device=True,
+        wanted=_restores,
+        one_method=True,
+        sampled=True,
+    ),
+    Stage(
+        "tabulate_mosaic",
+        ("mosaic",),
+        made=tuple(f"evaluation/{{mosaic}}.{table}.csv" for table in ("metrics", "cells", "map")),
+        memory="other",
+        minutes="other",
+    ),
+    Stage("collect_metrics", made=("metrics.csv",)),
+    Stage(
+        "test_restoration",
+        ("test", "job"),
+        made=("stages/restoration_tests/{test}/test.{job}.done",),
+        memory="restore",
+        minutes="restore",
+        device=True,
+        wanted=lambda study: bool(study["restoration_tests"]),
+        data=("restoration_tests/{test}",),
+        units=_TESTS,
+        ledger="ledgers/restoration_tests/{test}",
+        then=("tabulate_restoration_tests", "picture_restoration"),
+    ),
+    Stage(
+        "tabulate_restoration_tests",
+        made=("restoration.csv", "restoration_summary.csv", "restoration_budget.csv"),
+        memory="other",
+        minutes="other",
+    ),
+    Stage(
+        "sweep_restoration",
+        ("test", "job"),
+        made=("stages/restoration_sweeps/{test}/sweep.{job}.done",),
+        memory="restore",
+        minutes="restore",
+        device=True,
+        wanted=lambda study: any(test["sweep_tv_weights"] for test in study["restoration_tests"]),
+        data=("restoration_sweeps/{test}",),
+        units=_TESTS,
+        ledger="ledgers/restoration_sweeps/{test}",
+        then=("tabulate_sweeps",),
+    ),
+    Stage(
+        "tabulate_sweeps",
+        made=("restoration_sweep.csv", "restoration_choice.csv"),
+        memory="other",
+        minutes="other",
+    ),
+    Stage(
+        "picture_restoration",
+        ("test",),
+        made=("restoration_tests/{test}.npz",),
+        memory="restore",
+        minutes="other",
+        device=True,
+        wanted=lambda study: bool(study["restoration_tests"]),
+    ),
+    Stage(
+        "test_harm",
+        ("test", "job"),
+        made=("stages/harm_tests/{test}/test.{job}.done",),
+        memory="restore",
+        minutes="restore",
+        device=True,
+        wanted=lambda study: bool(study["harm_tests"]),
+        data=("harm_tests/{test}",),
+        units=_TESTS,
+        ledger="ledgers/harm_tests/{test}",
+        then=("tabulate_harm", "picture_harm"),
+    ),
+    Stage("tabulate_harm", made=("harm.csv", "harm_summary.csv"), memory="other", minutes="other"),
+    Stage(
+        "picture_harm",
+        ("test",),
+        made=("harm_tests/{test}.npz",),
+        memory="restore",
+        minutes="other",
+        device=True,
+        wanted=lambda study: bool(study["harm_tests"]),
+    ),
+    Stage("write_config", made=("config.yaml",)),
+    Stage("write_report", made=("report.html", "cost.csv"), memory="other", minutes="other"),
+    Stage("finish_study", made=("finished.txt",)),
+)
+BY_RULE = {stage.rule: stage for stage in STAGES}
+
+
+def stage(rule: str) -> Stage:
+    """The row of a rule."""
+    return BY_RULE[rule]
+
+
+def of_mosaics() -> list[Stage]:
+    """What is done for every mosaic, or for some, in the order of the work."""
+    return [stage for stage in STAGES if stage.of_mosaic]
+
+
+def example(kind: str, stages: Iterable[Stage] = STAGES) -> Stage:
+    """The stage that stands for a kind of `resources`: the first that asks for its memory and time, shared if any is."""
+    asks = [stage for stage in stages if stage.memory == stage.minutes == kind]
+    return next((stage for stage in asks if stage.shared and stage.of_mosaic), asks[0])
