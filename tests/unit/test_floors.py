@@ -29,6 +29,7 @@ LIGHT = (
     "base.errors",
     "base.fingerprint",
     "base.textfile",
+    "config.checks",
     "config.entries",
     "config.named_files",
     "config.schema",

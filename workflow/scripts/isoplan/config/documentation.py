@@ -12,7 +12,7 @@ from isoplan.config.schema import ROOT, TYPES, allowed, schema
 
 WIDTH = 100
 CONFIG_HEAD = """\
-# The default study, and every key there is. Written from workflow/schemas/config.schema.yaml.
+# The default study, and every key there is. Written from workflow/schemas/.
 # For a study of your own, leave this file and write config/studies/<name>.yaml with what differs:
 #     make study STUDY=<name>
 # A list that you give stands in place of the one here, whole; in every item, what you leave out
@@ -21,7 +21,7 @@ CONFIG_HEAD = """\
 README_HEAD = """\
 # Every key of a study
 
-Written from `workflow/schemas/config.schema.yaml`, the one source of defaults and checks, by `make config`.
+Written from `workflow/schemas/`, the one source of defaults and checks, by `make config`.
 
 - `config/config.yaml` is the default study. A study of your own is a file with what differs:
   `make study STUDY=<name>` (add `PROFILE=slurm` on a cluster). Give it a `study` name of its own.

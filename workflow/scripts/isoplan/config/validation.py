@@ -1,18 +1,17 @@
 """The study file: its defaults, its checks, and what it says when something is wrong.
 
-All of it comes from workflow/schemas/config.schema.yaml, cross references between keys apart. Imported
+All of it comes from workflow/schemas, a file for each key, and from the functions that these name. Imported
 whenever the Snakefile is read, in every job: the standard library and yaml alone.
 """
 
 import difflib
-import math
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 from isoplan.base.errors import UserError
 from isoplan.config import yamlmarks
-from isoplan.config.entries import PARAMETERS, entry, released
 from isoplan.config.named_files import missing
 from isoplan.config.schema import schema
 from isoplan.config.values import Problems, check, shown
@@ -83,122 +82,11 @@ def _references(value, rule: dict, config: dict, path: tuple = ()) -> Iterator[t
 
 def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
     """What the schema cannot say of a config whose keys are each right and whose names exist."""
-    psfs = {psf["name"]: psf for psf in config["psfs"]}
-    networks = {network["name"]: network for network in config["networks"]}
-    sets = {test_set["name"]: test_set for test_set in config["test_sets"]}
-    for i, psf in enumerate(config["psfs"]):
-        if (psf["model"] == "measured") != (psf["file"] is not None):
-            yield ("psfs", i, "file"), "goes with the model measured, and only with it"
-        varied = psf["cutoff_range"]
-        if varied and not varied[0] <= psf["cutoff"] <= varied[1]:
-            text = f"[{varied[0]:g}, {varied[1]:g}] does not hold the cutoff, {psf['cutoff']:g}"
-            yield ("psfs", i, "cutoff_range"), text
-    for i, objects in enumerate(config["objects"]):
-        if ("folder" in objects["kinds"]) != (objects["folder"] is not None):
-            yield ("objects", i, "folder"), "goes with the kind folder, and only with it"
-    for i, network in enumerate(config["networks"]):
-        place = ("networks", i)
-        if network["name"] == "true":
-            yield (*place, "name"), "true is the true map's name; take another"
-        if psfs[network["psf"]]["model"] == "measured":
-            yield (*place, "psf"), "a measured PSF has no parameters that a network could estimate"
-        elif network["weights"] == "released":
-            try:
-                released(psfs[network["psf"]]["model"])
-            except UserError as error:
-                yield (*place, "weights"), f"{error}; null trains one"
-        if network["pretrained"]:
-            if not network["architecture"].startswith("resne"):
-                yield (*place, "pretrained"), "goes with resnet34 or resnext50, and only with them"
-            elif not network["pretrained"].endswith((".pth", ".safetensors")):
-                yield (*place, "pretrained"), "is neither a .pth nor a .safetensors file"
-        if network["epoch_samples"] < network["batch"]:
-            yield (*place, "epoch_samples"), f"is less than one batch ({network['batch']} patches)"
-        if network["fresh_scenes"] > network["scenes"]:
-            yield (*place, "fresh_scenes"), f"are more than all scenes ({network['scenes']})"
-    for i, test in enumerate(config["tests"]):
-        trained = psfs[networks[test["network"]]["psf"]]["model"]
-        tested = psfs[sets[test["test_set"]]["psf"]]["model"]
-        if trained != tested:
-            text = f"{test['test_set']} is blurred with {tested}, but {test['network']} estimates {trained}"
-            yield ("tests", i, "test_set"), f"{text}; take one model for both"
-        place = ("tests", i, "strengths")
-        if test["degradation"] == "none" and test["strengths"] != [0]:
-            yield place, "go with a degradation; name one"
-        elif test["degradation"] != "none" and not any(test["strengths"]):
-            yield place, f"of the degradation {test['degradation']} are missing; give some, up to 1"
-        elif len(set(test["strengths"])) < len(test["strengths"]):
-            yield place, "name a strength twice"
-    for i, simulation in enumerate(config["simulations"]):
-        psf = psfs[simulation["psf"]]
-        for place, text in _check_field(simulation["field"], psf):
-            yield ("simulations", i, "field", *place), text
-    window, stride = config["map"]["window_px"], config["map"]["stride_px"]
-    if window % stride:
-        yield ("map", "stride_px"), f"{stride} px does not divide window_px ({window} px)"
-    for i, test in enumerate(config["restoration_tests"]):
-        for key, text in _check_restoration_test(test, config, psfs):
-            yield ("restoration_tests", i, key), text
-    restoration = config["restoration"]
-    measured = restoration["measured"]
-    if ("measured" in restoration["methods"]) != (measured is not None):
-        yield ("restoration", "measured"), "goes with the method measured, and only with it"
-    elif measured and psfs[measured]["model"] != "measured":
-        yield ("restoration", "measured"), f"{measured} is no PSF of the model measured"
-    if len(set(restoration["methods"])) < len(restoration["methods"]):
-        yield ("restoration", "methods"), "names a method twice"
-
-
-def _check_restoration_test(test, config, psfs) -> Iterator[tuple[str, str]]:
-    """Key and text of what cannot go together in one entry of `restoration_tests`."""
-    window, stride, cell = config["map"]["window_px"], test["stride_px"], test["cell_px"]
-    if psfs[test["psf"]]["model"] == "measured":
-        yield "psf", "a measured PSF has no parameters to draw; name another"
-    if "black" in entry(config, "objects", test["objects"])["kinds"]:
-        yield "objects", f"{test['objects']} has black pictures, which have no SNR; take others"
-    if test["size_px"] % cell:
-        yield "cell_px", f"{cell} px does not divide size_px ({test['size_px']} px)"
-    if test["size_px"] < window:
-        yield "size_px", f"{test['size_px']} px is less than the network's window ({window} px)"
-    if window % stride:
-        yield "stride_px", f"{stride} px does not divide map.window_px ({window} px)"
-    if test["masks"] == "hard" and not window == stride == cell:
-        text = (
-            f"wants cell_px ({cell}), stride_px ({stride}) and map.window_px ({window}) to be one"
-        )
-        yield "masks", f"hard {text}; take bilinear"
-    if len(set(test["methods"])) < len(test["methods"]):
-        yield "methods", "names a method twice"
-    if test["sweep_tv_weights"] and test["tv_step"] == "none":
-        yield "sweep_tv_weights", "have nothing to weigh where tv_step is none"
-    if test["sweep_tv_weights"] and not {"true", "estimated"} & {*test["methods"]}:
-        yield "sweep_tv_weights", "want true or estimated among the methods"
-
-
-def _check_field(field: list[dict], psf: dict) -> Iterator[tuple[tuple, str]]:
-    """A simulated field names each parameter of its PSF once, with values that the PSF can take."""
-    wanted, given = PARAMETERS[psf["model"]], [varied["parameter"] for varied in field]
-    for i, varied in enumerate(field):
-        name = varied["parameter"]
-        if name not in wanted:
-            has = ", ".join(wanted) or "no parameters"
-            yield (i, "parameter"), f"{name} is no parameter of {psf['name']}, which has {has}"
-            continue
-        if varied["high"] is None and varied["shape"] != "constant":
-            yield (i, "high"), f"is missing; {varied['shape']} runs from low to high"
-        if psf["form"] == "published":
-            continue  # its ranges are not those of the file
-        if name == "axis":
-            low, high = 0, math.pi / (2 if psf["model"] == "zernike-2" else 1)
-        else:
-            low, high = psf[f"{name.split('_')[0]}_waves" if "width" not in name else "width_px"]
-        for key in ("low", "high"):
-            if varied[key] is not None and not low <= varied[key] <= high:
-                text = f"{varied[key]:g} is outside the range of {psf['name']}, {low:g} to {high:g}"
-                yield (i, key), text
-    for name in wanted:
-        if name not in given:
-            yield (), f"does not say how {name} varies; add it (shape: constant holds it)"
+    for key, rule in schema()["properties"].items():
+        if "checks" in rule:
+            module, _, name = rule["checks"].partition(":")
+            for place, text in getattr(import_module(module), name)(config[key], config):
+                yield (key, *place), text
 
 
 def _message(path: tuple, text: str, marks: list) -> str:

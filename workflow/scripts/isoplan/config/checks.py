@@ -1,0 +1,150 @@
+"""What must fit together in a study and no keyword of the schema says, key by key.
+
+Each takes the value of its key and the whole study, whose keys are each right and whose names exist, and yields
+(place below the key, what is wrong).
+"""
+
+import math
+from collections.abc import Iterator
+
+from isoplan.base.errors import UserError
+from isoplan.config.entries import PARAMETERS, entry, released
+
+Wrong = Iterator[tuple[tuple, str]]
+
+
+def psfs(psfs: list[dict], study: dict) -> Wrong:
+    for i, psf in enumerate(psfs):
+        if (psf["model"] == "measured") != (psf["file"] is not None):
+            yield (i, "file"), "goes with the model measured, and only with it"
+        varied = psf["cutoff_range"]
+        if varied and not varied[0] <= psf["cutoff"] <= varied[1]:
+            text = f"[{varied[0]:g}, {varied[1]:g}] does not hold the cutoff, {psf['cutoff']:g}"
+            yield (i, "cutoff_range"), text
+
+
+def objects(objects: list[dict], study: dict) -> Wrong:
+    for i, item in enumerate(objects):
+        if ("folder" in item["kinds"]) != (item["folder"] is not None):
+            yield (i, "folder"), "goes with the kind folder, and only with it"
+
+
+def networks(networks: list[dict], study: dict) -> Wrong:
+    for i, network in enumerate(networks):
+        if network["name"] == "true":
+            yield (i, "name"), "true is the true map's name; take another"
+        model = entry(study, "psfs", network["psf"])["model"]
+        if model == "measured":
+            yield (i, "psf"), "a measured PSF has no parameters that a network could estimate"
+        elif network["weights"] == "released":
+            try:
+                released(model)
+            except UserError as error:
+                yield (i, "weights"), f"{error}; null trains one"
+        if network["pretrained"]:
+            if not network["architecture"].startswith("resne"):
+                yield (i, "pretrained"), "goes with resnet34 or resnext50, and only with them"
+            elif not network["pretrained"].endswith((".pth", ".safetensors")):
+                yield (i, "pretrained"), "is neither a .pth nor a .safetensors file"
+        if network["epoch_samples"] < network["batch"]:
+            yield (i, "epoch_samples"), f"is less than one batch ({network['batch']} patches)"
+        if network["fresh_scenes"] > network["scenes"]:
+            yield (i, "fresh_scenes"), f"are more than all scenes ({network['scenes']})"
+
+
+def tests(tests: list[dict], study: dict) -> Wrong:
+    for i, test in enumerate(tests):
+        trained, tested = (
+            entry(study, "psfs", entry(study, section, test[key])["psf"])["model"]
+            for section, key in (("networks", "network"), ("test_sets", "test_set"))
+        )
+        if trained != tested:
+            text = f"{test['test_set']} is blurred with {tested}, but {test['network']} estimates {trained}"
+            yield (i, "test_set"), f"{text}; take one model for both"
+        place = (i, "strengths")
+        if test["degradation"] == "none" and test["strengths"] != [0]:
+            yield place, "go with a degradation; name one"
+        elif test["degradation"] != "none" and not any(test["strengths"]):
+            yield place, f"of the degradation {test['degradation']} are missing; give some, up to 1"
+        elif len(set(test["strengths"])) < len(test["strengths"]):
+            yield place, "name a strength twice"
+
+
+def simulations(simulations: list[dict], study: dict) -> Wrong:
+    for i, simulation in enumerate(simulations):
+        psf = entry(study, "psfs", simulation["psf"])
+        for place, text in _field(simulation["field"], psf):
+            yield (i, "field", *place), text
+
+
+def _field(field: list[dict], psf: dict) -> Wrong:
+    """A simulated field names each parameter of its PSF once, with values that the PSF can take."""
+    wanted, given = PARAMETERS[psf["model"]], [varied["parameter"] for varied in field]
+    for i, varied in enumerate(field):
+        name = varied["parameter"]
+        if name not in wanted:
+            has = ", ".join(wanted) or "no parameters"
+            yield (i, "parameter"), f"{name} is no parameter of {psf['name']}, which has {has}"
+            continue
+        if varied["high"] is None and varied["shape"] != "constant":
+            yield (i, "high"), f"is missing; {varied['shape']} runs from low to high"
+        if psf["form"] == "published":
+            continue  # its ranges are not those of the file
+        if name == "axis":
+            low, high = 0, math.pi / (2 if psf["model"] == "zernike-2" else 1)
+        else:
+            low, high = psf[f"{name.split('_')[0]}_waves" if "width" not in name else "width_px"]
+        for key in ("low", "high"):
+            if varied[key] is not None and not low <= varied[key] <= high:
+                text = f"{varied[key]:g} is outside the range of {psf['name']}, {low:g} to {high:g}"
+                yield (i, key), text
+    for name in wanted:
+        if name not in given:
+            yield (), f"does not say how {name} varies; add it (shape: constant holds it)"
+
+
+def psf_map(settings: dict, study: dict) -> Wrong:
+    window, stride = settings["window_px"], settings["stride_px"]
+    if window % stride:
+        yield ("stride_px",), f"{stride} px does not divide window_px ({window} px)"
+
+
+def restoration(settings: dict, study: dict) -> Wrong:
+    measured = settings["measured"]
+    if ("measured" in settings["methods"]) != (measured is not None):
+        yield ("measured",), "goes with the method measured, and only with it"
+    elif measured and entry(study, "psfs", measured)["model"] != "measured":
+        yield ("measured",), f"{measured} is no PSF of the model measured"
+    if len(set(settings["methods"])) < len(settings["methods"]):
+        yield ("methods",), "names a method twice"
+
+
+def restoration_tests(tests: list[dict], study: dict) -> Wrong:
+    for i, test in enumerate(tests):
+        for key, text in _restoration_test(test, study):
+            yield (i, key), text
+
+
+def _restoration_test(test: dict, study: dict) -> Iterator[tuple[str, str]]:
+    window, stride, cell = study["map"]["window_px"], test["stride_px"], test["cell_px"]
+    if entry(study, "psfs", test["psf"])["model"] == "measured":
+        yield "psf", "a measured PSF has no parameters to draw; name another"
+    if "black" in entry(study, "objects", test["objects"])["kinds"]:
+        yield "objects", f"{test['objects']} has black pictures, which have no SNR; take others"
+    if test["size_px"] % cell:
+        yield "cell_px", f"{cell} px does not divide size_px ({test['size_px']} px)"
+    if test["size_px"] < window:
+        yield "size_px", f"{test['size_px']} px is less than the network's window ({window} px)"
+    if window % stride:
+        yield "stride_px", f"{stride} px does not divide map.window_px ({window} px)"
+    if test["masks"] == "hard" and not window == stride == cell:
+        text = (
+            f"wants cell_px ({cell}), stride_px ({stride}) and map.window_px ({window}) to be one"
+        )
+        yield "masks", f"hard {text}; take bilinear"
+    if len(set(test["methods"])) < len(test["methods"]):
+        yield "methods", "names a method twice"
+    if test["sweep_tv_weights"] and test["tv_step"] == "none":
+        yield "sweep_tv_weights", "have nothing to weigh where tv_step is none"
+    if test["sweep_tv_weights"] and not {"true", "estimated"} & {*test["methods"]}:
+        yield "sweep_tv_weights", "want true or estimated among the methods"
