@@ -14,7 +14,7 @@ from isoplan.psf_map.fill import sums_of
 from isoplan.psf_map.layout import MapLayout
 from isoplan.restoration.choosing import UNJUDGED_WEIGHT, choose, choose_for, in_words
 from isoplan.restoration.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX, halo_of, settled
-from isoplan.restoration.in_memory import Facts, restored
+from isoplan.restoration.in_memory import Measured, restored
 from isoplan.restoration.pieces import Piece, pieces_of
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.richardson_lucy import richardson_lucy
@@ -435,7 +435,7 @@ def waves() -> np.ndarray:
 
 
 def chosen_for(counts, local, auto, gain=2.0, **settings) -> dict:
-    known = Facts.of(counts, offset=10.0, gain=gain, read_noise_e=0.0)
+    known = Measured.of(counts, offset=10.0, gain=gain, read_noise_e=0.0)
     how = {"seed": 1, "stream": "test"}
     return choose_for(known.counts, local, known.facts, auto | settings, **how)
 
@@ -529,7 +529,7 @@ def test_a_blur_of_another_kind_is_found(model, auto, truth, mapped_px, hinted):
     local = mapped(model, counts.shape, width=mapped_px, other_blur=hinted)
 
     def gain(choice) -> float:
-        known = Facts.of(counts, offset=10.0, gain=2.0, read_noise_e=0.0)
+        known = Measured.of(counts, offset=10.0, gain=2.0, read_noise_e=0.0)
         wanted = 4000 * sharp[7:-7, 7:-7]
         made = restored(known, local, auto, choice, "cpu")
         return snr(made, wanted) - snr(counts - 10, wanted)

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from isoplan.mosaic.measure import levels, measure
+from isoplan.mosaic.facts import Facts
+from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
 
 SHAPE = (211, 307)
@@ -113,9 +114,9 @@ def test_from_where_on_pixels_are_saturated(tmp_path):
 
 
 def test_levels():
-    assert levels({"offset": 100, "mean": 300.0, "p999": 1100.0}) == {"start": 200, "scale": 1000}
+    assert Facts(offset=100, mean=300.0, p999=1100.0).levels == {"start": 200, "scale": 1000}
     for facts in ({"mean": 90.0, "p999": 95.0}, {"mean": None, "p999": None}):
-        found = levels({"offset": 100} | facts)
+        found = Facts({"offset": 100} | facts).levels
         assert 0 < found["start"] <= found["scale"]
 
 

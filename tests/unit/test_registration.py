@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from isoplan.base.errors import UserError
+from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import read_table
 from isoplan.registration import open_registered, register, shifted, write
@@ -100,7 +101,7 @@ def test_written_and_read_again_in_the_mosaics_counts(tmp_path):
         "path": str(tmp_path / "poor.tif"), "slice": None, "channel": None, "height_px": 512, "width_px": 512,
         "reference": str(tmp_path / "stack.tif"), "reference_slice": 1,
     }  # fmt: skip
-    found = write(tmp_path / "found.json", facts)
+    found = write(tmp_path / "found.json", Facts(facts))
     assert found == json.loads((tmp_path / "found.json").read_text()) | {
         name: tuple(found[name]) for name in ("shift", "squares")
     }
@@ -110,7 +111,7 @@ def test_written_and_read_again_in_the_mosaics_counts(tmp_path):
         block = reference.read(100, 200, 50, 150)
     wanted = 2 * sharp[100:200, 50:150] + 100
     assert np.abs(block - wanted).max() < 0.1 * wanted.max()
-    gone = write(tmp_path / "found.json", facts | {"reference": str(tmp_path / "gone.tif")})
+    gone = write(tmp_path / "found.json", Facts(facts | {"reference": str(tmp_path / "gone.tif")}))
     assert "there is no such file" in gone["refused"]
     assert open_registered(tmp_path / "found.json", facts) is None
 
@@ -124,7 +125,7 @@ def test_ground_of_a_fused_reference_is_no_reference(tmp_path):
         "path": str(tmp_path / "poor.tif"), "slice": None, "channel": None, "height_px": 512, "width_px": 512,
         "reference": str(tmp_path / "fused.tif"),
     }  # fmt: skip
-    assert write(tmp_path / "found.json", facts)["ground"]
+    assert write(tmp_path / "found.json", Facts(facts))["ground"]
     with open_registered(tmp_path / "found.json", facts) as reference:
         missing = np.isnan(reference.read(0, 512, 0, 512))
     assert missing[304:508, 364:508].all() and not missing[4:296, 4:508].any()
@@ -146,7 +147,7 @@ def test_a_reference_that_cannot_be_read_by_window_is_refused(tmp_path, monkeypa
         "slice": None,
         "reference": str(tmp_path / "better.tif"),
     }
-    assert "refused" not in write(tmp_path / "found.json", facts)
+    assert "refused" not in write(tmp_path / "found.json", Facts(facts))
     monkeypatch.setattr("isoplan.mosaic.reader.HOLD_PX", 2**30)  # it is held no more
     monkeypatch.setattr("isoplan.mosaic.reader.PIECE_BYTES", 2**16)
-    assert "convert" in write(tmp_path / "found.json", facts)["refused"]
+    assert "convert" in write(tmp_path / "found.json", Facts(facts))["refused"]

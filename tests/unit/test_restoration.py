@@ -11,7 +11,8 @@ import zarr
 from isoplan.base.errors import UserError
 from isoplan.metrics.image import snr
 from isoplan.mosaic import ngff, tiles
-from isoplan.mosaic.measure import levels, measure
+from isoplan.mosaic.facts import Facts
+from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.exposure import Exposure, exposure_of, sort_pixels
@@ -263,7 +264,7 @@ def test_a_black_picture_stays_black(model, block_settings):
     psfs = LocalPsfs(model, constant=(3.0, 3.0)).around(0, 80, 0, 90)
     black = np.zeros((80, 90), np.float32)
     facts = {"offset": 5.0, "mean": 5.0, "p999": 5.0}
-    restored = restore_block(black, psfs, block_settings, **levels(facts), device=CPU)
+    restored = restore_block(black, psfs, block_settings, **Facts(facts).levels, device=CPU)
     assert np.abs(restored).max() < 1e-6
 
 
@@ -523,7 +524,7 @@ def restored_of(picture, local, block_settings, folder, **facts) -> np.ndarray:
         facts = FACTS | measure(mosaic) | facts
         chosen = of_mosaic(block_settings, facts, local.model.size_px, 48)
         core = tuple(slice(0, length) for length in picture.shape)
-        how = {"levels": levels(facts), "device": CPU}
+        how = {"levels": Facts(facts).levels, "device": CPU}
         restored, cells = restore_and_judge(mosaic, local, core, chosen, **how)
     assert restored.dtype == np.float32 and np.isfinite(restored).all()
     assert np.isfinite(cells[0]).all()
@@ -586,10 +587,10 @@ def test_psfs_of_a_stored_map(model, gaussian, local, tmp_path):
         assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs))
     sums = tmp_path / "map.json"
     sums.write_text('{"mean": {"width_x": 3.0, "width_y": 2.0}, "doubt": 0.2}')
-    one = local_psfs({"store": store}, SHAPE, mean_of=sums)
+    one = local_psfs({"store": store, "mean_of": sums}, SHAPE)
     assert one.constant == (2.0, 3.0) and one.doubt(0, 9, 0, 9) == 0.2
     sums.write_text('{"mean": null}')
-    none = local_psfs({"store": store}, SHAPE, mean_of=sums)
+    none = local_psfs({"store": store, "mean_of": sums}, SHAPE)
     assert none.around(0, 9, 0, 9) is None
 
 

@@ -315,7 +315,9 @@ def psf_choice(wildcards):
     if wildcards.method == "denoised":
         return {"fixed": entries.ONE_PIXEL}
     name = "true" if wildcards.method == "oracle" else NETWORK
-    return {"store": f"{RESULTS}/psf_map/{wildcards.mosaic}/{name}.zarr"}
+    made = f"{RESULTS}/psf_map/{wildcards.mosaic}/{name}"
+    mean = {"mean_of": f"{made}.json"} if wildcards.method == "constant" else {}
+    return {"store": f"{made}.zarr", **mean}
 
 
 def restoration_settings():

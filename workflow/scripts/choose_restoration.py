@@ -1,25 +1,20 @@
 """Chooses how much of a mosaic is restored, and by which PSFs, by held-out photons in a few pieces of it."""
 
 import json
-from pathlib import Path
 
 from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.ledger import write_atomically
-from isoplan.mosaic.reader import open_row
+from isoplan.mosaic.facts import Facts
 from isoplan.restoration.choosing import choose_for, in_words
 from isoplan.restoration.psfs import local_psfs
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    facts = json.loads(Path(snakemake.input.facts).read_text())
-    local = local_psfs(
-        params.psf,
-        (facts["height_px"], facts["width_px"]),
-        mean_of=snakemake.input.psf if wildcards.method == "constant" else None,
-    )
-    with open_row(facts) as mosaic:
+    facts = Facts.read(snakemake.input.facts)
+    local = local_psfs(params.psf, facts.shape)
+    with facts.open() as mosaic:
         choice = choose_for(
             mosaic,
             local,

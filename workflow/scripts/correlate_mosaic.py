@@ -1,26 +1,24 @@
 """How mosaics and their restorations agree with what they are judged by, over a few squares: Fourier ring
 correlation, and beside a reference frame what a restoration says that it should show."""
 
-import json
-from pathlib import Path
-
 import pandas as pd
 from _job import job
 from isoplan.evaluation import measure_of, open_readers, ring_correlations, signal_to_noise
 from isoplan.metrics import frc
 from isoplan.mosaic import ngff
+from isoplan.mosaic.facts import Facts
 
 
 def main(snakemake):
     params, known = snakemake.params, snakemake.input.get("registered")
-    facts = json.loads(Path(snakemake.input.facts).read_text())
+    facts = Facts.read(snakemake.input.facts)
     measure = measure_of(params.truth, known)
     tables = [pd.DataFrame(columns=["mosaic", "method", "cycles_per_px", "correlation"])]
     rows = []
     if measure:
         judged_by = {"truth": params.truth, "registration": known}
         with open_readers(facts, dict(params.stores), **judged_by) as readers:
-            shape = facts["height_px"], facts["width_px"]
+            shape = facts.shape
             for method, curve in ring_correlations(readers, measure, shape).items():
                 columns = {"mosaic": facts["mosaic"], "method": method}
                 columns |= {"cycles_per_px": frc.FREQUENCIES, "correlation": curve}
@@ -40,8 +38,7 @@ def again(readers, snakemake, shape):
 
     found = dict(readers)
     for method, store in snakemake.params.stores.items():
-        mean_of = snakemake.input.psf_map if method == "constant" else None
-        local = local_psfs(snakemake.params.psfs[method], shape, mean_of=mean_of)
+        local = local_psfs(snakemake.params.psfs[method], shape)
         settings = ngff.read_attributes(store)["restoration"]
         local = local.chosen(settings)
         how = {"order": settings["order"], "background": settings["exposure"]["background"]}

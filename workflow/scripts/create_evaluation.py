@@ -1,17 +1,17 @@
 """Makes the empty store of what is summed up over the cells of a mosaic and its restorations."""
 
-import json
 from pathlib import Path
 
 from _job import job
 from isoplan.evaluation import channels, measure_of, unit_cells
 from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.facts import Facts
 
 
 def main(snakemake):
     params = snakemake.params
-    facts = json.loads(Path(snakemake.input.facts).read_text())
-    shape = facts["height_px"], facts["width_px"]
+    facts = Facts.read(snakemake.input.facts)
+    shape = facts.shape
     # What was there before stands first: every gain is a gain over it.
     measure = measure_of(params.truth, snakemake.input.get("registered"))
     pictures = ["none", *params.methods, *([measure] if measure else [])]

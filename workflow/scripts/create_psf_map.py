@@ -1,11 +1,11 @@
 """Makes the empty PSF map of a mosaic, with all its metadata."""
 
-import json
 from pathlib import Path
 
 from _job import job
 from isoplan.base.errors import UserError
 from isoplan.mosaic import ngff
+from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
 from isoplan.psf_map.layout import SHARD_CELLS, MapLayout, channels, served, strides
@@ -13,10 +13,10 @@ from isoplan.psf_map.layout import SHARD_CELLS, MapLayout, channels, served, str
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    facts = json.loads(Path(snakemake.input.facts).read_text())
+    facts = Facts.read(snakemake.input.facts)
     _, model, card = store.load(snakemake.input.network)
     store.check_fits(snakemake.input.network, card, params.psf, params.window_px)
-    shape = facts["height_px"], facts["width_px"]
+    shape = facts.shape
     model, together = served(model, cutoff_of(facts))
     possible = strides(params.window_px, together)
     if params.stride_px not in possible:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from _job import job
 from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.facts import Facts
 from isoplan.optics.exposure import exposure_of
 from isoplan.restoration.halo import halo_of, settled
 from isoplan.restoration.trust import cell_px, create_trust
@@ -14,7 +15,7 @@ from isoplan.restoration.trust import cell_px, create_trust
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    facts = json.loads(Path(snakemake.input.facts).read_text())
+    facts = Facts.read(snakemake.input.facts)
     chosen = params.psf
     psf = chosen.get("fixed") or ngff.read_attributes(chosen["store"])["psf"]
     choice = snakemake.input.get("choice")
@@ -23,7 +24,7 @@ def main(snakemake):
     settings |= {"halo_px": halo_of(settings, psf["size_px"]), "offset": facts["offset"]}
     settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
     settings["trust_px"] = cell_px(params.stride_px, settings["core_px"])
-    shape = facts["height_px"], facts["width_px"]
+    shape = facts.shape
     counts = np.dtype(facts["dtype"]).kind in "ui"
     brightest = (facts["maximum"] or 0) - facts["offset"]
     scale = ngff.scale_for(settings["dtype"], brightest, counts=counts)

@@ -1,6 +1,5 @@
 """Sums over the cells of this job's share of a mosaic and all its restorations, for the report's metrics."""
 
-import json
 from pathlib import Path
 from zlib import crc32
 
@@ -10,12 +9,12 @@ from isoplan.base.ledger import Ledger
 from isoplan.cluster.units import run_units
 from isoplan.evaluation import MEASURES, evaluate_unit, open_readers, unit_cells
 from isoplan.mosaic import ngff, tiles
-from isoplan.mosaic.measure import levels
+from isoplan.mosaic.facts import Facts
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    facts = json.loads(Path(snakemake.input.facts).read_text())
+    facts = Facts.read(snakemake.input.facts)
     made = ngff.read_attributes(params.store)
     cells = ngff.open_array(params.store, mode="r+")
     units = tiles.shards(cells.shape, unit_cells(made["stride_px"]))
@@ -38,7 +37,7 @@ def main(snakemake):
                 readers.get(measure),
                 made["shape_px"],
                 units[unit],
-                scale=levels(facts)["scale"],
+                scale=facts.levels["scale"],
                 cell_px=made["stride_px"],
             ),
             write=lambda unit, block: ngff.write_shards(cells, (slice(None), *units[unit]), block),

@@ -1,6 +1,5 @@
 """Estimates the PSF parameters of this job's share of a mosaic's cells (thesis, 2.2.6)."""
 
-import json
 from pathlib import Path
 
 from _job import job
@@ -9,7 +8,7 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.cluster.units import run_units
 from isoplan.mosaic import ngff
-from isoplan.mosaic.reader import open_row
+from isoplan.mosaic.facts import Facts
 from isoplan.networks import store
 from isoplan.optics.exposure import exposure_of
 from isoplan.optics.psf import make_psf_model
@@ -19,7 +18,7 @@ from isoplan.psf_map.layout import MapLayout
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    facts = json.loads(Path(snakemake.input.facts).read_text())
+    facts = Facts.read(snakemake.input.facts)
     device = pick_device(params.device)
     network, _, card = store.load(snakemake.input.network, device)
     made = ngff.read_attributes(params.store)
@@ -27,7 +26,7 @@ def main(snakemake):
     layout = MapLayout(tuple(made["shape_px"]), made["window_px"], made["stride_px"], made["edges"])
     cells = ngff.open_array(params.store, "raw", "r+")
     mark = fingerprint(facts, card["fingerprint"], made, dict(params.library))
-    with open_row(facts) as mosaic:
+    with facts.open() as mosaic:
         run_units(
             Ledger(params.ledger, mark),
             len(layout.units),

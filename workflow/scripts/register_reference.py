@@ -1,14 +1,12 @@
 """Brings the better picture of the same field, that a mosaic's line of the table names, onto the mosaic."""
 
-import json
-from pathlib import Path
-
 from _job import job
+from isoplan.mosaic.facts import Facts
 from isoplan.registration import write
 
 
 def main(snakemake):
-    facts = json.loads(Path(snakemake.input.facts).read_text())
+    facts = Facts.read(snakemake.input.facts)
     found = write(snakemake.output.registered, facts)
     for note in found["notes"]:
         print(f"{facts['mosaic']}: {note}")

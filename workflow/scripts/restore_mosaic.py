@@ -1,6 +1,5 @@
 """Restores this job's share of a mosaic by space-variant TV-Richardson-Lucy (thesis, eq. 4.2)."""
 
-import json
 from pathlib import Path
 from zlib import crc32
 
@@ -10,8 +9,7 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.cluster.units import run_units
 from isoplan.mosaic import ngff
-from isoplan.mosaic.measure import levels
-from isoplan.mosaic.reader import open_row
+from isoplan.mosaic.facts import Facts
 from isoplan.restoration.cores import restore_and_judge
 from isoplan.restoration.psfs import local_psfs
 from isoplan.restoration.trust import RestoredStore
@@ -19,18 +17,14 @@ from isoplan.restoration.trust import RestoredStore
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    facts = json.loads(Path(snakemake.input.facts).read_text())
+    facts = Facts.read(snakemake.input.facts)
     made, output = ngff.read_attributes(params.store), RestoredStore(params.store, "r+")
-    local = local_psfs(
-        params.psf,
-        (facts["height_px"], facts["width_px"]),
-        mean_of=snakemake.input.psf if wildcards.method == "constant" else None,
-    )
+    local = local_psfs(params.psf, facts.shape)
     mark = fingerprint(
         facts, made, crc32(Path(snakemake.input.psf).read_bytes()), dict(params.library)
     )
     device = pick_device(params.device)
-    with open_row(facts) as mosaic:
+    with facts.open() as mosaic:
         run_units(
             Ledger(params.ledger, mark),
             len(output.cores),
@@ -38,7 +32,7 @@ def main(snakemake):
             jobs=params.jobs,
             make=lambda unit: restore_and_judge(
                 *(mosaic, local, output.cores[unit], output.settings),
-                levels=levels(facts),
+                levels=facts.levels,
                 device=device,
             ),
             write=output.write,

@@ -11,13 +11,13 @@ from isoplan.evaluation import MEASURES, compare, metrics_and_gains
 from isoplan.metrics import frc
 from isoplan.metrics.image import SUMS
 from isoplan.mosaic import ngff
-from isoplan.mosaic.measure import levels
+from isoplan.mosaic.facts import Facts
 from isoplan.restoration.trust import summarise
 
 
 def main(snakemake):
     params, output = snakemake.params, snakemake.output
-    facts = json.loads(Path(snakemake.input.facts).read_text())
+    facts = Facts.read(snakemake.input.facts)
     name = facts["mosaic"]
     pictures = ngff.read_attributes(params.store)["pictures"]
     sums = ngff.open_array(params.store)[:]
@@ -52,7 +52,7 @@ def main(snakemake):
     for file in snakemake.input.seams:
         rows += pd.read_csv(file).to_dict("records")
     named = {"study": params.study, "mosaic": name}
-    scale = levels(facts)["scale"]
+    scale = facts.levels["scale"]
     settings = {"network": params.network, **params.settings, "counts_for_255": scale}
     chosen = chosen_settings(snakemake.input.choices, left_open(params.settings))
     table = [named | row | settings | chosen.get(row["method"], {}) for row in rows]

@@ -15,7 +15,6 @@ import numpy as np
 from isoplan.metrics import frc
 from isoplan.metrics.image import SUMS, cell_sums, metrics_of
 from isoplan.mosaic import ngff, tiles
-from isoplan.mosaic.reader import open_row
 from isoplan.registration import open_registered
 
 HALO_PX = 8  # SSIM looks 5 px around, Sobel 1 px
@@ -49,7 +48,7 @@ def open_readers(
     """
     offset = np.float32(facts["offset"])
     with ExitStack() as opened:
-        mosaic = opened.enter_context(open_row(facts))
+        mosaic = opened.enter_context(facts.open())
         readers = {"none": lambda *window: mosaic.read(*window) - offset}
         for method, store in stores.items():
             readers[method] = _covered(mosaic, _picture(store))

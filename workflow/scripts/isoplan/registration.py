@@ -16,7 +16,7 @@ from scipy import ndimage
 from isoplan.base.errors import UserError, of_the_disk
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.ground import Grounded, without_ground
-from isoplan.mosaic.reader import open_mosaic, open_row
+from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.window import Picture
 
 SQUARE_PX = 512  # at most, and at most half the picture
@@ -141,7 +141,7 @@ def write(path: str | Path, facts: dict) -> dict:
     """Registers a mosaic's reference and writes what was found as JSON, or under `refused` why not."""
     try:
         with (
-            open_row(facts) as picture,
+            facts.open() as picture,
             open_reference(facts, facts.get("reference_slice")) as reference,
         ):
             if not reference.by_window:

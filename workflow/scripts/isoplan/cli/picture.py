@@ -20,9 +20,10 @@ from isoplan.config.entries import CHOSEN, left_open, released
 from isoplan.config.validation import validate
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
+from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.ground import without_ground
 from isoplan.mosaic.headers import complete_optics
-from isoplan.mosaic.measure import in_words, levels, measure
+from isoplan.mosaic.measure import in_words, measure
 from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
@@ -75,7 +76,7 @@ def restore(args: argparse.Namespace) -> int:
             asked |= {"psf_scale": 1, "resolution_px": 0}
         settings = validate({"restoration": asked})["restoration"]
         _write_map(args, outputs[maps], found)
-        known = levels(facts)
+        known = facts.levels
         if left_open(settings):
             settings = settled(settings, _chosen(args, mosaic, found, settings, facts))
         settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
@@ -159,10 +160,10 @@ def open_picture(args: argparse.Namespace, outputs: Outputs, *, fused: bool = Tr
     return mosaic
 
 
-def _measured(args: argparse.Namespace, mosaic) -> dict:
+def _measured(args: argparse.Namespace, mosaic) -> Facts:
     """What the picture holds, and the camera that it goes with."""
     camera = _camera(args, mosaic)
-    facts = measure(mosaic, offset=args.offset) | camera
+    facts = Facts(measure(mosaic, offset=args.offset) | camera)
     for note in [*check_camera_of(facts, args.picture), *in_words(facts)]:
         print(f"{args.picture}: {note}")
     return facts

@@ -166,13 +166,3 @@ def in_words(facts: dict) -> list[str]:
     if facts["constant"]:
         words.append("the picture is constant: no cell is valid, nothing is restored")
     return words
-
-
-def levels(facts: dict) -> dict:
-    """The two numbers of a mosaic that its restoration starts from, in counts above the offset.
-
-    facts: of `measure`, with `offset`. Both are above 0 whatever the picture holds.
-    """
-    offset = facts["offset"]
-    scale = max((facts["p999"] or 0) - offset, 1e-6)
-    return {"start": max((facts["mean"] or 0) - offset, 1e-6 * scale), "scale": scale}

@@ -101,10 +101,10 @@ def open_pictures(folder: Path, mosaic: str, facts: dict) -> dict:
     elif "none" not in pictures and (
         source.startswith("scikit-image:") or (source and Path(source).exists())
     ):
-        from isoplan.mosaic.reader import open_row
+        from isoplan.mosaic.facts import Facts
         from isoplan.registration import open_registered
 
-        pictures["none"] = SourcePicture(open_row(facts))
+        pictures["none"] = SourcePicture(Facts(facts).open())
         registered = folder / "references" / f"{mosaic}.json"
         reference = open_registered(registered, facts) if registered.exists() else None
         if reference is not None:

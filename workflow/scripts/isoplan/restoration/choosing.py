@@ -35,7 +35,6 @@ from dataclasses import replace
 import numpy as np
 
 from isoplan.base.seeds import numpy_rng
-from isoplan.mosaic.measure import levels
 from isoplan.optics.exposure import Exposure, exposure_of
 from isoplan.optics.plain import PlainPsf
 from isoplan.restoration.held_out import Judge
@@ -67,7 +66,7 @@ def choose_for(
     What is not "auto" in settings, the config's `restoration`, is taken all the same. facts: of
     `mosaic.measure`, with offset, gain, read_noise_e.
     """
-    exposure, known = exposure_of(facts, settings["background"]), levels(facts)
+    exposure, known = exposure_of(facts, settings["background"]), facts.levels
     if not local.estimated:
         settings = settings | {"psf_shape": "map"}  # what is known stays
     elif settings["psf_shape"] not in ("auto", "map"):

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from isoplan.mosaic import tiles
-from isoplan.mosaic.measure import levels, measure
+from isoplan.mosaic.facts import Facts
+from isoplan.mosaic.measure import measure
 from isoplan.mosaic.window import Picture
 from isoplan.optics.exposure import exposure_of
 from isoplan.optics.noise import complete_camera
@@ -35,40 +36,43 @@ class Counts(Picture):
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of a picture before it is restored: of `mosaic.measure`, with offset, gain and
-    read_noise_e; its `levels`."""
+class Measured:
+    """A picture in memory, and what is known of it before it is restored."""
 
     counts: Counts
-    facts: dict
+    facts: Facts
 
     @classmethod
-    def of(cls, counts: np.ndarray, **given) -> "Facts":
+    def of(cls, counts: np.ndarray, **given) -> "Measured":
         """given: offset, and gain and read_noise_e where they are known; the rest is estimated."""
         picture = Counts(counts)
         camera, _ = complete_camera(given, picture.middle())
-        return cls(picture, measure(picture) | camera)
+        return cls(picture, Facts(measure(picture) | camera))
 
 
-def estimate_psfs(facts: Facts, network, model, settings: dict, device) -> LocalPsfs:
+def estimate_psfs(picture: Measured, network, model, settings: dict, device) -> LocalPsfs:
     """The filled map of a picture. settings: the config's `map`."""
     layout = MapLayout(
-        facts.counts.shape, network.window_px, settings["stride_px"], settings["edges"]
+        picture.counts.shape, network.window_px, settings["stride_px"], settings["edges"]
     )
-    how = {"offset": facts.facts["offset"], "exposure": exposure_of(facts.facts), "device": device}
-    cells = map_whole(network, model, facts.counts, layout, settings, **how)
+    how = {
+        "offset": picture.facts["offset"],
+        "exposure": exposure_of(picture.facts),
+        "device": device,
+    }
+    cells = map_whole(network, model, picture.counts, layout, settings, **how)
     return LocalPsfs(model, layout=layout, cells=cells)
 
 
-def restored(facts: Facts, local: LocalPsfs, settings: dict, choice: dict | None, device):
+def restored(picture: Measured, local: LocalPsfs, settings: dict, choice: dict | None, device):
     """Restored picture (h, w) in counts above the offset."""
-    known = facts.facts
+    known = picture.facts
     settings = settled(settings, choice)
     settings |= {"halo_px": halo_of(settings, local.size_px), "offset": known["offset"]}
     settings["exposure"] = asdict(exposure_of(known, settings["background"]))
-    out = np.empty(facts.counts.shape, np.float32)
+    out = np.empty(picture.counts.shape, np.float32)
     for core in tiles.shards(out.shape, settings["core_px"]):
         out[core] = restore_core(
-            facts.counts, local, core, settings, levels=levels(known), device=device
+            picture.counts, local, core, settings, levels=known.levels, device=device
         )
     return out

@@ -162,18 +162,18 @@ class LocalPsfs:
         return slice(min(max(low, 0), last), min(max(high, 0), last) + 1)
 
 
-def local_psfs(choice: dict, shape_px: tuple[int, int], *, mean_of=None) -> LocalPsfs:
+def local_psfs(choice: dict, shape_px: tuple[int, int]) -> LocalPsfs:
     """PSFs of a map's store, cell by cell, or everywhere its mean; or a fixed one.
 
-    choice: {"store": path} or {"fixed": entry of `psfs` of a model without parameters}. mean_of: file
-    with the sums of the map whose mean is to stand everywhere.
+    choice: {"store": path}, with {"mean_of": file} of the map's sums where its mean is to stand everywhere; or
+    {"fixed": entry of `psfs` of a model without parameters}.
     """
     if "fixed" in choice:
         return LocalPsfs(make_psf_model(choice["fixed"]), constant=())
     made = ngff.read_attributes(choice["store"])
     model = make_psf_model(made["psf"])
-    if mean_of:
-        sums = json.loads(Path(mean_of).read_text())
+    if "mean_of" in choice:
+        sums = json.loads(Path(choice["mean_of"]).read_text())
         mean = sums["mean"] and tuple(sums["mean"][p.name] for p in model.parameters)
         return LocalPsfs(model, constant=mean, mean_of=sums)
     layout = MapLayout(tuple(shape_px), made["window_px"], made["stride_px"], made["edges"])

@@ -28,7 +28,6 @@ from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import file_stamp
 from isoplan.base.seeds import numpy_rng, torch_rng
 from isoplan.metrics.image import snr
-from isoplan.mosaic.measure import levels
 from isoplan.networks import store
 from isoplan.objects import pictures
 from isoplan.objects.scenes import draw_scenes
@@ -37,7 +36,7 @@ from isoplan.optics.camera import draw_camera, expose
 from isoplan.optics.exposure import exposure_of, sort_pixels
 from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR
 from isoplan.restoration.choosing import choose_for
-from isoplan.restoration.in_memory import Facts, estimate_psfs, restored
+from isoplan.restoration.in_memory import Measured, estimate_psfs, restored
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.richardson_lucy import richardson_lucy
 from isoplan.restoration.search import WEIGHTS, candidates, weights_for
@@ -169,7 +168,7 @@ class HarmTest:
         """The case of a picture, blur and light; every method's picture in counts above the offset; and the
         estimated one's KEPT from the fifth on."""
         case = self.case(index, blur, photons)
-        facts = Facts.of(case.counts, offset=case.offset)
+        facts = Measured.of(case.counts, offset=case.offset)
         observed = case.counts.astype(np.float32) - np.float32(case.offset)
         stream = f"{STREAM}/{self.names[index]}/{blur}/{photons:g}/held-out"
         how = {"seed": self.seed, "stream": stream, "device": self.device}
@@ -201,7 +200,7 @@ class HarmTest:
             *((cells[flag] > threshold).mean() for flag in (ALARM, OTHER_BLUR)),
         ]
 
-    def _nearest(self, facts: Facts, case: Case, known: LocalPsfs) -> np.ndarray:
+    def _nearest(self, facts: Measured, case: Case, known: LocalPsfs) -> np.ndarray:
         """What comes nearest to the truth, of all iterations and weights."""
         exposure = exposure_of(facts.facts, self.settings["background"])
         shape = facts.counts.shape
@@ -209,7 +208,7 @@ class HarmTest:
         blur = SpaceVariantBlur(psfs.to(self.device), *centres, shape, order=self.settings["order"])
         observed = case.counts.astype(np.float32) - np.float32(case.offset)
         pixels = sort_pixels(observed, exposure)
-        start = levels(facts.facts)
+        start = facts.facts.levels
         best = [-math.inf, observed]
         margin, free = blur.margin, self.settings | {"iterations": "auto", "tv_weight": "auto"}
         steps = candidates(free)

@@ -30,7 +30,14 @@ from isoplan.restoration.richardson_lucy import richardson_lucy
 from isoplan.restoration.search import candidates
 from isoplan.restoration_test.tables import RESAMPLES, described, mean_of
 from isoplan.restoration_test.units import pictures_of
-from isoplan.restoration_test.ways import CROP_PX, STREAM, Case, RestorationTest, Ways, levels
+from isoplan.restoration_test.ways import (
+    CROP_PX,
+    STREAM,
+    Case,
+    RestorationTest,
+    Ways,
+    start_and_scale,
+)
 
 PSFS = ("true", "estimated")
 RULES = ("default", "chosen", "discrepancy")
@@ -98,7 +105,7 @@ class _Picture:
         pixels = sort_pixels(case.observed, case.exposure)
         self.usable = torch.from_numpy(pixels.usable).to(self.device)
         self.y = torch.from_numpy(np.where(pixels.usable, case.observed, 0)).to(self.device)
-        self.levels = levels(case.observed)
+        self.levels = start_and_scale(case.observed)
         self.stopped = None  # by discrepancy, once the default weight was restored with
 
     def gains(self, weight: float, iterations: list[int]) -> dict[int, float]:

@@ -189,7 +189,12 @@ class RestorationTest:
     def restore(self, counts: np.ndarray, field, exposure: Exposure) -> np.ndarray:
         """field: PSFs and their centres, as `in_cells` and `between` give them."""
         return restore_block(
-            counts, field, self.settings, **levels(counts), device=self.device, exposure=exposure
+            counts,
+            field,
+            self.settings,
+            **start_and_scale(counts),
+            device=self.device,
+            exposure=exposure,
         )
 
     # What it gained ------------------------------------------------------------------------------
@@ -247,7 +252,7 @@ def opened(spec: dict, seed: int, network_file, device):
     return test, network, detection_model(model, spec["detected"]), card
 
 
-def levels(counts: np.ndarray) -> dict[str, float]:
+def start_and_scale(counts: np.ndarray) -> dict[str, float]:
     """start and scale of a small picture, as `mosaic.measure.levels` of a mosaic."""
     scale = max(float(np.quantile(counts, 0.999)), 1e-6)
     return {"start": max(float(counts.mean()), 1e-6 * scale), "scale": scale}
