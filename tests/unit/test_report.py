@@ -10,8 +10,10 @@ from urllib.parse import urlparse
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 import zarr
 from isoplan.base.errors import UserError
+from isoplan.config.validation import validate
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.report import lineup, network_figures, pictures, published, style, tables
@@ -47,6 +49,66 @@ def page(folder):
     draw_figures(folder, folder / "figures")
     write_report(folder, folder / "report.html", title="Demo <study>", crop_px=128)
     return (folder / "report.html").read_text()
+
+
+@pytest.fixture
+def narrowed(folder, tmp_path):
+    """The same folder after a run with fewer mosaics, methods and tests: what came of the former stays there."""
+    study = tmp_path / "demo"
+    shutil.copytree(folder, study)
+    settings = validate({"study": "demo"})
+    settings["simulations"] = [settings["simulations"][0] | {"mosaic": "tissue"}]
+    settings["networks"] = [settings["networks"][0] | {"name": "net-small"}]
+    settings |= {"mosaics": None, "tests": [], "restoration_tests": [], "harm_tests": []}
+    settings["restoration"]["methods"] = ["constant", "none"]
+    (study / "config.yaml").write_text(yaml.safe_dump(settings))
+    metrics = pd.read_csv(study / "metrics.csv")
+    kept = (metrics["mosaic"] == "tissue") & metrics["method"].isin(["constant", "none", "truth"])
+    metrics[kept].to_csv(study / "metrics.csv", index=False)
+    (study / "harm.csv").write_text("test,model,picture,blur,kind,photons,method,gain\n")
+    for job in (
+        "restore_mosaic/tissue/estimated/0",
+        "restore_mosaic/tissue/constant/0",
+        "restore_mosaic/tissue/constant/7",
+        "test_harm/t/0",
+        "measure_mosaic/retina",
+    ):
+        file = study / "benchmarks" / f"{job}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("s\tmax_rss\n10\t500\n")
+    return study
+
+
+def test_what_the_config_names_no_longer_is_not_in_the_report(narrowed):
+    study = read_study(narrowed)
+    assert [mosaic.name for mosaic in study.mosaics] == ["tissue"] and "retina" in study.aside
+    assert study.table("refused.csv").empty and study.table("harm.csv").empty
+    assert study.trusts == {}
+    found = pictures.open_pictures(study.folder, "tissue", study.mosaics[0].facts, study.methods)
+    assert set(found) == {"none", "constant", "truth"}
+    jobs = set(zip(study.benchmarks["rule"], study.benchmarks["job"], strict=True))
+    assert ("restore_mosaic", "tissue/constant/0") in jobs
+    assert not {
+        job for rule, job in jobs if "estimated" in job or "retina" in job or rule == "test_harm"
+    }
+    verdict = judge(study)
+    assert "not restored with the estimated map" in verdict.headline
+    assert "`estimated` is not among the study's methods" in verdict.lead
+    assert "not restored with the estimated map" in verdict.mosaics[0].headline
+
+
+def test_a_page_of_it_has_nothing_of_the_former_run(narrowed):
+    write_report(narrowed, narrowed / "report.html", title="Narrowed", crop_px=128)
+    text = (narrowed / "report.html").read_text()
+    assert "retina" not in text and "harm.csv" not in text
+
+
+def test_a_study_that_tested_no_network_does_not_praise_any(tmp_path):
+    settings = validate({"study": "x"}) | {"simulations": [], "mosaics": None, "tests": []}
+    settings |= {"restoration_tests": [], "harm_tests": []}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    write_report(tmp_path, tmp_path / "report.html", title="x", crop_px=128)
+    assert "Every network read" not in (tmp_path / "report.html").read_text()
 
 
 class Collector(HTMLParser):

@@ -12,7 +12,10 @@ from isoplan.report.results import read_study
 def main(snakemake):
     params = snakemake.params
     folder = Path(snakemake.output.report).parent
-    costs(read_study(folder)).to_csv(snakemake.output.cost, index=False)
+    study = read_study(folder)
+    if study.aside:
+        print(f"left aside, as this study names them no longer: {', '.join(study.aside)}")
+    costs(study).to_csv(snakemake.output.cost, index=False)
     draw_figures(folder, folder / "figures")
     write_report(
         folder,

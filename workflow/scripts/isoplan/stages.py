@@ -88,6 +88,18 @@ def _chooses(study: dict) -> bool:
     return bool(left_open(study["restoration"]))
 
 
+def _tests(study: dict) -> bool:
+    return bool(study["restoration_tests"])
+
+
+def _sweeps(study: dict) -> bool:
+    return any(test["sweep_tv_weights"] for test in study["restoration_tests"])
+
+
+def _harms(study: dict) -> bool:
+    return bool(study["harm_tests"])
+
+
 _ARRAYS = ("patches", "params", "invalid")
 _MAP, _RESTORED = "psf_map/{mosaic}/{network}", "restored/{mosaic}/{method}"
 _TESTS = "isoplan.restoration_test.units:stored_units"
@@ -293,7 +305,7 @@ STAGES = (
         memory="restore",
         minutes="restore",
         device=True,
-        wanted=lambda study: bool(study["restoration_tests"]),
+        wanted=_tests,
         data=("restoration_tests/{test}",),
         units=_TESTS,
         ledger="ledgers/restoration_tests/{test}",
@@ -304,6 +316,7 @@ STAGES = (
         made=("restoration.csv", "restoration_summary.csv", "restoration_budget.csv"),
         memory="other",
         minutes="other",
+        wanted=_tests,
     ),
     Stage(
         "sweep_restoration",
@@ -312,7 +325,7 @@ STAGES = (
         memory="restore",
         minutes="restore",
         device=True,
-        wanted=lambda study: any(test["sweep_tv_weights"] for test in study["restoration_tests"]),
+        wanted=_sweeps,
         data=("restoration_sweeps/{test}",),
         units=_TESTS,
         ledger="ledgers/restoration_sweeps/{test}",
@@ -323,6 +336,7 @@ STAGES = (
         made=("restoration_sweep.csv", "restoration_choice.csv"),
         memory="other",
         minutes="other",
+        wanted=_sweeps,
     ),
     Stage(
         "picture_restoration",
@@ -331,7 +345,7 @@ STAGES = (
         memory="restore",
         minutes="other",
         device=True,
-        wanted=lambda study: bool(study["restoration_tests"]),
+        wanted=_tests,
     ),
     Stage(
         "test_harm",
@@ -340,13 +354,19 @@ STAGES = (
         memory="restore",
         minutes="restore",
         device=True,
-        wanted=lambda study: bool(study["harm_tests"]),
+        wanted=_harms,
         data=("harm_tests/{test}",),
         units=_TESTS,
         ledger="ledgers/harm_tests/{test}",
         then=("tabulate_harm", "picture_harm"),
     ),
-    Stage("tabulate_harm", made=("harm.csv", "harm_summary.csv"), memory="other", minutes="other"),
+    Stage(
+        "tabulate_harm",
+        made=("harm.csv", "harm_summary.csv"),
+        memory="other",
+        minutes="other",
+        wanted=_harms,
+    ),
     Stage(
         "picture_harm",
         ("test",),
@@ -354,7 +374,7 @@ STAGES = (
         memory="restore",
         minutes="other",
         device=True,
-        wanted=lambda study: bool(study["harm_tests"]),
+        wanted=_harms,
     ),
     Stage("write_config", made=("config.yaml",)),
     Stage("write_report", made=("report.html", "cost.csv"), memory="other", minutes="other"),

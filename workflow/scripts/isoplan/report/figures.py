@@ -315,7 +315,7 @@ def psf_figures(study: Study, mosaic: str, facts: dict) -> list[StudyFigure]:
     cells = glyph_cells(psf_map)
     rows, columns = psf_map.untrusted.shape
     shape_px = (rows * psf_map.stride_px, columns * psf_map.stride_px)
-    sources = pictures.open_pictures(study.folder, mosaic, facts)
+    sources = pictures.open_pictures(study.folder, mosaic, facts, study.methods)
     source = sources.get("none") or sources.get("estimated")
     overview = source.overview() if source else None
     if overview is not None:

@@ -353,5 +353,7 @@ class _Writer:
             ("networks", "trained networks, their cards and training curves"),
             ("benchmarks", "time and memory of every job"),
         )
+        present = self.study.present
+        known = [pair for pair in known if present is None or present.table(pair[0])]
         paths = [(name, self.link(self.study.folder / name), words) for name, words in known]
         return [(name, link, words) for name, link, words in paths if link]

@@ -85,14 +85,17 @@ def _window(level, rows: slice, columns: slice) -> np.ndarray:
     return values * np.float32(scaling(level.attrs))
 
 
-def open_pictures(folder: Path, mosaic: str, facts: dict) -> dict:
+def open_pictures(folder: Path, mosaic: str, facts: dict, methods: list[str] | None = None) -> dict:
     """method -> picture, for every method of a mosaic that has one; "none" is the mosaic as it came.
 
-    Pictures straight from the camera carry its offset (counts), which the restored ones have lost.
+    methods: those that the study asks for; all that lie in the folder without them. Pictures straight from the camera
+    carry its offset (counts), which the restored ones have lost.
     """
     pictures = {}
     for path in sorted((folder / "restored" / mosaic).glob("*.ome.zarr")):
-        pictures[path.name.removesuffix(".ome.zarr")] = StorePicture(path)
+        method = path.name.removesuffix(".ome.zarr")
+        if methods is None or method in methods:
+            pictures[method] = StorePicture(path)
     simulated, source = folder / "simulated" / mosaic, str(facts.get("path") or "")
     if (simulated / "truth.ome.zarr").exists():
         pictures["truth"] = StorePicture(simulated / "truth.ome.zarr")
@@ -106,7 +109,9 @@ def open_pictures(folder: Path, mosaic: str, facts: dict) -> dict:
 
         pictures["none"] = SourcePicture(Facts(facts).open())
         registered = folder / "references" / f"{mosaic}.json"
-        reference = open_registered(registered, facts) if registered.exists() else None
+        # One that the table names no longer may still lie there.
+        named = facts.get("reference") and registered.exists()
+        reference = open_registered(registered, facts) if named else None
         if reference is not None:
             pictures["reference"] = SourcePicture(reference)
     else:

@@ -9,7 +9,9 @@ import pandas as pd
 import yaml
 import zarr
 
+from isoplan import stages
 from isoplan.base.errors import UserError
+from isoplan.config.schema import schema
 
 TABLE_COLUMNS = {
     "metrics.csv": ("study", "mosaic", "method", "metric", "value"),
@@ -176,8 +178,71 @@ class Network:
     card: dict
 
 
+@dataclass(frozen=True)
+class Present:
+    """What a study's config names. A run with other settings may have left more in its folder.
+
+    mosaics: the simulated ones, and those of the table that were not refused. tests: of restorations and of harm.
+    """
+
+    config: dict
+    mosaics: list[str]
+
+    @classmethod
+    def of(cls, folder: Path, config: dict) -> "Present | None":
+        """None where the config is not whole, so that nobody knows."""
+        if not set(schema()["properties"]) <= set(config):
+            return None
+        mosaics = [item["mosaic"] for item in config["simulations"]]
+        accepted = folder / "accepted.tsv"
+        if config["mosaics"] and accepted.is_file():
+            mosaics += list(
+                pd.read_csv(accepted, sep="\t", dtype=str, keep_default_na=False)["mosaic"]
+            )
+        return cls(config, mosaics)
+
+    @property
+    def methods(self) -> list[str]:
+        return self.config["restoration"]["methods"]
+
+    def names(self, wildcard: str) -> set[str] | None:
+        """What a wildcard of the rules may be; None for one that is not looked at."""
+        listed = {
+            "network": ["networks"],
+            "test_set": ["test_sets"],
+            "test": ["restoration_tests", "harm_tests"],
+        }
+        if wildcard in listed:
+            return {item["name"] for key in listed[wildcard] for item in self.config[key]}
+        return {"mosaic": {*self.mosaics}, "method": {*self.methods}}.get(wildcard)
+
+    def has(self, rule: str, job: str) -> bool:
+        """Whether a job of a rule, by its benchmark's name, is one of the study."""
+        stage = stages.BY_RULE.get(rule)
+        if stage is None or not stage.wanted(self.config):
+            return False
+        parts = zip(stage.per, job.split("/"), strict=False)
+        return all(
+            known is None or part in known for name, part in parts for known in [self.names(name)]
+        )
+
+    def table(self, name: str) -> bool:
+        """Whether a table of the study's folder is made by these settings."""
+        tests = self.config["restoration_tests"]
+        if name in ("restoration_sweep.csv", "restoration_choice.csv"):
+            return any(test["sweep_tv_weights"] for test in tests)
+        asked = {
+            "refused": self.config["mosaics"],
+            "harm": self.config["harm_tests"],
+            "restoration": tests,
+        }
+        return bool(asked.get(name.removesuffix(".csv").split("_")[0], True))
+
+
 @dataclass
 class Study:
+    """present: what the config names, None where it does not say. aside: mosaics of former settings in the folder."""
+
     folder: Path
     config: dict
     config_text: str
@@ -189,6 +254,13 @@ class Study:
     benchmarks: pd.DataFrame
     trusts: dict[str, Trust] = field(default_factory=dict)
     choices: dict[str, dict[str, dict]] = field(default_factory=dict)  # mosaic -> method -> choice
+    present: Present | None = None
+    aside: list[str] = field(default_factory=list)
+
+    @property
+    def methods(self) -> list[str] | None:
+        """What the study restores with; None where its config does not say."""
+        return self.present.methods if self.present else None
 
     def table(self, name: str) -> pd.DataFrame:
         return self.tables[name]
@@ -212,15 +284,29 @@ def read_study(folder: Path) -> Study:
         raise UserError(f"{folder}: there is no such results folder; run the study first")
     config_file = folder / "config.yaml"
     config_text = config_file.read_text() if config_file.exists() else ""
-    tables = {name: _read_table(folder / name, columns) for name, columns in TABLE_COLUMNS.items()}
-    mosaics = _read_mosaics(folder, tables)
-    networks = [_read_network(path) for path in sorted(folder.glob("networks/*")) if path.is_dir()]
     config = yaml.safe_load(config_text) or {}
+    present = Present.of(folder, config)
+    tables = {
+        name: _read_table(folder / name, columns, there=present is None or present.table(name))
+        for name, columns in TABLE_COLUMNS.items()
+    }
+    mosaics = _read_mosaics(folder, tables)
+    aside = [m.name for m in mosaics if present and m.name not in present.mosaics]
+    mosaics = [mosaic for mosaic in mosaics if mosaic.name not in aside]
+    networks = [_read_network(path) for path in sorted(folder.glob("networks/*")) if path.is_dir()]
+    networks = [n for n in networks if present is None or n.name in present.names("network")]
     threshold = (config.get("map") or {}).get("alarm_threshold", 0.5)
     maps, true_maps = {}, {}
     for mosaic in mosaics:
         used = _network_in_use(tables["metrics.csv"], mosaic.name)
         stores = sorted((folder / "psf_map" / mosaic.name).glob("*.zarr"))
+        if present:
+            stores = [
+                s
+                for s in stores
+                if s.stem in present.names("network")
+                or (s.stem == "true" and _simulated(config, mosaic.name))
+            ]
         estimated = [store for store in stores if store.stem != "true"]
         estimated.sort(key=lambda store: store.stem != used)
         if estimated:
@@ -236,11 +322,14 @@ def read_study(folder: Path) -> Study:
         tables=tables,
         maps=maps,
         true_maps=true_maps,
-        benchmarks=_read_benchmarks(folder),
-        trusts={m.name: trust for m in mosaics if (trust := _read_trust(folder, m.name))},
+        benchmarks=_read_benchmarks(folder, present),
+        trusts={m.name: trust for m in mosaics if (trust := _read_trust(folder, m.name, present))},
         choices={
-            mosaic.name: _read_choices(folder / "choices" / mosaic.name) for mosaic in mosaics
+            mosaic.name: _read_choices(folder / "choices" / mosaic.name, present)
+            for mosaic in mosaics
         },
+        present=present,
+        aside=aside,
     )
 
 
@@ -294,9 +383,15 @@ def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
     )
 
 
-def _read_trust(folder: Path, mosaic: str) -> Trust | None:
+def _simulated(config: dict, mosaic: str) -> bool:
+    return any(item["mosaic"] == mosaic for item in config["simulations"])
+
+
+def _read_trust(folder: Path, mosaic: str, present: Present | None = None) -> Trust | None:
     """The map of trust of the method that the report opens with; None where there is none."""
     for method in ("estimated", "measured", "constant", "oracle", "denoised"):
+        if present and method not in present.methods:
+            continue
         path = folder / "restored" / mosaic / f"{method}.ome.zarr" / "trust"
         if (path / "zarr.json").exists():
             group = zarr.open_group(path, mode="r")
@@ -314,8 +409,8 @@ def metric_values(study: Study) -> pd.DataFrame:
     return study.table("metrics.csv").drop_duplicates(["mosaic", "method", "metric"], keep="last")
 
 
-def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    if not path.exists() or path.stat().st_size == 0:
+def _read_table(path: Path, columns: tuple[str, ...], *, there: bool = True) -> pd.DataFrame:
+    if not there or not path.exists() or path.stat().st_size == 0:
         return pd.DataFrame({column: pd.Series(dtype=object) for column in columns})
     # Names stay text: a mosaic called "001" or "NA" keeps its name.
     table = pd.read_csv(
@@ -355,8 +450,9 @@ def _read_network(path: Path) -> Network:
     )
 
 
-def _read_choices(folder: Path) -> dict[str, dict]:
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+def _read_choices(folder: Path, present: Present | None = None) -> dict[str, dict]:
+    files = [f for f in sorted(folder.glob("*.json")) if not present or f.stem in present.methods]
+    return {path.stem: json.loads(path.read_text()) for path in files}
 
 
 def _network_in_use(metrics: pd.DataFrame, mosaic: str) -> str | None:
@@ -367,11 +463,13 @@ def _network_in_use(metrics: pd.DataFrame, mosaic: str) -> str | None:
     return str(used.iloc[-1]) if len(used) else None
 
 
-def _read_benchmarks(folder: Path) -> pd.DataFrame:
+def _read_benchmarks(folder: Path, present: Present | None = None) -> pd.DataFrame:
     """One row per job: rule, job, seconds, peak memory (MiB)."""
     rows = []
     for path in sorted(folder.glob("benchmarks/**/*.tsv")):
         parts = path.relative_to(folder / "benchmarks").with_suffix("").parts
+        if present and not present.has(parts[0], "/".join(parts[1:])):
+            continue
         table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
         if table.empty:
             continue

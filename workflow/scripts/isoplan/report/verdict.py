@@ -206,7 +206,13 @@ def _without_truth(study: Study, verdict: MosaicVerdict) -> MosaicVerdict:
         method: _value(study, verdict.name, method, "Sharpness") for method in ("none", "estimated")
     }
     verdict.level = "open"
-    if None in sharpness.values():
+    if None in sharpness.values() and verdict.gains:
+        best = max(verdict.gains, key=verdict.gains.get)
+        verdict.headline = (
+            f"not restored with the estimated map. Of the others {style.method_label(best)} gained most, "
+            f"{style.signed(verdict.gains[best])} dB."
+        )
+    elif None in sharpness.values():
         verdict.headline = "no restoration was scored."
         verdict.level = "empty"
     elif sharpness["none"]:
@@ -237,6 +243,12 @@ def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
         return _headline_of_networks(study)
     if not known and all(m.level == "bad" for m in mosaics):
         return "bad", "Nothing to trust: no cell of the PSF map is valid", ""
+    judged = [mosaic for mosaic in mosaics if mosaic.gains]
+    if not known and judged:
+        return (
+            *("open", f"{_count(len(mosaics), 'mosaic')}, not restored with the estimated map"),
+            "`estimated` is not among the study's methods. The table of metrics says what the others gained.",
+        )
     if not known:
         return (
             *("open", f"{_count(len(mosaics), 'mosaic')}, no known truth: the gain is not known"),

@@ -25,7 +25,7 @@ def viewer_data(study: Study, mosaics: list[Mosaic], crop_px: int, budget_bytes:
 
 
 def _scene(study: Study, mosaic: Mosaic, crop_px: int) -> dict | None:
-    sources = pictures.open_pictures(study.folder, mosaic.name, mosaic.facts)
+    sources = pictures.open_pictures(study.folder, mosaic.name, mosaic.facts, study.methods)
     if not sources:
         return None
     methods = style.sort_methods(sources)
