@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 from isoplan.mosaic.facts import Facts
-from isoplan.mosaic.measure import measure
+from isoplan.mosaic.measure import in_words, measure
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
+from scipy import ndimage
 
 SHAPE = (211, 307)
 
@@ -135,3 +136,24 @@ def test_pixels_below_the_offset_by_more_than_noise_are_counted(tmp_path):
         with open_mosaic(tmp_path / f"{name}.tif") as mosaic:
             found = measure(mosaic, block_px=64, offset=offset)["below_offset"]
             assert found == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["dead", "weak", "hot"])
+def test_dead_and_weak_lines_of_a_camera(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    light = ndimage.gaussian_filter(rng.normal(size=(600, 300)), 2)
+    picture = rng.poisson(200 + 150 * light / light.std() * 0.4 + 100).astype("uint16")
+    tifffile.imwrite(tmp_path / "whole.tif", picture)
+    for line in (np.s_[:, 140], np.s_[333, :]):
+        part = picture[line].astype(int)
+        changed = {"dead": part * 0, "weak": 100 + (part - 100) // 2, "hot": part + 3000}
+        picture[line] = changed[kind]
+    tifffile.imwrite(tmp_path / "lines.tif", picture)
+    for name, rows, columns in (("whole", [], []), ("lines", [333], [140])):
+        with open_mosaic(tmp_path / f"{name}.tif") as mosaic:
+            facts = measure(mosaic, offset=100)
+        assert (facts["bad_rows"], facts["bad_columns"]) == (rows, columns)
+        words = " ".join(in_words(facts))
+        assert (
+            ("CAUTION: rows 333 differ" in words) == ("columns 140 differ" in words) == bool(rows)
+        )

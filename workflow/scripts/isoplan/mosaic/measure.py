@@ -15,6 +15,9 @@ _PERCENTILES = {"p01": 0.01, "p50": 0.5, "p999": 0.999}
 SATURATED_SHARE = 1e-4
 # Squares whose means say how dark the darkest parts are: they hold an eighth of a pixel's noise.
 DARK_PX, DARK_SHARE = 8, 0.01
+# A line of a camera that is dead, weak or hot: nearly all its pixels lie on one side of both neighbours' mean, by a
+# good part of the light there.
+LINE_SIDED, LINE_SHARE, LEAST_LINE_PX, MOST_LINES = 0.9, 0.2, 64, 20
 
 
 def _levels(values: np.ndarray) -> np.ndarray:
@@ -63,6 +66,39 @@ class _Histogram:
         return int(top) if top > below else 0
 
 
+class _Lines:
+    """Along one axis, how each line differs from the mean of the two beside it."""
+
+    def __init__(self, count: int):
+        self.pixels, self.sided = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self.difference, self.light = np.zeros(count), np.zeros(count)
+
+    def add(self, first: int, block: np.ndarray, offset: float) -> None:
+        """block: (lines, pixels) from line `first` on."""
+        beside = (block[:-2] + block[2:]) / 2
+        difference = block[1:-1] - beside
+        known = np.isfinite(difference)
+        place = slice(first + 1, first + len(block) - 1)
+        self.pixels[place] += known.sum(axis=1)
+        self.sided[place] += np.where(known, np.sign(difference), 0).sum(axis=1).astype(np.int64)
+        self.difference[place] += np.where(known, difference, 0).sum(axis=1, dtype=np.float64)
+        self.light[place] += np.where(known, np.abs(beside - offset), 0).sum(
+            axis=1, dtype=np.float64
+        )
+
+    def found(self) -> list[int]:
+        """Lines that are none of the picture's; of those beside one another the one that differs most."""
+        enough = self.pixels >= LEAST_LINE_PX
+        share = np.abs(self.difference) / np.maximum(self.light, 1e-9)
+        bad = enough & (np.abs(self.sided) >= LINE_SIDED * self.pixels) & (share >= LINE_SHARE)
+        bad[[*range(min(2, len(bad))), *range(max(len(bad) - 2, 0), len(bad))]] = (
+            False  # a picture's rim is often dark
+        )
+        near = np.pad(np.where(bad, np.abs(self.difference), 0), 1)
+        highest = np.maximum(near[:-2], near[2:])
+        return np.flatnonzero(bad & (near[1:-1] >= highest)).tolist()
+
+
 def measure(mosaic: Picture, block_px: int = 1024, *, offset: float = 0.0) -> dict:
     """Statistics of a mosaic in its own units, from its finite pixels.
 
@@ -70,7 +106,8 @@ def measure(mosaic: Picture, block_px: int = 1024, *, offset: float = 0.0) -> di
     p01, p50, p999 (the 1st, 50th and 99.9th percentile: exact for integers of 8 and 16 bits, else
     to 2^-13 of the value), dark (1st percentile of the means of squares of 8 x 8 px, to 2^-13 of the
     value), below_offset (share of the pixels that lie below the offset
-    by more than noise, `_least_of_noise`), nonfinite_pixels, uncovered_pixels (where no tile is), saturated_pixels, saturation (the
+    by more than noise, `_least_of_noise`), bad_rows and bad_columns (MOST_LINES at most, that differ from both neighbours
+    along their length, as dead lines of a camera do; none of a mosaic of tiles, which has the lines of each), nonfinite_pixels, uncovered_pixels (where no tile is), saturated_pixels, saturation (the
     value from which on pixels count as saturated, None where none do), constant.
     The statistics are None where no pixel is finite, and `constant` is True then; `dark` also where no
     square of finite pixels is.
@@ -88,6 +125,7 @@ def measure(mosaic: Picture, block_px: int = 1024, *, offset: float = 0.0) -> di
     histogram, squares = _Histogram(mosaic.dtype, exact), _Histogram(np.dtype("float32"), False)
     low, high, total, finite_pixels, saturated, uncovered = np.inf, -np.inf, 0.0, 0, 0, 0
     below, floor = 0, _least_of_noise(mosaic.middle(), offset, rounded=integer)
+    lines = [_Lines(length) for length in (height, width)]
     for y0, y1, x0, x1 in mosaic.windows(block_px):
         block = mosaic.read(y0, y1, x0, x1)
         covered = mosaic.covered(y0, y1, x0, x1)
@@ -96,6 +134,9 @@ def measure(mosaic: Picture, block_px: int = 1024, *, offset: float = 0.0) -> di
         if not values.size:
             continue
         finite_pixels += values.size
+        for axis, first, along in ((0, y0, block), (1, x0, block.T)):
+            if len(along) > 2:  # of long lines every fourth pixel says enough
+                lines[axis].add(first, along[:, :: 4 if along.shape[1] >= 512 else 1], offset)
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         total += float(values.sum(dtype=np.float64))
         saturated += int(np.count_nonzero(values > top))
@@ -119,6 +160,8 @@ def measure(mosaic: Picture, block_px: int = 1024, *, offset: float = 0.0) -> di
             ("minimum", "maximum", "mean", *_PERCENTILES, "dark", "below_offset")
         )
     constant = not low < high
+    for name, found in zip(("bad_rows", "bad_columns"), lines, strict=True):
+        result[name] = [] if mosaic.gaps else found.found()[:MOST_LINES]
     saturation = float(np.iinfo(mosaic.dtype).max) if saturated else None
     if integer and not constant and not mosaic.luminance and saturated == 0:
         piled = histogram.piled_up()
@@ -159,10 +202,22 @@ def in_words(facts: dict) -> list[str]:
     words, pixels = [], facts["height_px"] * facts["width_px"]
     if facts["nonfinite_pixels"]:
         words.append(f"{facts['nonfinite_pixels']} pixels are not finite: invalid cells")
+    if facts["saturated_pixels"]:
+        words.append(
+            f"{facts['saturated_pixels']} pixels are saturated: their light is not known, and what is restored of them "
+            "and beside them may come out far too bright"
+        )
     if facts["uncovered_pixels"]:
         words.append(
             f"{100 * facts['uncovered_pixels'] / pixels:.2g} % of the picture is covered by no tile"
         )
+    for name in ("rows", "columns"):
+        if found := facts.get(f"bad_{name}"):
+            few = ", ".join(map(str, found[:5])) + (" and more" if len(found) > 5 else "")
+            words.append(
+                f"CAUTION: {name} {few} differ from those beside them along their length, as a camera's dead or weak lines "
+                "do: PSFs that are found there are wrong; fill them from their neighbours, or write NaN there"
+            )
     if facts["constant"]:
         words.append("the picture is constant: no cell is valid, nothing is restored")
     return words
