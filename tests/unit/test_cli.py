@@ -559,6 +559,31 @@ def test_training_in_slices_gives_the_same_network(study, tmp_path, capsys, monk
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_training_s_network_is_replaced_only_if_asked(
+    study, tmp_path, capsys, monkeypatch, finished
+):
+    folder, edited = tmp_path / "net", tmp_path / "edited.yaml"
+    edited.write_text(yaml.safe_dump(STUDY | {"seed": 2}))
+    assert run("train", study, "net", "--folder", folder) == 0
+    if not finished:
+        for name in ("network.safetensors", "card.json"):
+            (folder / name).unlink()
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", None)  # refused before anything is done
+        assert run("train", edited, "net", "--folder", folder) == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    name = "network.safetensors" if finished else "checkpoint.pt"
+    assert f"{folder / name}: is of a training with other settings or code" in error
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert run("train", study, "net", "--folder", folder) == 0
+    assert store.load(folder / "network.safetensors")[2]["seed"] == 1
+    assert run("train", edited, "net", "--folder", folder, "--overwrite") == 0
+    assert store.load(folder / "network.safetensors")[2]["seed"] == 2
+
+
 def test_evaluate_writes_the_rows_of_regression_csv(study, tmp_path):
     assert run("train", study, "net", "--folder", tmp_path / "net") == 0
     weights, out = tmp_path / "net" / "network.safetensors", tmp_path / "new" / "regression.csv"
