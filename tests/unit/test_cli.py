@@ -16,6 +16,7 @@ import tifffile
 import torch
 import yaml
 import zarr
+from isoplan.cli import picture as commands
 from isoplan.cli.arguments import main
 from isoplan.cli.picture import stem_of
 from isoplan.config import entries
@@ -261,6 +262,7 @@ def test_a_constant_picture_comes_back_as_it_is(network, tmp_path, capsys):
         ({"network": "no.safetensors"}, "no such network"),
         ({"out": "restored.png"}, "let its name end in .ome.zarr or in .tif"),
         ({"stride": 40}, "give one of 32, 96, which divide the network's 96"),
+        ({"stride": 0}, "--stride-px 0: give one of 32, 96"),
         ({"iterations": 0}, "iterations: 0 is out of range"),
     ],
 )
@@ -277,6 +279,58 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     error = capsys.readouterr().err.strip().splitlines()
     assert code == 1 and error[-1].startswith("isoplan: ") and words in error[-1]
     assert not list(tmp_path.glob("*restored*.tif"))
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--alarm-threshold", 2], "map.alarm_threshold: 2.0 is out of range"),
+        (["--iterations", 0], "restoration.iterations: 0 is out of range"),
+        (["--psf-shape", "square 4"], "restoration.psf_shape: 'square 4' is no PSF"),
+        (["--force", "--psf-scale", 0.5], "--psf-scale 0.5: contradicts --force, which takes"),
+        (["--force", "--resolution-px", 2], "--resolution-px 2: contradicts --force, which takes"),
+        (["--psf-shape", "disk 4", "--psf-scale", 0.5], "restoration.psf_scale: 0.5 is of the map"),
+        (
+            ["--psf-shape", "motion 6 30", "--psf-scale", 0],
+            "restoration.psf_scale: 0 is of the map",
+        ),
+    ],
+)
+def test_wrong_options_are_refused_before_the_picture_is_read(tmp_path, capsys, options, words):
+    assert run("restore", tmp_path / "no.tif", "-o", tmp_path / "out.tif", *options) == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert words in error and not list(tmp_path.iterdir())
+
+
+def test_a_stride_or_psf_that_cannot_be_is_refused_before_any_work(
+    picture, network, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(commands, "measure", None)
+    for options, words in (
+        (["--stride-px", 40], "--stride-px 40: give one of 32, 96"),
+        (["--psf-shape", "disk 9"], "is larger than the PSFs' square of 15 px"),
+    ):
+        out = tmp_path / "out.tif"
+        assert run("restore", picture, "--network", network, "-o", out, *options) == 1
+        assert words in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_what_agrees_with_a_psf_s_shape_or_with_force_is_taken(picture, network, tmp_path):
+    options = ["--network", network, "--offset", 100, "--iterations", 1, "--tv-weight", 0]
+    for number, more in enumerate(
+        (
+            ["--psf-shape", "disk 4", "--psf-scale", 1, "--resolution-px", 0],
+            ["--psf-shape", "disk 4", "--force"],
+            ["--force", "--psf-scale", 1, "--resolution-px", 0],
+        )
+    ):
+        out = tmp_path / f"out{number}.tif"
+        assert run("restore", picture, "-o", out, *options, *more) == 0
+        with tifffile.TiffFile(out) as file:
+            used = json.loads(file.pages[0].description)["restoration"]
+        assert (used["psf_scale"], used["resolution_px"]) == (1, 0)
+        assert used["psf_shape"] == ("disk 4" if "disk 4" in more else "auto")
 
 
 def test_restore_writes_ome_zarr_with_a_pyramid(picture, network, tmp_path):
@@ -488,10 +542,26 @@ def test_optics_reach_the_network(picture, focus, tmp_path, capsys):
         assert run("map", picture, "--network", focus, "--out", out, *optics) == 0
         maps.append(pd.read_csv(out / "psf_map.csv"))
     said = capsys.readouterr().out
-    assert "cut-off 0.3 cycles/px" in said and "2 x 2 pixels are taken together" in said
+    assert (
+        "cut-off 0.3 cycles/px (NA" in said
+        and "as given" not in said
+        and "2 x 2 pixels are taken together" in said
+    )
     pd.testing.assert_frame_equal(maps[0], maps[1])
     assert not maps[0]["focus_waves"].equals(maps[2]["focus_waves"])
     assert len(maps[3]) == 4 * 4  # windows and strides of twice the side
+
+
+def test_a_cutoff_that_contradicts_the_optics_is_told(picture, focus, tmp_path, capsys):
+    optics = ["--na", 0.5, "--wavelength-um", 0.5, "--pixel-size-um", 0.3]
+    said = []
+    for cutoff in (0.25, 0.301):
+        out = tmp_path / str(cutoff)
+        options = ["--network", focus, "--out", out, "--cutoff", cutoff, *optics]
+        assert run("map", picture, *options) == 0
+        said.append(capsys.readouterr().out)
+    words = "cut-off is 0.25 cycles/px as given, though NA * pixel size / wavelength is 0.3"
+    assert words in said[0] and "cut-off" not in said[1]
 
 
 @pytest.mark.parametrize(
