@@ -334,11 +334,11 @@ def test_what_agrees_with_a_psf_s_shape_or_with_force_is_taken(picture, network,
 
 
 def test_restore_writes_ome_zarr_with_a_pyramid(picture, network, tmp_path):
-    out, tiff = tmp_path / "restored.ome.zarr", tmp_path / "restored.tif"
+    out, tiff = tmp_path / "restored.ome.zarr", tmp_path / "plain.tif"
     options = ["--network", network, "--offset", 100, "--iterations", 3, "--pixel-size-um", 0.5]
     wide = np.tile(tifffile.imread(picture), (3, 5))
     tifffile.imwrite(picture, wide)
-    for path in (tiff, out, out):  # map and preview over the first one's, then all
+    for path in (tiff, out, out):
         assert run("restore", picture, "-o", path, *options, "--overwrite") == 0
     assert np.array_equal(ngff.open_array(out)[:], tifffile.imread(tiff))
     group = zarr.open_group(out, mode="r")
@@ -352,6 +352,66 @@ def test_restore_writes_ome_zarr_with_a_pyramid(picture, network, tmp_path):
     assert np.isfinite(judged[0]).all()
     assert (tmp_path / "restored-preview.png").exists()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_restored_picture_s_map_is_not_replaced_by_another_s(picture, network, tmp_path, capsys):
+    options = [
+        "--network",
+        network,
+        "--offset",
+        100,
+        "--iterations",
+        1,
+        "--tv-weight",
+        0,
+        "--force",
+    ]
+    first, second = tmp_path / "picture.ome.zarr", tmp_path / "picture.tiff"
+    for _ in range(2):  # picture.tif, which is read, is no result
+        assert run("restore", picture, "-o", first, *options, "--overwrite") == 0
+    map_ = tmp_path / "picture-psf-map" / "psf_map.csv"
+    before = map_.read_bytes(), map_.stat().st_mtime_ns
+    capsys.readouterr()
+    assert run("restore", picture, "-o", second, *options, "--overwrite") == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{second}: {first} is restored already" in error and "another name" in error
+    assert (map_.read_bytes(), map_.stat().st_mtime_ns) == before and not second.exists()
+    assert run("restore", picture, "-o", tmp_path / "other.tif", *options) == 0
+    assert run("restore", picture, "-o", tmp_path / "other.ome.zarr", *options, "--overwrite") == 1
+    assert f"{tmp_path / 'other.tif'} is restored already" in capsys.readouterr().err
+
+
+def test_a_pixel_size_that_nobody_gave_is_no_fact(picture, network, tmp_path, capsys):
+    restored, converted = tmp_path / "restored.ome.zarr", tmp_path / "converted.ome.zarr"
+    how = ["--network", network, "--offset", 100, "--iterations", 1, "--tv-weight", 0, "--force"]
+    for size, told in (([], None), (["--pixel-size-um", 0.5], 0.5)):
+        more = [*size, "--overwrite"]
+        assert run("restore", picture, "-o", restored, *how, *more) == 0
+        assert run("convert", picture, "-o", converted, *more) == 0
+        said = capsys.readouterr().out
+        words = "its pixel size is not known, so lengths are in pixels there; give --pixel-size-um"
+        for store_, cell in ((restored, 1), (converted, 1), (restored / "trust", 32)):
+            (scales,) = zarr.open_group(store_, mode="r").attrs["ome"]["multiscales"]
+            scale = scales["datasets"][0]["coordinateTransformations"][0]["scale"]
+            assert scale[-2:] == [cell * (told or 1)] * 2
+            units = {axis.get("unit") for axis in scales["axes"][-2:]}
+            assert units == {told and "micrometer"}
+            if cell == 1:
+                assert (f"{store_}: {words}" in said) == (told is None)
+                with open_mosaic(store_) as mosaic:
+                    assert mosaic.optics.get("pixel_size_um") == told
+        assert run("convert", restored, "-o", tmp_path / "again.ome.zarr", "--overwrite") == 0
+        assert ("as the file says" in capsys.readouterr().out) == (told is not None)
+
+
+@pytest.mark.parametrize("command", ["restore", "convert"])
+@pytest.mark.parametrize("name", [".tif", ".ome.zarr"])
+def test_an_ending_is_no_name(picture, tmp_path, capsys, command, name):
+    assert run(command, picture, "-o", tmp_path / name) == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    wanted = "is an ending without a name" if "zarr" in name or command == "restore" else "let its"
+    assert f"{tmp_path / name}: {wanted}" in error
+    assert [file.name for file in tmp_path.iterdir()] == ["picture.tif"]
 
 
 def test_the_folder_of_a_map_is_named_after_the_picture(picture, network, tmp_path, monkeypatch):
@@ -440,6 +500,21 @@ def test_split_gives_two_independent_pictures_and_their_table(exposure, tmp_path
         "cells-rest.tif",
         "pairs.tsv",
     ]
+
+
+def test_split_gives_names_that_a_table_takes(exposure, tmp_path, capsys):
+    picture, _ = exposure
+    odd = picture.rename(tmp_path / "mein Schnitt (ä).tif")
+    options = ["--out", tmp_path / "parts", "--offset", 200, "--gain", 0.5, "--read-noise", 6]
+    assert run("split", odd, *options) == 0
+    assert f"{odd}: is called mein-Schnitt in the table" in capsys.readouterr().out
+    (row,) = read_table(tmp_path / "parts" / "pairs.tsv")
+    assert row["mosaic"] == "mein-Schnitt" and Path(row["path"]).name == "mein-Schnitt-dark.tif"
+    assert Path(row["path"]).exists() and Path(row["reference"]).exists()
+    same = tmp_path / "mein-Schnitt.tif"
+    same.write_bytes(odd.read_bytes())
+    assert run("split", odd, same, *options, "--overwrite") == 1
+    assert "mein-Schnitt: two pictures bear this name" in capsys.readouterr().err
 
 
 def test_split_tells_what_it_cannot_count(exposure, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """`map` and `restore`: one picture, in the memory of one block whatever its size."""
 
 import argparse
+import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -43,6 +44,8 @@ from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.trust import RestoredStore, cell_px, create_trust
 
 DEFAULT_MODEL = "gaussian-2"
+NO_PIXEL_SIZE = "its pixel size is not known, so lengths are in pixels there; give --pixel-size-um"
+RESTORED = (".ome.zarr", ".tif", ".tiff", ".ome.tif", ".ome.tiff")
 FORCED = {"psf_scale": 1, "resolution_px": 0}  # what --force means
 
 
@@ -66,6 +69,8 @@ def restore(args: argparse.Namespace) -> int:
     """Map, then restoration core by core into a file that is only ever held in part."""
     _check_ending(args.out)
     mapped, settings = _map_settings(args), _restoration_settings(args)
+    if args.overwrite:
+        _spare_siblings(args.out)
     name = stem_of(args.out)
     maps, image = args.out.with_name(f"{name}-psf-map"), args.out.with_name(f"{name}-preview.png")
     with (
@@ -107,15 +112,16 @@ def make_store(args: argparse.Namespace) -> int:
     """One plane as an OME-Zarr that is read by window."""
     if not _is_store(args.out):
         raise UserError(f"{args.out}: let its name end in .ome.zarr")
+    _check_ending(args.out)
     with (
         outputs_of(args, args.out) as outputs,
         open_picture(args, outputs, fused=False, large_pieces=True) as mosaic,
     ):
         attributes = {"converted": str(args.picture), "notes": mosaic.notes}
-        if not args.pixel_size_um:
-            print(f"{args.out}: without --pixel-size-um a pixel counts as 1 um there")
-        pixel_size = args.pixel_size_um or 1.0
-        convert(mosaic, outputs[args.out], pixel_size_um=pixel_size, attributes=attributes)
+        if args.pixel_size_um is None:
+            print(f"{args.out}: {NO_PIXEL_SIZE}")
+        size = args.pixel_size_um
+        convert(mosaic, outputs[args.out], pixel_size_um=size, attributes=attributes)
         outputs.deliver()
     print(f"read it as {args.out}")
     return 0
@@ -139,6 +145,29 @@ def _is_store(out: Path) -> bool:
 def _check_ending(out: Path) -> None:
     if not out.name.lower().endswith((".ome.zarr", ".tif", ".tiff")):
         raise UserError(f"{out}: let its name end in .ome.zarr or in .tif, which says what it is")
+    if out.name.lower() in RESTORED:
+        raise UserError(f"{out}: is an ending without a name; give one before it")
+
+
+def _spare_siblings(out: Path) -> None:
+    """Refuses a place beside a restored picture of the same stem, whose map and preview bear the same names."""
+    for ending in RESTORED:
+        other = out.with_name(stem_of(out) + ending)
+        if other.name.lower() != out.name.lower() and _is_restored(other):
+            raise UserError(
+                f"{out}: {other} is restored already, and --overwrite would replace its map and preview; give the "
+                "result another name"
+            )
+
+
+def _is_restored(place: Path) -> bool:
+    with contextlib.suppress(Exception):  # none there, or no result of `restore`
+        if _is_store(place):
+            return "restoration" in ngff.read_attributes(place)
+        with tifffile.TiffFile(place) as tiff:
+            made = str(tiff.pages[0].software).startswith(SOFTWARE)
+            return made and "restoration" in json.loads(tiff.pages[0].description)
+    return False
 
 
 def _map_settings(args: argparse.Namespace) -> dict:
@@ -455,20 +484,20 @@ def tiff_tags(shape, pixel_size_um: float | None) -> dict:
 
 def _save_zarr(args, made: Path, blocks, shape, settings, scale, found, piece) -> np.ndarray:
     """Writes an OME-Zarr with its pyramid; returns the piece of it that is shown."""
-    if not args.pixel_size_um:
-        print(f"{args.out}: without --pixel-size-um a pixel counts as 1 um there")
+    if args.pixel_size_um is None:
+        print(f"{args.out}: {NO_PIXEL_SIZE}")
     ngff.create_image(
         made,
         shape,
         dtype=settings["dtype"],
-        pixel_size_um=args.pixel_size_um or 1.0,
+        pixel_size_um=args.pixel_size_um,
         shard_px=settings["core_px"],
         mask=True,
         window=(0, scale),
         attributes=_made(settings, found),
     )
     facts = {"height_px": shape[0], "width_px": shape[1]}
-    facts |= {"pixel_size_um": args.pixel_size_um or 1.0}
+    facts |= {"pixel_size_um": args.pixel_size_um}
     create_trust(made, settings, facts, {"network": found.network})
     stored = RestoredStore(made, "r+")
     for unit, (_, block) in enumerate(blocks):
