@@ -68,8 +68,8 @@ preflight: setup ## look whether this place can carry a study: make preflight ST
 	$(RUN) workflow/preflight.py "$(STUDY)" $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
 
 # One network after the other; what is done already is not done again, and networks of other settings or code
-# are replaced. With MINUTES it leaves after so
-# many, and exit code 3 (make: Error 3) says that the same command goes on.
+# are replaced. With MINUTES it leaves after so many, and exit code 3 (make: Error 3) says that the same command
+# goes on.
 SCALE ?= full
 models: setup ## train, judge and write the released networks: make models [SCALE=small] [MINUTES=9]
 	$(RUN) -m isoplan release config/studies/released.$(SCALE).yaml --overwrite $(if $(MINUTES),--stop-after-minutes $(MINUTES))

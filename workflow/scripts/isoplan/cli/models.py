@@ -16,6 +16,7 @@ from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint, library_hashes
 from isoplan.cli import modelcard
 from isoplan.cli.network import UNFINISHED, library, spare_trained
+from isoplan.cli.outputs import spare
 from isoplan.config import entries
 from isoplan.config.entries import entry, recipe_of
 from isoplan.config.schema import ROOT
@@ -62,8 +63,8 @@ def _check(args, study: dict, name: str) -> Path:
     recipe.check()
     _halve(name, store.build(spec, recipe.window_px, recipe.model))
     file, folder = args.out / f"{recipe.psf['model']}.safetensors", _folder(args, study, name)
-    made = file, _card_of(file), folder / "released.safetensors"
-    spare_trained(args, folder, recipe, spec, study["seed"], *made)
+    spare(_card_of(file), folder / "released.safetensors")
+    spare_trained(args, folder, recipe, spec, study["seed"], file)
     return file
 
 

@@ -65,7 +65,7 @@ def spare_trained(
 
 
 def library() -> dict[str, str]:
-    # As the workflow's rule, so that each goes on from the other's checkpoints.
+    """Of the workflow's rule, so that each goes on from the other's checkpoints."""
     return library_hashes(SCRIPTS / "train_network.py")
 
 
