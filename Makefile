@@ -67,11 +67,12 @@ preflight: setup ## look whether this place can carry a study: make preflight ST
 	@test -n "$(STUDY)" || { echo "say which study: make preflight STUDY=<name> [PROFILE=slurm], such as tiny" >&2; exit 1; }
 	$(RUN) workflow/preflight.py "$(STUDY)" $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
 
-# One network after the other; what is done already is not done again. With MINUTES it leaves after so
-# many, and exit code 3 (make: Error 3) says that the same command goes on.
+# One network after the other; what is done already is not done again, and networks of other settings or code
+# are replaced. With MINUTES it leaves after so many, and exit code 3 (make: Error 3) says that the same command
+# goes on.
 SCALE ?= full
 models: setup ## train, judge and write the released networks: make models [SCALE=small] [MINUTES=9]
-	$(RUN) -m isoplan release config/studies/released.$(SCALE).yaml $(if $(MINUTES),--stop-after-minutes $(MINUTES))
+	$(RUN) -m isoplan release config/studies/released.$(SCALE).yaml --overwrite $(if $(MINUTES),--stop-after-minutes $(MINUTES))
 
 verify-models: setup ## judge the released networks again and compare with their cards: make verify-models [WHOLE=1]
 	$(RUN) -m isoplan verify $(if $(WHOLE),--whole)

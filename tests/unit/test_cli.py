@@ -16,6 +16,7 @@ import tifffile
 import torch
 import yaml
 import zarr
+from isoplan.cli import picture as commands
 from isoplan.cli.arguments import main
 from isoplan.cli.picture import stem_of
 from isoplan.config import entries
@@ -261,6 +262,7 @@ def test_a_constant_picture_comes_back_as_it_is(network, tmp_path, capsys):
         ({"network": "no.safetensors"}, "no such network"),
         ({"out": "restored.png"}, "let its name end in .ome.zarr or in .tif"),
         ({"stride": 40}, "give one of 32, 96, which divide the network's 96"),
+        ({"stride": 0}, "--stride-px 0: give one of 32, 96"),
         ({"iterations": 0}, "iterations: 0 is out of range"),
     ],
 )
@@ -279,12 +281,64 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     assert not list(tmp_path.glob("*restored*.tif"))
 
 
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--alarm-threshold", 2], "map.alarm_threshold: 2.0 is out of range"),
+        (["--iterations", 0], "restoration.iterations: 0 is out of range"),
+        (["--psf-shape", "square 4"], "restoration.psf_shape: 'square 4' is no PSF"),
+        (["--force", "--psf-scale", 0.5], "--psf-scale 0.5: contradicts --force, which takes"),
+        (["--force", "--resolution-px", 2], "--resolution-px 2: contradicts --force, which takes"),
+        (["--psf-shape", "disk 4", "--psf-scale", 0.5], "restoration.psf_scale: 0.5 is of the map"),
+        (
+            ["--psf-shape", "motion 6 30", "--psf-scale", 0],
+            "restoration.psf_scale: 0 is of the map",
+        ),
+    ],
+)
+def test_wrong_options_are_refused_before_the_picture_is_read(tmp_path, capsys, options, words):
+    assert run("restore", tmp_path / "no.tif", "-o", tmp_path / "out.tif", *options) == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert words in error and not list(tmp_path.iterdir())
+
+
+def test_a_stride_or_psf_that_cannot_be_is_refused_before_any_work(
+    picture, network, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(commands, "measure", None)
+    for options, words in (
+        (["--stride-px", 40], "--stride-px 40: give one of 32, 96"),
+        (["--psf-shape", "disk 9"], "is larger than the PSFs' square of 15 px"),
+    ):
+        out = tmp_path / "out.tif"
+        assert run("restore", picture, "--network", network, "-o", out, *options) == 1
+        assert words in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_what_agrees_with_a_psf_s_shape_or_with_force_is_taken(picture, network, tmp_path):
+    options = ["--network", network, "--offset", 100, "--iterations", 1, "--tv-weight", 0]
+    for number, more in enumerate(
+        (
+            ["--psf-shape", "disk 4", "--psf-scale", 1, "--resolution-px", 0],
+            ["--psf-shape", "disk 4", "--force"],
+            ["--force", "--psf-scale", 1, "--resolution-px", 0],
+        )
+    ):
+        out = tmp_path / f"out{number}.tif"
+        assert run("restore", picture, "-o", out, *options, *more) == 0
+        with tifffile.TiffFile(out) as file:
+            used = json.loads(file.pages[0].description)["restoration"]
+        assert (used["psf_scale"], used["resolution_px"]) == (1, 0)
+        assert used["psf_shape"] == ("disk 4" if "disk 4" in more else "auto")
+
+
 def test_restore_writes_ome_zarr_with_a_pyramid(picture, network, tmp_path):
-    out, tiff = tmp_path / "restored.ome.zarr", tmp_path / "restored.tif"
+    out, tiff = tmp_path / "restored.ome.zarr", tmp_path / "plain.tif"
     options = ["--network", network, "--offset", 100, "--iterations", 3, "--pixel-size-um", 0.5]
     wide = np.tile(tifffile.imread(picture), (3, 5))
     tifffile.imwrite(picture, wide)
-    for path in (tiff, out, out):  # map and preview over the first one's, then all
+    for path in (tiff, out, out):
         assert run("restore", picture, "-o", path, *options, "--overwrite") == 0
     assert np.array_equal(ngff.open_array(out)[:], tifffile.imread(tiff))
     group = zarr.open_group(out, mode="r")
@@ -298,6 +352,66 @@ def test_restore_writes_ome_zarr_with_a_pyramid(picture, network, tmp_path):
     assert np.isfinite(judged[0]).all()
     assert (tmp_path / "restored-preview.png").exists()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_restored_picture_s_map_is_not_replaced_by_another_s(picture, network, tmp_path, capsys):
+    options = [
+        "--network",
+        network,
+        "--offset",
+        100,
+        "--iterations",
+        1,
+        "--tv-weight",
+        0,
+        "--force",
+    ]
+    first, second = tmp_path / "picture.ome.zarr", tmp_path / "picture.tiff"
+    for _ in range(2):  # picture.tif, which is read, is no result
+        assert run("restore", picture, "-o", first, *options, "--overwrite") == 0
+    map_ = tmp_path / "picture-psf-map" / "psf_map.csv"
+    before = map_.read_bytes(), map_.stat().st_mtime_ns
+    capsys.readouterr()
+    assert run("restore", picture, "-o", second, *options, "--overwrite") == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{second}: {first} is restored already" in error and "another name" in error
+    assert (map_.read_bytes(), map_.stat().st_mtime_ns) == before and not second.exists()
+    assert run("restore", picture, "-o", tmp_path / "other.tif", *options) == 0
+    assert run("restore", picture, "-o", tmp_path / "other.ome.zarr", *options, "--overwrite") == 1
+    assert f"{tmp_path / 'other.tif'} is restored already" in capsys.readouterr().err
+
+
+def test_a_pixel_size_that_nobody_gave_is_no_fact(picture, network, tmp_path, capsys):
+    restored, converted = tmp_path / "restored.ome.zarr", tmp_path / "converted.ome.zarr"
+    how = ["--network", network, "--offset", 100, "--iterations", 1, "--tv-weight", 0, "--force"]
+    for size, told in (([], None), (["--pixel-size-um", 0.5], 0.5)):
+        more = [*size, "--overwrite"]
+        assert run("restore", picture, "-o", restored, *how, *more) == 0
+        assert run("convert", picture, "-o", converted, *more) == 0
+        said = capsys.readouterr().out
+        words = "its pixel size is not known, so lengths are in pixels there; give --pixel-size-um"
+        for store_, cell in ((restored, 1), (converted, 1), (restored / "trust", 32)):
+            (scales,) = zarr.open_group(store_, mode="r").attrs["ome"]["multiscales"]
+            scale = scales["datasets"][0]["coordinateTransformations"][0]["scale"]
+            assert scale[-2:] == [cell * (told or 1)] * 2
+            units = {axis.get("unit") for axis in scales["axes"][-2:]}
+            assert units == {told and "micrometer"}
+            if cell == 1:
+                assert (f"{store_}: {words}" in said) == (told is None)
+                with open_mosaic(store_) as mosaic:
+                    assert mosaic.optics.get("pixel_size_um") == told
+        assert run("convert", restored, "-o", tmp_path / "again.ome.zarr", "--overwrite") == 0
+        assert ("as the file says" in capsys.readouterr().out) == (told is not None)
+
+
+@pytest.mark.parametrize("command", ["restore", "convert"])
+@pytest.mark.parametrize("name", [".tif", ".ome.zarr"])
+def test_an_ending_is_no_name(picture, tmp_path, capsys, command, name):
+    assert run(command, picture, "-o", tmp_path / name) == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    wanted = "is an ending without a name" if "zarr" in name or command == "restore" else "let its"
+    assert f"{tmp_path / name}: {wanted}" in error
+    assert [file.name for file in tmp_path.iterdir()] == ["picture.tif"]
 
 
 def test_the_folder_of_a_map_is_named_after_the_picture(picture, network, tmp_path, monkeypatch):
@@ -386,6 +500,21 @@ def test_split_gives_two_independent_pictures_and_their_table(exposure, tmp_path
         "cells-rest.tif",
         "pairs.tsv",
     ]
+
+
+def test_split_gives_names_that_a_table_takes(exposure, tmp_path, capsys):
+    picture, _ = exposure
+    odd = picture.rename(tmp_path / "mein Schnitt (ä).tif")
+    options = ["--out", tmp_path / "parts", "--offset", 200, "--gain", 0.5, "--read-noise", 6]
+    assert run("split", odd, *options) == 0
+    assert f"{odd}: is called mein-Schnitt in the table" in capsys.readouterr().out
+    (row,) = read_table(tmp_path / "parts" / "pairs.tsv")
+    assert row["mosaic"] == "mein-Schnitt" and Path(row["path"]).name == "mein-Schnitt-dark.tif"
+    assert Path(row["path"]).exists() and Path(row["reference"]).exists()
+    same = tmp_path / "mein-Schnitt.tif"
+    same.write_bytes(odd.read_bytes())
+    assert run("split", odd, same, *options, "--overwrite") == 1
+    assert "mein-Schnitt: two pictures bear this name" in capsys.readouterr().err
 
 
 def test_split_tells_what_it_cannot_count(exposure, tmp_path, capsys):
@@ -488,10 +617,26 @@ def test_optics_reach_the_network(picture, focus, tmp_path, capsys):
         assert run("map", picture, "--network", focus, "--out", out, *optics) == 0
         maps.append(pd.read_csv(out / "psf_map.csv"))
     said = capsys.readouterr().out
-    assert "cut-off 0.3 cycles/px" in said and "2 x 2 pixels are taken together" in said
+    assert (
+        "cut-off 0.3 cycles/px (NA" in said
+        and "as given" not in said
+        and "2 x 2 pixels are taken together" in said
+    )
     pd.testing.assert_frame_equal(maps[0], maps[1])
     assert not maps[0]["focus_waves"].equals(maps[2]["focus_waves"])
     assert len(maps[3]) == 4 * 4  # windows and strides of twice the side
+
+
+def test_a_cutoff_that_contradicts_the_optics_is_told(picture, focus, tmp_path, capsys):
+    optics = ["--na", 0.5, "--wavelength-um", 0.5, "--pixel-size-um", 0.3]
+    said = []
+    for cutoff in (0.25, 0.301):
+        out = tmp_path / str(cutoff)
+        options = ["--network", focus, "--out", out, "--cutoff", cutoff, *optics]
+        assert run("map", picture, *options) == 0
+        said.append(capsys.readouterr().out)
+    words = "cut-off is 0.25 cycles/px as given, though NA * pixel size / wavelength is 0.3"
+    assert words in said[0] and "cut-off" not in said[1]
 
 
 @pytest.mark.parametrize(
@@ -557,6 +702,31 @@ def test_training_in_slices_gives_the_same_network(study, tmp_path, capsys, monk
     trained = [store.load(folder / "network.safetensors")[0] for folder in (whole, slices)]
     for one, other in zip(*(net.state_dict().values() for net in trained), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_training_s_network_is_replaced_only_if_asked(
+    study, tmp_path, capsys, monkeypatch, finished
+):
+    folder, edited = tmp_path / "net", tmp_path / "edited.yaml"
+    edited.write_text(yaml.safe_dump(STUDY | {"seed": 2}))
+    assert run("train", study, "net", "--folder", folder) == 0
+    if not finished:
+        for name in ("network.safetensors", "card.json"):
+            (folder / name).unlink()
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", None)  # refused before anything is done
+        assert run("train", edited, "net", "--folder", folder) == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    name = "network.safetensors" if finished else "checkpoint.pt"
+    assert f"{folder / name}: is of a training with other settings or code" in error
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert run("train", study, "net", "--folder", folder) == 0
+    assert store.load(folder / "network.safetensors")[2]["seed"] == 1
+    assert run("train", edited, "net", "--folder", folder, "--overwrite") == 0
+    assert store.load(folder / "network.safetensors")[2]["seed"] == 2
 
 
 def test_evaluate_writes_the_rows_of_regression_csv(study, tmp_path):

@@ -114,6 +114,10 @@ def test_validating_twice_changes_nothing():
             "restoration: {psf_shape: square 4}",
             ["psf_shape: 'square 4' is no PSF", "motion 6.5 34"],
         ),
+        (
+            "restoration: {psf_shape: disk 4, psf_scale: 0.5}",
+            ["study.yaml:1: restoration.psf_scale: 0.5 is of the map's PSFs", "disk 4"],
+        ),
         ("restoration: {psf_shape: disk}", ["psf_shape: 'disk' is no PSF"]),
         ("restoration: {psf_shape: disk 0.0}", ["psf_shape: 'disk 0.0' is no PSF"]),
         ("seed: true", ["seed: true is not a whole number"]),
@@ -249,5 +253,7 @@ def test_what_is_left_open():
     ]
     given = validate({"restoration": {"psf_scale": 1}})["restoration"]
     assert left_open(given) == ["iterations", "tv_weight", "resolution_px"]
+    for scale in (1, "auto"):  # beside a PSF of one's own
+        assert validate({"restoration": {"psf_scale": scale, "psf_shape": "disk 4"}})
     plain = validate({"restoration": {"tv_step": "none"}})["restoration"]
     assert plain["tv_weight"] == 0 and left_open(plain) == ["iterations", *psfs]

@@ -238,6 +238,24 @@ def test_no_git_no_commit(monkeypatch, tmp_path):
     assert models._commit() is None
 
 
+@pytest.mark.parametrize(
+    "place", ["networks/net/network.safetensors", "models/gaussian-2.safetensors"]
+)
+def test_another_training_s_network_is_replaced_only_if_asked(made, tmp_path, capsys, place):
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    folder = "models" if place.startswith("networks") else "networks"
+    shutil.rmtree(tmp_path / folder)
+    before = (tmp_path / place).read_bytes()
+    study = write(tmp_path, RELEASE | {"seed": 2})
+    command = ["release", study, "--folder", tmp_path / "networks", "--out", tmp_path / "models"]
+    assert run(*command) == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{tmp_path / place}: is of a training with other settings or code" in error
+    assert (tmp_path / place).read_bytes() == before and not (tmp_path / folder).exists()
+    assert run(*command, "--overwrite") == 0
+    assert store.load(tmp_path / place)[2]["seed"] == 2
+
+
 def test_a_study_takes_the_released_network(released, tmp_path, monkeypatch):
     monkeypatch.setattr(entries, "MODELS", tmp_path / "models")
     study = validate(RELEASE | {"networks": [NETWORK | {"weights": "released"}]})

@@ -44,6 +44,29 @@ def found(picture, **given) -> float | None:
 
 
 @pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({}, ["gain", "read noise"]),
+        ({"gain": 0.5}, ["read noise"]),
+        ({"read_noise_e": 2}, ["gain"]),
+        ({"gain": 0.5, "read_noise_e": 2}, []),
+    ],
+)
+def test_notes_name_only_what_was_not_given(given, named):
+    ramp = 0.1 + np.linspace(0, 1, SIDE) * np.ones((SIDE, 1))
+    picture = exposed(ramp, 1e3, 0.5)
+    camera, notes = complete_camera(given | {"offset": 100}, picture)
+    assert camera["gain"] == pytest.approx(0.5, rel=0.1)
+    told = notes[0].removeprefix("estimated from the picture: ") if notes else ""
+    assert [
+        part.rpartition(" ")[0].rpartition(" ")[0] for part in told.split(", ") if part
+    ] == named
+    _, notes = complete_camera(given | {"offset": 100}, np.full((SIDE, SIDE), 7.0))
+    words = f"{' and '.join(named)} {'are' if len(named) > 1 else 'is'} unknown: "
+    assert [note.startswith(words) for note in notes] == [True] * bool(named)
+
+
+@pytest.mark.parametrize(
     ("scene", "photons"),
     [
         (HILLS * (1 + 0.1 * GRAIN), 1e4),

@@ -28,7 +28,7 @@ def main(snakemake):
                 "library": dict(snakemake.params.library),
             }
             pixel = complete_optics(row, mosaic.optics)[0]["pixel_size_um"]
-            convert(mosaic, store, pixel_size_um=pixel or 1.0, attributes=attributes)
+            convert(mosaic, store, pixel_size_um=pixel, attributes=attributes)
     except UserError as error:
         if of_the_disk(error.__cause__):
             raise  # a disk that is full or fails says nothing of the file

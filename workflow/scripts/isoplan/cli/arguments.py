@@ -164,6 +164,14 @@ def _add_overwrite(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_retrain(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a network or checkpoint of isoplan's that was trained with other settings or code",
+    )
+
+
 def _add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto takes a GPU"
@@ -339,6 +347,7 @@ def _add_train(commands) -> None:
     )
     _add_config(command)
     command.add_argument("--folder", required=True, type=Path, help="for network and checkpoint")
+    _add_retrain(command)
     command.add_argument(
         "--stop-after-minutes", type=_positive, metavar="M", help="stop after the epoch under way"
     )
@@ -390,6 +399,7 @@ def _add_release(commands) -> None:
     command.add_argument(
         "--out", type=Path, default=MODELS, help="folder for results (resources/models)"
     )
+    _add_retrain(command)
     _add_device(command)
 
 

@@ -15,7 +15,7 @@ from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint, library_hashes
 from isoplan.cli import modelcard
-from isoplan.cli.network import MADE, SCRIPTS, UNFINISHED
+from isoplan.cli.network import UNFINISHED, library, spare_trained
 from isoplan.cli.outputs import spare
 from isoplan.config import entries
 from isoplan.config.entries import entry, recipe_of
@@ -63,7 +63,8 @@ def _check(args, study: dict, name: str) -> Path:
     recipe.check()
     _halve(name, store.build(spec, recipe.window_px, recipe.model))
     file, folder = args.out / f"{recipe.psf['model']}.safetensors", _folder(args, study, name)
-    spare(file, _card_of(file), *(folder / made for made in (*MADE, "released.safetensors")))
+    spare(_card_of(file), folder / "released.safetensors")
+    spare_trained(args, folder, recipe, spec, study["seed"], file)
     return file
 
 
@@ -102,7 +103,7 @@ def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
         folder,
         seed=study["seed"],
         device=device,
-        library=library_hashes(SCRIPTS / "train_network.py"),
+        library=library(),
         stop_after_s=end - time.monotonic(),
     )
     if not finished:

@@ -20,23 +20,23 @@ UNFINISHED = 3  # exit code of a training that stopped for time
 # Tables beside the regression's, and how each of them begins.
 BESIDE, HEADER = ("calibration", "abstention"), "network,psf_model,train_set,test_set,"
 MADE = ("network.safetensors", "checkpoint.pt", "card.json", "history.csv")  # by training
+TRAINED = (".safetensors", ".pt", ".json")  # of these, what bears a training's fingerprint
 SCRIPTS = Path(__file__).resolve().parents[2]
 
 
 def train(args: argparse.Namespace) -> int:
     """Trains one network; the validation samples are made in memory."""
     study, spec = _network_of(args)
-    spare(*(args.folder / name for name in MADE))
     recipe = Recipe(**recipe_of(study, spec))
     recipe.check()
+    spare_trained(args, args.folder, recipe, spec, study["seed"])
     finished = training.train(
         recipe,
         spec,
         args.folder,
         seed=study["seed"],
         device=pick_device(args.device),
-        # As the workflow's rule, so that each goes on from the other's checkpoints.
-        library=library_hashes(SCRIPTS / "train_network.py"),
+        library=library(),
         stop_after_s=60 * (args.stop_after_minutes or float("inf")),
     )
     if not finished:
@@ -46,6 +46,27 @@ def train(args: argparse.Namespace) -> int:
     print(f"network: {weights}")
     print(f"next: python -m isoplan evaluate {args.config} {args.network} {weights} --out FILE.csv")
     return 0
+
+
+def spare_trained(
+    args: argparse.Namespace, folder: Path, recipe: Recipe, spec: dict, seed: int, *released: Path
+) -> None:
+    """Refuses a folder, and files to be released, that hold what isoplan did not make, or without --overwrite
+    what another training made: hours of work."""
+    places = [*(folder / name for name in MADE), *released]
+    spare(*places)
+    mark = training.mark_of(recipe, spec, seed=seed, library=library())
+    for place in places:
+        if place.suffix in TRAINED and not args.overwrite and training.of_another(place, mark):
+            raise UserError(
+                f"{place}: is of a training with other settings or code, and would be written over; give another "
+                "folder, or --overwrite"
+            )
+
+
+def library() -> dict[str, str]:
+    """Of the workflow's rule, so that each goes on from the other's checkpoints."""
+    return library_hashes(SCRIPTS / "train_network.py")
 
 
 def evaluate(args: argparse.Namespace) -> int:

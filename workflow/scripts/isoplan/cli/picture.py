@@ -1,6 +1,7 @@
 """`map` and `restore`: one picture, in the memory of one block whatever its size."""
 
 import argparse
+import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
 from isoplan.optics.exposure import exposure_of
 from isoplan.optics.noise import check_camera_of, complete_camera
+from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import PsfModel
 from isoplan.psf_map.estimate import map_whole
 from isoplan.psf_map.layout import MapLayout, channels, served, strides
@@ -42,6 +44,9 @@ from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.trust import RestoredStore, cell_px, create_trust
 
 DEFAULT_MODEL = "gaussian-2"
+NO_PIXEL_SIZE = "its pixel size is not known, so lengths are in pixels there; give --pixel-size-um"
+RESTORED = (".ome.zarr", ".tif", ".tiff", ".ome.tif", ".ome.tiff")
+FORCED = {"psf_scale": 1, "resolution_px": 0}  # what --force means
 
 
 def make_map(args: argparse.Namespace) -> int:
@@ -49,9 +54,10 @@ def make_map(args: argparse.Namespace) -> int:
     folder = args.out or Path(f"{stem_of(args.picture)}-map")
     if is_file(folder):
         raise UserError(f"{folder}: is the name of a file; the map comes in a folder")
+    settings = _map_settings(args)
     with outputs_of(args, folder) as outputs, open_picture(args, outputs) as mosaic:
         network = _choose(args)
-        found = _estimate(args, network, mosaic, _measured(args, mosaic))
+        found = _estimate(args, network, mosaic, _measured(args, mosaic), settings)
         _write_map(args, outputs[folder], found)
         outputs.deliver()
     print(f"PSF map: {folder}/psf_map.csv", end="")
@@ -62,19 +68,20 @@ def make_map(args: argparse.Namespace) -> int:
 def restore(args: argparse.Namespace) -> int:
     """Map, then restoration core by core into a file that is only ever held in part."""
     _check_ending(args.out)
+    mapped, settings = _map_settings(args), _restoration_settings(args)
+    if args.overwrite:
+        _spare_siblings(args.out)
     name = stem_of(args.out)
     maps, image = args.out.with_name(f"{name}-psf-map"), args.out.with_name(f"{name}-preview.png")
     with (
         outputs_of(args, args.out, maps, image) as outputs,
         open_picture(args, outputs) as mosaic,
     ):
-        network, facts = _choose(args), _measured(args, mosaic)
-        found = _estimate(args, network, mosaic, facts)
-        # One place checks the numbers and knows the defaults.
-        asked = {key: getattr(args, key) for key in (*CHOSEN, "order")}
-        if args.force:
-            asked |= {"psf_scale": 1, "resolution_px": 0}
-        settings = validate({"restoration": asked})["restoration"]
+        network = _choose(args)
+        if settings["psf_shape"] not in ("auto", "map"):  # refuses one that is too large
+            LocalPsfs(network.model).by(PlainPsf.read(settings["psf_shape"]))
+        facts = _measured(args, mosaic)
+        found = _estimate(args, network, mosaic, facts, mapped)
         _write_map(args, outputs[maps], found)
         known = facts.levels
         if left_open(settings):
@@ -105,15 +112,16 @@ def make_store(args: argparse.Namespace) -> int:
     """One plane as an OME-Zarr that is read by window."""
     if not _is_store(args.out):
         raise UserError(f"{args.out}: let its name end in .ome.zarr")
+    _check_ending(args.out)
     with (
         outputs_of(args, args.out) as outputs,
         open_picture(args, outputs, fused=False, large_pieces=True) as mosaic,
     ):
         attributes = {"converted": str(args.picture), "notes": mosaic.notes}
-        if not args.pixel_size_um:
-            print(f"{args.out}: without --pixel-size-um a pixel counts as 1 um there")
-        pixel_size = args.pixel_size_um or 1.0
-        convert(mosaic, outputs[args.out], pixel_size_um=pixel_size, attributes=attributes)
+        if args.pixel_size_um is None:
+            print(f"{args.out}: {NO_PIXEL_SIZE}")
+        size = args.pixel_size_um
+        convert(mosaic, outputs[args.out], pixel_size_um=size, attributes=attributes)
         outputs.deliver()
     print(f"read it as {args.out}")
     return 0
@@ -137,6 +145,50 @@ def _is_store(out: Path) -> bool:
 def _check_ending(out: Path) -> None:
     if not out.name.lower().endswith((".ome.zarr", ".tif", ".tiff")):
         raise UserError(f"{out}: let its name end in .ome.zarr or in .tif, which says what it is")
+    if out.name.lower() in RESTORED:
+        raise UserError(f"{out}: is an ending without a name; give one before it")
+
+
+def _spare_siblings(out: Path) -> None:
+    """Refuses a place beside a restored picture of the same stem, whose map and preview bear the same names."""
+    for ending in RESTORED:
+        other = out.with_name(stem_of(out) + ending)
+        if other.name.lower() != out.name.lower() and _is_restored(other):
+            raise UserError(
+                f"{out}: {other} is restored already, and --overwrite would replace its map and preview; give the "
+                "result another name"
+            )
+
+
+def _is_restored(place: Path) -> bool:
+    with contextlib.suppress(Exception):  # none there, or no result of `restore`
+        if _is_store(place):
+            return "restoration" in ngff.read_attributes(place)
+        with tifffile.TiffFile(place) as tiff:
+            made = str(tiff.pages[0].software).startswith(SOFTWARE)
+            return made and "restoration" in json.loads(tiff.pages[0].description)
+    return False
+
+
+def _map_settings(args: argparse.Namespace) -> dict:
+    """The config's `map`. One place checks the numbers and knows the defaults."""
+    asked = {} if args.alarm_threshold is None else {"alarm_threshold": args.alarm_threshold}
+    return validate({"map": asked})["map"]
+
+
+def _restoration_settings(args: argparse.Namespace) -> dict:
+    """The config's `restoration`, likewise."""
+    asked = {key: getattr(args, key) for key in (*CHOSEN, "order")}
+    settings = validate({"restoration": asked})["restoration"]
+    if not args.force:
+        return settings
+    for key, value in FORCED.items():
+        if settings[key] not in ("auto", value):
+            raise UserError(
+                f"--{key.replace('_', '-')} {settings[key]:g}: contradicts --force, which takes the PSFs as estimated "
+                "(--psf-scale 1 --resolution-px 0); leave one of them out"
+            )
+    return settings | FORCED
 
 
 def outputs_of(args: argparse.Namespace, *places: Path) -> Outputs:
@@ -171,12 +223,14 @@ def _measured(args: argparse.Namespace, mosaic) -> Facts:
 
 @dataclass
 class Chosen:
-    """A network for a picture's optics. model, together: of `psf_map.layout.served`."""
+    """A network for a picture's optics. model, together: of `psf_map.layout.served`. window_px, stride_px: of the map."""
 
     file: Path
     network: object
     model: PsfModel
     together: int
+    window_px: int
+    stride_px: int
 
 
 def _choose(args: argparse.Namespace) -> Chosen:
@@ -197,15 +251,30 @@ def _choose(args: argparse.Namespace) -> Chosen:
         print(
             f"{together} x {together} pixels are taken together, as the picture is finely sampled"
         )
-    return Chosen(file, network, model, together)
+    window, possible = network.window_px * together, strides(network.window_px, together)
+    stride = args.stride_px
+    if stride is None:
+        stride = max(s for s in possible if s <= max(possible[0], window / 2))
+    if stride not in possible:
+        raise UserError(
+            f"--stride-px {stride}: give one of {', '.join(map(str, possible))}, which divide the "
+            f"network's {window}"
+        )
+    return Chosen(file, network, model, together, window, stride)
 
 
 def _cutoff(args: argparse.Namespace) -> float | None:
     """Cut-off of the picture's pupil in cycles/px; None where the optics are not told."""
-    cutoff = cutoff_of(vars(args))
-    if cutoff and not args.cutoff:
-        print(f"cut-off {cutoff:.3g} cycles/px (NA * pixel size / wavelength)")
-    return args.cutoff or cutoff
+    told = cutoff_of(vars(args) | {"cutoff": None})
+    if args.cutoff is None:
+        if told is not None:
+            print(f"cut-off {told:.3g} cycles/px (NA * pixel size / wavelength)")
+        return told
+    if told is not None and not math.isclose(args.cutoff, told, rel_tol=0.02):
+        print(
+            f"cut-off is {args.cutoff:g} cycles/px as given, though NA * pixel size / wavelength is {told:.3g}"
+        )
+    return args.cutoff
 
 
 # The map -------------------------------------------------------------------------------------------
@@ -266,19 +335,12 @@ def _camera(args: argparse.Namespace, mosaic) -> dict:
     return camera
 
 
-def _estimate(args: argparse.Namespace, chosen: Chosen, mosaic, facts: dict) -> Found:
-    """The map of a picture, unit by unit, and what it says in words."""
-    model, possible = chosen.model, strides(chosen.network.window_px, chosen.together)
-    window = chosen.network.window_px * chosen.together
-    stride = args.stride_px or max(s for s in possible if s <= max(possible[0], window / 2))
-    if stride not in possible:
-        raise UserError(
-            f"--stride-px {stride}: give one of {', '.join(map(str, possible))}, which divide the "
-            f"network's {window}"
-        )
-    asked = {} if args.alarm_threshold is None else {"alarm_threshold": args.alarm_threshold}
-    settings = validate({"map": asked})["map"]
-    layout = MapLayout(mosaic.shape, window, stride, settings["edges"])
+def _estimate(
+    args: argparse.Namespace, chosen: Chosen, mosaic, facts: dict, settings: dict
+) -> Found:
+    """The map of a picture, unit by unit, and what it says in words. settings: the config's `map`."""
+    model = chosen.model
+    layout = MapLayout(mosaic.shape, chosen.window_px, chosen.stride_px, settings["edges"])
     cells = map_whole(
         *(chosen.network, model, mosaic, layout, settings),
         step=Progress("mapping, blocks", len(layout.units)).step,
@@ -422,20 +484,20 @@ def tiff_tags(shape, pixel_size_um: float | None) -> dict:
 
 def _save_zarr(args, made: Path, blocks, shape, settings, scale, found, piece) -> np.ndarray:
     """Writes an OME-Zarr with its pyramid; returns the piece of it that is shown."""
-    if not args.pixel_size_um:
-        print(f"{args.out}: without --pixel-size-um a pixel counts as 1 um there")
+    if args.pixel_size_um is None:
+        print(f"{args.out}: {NO_PIXEL_SIZE}")
     ngff.create_image(
         made,
         shape,
         dtype=settings["dtype"],
-        pixel_size_um=args.pixel_size_um or 1.0,
+        pixel_size_um=args.pixel_size_um,
         shard_px=settings["core_px"],
         mask=True,
         window=(0, scale),
         attributes=_made(settings, found),
     )
     facts = {"height_px": shape[0], "width_px": shape[1]}
-    facts |= {"pixel_size_um": args.pixel_size_um or 1.0}
+    facts |= {"pixel_size_um": args.pixel_size_um}
     create_trust(made, settings, facts, {"network": found.network})
     stored = RestoredStore(made, "r+")
     for unit, (_, block) in enumerate(blocks):

@@ -117,6 +117,12 @@ def restoration(settings: dict, study: dict) -> Wrong:
         yield ("measured",), f"{measured} is no PSF of the model measured"
     if len(set(settings["methods"])) < len(settings["methods"]):
         yield ("methods",), "names a method twice"
+    scale, shape = settings["psf_scale"], settings["psf_shape"]
+    if scale not in ("auto", 1) and shape not in ("auto", "map"):
+        yield (
+            ("psf_scale",),
+            f"{scale:g} is of the map's PSFs, in whose place psf_shape ({shape}) stands; leave one of them out",
+        )
 
 
 def restoration_tests(tests: list[dict], study: dict) -> Wrong:

@@ -42,12 +42,14 @@ def memory_mb(mosaic: Picture) -> int:
     return _BASE_MB + round((3 * mosaic.piece_bytes + 5 * pixels) / 2**20)
 
 
-def convert(mosaic: Picture, store: str | Path, *, pixel_size_um: float, attributes: dict) -> None:
+def convert(
+    mosaic: Picture, store: str | Path, *, pixel_size_um: float | None, attributes: dict
+) -> None:
     """Writes the plane of a picture as an OME-Zarr of one level, under another name until it is whole.
 
     Integers of 8 and 16 bits keep their type; all others, and tiles with gaps between them, become
     float32, as `read` would give them.
-    attributes: our own. An older store is replaced.
+    pixel_size_um: None where nobody knows it. attributes: our own. An older store is replaced.
     Raises UserError where the file is damaged or the folder cannot be written.
     """
     store = Path(store)

@@ -5,7 +5,7 @@ compressed and carry a CRC-32C, so a flipped bit raises when it is read. All met
 the store is made, under a temporary name that is renamed last: a half-made store is never taken as
 whole. Its own CRC-32 is part of it, as a changed digit there would be read without a word.
 
-Coordinates (micrometres): the centre of pixel i of the picture lies at i * pixel_size_um. NGFF's
+Coordinates (micrometres; px where the pixel size is not known): the centre of pixel i of the picture lies at i * pixel_size_um. NGFF's
 `translation` is where the centre of an array's first sample lies, thus
 - pyramid level k, whose first pixel is the mean of 2^k x 2^k pixels: (2^k - 1) / 2 * pixel_size_um;
 - a PSF map, whose first cell covers pixels 0 to stride - 1: (stride - 1) / 2 * pixel_size_um.
@@ -44,7 +44,7 @@ def create_image(
     shape: Sequence[int],
     *,
     dtype: str,
-    pixel_size_um: float,
+    pixel_size_um: float | None,
     scale: float = 1.0,
     chunk_px: int = 256,
     shard_px: int = 1024,
@@ -55,7 +55,8 @@ def create_image(
 ) -> None:
     """Makes an empty multiscale picture with arrays "0" (full size), "1", ... each (y, x).
 
-    shape: (H, W) px. dtype: one of DTYPES; floats are filled with NaN, whole numbers with 0. scale:
+    shape: (H, W) px. dtype: one of DTYPES; floats are filled with NaN, whole numbers with 0. pixel_size_um: None
+    where nobody knows it: lengths are in px then, and the axes bear no unit. scale:
     what a stored 1 stands for (`Values`). levels: None halves until the longer side is at most 512 px;
     level k has ceil(shape / 2^k) px. window: values that a viewer shows as black and white, in units of
     the picture. mask: whole numbers, which know no NaN, get an array MISSING beside them, true where nothing is
@@ -77,6 +78,7 @@ def create_image(
         while max(shape) > SMALLEST_LEVEL_PX * 2 ** (levels - 1):
             levels += 1
     fill = float("nan") if dtype.startswith("float") else 0
+    pixel = 1.0 if pixel_size_um is None else pixel_size_um
     arrays, datasets = {}, []
     for level in range(levels):
         step = 2**level
@@ -90,14 +92,13 @@ def create_image(
             # NGFF has no place for it; these are the CF conventions' names, which xarray applies.
             "attributes": {} if scale == 1 else {"scale_factor": scale, "add_offset": 0.0},
         }
-        step_um, shift_um = step * pixel_size_um, (step - 1) / 2 * pixel_size_um
-        datasets.append(_dataset(str(level), [step_um] * 2, [shift_um] * 2))
+        datasets.append(_dataset(str(level), [step * pixel] * 2, [(step - 1) / 2 * pixel] * 2))
     if mask and not dtype.startswith("float"):
         shared = {key: arrays["0"][key] for key in ("shape", "chunks", "shards", "dimension_names")}
         arrays[MISSING] = shared | {"dtype": "bool", "fill_value": False}
     if not dtype.startswith("float"):
         attributes = attributes | {"stored": {"dtype": dtype, "scale": scale, "offset": 0.0}}
-    ome = _multiscale(path, [_space("y"), _space("x")], datasets)
+    ome = _multiscale(path, _plane(pixel_size_um), datasets)
     if window is not None:
         shown = (value / scale for value in window)
         ome["omero"] = {"channels": [_channel(_name(path), *shown, active=True)]}
@@ -180,7 +181,7 @@ def create_map(
     shape_cells: Sequence[int],
     *,
     stride_px: int,
-    pixel_size_um: float,
+    pixel_size_um: float | None,
     shard_cells: int = 32,
     names: Sequence[str] = ("0", RAW),
     dtype: str = "float32",
@@ -192,7 +193,7 @@ def create_map(
     channels: {"name", "unit"} each, with "low" and "high" where a viewer's range is known; they are
     kept as `isoplan.channels`. shape_cells: (ny, nx) as `tiles.cell_grid` gives it. All arrays are
     (channels, ny, nx), fill NaN; a shard is shard_cells wide and high and holds all
-    channels. attributes: our own, under "isoplan". An older store at `path` is replaced.
+    channels. pixel_size_um: of the picture, None where nobody knows it, as in `create_image`. attributes: our own, under "isoplan". An older store at `path` is replaced.
     Raises UserError where the folder is not writable or `path` is something else than a store.
     """
     array = {
@@ -203,8 +204,9 @@ def create_map(
         "fill_value": float("nan"),
         "dimension_names": ["c", "y", "x"],
     }
-    scale, shift = stride_px * pixel_size_um, (stride_px - 1) / 2 * pixel_size_um
-    axes = [{"name": "c", "type": "channel"}, _space("y"), _space("x")]
+    pixel = 1.0 if pixel_size_um is None else pixel_size_um
+    scale, shift = stride_px * pixel, (stride_px - 1) / 2 * pixel
+    axes = [{"name": "c", "type": "channel"}, *_plane(pixel_size_um)]
     dataset = _dataset("0", [1.0, scale, scale], [0.0, shift, shift])
     ome = _multiscale(path, axes, [dataset])
     ome["omero"] = {
@@ -223,8 +225,10 @@ def create_map(
     )
 
 
-def _space(name: str) -> dict:
-    return {"name": name, "type": "space", "unit": "micrometer"}
+def _plane(pixel_size_um: float | None) -> list[dict]:
+    """The axes y and x; without a unit where nobody knows how large a pixel is."""
+    unit = {} if pixel_size_um is None else {"unit": "micrometer"}
+    return [{"name": name, "type": "space"} | unit for name in "yx"]
 
 
 def _dataset(path: str, scale: list[float], translation: list[float]) -> dict:

@@ -66,6 +66,16 @@ def resolve_path(path: str | Path) -> str:
     return str(folder / name)
 
 
+def fitting_name(text: str) -> str:
+    """The mosaic's name nearest to a text: what no name may hold is "-".
+
+    >>> fitting_name("my sec (2)")
+    'my-sec-2'
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".-")[:100].rstrip(".-")
+    return text if _NAME.fullmatch(text) else name or "picture"
+
+
 def _cells(where: str, line: str) -> list[str]:
     """The cells of a line; those that a spreadsheet put in quotes without them."""
     odd = next((mark for mark in line if mark != "\t" and category(mark) in _NO_TEXT), None)

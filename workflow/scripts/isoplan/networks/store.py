@@ -125,6 +125,12 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
     return network.to(device).eval(), model, card
 
 
+def card_of(path: str | Path) -> dict:
+    """The card in a network's file, as it stands there: nothing is checked and no weight is read."""
+    with safe_open(path, framework="pt", device="cpu") as file:
+        return json.loads((file.metadata() or {})["card"])
+
+
 def check_fits(path, card: dict, psf: dict, window_px: int) -> None:
     """Refuses a network that does not serve the PSF (an entry of `psfs`) or the window of a study.
 

@@ -64,13 +64,17 @@ def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
             sure=not camera["gain_given"],
         )
     except UserError as error:
-        what = "read noise is" if camera["gain_given"] else "gain and read noise are"
+        names = {"gain": "gain", "read_noise_e": "read noise"}
+        unknown = [name for key, name in names.items() if camera[key] is None]
+        what = " and ".join(unknown) + (" are" if len(unknown) > 1 else " is")
         return camera, [*notes, f"{what} unknown: {error}"]
-    notes.append(
-        f"estimated from the picture: gain {gain:.3g} counts/electron, read noise {read_noise:.3g} counts"
-    )
+    found = []
     if camera["gain"] is None:
         camera["gain"] = gain
+        found.append(f"gain {gain:.3g} counts/electron")
+    if camera["read_noise_e"] is None:
+        found.append(f"read noise {read_noise:.3g} counts")
+    notes.append(f"estimated from the picture: {', '.join(found)}")
     if camera["read_noise_e"] is None and camera["gain"] > 0:
         # Of a sharp picture the line takes texture for read noise, where a given gain is not its slope.
         camera["read_noise_e"] = min(read_noise / camera["gain"], MOST_READ_E)

@@ -164,7 +164,8 @@ def summarise(cells: np.ndarray) -> dict[str, float]:
 def create_trust(path: str | Path, settings: dict, facts: dict, attributes: dict) -> None:
     """Makes the empty map of trust in a restored picture's store.
 
-    settings: the config's `restoration` with `trust_px`, the side of a cell.
+    settings: the config's `restoration` with `trust_px`, the side of a cell. facts: height_px and width_px of the
+    picture, and its pixel_size_um, None where nobody knows it.
     """
     size = settings["trust_px"]
     shape = facts["height_px"], facts["width_px"]

@@ -191,8 +191,7 @@ def train(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    taken = spec["pretrained"] and crc32(Path(spec["pretrained"]).read_bytes())
-    mark = fingerprint(recipe.__dict__, spec, taken, seed, library)
+    mark = mark_of(recipe, spec, seed=seed, library=library)
     if spec["architecture"] == "spectrum-fit":
         return _write_fit(recipe, spec, folder, {"seed": seed, "fingerprint": mark})
     task = RegressionTask(recipe, spec, seed, device)
@@ -254,6 +253,26 @@ def train(
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     store.save(folder / "network.safetensors", task.network, card)
     return True
+
+
+def mark_of(recipe: Recipe, spec: dict, *, seed: int, library: dict | None = None) -> str:
+    """Fingerprint of a training: its settings, the pretrained weights and the library's code."""
+    taken = spec["pretrained"] and crc32(Path(spec["pretrained"]).read_bytes())
+    return fingerprint(recipe.__dict__, spec, taken, seed, library)
+
+
+def of_another(file: Path, mark: str) -> bool:
+    """Whether a network, checkpoint or card is of a training of another fingerprint; a damaged one is of none."""
+    try:
+        if file.suffix == ".json":
+            told = json.loads(file.read_text())
+        elif file.suffix == ".pt":
+            told = torch.load(file, map_location="cpu", weights_only=True)
+        else:
+            told = store.card_of(file)
+        return told.get("fingerprint") != mark
+    except Exception:  # none there, or cut off in the middle of writing
+        return False
 
 
 def _samples(task: RegressionTask, bank: SceneBank, epoch: int, steps: int):
