@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import tifffile
 from scipy import ndimage
 
 from isoplan.base.errors import UserError, of_the_disk
@@ -30,6 +31,8 @@ LEVEL_PX = 8.0  # far wider than what one frame is blurred more than the other
 LEAST_CORRELATION = 0.5
 LEAST_SHARE = 0.5  # of the squares that are to be alike
 APART_PX = 2.0
+# Two exposures differ by their noise at least: what differs by less than this share of the picture's contrast is a copy.
+COPY = 1e-3
 SPLINE_PX = 12  # a cubic spline's memory: 0.27^12 is below single precision
 
 
@@ -67,7 +70,8 @@ def register(picture: Picture, reference: Picture) -> Registration:
     unwhitened, so their phases are not equalised. Shifts of up to about a quarter of the smaller
     picture, at most 512 px, are found.
 
-    Raises UserError where less than half of the squares are alike: another field, or contrast reversed.
+    Raises UserError where less than half of the squares are alike: another field, or contrast reversed; and
+    where all of them show the picture itself.
     """
     shape = tuple(map(min, picture.shape, reference.shape))
     side = min(SQUARE_PX, min(shape) // 2)
@@ -84,7 +88,7 @@ def register(picture: Picture, reference: Picture) -> Registration:
             rest = _shift(own, near, upsampled=20)
             total = tuple(a + float(b) for a, b in zip(first, rest, strict=True))
             matched = shifted(reference, square, total)
-            found.append((total, _correlation(own, matched), own, matched))
+            found.append((total, _correlation(own, matched), own, matched, near))
     alike = [square for square in found if square[1] >= LEAST_CORRELATION]
     if len(alike) < LEAST_SHARE * len(found):
         raise UserError(
@@ -93,10 +97,15 @@ def register(picture: Picture, reference: Picture) -> Registration:
         )
     shifts = np.array([square[0] for square in alike])
     shift = np.median(shifts, axis=0)
-    gain, offset = _brightness([(own, near) for _, _, own, near in alike])
+    pairs = [(own, matched) for _, _, own, matched, _ in alike]
+    gain, offset = _brightness(pairs)
     if not gain > 0:
         raise UserError(
             "the reference is dark where the picture is bright: its contrast is reversed"
+        )
+    if _same(pairs, gain, offset):
+        raise UserError(
+            "the reference is a copy of the picture, pixel by pixel: name another picture of the same field"
         )
     return Registration(
         (float(shift[0]), float(shift[1])),
@@ -149,6 +158,10 @@ def write(path: str | Path, facts: dict) -> dict:
                     f"{facts['reference']}: it cannot be read by window; make an OME-Zarr of it first "
                     "(`python -m isoplan convert`)"
                 )
+            if any(map(_is_restoration, reference.files)):
+                raise UserError(
+                    f"{facts['reference']}: is a restoration by isoplan, no independent picture; name one that was taken"
+                )
             shown = without_ground(reference)
             found = register(picture, shown)
         result = asdict(found) | {"slice": reference.slice, "notes": found.notes}
@@ -159,6 +172,25 @@ def write(path: str | Path, facts: dict) -> dict:
         result = {"refused": str(error), "notes": [f"no reference: {error}"]}
     write_atomically(path, json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _is_restoration(file: str) -> bool:
+    """Whether isoplan restored what a file or a store holds, by what it wrote into it. What it simulated or split says
+    nothing of that kind."""
+    try:
+        if Path(file).is_dir():
+            told = json.loads(Path(file, "zarr.json").read_text())["attributes"]["isoplan"]
+        else:
+            with tifffile.TiffFile(file) as tiff:
+                told = json.loads(tiff.pages.first.description)
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # none of ours; tifffile's errors are ValueErrors
+        return False
+    return isinstance(told, dict) and {"restoration", "psf"} <= told.keys()
 
 
 def open_registered(path: str | Path, facts: dict) -> Registered | None:
@@ -273,6 +305,15 @@ def _smooth(block: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
     weight = ndimage.gaussian_filter(known.astype(np.float64), sigma)
     values = ndimage.gaussian_filter(np.where(known, block, 0).astype(np.float64), sigma)
     return values / np.maximum(weight, 1e-12)
+
+
+def _same(pairs, gain: float, offset: float) -> bool:
+    """Whether all squares show the picture itself, be it in other units."""
+    for picture, reference in pairs:
+        rest = picture - (gain * reference + offset)
+        if not np.nanstd(rest) < COPY * np.nanstd(picture):
+            return False
+    return True
 
 
 def _brightness(pairs) -> tuple[float, float]:
