@@ -71,6 +71,22 @@ def test_a_copy_is_refused_in_other_units_and_cut_otherwise_too(opened, shift):
     assert register(opened(sharp), opened(again)).notes == []
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x, None),
+        (lambda x: np.minimum(x, np.percentile(x, 80)), "20 % of the reference is as bright"),
+        (lambda x: 255 * (np.maximum(x, 0) / 255) ** 0.5, "brightness is no multiple"),
+    ],
+    ids=("as it was", "saturated", "gamma"),
+)
+def test_a_reference_that_does_not_count_light_is_told(opened, change, words):
+    sharp = ndimage.gaussian_filter(scene(), 1)
+    poor = ndimage.gaussian_filter(sharp, 3) + np.random.default_rng(0).normal(0, 4, sharp.shape)
+    notes = register(opened(poor.astype(np.float32)), opened(change(sharp))).notes
+    assert [note for note in notes if words in note] if words else notes == []
+
+
 def test_a_turned_frame_is_noted(opened):
     sharp = ndimage.gaussian_filter(scene(), 1.5)
     turned = ndimage.rotate(sharp, 1.2, reshape=False, mode="nearest")

@@ -31,6 +31,9 @@ LEVEL_PX = 8.0  # far wider than what one frame is blurred more than the other
 LEAST_CORRELATION = 0.5
 LEAST_SHARE = 0.5  # of the squares that are to be alike
 APART_PX = 2.0
+# Beyond these a reference is told to be wrong. Of good pairs, real ones and made ones, a line leaves at most 1.2 times what a
+# parabola leaves; with a gamma of 0.7 it leaves 1.5 times as much or more, and 0.4 % of the contrast.
+MOST_SATURATED, MOST_BENT, CURVE = 0.01, 0.002, 1.4
 # Two exposures differ by their noise at least: what differs by less than this share of the picture's contrast is a copy.
 COPY = 1e-3
 SPLINE_PX = 12  # a cubic spline's memory: 0.27^12 is below single precision
@@ -42,7 +45,9 @@ class Registration:
 
     gain, offset: the reference's values times gain plus offset are the mosaic's, where both are smooth.
     correlation: of the two smoothed frames, median over the squares that agree. apart_px: how far the
-    squares' own shifts lie from the common one, at most. squares: how many agree, of how many.
+    squares' own shifts lie from the common one, at most. squares: how many agree, of how many. saturated: share of
+    the reference's pixels in them that are as bright as its brightest. bent: share of the picture's smoothed contrast
+    that a curve explains and a line does not, 0 where the line does nearly as well.
     """
 
     shift: tuple[float, float]
@@ -51,15 +56,28 @@ class Registration:
     correlation: float
     apart_px: float
     squares: tuple[int, int]
+    saturated: float
+    bent: float
 
     @property
     def notes(self) -> list[str]:
-        if self.apart_px <= APART_PX:
-            return []
-        return [
-            f"the reference is turned, scaled or warped against the picture: shifts differ by up to "
-            f"{self.apart_px:.1f} px over the field"
-        ]
+        notes = []
+        if self.apart_px > APART_PX:
+            notes.append(
+                f"the reference is turned, scaled or warped against the picture: shifts differ by up to "
+                f"{self.apart_px:.1f} px over the field"
+            )
+        if self.saturated > MOST_SATURATED:
+            notes.append(
+                f"CAUTION: {100 * self.saturated:.2g} % of the reference is as bright as its brightest pixel: it is "
+                "saturated or cut off there, and what it measures is wrong; take a shorter exposure"
+            )
+        if self.bent > MOST_BENT:
+            notes.append(
+                "CAUTION: the reference's brightness is no multiple of the picture's, as after a gamma or a cut: what it "
+                "measures is wrong; take it as the camera gave it"
+            )
+        return notes
 
 
 def register(picture: Picture, reference: Picture) -> Registration:
@@ -98,7 +116,7 @@ def register(picture: Picture, reference: Picture) -> Registration:
     shifts = np.array([square[0] for square in alike])
     shift = np.median(shifts, axis=0)
     pairs = [(own, matched) for _, _, own, matched, _ in alike]
-    gain, offset = _brightness(pairs)
+    gain, offset, bent = _brightness(pairs)
     if not gain > 0:
         raise UserError(
             "the reference is dark where the picture is bright: its contrast is reversed"
@@ -114,6 +132,8 @@ def register(picture: Picture, reference: Picture) -> Registration:
         float(np.median([square[1] for square in alike])),
         float(np.abs(shifts - shift).max()),
         (len(alike), len(found)),
+        _share_of_brightest([near for *_, near in alike]),
+        bent,
     )
 
 
@@ -316,8 +336,8 @@ def _same(pairs, gain: float, offset: float) -> bool:
     return True
 
 
-def _brightness(pairs) -> tuple[float, float]:
-    """gain, offset of picture = gain reference + offset, least squares over smoothed squares."""
+def _brightness(pairs) -> tuple[float, float, float]:
+    """gain, offset of picture = gain reference + offset, least squares over smoothed squares; and `bent`."""
     ours, theirs = [], []
     for picture, reference in pairs:
         known = np.isfinite(picture) & np.isfinite(reference)
@@ -325,4 +345,16 @@ def _brightness(pairs) -> tuple[float, float]:
         theirs.append(_smooth(reference, known, LEVEL_PX)[known])
     ours, theirs = np.concatenate(ours), np.concatenate(theirs)
     gain, offset = np.polyfit(theirs, ours, 1)
-    return float(gain), float(offset)
+    scaled = (theirs - theirs.mean()) / (theirs.std() or 1)
+    line, curve = (
+        np.square(ours - np.polyval(np.polyfit(scaled, ours, degree), scaled)).mean()
+        for degree in (1, 2)
+    )
+    bent = (line - curve) / ours.var() if line > CURVE * curve else 0.0
+    return float(gain), float(offset), float(bent)
+
+
+def _share_of_brightest(blocks: list[np.ndarray]) -> float:
+    """Share of the known pixels that hold the greatest number among them."""
+    known = np.concatenate([block[np.isfinite(block)] for block in blocks])
+    return float((known == known.max()).mean())
