@@ -75,7 +75,7 @@ def test_a_copy_is_refused_in_other_units_and_cut_otherwise_too(opened, shift):
     ("change", "words"),
     [
         (lambda x: x, None),
-        (lambda x: np.minimum(x, np.percentile(x, 80)), "20 % of the reference is as bright"),
+        (lambda x: np.minimum(x, np.percentile(x, 80)), "of the reference is as bright"),
         (lambda x: 255 * (np.maximum(x, 0) / 255) ** 0.5, "brightness is no multiple"),
     ],
     ids=("as it was", "saturated", "gamma"),
