@@ -25,8 +25,9 @@ def main(given: list[str]) -> int:
         print(f"ERROR say which study: {__doc__.splitlines()[0]}", file=sys.stderr)
         return 1
     config = find_config(given[0])
+    options = joined(given[1:], config)
     read_study(config)
-    command = snakemake(config, *given[1:])
+    command = snakemake(config, *options)
     os.execv(command[0], command)
 
 
@@ -38,6 +39,42 @@ def one_line(work) -> int:
         for line in str(error).splitlines():
             print(f"ERROR {line}", file=sys.stderr)
         return 1
+
+
+def joined(options: list[str], config: Path) -> list[str]:
+    """Snakemake's options with all of `--config` in one, as a later one would stand in place of those before.
+
+    Raises UserError for another config file, which would stand in place of the study's own, and for what is no
+    key=value.
+    """
+    rest, pairs, taking = [], [], False
+    for option in options:
+        name, equals, value = option.partition("=")
+        if option.startswith("-"):
+            taking = name in ("--config", "-C")
+        if name in ("--configfile", "--configfiles") and config != DEFAULT:
+            raise UserError(
+                f"{name} would stand in place of {config}, not over it; write what differs into the study, or give "
+                "it by --config KEY=VALUE"
+            )
+        if not taking:
+            rest.append(option)
+        elif not option.startswith("-"):
+            pairs.append(option)
+        elif equals:
+            pairs.append(value)
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if "." in key and equals:
+            block, _, inner = key.partition(".")
+            raise UserError(
+                f"--config {pair}: a key inside a block is given as {block}={{{inner}: {value}}}, in quotes"
+            )
+        if not (key.isidentifier() and equals):
+            raise UserError(
+                f"--config {pair}: is no KEY=VALUE; correct it, or put targets before --config"
+            )
+    return [*rest, "--config", *pairs] if pairs else rest
 
 
 def snakemake(config: Path, *options: str) -> list[str]:

@@ -97,3 +97,30 @@ def test_file_stamp_follows_a_file(tmp_path):
     assert file_stamp(file) == before
     os.utime(file, ns=(1, 1))
     assert file_stamp(file) != before
+
+
+def test_file_stamp_follows_all_files_of_a_store(tmp_path, monkeypatch):
+    """A chunk that an older one of its size replaced, a name, a number; not where the store lies."""
+    store = tmp_path / "a.zarr"
+    chunk = store / "0" / "c" / "0"
+    chunk.parent.mkdir(parents=True)
+    (store / "zarr.json").write_text("{}")
+    chunk.write_text("1")
+    before = file_stamp(store)
+    (store / ".DS_Store").write_text("")
+    moved = store.rename(tmp_path / "b.zarr")
+    assert file_stamp(moved) == before
+    chunk = moved / "0" / "c" / "0"
+    time_ns = chunk.stat().st_mtime_ns
+    os.utime(chunk, ns=(1, 1))
+    assert file_stamp(moved) != before
+    os.utime(chunk, ns=(time_ns, time_ns))
+    assert file_stamp(moved) == before
+    renamed = chunk.rename(chunk.with_name("1"))
+    assert file_stamp(moved) != before
+    monkeypatch.setattr(module, "MOST_FILES", 1)
+    before = file_stamp(moved)
+    renamed.unlink()
+    (renamed.parent / "2").write_text("1")
+    os.utime(renamed.parent, ns=(1, 1))
+    assert file_stamp(moved) != before

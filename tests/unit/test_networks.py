@@ -360,3 +360,9 @@ def test_check_fits(card, gaussian):
         store.check_fits("x.safetensors", card, gaussian | {"width_px": [1, 9]}, WINDOW)
     with pytest.raises(UserError, match=r"window_px 96.*128"):
         store.check_fits("x.safetensors", card, gaussian, 128)
+    assert card["network"]["architecture"] == "isoplan"
+    with pytest.raises(UserError, match="of the architecture isoplan, the study asks for resnet34"):
+        store.check_fits("x.safetensors", card, gaussian, WINDOW, "resnet34")
+    other = card | {"network": {"architecture": "resnet34"}}
+    for given in ("isoplan", "resnet34"):  # which is the default, or right
+        store.check_fits("x.safetensors", other, gaussian, WINDOW, given)

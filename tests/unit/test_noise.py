@@ -7,7 +7,7 @@ import pytest
 from isoplan.base.errors import UserError
 from isoplan.mosaic.measure import measure
 from isoplan.objects.pictures import load_picture
-from isoplan.optics.noise import check_camera_of, complete_camera
+from isoplan.optics.noise import check_background, check_camera_of, complete_camera
 from isoplan.restoration.in_memory import Counts
 from scipy.ndimage import gaussian_filter
 
@@ -246,3 +246,19 @@ def test_a_gain_that_no_camera_has_is_refused(gain, held):
 
 def test_a_picture_without_contrast_is_not_judged():
     assert looked_at(np.full((64, 64), 7.0), offset=100.0, gain=1.0) == []
+
+
+def test_a_background_above_all_light_is_refused():
+    facts = measure(Counts(BRIGHT.astype(np.float32)), offset=100.0) | {"offset": 100.0}
+    for background in (0, "auto", 300):
+        check_background(facts, background, "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif: no light is left above the background of 1e\+06"):
+        check_background(facts, 1e6, "a.tif")
+
+
+@pytest.mark.parametrize(("read_noise_e", "told"), [(0.0, False), (1.5, False), (300.0, True)])
+@pytest.mark.parametrize("gain", [1.0, None])
+def test_more_read_noise_than_there_is_noise_is_told(read_noise_e, gain, told):
+    given = {"offset": 100.0, "gain": gain, "read_noise_e": read_noise_e}
+    _, notes = complete_camera(given, exposed(HILLS, 900, 1.5))
+    assert any("CAUTION: read noise 300 e is" in note for note in notes) == told

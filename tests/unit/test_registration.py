@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from isoplan.base.errors import UserError
+from isoplan.mosaic import ngff
 from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import read_table
@@ -59,6 +60,31 @@ def test_another_field_and_a_reversed_contrast_are_refused(opened):
     for other in (ndimage.gaussian_filter(scene(1), 1), 255 - sharp, np.full_like(sharp, 7)):
         with pytest.raises(UserError, match="does not show the same field"):
             register(opened(sharp), opened(other))
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (5, -3)])
+def test_a_copy_is_refused_in_other_units_and_cut_otherwise_too(opened, shift):
+    sharp = scene()
+    with pytest.raises(UserError, match="copy of the picture, pixel by pixel"):
+        register(opened(sharp), opened(np.roll(2 * sharp + 100, shift, (0, 1))))
+    again = sharp + np.random.default_rng(0).normal(0, 0.3, sharp.shape).astype(np.float32)
+    assert register(opened(sharp), opened(again)).notes == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x, None),
+        (lambda x: np.minimum(x, np.percentile(x, 80)), "of the reference is as bright"),
+        (lambda x: 255 * (np.maximum(x, 0) / 255) ** 0.5, "brightness is no multiple"),
+    ],
+    ids=("as it was", "saturated", "gamma"),
+)
+def test_a_reference_that_does_not_count_light_is_told(opened, change, words):
+    sharp = ndimage.gaussian_filter(scene(), 1)
+    poor = ndimage.gaussian_filter(sharp, 3) + np.random.default_rng(0).normal(0, 4, sharp.shape)
+    notes = register(opened(poor.astype(np.float32)), opened(change(sharp))).notes
+    assert [note for note in notes if words in note] if words else notes == []
 
 
 def test_a_turned_frame_is_noted(opened):
@@ -140,8 +166,8 @@ def test_a_slice_of_no_reference_is_a_mistake_in_the_table(tmp_path):
 
 def test_a_reference_that_cannot_be_read_by_window_is_refused(tmp_path, monkeypatch):
     sharp = ndimage.gaussian_filter(scene(), 1)
-    for name in ("poor", "better"):
-        tifffile.imwrite(tmp_path / f"{name}.tif", sharp, compression="zlib", rowsperstrip=512)
+    for name, picture in (("poor", ndimage.gaussian_filter(sharp, 2)), ("better", sharp)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", picture, compression="zlib", rowsperstrip=512)
     facts = {
         "path": str(tmp_path / "poor.tif"),
         "slice": None,
@@ -151,3 +177,25 @@ def test_a_reference_that_cannot_be_read_by_window_is_refused(tmp_path, monkeypa
     monkeypatch.setattr("isoplan.mosaic.reader.HOLD_PX", 2**30)  # it is held no more
     monkeypatch.setattr("isoplan.mosaic.reader.PIECE_BYTES", 2**16)
     assert "convert" in write(tmp_path / "found.json", Facts(facts))["refused"]
+
+
+@pytest.mark.parametrize("kind", ["tif", "zarr"])
+@pytest.mark.parametrize("restored", [True, False])
+def test_what_isoplan_restored_is_no_reference(tmp_path, kind, restored):
+    """What it split or simulated is one, though isoplan wrote it."""
+    sharp = ndimage.gaussian_filter(scene(), 1)
+    tifffile.imwrite(tmp_path / "poor.tif", ndimage.gaussian_filter(sharp, 2))
+    told = {"restoration": {}, "psf": {}} if restored else {"camera": {}}
+    better = tmp_path / f"better.{kind}"
+    if kind == "tif":
+        made = {"description": json.dumps(told), "metadata": None} if restored else {}
+        tifffile.imwrite(better, sharp, software="isoplan", **made)
+    else:
+        ngff.create_image(better, sharp.shape, dtype="float32", pixel_size_um=1.0, attributes=told)
+        ngff.open_array(better, mode="r+")[:] = sharp
+    facts = {"path": str(tmp_path / "poor.tif"), "slice": None, "reference": str(better)}
+    found = write(tmp_path / "found.json", Facts(facts))
+    if restored:
+        assert found["refused"].startswith(f"{better}: is a restoration by isoplan")
+    else:
+        assert "refused" not in found

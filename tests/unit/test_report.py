@@ -707,6 +707,16 @@ def test_networks_of_one_kind_are_told_apart(tmp_path):
     assert set(lineup.labels(read, table, ["network"])) == {"isoplan", "ResNet-34"}
 
 
+def test_a_network_that_was_taken_over_is_what_its_card_says(tmp_path):
+    study = NetworkStudy(tmp_path / "taken", None)
+    name = study.network("ours", "gaussian-1", "isoplan", "syn", weights="mine.safetensors")
+    study.test(name, "syn", 0.1)
+    card = study.write() / "networks" / name / "card.json"
+    card.parent.mkdir(parents=True)
+    card.write_text(json.dumps({"network": {"architecture": "resnet34", "pretrained": None}}))
+    assert set(lineup.scores(read_study(tmp_path / "taken"))["architecture"]) == {"resnet34"}
+
+
 @pytest.mark.parametrize(
     ("cameras", "labels"),
     [

@@ -110,6 +110,41 @@ def test_snakemake_gets_the_config_and_all_else(folder, monkeypatch):
     assert started == [[*own, "--cores", "2", "-n", "--config", "seed=2"]]
 
 
+def test_all_of_config_counts(folder):
+    """Snakemake would take the last one alone."""
+    given = [
+        "--config",
+        "seed=2",
+        "map={neighbours: 3}",
+        "-n",
+        "-C",
+        "device=cpu",
+        "--config=study=a",
+        "-p",
+    ]
+    own = Path("config/studies/first.yaml")
+    joined = ["--config", "seed=2", "map={neighbours: 3}", "device=cpu", "study=a"]
+    assert study.joined(given, own) == ["-n", "-p", *joined]
+    assert study.joined(["-n"], own) == ["-n"]
+    over = ["--configfile", "over.yaml"]
+    assert study.joined(over, study.DEFAULT) == over
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--configfile", "over.yaml"], "--configfile would stand in place of config/studies/first.yaml"),
+        (["-n", "--configfile=over.yaml"], "write what differs into the study"),
+        (["--config", "map.neighbours=5"], "given as map={neighbours: 5}"),
+        (["--config", "seed=2", "all"], "--config all: is no KEY=VALUE"),
+    ],
+)  # fmt: skip
+def test_options_that_would_drop_the_study_are_one_line(folder, given, said):
+    with pytest.raises(UserError) as error:
+        study.main(["mine", *given])
+    assert said in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("script", ["study", "preflight", "resume"])
 def test_a_mistake_ends_each_at_once(folder, script):
     """Before torch is loaded, and before Snakemake, which would say nothing or break down."""

@@ -1,8 +1,15 @@
 """How many jobs Snakemake plans, beside how many the preflight says."""
 
+import os
+import shutil
+
+import imageio.v3 as imageio
+import numpy as np
 import pytest
+import yaml
 from checkout import ROOT, Checkout, planned
 from isoplan.report.cost import jobs_of
+from skimage import data
 
 
 @pytest.mark.parametrize("chosen", [False, True])
@@ -33,3 +40,41 @@ def test_pairs_wait_for_a_table_of_their_own(tmp_path):
     (checkout.folder / "mine.tsv").write_text("mosaic\tpath\tpixel_size_um\na\ta.tif\t1\n")
     output = checkout.run("--dry-run", "--config", "study=mine", "mosaics=mine.tsv")
     assert "check_mosaics" in planned(output)
+
+
+def test_files_that_an_older_one_replaced_are_noticed(tmp_path):
+    """Of entries that name a file or folder: by their marks, as an older time alone asks for nothing."""
+    study = yaml.safe_load((ROOT / "config/studies/tiny.yaml").read_text())
+    study["psfs"] += [{"name": "bead", "model": "measured", "size_px": 15, "file": "bead.tif"}]
+    study["objects"] = [
+        {"name": "scenes"},
+        {"name": "mine", "kinds": ["folder"], "folder": "mine"},
+    ]
+    study["test_sets"] = [{"name": "mine", "objects": "mine", "samples": 2}]
+    study["tests"] = [{"network": "small", "test_set": "mine"}]
+    study["networks"] = [{"name": "small", "weights": "taken.safetensors"}]
+    study["simulations"][0] |= {"psf": "bead", "field": [], "size_px": [256, 256]}
+    study["map"]["window_px"] = 128  # the network's
+    checkout = Checkout.make(tmp_path / "isoplan", "tiny.yaml", yaml.safe_dump(study))
+    files = ["bead.tif", "taken.safetensors", *(f"mine/{number}.png" for number in range(30))]
+    y, x = np.mgrid[-10:11, -10:11]
+    imageio.imwrite(checkout.folder / files[0], np.exp(-(y**2 + x**2) / 8).astype(np.float32))
+    shutil.copy(ROOT / "resources/models/gaussian-2.safetensors", checkout.folder / files[1])
+    (checkout.folder / "mine").mkdir()
+    for name in files[2:]:
+        imageio.imwrite(checkout.folder / name, data.camera()[::4, ::4])
+    stages = checkout.results / "stages"
+    made = {
+        "bead.tif": (stages / "simulated/pictures.done", "simulate_mosaic"),
+        "taken.safetensors": (
+            checkout.results / "networks/small/network.safetensors",
+            "train_network",
+        ),
+        "mine/0.png": (stages / "test/mine.done", "store_test_set"),
+    }
+    targets = [str(target.relative_to(checkout.folder)) for target, _ in made.values()]
+    checkout.run(*targets)
+    assert "Nothing to be done" in checkout.run("--dry-run", *targets)
+    for name in made:
+        os.utime(checkout.folder / name, ns=(1, 1))
+    assert {rule for _, rule in made.values()} <= set(planned(checkout.run("--dry-run", *targets)))

@@ -91,16 +91,42 @@ def contents(pattern):
 
 
 def entry(section, name, key="name"):
-    """The entry of that name in one of the config's lists."""
-    return entries.entry(STUDY, section, name, key)
+    """The entry of that name in one of the config's lists, with a mark of the file or folder that it names, so that
+    a changed one is noticed."""
+    item = entries.entry(STUDY, section, name, key)
+    path = item.get("file") or item.get("folder")
+    return item | {"stamp": _mark(path)} if path else item
+
+
+@cache
+def _mark(path):
+    try:
+        return file_stamp(path)
+    except OSError:
+        return None  # whoever reads it will say what is wrong
+
+
+def recipe(item):
+    """What the samples of an entry of `networks` or `test_sets` are made of."""
+    return entries.recipe_of(STUDY, item) | {
+        "psf": entry("psfs", item["psf"]),
+        "objects": entry("objects", item["objects"]),
+    }
 
 
 def network_recipe(wildcards):
-    return entries.recipe_of(STUDY, entry("networks", wildcards.network))
+    return recipe(entry("networks", wildcards.network))
+
+
+def network_files(wildcards):
+    """Marks of the files that a network is taken from; a released one is the repository's own."""
+    item = entry("networks", wildcards.network)
+    files = [item["weights"], item["pretrained"]]
+    return [_mark(file) for file in files if file and file != "released"]
 
 
 def test_recipe(wildcards):
-    return entries.recipe_of(STUDY, entry("test_sets", wildcards.test_set))
+    return recipe(entry("test_sets", wildcards.test_set))
 
 
 def test_entry(wildcards):

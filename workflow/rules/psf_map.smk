@@ -71,6 +71,8 @@ rule measure_mosaic:
         library=library("measure_mosaic"),
         store=made_store,
         row=mosaic_row,
+        # One above all light is refused as an offset is.
+        background=STUDY["restoration"]["background"],
         files=mosaic_stamp,
     message:
         "Measures mosaic {wildcards.mosaic}: size, levels, noise"

@@ -35,6 +35,7 @@ rule train_network:
         validation=f"{RESULTS}/sets/validation-{{network}}.zarr",
         recipe=network_recipe,
         network=lambda wc: entry("networks", wc.network),
+        files=network_files,
         seed=STUDY["seed"],
         device=STUDY["device"],
     message:

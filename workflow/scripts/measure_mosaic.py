@@ -17,7 +17,7 @@ from isoplan.mosaic.measure import in_words, measure
 from isoplan.mosaic.ngff import read_attributes
 from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row
-from isoplan.optics.noise import check_camera_of, complete_camera
+from isoplan.optics.noise import check_background, check_camera_of, complete_camera
 
 
 def main(snakemake):
@@ -25,8 +25,9 @@ def main(snakemake):
     row = dict(params.row)
     try:
         facts = measured(row, params.store, snakemake.input.source)
+        check_background(facts, params.background, row.get("path", row["mosaic"]))
     except UserError as error:
-        # Simulated: nothing that a user could mend. The file system: another attempt may read it.
+        # Simulated: there is no table's line to set aside. The file system: another attempt may read it.
         if "path" not in params.row or of_the_disk(error.__cause__):
             raise
         facts = row | {"refused": str(error), "notes": [f"refused: {error}"]}

@@ -15,9 +15,7 @@ def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     device = pick_device(params.device)
     test, network, detects, card = opened(params.test, params.seed, snakemake.input.network, device)
-    mark = fingerprint(
-        params.test, params.seed, test.stamp, card["fingerprint"], dict(params.library)
-    )
+    mark = fingerprint(params.test, params.seed, card["fingerprint"], dict(params.library))
     run_units(
         Ledger(params.ledger, mark),
         len(test.units),

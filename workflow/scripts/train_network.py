@@ -19,7 +19,7 @@ def main(snakemake):
     weights = snakemake.input.weights
     if weights:
         _, _, card = store.load(weights)
-        store.check_fits(weights, card, recipe.psf, recipe.window_px)
+        store.check_fits(weights, card, recipe.psf, recipe.window_px, spec["architecture"])
         shutil.copyfile(weights, output.network)
         Path(output.history).write_text(",".join(HISTORY) + "\n")
         Path(output.card).write_text(json.dumps(card, indent=1) + "\n")

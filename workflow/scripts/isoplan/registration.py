@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import tifffile
 from scipy import ndimage
 
 from isoplan.base.errors import UserError, of_the_disk
@@ -30,6 +31,12 @@ LEVEL_PX = 8.0  # far wider than what one frame is blurred more than the other
 LEAST_CORRELATION = 0.5
 LEAST_SHARE = 0.5  # of the squares that are to be alike
 APART_PX = 2.0
+# Beyond these a reference is told to be wrong. Of good pairs, real ones and made ones, a line leaves at most 1.2 times what a
+# parabola leaves, and 1.33 where the picture is blurred by a Gaussian of 6 px; with a gamma of 0.7 it leaves 1.5 times as
+# much or more, and 0.4 % of the contrast.
+MOST_SATURATED, MOST_BENT, CURVE = 0.01, 0.002, 1.45
+# Two exposures differ by their noise at least: what differs by less than this share of the picture's contrast is a copy.
+COPY = 1e-3
 SPLINE_PX = 12  # a cubic spline's memory: 0.27^12 is below single precision
 
 
@@ -39,7 +46,9 @@ class Registration:
 
     gain, offset: the reference's values times gain plus offset are the mosaic's, where both are smooth.
     correlation: of the two smoothed frames, median over the squares that agree. apart_px: how far the
-    squares' own shifts lie from the common one, at most. squares: how many agree, of how many.
+    squares' own shifts lie from the common one, at most. squares: how many agree, of how many. saturated: share of
+    the reference's pixels in them that are as bright as its brightest. bent: share of the picture's smoothed contrast
+    that a curve explains and a line does not, 0 where the line does nearly as well.
     """
 
     shift: tuple[float, float]
@@ -48,15 +57,28 @@ class Registration:
     correlation: float
     apart_px: float
     squares: tuple[int, int]
+    saturated: float
+    bent: float
 
     @property
     def notes(self) -> list[str]:
-        if self.apart_px <= APART_PX:
-            return []
-        return [
-            f"the reference is turned, scaled or warped against the picture: shifts differ by up to "
-            f"{self.apart_px:.1f} px over the field"
-        ]
+        notes = []
+        if self.apart_px > APART_PX:
+            notes.append(
+                f"the reference is turned, scaled or warped against the picture: shifts differ by up to "
+                f"{self.apart_px:.1f} px over the field"
+            )
+        if self.saturated > MOST_SATURATED:
+            notes.append(
+                f"CAUTION: {100 * self.saturated:.2g} % of the reference is as bright as its brightest pixel: it is "
+                "saturated or cut off there, and what it measures is wrong; take a shorter exposure"
+            )
+        if self.bent > MOST_BENT:
+            notes.append(
+                "CAUTION: the reference's brightness is no multiple of the picture's, as after a gamma or a cut: what it "
+                "measures is wrong; take it as the camera gave it"
+            )
+        return notes
 
 
 def register(picture: Picture, reference: Picture) -> Registration:
@@ -67,7 +89,8 @@ def register(picture: Picture, reference: Picture) -> Registration:
     unwhitened, so their phases are not equalised. Shifts of up to about a quarter of the smaller
     picture, at most 512 px, are found.
 
-    Raises UserError where less than half of the squares are alike: another field, or contrast reversed.
+    Raises UserError where less than half of the squares are alike: another field, or contrast reversed; and
+    where all of them show the picture itself.
     """
     shape = tuple(map(min, picture.shape, reference.shape))
     side = min(SQUARE_PX, min(shape) // 2)
@@ -84,7 +107,7 @@ def register(picture: Picture, reference: Picture) -> Registration:
             rest = _shift(own, near, upsampled=20)
             total = tuple(a + float(b) for a, b in zip(first, rest, strict=True))
             matched = shifted(reference, square, total)
-            found.append((total, _correlation(own, matched), own, matched))
+            found.append((total, _correlation(own, matched), own, matched, near))
     alike = [square for square in found if square[1] >= LEAST_CORRELATION]
     if len(alike) < LEAST_SHARE * len(found):
         raise UserError(
@@ -93,10 +116,15 @@ def register(picture: Picture, reference: Picture) -> Registration:
         )
     shifts = np.array([square[0] for square in alike])
     shift = np.median(shifts, axis=0)
-    gain, offset = _brightness([(own, near) for _, _, own, near in alike])
+    pairs = [(own, matched) for _, _, own, matched, _ in alike]
+    gain, offset, bent = _brightness(pairs)
     if not gain > 0:
         raise UserError(
             "the reference is dark where the picture is bright: its contrast is reversed"
+        )
+    if _same(pairs, gain, offset):
+        raise UserError(
+            "the reference is a copy of the picture, pixel by pixel: name another picture of the same field"
         )
     return Registration(
         (float(shift[0]), float(shift[1])),
@@ -105,6 +133,8 @@ def register(picture: Picture, reference: Picture) -> Registration:
         float(np.median([square[1] for square in alike])),
         float(np.abs(shifts - shift).max()),
         (len(alike), len(found)),
+        _share_of_brightest([near for *_, near in alike]),
+        bent,
     )
 
 
@@ -149,6 +179,10 @@ def write(path: str | Path, facts: dict) -> dict:
                     f"{facts['reference']}: it cannot be read by window; make an OME-Zarr of it first "
                     "(`python -m isoplan convert`)"
                 )
+            if any(map(_is_restoration, reference.files)):
+                raise UserError(
+                    f"{facts['reference']}: is a restoration by isoplan, no independent picture; name one that was taken"
+                )
             shown = without_ground(reference)
             found = register(picture, shown)
         result = asdict(found) | {"slice": reference.slice, "notes": found.notes}
@@ -159,6 +193,25 @@ def write(path: str | Path, facts: dict) -> dict:
         result = {"refused": str(error), "notes": [f"no reference: {error}"]}
     write_atomically(path, json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _is_restoration(file: str) -> bool:
+    """Whether isoplan restored what a file or a store holds, by what it wrote into it. What it simulated or split says
+    nothing of that kind."""
+    try:
+        if Path(file).is_dir():
+            told = json.loads(Path(file, "zarr.json").read_text())["attributes"]["isoplan"]
+        else:
+            with tifffile.TiffFile(file) as tiff:
+                told = json.loads(tiff.pages.first.description)
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # none of ours; tifffile's errors are ValueErrors
+        return False
+    return isinstance(told, dict) and {"restoration", "psf"} <= told.keys()
 
 
 def open_registered(path: str | Path, facts: dict) -> Registered | None:
@@ -275,8 +328,17 @@ def _smooth(block: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
     return values / np.maximum(weight, 1e-12)
 
 
-def _brightness(pairs) -> tuple[float, float]:
-    """gain, offset of picture = gain reference + offset, least squares over smoothed squares."""
+def _same(pairs, gain: float, offset: float) -> bool:
+    """Whether all squares show the picture itself, be it in other units."""
+    for picture, reference in pairs:
+        rest = picture - (gain * reference + offset)
+        if not np.nanstd(rest) < COPY * np.nanstd(picture):
+            return False
+    return True
+
+
+def _brightness(pairs) -> tuple[float, float, float]:
+    """gain, offset of picture = gain reference + offset, least squares over smoothed squares; and `bent`."""
     ours, theirs = [], []
     for picture, reference in pairs:
         known = np.isfinite(picture) & np.isfinite(reference)
@@ -284,4 +346,16 @@ def _brightness(pairs) -> tuple[float, float]:
         theirs.append(_smooth(reference, known, LEVEL_PX)[known])
     ours, theirs = np.concatenate(ours), np.concatenate(theirs)
     gain, offset = np.polyfit(theirs, ours, 1)
-    return float(gain), float(offset)
+    scaled = (theirs - theirs.mean()) / (theirs.std() or 1)
+    line, curve = (
+        np.square(ours - np.polyval(np.polyfit(scaled, ours, degree), scaled)).mean()
+        for degree in (1, 2)
+    )
+    bent = (line - curve) / ours.var() if line > CURVE * curve else 0.0
+    return float(gain), float(offset), float(bent)
+
+
+def _share_of_brightest(blocks: list[np.ndarray]) -> float:
+    """Share of the known pixels that hold the greatest number among them."""
+    known = np.concatenate([block[np.isfinite(block)] for block in blocks])
+    return float((known == known.max()).mean())

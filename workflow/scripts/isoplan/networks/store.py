@@ -14,6 +14,9 @@ from isoplan.networks.onepass import OnePass
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.psf import PsfModel, make_psf_model
 
+UNTOLD = (
+    "isoplan"  # the schema's default architecture, which says nothing where weights are taken over
+)
 # Keys of a PSF's entry in which a study and a network must agree, and the ranges that the models read,
 # in which the study's must lie within the network's. A network finds the PSF whatever its window's size.
 SAME = ("model", "form", "excitation_cutoff")
@@ -131,11 +134,18 @@ def card_of(path: str | Path) -> dict:
         return json.loads((file.metadata() or {})["card"])
 
 
-def check_fits(path, card: dict, psf: dict, window_px: int) -> None:
-    """Refuses a network that does not serve the PSF (an entry of `psfs`) or the window of a study.
+def check_fits(path, card: dict, psf: dict, window_px: int, architecture: str = UNTOLD) -> None:
+    """Refuses a network that does not serve the PSF (an entry of `psfs`) or the window of a study, or that is of
+    another architecture than a study gives.
 
     Keys that the model does not read, such as a Gaussian's cutoff, may differ.
     """
+    has = card["network"]["architecture"]
+    if architecture not in (UNTOLD, has):
+        raise UserError(
+            f"{path}: is a network of the architecture {has}, the study asks for {architecture}; leave architecture out "
+            "or name another file"
+        )
     theirs = card["psf"]
     wrong = [key for key in SAME if theirs.get(key) != psf[key]]
     if not wrong and psf["form"] != "published":  # which has ranges of its own

@@ -23,6 +23,7 @@ NARROW = 2
 # picture a larger gain is taken for grain, as is noise that differs by more than EVEN (rms) from what the light makes.
 MOST_GAIN, EVEN = 5, 0.17
 MOST_READ_E = 20  # electrons
+MORE_READ = 1.5  # a given read noise of so many times the noise of the darkest squares is told
 # Electrons that a picture's brightest pixels hold: fewer make no picture, more fit in no pixel (3e6: a sum of some
 # exposures).
 LEAST_E, MOST_E = 5, 3e6
@@ -51,10 +52,10 @@ def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
     if camera["offset"] is None:
         camera["offset"] = 0.0
         notes.append("offset is not given and taken as 0 counts")
-    if camera["gain"] is not None and camera["read_noise_e"] is not None:
-        return camera, notes
     tensor = torch.as_tensor(picture, dtype=torch.float64)
     tensor = torch.where(tensor.isfinite(), tensor, camera["offset"])
+    if camera["gain"] is not None and camera["read_noise_e"] is not None:
+        return camera, [*notes, *_more_than_all(camera, tensor)]
     try:
         gain, read_noise = estimate_noise(
             tensor,
@@ -75,10 +76,46 @@ def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
     if camera["read_noise_e"] is None:
         found.append(f"read noise {read_noise:.3g} counts")
     notes.append(f"estimated from the picture: {', '.join(found)}")
-    if camera["read_noise_e"] is None and camera["gain"] > 0:
+    if camera["read_noise_e"] is not None:
+        notes += _more_than_all(camera, tensor)
+    elif camera["gain"] > 0:
         # Of a sharp picture the line takes texture for read noise, where a given gain is not its slope.
         camera["read_noise_e"] = min(read_noise / camera["gain"], MOST_READ_E)
     return camera, notes
+
+
+def _more_than_all(camera: dict, picture: torch.Tensor) -> list[str]:
+    """A note where the read noise that is given is clearly more than all the noise of the picture's darkest squares."""
+    if min(picture.shape) < 5 * BLOCK_PX:
+        return []
+    mean, variance = block_noise(picture, BLOCK_PX)
+    darkest = mean.argsort()[: len(mean) // 10]
+    told = camera["gain"] * camera["read_noise_e"]
+    # Rounding hides noise of less than a count.
+    if not len(darkest) or told**2 < 1:
+        return []
+    found = math.sqrt(float(variance[darkest].median()))
+    if not told > MORE_READ * found:
+        return []
+    return [
+        f"CAUTION: read noise {camera['read_noise_e']:g} e is {told:.3g} counts, though the darkest squares of the picture "
+        f"have {found:.3g} counts of noise in all; check read_noise_e and gain, or leave it out"
+    ]
+
+
+def check_background(facts: dict, background: float | str, name) -> None:
+    """Raises UserError, which begins with the picture's name, where a background leaves no light of a picture.
+
+    facts: of `mosaic.measure`, with offset. background: the config's, in counts above the offset.
+    """
+    if background == "auto" or not background or facts["constant"]:
+        return
+    level = facts["offset"] + background
+    if facts["mean"] < level and facts["p999"] < level:
+        raise UserError(
+            f"{name}: no light is left above the background of {background:g} counts on the offset of "
+            f"{facts['offset']:g}, as the mean is {facts['mean']:.4g}; give a lower background, or auto"
+        )
 
 
 def check_camera_of(facts: dict, name) -> list[str]:

@@ -13,8 +13,19 @@ NOISE_FREE_PHOTONS = 1e6
 
 
 def networks(study: Study) -> dict[str, dict]:
-    """name -> entry of the config's `networks`; empty where a study left no config."""
-    return {entry["name"]: entry for entry in study.config.get("networks") or []}
+    """name -> entry of the config's `networks`; empty where a study left no config.
+
+    What a network that was taken over is, its card says: the config has defaults there.
+    """
+    cards = {network.name: network.card.get("network", {}) for network in study.networks}
+    return {
+        entry["name"]: entry | (_is(cards.get(entry["name"], {})) if entry.get("weights") else {})
+        for entry in study.config.get("networks") or []
+    }
+
+
+def _is(card: dict) -> dict:
+    return {key: card[key] for key in ("architecture", "width", "pretrained") if key in card}
 
 
 def architecture(entry: dict, name: str = "") -> str:

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 
 from isoplan.base.errors import UserError
-from isoplan.base.fingerprint import file_stamp
 from isoplan.base.seeds import numpy_rng, torch_rng
 from isoplan.metrics.image import snr
 from isoplan.networks import store
@@ -97,11 +96,6 @@ class HarmTest:
         if not found:
             raise UserError(f"{folder}: holds no pictures; harm_tests need some, or folder: null")
         return found
-
-    @property
-    def stamp(self) -> list:
-        """Marks of the folder's files, so that changed ones are noticed."""
-        return [file_stamp(str(file)) for file in self._files] if self.test["folder"] else []
 
     @property
     def lights(self) -> list[float]:
