@@ -242,10 +242,12 @@ def _open_zarr(path: str, series: int | None) -> Source:
             check_tiles(path, xml.read_bytes(), sizes, number)
         (array, axes), meta = pictures[number], _meta(groups[number])
         notes += _check_chunks(path, array) if all(sizes[number]) else []
-        if scale := array.attrs.get("scale_factor"):
+        scale, added = (array.attrs.get(name) for name in ("scale_factor", "add_offset"))
+        if scale:
             notes.append(f"numbers are read as stored; each stands for {scale} (scale_factor)")
-        if added := array.attrs.get("add_offset"):
+        if added:
             notes.append(f"numbers are read as stored, without {added} (add_offset)")
+        calibration = f"{added or 0} + {scale or 1} * number" if scale or added else None
         if (count := len(meta["multiscales"])) > 1:
             notes.append(f"the first of {count} entries of `multiscales` is read")
         known = headers.of_ngff(meta["multiscales"][0], axes, meta.get("omero"))
@@ -259,7 +261,8 @@ def _open_zarr(path: str, series: int | None) -> Source:
         raise UserError(
             f"{path}: the store has no whole OME-Zarr picture ({reason(error)}); {advice}"
         ) from error
-    return Source(checked, axes, array.chunks, notes=notes, known=known)
+    found = {"notes": notes, "calibration": calibration, "known": known}
+    return Source(checked, axes, array.chunks, **found)
 
 
 class _Masked:

@@ -43,7 +43,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 class Mosaic(Picture):
     """One grey picture inside a file. Made by `open_mosaic`.
 
-    slices: how many a stack has. piece_bytes: what is decoded at once. Where by_window is False only
+    slices: how many a stack has. meaning: of the stored numbers, in words, by what they tell. piece_bytes: what is decoded at once. Where by_window is False only
     `blocks` serves.
     """
 
@@ -54,6 +54,10 @@ class Mosaic(Picture):
         self.files = source.files or [path]
         self.notes = [*source.notes, *source.known.notes]
         self._source = source
+        self.meaning = {
+            "polarity": "black is zero" if source.white is None else "white is zero",
+            "calibration": source.calibration or "none",
+        }
         shape = tuple(source.array.shape)
         axes = source.axes = _distinct(path, source.axes, shape)
         if "Y" not in axes or "X" not in axes:

@@ -86,7 +86,7 @@ def open_tiff(path: str, wanted: int | None) -> Source:
         known = headers.of_tiff(tiff, number, len(series))
         close = stack.pop_all().close
         found = {"notes": notes, "stream": stream, "files": files, "close": close, "known": known}
-        return Source(array, axes, chunks, rgb, white, **found)
+        return Source(array, axes, chunks, rgb, white, calibration=shown, **found)
 
 
 # What the file lists -------------------------------------------------------------------------------
