@@ -398,6 +398,18 @@ def test_the_largest_picture_of_a_series(tmp_path):
         np.testing.assert_array_equal(pixels(tmp_path / "a.zarr", series=number)[0], picture)
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_outdated_copy_of_an_array_s_metadata_does_not_count(tmp_path, version):
+    path = tmp_path / "a.zarr"
+    store_picture(zarr.create_group(path, zarr_format=version), noise((24, 60)))
+    zarr.consolidate_metadata(path)
+    (path / ("0/.zarray" if version == 2 else "0/zarr.json")).unlink()
+    picture = noise()
+    zarr.create_array(path / "0", data=picture, chunks=(16, 16), zarr_format=version)
+    np.testing.assert_array_equal(pixels(path)[0], picture)
+
+
 def test_what_of_a_store_is_not_read_is_told(tmp_path):
     group = zarr.create_group(tmp_path / "a.zarr", zarr_format=2)
     store_picture(group, noise())

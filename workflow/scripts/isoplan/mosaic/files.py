@@ -223,7 +223,8 @@ _KINDS = {"channel": "C", "time": "T"}
 def _open_zarr(path: str, series: int | None) -> Source:
     advice = "give the folder of an OME-Zarr picture (0.4 or 0.5), or tiles with a position table"
     try:
-        group = zarr.open_group(path, mode="r")
+        # Each array's own metadata count: a consolidated copy of them may be out of date.
+        group = zarr.open_group(path, mode="r", use_consolidated=False)
     except Exception as error:  # missing, broken and foreign metadata raise different classes
         raise UserError(f"{path}: the folder is no OME-Zarr store; {advice}") from error
     try:
