@@ -1,5 +1,6 @@
 """Files that are not what they seem: each with the numbers that are right, or the one line that refuses it."""
 
+import base64
 import json
 import os
 import struct
@@ -14,7 +15,9 @@ import tifffile
 import zarr
 from isoplan.base.errors import UserError
 from isoplan.cli.picture import tiff_tags
+from isoplan.mosaic.convert import convert
 from isoplan.mosaic.headers import complete_optics
+from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
 from PIL import Image
 
@@ -126,6 +129,71 @@ def test_rgb_of_imagej_is_luminance(tmp_path):
     np.testing.assert_allclose(pixels(tmp_path / "a.tif")[0], picture @ LUMINANCE, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "told", "value"),
+    [("uint16", "65535", 65535), ("uint8", " 0 ", 0), ("int16", "-9999", -9999), ("float32", "-3.4028234663852886e+38", np.finfo("f4").min)],
+)  # fmt: skip
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_what_a_tiff_calls_no_data_is_not_read(tmp_path, dtype, told, value, compression):
+    picture = noise(dtype=dtype, high=200) + np.ones((), dtype)
+    right = picture.astype("float32")
+    picture[5:9, 7:30], right[5:9, 7:30] = value, np.nan
+    tag = (42113, "s", 0, told, True)
+    tifffile.imwrite(tmp_path / "a.tif", picture, extratags=[tag], compression=compression)
+    found, notes = pixels(tmp_path / "a.tif")
+    np.testing.assert_array_equal(found, right)
+    assert f"pixels of {value:g} are not read" in notes
+    with open_mosaic(tmp_path / "a.tif") as mosaic:
+        assert measure(mosaic)["nonfinite_pixels"] == 4 * 23
+        convert(mosaic, tmp_path / "a.zarr", pixel_size_um=0.1, attributes={})
+    np.testing.assert_array_equal(pixels(tmp_path / "a.zarr")[0], right)
+
+
+@pytest.mark.parametrize("told", ["nan", "none", ""])
+def test_no_data_that_is_no_number(tmp_path, told):
+    picture = noise()
+    tifffile.imwrite(tmp_path / "a.tif", picture, extratags=[(42113, "s", 0, told, True)])
+    found, notes = pixels(tmp_path / "a.tif")
+    np.testing.assert_array_equal(found, picture)
+    assert "not read" not in notes
+
+
+def test_a_colour_is_no_data_where_all_its_samples_are(tmp_path):
+    picture = noise((*SHAPE, 3), "uint8", 250) + np.uint8(1)
+    picture[3, 3], picture[4, 4] = 0, (200, 0, 0)
+    tifffile.imwrite(tmp_path / "a.tif", picture, photometric="rgb", extratags=[(42113, "s", 0, "0", True)])  # fmt: skip
+    found, _ = pixels(tmp_path / "a.tif")
+    assert np.isnan(found[3, 3]) and np.isnan(found).sum() == 1
+    np.testing.assert_allclose(found[4, 4], 200 * LUMINANCE[0], rtol=1e-5)
+
+
+def test_no_data_where_white_is_zero_is_of_the_stored_numbers(tmp_path):
+    picture = noise(dtype="uint8", high=200)
+    picture[2, 3] = 255
+    tifffile.imwrite(tmp_path / "a.tif", picture, photometric="miniswhite", extratags=[(42113, "s", 0, "255", True)])  # fmt: skip
+    right = 255 - picture.astype("float32")
+    right[2, 3] = np.nan
+    np.testing.assert_array_equal(pixels(tmp_path / "a.tif")[0], right)
+
+
+@pytest.mark.parametrize("kind", ["tif", "png", "jpg"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_orientation_is_told_of(tmp_path, kind, orientation):
+    picture, path = noise(dtype="uint8", high=200), tmp_path / f"a.{kind}"
+    if kind == "tif":
+        tifffile.imwrite(path, picture, extratags=[(274, "H", 1, orientation, True)])
+    else:
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.fromarray(picture).save(path, exif=exif)
+    found, notes = pixels(path)
+    assert found.shape == SHAPE
+    if kind != "jpg":
+        np.testing.assert_array_equal(found, picture)
+    words = f"stored turned or mirrored (orientation {orientation}): read as stored"
+    assert (words in notes) == (orientation > 1)
+
+
 # TIFF: which picture -------------------------------------------------------------------------------
 
 
@@ -164,6 +232,43 @@ def write_tiles_in_one_file(path, step):
             tiff.write(
                 noise(seed=k), photometric="minisblack", metadata={"axes": "YX", "Plane": at}
             )
+
+
+def ome(size, planes=1, pages="") -> str:
+    """A header of so many planes of (H, W), whose pixels have 0.1 um, with the pages that it lists."""
+    return (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="{size[1]}" SizeY="{size[0]}"'
+        f' SizeZ="{planes}" SizeC="1" SizeT="1" PhysicalSizeX="0.1" PhysicalSizeY="0.1">'
+        f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{pages}</Pixels></Image></OME>'
+    )
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_the_pixel_size_of_another_picture_s_header(tmp_path, scale):
+    xml = ome([scale * length for length in SHAPE], pages="<TiffData/>")
+    tifffile.imwrite(tmp_path / "a.ome.tif", noise(), description=xml, metadata=None)
+    with open_mosaic(tmp_path / "a.ome.tif") as mosaic:
+        assert mosaic.optics == ({"pixel_size_um": 0.1} if scale == 1 else {})
+        words = "its pixel size is not known: the header is that of a picture of 96 x 120 px"
+        assert (words in mosaic.notes) == (scale == 2)
+
+
+def test_a_header_that_lists_too_few_planes(tmp_path):
+    pages = "".join(f'<TiffData IFD="{k}" FirstZ="{k}" PlaneCount="1"/>' for k in range(2))
+    xml = ome(SHAPE, 3, pages)
+    tifffile.imwrite(tmp_path / "a.ome.tif", noise((3, *SHAPE)), description=xml, metadata=None, photometric="minisblack")  # fmt: skip
+    assert "its OME header lists 2 of the 3 planes" in refused(tmp_path / "a.ome.tif")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(2, "colours"), (4, "grey and transparency"), (6, "colours and transparency")],
+)
+def test_png_of_16_bits_is_called_what_it_is(tmp_path, kind, words):
+    head = struct.pack(">IIBBBBB", 60, 48, 16, kind, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + head)
+    assert f"PNG with {words} of 16 bits is not read" in refused(tmp_path / "a.png")
 
 
 def test_tiles_inside_one_ome_tiff_are_not_the_picture(tmp_path):
@@ -396,6 +501,58 @@ def test_the_largest_picture_of_a_series(tmp_path):
     assert "picture 1 of 3 is read, the first of the largest" in notes
     for number, picture in enumerate(pictures):
         np.testing.assert_array_equal(pixels(tmp_path / "a.zarr", series=number)[0], picture)
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_outdated_copy_of_an_array_s_metadata_does_not_count(tmp_path, version):
+    path = tmp_path / "a.zarr"
+    store_picture(zarr.create_group(path, zarr_format=version), noise((24, 60)))
+    zarr.consolidate_metadata(path)
+    (path / ("0/.zarray" if version == 2 else "0/zarr.json")).unlink()
+    picture = noise()
+    zarr.create_array(path / "0", data=picture, chunks=(16, 16), zarr_format=version)
+    np.testing.assert_array_equal(pixels(path)[0], picture)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"_FillValue": 4095},
+        {"missing_value": 4095.0},
+        {"_FillValue": base64.b64encode(struct.pack("<d", 4095)).decode()},
+    ],
+)
+def test_what_a_store_calls_missing_is_not_read(tmp_path, attributes):
+    picture = noise(high=4095)
+    right = picture.astype("float32")
+    picture[:3], right[:3] = 4095, np.nan
+    group = zarr.create_group(tmp_path / "a.zarr")
+    store_picture(group, picture)
+    group["0"].attrs.update(attributes)
+    found, notes = pixels(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(found, right)
+    assert "pixels of 4095 are not read" in notes
+    group["0"].attrs.put({"_FillValue": "no number"})
+    np.testing.assert_array_equal(pixels(tmp_path / "a.zarr")[0], picture)
+
+
+def test_axes_of_space_by_other_names(tmp_path):
+    picture = noise((3, *SHAPE))
+    axes = [{"name": "channel", "type": "channel"}]
+    axes += [{"name": name, "type": "space"} for name in ("height", "width")]
+    store_picture(zarr.create_group(tmp_path / "a.zarr"), picture, axes)
+    np.testing.assert_array_equal(pixels(tmp_path / "a.zarr", channel=2)[0], picture[2])
+
+
+@pytest.mark.parametrize(("version", "axes"), [("0.3", ["y", "x"]), ("0.2", None)])
+def test_stores_of_an_old_version(tmp_path, version, axes):
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=2)
+    group.create_array("0", data=noise())
+    told = {"version": version, "datasets": [{"path": "0"}]} | ({"axes": axes} if axes else {})
+    group.attrs["multiscales"] = [told]
+    words = f"NGFF {version} is not read; convert it to 0.4 or 0.5"
+    assert words in refused(tmp_path / "a.zarr")
 
 
 def test_what_of_a_store_is_not_read_is_told(tmp_path):

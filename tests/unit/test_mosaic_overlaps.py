@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
+from isoplan.mosaic import overlaps
 from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_mosaic
 from scipy import ndimage
@@ -58,6 +59,66 @@ def test_positions_that_are_wrong_in_no_usual_way(tmp_path):
     order = iter(rng.permutation(len(BOXES)))
     (note,) = tiles(tmp_path, scene(), lambda y, x: BOXES[next(order)][::2])
     assert note.startswith("CAUTION: tiles hardly show the same where they overlap")
+
+
+FIVE = grid((900, 1000), (180, 220), (160, 190))  # 5 x 5 tiles
+
+
+def large_scene(seed: int = 0) -> np.ndarray:
+    blobs = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(900, 1000)), 4)
+    return 20 + 980 * np.clip(blobs / blobs.max(), 0, 1)
+
+
+@pytest.mark.parametrize("number", [0, 7, 12, 22])  # a corner, inside, and at an edge
+@pytest.mark.parametrize("how", ["copied", "turned", "off"])
+def test_one_wrong_tile_among_many_is_named(tmp_path, number, how):
+    picture, boxes = large_scene(), list(FIVE)
+    if how == "off":
+        y0, y1, x0, x1 = boxes[number]
+        step = 60 if y1 + 60 <= 900 else -60
+        boxes[number] = y0 + step, y1 + step, x0, x1
+        right = iter(FIVE)
+        notes = tiles(tmp_path, picture, lambda y, x: next(right)[::2], boxes)
+    else:
+        tiles(tmp_path, picture, boxes=FIVE)
+        other = tifffile.imread(tmp_path / f"tile{number if how == 'turned' else 16}.tif")
+        path = tmp_path / f"tile{number}.tif"
+        tifffile.imwrite(path, other[::-1, ::-1] if how == "turned" else other)
+        with open_mosaic(tmp_path) as mosaic:
+            notes = notes_on_overlaps(mosaic)
+    caution, rest = notes
+    assert caution.startswith(f"CAUTION: tile{number}.tif does not show the same as tile")
+    assert rest.startswith("the other tiles show the same where they overlap")
+
+
+def test_the_last_tile_of_a_row_is_named(tmp_path):
+    tiles(tmp_path, large_scene(), boxes=FIVE[:5])
+    tifffile.imwrite(tmp_path / "tile4.tif", tifffile.imread(tmp_path / "tile1.tif"))
+    with open_mosaic(tmp_path) as mosaic:
+        caution, _ = notes_on_overlaps(mosaic)
+    assert caution.startswith("CAUTION: tile4.tif does not show the same as tile3.tif where")
+
+
+@pytest.mark.parametrize("blank", [slice(0, 400), slice(250, 420)])
+def test_blank_and_dim_overlaps_blame_no_tile(tmp_path, blank):
+    """Half of the picture, or a stripe, holds nothing; what is left is as dim as 10 photons."""
+    picture = large_scene() / 20
+    picture[:, blank] = 10
+    notes = tiles(tmp_path, picture, boxes=FIVE)
+    assert not any("does not show" in note for note in notes)
+
+
+def test_shifts_after_which_tiles_agree_are_told(tmp_path):
+    boxes = grid((900, 1000), (240, 280), (160, 180))  # 80 px of overlap
+    places = {box[::2]: k for k, box in enumerate(boxes)}
+    (note,) = tiles(tmp_path, large_scene(), lambda y, x: (y + 16 * (places[y, x] % 2), x), boxes)
+    assert "but only after shifts of about 16 px (median): so far are their positions off" in note
+
+
+def test_of_many_overlaps_it_is_said_how_many_were_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(overlaps, "LOOKED", 6)
+    (note,) = tiles(tmp_path, large_scene(), boxes=FIVE)
+    assert note.endswith(") in 12 of 40 overlaps")
 
 
 def test_of_noise_nothing_is_known(tmp_path):

@@ -220,6 +220,61 @@ def test_tiles_of_another_pixel_size(tmp_path):
         open_mosaic(tmp_path)
 
 
+def rewritten(folder, number: int, **options) -> None:
+    """One of the tiles saved again with another header."""
+    y0, y1, x0, x1 = BOXES[number]
+    tifffile.imwrite(folder / f"tile{number}.tif", noise()[y0:y1, x0:x1], **options)
+
+
+def test_the_pixel_size_of_any_tile_counts(tmp_path):
+    folder_of(tmp_path)
+    rewritten(tmp_path, 2, imagej=True, resolution=(2, 2), metadata={"unit": "um"})
+    with open_mosaic(tmp_path) as mosaic:
+        assert mosaic.optics == {"pixel_size_um": 0.5}
+    rewritten(tmp_path, 7, imagej=True, resolution=(4, 4), metadata={"unit": "um"})
+    with pytest.raises(UserError, match=r"tile2.tif has pixel size 0.5 um, .*tile7.tif 0.25 um"):
+        open_mosaic(tmp_path)
+
+
+@pytest.mark.parametrize("number", [0, 4])
+def test_tiles_whose_numbers_mean_another_thing(tmp_path, number):
+    folder_of(tmp_path)
+    rewritten(tmp_path, number, photometric="miniswhite")
+    with pytest.raises(UserError, match=r"tiles differ: .*has polarity (black|white) is zero"):
+        open_mosaic(tmp_path)
+    signed = {"description": "ImageJ=1.53t\ncf=0\nc0=-32768\nc1=1\nvunit=Gray Value\n"}
+    rewritten(tmp_path, number, photometric="minisblack", metadata=None, **signed)
+    with pytest.raises(UserError, match=r"has calibration .*-32768 \+ 1 \* number"):
+        open_mosaic(tmp_path)
+
+
+def test_notes_of_every_tile_are_told(tmp_path):
+    names = folder_of(tmp_path)
+    oblong = {"imagej": True, "resolution": (2, 4), "metadata": {"unit": "um"}}
+    for number in (3, 5, 8):
+        rewritten(tmp_path, number, **oblong)
+    with open_mosaic(tmp_path) as mosaic:
+        _, note = mosaic.notes
+    assert note.startswith("CAUTION: a pixel is 0.5 um wide and 0.25 um high")
+    assert note.endswith("(tile3.tif and 2 more of 9 tiles)")
+    for number in range(len(names)):
+        rewritten(tmp_path, number, **oblong)
+    with open_mosaic(tmp_path) as mosaic:  # of all tiles, it needs no name
+        assert mosaic.notes[1:] == [note.partition(" (")[0]]
+
+
+def test_so_many_notes_of_tiles_at_most(tmp_path, monkeypatch):
+    monkeypatch.setattr(placed, "MOST_NOTES", 2)
+    names = folder_of(tmp_path)
+    for number in range(len(names)):
+        size = {"resolution": (2, 4 + number), "metadata": {"unit": "um"}}
+        rewritten(tmp_path, number, imagej=True, **size)
+    with open_mosaic(tmp_path) as mosaic:
+        _, first, second, rest = mosaic.notes
+    assert first.endswith("(tile0.tif)") and second.endswith("(tile1.tif)")
+    assert rest == "CAUTION: tiles say 7 things more: look at their files"
+
+
 def test_positions_that_are_not_in_px_are_told_of(tmp_path):
     picture = noise()
     names = write_tiles(tmp_path, picture, BOXES)

@@ -61,6 +61,20 @@ def test_how_sure_the_choice_is():
     assert number == 1 and "the brightest by its mean, since none holds structure" in note
 
 
+@pytest.mark.parametrize("how", ["rows", "overexposed", "bars"])
+def test_a_slice_that_stands_out_alone_is_pointed_at(how):
+    planes = stack(3).astype(np.int64)
+    if how == "rows":
+        planes[5][::2] += 400
+    elif how == "overexposed":
+        planes[5] = np.minimum(planes[5] * 40, 65535)
+    else:
+        planes[5] += 2000 * (np.arange(planes.shape[2]) // 3 % 2)
+    number, note = chosen(planes)
+    assert number == 5 and "CAUTION: look at slice 5" in note
+    assert "CAUTION" not in chosen(planes[3:7])[1]  # of four slices, focus may fall off so
+
+
 def test_noise_does_not_win():
     """A slice of much more noise, and one of hot pixels, beside the sharp one."""
     planes = stack(3).astype(np.int64)

@@ -5,6 +5,7 @@ Nothing is read here but headers: which axis is which, how the file is cut into 
 chunks), and whether the file is whole.
 """
 
+import base64
 import contextlib
 import mmap
 import re
@@ -23,13 +24,19 @@ from zarr.storage import WrapperStore
 from isoplan.base.errors import UserError
 from isoplan.mosaic import headers
 from isoplan.mosaic.ngff import MISSING
-from isoplan.mosaic.source import Leading, Source, check_tiles, choose_series, reason
+from isoplan.mosaic.source import Leading, Source, check_tiles, choose_series, reason, turned
 from isoplan.mosaic.strips import inflate
 from isoplan.mosaic.tiff import open_tiff
 from isoplan.mosaic.vendors import open_vendor
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC, _JPEG_MAGIC = b"\x89PNG", b"\xff\xd8\xff"
+# Bit depth and colour type of PNG that the decoder would cut to 8 bits unasked.
+_CUT_KINDS = {
+    b"\x10\x02": "colours",
+    b"\x10\x04": "grey and transparency",
+    b"\x10\x06": "colours and transparency",
+}
 COUNTED_CHUNKS = 2**14  # of more it would take seconds to see which are there
 _VENDORS = {b"ZISR": "CZI", b"\xda\xce\xbe\n": "ND2", b"p\0\0\0": "LIF"}
 _MAKERS = {
@@ -118,13 +125,15 @@ def _open_picture(path: str, series: int | None) -> Source:
     choose_series(path, [(1, 1)], series)
     with open(path, "rb") as handle:
         header = handle.read(26)
-    # Bit depth and colour type of PNG: the decoder would cut 16-bit colours to 8 bits unasked.
-    if header.startswith(_PNG_MAGIC) and header[24:26] in (b"\x10\x02", b"\x10\x04", b"\x10\x06"):
-        raise UserError(f"{path}: PNG with 16-bit colours; save it as TIFF")
+    kind = _CUT_KINDS.get(header[24:26]) if header.startswith(_PNG_MAGIC) else None
+    if kind:
+        raise UserError(f"{path}: PNG with {kind} of 16 bits is not read; save it as TIFF")
     try:
         with _any_size():
             with Image.open(path) as image:
                 mode, frames = image.mode, getattr(image, "n_frames", 1)
+                # PNG's own would decode the picture, to see what lies behind it.
+                orientation = Image.Image.getexif(image).get(0x0112)
             facts = imageio.improps(path, plugin="pillow", index=0)
         _check_end(path, header)
     except UnidentifiedImageError:
@@ -142,6 +151,7 @@ def _open_picture(path: str, series: int | None) -> Source:
             f"{path}: its numbers are amounts of ink (CMYK), no intensities; save it as grey or RGB"
         )
     notes = [f"the first of {frames} frames is read"] if frames > 1 else []
+    notes += turned(orientation)
     small = header.startswith(_PNG_MAGIC) and header[25] == 0 and header[24] in (2, 4)  # grey
     step = 255 // (2 ** header[24] - 1) if small else 1
     array, axes = _Whole(path, facts.shape, np.dtype(facts.dtype), step), "YXS"[: len(facts.shape)]
@@ -223,7 +233,8 @@ _KINDS = {"channel": "C", "time": "T"}
 def _open_zarr(path: str, series: int | None) -> Source:
     advice = "give the folder of an OME-Zarr picture (0.4 or 0.5), or tiles with a position table"
     try:
-        group = zarr.open_group(path, mode="r")
+        # Each array's own metadata count: a consolidated copy of them may be out of date.
+        group = zarr.open_group(path, mode="r", use_consolidated=False)
     except Exception as error:  # missing, broken and foreign metadata raise different classes
         raise UserError(f"{path}: the folder is no OME-Zarr store; {advice}") from error
     try:
@@ -233,6 +244,8 @@ def _open_zarr(path: str, series: int | None) -> Source:
         if "bioformats2raw.layout" in meta:
             names = sorted((name for name in group.group_keys() if name.isdecimal()), key=int)
             groups = [group[name] for name in names]
+        for one in groups:
+            _check_version(path, _meta(one))
         pictures = [_largest_level(one) for one in groups]
         sizes = [(array.shape[axes.index("Y")], array.shape[axes.index("X")])
                  if {"Y", "X"} <= set(axes) else (0, 0) for array, axes in pictures]  # fmt: skip
@@ -242,10 +255,13 @@ def _open_zarr(path: str, series: int | None) -> Source:
             check_tiles(path, xml.read_bytes(), sizes, number)
         (array, axes), meta = pictures[number], _meta(groups[number])
         notes += _check_chunks(path, array) if all(sizes[number]) else []
-        if scale := array.attrs.get("scale_factor"):
+        scale, added = (array.attrs.get(name) for name in ("scale_factor", "add_offset"))
+        if scale:
             notes.append(f"numbers are read as stored; each stands for {scale} (scale_factor)")
-        if added := array.attrs.get("add_offset"):
+        if added:
             notes.append(f"numbers are read as stored, without {added} (add_offset)")
+        missing = _missing(array.attrs)
+        calibration = f"{added or 0} + {scale or 1} * number" if scale or added else None
         if (count := len(meta["multiscales"])) > 1:
             notes.append(f"the first of {count} entries of `multiscales` is read")
         known = headers.of_ngff(meta["multiscales"][0], axes, meta.get("omero"))
@@ -259,7 +275,17 @@ def _open_zarr(path: str, series: int | None) -> Source:
         raise UserError(
             f"{path}: the store has no whole OME-Zarr picture ({reason(error)}); {advice}"
         ) from error
-    return Source(checked, axes, array.chunks, notes=notes, known=known)
+    found = {"notes": notes, "calibration": calibration, "missing": missing, "known": known}
+    return Source(checked, axes, array.chunks, **found)
+
+
+def _missing(attributes) -> float | None:
+    """The number that xarray, and CF's conventions, put where nothing was measured."""
+    told = attributes.get("_FillValue", attributes.get("missing_value"))
+    if isinstance(told, str) and len(told) == 12:  # as xarray writes a float of Zarr 3
+        with contextlib.suppress(ValueError, struct.error):
+            told = struct.unpack("<d", base64.b64decode(told, validate=True))[0]
+    return headers.finite(told)
 
 
 class _Masked:
@@ -318,10 +344,22 @@ def _check_kind(path: str, meta: dict) -> None:
         )
 
 
+def _check_version(path: str, meta: dict) -> None:
+    """Refuses what is older than 0.4: its axes are names alone, or not told."""
+    first = meta["multiscales"][0]
+    version, axes = first.get("version"), first.get("axes") or [None]
+    if version in ("0.1", "0.2", "0.3") and not isinstance(axes[0], dict):
+        raise UserError(f"{path}: NGFF {version} is not read; convert it to 0.4 or 0.5")
+
+
 def _largest_level(group: zarr.Group) -> tuple[zarr.Array, str]:
     """The picture of a group at full size, and its axes."""
     multiscale = _meta(group)["multiscales"][0]
     axes = "".join(_KINDS.get(a.get("type"), a["name"][0].upper()) for a in multiscale["axes"])
+    space = [place for place, a in enumerate(multiscale["axes"]) if a.get("type") == "space"]
+    if not {"Y", "X"} <= {*axes} and 2 <= len(space) <= 3:  # as height and width, in NGFF's order
+        letters = dict(zip(space, "ZYX"[-len(space) :], strict=True))
+        axes = "".join(letters.get(place, letter) for place, letter in enumerate(axes))
     names = [dataset["path"] for dataset in multiscale["datasets"]]
     array = group[names[0]]
     if not isinstance(array, zarr.Array) or len(axes) != array.ndim:

@@ -106,19 +106,24 @@ def micrometres(value: object, unit: object) -> float | None:
     return None if scale is None or number is None else float(f"{number * scale:.12g}")
 
 
-def positive(value: object) -> float | None:
+def finite(value: object) -> float | None:
     try:
         number = float(str(value))
     except ValueError:
         return None
-    return number if math.isfinite(number) and number > 0 else None
+    return number if math.isfinite(number) else None
 
 
-def of_tiff(tiff: tifffile.TiffFile, number: int, count: int) -> Known:
-    """Of picture `number` among `count`."""
+def positive(value: object) -> float | None:
+    number = finite(value)
+    return number if number is not None and number > 0 else None
+
+
+def of_tiff(tiff: tifffile.TiffFile, number: int, count: int, shape: tuple[int, int]) -> Known:
+    """Of picture `number` among `count`, which has this (H, W)."""
     try:
         if tiff.is_ome:
-            return _of_ome(tiff, number, count)
+            return _of_ome(tiff, number, count, shape)
         if tiff.is_imagej and not tiff.pages.first.is_micromanager:
             return _of_imagej(tiff)
         if tiff.is_lsm:
@@ -161,16 +166,16 @@ def _all(element: ET.Element, name: str) -> list[ET.Element]:
     return [one for one in element.iter() if _tag(one) == name]
 
 
-def _of_ome(tiff: tifffile.TiffFile, number: int, count: int) -> Known:
+def _of_ome(tiff: tifffile.TiffFile, number: int, count: int, shape: tuple[int, int]) -> Known:
     tree = ET.fromstring(tiff.ome_metadata)
     images = _all(tree, "Image")
     # Where the file does not hold all of them, nobody knows which one a picture is: what all share serves.
     chosen = images[number : number + 1] if len(images) == count else images
-    found = [_of_image(tree, image) for image in chosen]
+    found = [_of_image(tree, image, shape) for image in chosen]
     return found[0] if all(one == found[0] for one in found) else Known()
 
 
-def _of_image(tree: ET.Element, image: ET.Element) -> Known:
+def _of_image(tree: ET.Element, image: ET.Element, shape: tuple[int, int]) -> Known:
     known = Known([one.get("Name") or "" for one in _all(image, "Channel")])
     known.wavelengths_um = [
         micrometres(one.get("EmissionWavelength"), one.get("EmissionWavelengthUnit", "nm"))
@@ -181,7 +186,13 @@ def _of_image(tree: ET.Element, image: ET.Element) -> Known:
         micrometres(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "um"))
         for axis in "YX"
     ]
-    known.measure(*sides)
+    told = int(pixels.get("SizeY")), int(pixels.get("SizeX"))
+    if told == shape:
+        known.measure(*sides)
+    elif any(sides):  # a picture that was scaled or cut, under the header of another
+        known.notes.append(
+            f"its pixel size is not known: the header is that of a picture of {told[0]} x {told[1]} px"
+        )
     used = [one.get("ID") for one in _all(image, "ObjectiveSettings")]
     lenses = _all(tree, "Objective")
     lens = [one for one in lenses if one.get("ID") in used] or (lenses if len(lenses) == 1 else [])

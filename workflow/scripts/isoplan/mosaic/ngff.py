@@ -355,7 +355,7 @@ def build_pyramid(path: str | Path) -> None:
     for itself (its pixel is the mean of those there are). uint16 is rounded.
     Raises UserError where level 0 is missing.
     """
-    keys = zarr.open_group(path, mode="r").array_keys()
+    keys = zarr.open_group(path, mode="r", use_consolidated=False).array_keys()
     names = sorted((name for name in keys if name.isdecimal()), key=int)
     for finer, coarser in itertools.pairwise(names):
         source, target = open_array(path, finer), open_array(path, coarser, "r+")

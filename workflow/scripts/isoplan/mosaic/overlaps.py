@@ -1,10 +1,14 @@
 """Whether tiles show the same where they overlap. Positions that were mistaken give themselves away so.
 
 Some overlaps are compared: between neighbours in x and between neighbours in y, as a wrong sign of y leaves
-all pairs in x right. The poorer of both correlations counts.
+all pairs in x right. The poorer of both correlations counts. One wrong tile among many hardly changes it: each tile is
+compared with its own neighbours, too.
 """
 
+from collections import Counter
+from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -12,32 +16,54 @@ from scipy import ndimage
 from isoplan.mosaic.placed import PlacedMosaic
 from isoplan.mosaic.window import Picture
 
-PAIRS = 12  # along x, and along y, at most
+LOOKED = 200  # along x, and along y, at most
+PAIRS = 12  # of these, for positions as a mistake explains them
 LEAST_PX, LARGEST_PX = 6, 1024  # of an overlap's sides; of longer ones a part is read
 BIN_PX = 8  # means over squares of this side at most are compared,
 SHIFTS = 3  # with positions that are off by so many of them
 ALIKE = 0.5
+UNLIKE = 0.35  # below this a tile and its neighbours disagree,
+SURE = 0.6  # where half of the other overlaps reach this
+NAMED = 5  # tiles, at most
 BETTER = 0.2  # by which other positions must agree better, to be named
 STRUCTURE = 0.5  # correlation of neighbouring squares from which on there is more than noise
 
 
 def notes_on_overlaps(picture: Picture) -> list[str]:
     """How well a mosaic's tiles agree where they overlap; CAUTION where they do not, with a table's usual mistake
-    where it explains it. Nothing of other pictures, and of tiles that do not overlap in any arrangement.
+    where it explains it, and of single tiles that disagree where the others do not. Nothing of other pictures, and
+    of tiles that do not overlap in any arrangement.
 
     Raises UserError where a tile is damaged.
     """
     if not isinstance(picture, PlacedMosaic):
         return []
-    alike, structure = _agreement(picture, picture.boxes)
+    pairs = _neighbours(picture.boxes)
+    found = tuple(_compared(picture, _spread(one, LOOKED)) for one in pairs)
+    looked, count = (sum(map(len, both)) for both in (found, pairs))
+    of = f" in {looked} of {count} overlaps" if looked < count else ""
+    wrong = _wrong_tiles(found)
+    single = [_of_single(picture, *one) for one in list(wrong.items())[:NAMED]]
+    if len(wrong) > NAMED:
+        single.append(f"CAUTION: {len(wrong) - NAMED} other tiles do not show the same as theirs")
+    alike, structure = _agreement(found)
+    if wrong:
+        left = tuple([pair for pair in one if not wrong.keys() & {*pair.tiles}] for one in found)
+        others = _agreement(left)[0]
+        if others is not None and others >= ALIKE:
+            words = (
+                f"the other tiles show the same where they overlap (correlation {others:.2f}){of}"
+            )
+            return [*single, words + _shifted(left)]
     if alike is not None and alike >= ALIKE:
-        return [f"tiles show the same where they overlap (correlation {alike:.2f})"]
-    others = [(_agreement(picture, boxes)[0] or 0, words) for words, boxes in _mistakes(picture)]
-    best, words = max(others)
+        words = f"tiles show the same where they overlap (correlation {alike:.2f}){of}"
+        return [words + _shifted(found)]
+    mistakes = [(_of_mistake(picture, boxes), words) for words, boxes in _mistakes(picture)]
+    best, words = max(mistakes)
     if best >= (alike or 0) + BETTER:
-        found = "tiles do not overlap" if alike is None else f"tiles do not agree ({alike:.2f})"
+        told = "tiles do not overlap" if alike is None else f"tiles do not agree ({alike:.2f})"
         return [
-            f"CAUTION: {found} where the table puts them; with {words} they show the same where they overlap"
+            f"CAUTION: {told} where the table puts them; with {words} they show the same where they overlap"
             f" (correlation {best:.2f}): correct the table"
         ]
     if alike is None:
@@ -45,12 +71,77 @@ def notes_on_overlaps(picture: Picture) -> list[str]:
     if structure < STRUCTURE:
         return [
             "whether the tiles' positions are right is not known: where they overlap lies little but noise"
-            f" (correlation {alike:.2f})"
+            f" (correlation {alike:.2f}){of}"
         ]
     return [
-        f"CAUTION: tiles hardly show the same where they overlap (correlation {alike:.2f}): check their positions,"
-        " which may be off by tens of px or more; or there is too little light"
+        f"CAUTION: tiles hardly show the same where they overlap (correlation {alike:.2f}){of}: check their"
+        " positions, which may be off by tens of px or more; or there is too little light"
     ]
+
+
+def _wrong_tiles(found: tuple[list["_Pair"], list["_Pair"]]) -> dict[int, list["_Pair"]]:
+    """Tiles that disagree with their neighbours, which agree with one another; with the pairs that show it.
+
+    The worst is taken out first, as it makes its neighbours look wrong. A stage's error may spoil one overlap, so that
+    two count at least, but of a tile at the end of a row. Empty where more than a quarter of the tiles were wrong,
+    and where the others agree only after shifts: one may need a larger shift than is tried.
+    """
+    held: dict[int, list[_Pair]] = {}
+    overlaps: Counter = Counter()
+    for pair in [*found[0], *found[1]]:
+        overlaps.update(pair.tiles)
+        if pair.structured >= STRUCTURE:
+            for number in pair.tiles:
+                held.setdefault(number, []).append(pair)
+    wrong: dict[int, list[_Pair]] = {}
+    while True:
+        agreement = {
+            number: _correlation(np.sum([pair.sums for pair in pairs], axis=0))
+            for number, pairs in held.items()
+            if len(pairs) >= min(2, overlaps[number])
+        }
+        worst = min(agreement, key=agreement.get, default=None)
+        if worst is None or agreement[worst] >= UNLIKE:
+            break
+        wrong[worst] = held.pop(worst)
+        for pair in wrong[worst]:
+            other = sum(pair.tiles) - worst
+            held[other] = [one for one in held[other] if one is not pair]
+        held = {number: pairs for number, pairs in held.items() if pairs}
+    rest = [pair for pairs in held.values() for pair in pairs]
+    sure = rest and np.median([pair.alike for pair in rest]) >= SURE and not _shift_px(rest)
+    return wrong if sure and len(wrong) <= max(1, len(overlaps) // 4) else {}
+
+
+def _of_single(mosaic: PlacedMosaic, number: int, pairs: list["_Pair"]) -> str:
+    names = [
+        Path(mosaic.files[1 + n]).name
+        for n in (number, *(sum(p.tiles) - number for p in pairs[:3]))
+    ]
+    alike = _correlation(np.sum([pair.sums for pair in pairs], axis=0))
+    return (
+        f"CAUTION: {names[0]} does not show the same as {', '.join(names[1:])} where they overlap (correlation"
+        f" {alike:.2f}), though other tiles do: check its position and its file"
+    )
+
+
+def _shift_px(pairs: list["_Pair"]) -> float:
+    """How far off tiles agree, by the median, where that is more than one square; else 0."""
+    pairs = [pair for pair in pairs if pair.structured >= STRUCTURE and pair.alike >= ALIKE]
+    if not pairs or np.median([pair.shift for pair in pairs]) <= 1:
+        return 0.0
+    return float(np.median([pair.shift_px for pair in pairs]))
+
+
+def _shifted(found: tuple[list["_Pair"], list["_Pair"]]) -> str:
+    px = _shift_px([*found[0], *found[1]])
+    words = f", but only after shifts of about {px:.0f} px (median): so far are their positions off"
+    return words if px else ""
+
+
+def _of_mistake(mosaic: PlacedMosaic, boxes: np.ndarray) -> float:
+    pairs = _neighbours(boxes)
+    return _agreement(tuple(_compared(mosaic, _spread(one, PAIRS)) for one in pairs))[0] or 0
 
 
 def _mistakes(mosaic: PlacedMosaic):
@@ -69,26 +160,56 @@ def _mistakes(mosaic: PlacedMosaic):
             yield " and ".join(words), np.stack([starts, starts + sizes], axis=2).reshape(-1, 4)
 
 
-def _agreement(mosaic: PlacedMosaic, boxes: np.ndarray) -> tuple[float | None, float]:
-    """Correlation of the tiles where boxes (n, 4) of y0, y1, x0, x1 overlap, None where none do; and of squares
-    with their neighbours there."""
+@dataclass(frozen=True)
+class _Pair:
+    """Two tiles compared. sums: of products and of both squares, at the shift (px) at which they correlate
+    best; structure: sums of products of neighbouring squares and of their mean squares, of each tile."""
+
+    tiles: tuple[int, int]
+    squares: int
+    sums: np.ndarray
+    shift_px: int
+    shift: int
+    structure: np.ndarray
+
+    @property
+    def alike(self) -> float:
+        return _correlation(self.sums)
+
+    @property
+    def structured(self) -> float:
+        return min(_ratio(*part) for part in self.structure)
+
+
+def _compared(mosaic: PlacedMosaic, pairs: list) -> list[_Pair]:
+    """Neighbours of one axis of `_neighbours`, with what they show."""
     found = []
-    for pairs in _neighbours(boxes):
-        sums = np.zeros(5)
-        for one, other, (y0, y1, x0, x1) in pairs:
-            side = int(np.clip(min(y1 - y0, x1 - x0) // 8, 1, BIN_PX))
-            parts = []
-            for number in (one, other):
-                top, left = boxes[number, ::2].tolist()
-                window = y0 - top, y1 - top, x0 - left, x1 - left
-                parts.append(_levelled(mosaic.read_tile(number, window), side))
-            sums += [*_likest(*parts), *sum(map(_structure, parts))]
-        if pairs:
-            found.append(sums)
-    if not found:
+    for one, other, boxes, (y0, y1, x0, x1) in pairs:
+        side = int(np.clip(min(y1 - y0, x1 - x0) // 8, 1, BIN_PX))
+        parts = []
+        for number, (top, left) in zip((one, other), boxes, strict=True):
+            window = y0 - top, y1 - top, x0 - left, x1 - left
+            parts.append(_levelled(mosaic.read_tile(number, window), side))
+        sums, shift = _likest(*parts)
+        structure = np.array([_structure(part) for part in parts])
+        found.append(_Pair((one, other), parts[0].size, sums, side * shift, shift, structure))
+    return found
+
+
+def _agreement(found: tuple[list[_Pair], list[_Pair]]) -> tuple[float | None, float]:
+    """The poorer correlation of tiles beside each other in x and in y, None where none are; and of squares with
+    their neighbours there."""
+    held = [pairs for pairs in found if pairs]
+    if not held:
         return None, 0.0
-    correlations = [_ratio(both, np.sqrt(one * other)) for both, one, other, *_ in found]
-    return min(correlations), _ratio(*np.sum(found, axis=0)[3:])
+    alike = min(_correlation(np.sum([pair.sums for pair in pairs], axis=0)) for pairs in held)
+    structure = np.sum([pair.structure.sum(axis=0) for pairs in held for pair in pairs], axis=0)
+    return alike, _ratio(*structure)
+
+
+def _correlation(sums: np.ndarray) -> float:
+    both, one, other = sums
+    return _ratio(both, np.sqrt(one * other))
 
 
 def _ratio(above: float, below: float) -> float:
@@ -96,7 +217,7 @@ def _ratio(above: float, below: float) -> float:
 
 
 def _neighbours(boxes: np.ndarray) -> tuple[list, list]:
-    """Neighbours in x and in y, (tile, tile, the window that they share), spread over the mosaic."""
+    """Neighbours in x and in y, (tile, tile, where both begin, the window that they share)."""
     found: tuple[list, list] = [], []
     for number, (y0, y1, x0, x1) in enumerate(boxes[:-1].tolist()):
         later = boxes[number + 1 :]
@@ -108,15 +229,19 @@ def _neighbours(boxes: np.ndarray) -> tuple[list, list]:
         for k in np.flatnonzero(shared).tolist():
             window = tops[k], tops[k] + min(high[k], LARGEST_PX)
             window += lefts[k], lefts[k] + min(wide[k], LARGEST_PX)
+            starts = (y0, x0), tuple(later[k, ::2].tolist())
             found[int(along_x[k] > along_y[k])].append(
-                (number, number + 1 + k, [int(edge) for edge in window])
+                (number, number + 1 + k, starts, [int(edge) for edge in window])
             )
-    return tuple(
-        [pairs[k] for k in sorted({*np.linspace(0, len(pairs) - 1, PAIRS).astype(int)})]
-        if pairs
-        else []
-        for pairs in found
-    )
+    return found
+
+
+def _spread(pairs: list, most: int) -> list:
+    """So many of them at most, from first to last."""
+    return [
+        pairs[k]
+        for k in np.unique(np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int))
+    ]
 
 
 def _levelled(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -133,14 +258,15 @@ def _levelled(pixels: np.ndarray, side: int) -> np.ndarray:
     return means - fitted.reshape(means.shape)
 
 
-def _likest(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
-    """Sums of products and of both squares, for the shift at which two parts correlate best."""
+def _likest(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, int]:
+    """Sums of products and of both squares, for the shift at which two parts correlate best, and that shift."""
     found = []
     for dy, dx in product(range(-SHIFTS, SHIFTS + 1), repeat=2):
         a = one[max(dy, 0) : len(one) + min(dy, 0), max(dx, 0) : one.shape[1] + min(dx, 0)]
         b = other[max(-dy, 0) : len(one) - max(dy, 0), max(-dx, 0) : one.shape[1] - max(dx, 0)]
-        found.append(((a * b).sum(), (a * a).sum(), (b * b).sum()))
-    return max(found, key=lambda sums: _ratio(sums[0], np.sqrt(sums[1] * sums[2])))
+        sums = np.array([(a * b).sum(), (a * a).sum(), (b * b).sum()])
+        found.append((sums, max(abs(dy), abs(dx))))
+    return max(found, key=lambda one: _correlation(one[0]))
 
 
 def _structure(part: np.ndarray) -> np.ndarray:

@@ -24,7 +24,18 @@ OPEN_TILES = 64
 OPEN_BYTES = 2**27  # of tiles that are held whole
 # Tiles lost in a void of a thousand times their area: a wrong position, not a mosaic.
 LEAST_COVERED = 1e-3
+MOST_NOTES = 20  # different ones, of all tiles
 MOST_COVERED = 3  # tiles at a place, on average: they overlap by 42 % along both axes
+
+
+def _alike(one: object, other: object) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=0.02)
+    return one == other
+
+
+def _words(fact: object) -> str:
+    return f"{fact:g} um" if isinstance(fact, float) else str(fact)
 
 
 @dataclass(frozen=True)
@@ -90,8 +101,9 @@ class PlacedMosaic(Picture):
 
     def _check_tiles(self) -> tuple[np.ndarray, np.dtype]:
         """Heights and widths (2, n) and the type that all tiles share."""
-        sizes, first = [], None
+        sizes, first, notes = [], {}, {}
         first_slice = self.slice if isinstance(self.slice, int) else 0
+        self.optics = {}
         for path in self._tiles:
             with self._open_tile(path, self._channel, first_slice) as tile:
                 facts = {
@@ -99,25 +111,46 @@ class PlacedMosaic(Picture):
                     "channels": tile.channels or 1,
                     "slices": tile.slices,
                     "colours": "RGB" if tile.luminance else "grey",
+                    **tile.meaning,
+                    # Not all tell one: the first that does is compared with.
+                    "pixel size": tile.optics.get("pixel_size_um"),
                 }
-                if first is None:
-                    first, self._slices = facts, tile.slices
-                    self.channels, self.luminance = tile.channels, tile.luminance
-                    self.optics = tile.optics
-                    # What each tile says of itself; its slice is chosen for the whole mosaic.
-                    self.notes += [note for note in tile.notes if not note.startswith("slice")]
-                size, own = self.optics.get("pixel_size_um"), tile.optics.get("pixel_size_um")
-                if size and own and not math.isclose(size, own, rel_tol=0.02):
-                    first["pixel size"], facts["pixel size"] = f"{size:g} um", f"{own:g} um"
                 for what, value in facts.items():
-                    if value != first[what]:
+                    if value is None:
+                        continue
+                    told, other = first.setdefault(what, (value, path))
+                    if not _alike(value, told):
                         raise UserError(
-                            f"{self.path}: tiles differ: {self._tiles[0]} has {what} {first[what]},"
-                            f" {path} {value}; save them alike"
+                            f"{self.path}: tiles differ: {other} has {what} {_words(told)},"
+                            f" {path} {_words(value)}; save them alike"
                         )
+                if not sizes:
+                    self._slices, self.channels = tile.slices, tile.channels
+                    self.luminance = tile.luminance
+                self.optics = tile.optics | self.optics
+                # What each tile says of itself; its slice is chosen for the whole mosaic.
+                for note in tile.notes:
+                    if not note.startswith("slice"):
+                        notes.setdefault(note, []).append(Path(path).name)
                 sizes.append(tile.shape)
                 dtype = tile.dtype
+        self.notes += self._of_tiles(notes)
         return np.array(sizes, np.int64).T, dtype
+
+    def _of_tiles(self, notes: dict[str, list[str]]) -> list[str]:
+        """Each note once, with the tiles that say it where not all do; so many of them at most."""
+        found = []
+        for note, names in list(notes.items())[:MOST_NOTES]:
+            if len(names) < len(self._tiles):
+                more = len(names) - 1
+                of = f"{names[0]} and {more} more of {len(self._tiles)} tiles" if more else names[0]
+                note += f" ({of})"
+            found.append(note)
+        if len(notes) > MOST_NOTES:
+            found.append(
+                f"CAUTION: tiles say {len(notes) - MOST_NOTES} things more: look at their files"
+            )
+        return found
 
     def _check_places(self, places: list[list[int]]) -> None:
         """Refuses two tiles at one place, of which the second would never be seen."""

@@ -43,7 +43,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 class Mosaic(Picture):
     """One grey picture inside a file. Made by `open_mosaic`.
 
-    slices: how many a stack has. piece_bytes: what is decoded at once. Where by_window is False only
+    slices: how many a stack has. meaning: of the stored numbers, in words, by what they tell. piece_bytes: what is decoded at once. Where by_window is False only
     `blocks` serves.
     """
 
@@ -54,6 +54,10 @@ class Mosaic(Picture):
         self.files = source.files or [path]
         self.notes = [*source.notes, *source.known.notes]
         self._source = source
+        self.meaning = {
+            "polarity": "black is zero" if source.white is None else "white is zero",
+            "calibration": source.calibration or "none",
+        }
         shape = tuple(source.array.shape)
         axes = source.axes = _distinct(path, source.axes, shape)
         if "Y" not in axes or "X" not in axes:
@@ -69,6 +73,11 @@ class Mosaic(Picture):
             )
         if self.dtype == np.float64:
             self.notes.append("float64 pixels are read as float32")
+        if source.missing is not None:
+            self.gaps = True
+            self.notes.append(
+                f"pixels of {source.missing:g} are not read: the file says that it stands for no measurement"
+            )
         sizes = dict(zip(axes, shape, strict=True))
         self.shape = sizes["Y"], sizes["X"]
         if prod(self.shape) > LARGEST_PX:
@@ -207,11 +216,17 @@ class Mosaic(Picture):
         return block.transpose([kept.index(axis) for axis in "YXS" if axis in kept])
 
     def _finished(self, block: np.ndarray) -> np.ndarray:
-        """float32, colours weighed, white bright; always a copy."""
+        """float32, colours weighed, white bright, NaN where the file has no measurement; always a copy."""
+        missing = self._source.missing
+        gone = None if missing is None else block == missing
+        if gone is not None and self.luminance:
+            gone = gone.all(axis=-1)  # of a colour, one sample may well be that number
         if self._source.white is not None:  # in whole numbers, which float32 would round
             dark = np.asarray(self._source.white, self.dtype.newbyteorder("="))
             block = ~block if block.dtype == bool else dark - block
         block = block.astype(np.float32)
+        if gone is not None:
+            block[gone] = np.nan
         return block @ LUMINANCE if self.luminance else block
 
     @contextlib.contextmanager

@@ -14,6 +14,8 @@ import numpy as np
 _LEVELS = 4
 _SURE = 20.0  # standard errors of noise above which a band holds structure
 _APART = 3.0  # standard errors of noise that two slices have to differ by
+# In stacks of so many slices, a share of the sharpest one's fine structure that the next one has at least.
+_STACK, _LONELY = 5, 0.25
 # Of a tally: sum and count of finite pixels, sum and count of squared noise, then of each band.
 _LIGHT, _PIXELS, _NOISE, _NOISES, _BANDS = 0, 1, 2, 3, 4
 
@@ -73,6 +75,9 @@ def choose(tallies: np.ndarray, how: str) -> tuple[int, str]:
     note += f"The next, slice {second}, has {100 * max(score[second], 0) / score[best]:.0f} % of its fine structure"
     if score[best] - score[second] < _APART * np.hypot(error[best], error[second]):
         note += ", which may be noise"
+    if count >= _STACK and score[second] < _LONELY * score[best]:
+        note += f". CAUTION: look at slice {best}: unless steps are coarse, it stands out by a pattern or another"
+        note += " light rather than by focus"
     if count > 2 and best in (0, count - 1):
         end = "first" if best == 0 else "last"
         note += f". CAUTION: it is the {end} of the stack, so that the focus may lie outside"

@@ -17,7 +17,8 @@ class Source:
     chunks: the pieces that are decoded as a whole; None: any window costs only itself. white: what dark
     is stored as, where white is zero; None where it is not. stream: rows of one plane from top to
     bottom, of `strips.rows`, where a piece need not be decoded as a whole. files: all that it lies in,
-    where that is not one. known: by the file's header.
+    where that is not one. calibration: what the stored numbers stand for where the file
+    says that it is another number, in words. missing: the stored number that stands for no measurement. known: by the file's header.
     """
 
     array: Any
@@ -29,6 +30,8 @@ class Source:
     files: list[str] = field(default_factory=list)
     stream: Callable[[dict], Iterator[np.ndarray]] | None = None
     close: Callable[[], None] = lambda: None
+    calibration: str | None = None
+    missing: float | None = None
     known: Known = field(default_factory=Known)
 
 
@@ -85,6 +88,13 @@ def choose_series(
     return number, [
         f"picture {number} of {len(sizes)} is read, {among} ({height} x {width} px); others by `series`"
     ]
+
+
+def turned(orientation: object) -> list[str]:
+    """A note where a header asks viewers to turn or mirror a picture: TIFF's numbers, 1 for neither."""
+    if orientation not in range(2, 9):
+        return []
+    return [f"it is stored turned or mirrored (orientation {orientation}): read as stored"]
 
 
 def reason(error: BaseException) -> str:

@@ -13,7 +13,15 @@ import zarr
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic import headers, strips
-from isoplan.mosaic.source import Leading, Source, check_tiles, choose_series, reason, refuse_tiles
+from isoplan.mosaic.source import (
+    Leading,
+    Source,
+    check_tiles,
+    choose_series,
+    reason,
+    refuse_tiles,
+    turned,
+)
 
 TRIED_PX = 2**20  # a piece up to this is decoded once, to see whether that works
 
@@ -30,6 +38,7 @@ _NO_LIGHT = {
     32844: "LogL values",
     32845: "LogLuv colours",
 }
+_ORIENTATION, _GDAL_NODATA = 274, 42113  # tags
 _SEPARATE = 2  # planes one after the other
 _JPEG = (6, 7, 34892, 33007)  # codecs that give RGB for YCbCr
 _TRANSPARENCY = (1, 2)  # extra samples that are no channel
@@ -65,6 +74,8 @@ def open_tiff(path: str, wanted: int | None) -> Source:
             )
         if page.photometric == _PALETTE:
             notes.append("the colour palette is ignored: its indices are taken as intensities")
+        if _ORIENTATION in page.tags:
+            notes += turned(page.tags[_ORIENTATION].value)
         white = _white(page, level.dtype, notes)
         channels = page.photometric in _RGB and _are_channels(tiff, page)
         rgb = page.photometric in _RGB and not channels
@@ -83,9 +94,19 @@ def open_tiff(path: str, wanted: int | None) -> Source:
             notes.append(
                 f"it belongs to a set of {len(files)} files: channels and slices are counted over all of them"
             )
-        known = headers.of_tiff(tiff, number, len(series))
+        known = headers.of_tiff(tiff, number, len(series), _plane(level))
         close = stack.pop_all().close
-        found = {"notes": notes, "stream": stream, "files": files, "close": close, "known": known}
+        nodata = page.tags.get(_GDAL_NODATA)
+        missing = headers.finite(nodata.value) if nodata else None
+        found = {
+            "calibration": shown,
+            "missing": missing,
+            "notes": notes,
+            "stream": stream,
+            "files": files,
+            "close": close,
+            "known": known,
+        }
         return Source(array, axes, chunks, rgb, white, **found)
 
 
@@ -161,6 +182,12 @@ def _check_whole(path: str, tiff: tifffile.TiffFile, level: tifffile.TiffPageSer
     if any(page is None for page in level.pages):
         folder = Path(path).parent
         gone = [name for name in headers.files_of_set(tiff) if not (folder / name).exists()]
+        if not gone and tiff.is_ome:
+            listed = sum(page is not None for page in level.pages)
+            raise UserError(
+                f"{path}: its OME header lists {listed} of the {len(level.pages)} planes that it says there are;"
+                " export it again, whole"
+            )
         if not gone:
             raise _truncated(path)
         raise UserError(

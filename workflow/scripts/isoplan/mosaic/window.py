@@ -14,7 +14,7 @@ class Picture:
     shape: (H, W) in px. dtype: the file's. slice: the slice of a stack that is read, None where there
     is but one. channels: names of the channels there are, where more than one. luminance: whether
     colours were weighed. by_window: False where `read` would decode pieces too large for it. gaps:
-    whether pixels may be covered by nothing. chunk_px: rows and columns that are decoded at once, (1, 1)
+    whether pixels may be covered by nothing, or hold no measurement. chunk_px: rows and columns that are decoded at once, (1, 1)
     where a window costs only itself. optics: what the file's header knows, by the table's columns. files: all that is read. notes: what was chosen or converted, for the log.
     """
 

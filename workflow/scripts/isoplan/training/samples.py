@@ -310,7 +310,7 @@ def load_set(path) -> Batch:
     import zarr
 
     try:
-        group = zarr.open_group(path, mode="r")
+        group = zarr.open_group(path, mode="r", use_consolidated=False)
         return Batch(*(torch.from_numpy(group[field][:]) for field in Batch.__annotations__))
     except Exception as error:  # zarr raises many kinds
         raise UserError(f"{path}: cannot be read ({error}); remove it and run again") from None
