@@ -6,6 +6,7 @@ import pytest
 import torch
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import Ledger
+from isoplan.config.entries import entry
 from isoplan.config.validation import validate
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.blur import SpaceVariantBlur
@@ -27,8 +28,8 @@ PSFS = [
 
 def made(psf: str = "gaussian-2", detected: str = "gaussian-2", **keys) -> ways.RestorationTest:
     """A test of quadrants of 96 px, every other setting the default one."""
-    entry = {"name": "t", "psf": psf, "samples": 5, "size_px": 192, "cell_px": 96, "stride_px": 96}
-    entry |= {"methods": METHODS, "network": "small"} | keys
+    test = {"name": "t", "psf": psf, "samples": 5, "size_px": 192, "cell_px": 96, "stride_px": 96}
+    test |= {"methods": METHODS, "network": "small"} | keys
     study = validate(
         {
             "psfs": PSFS,
@@ -36,7 +37,7 @@ def made(psf: str = "gaussian-2", detected: str = "gaussian-2", **keys) -> ways.
             "cameras": [*validate({})["cameras"], {"name": "dark", "photons": [300, 300]}],
             "simulations": [],
             "map": {"window_px": WINDOW, "stride_px": 32},
-            "restoration_tests": [entry],
+            "restoration_tests": [test],
         }
     )
     named = {
