@@ -286,6 +286,7 @@ def test_a_study_takes_the_released_network(released, tmp_path, monkeypatch):
 def test_a_network_serves_a_study_within_its_ranges(psf, wrong, settings):
     card = {
         "psf": settings("psfs", model="zernike-1", size_px=79, cutoff_range=[0.2, 0.4]),
+        "network": {"architecture": "isoplan"},
         "window_px": 128,
     }
     asked = settings("psfs", model="zernike-1", size_px=79) | psf
