@@ -23,7 +23,7 @@ def main(snakemake):
     network, _, card = store.load(snakemake.input.network, device)
     made = ngff.read_attributes(params.store)
     model = make_psf_model(made["psf"])
-    layout = MapLayout(tuple(made["shape_px"]), made["window_px"], made["stride_px"], made["edges"])
+    layout = MapLayout.of(made)
     cells = ngff.open_array(params.store, "raw", "r+")
     mark = fingerprint(facts, card["fingerprint"], made, dict(params.library))
     with facts.open() as mosaic:

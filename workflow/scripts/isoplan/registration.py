@@ -57,8 +57,8 @@ class Registration:
     correlation: float
     apart_px: float
     squares: tuple[int, int]
-    saturated: float
-    bent: float
+    saturated: float = 0.0  # files of before have neither
+    bent: float = 0.0
 
     @property
     def notes(self) -> list[str]:
@@ -179,7 +179,7 @@ def write(path: str | Path, facts: dict) -> dict:
                     f"{facts['reference']}: it cannot be read by window; make an OME-Zarr of it first "
                     "(`python -m isoplan convert`)"
                 )
-            if any(map(_is_restoration, reference.files)):
+            if any(map(is_restoration, reference.files)):
                 raise UserError(
                     f"{facts['reference']}: is a restoration by isoplan, no independent picture; name one that was taken"
                 )
@@ -195,7 +195,7 @@ def write(path: str | Path, facts: dict) -> dict:
     return result
 
 
-def _is_restoration(file: str) -> bool:
+def is_restoration(file: str | Path) -> bool:
     """Whether isoplan restored what a file or a store holds, by what it wrote into it. What it simulated or split says
     nothing of that kind."""
     try:

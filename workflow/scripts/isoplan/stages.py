@@ -88,6 +88,10 @@ def _chooses(study: dict) -> bool:
     return bool(left_open(study["restoration"]))
 
 
+def _listed(study: dict) -> bool:
+    return bool(study["mosaics"])
+
+
 def _tests(study: dict) -> bool:
     return bool(study["restoration_tests"])
 
@@ -166,7 +170,7 @@ STAGES = (
         then=MEASURED,
         first=("simulate_mosaic",),
     ),
-    Stage("check_mosaics", made=("stages/mosaics/accepted.tsv",)),
+    Stage("check_mosaics", made=("stages/mosaics/accepted.tsv",), wanted=_listed),
     Stage(
         "convert_mosaic",
         ("mosaic",),
@@ -185,7 +189,7 @@ STAGES = (
         memory="other",
         minutes="other",
     ),
-    Stage("refuse_mosaics", made=("accepted.tsv",)),
+    Stage("refuse_mosaics", made=("accepted.tsv", "refused.csv"), wanted=_listed),
     Stage("create_psf_map", ("mosaic", "network"), made=(f"stages/{_MAP}/created.done",)),
     Stage(
         "map_psf",

@@ -1,7 +1,6 @@
 """`map` and `restore`: one picture, in the memory of one block whatever its size."""
 
 import argparse
-import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import PsfModel
 from isoplan.psf_map.estimate import map_whole
 from isoplan.psf_map.layout import MapLayout, channels, served, strides
+from isoplan.registration import is_restoration
 from isoplan.report import figures, plots
 from isoplan.report.results import WHOLE, Mosaic, PsfMap, Study
 from isoplan.restoration import choosing
@@ -153,21 +153,11 @@ def _spare_siblings(out: Path) -> None:
     """Refuses a place beside a restored picture of the same stem, whose map and preview bear the same names."""
     for ending in RESTORED:
         other = out.with_name(stem_of(out) + ending)
-        if other.name.lower() != out.name.lower() and _is_restored(other):
+        if other.name.lower() != out.name.lower() and is_restoration(other):
             raise UserError(
                 f"{out}: {other} is restored already, and --overwrite would replace its map and preview; give the "
                 "result another name"
             )
-
-
-def _is_restored(place: Path) -> bool:
-    with contextlib.suppress(Exception):  # none there, or no result of `restore`
-        if _is_store(place):
-            return "restoration" in ngff.read_attributes(place)
-        with tifffile.TiffFile(place) as tiff:
-            made = str(tiff.pages[0].software).startswith(SOFTWARE)
-            return made and "restoration" in json.loads(tiff.pages[0].description)
-    return False
 
 
 def _map_settings(args: argparse.Namespace) -> dict:

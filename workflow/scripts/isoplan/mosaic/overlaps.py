@@ -25,7 +25,7 @@ ALIKE = 0.5
 UNLIKE = 0.35  # below this a tile and its neighbours disagree,
 SURE = 0.6  # where half of the other overlaps reach this
 NAMED = 5  # tiles, at most
-BETTER = 0.2  # by which other positions must agree better, to be named
+BETTER, LEAST = 0.2, 0.4  # by which other positions must agree better, and how well, to be named
 STRUCTURE = 0.5  # correlation of neighbouring squares from which on there is more than noise
 
 
@@ -60,7 +60,7 @@ def notes_on_overlaps(picture: Picture) -> list[str]:
         return [words + _shifted(found)]
     mistakes = [(_of_mistake(picture, boxes), words) for words, boxes in _mistakes(picture)]
     best, words = max(mistakes)
-    if best >= (alike or 0) + BETTER:
+    if best >= max((alike or 0) + BETTER, LEAST):
         told = "tiles do not overlap" if alike is None else f"tiles do not agree ({alike:.2f})"
         return [
             f"CAUTION: {told} where the table puts them; with {words} they show the same where they overlap"

@@ -76,8 +76,8 @@ def choose(tallies: np.ndarray, how: str) -> tuple[int, str]:
     if score[best] - score[second] < _APART * np.hypot(error[best], error[second]):
         note += ", which may be noise"
     if count >= _STACK and score[second] < _LONELY * score[best]:
-        note += f". CAUTION: look at slice {best}: unless steps are coarse, it stands out by a pattern or another"
-        note += " light rather than by focus"
+        note += f". CAUTION: look at slice {best}: no other is nearly as sharp. A disturbed or overexposed slice looks so,"
+        note += " and one of a stack with coarse steps"
     if count > 2 and best in (0, count - 1):
         end = "first" if best == 0 else "last"
         note += f". CAUTION: it is the {end} of the stack, so that the focus may lie outside"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -30,6 +31,11 @@ class MapLayout:
     window_px: int
     stride_px: int
     edges: str
+
+    @classmethod
+    def of(cls, made: dict) -> Self:
+        """Of a map's store, by its attributes."""
+        return cls(tuple(made["shape_px"]), made["window_px"], made["stride_px"], made["edges"])
 
     @cached_property
     def cells(self) -> tuple[int, int]:
@@ -75,7 +81,7 @@ class MapLayout:
 def stored_units(path: str | Path) -> tuple[Callable[[int], np.ndarray], int]:
     """How a unit of a map's store is read back, and how many there are. Raises UserError of a broken store."""
     made, cells = ngff.read_attributes(path), ngff.open_array(path, ngff.RAW)
-    layout = MapLayout(tuple(made["shape_px"]), made["window_px"], made["stride_px"], made["edges"])
+    layout = MapLayout.of(made)
     return lambda unit: cells[(slice(None), *layout.units[unit])], len(layout.units)
 
 

@@ -228,15 +228,7 @@ class Present:
 
     def table(self, name: str) -> bool:
         """Whether a table of the study's folder is made by these settings."""
-        tests = self.config["restoration_tests"]
-        if name in ("restoration_sweep.csv", "restoration_choice.csv"):
-            return any(test["sweep_tv_weights"] for test in tests)
-        asked = {
-            "refused": self.config["mosaics"],
-            "harm": self.config["harm_tests"],
-            "restoration": tests,
-        }
-        return bool(asked.get(name.removesuffix(".csv").split("_")[0], True))
+        return all(stage.wanted(self.config) for stage in stages.STAGES if name in stage.made)
 
 
 @dataclass

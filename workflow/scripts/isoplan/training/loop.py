@@ -303,8 +303,10 @@ def _samples(task: RegressionTask, bank: SceneBank, epoch: int, steps: int):
 def _card(task: RegressionTask, history: list[dict]) -> dict:
     """What a network's file says of itself, without times: the same training gives the same file."""
     best = min(history, key=lambda row: row["validation_loss"])
+    made = asdict(task.recipe)
+    made["objects"].pop("stamp", None)  # dates of a folder's files
     return {
-        **asdict(task.recipe),
+        **made,
         "network": task.spec,
         "samples": history[-1]["samples"],
         "parameters": sum(p.numel() for p in task.network.parameters()),
