@@ -13,6 +13,7 @@ from pathlib import Path
 import zarr
 from isoplan import stages
 from isoplan.base.errors import UserError
+from isoplan.base.imports import load_named
 from isoplan.base.ledger import damaged
 from isoplan.config.schema import schema
 from isoplan.mosaic.convert import REFUSED
@@ -99,7 +100,7 @@ def check_whole(results: Path, stage: Stage, names: dict, data: list[Path]) -> l
     try:
         if stage.reads:
             for path in data:
-                stages.load(stage.reads)(path)
+                load_named(stage.reads)(path)
         lost = [] if stage.reads else [path for path in data if not all_whole(path)]
         text = f"{', '.join(map(str, lost))}, made by {stage.rule}" if lost else ""
     except UserError as error:
@@ -115,7 +116,7 @@ def check_units(results: Path, stage: Stage, names: dict, store: Path, jobs: int
     ledger = results / stage.ledger.format(**names)
     after, again = files_of(results, stage.then, names), files_of(results, stage.first, names)
     try:
-        read, count = stages.load(stage.units)(store)
+        read, count = load_named(stage.units)(store)
     except UserError:
         own = files_of(results, (stage.laid_out_by, stage.rule), names)
         records = sorted(ledger.glob("*.json"))

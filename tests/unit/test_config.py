@@ -6,8 +6,8 @@ import pytest
 import yaml
 from isoplan.base.errors import UserError
 from isoplan.config import documentation
-from isoplan.config.entries import PARAMETERS, left_open
-from isoplan.config.schema import schema
+from isoplan.config.entries import left_open, parameters
+from isoplan.config.schema import choices, schema
 from isoplan.config.validation import load, validate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,11 +127,11 @@ def test_validating_twice_changes_nothing():
         ("map: 3", ["map: 3 is not a block of keys"]),
         (
             "networks: [{name: small, pretrained: resnet34.pth}]\ntests: []",
-            ["networks[0].pretrained: goes with resnet34 or resnext50"],
+            ["networks[0].pretrained: goes with the architecture resnet34 or resnext50"],
         ),
         (
             "networks: [{name: small, architecture: resnet34, pretrained: resnet34.onnx}]\ntests: []",
-            ["networks[0].pretrained: is neither a .pth nor a .safetensors file"],
+            ["is neither a .pth nor a .safetensors file"],
         ),
         (
             "restoration_tests: [{name: t, methods: [true, estimated]}]",
@@ -227,8 +227,8 @@ def test_a_missing_file_is_named():
 
 def test_field_parameters_are_those_of_the_models():
     psf = pytest.importorskip("isoplan.optics.psf")
-    for model, names in PARAMETERS.items():
-        if model != "measured":
+    for model in choices("psfs"):
+        if told := parameters(model):
             spec = validate(
                 {
                     "psfs": [{"name": "gaussian-2", "model": model}],
@@ -237,8 +237,11 @@ def test_field_parameters_are_those_of_the_models():
                     "simulations": [],
                 }
             )
-            made = psf.make_psf_model(spec["psfs"][0])
-            assert tuple(p.name for p in made.parameters) == names
+            entry = spec["psfs"][0]
+            made = {p.name: (p.low, p.high) for p in psf.make_psf_model(entry).parameters}
+            assert list(made) == list(told)
+            for name, of in told.items():
+                assert made[name] == pytest.approx(entry[of] if isinstance(of, str) else of)
 
 
 def test_what_is_left_open():

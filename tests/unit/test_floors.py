@@ -26,8 +26,10 @@ FLOORS = (
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 # Read whenever the Snakefile is parsed, by every job: nothing that takes long to import.
 LIGHT = (
+    "base.cards",
     "base.errors",
     "base.fingerprint",
+    "base.imports",
     "base.textfile",
     "config.checks",
     "config.entries",

@@ -16,8 +16,8 @@ from isoplan.base.errors import UserError
 from isoplan.cli import modelcard, models
 from isoplan.cli.arguments import main
 from isoplan.config import entries
-from isoplan.config.entries import MODELS, PARAMETERS, weights_file
-from isoplan.config.schema import ROOT
+from isoplan.config.entries import MODELS, weights_file
+from isoplan.config.schema import ROOT, choices
 from isoplan.config.validation import load, validate
 from isoplan.networks import store
 from safetensors import safe_open
@@ -322,7 +322,7 @@ def test_released_studies_judge_every_network():
     for scale in ("small", "full"):
         study = load(ROOT / "config" / "studies" / f"released.{scale}.yaml")
         psfs = {network["name"]: network["psf"] for network in study["networks"]}
-        assert set(psfs) == {model for model, names in PARAMETERS.items() if names}
+        assert set(psfs) == {model for model, told in choices("psfs").items() if told["parameters"]}
         for name in psfs:
             sets = models._test_sets(study, name)
             assert len(sets) == 6

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 
 import damage
 from isoplan import stages
+from isoplan.base.imports import load_named
 from isoplan.evaluation import MEASURES
 from isoplan.report import cost
 from isoplan.stages import BY_RULE, KINDS, STAGES
@@ -80,7 +81,7 @@ def test_what_is_read_back_is_what_the_rule_writes(stage):
         store = re.sub(r"(\.zarr)/\w+$", r"\1", path)
         assert f'"{store}"' in texts, store
     for name in filter(None, (stage.units, stage.reads, stage.unit_px)):
-        assert callable(stages.load(name))
+        assert callable(load_named(name))
     for rule in (*stage.then, *stage.first, *filter(None, [stage.laid_out_by])):
         assert rule in BY_RULE
 

@@ -79,9 +79,69 @@ wildcard_constraints:
     job=r"\d+",
 
 
-def library(script):
-    """Code of the library behind a script, so that an edit there reruns just what it touches."""
-    return library_hashes(f"{workflow.basedir}/workflow/scripts/{script}.py")
+def library(script, *chosen):
+    """Code of the library behind a script, so that an edit there reruns just what it touches. chosen: the classes that
+    the script loads by name, as its settings choose them."""
+    return library_hashes(
+        f"{workflow.basedir}/workflow/scripts/{script}.py", *chosen
+    )
+
+
+def by_network(script):
+    """The code behind a script that uses the network of its wildcards."""
+    return lambda wildcards: library(script, *network_code(wildcards.network))
+
+
+@cache
+def network_code(name):
+    return entries.code_of_network(STUDY, entries.entry(STUDY, "networks", name))
+
+
+def psf_code(name):
+    return entries.code_of_psf(entries.entry(STUDY, "psfs", name))
+
+
+def by_method(script):
+    """The code behind a script that uses the PSFs of its mosaic and method."""
+    return lambda wildcards: library(script, method_code(wildcards))
+
+
+def method_code(wildcards):
+    """The class of a method's PSFs."""
+    if wildcards.method == "measured":
+        return psf_code(STUDY["restoration"]["measured"])
+    if wildcards.method == "denoised":
+        return entries.code_of_psf(entries.ONE_PIXEL)
+    if wildcards.method == "oracle":
+        return simulated_code(wildcards.mosaic)
+    return map_code()
+
+
+def by_mosaic(script):
+    """The code behind a script that uses PSFs of all methods of its mosaic, and the true ones."""
+    return lambda wildcards: library(script, *mosaic_code(wildcards.mosaic))
+
+
+def mosaic_code(mosaic):
+    true = [simulated_code(mosaic)] if mosaic in SIMULATED else []
+    kinds = [SimpleNamespace(mosaic=mosaic, method=method) for method in methods(mosaic)]
+    return [map_code(), *true, *map(method_code, kinds)]
+
+
+def map_code():
+    """The class of the PSFs of the map that restores."""
+    return psf_code(entries.entry(STUDY, "networks", NETWORK)["psf"])
+
+
+def simulated_code(mosaic):
+    """The class of a simulated mosaic's true PSFs."""
+    return psf_code(entries.entry(STUDY, "simulations", mosaic, key="mosaic")["psf"])
+
+
+def test_code(section, name):
+    """The classes that a test of restorations uses: its network's, and its own PSFs'."""
+    test = entries.entry(STUDY, section, name)
+    return [*network_code(test["network"]), *(map(psf_code, [test["psf"]] if "psf" in test else []))]
 
 
 def contents(pattern):
@@ -91,9 +151,9 @@ def contents(pattern):
 
 
 def entry(section, name, key="name"):
-    """The entry of that name in one of the config's lists, with a mark of the file or folder that it names, so that
-    a changed one is noticed."""
-    item = entries.entry(STUDY, section, name, key)
+    """The entry of that name in one of the config's lists: the keys that count, with a mark of the file or folder that
+    it names, so that a changed one is noticed."""
+    item = entries.told(STUDY, section, name, key)
     path = item.get("file") or item.get("folder")
     return item | {"stamp": _mark(path)} if path else item
 
@@ -115,13 +175,20 @@ def recipe(item):
 
 
 def network_recipe(wildcards):
-    return recipe(entry("networks", wildcards.network))
+    """What a network is trained on; of one that is taken over, what it has to fit."""
+    item = entries.entry(STUDY, "networks", wildcards.network)
+    if item["weights"]:
+        return {
+            "psf": entry("psfs", item["psf"]),
+            "window_px": STUDY["map"]["window_px"],
+        }
+    return recipe(item)
 
 
 def network_files(wildcards):
     """Marks of the files that a network is taken from; a released one is the repository's own."""
     item = entry("networks", wildcards.network)
-    files = [item["weights"], item["pretrained"]]
+    files = [item["weights"], item.get("pretrained")]
     return [_mark(file) for file in files if file and file != "released"]
 
 

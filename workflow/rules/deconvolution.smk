@@ -21,7 +21,7 @@ rule choose_restoration:
     resources:
         **asks("choose_restoration"),
     params:
-        library=library("choose_restoration"),
+        library=by_method("choose_restoration"),
         psf=psf_choice,
         restoration={
             k: STUDY["restoration"][k]
@@ -59,7 +59,7 @@ rule create_restoration:
     conda:
         "../../envs/isoplan.yaml"
     params:
-        library=library("create_restoration"),
+        library=by_method("create_restoration"),
         store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
         psf=psf_choice,
         restoration=restoration_settings(),
@@ -86,7 +86,7 @@ rule restore_mosaic:
     resources:
         **asks("restore_mosaic"),
     params:
-        library=library("restore_mosaic"),
+        library=by_method("restore_mosaic"),
         store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
         psf=psf_choice,
         ledger=f"{RESULTS}/ledgers/restored/{{mosaic}}/{{method}}",

@@ -106,7 +106,7 @@ rule correlate_mosaic:
     resources:
         **asks("correlate_mosaic"),
     params:
-        library=library("correlate_mosaic"),
+        library=by_mosaic("correlate_mosaic"),
         stores=restored_stores,
         psfs=lambda wc: {
             method: psf_choice(SimpleNamespace(mosaic=wc.mosaic, method=method))
@@ -135,7 +135,7 @@ rule check_seams:
     resources:
         **asks("check_seams"),
     params:
-        library=library("check_seams"),
+        library=by_mosaic("check_seams"),
         store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
         psf=psf_choice,
         device=STUDY["device"],
@@ -183,7 +183,7 @@ rule tabulate_mosaic:
     resources:
         **asks("tabulate_mosaic"),
     params:
-        library=library("tabulate_mosaic"),
+        library=by_mosaic("tabulate_mosaic"),
         study=STUDY["study"],
         network=NETWORK,
         store=f"{RESULTS}/evaluation/{{mosaic}}.zarr",

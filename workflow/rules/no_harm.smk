@@ -15,7 +15,7 @@ rule test_harm:
     resources:
         **asks("test_harm"),
     params:
-        library=library("test_harm"),
+        library=lambda wc: library("test_harm", *test_code("harm_tests", wc.test)),
         folder=f"{HARM}/{{test}}",
         ledger=f"{RESULTS}/ledgers/harm_tests/{{test}}",
         test=lambda wc: harm_test(wc.test),
@@ -75,7 +75,7 @@ rule picture_harm:
     resources:
         **asks("picture_harm"),
     params:
-        library=library("picture_harm"),
+        library=lambda wc: library("picture_harm", *test_code("harm_tests", wc.test)),
         test=lambda wc: harm_test(wc.test),
         seed=STUDY["seed"],
         device=STUDY["device"],

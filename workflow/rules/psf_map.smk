@@ -117,7 +117,7 @@ rule create_psf_map:
     conda:
         "../../envs/isoplan.yaml"
     params:
-        library=library("create_psf_map"),
+        library=by_network("create_psf_map"),
         store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",
         psf=lambda wc: entry("psfs", entry("networks", wc.network)["psf"]),
         window_px=STUDY["map"]["window_px"],
@@ -145,7 +145,7 @@ rule map_psf:
     resources:
         **asks("map_psf"),
     params:
-        library=library("map_psf"),
+        library=by_network("map_psf"),
         store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",
         ledger=f"{RESULTS}/ledgers/psf_map/{{mosaic}}/{{network}}",
         jobs=JOBS,
@@ -174,7 +174,7 @@ rule fill_psf_map:
     resources:
         **asks("fill_psf_map"),
     params:
-        library=library("fill_psf_map"),
+        library=by_network("fill_psf_map"),
         store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",
         neighbours=STUDY["map"]["neighbours"],
         smooth=STUDY["map"]["smoothing"] == "kriging",

@@ -69,7 +69,10 @@ rule write_report:
     resources:
         **asks("write_report"),
     params:
-        library=library("write_report"),
+        library=library(
+            "write_report",
+            *(entries.code_of_psf(psf) for psf in STUDY["psfs"]),
+        ),
         templates=contents("workflow/scripts/isoplan/report/templates/*"),
         title=lambda wc: STUDY["report"]["title"] or STUDY["study"],
         crop_px=STUDY["report"]["crop_px"],

@@ -14,7 +14,9 @@ rule store_validation_set:
     resources:
         **asks("store_validation_set"),
     params:
-        library=library("store_sample_set"),
+        library=lambda wc: library(
+            "store_sample_set", *network_code(wc.network)
+        ),
         store=f"{RESULTS}/sets/validation-{{network}}.zarr",
         recipe=network_recipe,
         samples=lambda wc: entry("networks", wc.network)["validation_samples"],
@@ -40,7 +42,9 @@ rule store_test_set:
     resources:
         **asks("store_test_set"),
     params:
-        library=library("store_sample_set"),
+        library=lambda wc: library(
+            "store_sample_set", psf_code(entry("test_sets", wc.test_set)["psf"])
+        ),
         store=f"{RESULTS}/sets/test-{{test_set}}.zarr",
         recipe=test_recipe,
         samples=lambda wc: entry("test_sets", wc.test_set)["samples"],
@@ -66,7 +70,7 @@ rule simulate_mosaic:
     resources:
         **asks("simulate_mosaic"),
     params:
-        library=library("simulate_mosaic"),
+        library=lambda wc: library("simulate_mosaic", simulated_code(wc.mosaic)),
         observed=f"{RESULTS}/simulated/{{mosaic}}/observed.ome.zarr",
         truth=f"{RESULTS}/simulated/{{mosaic}}/truth.ome.zarr",
         true_map=f"{RESULTS}/psf_map/{{mosaic}}/true.zarr",

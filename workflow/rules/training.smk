@@ -13,9 +13,7 @@ rule train_network:
             entries.weights_file(STUDY, entry("networks", wc.network)) or []
         ),
         pretrained=lambda wc: (
-            []
-            if entry("networks", wc.network)["weights"]
-            else entry("networks", wc.network)["pretrained"] or []
+            entry("networks", wc.network).get("pretrained") or []
         ),
     output:
         network=f"{RESULTS}/networks/{{network}}/network.safetensors",
@@ -31,7 +29,7 @@ rule train_network:
     resources:
         **asks("train_network"),
     params:
-        library=library("train_network"),
+        library=by_network("train_network"),
         validation=f"{RESULTS}/sets/validation-{{network}}.zarr",
         recipe=network_recipe,
         network=lambda wc: entry("networks", wc.network),
@@ -63,7 +61,7 @@ rule evaluate_network:
     resources:
         **asks("evaluate_network"),
     params:
-        library=library("evaluate_network"),
+        library=by_network("evaluate_network"),
         samples=f"{RESULTS}/sets/test-{{test_set}}.zarr",
         train_set=lambda wc: entry("networks", wc.network)["objects"],
         test=test_entry,

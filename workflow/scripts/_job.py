@@ -39,6 +39,7 @@ def job(snakemake):
     sys.stdout = sys.stderr = _Both(log, sys.__stderr__)
     try:
         yield
+        _check_hashes(snakemake.params)
     except isoplan.base.errors.UserError as error:
         print(f"\nERROR {error}\n")
         sys.exit(1)
@@ -68,6 +69,15 @@ def job(snakemake):
         signal.signal(signal.SIGTERM, before[2])
         with suppress(OSError):
             log.close()
+
+
+def _check_hashes(params):
+    """For tests: refuses a job that used code of the library whose edits would not rerun it."""
+    if os.environ.get("ISOPLAN_CHECK_HASHES"):
+        from isoplan.base.fingerprint import unhashed
+
+        if missed := unhashed(list(sys.modules), params.library):
+            sys.exit(f"ERROR used, but not among the hashes of this job: {', '.join(missed)}")
 
 
 class _Stopped(BaseException):

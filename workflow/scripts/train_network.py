@@ -14,17 +14,19 @@ from isoplan.training.samples import Recipe, load_set
 
 def main(snakemake):
     params, output = snakemake.params, snakemake.output
-    spec, recipe = params.network, Recipe(**params.recipe)
+    spec = params.network
     folder = Path(output.network).parent
     weights = snakemake.input.weights
     if weights:
         _, _, card = store.load(weights)
-        store.check_fits(weights, card, recipe.psf, recipe.window_px, spec["architecture"])
+        psf, window_px = params.recipe["psf"], params.recipe["window_px"]
+        store.check_fits(weights, card, psf, window_px, spec["architecture"])
         shutil.copyfile(weights, output.network)
         Path(output.history).write_text(",".join(HISTORY) + "\n")
         Path(output.card).write_text(json.dumps(card, indent=1) + "\n")
         print(f"{weights} serves as network {spec['name']}")
         return
+    recipe = Recipe(**params.recipe)
     recipe.check()
     finished = train(
         recipe,

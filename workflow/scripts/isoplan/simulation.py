@@ -13,7 +13,7 @@ from isoplan.base.seeds import numpy_rng, torch_rng
 from isoplan.objects import pictures
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.camera import draw_camera, expose, mean_counts
-from isoplan.optics.psf import PsfModel
+from isoplan.optics.model import PsfModel
 
 FIELD_STRIDE_PX = 32  # the true field is sampled twice as finely as the published map
 BLOCK_PX = 1024

@@ -7,7 +7,6 @@ what takes long to import stands as "module:function".
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 
 # What was measured on a mosaic, of no use when something behind it is made again. Every step to the table that
 # collects it has to go: what is missing before a file that is there is not asked for.
@@ -70,12 +69,6 @@ class Stage:
     def of_method(self) -> bool:
         """Whether each method that restores a mosaic has it."""
         return "method" in self.per and not self.one_method
-
-
-def load(name: str) -> Callable:
-    """The function that a row names as "module:function"."""
-    module, _, function = name.partition(":")
-    return getattr(import_module(module), function)
 
 
 def _restores(study: dict) -> bool:

@@ -7,11 +7,14 @@ import ast
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 LIBRARY = Path(__file__).resolve().parents[1]
 MOST_FILES = 20_000  # whose sizes are asked for, which takes 0.1 s on a disk
+# What this room makes of a study reaches the jobs as their settings, which count themselves.
+UNCOUNTED = "isoplan.config."
 BY_VIEWERS = (".DS_Store", "Thumbs.db")  # left where somebody looked into a folder
 
 
@@ -21,13 +24,15 @@ def fingerprint(*parts) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def library_hashes(script: str | Path) -> dict[str, str]:
+def library_hashes(script: str | Path, *chosen: str) -> dict[str, str]:
     """Module name -> hash of its code, for all of the library that `script` imports, also indirectly.
 
+    chosen: what the script loads by name, as its settings say, each as "module:name" (`base.imports`): no import shows
+    it, so that a new choice in a registry reruns nothing that does not choose it.
     Comments, docstrings and layout do not count, so that mending a docstring reruns nothing.
     """
     modules = {}
-    waiting = list(_imports(Path(script)))
+    waiting = [*_imports(Path(script)), *(name.partition(":")[0] for name in chosen)]
     while waiting:
         name = waiting.pop()
         if name not in modules:
@@ -35,6 +40,14 @@ def library_hashes(script: str | Path) -> dict[str, str]:
             modules[name] = _code_hash(path)
             waiting += _imports(path)
     return dict(sorted(modules.items()))
+
+
+def unhashed(loaded: Iterable[str], library: Iterable[str]) -> list[str]:
+    """Of the names of loaded modules, those of isoplan's that are not among a job's hashes, so that their edits would
+    rerun nothing. What stands on the ground floor is loaded by the uncounted too."""
+    floors = (UNCOUNTED, "isoplan.base.")
+    own = {name for name in loaded if name.startswith("isoplan.") and not name.startswith(floors)}
+    return sorted(name for name in own - {*library} if _path(name).name != "__init__.py")
 
 
 def file_stamp(path: str | Path) -> list:
@@ -93,7 +106,7 @@ def _imports(path: Path) -> frozenset[str]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 found.add(inner if _path(inner).exists() else node.module)
-    return frozenset(found)
+    return frozenset(name for name in found if not name.startswith(UNCOUNTED))
 
 
 @cache

@@ -8,15 +8,16 @@ they are asked for: threads are set before torch is loaded, and `train`, `evalua
 import argparse
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from isoplan.base.errors import UserError
-from isoplan.config.entries import MODELS, PARAMETERS
+from isoplan.base.imports import load_named
+from isoplan.config.entries import MODELS
+from isoplan.config.schema import choices
 from isoplan.config.validation import load
 from isoplan.mosaic.table import SLICES
 
-PSF_MODELS = [model for model, parameters in PARAMETERS.items() if parameters]
+PSF_MODELS = [model for model, told in choices("psfs").items() if told["parameters"]]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,8 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "config" in args:
             load(args.config)  # first: to load torch takes seconds
         _set_threads()
-        module, name = args.run.split(":")
-        return getattr(import_module(f"isoplan.cli.{module}"), name)(args) or 0
+        return load_named(f"isoplan.cli.{args.run}")(args) or 0
     except UserError as error:
         print(f"isoplan: {error}", file=sys.stderr)
         return 1

@@ -18,7 +18,7 @@ from isoplan.cli import modelcard
 from isoplan.cli.network import UNFINISHED, library, spare_trained
 from isoplan.cli.outputs import spare
 from isoplan.config import entries
-from isoplan.config.entries import entry, recipe_of
+from isoplan.config.entries import entry, recipe_of, told
 from isoplan.config.schema import ROOT
 from isoplan.config.validation import load
 from isoplan.judging import Judgement, judge
@@ -54,7 +54,7 @@ def release(args: argparse.Namespace) -> int:
 
 def _check(args, study: dict, name: str) -> Path:
     """The file that a network will be released as. Raises UserError for what would fail at the end."""
-    spec = entry(study, "networks", name)
+    spec = told(study, "networks", name)
     if spec["weights"]:
         raise UserError(f"{args.config}: {name} has weights; only what is trained here is released")
     if not _test_sets(study, name):
@@ -64,7 +64,7 @@ def _check(args, study: dict, name: str) -> Path:
     _halve(name, store.build(spec, recipe.window_px, recipe.model))
     file, folder = args.out / f"{recipe.psf['model']}.safetensors", _folder(args, study, name)
     spare(_card_of(file), folder / "released.safetensors")
-    spare_trained(args, folder, recipe, spec, study["seed"], file)
+    spare_trained(args, folder, recipe, spec, study, file)
     return file
 
 
@@ -95,7 +95,7 @@ def _halve(name: str, network):
 
 def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
     """Takes one network as far as the time allows; True when it is released."""
-    spec, device = entry(study, "networks", name), pick_device(args.device)
+    spec, device = told(study, "networks", name), pick_device(args.device)
     folder = _folder(args, study, name)
     finished = training.train(
         Recipe(**recipe_of(study, spec)),
@@ -103,7 +103,7 @@ def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
         folder,
         seed=study["seed"],
         device=device,
-        library=library(),
+        library=library(study, name),
         stop_after_s=end - time.monotonic(),
     )
     if not finished:

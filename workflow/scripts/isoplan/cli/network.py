@@ -10,7 +10,7 @@ from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
 from isoplan.cli.outputs import Outputs, spare
-from isoplan.config.entries import entry, recipe_of
+from isoplan.config.entries import code_of_network, entry, recipe_of, told
 from isoplan.config.validation import load
 from isoplan.networks import store
 from isoplan.training import loop as training
@@ -29,14 +29,14 @@ def train(args: argparse.Namespace) -> int:
     study, spec = _network_of(args)
     recipe = Recipe(**recipe_of(study, spec))
     recipe.check()
-    spare_trained(args, args.folder, recipe, spec, study["seed"])
+    spare_trained(args, args.folder, recipe, spec, study)
     finished = training.train(
         recipe,
         spec,
         args.folder,
         seed=study["seed"],
         device=pick_device(args.device),
-        library=library(),
+        library=library(study, args.network),
         stop_after_s=60 * (args.stop_after_minutes or float("inf")),
     )
     if not finished:
@@ -49,13 +49,13 @@ def train(args: argparse.Namespace) -> int:
 
 
 def spare_trained(
-    args: argparse.Namespace, folder: Path, recipe: Recipe, spec: dict, seed: int, *released: Path
+    args: argparse.Namespace, folder: Path, recipe: Recipe, spec: dict, study: dict, *released: Path
 ) -> None:
     """Refuses a folder, and files to be released, that hold what isoplan did not make, or without --overwrite
     what another training made: hours of work."""
     places = [*(folder / name for name in MADE), *released]
     spare(*places)
-    mark = training.mark_of(recipe, spec, seed=seed, library=library())
+    mark = training.mark_of(recipe, spec, seed=study["seed"], library=library(study, spec["name"]))
     for place in places:
         if place.suffix in TRAINED and not args.overwrite and training.of_another(place, mark):
             raise UserError(
@@ -64,9 +64,10 @@ def spare_trained(
             )
 
 
-def library() -> dict[str, str]:
+def library(study: dict, name: str) -> dict[str, str]:
     """Of the workflow's rule, so that each goes on from the other's checkpoints."""
-    return library_hashes(SCRIPTS / "train_network.py")
+    chosen = code_of_network(study, entry(study, "networks", name))
+    return library_hashes(SCRIPTS / "train_network.py", *chosen)
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -90,7 +91,7 @@ def _evaluate(args: argparse.Namespace, study: dict, spec: dict, outputs: Output
     device = pick_device(args.device)
     network, model, card = store.load(args.weights, device)
     store.check_fits(
-        args.weights, card, entry(study, "psfs", spec["psf"]), study["map"]["window_px"]
+        args.weights, card, told(study, "psfs", spec["psf"]), study["map"]["window_px"]
     )
     parts, batches = [], {}
     for test in tests:
@@ -125,4 +126,4 @@ def _network_of(args: argparse.Namespace) -> tuple[dict, dict]:
     names = [item["name"] for item in study["networks"]]
     if args.network not in names:
         raise UserError(f"{args.config}: has no network {args.network}; known: {', '.join(names)}")
-    return study, entry(study, "networks", args.network)
+    return study, told(study, "networks", args.network)

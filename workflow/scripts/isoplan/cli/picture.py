@@ -29,9 +29,9 @@ from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
 from isoplan.optics.exposure import exposure_of
+from isoplan.optics.model import PsfModel
 from isoplan.optics.noise import check_camera_of, complete_camera
 from isoplan.optics.plain import PlainPsf
-from isoplan.optics.psf import PsfModel
 from isoplan.psf_map.estimate import map_whole
 from isoplan.psf_map.layout import MapLayout, channels, served, strides
 from isoplan.registration import is_restoration

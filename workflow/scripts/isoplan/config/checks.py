@@ -4,19 +4,16 @@ Each takes the value of its key and the whole study, whose keys are each right a
 (place below the key, what is wrong).
 """
 
-import math
 from collections.abc import Iterator
 
 from isoplan.base.errors import UserError
-from isoplan.config.entries import PARAMETERS, entry, released
+from isoplan.config.entries import entry, parameters, released
 
 Wrong = Iterator[tuple[tuple, str]]
 
 
-def psfs(psfs: list[dict], study: dict) -> Wrong:
+def zernike(psfs: list[dict], study: dict) -> Wrong:
     for i, psf in enumerate(psfs):
-        if (psf["model"] == "measured") != (psf["file"] is not None):
-            yield (i, "file"), "goes with the model measured, and only with it"
         varied = psf["cutoff_range"]
         if varied and not varied[0] <= psf["cutoff"] <= varied[1]:
             text = f"[{varied[0]:g}, {varied[1]:g}] does not hold the cutoff, {psf['cutoff']:g}"
@@ -34,18 +31,13 @@ def networks(networks: list[dict], study: dict) -> Wrong:
         if network["name"] == "true":
             yield (i, "name"), "true is the true map's name; take another"
         model = entry(study, "psfs", network["psf"])["model"]
-        if model == "measured":
-            yield (i, "psf"), "a measured PSF has no parameters that a network could estimate"
+        if not parameters(model):
+            yield (i, "psf"), f"a {model} PSF has no parameters that a network could estimate"
         elif network["weights"] == "released":
             try:
                 released(model)
             except UserError as error:
                 yield (i, "weights"), f"{error}; null trains one"
-        if network["pretrained"]:
-            if not network["architecture"].startswith("resne"):
-                yield (i, "pretrained"), "goes with resnet34 or resnext50, and only with them"
-            elif not network["pretrained"].endswith((".pth", ".safetensors")):
-                yield (i, "pretrained"), "is neither a .pth nor a .safetensors file"
         if network["epoch_samples"] < network["batch"]:
             yield (i, "epoch_samples"), f"is less than one batch ({network['batch']} patches)"
         if network["fresh_scenes"] > network["scenes"]:
@@ -79,7 +71,7 @@ def simulations(simulations: list[dict], study: dict) -> Wrong:
 
 def _field(field: list[dict], psf: dict) -> Wrong:
     """A simulated field names each parameter of its PSF once, with values that the PSF can take."""
-    wanted, given = PARAMETERS[psf["model"]], [varied["parameter"] for varied in field]
+    wanted, given = parameters(psf["model"]), [varied["parameter"] for varied in field]
     for i, varied in enumerate(field):
         name = varied["parameter"]
         if name not in wanted:
@@ -90,10 +82,7 @@ def _field(field: list[dict], psf: dict) -> Wrong:
             yield (i, "high"), f"is missing; {varied['shape']} runs from low to high"
         if psf["form"] == "published":
             continue  # its ranges are not those of the file
-        if name == "axis":
-            low, high = 0, math.pi / (2 if psf["model"] == "zernike-2" else 1)
-        else:
-            low, high = psf[f"{name.split('_')[0]}_waves" if "width" not in name else "width_px"]
+        low, high = psf[wanted[name]] if isinstance(wanted[name], str) else wanted[name]
         for key in ("low", "high"):
             if varied[key] is not None and not low <= varied[key] <= high:
                 text = f"{varied[key]:g} is outside the range of {psf['name']}, {low:g} to {high:g}"
@@ -133,8 +122,9 @@ def restoration_tests(tests: list[dict], study: dict) -> Wrong:
 
 def _restoration_test(test: dict, study: dict) -> Iterator[tuple[str, str]]:
     window, stride, cell = study["map"]["window_px"], test["stride_px"], test["cell_px"]
-    if entry(study, "psfs", test["psf"])["model"] == "measured":
-        yield "psf", "a measured PSF has no parameters to draw; name another"
+    model = entry(study, "psfs", test["psf"])["model"]
+    if not parameters(model):
+        yield "psf", f"a {model} PSF has no parameters to draw; name another"
     if "black" in entry(study, "objects", test["objects"])["kinds"]:
         yield "objects", f"{test['objects']} has black pictures, which have no SNR; take others"
     if test["size_px"] % cell:

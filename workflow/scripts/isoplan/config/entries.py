@@ -1,20 +1,14 @@
 """What a checked study file says: its entries by name, and what they stand for."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from isoplan.base.cards import read_card
 from isoplan.base.errors import UserError
-from isoplan.config.schema import ROOT
+from isoplan.config.schema import ROOT, choices, families, schema
 
 MODELS = ROOT / "resources" / "models"
-PARAMETERS = {
-    "gaussian-1": ("width",),
-    "gaussian-2": ("width_y", "width_x"),
-    "zernike-1": ("focus",),
-    "zernike-2": ("cylinder", "axis"),
-    "zernike-3": ("focus", "cylinder", "axis"),
-    "measured": (),
-}
 # The PSF that blurs nothing, as an entry of `psfs`; the method `denoised` restores with it.
 ONE_PIXEL = {"name": "pixel", "model": "pixel", "size_px": 3, "form": "isoplan"}
 # Of a restoration, what can be chosen for each mosaic and method.
@@ -24,6 +18,38 @@ CHOSEN = ("iterations", "tv_weight", "psf_scale", "psf_shape", "resolution_px")
 def entry(config: dict, section: str, name: str, key: str = "name") -> dict:
     """The entry of that name in one of a checked config's lists."""
     return next(item for item in config[section] if item[key] == name)
+
+
+def told(config: dict, section: str, name: str, key: str = "name") -> dict:
+    """The entry of that name with the keys alone that count for it: jobs, marks and cards are told no other."""
+    return what_counts(section, entry(config, section, name, key))
+
+
+def what_counts(section: str, settings: dict) -> dict:
+    """Of an entry of a top-level key, or of its block, the keys that what is chosen in it reads.
+
+    Left out are the keys of families that are not chosen, those of a `group` that the choice, or a key that is given,
+    goes `without`, and those that are `off`. So a key that a new family brings reruns nothing that does not use it.
+    """
+    rule = schema()["properties"][section]
+    known = rule.get("items", rule)["properties"]
+    chosen = choices(section).get(settings.get(rule.get("chosen_by")), {})
+    others = {key for family in families(section).values() for key in family["properties"]}
+    others -= {*chosen.get("reads", ())}
+    without = {chosen.get("without")} - {None}
+    without |= {known[k]["without"] for k, v in settings.items() if v and "without" in known[k]}
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in others
+        and known[key].get("group") not in without
+        and not ("off" in known[key] and value == known[key]["off"])
+    }
+
+
+def parameters(psf_model: str) -> dict[str, str | list[float]]:
+    """Names of a PSF model's parameters, each with the key of its range in an entry of `psfs`, or the range itself."""
+    return choices("psfs")[psf_model]["parameters"]
 
 
 def released(psf_model: str) -> Path:
@@ -44,6 +70,24 @@ def weights_file(config: dict, network: dict) -> str | None:
     return os.path.relpath(released(entry(config, "psfs", network["psf"])["model"]))
 
 
+def code_of_psf(psf: dict) -> str:
+    """The class of an entry of `psfs`, as "module:name"."""
+    return choices("psfs")[psf["model"]]["code"]
+
+
+def code_of_network(config: dict, network: dict) -> list[str]:
+    """The classes that an entry of `networks` chooses: its own and its PSF's. Weights that are given bring theirs."""
+    architecture = network["architecture"]
+    if file := weights_file(config, network):
+        with suppress(
+            OSError, ValueError, KeyError, TypeError
+        ):  # whoever loads it says what is wrong
+            architecture = read_card(file)["network"]["architecture"]
+    known = choices("networks")
+    psf = code_of_psf(entry(config, "psfs", network["psf"]))
+    return [known[architecture]["code"], psf] if architecture in known else [psf]
+
+
 def left_open(restoration: dict) -> list[str]:
     """What of CHOSEN is to be chosen from the data (`isoplan.restoration.choosing`)."""
     given = restoration["psf_scale"] != "auto"  # PSFs of another kind come with it alone
@@ -53,9 +97,9 @@ def left_open(restoration: dict) -> list[str]:
 def recipe_of(config: dict, item: dict) -> dict:
     """What the samples of an entry of `networks` or `test_sets` are made of."""
     return {
-        "psf": entry(config, "psfs", item["psf"]),
-        "objects": entry(config, "objects", item["objects"]),
-        "camera": entry(config, "cameras", item["camera"]),
+        "psf": told(config, "psfs", item["psf"]),
+        "objects": told(config, "objects", item["objects"]),
+        "camera": told(config, "cameras", item["camera"]),
         "window_px": config["map"]["window_px"],
         "black_share": item.get("black_share", 0.0),
         "processed_share": item.get("processed_share", 0.0),

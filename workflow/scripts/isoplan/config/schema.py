@@ -20,11 +20,58 @@ TYPES = {
 @cache
 def schema() -> dict:
     """The whole schema, of a file for each key, in their order; nobody changes it."""
-    parts = {
-        file.stem: yamlmarks.parse(file.read_text(), str(file)) for file in SCHEMAS.glob("*.yaml")
-    }
-    ordered = sorted(parts.items(), key=lambda part: (part[1]["order"], part[0]))
-    return {"type": "object", "properties": dict(ordered)}
+    return {"type": "object", "properties": _in_order(map(_part, SCHEMAS.glob("*.yaml")))}
+
+
+def _part(file: Path) -> tuple[str, dict]:
+    """A top-level key and its rule; where one of its keys chooses a family, with what all families read."""
+    rule = yamlmarks.parse(file.read_text(), str(file))
+    if "chosen_by" in rule:
+        known = rule.get("items", rule)["properties"]
+        told = {name: one for name, one in choices(file.stem).items() if not one.get("internal")}
+        chooser = known[rule["chosen_by"]]
+        chooser["enum"] = list(told)
+        meanings = "; ".join(f"{name}: {one['says']}" for name, one in told.items())
+        chooser["description"] += f" {meanings}."
+        for family in families(file.stem).values():
+            for key, inner in family["properties"].items():
+                readers = ", ".join(name for name, one in told.items() if key in one["reads"])
+                known[key] = inner | {"description": f"{inner['description']} {readers} only."}
+    return file.stem, rule
+
+
+@cache
+def families(key: str) -> dict[str, dict]:
+    """What can be chosen below a top-level key, of a file for each family: schemas/<key>/<family>.yaml.
+
+    A family has `code`, the class as "module:name"; `choices`, the words that choose it; and `properties`, the keys
+    that it reads beside those that all families read.
+    """
+    files = (SCHEMAS / key).glob("*.yaml")
+    return _in_order((file.stem, yamlmarks.parse(file.read_text(), str(file))) for file in files)
+
+
+@cache
+def choices(key: str) -> dict[str, dict]:
+    """Each word that chooses a family below a top-level key, with what the family's file says of it, its `code`, and
+    the keys (`reads`) that it reads beside those that all families read."""
+    found = {}
+    for family in families(key).values():
+        ranges = {
+            name: {of for of in one.get("parameters", {}).values() if isinstance(of, str)}
+            for name, one in family["choices"].items()
+        }
+        all_ranges = set().union(*ranges.values())
+        for name, one in family["choices"].items():
+            reads = [
+                k for k in family["properties"] if k not in all_ranges or k in ranges[name]
+            ]  # not the range of a parameter that another choice of the family has
+            found[name] = one | {"code": family["code"], "reads": reads}
+    return found
+
+
+def _in_order(parts) -> dict[str, dict]:
+    return dict(sorted(parts, key=lambda part: (part[1]["order"], part[0])))
 
 
 def allowed(rule: dict) -> str:

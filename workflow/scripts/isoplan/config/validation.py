@@ -7,13 +7,13 @@ whenever the Snakefile is read, in every job: the standard library and yaml alon
 import difflib
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 from isoplan.base.errors import UserError
+from isoplan.base.imports import load_named
 from isoplan.config import yamlmarks
 from isoplan.config.named_files import missing
-from isoplan.config.schema import schema
+from isoplan.config.schema import choices, families, schema
 from isoplan.config.values import Problems, check, shown
 
 SHOWN_ERRORS = 12
@@ -57,12 +57,6 @@ def _some(problems: Problems) -> Problems:
     return problems[:SHOWN_ERRORS] + ([((), f"{rest} mistakes more")] if rest > 0 else [])
 
 
-# One value against its part of the schema ----------------------------------------------------------
-
-
-# Keys that depend on one another -------------------------------------------------------------------
-
-
 def _references(value, rule: dict, config: dict, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
     """Every name that is asked for and not there."""
     if isinstance(value, dict):
@@ -83,10 +77,27 @@ def _references(value, rule: dict, config: dict, path: tuple = ()) -> Iterator[t
 def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:
     """What the schema cannot say of a config whose keys are each right and whose names exist."""
     for key, rule in schema()["properties"].items():
-        if "checks" in rule:
-            module, _, name = rule["checks"].partition(":")
-            for place, text in getattr(import_module(module), name)(config[key], config):
-                yield (key, *place), text
+        for place, text in _unread(key, rule.get("chosen_by"), config[key]):
+            yield (key, *place), text
+        for part in (rule, *families(key).values()):
+            if "checks" in part:
+                for place, text in load_named(part["checks"])(config[key], config):
+                    yield (key, *place), text
+
+
+def _unread(section: str, chooser: str | None, value) -> Iterator[tuple[tuple, str]]:
+    """Keys that are given though what is chosen reads none of them, and those that it needs and that are missing."""
+    for family in families(section).values():
+        for key, rule in family["properties"].items():
+            if rule["default"] is not None:
+                continue
+            readers = [name for name, one in choices(section).items() if key in one["reads"]]
+            for i, item in enumerate(value) if isinstance(value, list) else [((), value)]:
+                given, read = item[key] is not None, item[chooser] in readers
+                if given > read or (rule.get("needed") and read > given):
+                    words = f"goes with the {chooser} {' or '.join(readers)}, and only with "
+                    place = (i, key) if isinstance(value, list) else (key,)
+                    yield place, words + ("it" if len(readers) == 1 else "them")
 
 
 def _message(path: tuple, text: str, marks: list) -> str:

@@ -61,6 +61,11 @@ class OnePass(nn.Module):
     taken relative to its own power.
     """
 
+    @classmethod
+    def of(cls, spec: dict, window_px: int, model: PsfModel) -> "OnePass":
+        """The network of an entry of the config's `networks`."""
+        return cls(window_px, model, spec["width"], fit=spec["fit"] == "spectrum")
+
     def __init__(self, window_px: int, model: PsfModel, width: int, *, fit: bool = True):
         super().__init__()
         if window_px % STEP_PX or window_px < SQUARE_PX:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from isoplan.optics.psf import PsfModel
+from isoplan.optics.model import PsfModel
 
 FLAGS = 3
 COVERAGE = 0.9  # share of the truth that an interval is to hold

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from isoplan.networks import sliding
-from isoplan.optics.psf import PsfModel
+from isoplan.optics.model import PsfModel
 
 SQUARE_PX, STEP_PX = 96, 32  # side of a square and distance between neighbours
 LOWEST = 2  # cycles per square; what is slower is not looked at
@@ -54,6 +54,11 @@ class SpectrumFit(nn.Module):
     At the first picture it makes its table, which takes seconds. Where the model's cut-off varies, every
     twentieth of it has a table.
     """
+
+    @classmethod
+    def of(cls, spec: dict, window_px: int, model: PsfModel) -> "SpectrumFit":
+        """The network of an entry of the config's `networks`."""
+        return cls(window_px, model)
 
     def __init__(self, window_px: int, model: PsfModel):
         super().__init__()

@@ -9,43 +9,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from isoplan.base.errors import UserError
-from isoplan.networks import outputs
-from isoplan.networks.onepass import OnePass
-from isoplan.networks.spectrum_fit import SpectrumFit
-from isoplan.optics.psf import PsfModel, make_psf_model
+from isoplan.base.imports import load_named
+from isoplan.config.schema import choices, families
+from isoplan.optics.model import PsfModel
+from isoplan.optics.psf import make_psf_model
 
 UNTOLD = (
     "isoplan"  # the schema's default architecture, which says nothing where weights are taken over
 )
-# Keys of a PSF's entry in which a study and a network must agree, and the ranges that the models read,
-# in which the study's must lie within the network's. A network finds the PSF whatever its window's size.
-SAME = ("model", "form", "excitation_cutoff")
-RANGES = {
-    "gaussian-1": ("width_px",),
-    "gaussian-2": ("width_px",),
-    "zernike-1": ("cutoff_range", "focus_waves"),
-    "zernike-2": ("cutoff_range", "cylinder_waves"),
-    "zernike-3": ("cutoff_range", "focus_waves", "cylinder_waves"),
-}
 
 
 def build(spec: dict, window_px: int, model: PsfModel) -> torch.nn.Module:
-    """Network of a config entry (`architecture`, `width`, `pretrained`) for a PSF model, without any
-    file read; its channels: outputs.py.
+    """Network of a config entry (`architecture` and the keys that it reads) for a PSF model, without any file read;
+    its channels: outputs.py.
     """
-    if spec["architecture"] == "isoplan":
-        return OnePass(window_px, model, spec["width"], fit=spec["fit"] == "spectrum")
-    if spec["architecture"] == "spectrum-fit":
-        return SpectrumFit(window_px, model)
-    from isoplan.networks.windowed import Windowed
-
-    return Windowed(
-        window_px,
-        outputs.count(model),
-        spec["architecture"],
-        pretrained=bool(spec.get("pretrained")),
-        cutoff_range=model.cutoff_range,
-    )
+    return load_named(choices("networks")[spec["architecture"]]["code"]).of(spec, window_px, model)
 
 
 def save(path: str | Path, network: torch.nn.Module, card: dict) -> None:
@@ -147,23 +125,42 @@ def check_fits(path, card: dict, psf: dict, window_px: int, architecture: str = 
             "or name another file"
         )
     theirs = card["psf"]
-    wrong = [key for key in SAME if theirs.get(key) != psf[key]]
-    if not wrong and psf["form"] != "published":  # which has ranges of its own
-        for key in RANGES[psf["model"]]:
-            (low, high), (least, most) = _range(psf, key), _range(theirs, key)
-            if low < least or high > most:
-                wrong.append(key)
-    if wrong:
-        key = wrong[0]
-        read = _range if key == "cutoff_range" else dict.get
+    if wrong := _differs(psf, theirs):
+        read = _range if wrong == "cutoff_range" else dict.get
         raise UserError(
-            f"{path}: trained for PSF {key} {read(theirs, key)}, the study asks for {read(psf, key)}; "
+            f"{path}: trained for PSF {wrong} {read(theirs, wrong)}, the study asks for {read(psf, wrong)}; "
             "name a fitting network or train one (weights: null)"
         )
     if card["window_px"] != window_px:
         raise UserError(
             f"{path}: trained with window_px {card['window_px']}, the study asks for {window_px}"
         )
+
+
+def _differs(psf: dict, theirs: dict) -> str | None:
+    """A key of the PSF (an entry of `psfs`) in which a network does not serve it, or None.
+
+    Ranges must lie within the network's, but for the published form, which has its own; what else the model reads
+    must be the same. A network finds the PSF whatever its window's size.
+    """
+    if differs := [key for key in ("model", "form") if theirs.get(key) != psf[key]]:
+        return differs[0]
+    known = families("psfs")
+    read = choices("psfs")[psf["model"]]["reads"]
+    rules = {
+        k: v for family in known.values() for k, v in family["properties"].items() if k in read
+    }
+    for key, rule in rules.items():
+        if key == "cutoff":  # goes with its range
+            continue
+        if not rule.get("range"):
+            if theirs.get(key) != psf[key]:
+                return key
+        elif psf["form"] != "published":
+            (low, high), (least, most) = _range(psf, key), _range(theirs, key)
+            if low < least or high > most:
+                return key
+    return None
 
 
 def _range(psf: dict, key: str) -> list[float]:

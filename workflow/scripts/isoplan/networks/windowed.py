@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from isoplan.base.errors import UserError
+from isoplan.networks import outputs
+from isoplan.optics.model import PsfModel
 
 BATCH = 64  # windows at a time, which bounds the memory of a large block
 BACKBONES = {"resnet34": "resnet34", "resnext50": "resnext50_32x4d"}  # timm's names
@@ -19,17 +21,28 @@ PRETRAINED_PX = 224  # side of the pictures that ImageNet weights have seen
 class Windowed(nn.Module):
     """ResNet-34 or ResNeXt-50 (32 x 4d) of the thesis (2.3.1) from timm, standardised patch by patch.
 
-    window_px: side of a window. outputs: channels (outputs.py). pretrained: whether it starts from
+    window_px: side of a window. channels: of outputs (outputs.py). pretrained: whether it starts from
     ImageNet weights (`take_pretrained`); its patches are then enlarged to 224 x 224 px, bilinearly,
     as published. cutoff_range: where cut-offs vary, they are a second, constant input channel.
 
     Deviation from the thesis: timm's stride-2 stem and global pooling, the same as torchvision's.
     """
 
+    @classmethod
+    def of(cls, spec: dict, window_px: int, model: PsfModel) -> "Windowed":
+        """The network of an entry of the config's `networks`."""
+        return cls(
+            window_px,
+            outputs.count(model),
+            spec["architecture"],
+            pretrained=bool(spec.get("pretrained")),
+            cutoff_range=model.cutoff_range,
+        )
+
     def __init__(
         self,
         window_px: int,
-        outputs: int,
+        channels: int,
         architecture: str = "resnet34",
         *,
         pretrained: bool = False,
@@ -40,7 +53,10 @@ class Windowed(nn.Module):
         self.pretrained, self.cutoff_range = pretrained, cutoff_range
         self.varies = cutoff_range[0] < cutoff_range[1]
         self.backbone = timm.create_model(
-            BACKBONES[architecture], pretrained=False, in_chans=1 + self.varies, num_classes=outputs
+            BACKBONES[architecture],
+            pretrained=False,
+            in_chans=1 + self.varies,
+            num_classes=channels,
         )
 
     def forward(

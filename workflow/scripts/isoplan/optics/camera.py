@@ -14,12 +14,14 @@ from isoplan.base.errors import UserError
 
 DRAWN_EVENLY = ("read_noise_e", "salt_pepper", "illumination", "vignetting")
 DRAWN_BY_RATIO = ("photons", "gain")  # evenly on a logarithmic scale
+# What is left out of a camera that does without (`off` in the schema).
+WITHOUT = {"salt_pepper": (0, 0), "illumination": (1, 1), "vignetting": (0, 0)}
 CONSTANT = ("quantum_efficiency", "offset", "bits")
 
 
 def check_camera(spec: dict) -> None:
     """Raises UserError where a camera cannot be, or would clip its brightest picture."""
-    name = spec["name"]
+    name, spec = spec["name"], WITHOUT | spec
     for key, least, most in (
         ("photons", 1e-6, math.inf),
         ("gain", 1e-6, math.inf),
@@ -52,7 +54,7 @@ def draw_camera(spec: dict, n: int, generator: torch.Generator) -> dict[str, tor
     """
     drawn = (*DRAWN_BY_RATIO, *DRAWN_EVENLY)
     share = torch.rand(len(drawn), n, generator=generator, device=generator.device)
-    settings = {}
+    settings, spec = {}, WITHOUT | spec
     for key, u in zip(drawn, share, strict=True):
         low, high = spec[key]
         settings[key] = low + u * (high - low)

@@ -8,7 +8,6 @@ import math
 
 import torch
 
-from isoplan.base.errors import UserError
 from isoplan.optics.model import Parameter, PsfModel, read_range
 
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
@@ -20,11 +19,6 @@ class Gaussian(PsfModel):
 
     def __init__(self, spec: dict):
         super().__init__(spec)
-        if spec["excitation_cutoff"] is not None:
-            raise UserError(
-                f"psfs {spec['name']}: a Gaussian has no excitation_cutoff; set it to null, "
-                "or take a zernike model"
-            )
         low, high = PUBLISHED_WIDTH_PX if self.published else read_range(spec, "width_px")
         names = ["width"] if spec["model"] == "gaussian-1" else ["width_y", "width_x"]
         self.parameters = tuple(Parameter(name, "px", low, high) for name in names)

@@ -37,6 +37,7 @@ class PsfModel:
     """
 
     parameters: tuple[Parameter, ...]
+    knows_cutoff = False  # whether its PSFs depend on the optics' cut-off
 
     def __init__(self, spec: dict):
         self.spec = spec

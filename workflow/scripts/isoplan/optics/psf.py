@@ -1,31 +1,19 @@
-"""The registry of PSF models."""
+"""PSF models by name: workflow/schemas/psfs/ says which there are, and where their code lies."""
 
 from isoplan.base.errors import UserError
-from isoplan.optics.gaussian import Gaussian
-from isoplan.optics.measured import Measured, Pixel
-from isoplan.optics.model import Parameter, PsfModel
-from isoplan.optics.zernike import Zernike
-
-__all__ = ["MODELS", "Parameter", "PsfModel", "make_psf_model"]
-
-MODELS = {
-    "gaussian-1": Gaussian,
-    "gaussian-2": Gaussian,
-    "zernike-1": Zernike,
-    "zernike-2": Zernike,
-    "zernike-3": Zernike,
-    "measured": Measured,
-    "pixel": Pixel,
-}
+from isoplan.base.imports import load_named
+from isoplan.config.schema import choices
+from isoplan.optics.model import PsfModel
 
 
 def make_psf_model(spec: dict) -> PsfModel:
-    """PSF model of one entry of the config's `psfs` (all keys present, defaults filled).
+    """PSF model of one entry of the config's `psfs` (all keys present that the model reads).
 
     Raises UserError where the model is unknown or its settings are impossible.
     """
-    if spec["model"] not in MODELS:
+    known = choices("psfs")
+    if spec["model"] not in known:
         raise UserError(
-            f"psfs {spec['name']}: unknown model {spec['model']}; known are {', '.join(MODELS)}"
+            f"psfs {spec['name']}: unknown model {spec['model']}; known are {', '.join(known)}"
         )
-    return MODELS[spec["model"]](spec)
+    return load_named(known[spec["model"]]["code"])(spec)

@@ -33,13 +33,18 @@ PRODUCTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 class Zernike(PsfModel):
     """`zernike-1` (focus), `zernike-2` (cylinder, axis) or `zernike-3` (focus, cylinder, axis)."""
 
+    knows_cutoff = True
+
     def __init__(self, spec: dict):
         super().__init__(spec)
         self.kind = int(spec["model"][-1])
         focus, cylinder = PUBLISHED_FOCUS_WAVES, PUBLISHED_CYLINDER_WAVES
         if not self.published:
             _check_cutoffs(spec)
-            focus, cylinder = read_range(spec, "focus_waves"), read_range(spec, "cylinder_waves")
+            focus, cylinder = (
+                read_range(spec, key) if key in spec else (0.0, 0.0)
+                for key in ("focus_waves", "cylinder_waves")
+            )
         # Published axes are 0 and pi/2, which Seidel terms tell apart even without focus.
         period = math.pi / 2 if self.kind == 2 and not self.published else math.pi
         self.parameters = (

@@ -16,8 +16,8 @@ import numpy as np
 from isoplan.base.errors import UserError
 from isoplan.mosaic import ngff, tiles
 from isoplan.networks.onepass import STEP_PX
-from isoplan.optics.gaussian import Gaussian
-from isoplan.optics.psf import PsfModel, make_psf_model
+from isoplan.optics.model import PsfModel
+from isoplan.optics.psf import make_psf_model
 
 SHARD_CELLS = 32
 VALIDITY, ALARM, OTHER_BLUR, USABLE, FILLED = range(-5, 0)  # places of the last channels
@@ -121,7 +121,7 @@ def served(model: PsfModel, cutoff: float | None) -> tuple[PsfModel, int]:
             f"this network serves cut-offs from {low:g} to {high:g} cycles/px and must be told the "
             "picture's: give NA, wavelength and pixel size"
         )
-    if cutoff is None or isinstance(model, Gaussian):
+    if cutoff is None or not model.knows_cutoff:
         return model, 1
     together = max(1, math.ceil(low / cutoff - 0.02))
     if cutoff * together > 1.02 * high:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from isoplan import stages
+from isoplan.base.imports import load_named
 from isoplan.report.results import Study
 
 PER_MOSAIC = {stage.rule: stage for stage in stages.of_mosaics()}
@@ -121,7 +122,7 @@ def _entries(folder: Path) -> pd.DataFrame:
 
 
 def _unit_px(study: Study, rule: str) -> int | None:
-    return stages.load(SHARED[rule].unit_px)(study.config)
+    return load_named(SHARED[rule].unit_px)(study.config)
 
 
 # By rule -------------------------------------------------------------------------------------------

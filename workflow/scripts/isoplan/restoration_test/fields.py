@@ -7,7 +7,8 @@ import torch
 from scipy.optimize import minimize
 
 from isoplan.base.errors import UserError
-from isoplan.optics.psf import PsfModel, make_psf_model
+from isoplan.optics.model import PsfModel
+from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.layout import served
 
 # Points along each parameter of the table that the nearest PSF of a model is looked up in.

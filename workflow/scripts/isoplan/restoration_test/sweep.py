@@ -23,7 +23,7 @@ from isoplan.metrics.image import snr
 from isoplan.metrics.regression import Resampling, interval
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.exposure import sort_pixels
-from isoplan.optics.psf import PsfModel
+from isoplan.optics.model import PsfModel
 from isoplan.restoration.choosing import choose
 from isoplan.restoration.pieces import Piece
 from isoplan.restoration.richardson_lucy import richardson_lucy

@@ -32,7 +32,8 @@ from isoplan.objects.scenes import draw_scenes, source_of
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts
 from isoplan.optics.exposure import Exposure, noise_of
-from isoplan.optics.psf import PsfModel, make_psf_model
+from isoplan.optics.model import PsfModel
+from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.estimate import estimate_cells
 from isoplan.psf_map.fill import fill_invalid, mean_parameters
 from isoplan.psf_map.layout import FILLED

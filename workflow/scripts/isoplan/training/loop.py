@@ -22,7 +22,7 @@ from isoplan.cluster.timelimit import TimeLimit
 from isoplan.metrics.regression import summarise
 from isoplan.networks import store
 from isoplan.networks.outputs import log_errors, pinball, read, split
-from isoplan.optics.psf import PsfModel
+from isoplan.optics.model import PsfModel
 from isoplan.training.intervals import fit_intervals
 from isoplan.training.samples import INVALID, Batch, Recipe, SceneBank, make_set, training_batch
 
@@ -83,7 +83,7 @@ class RegressionTask:
         self.model = recipe.model
         torch.manual_seed(seed)
         self.network = store.build(spec, recipe.window_px, self.model)
-        if spec["pretrained"]:
+        if spec.get("pretrained"):
             self.network.take_pretrained(spec["pretrained"])
         self.network.to(device)
         decay = [p for p in self.network.parameters() if p.ndim > 1]
@@ -257,7 +257,7 @@ def train(
 
 def mark_of(recipe: Recipe, spec: dict, *, seed: int, library: dict | None = None) -> str:
     """Fingerprint of a training: its settings, the pretrained weights and the library's code."""
-    taken = spec["pretrained"] and crc32(Path(spec["pretrained"]).read_bytes())
+    taken = spec.get("pretrained") and crc32(Path(spec["pretrained"]).read_bytes())
     return fingerprint(recipe.__dict__, spec, taken, seed, library)
 
 

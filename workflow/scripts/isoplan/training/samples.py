@@ -16,9 +16,10 @@ from isoplan.base.seeds import torch_rng
 from isoplan.objects.scenes import draw_scenes, source_of
 from isoplan.optics.blur import good_size
 from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts, noise_variance
+from isoplan.optics.model import PsfModel
 from isoplan.optics.other_blurs import draw_others
 from isoplan.optics.processing import draw_kinds, process
-from isoplan.optics.psf import PsfModel, make_psf_model
+from isoplan.optics.psf import make_psf_model
 
 # Texture over noise, pixel by pixel: above the first a patch is valid, below the second invalid; between
 # them many pixels together tell something, with an uncertainty, and validity is left open.
