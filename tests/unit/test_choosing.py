@@ -13,7 +13,7 @@ from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.fill import sums_of
 from isoplan.psf_map.layout import MapLayout
 from isoplan.restoration.choosing import UNJUDGED_WEIGHT, choose, choose_for, in_words
-from isoplan.restoration.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX, halo_of, settled
+from isoplan.restoration.halo import MOST_RESOLUTION_PX, halo_of, settled
 from isoplan.restoration.in_memory import Measured, restored
 from isoplan.restoration.pieces import Piece, pieces_of
 from isoplan.restoration.psfs import LocalPsfs
@@ -32,6 +32,7 @@ from isoplan.restoration.search import (
     resolution_for,
     weights_for,
 )
+from isoplan.restoration.tv_richardson_lucy import MOST_ITERATIONS
 from scipy import ndimage
 from skimage import data, transform
 

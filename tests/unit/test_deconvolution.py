@@ -6,7 +6,6 @@ import torch
 from isoplan.optics.blur import ORDERS, SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
 from isoplan.restoration import richardson_lucy as deconvolution
-from isoplan.restoration.halo import halo_px
 from isoplan.restoration.richardson_lucy import (
     ACCELERATIONS,
     TV_STEPS,
@@ -17,6 +16,7 @@ from isoplan.restoration.richardson_lucy import (
     richardson_lucy,
     total_variation,
 )
+from isoplan.restoration.tv_richardson_lucy import halo_px
 
 # Small arrays: a second thread would only wait.
 torch.set_num_threads(1)

@@ -1,6 +1,7 @@
 """Halos: that they suffice is tested with what is restored (test_deconvolution, test_restoration)."""
 
-from isoplan.restoration.halo import halo_of, halo_px
+from isoplan.restoration.halo import halo_of
+from isoplan.restoration.tv_richardson_lucy import halo_px
 
 
 def test_halo_grows_with_psf_and_iterations_up_to_its_cap():

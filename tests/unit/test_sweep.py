@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from isoplan.base.errors import UserError
+from isoplan.restoration.richardson_lucy import richardson_lucy
 from isoplan.restoration.search import candidates
 from isoplan.restoration_test import sweep, tables, ways
 from test_restoration_test import made, network
@@ -55,7 +56,7 @@ def test_discrepancy_stops_at_the_noise(run):
         def watch(iteration, x, picture=picture, fits=fits):
             fits[iteration] = picture._chi_square(x)
 
-        sweep.richardson_lucy(
+        richardson_lucy(
             picture.y, picture.blur, iterations=int(stop), tv_weight=weight,
             shift=case.exposure.shift, valid=picture.usable, callback=watch, **picture.levels,
         )  # fmt: skip

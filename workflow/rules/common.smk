@@ -47,6 +47,7 @@ BENCHMARKS = f"{RESULTS}/benchmarks"
 FACTS = f"{RESULTS}/mosaics/{{mosaic}}.json"
 JUDGED = f"{RESULTS}/regression/{{network}}/{{test_set}}/{{degradation}}"
 JOBS = STUDY["jobs_per_mosaic"]
+ALGORITHM = entries.code_of_algorithm(STUDY)
 SIMULATED = [entry["mosaic"] for entry in STUDY["simulations"]]
 METHODS = STUDY["restoration"]["methods"]
 # What `auto` leaves open in the restoration is chosen once for each mosaic and method.
@@ -82,9 +83,7 @@ wildcard_constraints:
 def library(script, *chosen):
     """Code of the library behind a script, so that an edit there reruns just what it touches. chosen: the classes that
     the script loads by name, as its settings choose them."""
-    return library_hashes(
-        f"{workflow.basedir}/workflow/scripts/{script}.py", *chosen
-    )
+    return library_hashes(f"{workflow.basedir}/workflow/scripts/{script}.py", *chosen)
 
 
 def by_network(script):
@@ -102,8 +101,8 @@ def psf_code(name):
 
 
 def by_method(script):
-    """The code behind a script that uses the PSFs of its mosaic and method."""
-    return lambda wildcards: library(script, method_code(wildcards))
+    """The code behind a script that restores by the PSFs of its mosaic and method."""
+    return lambda wildcards: library(script, ALGORITHM, method_code(wildcards))
 
 
 def method_code(wildcards):
@@ -124,8 +123,10 @@ def by_mosaic(script):
 
 def mosaic_code(mosaic):
     true = [simulated_code(mosaic)] if mosaic in SIMULATED else []
-    kinds = [SimpleNamespace(mosaic=mosaic, method=method) for method in methods(mosaic)]
-    return [map_code(), *true, *map(method_code, kinds)]
+    kinds = [
+        SimpleNamespace(mosaic=mosaic, method=method) for method in methods(mosaic)
+    ]
+    return [ALGORITHM, map_code(), *true, *map(method_code, kinds)]
 
 
 def map_code():
@@ -139,9 +140,10 @@ def simulated_code(mosaic):
 
 
 def test_code(section, name):
-    """The classes that a test of restorations uses: its network's, and its own PSFs'."""
+    """The classes that a test of restorations uses: the algorithm, its network's, and its own PSFs'."""
     test = entries.entry(STUDY, section, name)
-    return [*network_code(test["network"]), *(map(psf_code, [test["psf"]] if "psf" in test else []))]
+    own = [psf_code(test["psf"])] if "psf" in test else []
+    return [ALGORITHM, *network_code(test["network"]), *own]
 
 
 def contents(pattern):
@@ -413,12 +415,11 @@ def psf_choice(wildcards):
     return {"store": f"{made}.zarr", **mean}
 
 
-def restoration_settings():
+def restoration_settings(*without):
     """What the restoration itself depends on."""
+    settings = entries.what_counts("restoration", STUDY["restoration"])
     return {
-        k: v
-        for k, v in STUDY["restoration"].items()
-        if k not in ("methods", "measured")
+        k: v for k, v in settings.items() if k not in ("methods", "measured", *without)
     }
 
 

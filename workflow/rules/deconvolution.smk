@@ -23,20 +23,8 @@ rule choose_restoration:
     params:
         library=by_method("choose_restoration"),
         psf=psf_choice,
-        restoration={
-            k: STUDY["restoration"][k]
-            for k in (
-                "iterations",
-                "psf_scale",
-                "psf_shape",
-                "resolution_px",
-                "acceleration",
-                "tv_step",
-                "tv_weight",
-                "order",
-                "background",
-            )
-        },
+        # How it is stored does not matter here.
+        restoration=restoration_settings("core_px", "halo_px", "dtype"),
         seed=STUDY["seed"],
         device=STUDY["device"],
     message:

@@ -15,7 +15,9 @@ rule test_restoration:
     resources:
         **asks("test_restoration"),
     params:
-        library=lambda wc: library("test_restoration", *test_code("restoration_tests", wc.test)),
+        library=lambda wc: library(
+            "test_restoration", *test_code("restoration_tests", wc.test)
+        ),
         folder=f"{TESTED}/{{test}}",
         ledger=f"{RESULTS}/ledgers/restoration_tests/{{test}}",
         test=lambda wc: restoration_test(wc.test),
@@ -78,7 +80,9 @@ rule sweep_restoration:
     resources:
         **asks("sweep_restoration"),
     params:
-        library=lambda wc: library("sweep_restoration", *test_code("restoration_tests", wc.test)),
+        library=lambda wc: library(
+            "sweep_restoration", *test_code("restoration_tests", wc.test)
+        ),
         folder=f"{SWEEPS}/{{test}}",
         ledger=f"{RESULTS}/ledgers/restoration_sweeps/{{test}}",
         test=lambda wc: restoration_test(wc.test),
@@ -136,7 +140,9 @@ rule picture_restoration:
     resources:
         **asks("picture_restoration"),
     params:
-        library=lambda wc: library("picture_restoration", *test_code("restoration_tests", wc.test)),
+        library=lambda wc: library(
+            "picture_restoration", *test_code("restoration_tests", wc.test)
+        ),
         test=lambda wc: restoration_test(wc.test),
         seed=STUDY["seed"],
         device=STUDY["device"],

@@ -14,9 +14,7 @@ rule store_validation_set:
     resources:
         **asks("store_validation_set"),
     params:
-        library=lambda wc: library(
-            "store_sample_set", *network_code(wc.network)
-        ),
+        library=lambda wc: library("store_sample_set", *network_code(wc.network)),
         store=f"{RESULTS}/sets/validation-{{network}}.zarr",
         recipe=network_recipe,
         samples=lambda wc: entry("networks", wc.network)["validation_samples"],

@@ -12,9 +12,7 @@ rule train_network:
         weights=lambda wc: (
             entries.weights_file(STUDY, entry("networks", wc.network)) or []
         ),
-        pretrained=lambda wc: (
-            entry("networks", wc.network).get("pretrained") or []
-        ),
+        pretrained=lambda wc: (entry("networks", wc.network).get("pretrained") or []),
     output:
         network=f"{RESULTS}/networks/{{network}}/network.safetensors",
         history=f"{RESULTS}/networks/{{network}}/history.csv",

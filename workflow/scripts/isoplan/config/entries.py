@@ -88,6 +88,11 @@ def code_of_network(config: dict, network: dict) -> list[str]:
     return [known[architecture]["code"], psf] if architecture in known else [psf]
 
 
+def code_of_algorithm(config: dict) -> str:
+    """The class that restores, as "module:name"."""
+    return choices("restoration")[config["restoration"]["algorithm"]]["code"]
+
+
 def left_open(restoration: dict) -> list[str]:
     """What of CHOSEN is to be chosen from the data (`isoplan.restoration.choosing`)."""
     given = restoration["psf_scale"] != "auto"  # PSFs of another kind come with it alone

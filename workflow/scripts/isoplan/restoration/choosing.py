@@ -24,7 +24,7 @@ end those with wings; disks and motions also where one as wide as the map's PSFs
 these restore wants much smoothing. One of these serves that foretells the photons surely better than the map's, as they
 are or narrower, and than none (`search`).
 
-It takes as many restorations of MOST_ITERATIONS as there are pieces times PSFs and weights, of PIECE_PX and a
+It takes as many restorations of the most iterations as there are pieces times PSFs and weights, of PIECE_PX and a
 margin a side: a bounded time for a mosaic of any size, more than its restoration takes where that has few cores.
 The study `how-much` compares iterations and weight with the best possible ones, `no-harm` what comes of it all
 where PSFs are in doubt.

@@ -19,8 +19,8 @@ from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.exposure import Exposure, Pixels, sort_pixels
 from isoplan.optics.gaussian import FWHM_PER_SIGMA
 from isoplan.restoration import trust
+from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.psfs import LocalPsfs
-from isoplan.restoration.richardson_lucy import richardson_lucy
 
 
 def restore_block(
@@ -55,13 +55,11 @@ def _restored(counts, psfs, settings, levels: dict, device, exposure: Exposure):
     )
     usable, saturated = pixels.usable, pixels.saturated
     picture = torch.from_numpy(np.where(usable, counts, 0).astype(np.float32)).to(device)
-    x = richardson_lucy(
+    x = algorithm_of(settings).restore(
         picture,
         blur,
         iterations=settings["iterations"],
         tv_weight=settings["tv_weight"],
-        tv_step=settings["tv_step"],
-        acceleration=settings["acceleration"],
         start=exposure.start(levels["start"]),
         scale=levels["scale"],
         background=exposure.background,
@@ -125,15 +123,13 @@ def restore_and_judge(
             cells[0] = trust.NO_PSF
         return restored, cells
     counts, seen, pixels, exposure = look_back()
-    # Plain iterations go half as far.
-    goes = 1 if settings["acceleration"] == "momentum" else 2
     cells = trust.judge(
         counts,
         seen,
         **pixels._asdict(),
         noise=(exposure.gain, exposure.floor) if exposure.gain else None,
         size=size,
-        iterations=max(settings["iterations"] / goes, 1),
+        iterations=max(algorithm_of(settings).strength(settings["iterations"]), 1),
         uncertainty=uncertainty,
         filled=filled,
     )

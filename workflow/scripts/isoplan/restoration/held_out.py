@@ -15,8 +15,8 @@ import torch
 
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.exposure import Exposure, sort_pixels, thin
+from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.pieces import Piece
-from isoplan.restoration.richardson_lucy import richardson_lucy
 
 HELD_OUT, BLOCK_PX = 0.3, 32
 # A trial ends once its errors have grown over so many looks; iterations are alike that differ by fewer standard
@@ -147,13 +147,11 @@ class Judge:
 
     def _restore(self, blur, fit, iterations, tv_weight, settings, watch, *, start, scale):
         exposure, device = self.exposure, blur.device
-        return richardson_lucy(
+        return algorithm_of(settings).restore(
             fit.to(device),
             blur,
             iterations=iterations,
             tv_weight=tv_weight / (1 - HELD_OUT),
-            tv_step=settings["tv_step"],
-            acceleration=settings["acceleration"],
             start=exposure.start(start),
             scale=scale,
             background=exposure.background,

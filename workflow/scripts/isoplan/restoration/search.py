@@ -11,7 +11,8 @@ import numpy as np
 
 from isoplan.base.progress import Progress
 from isoplan.optics.plain import KINDS, PlainPsf
-from isoplan.restoration.halo import MOST_ITERATIONS, MOST_RESOLUTION_PX
+from isoplan.restoration.algorithm import algorithm_of
+from isoplan.restoration.halo import MOST_RESOLUTION_PX
 from isoplan.restoration.held_out import HELD_OUT, Judge, Trial, worse_by
 from isoplan.restoration.other_psfs import GRID, find
 
@@ -441,7 +442,7 @@ def candidates(settings: dict) -> list[int]:
     """Iterations to choose from: each up to 6, then steps of a sixth."""
     if settings["iterations"] != "auto":
         return [settings["iterations"]]
-    return steps_to(MOST_ITERATIONS[settings["acceleration"]])
+    return steps_to(algorithm_of(settings).most_iterations)
 
 
 def steps_to(last: int) -> list[int]:

@@ -34,10 +34,10 @@ from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.camera import draw_camera, expose
 from isoplan.optics.exposure import exposure_of, sort_pixels
 from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR
+from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.choosing import choose_for
 from isoplan.restoration.in_memory import Measured, estimate_psfs, restored
 from isoplan.restoration.psfs import LocalPsfs
-from isoplan.restoration.richardson_lucy import richardson_lucy
 from isoplan.restoration.search import WEIGHTS, candidates, weights_for
 from isoplan.restoration_test import blurs, rivals
 from isoplan.restoration_test.fields import detection_model
@@ -216,13 +216,11 @@ class HarmTest:
 
         photons = start["scale"] / exposure.gain if exposure.gain else 1e4
         for weight in weights_for(free, photons, (0.25, *WEIGHTS)):
-            richardson_lucy(
+            algorithm_of(self.settings).restore(
                 torch.from_numpy(np.where(pixels.usable, observed, 0)).to(self.device),
                 blur,
                 iterations=steps[-1],
                 tv_weight=weight,
-                tv_step=self.settings["tv_step"],
-                acceleration=self.settings["acceleration"],
                 start=exposure.start(start["start"]),
                 scale=start["scale"],
                 background=exposure.background,

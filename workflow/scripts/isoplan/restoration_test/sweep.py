@@ -24,9 +24,9 @@ from isoplan.metrics.regression import Resampling, interval
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.exposure import sort_pixels
 from isoplan.optics.model import PsfModel
+from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.choosing import choose
 from isoplan.restoration.pieces import Piece
-from isoplan.restoration.richardson_lucy import richardson_lucy
 from isoplan.restoration.search import candidates
 from isoplan.restoration_test.tables import RESAMPLES, described, mean_of
 from isoplan.restoration_test.units import pictures_of
@@ -121,13 +121,11 @@ class _Picture:
                 if judged:
                     fits.append(self._chi_square(x) <= 1)
 
-        richardson_lucy(
+        algorithm_of(self.sweep.settings).restore(
             self.y,
             self.blur,
             iterations=iterations[-1],
             tv_weight=weight,
-            tv_step=self.sweep.settings["tv_step"],
-            acceleration=self.sweep.settings["acceleration"],
             shift=self.case.exposure.shift,
             valid=self.usable,
             callback=watch,

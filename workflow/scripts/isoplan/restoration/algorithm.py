@@ -1,0 +1,22 @@
+"""How a picture is restored with PSFs: algorithms by name, each with a file in workflow/schemas/restoration/.
+
+An algorithm is a class of settings (the config's `restoration`) with
+
+- `most_iterations`, the most that `iterations: auto` chooses from;
+- `halo_px(psf_px, iterations, tv)`, how far beyond its core a tile has to see;
+- `strength(iterations)`, the iterations of accelerated Richardson-Lucy that go as far, for `trust`;
+- `restore(y, blur, iterations=, tv_weight=, start=, scale=, background=, shift=, valid=, saturated=, callback=)`, as
+  `richardson_lucy` has it, which returns the object.
+
+Planning asks for the first three, hence no torch where an algorithm is loaded.
+"""
+
+from isoplan.base.imports import load_named
+from isoplan.config.schema import choices
+
+DEFAULT = "richardson-lucy"  # of settings that name none, as those of tests and of version 0.1.0
+
+
+def algorithm_of(settings: dict):
+    """The algorithm of the config's `restoration`."""
+    return load_named(choices("restoration")[settings.get("algorithm", DEFAULT)]["code"])(settings)
