@@ -9,7 +9,7 @@ import pandas as pd
 
 from isoplan.report import pictures, restoration_plots, style
 from isoplan.report.results import Study
-from isoplan.report.study_figure import StudyFigure
+from isoplan.report.section import Bar, Caution, Part, Score, Section, StudyFigure
 from isoplan.report.tables import Cell, Table
 from isoplan.restoration_test.blurs import BLURS
 from isoplan.restoration_test.harm_tables import HARMED_DB
@@ -31,6 +31,8 @@ INTRO = (
     "by held-out photons; the best choice takes the truth to find."
 )
 
+WORST = "Of each test those that restoring by default served worst, each another picture or kind of blur, in one grey scale each."
+
 
 def summary(study: Study) -> pd.DataFrame:
     """harm_summary.csv; no rows where nothing was tested."""
@@ -47,7 +49,8 @@ def harm_table(study: Study) -> Table | None:
                 rows.append(_row(kind, light, methods))
     head = ["Blur, photons", "Pictures", "By default (dB)", "5 % below", "Worst", "Harmed"]
     head += ["Worst cell", "Known PSFs", "Their best choice", "Denoised", "Its best choice"]
-    return Table([*head, "Richardson-Lucy", "Unsharp mask"], rows) if rows else None
+    head += ["Richardson-Lucy", "Unsharp mask"]
+    return Table(head, rows, best="better than doing nothing") if rows else None
 
 
 def _groups(part: pd.DataFrame):
@@ -91,9 +94,11 @@ def _row(kind: str, light: float, methods: dict) -> list[Cell]:
     ]
 
 
-def headline(study: Study) -> tuple[str, str, str]:
-    """Level, headline and lead of a study of harm tests alone."""
+def score(study: Study) -> Score | None:
+    """What restoring by default gains; None where no harm was looked for."""
     table = summary(study)
+    if table.empty:
+        return None
     own = table[(table["method"] == "estimated") & table["photons"].isna()]
     worst = own["worst"].min()
     harmed = (own["harmed_share"] * own["n"]).sum() / own["n"].sum()
@@ -103,10 +108,16 @@ def headline(study: Study) -> tuple[str, str, str]:
         if len(part := own[own["kind"] == kind])
     ]
     count = f"{int(own['n'].sum()):,} restorations"
-    return (
+    inside = own[(own["kind"] == "inside") & (own["of_true"] > 0)]
+    colour = style.method_colour("estimated")
+    return Score(
         *("plain", f"Restored by default: {', '.join(words)}"),
         f"Mean SNR gains of {count} over doing nothing. {style.percent(harmed)} of them lose more than "
         f"{-HARMED_DB:g} dB, the worst {style.signed(worst)} dB.",
+        title="By default: share of the gain of known PSFs, blurs of the network's model",
+        bars=[Bar(row.test, colour, row.of_true) for row in inside.itertuples()],
+        data="harm_summary.csv",
+        beside=False,
     )
 
 
@@ -128,12 +139,9 @@ def warnings(study: Study) -> list[str]:
     return words
 
 
-def harm_figures(study: Study) -> list[StudyFigure]:
-    """Every picture's gain, and the worst pictures."""
-    rows = study.table("harm.csv")
-    if rows.empty:
-        return []
-    figures = []
+def gain_figures(study: Study) -> list[StudyFigure]:
+    """Every picture's gain, test by test."""
+    rows, figures = study.table("harm.csv"), []
     for test, part in rows.groupby("test", sort=False):
         panels = [
             (KINDS[kind], [(light, dict(tuple(of.groupby("method")["gain"]))) for light, of in own])
@@ -143,8 +151,7 @@ def harm_figures(study: Study) -> list[StudyFigure]:
         draw = partial(restoration_plots.scattered, panels, width_px=960)
         alt = f"SNR gain of every picture of {test} by kind of blur and light."
         name = f"harm_{_file(test)}"
-        figures.append(StudyFigure(name, "harm", rows, draw, "harm", "", str(test), alt, 960))
-        figures += _worst(study, str(test), part)
+        figures.append(StudyFigure(name, "harm", rows, draw, "", str(test), alt, 960))
     return figures
 
 
@@ -168,9 +175,7 @@ def _worst(study: Study, test: str, rows: pd.DataFrame) -> list[StudyFigure]:
             title = f"{test}: {picture}, {BLURS[blur].title}, {photons} photons"
             table = case.rename("snr_gain_db").reset_index()
             name = f"harm_{_file(test)}_{k}"
-            figures.append(
-                StudyFigure(name, name, table, draw, "harm-pictures", "", title, title, 1040, "jpg")
-            )
+            figures.append(StudyFigure(name, name, table, draw, "", title, title, 1040, "jpg"))
     return figures
 
 
@@ -179,3 +184,29 @@ def _caption(name: str, gains: pd.Series) -> str:
         return "Sharp"
     label = style.method_label(name)
     return label if name == "none" else f"{label}\n{style.signed(gains[name])} dB"
+
+
+def parts(study: Study) -> list[Part]:
+    table = harm_table(study)
+    if table is None:
+        return []
+    found = [
+        Part(
+            words=[INTRO],
+            figures=gain_figures(study),
+            tables=[("", table)],
+            data=["harm_summary.csv", "harm.csv"],
+            link_figures=False,
+        )
+    ]
+    tests = study.table("harm.csv").groupby("test", sort=False)
+    if worst := [figure for test, rows in tests for figure in _worst(study, str(test), rows)]:
+        found.append(Part("The worst pictures", words=[WORST], figures=worst, link_figures=False))
+    return found
+
+
+def cautions(study: Study) -> list[Caution]:
+    return [Caution(words) for words in warnings(study)]
+
+
+SECTION = Section("harm", "No harm", "No harm", parts, cautions=cautions, score=score)

@@ -26,6 +26,11 @@ class Mark:
     colour: str = style.INK
     published: bool = False
 
+    @classmethod
+    def of(cls, row: dict, colour: str) -> "Mark":
+        """The mark of a row with a label, a value and its interval."""
+        return cls(row["label"], row["value"], row["low"], row["high"], colour)
+
 
 @dataclass
 class Line:

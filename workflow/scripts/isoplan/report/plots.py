@@ -40,17 +40,26 @@ DOTS_PER_INCH = 200  # twice the 100 px per inch at which the page shows a figur
 
 
 def render(draw, kind: str = "png") -> bytes:
-    """The bytes of the figure that `draw()` returns; the same input gives the same bytes."""
+    """The bytes of the figure that `draw()` returns."""
+    return render_all(draw, [kind])[kind]
+
+
+def render_all(draw, kinds: list[str]) -> dict[str, bytes]:
+    """Kind ("png", "svg", "jpg") -> bytes of the figure that `draw()` returns; the same input gives the same bytes."""
+    settings = {
+        "png": {"metadata": {"Software": "isoplan"}},
+        "svg": {"metadata": {"Date": None}},
+        "jpg": {"pil_kwargs": {"quality": 85}},
+    }
+    found = {}
     with rc_context(SETTINGS):
         figure = draw()
-        buffer = io.BytesIO()
-        settings = {
-            "png": {"metadata": {"Software": "isoplan"}},
-            "svg": {"metadata": {"Date": None}},
-            "jpg": {"pil_kwargs": {"quality": 85}},
-        }
-        figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, **settings[kind])
-    return buffer.getvalue()
+        for kind in kinds:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, **settings[kind])
+            found[kind] = buffer.getvalue()
+            figure.set_layout_engine("none")  # all kinds keep the layout of the first
+    return found
 
 
 def _figure(width_px: float, height_px: float) -> Figure:

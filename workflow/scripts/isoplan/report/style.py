@@ -176,6 +176,11 @@ def psf_label(model: str) -> str:
     return model[:1].upper() + model[1:]
 
 
+def psf_title(model: str, form: str) -> str:
+    """`Gaussian-2, published form` where the PSFs have that form."""
+    return psf_label(str(model)) + (", published form" if form == "published" else "")
+
+
 def network_colours(lines: dict[str, str]) -> dict[str, str]:
     """label -> colour, for labels with their architectures; several of one get shades of its colour."""
     found, others = {}, iter(OTHER_COLOURS * len(lines))
@@ -248,6 +253,11 @@ def interval(low, high, decimals: int = 3) -> str:
 
 def signed(value, decimals: int = 2) -> str:
     return minus(f"{value:+,.{decimals}f}") if is_number(value) else "\u2013"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 mosaic`, `2 mosaics`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def percent(share) -> str:
