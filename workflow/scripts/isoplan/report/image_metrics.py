@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from isoplan.metrics import catalogue
+from isoplan.metrics.catalogue import Metric
 from isoplan.report import style
 from isoplan.report.results import Study, metric_values
 from isoplan.report.section import Caution, Part, Section
@@ -17,11 +19,6 @@ INTRO = (
 )
 
 
-METRICS = (
-    *("SNR", "PSNR", "SSIM", "MSE", "gradient-MSE", "CV", "Sharpness"),
-    *("FRC", "FRC-resolution", "SNR-reblurred"),
-)
-NO_TRUTH_METRICS = ("CV", "Sharpness")
 SEAM_LIMIT = 3e-3  # below the noise of 10^4 photons; what the default halo leaves: `halo`
 
 
@@ -29,12 +26,13 @@ SEAM_LIMIT = 3e-3  # below the noise of 10^4 photons; what the default halo leav
 def metric_table(study: Study, mosaic: str) -> Table | None:
     """Every metric of every method; the best of what needs no truth is marked."""
     values = metric_values(study)
-    values = values[(values["mosaic"] == mosaic) & values["metric"].isin(METRICS)]
+    known = catalogue.by_name()
+    values = values[(values["mosaic"] == mosaic) & values["metric"].isin(list(known))]
     if values.empty:
         return None
     grid = values.pivot(index="method", columns="metric", values="value").astype(float)
-    judged = any(m in grid.columns for m in METRICS if m not in NO_TRUTH_METRICS)
-    metrics = [m for m in METRICS if m in grid.columns and (judged or m in NO_TRUTH_METRICS)]
+    metrics = [metric for name, metric in known.items() if name in grid.columns]
+    judged = any(metric.needs_truth for metric in metrics)
     measure = style.measure_in(grid.index) or ("truth" if judged else None)
     methods = style.sort_methods(grid.index)
     best = {metric: _best_method(grid, metric) for metric in metrics}
@@ -42,7 +40,7 @@ def metric_table(study: Study, mosaic: str) -> Table | None:
     for method in methods:
         row = [Cell(style.method_label(method), colour=style.method_colour(method))]
         for metric in metrics:
-            shown = style.metric_text(metric, float(grid.loc[method, metric]))
+            shown = style.metric_text(metric, float(grid.loc[method, metric.name]))
             row.append(Cell(shown, best=best[metric] == method))
         rows.append(row)
     return Table(
@@ -69,24 +67,22 @@ def _seams(study: Study, mosaic: str) -> str:
     )
 
 
-def _best_method(grid: pd.DataFrame, metric: str) -> str | None:
+def _best_method(grid: pd.DataFrame, metric: Metric) -> str | None:
     """The oracle and the measure do not compete: they know what a restoration has to find."""
-    column = grid[metric].drop(["oracle", *style.MEASURES], errors="ignore").dropna()
+    column = grid[metric.name].drop(["oracle", *style.MEASURES], errors="ignore").dropna()
     if len(column) < 2:
         return None
-    direction = style.METRIC_DIRECTION[metric]
-    if direction == 0:
+    if metric.better == 0:
         measure = style.measure_in(grid.index)
-        if measure is None or not np.isfinite(grid.loc[measure, metric]):
+        if measure is None or not np.isfinite(grid.loc[measure, metric.name]):
             return None
-        return str((column - grid.loc[measure, metric]).abs().idxmin())
-    return str(column.idxmax() if direction > 0 else column.idxmin())
+        return str((column - grid.loc[measure, metric.name]).abs().idxmin())
+    return str(column.idxmax() if metric.better > 0 else column.idxmin())
 
 
-def _metric_head(metric: str, measure: str | None) -> str:
+def _metric_head(metric: Metric, measure: str | None) -> str:
     arrows = {1: "\u2191", -1: "\u2193", 0: f"\u2192 {measure}" if measure else "\u2191"}
-    unit = style.METRIC_UNITS.get(metric)
-    return f"{style.with_unit(metric, unit or '')} {arrows[style.METRIC_DIRECTION[metric]]}"
+    return f"{style.with_unit(metric.name, metric.unit)} {arrows[metric.better]}"
 
 
 def parts(study: Study) -> list[Part]:

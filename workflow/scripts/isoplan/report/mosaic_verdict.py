@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from isoplan.report import image_metrics, plots, style
+from isoplan.metrics import catalogue
+from isoplan.report import plots, style
 from isoplan.report.results import Study, metric_values
 from isoplan.report.section import Score, StudyFigure
 
@@ -163,21 +164,22 @@ def _beside_reference(study: Study, name: str) -> tuple[str, list[str]]:
     """What a restoration that is judged by another frame has to say for itself, metric by metric, and the
     metrics by which it is farther from that frame than the input."""
     values = metric_values(study)
-    values = values[(values["mosaic"] == name) & values["metric"].isin(image_metrics.METRICS)]
+    known = catalogue.by_name()
+    values = values[(values["mosaic"] == name) & values["metric"].isin(list(known))]
     grid = values.pivot(index="method", columns="metric", values="value").astype(float)
     if style.measure_in(grid.index) != "reference" or not {"none", "estimated"} <= set(grid.index):
         return "", []
     better, same, worse = [], [], []
-    for metric in (m for m in image_metrics.METRICS if m in grid.columns):
+    for metric in (m for m in known if m in grid.columns):
         before, after = grid.loc["none", metric], grid.loc["estimated", metric]
-        direction, scale = style.METRIC_DIRECTION[metric], abs(before)
+        direction, scale = known[metric].better, abs(before)
         if direction == 0:
             aim = grid.loc["reference", metric]
             before, after, direction, scale = abs(before - aim), abs(after - aim), -1, abs(aim)
         if np.isnan(before) or np.isnan(after):
             continue
         change = 0.0 if before == after else direction * (after - before)
-        least = SAME_DB if style.METRIC_UNITS.get(metric) == "dB" else SAME_SHARE * scale
+        least = SAME_DB if known[metric].unit == "dB" else SAME_SHARE * scale
         if abs(change) <= (least if np.isfinite(least) else 0):
             same.append(metric)
         else:

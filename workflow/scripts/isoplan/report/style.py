@@ -3,6 +3,7 @@
 import math
 
 from isoplan.evaluation import MEASURES
+from isoplan.metrics.catalogue import Metric
 
 METHOD_ORDER = (
     "none",
@@ -121,30 +122,6 @@ PARAMETER_LABELS = {
     "cylinder": "Astigmatism",
     "axis": "Astigmatism axis",
     "mean": "Mean over the parameters",
-}
-
-# +1: higher is better, -1: lower is better, 0: nearer to the truth is better.
-METRIC_DIRECTION = {
-    "SNR": 1,
-    "PSNR": 1,
-    "SSIM": 1,
-    "MSE": -1,
-    "gradient-MSE": -1,
-    "CV": 0,
-    "Sharpness": 0,
-    "FRC": 1,
-    "FRC-resolution": -1,
-    "SNR-reblurred": 1,
-}
-METRIC_UNITS = {"SNR": "dB", "PSNR": "dB", "FRC-resolution": "px", "SNR-reblurred": "dB"}
-METRIC_DECIMALS = {
-    "SNR": 2,
-    "PSNR": 2,
-    "SSIM": 3,
-    "CV": 3,
-    "FRC": 3,
-    "FRC-resolution": 2,
-    "SNR-reblurred": 2,
 }
 
 
@@ -279,10 +256,8 @@ def large(value: float) -> str:
     return f"{value:g}"
 
 
-def metric_text(metric: str, value) -> str:
-    if metric in METRIC_DECIMALS:
-        return fixed(value, METRIC_DECIMALS[metric])
-    return significant(value)
+def metric_text(metric: Metric, value) -> str:
+    return significant(value) if metric.decimals is None else fixed(value, metric.decimals)
 
 
 def duration(seconds) -> str:
