@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 
 from isoplan.optics.plain import PlainPsf
-from isoplan.report import plots, style
+from isoplan.report import choice_plots, style
 from isoplan.report.results import Study
 from isoplan.report.section import Caution, Part, Section, StudyFigure
 from isoplan.restoration.choosing import in_words
@@ -33,7 +33,9 @@ def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
         if not choice["curves"]:
             continue
         ends = choice.get("ends", {})
-        draw = partial(plots.held_out, choice["curves"], choice["iterations"], "iterations" in ends)
+        draw = partial(
+            choice_plots.held_out, choice["curves"], choice["iterations"], "iterations" in ends
+        )
         title = style.method_label(method)
         alt = (
             f"Error of held-out photons over iterations for {mosaic} restored by {title}: least after "
@@ -51,7 +53,7 @@ def _widths(mosaic: str, method: str, choice: dict) -> StudyFigure:
     """How well narrower PSFs predict held-out photons."""
     table = pd.DataFrame(choice["widths"])
     at_end = "psf_scale" in choice.get("ends", {})
-    draw = partial(plots.narrowed, choice["widths"], choice["psf_scale"], at_end)
+    draw = partial(choice_plots.narrowed, choice["widths"], choice["psf_scale"], at_end)
     title = f"{style.method_label(method)}: PSFs narrower than estimated"
     alt = (
         f"How much worse PSFs of some widths predict held-out photons of {mosaic}, in standard errors; taken "
