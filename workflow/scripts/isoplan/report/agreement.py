@@ -14,11 +14,12 @@ from isoplan.restoration import trust
 # Fewer bad pixels than this share are not worth a word.
 LONE_SHARE = 1e-4
 INTRO = Markup(
-    "The restored picture was pushed back through the model, PSFs and camera, and compared with what the camera saw. What "
-    "is left over should be noise: a reduced chi-square of 1 and no correlation between neighbours. A restoration follows "
-    "the noise a little, so both lie below; brown cells keep structure that the restoration does not explain. Dotted cells "
-    "disagree: their residual is no noise, and too much of their contrast is not explained. PSFs that are too narrow pass: "
-    "they make nothing up, but leave blur. The map lies in the restored mosaic's store, in its group <code>trust</code>."
+    "The restored picture was pushed back through the model, PSFs and camera, and compared with what the camera "
+    "saw. What is left over should be noise: a reduced chi-square of 1 and no correlation between neighbours. A "
+    "restoration follows the noise a little, so both lie below that. Brown cells keep structure that the "
+    "restoration does not explain. Dotted cells disagree: their residual is not noise, and too much of their "
+    "contrast is unexplained. PSFs that are too narrow pass: they make nothing up, but leave blur. The map lies "
+    "in the restored mosaic's store, in its group <code>trust</code>."
 )
 
 

@@ -25,13 +25,17 @@ SHOWN = ("sharp", "none", "estimated", "true", "denoised-best")
 # The worst picture may lose so much, in dB: against nothing done, or where it is sharp against denoising.
 LIMITS_DB = {"inside": -0.3, "outside": -0.5, "sharp": -1.0}
 INTRO = (
-    "Pictures that trained nothing were blurred in ways that the network was made for or not, exposed, and restored as the command "
-    "restore does it, which is told the camera's offset and no more. Gains are of SNR over doing nothing: mean, 5 % of the pictures below, "
-    "and the worst; harmed are those that lose more than 0.3 dB, and what is left alone counts 0. Known PSFs are chosen for alike, "
-    "by held-out photons; the best choice takes the truth to find."
+    "Pictures that trained nothing were blurred in ways that the network was or was not made for, exposed, and "
+    "restored as the command restore does it, which knows the camera's offset and no more. Gains are of SNR over "
+    "doing nothing: the mean, the 5th percentile and the worst picture. Pictures that lose more than 0.3 dB are "
+    "harmed; what is left alone counts 0. For known PSFs, too, held-out photons choose how much to restore; to "
+    "find the best choice takes the truth."
 )
 
-WORST = "Of each test those that restoring by default served worst, each another picture or kind of blur, in one grey scale each."
+WORST = (
+    "For each test the pictures that restoring by default served worst, each another picture or kind of blur, "
+    "each in a grey scale of its own."
+)
 
 
 def summary(study: Study) -> pd.DataFrame:

@@ -11,11 +11,12 @@ from isoplan.report.section import Caution, Part, Section
 from isoplan.report.tables import Cell, Table
 
 INTRO = (
-    "↑ higher is better, ↓ lower is better, → truth (→ reference) nearer to the sharp truth (the reference frame) is "
-    "better. The best value is marked; the oracle, the truth and the reference do not compete. SNR-reblurred is that of the "
-    "restoration blurred again by its own PSFs: of a reference as blurred as the picture (a longer exposure, the rest of a "
-    "split one), which counts as an error what was sharpened, it is the one to look at. Where neither is known only contrast "
-    "(CV) and sharpness can be given: both rise with noise too, so more is not always better."
+    "↑ higher is better, ↓ lower is better, → truth (→ reference) nearer to the sharp truth (the reference frame)"
+    " is better. The best value is marked; the oracle, the truth and the reference do not compete. SNR-reblurred "
+    "is the SNR of the restoration blurred again by its own PSFs. Look at it where the reference is as blurred as"
+    " the picture (a longer exposure, the rest of a split one): such a reference counts sharpening as an error. "
+    "Where neither truth nor reference is known, only contrast (CV) and sharpness can be given: both rise with "
+    "noise too, so more is not always better."
 )
 
 

@@ -18,9 +18,9 @@ INTRO = (
     "colour scale; differences are estimated minus true."
 )
 DOUBT = (
-    "Cross-hatched cells are out of domain: they do not look like a raw camera picture of a thin sample, so theirs is "
-    "filled in too. The network says how sure it is: the true value is to lie within the half-width on either side of the "
-    "estimate in 90 % of the cells; the brighter the cell, the greater the doubt. "
+    "Cross-hatched cells are out of domain: they do not look like a raw camera picture of a thin sample, so "
+    "theirs is filled in too. The network says how sure it is: in 90 % of the cells the true value should lie "
+    "within the half-width on either side of the estimate; the brighter the cell, the greater the doubt. "
 )
 GLYPHS = "Each PSF runs from dark to its own peak; compare shapes and widths, not brightness."
 

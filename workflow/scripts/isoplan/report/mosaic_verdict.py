@@ -16,8 +16,9 @@ NAMED = 6  # mosaics in one sentence
 # Below this a gain is within what one would not see, and is called none.
 SAME_DB = 0.05
 AS_BLURRED = (
-    "So it is if the reference is as blurred as the picture (a longer exposure, the rest of a split one), and "
-    "counts as an error what was sharpened. Where it is in focus and the picture is not, only the first counts."
+    "This is what happens if the reference is as blurred as the picture (a longer exposure, the rest of a split "
+    "one): it then counts sharpening as an error. If it is in focus and the picture is not, only the first number"
+    " counts."
 )
 # Nor does a change of a metric by less than this share count.
 SAME_SHARE = 0.005

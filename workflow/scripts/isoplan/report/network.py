@@ -52,7 +52,7 @@ WORDS = {
         "which R² leaves out. Where the network says how sure it is, colour shows it: bright points are those that it doubts."
     ),
     "calibration": (
-        "For every estimate the network gives an interval that is to hold the truth in 90 % of cases (green line; the green "
+        "For every estimate the network gives an interval that should hold the truth in 90 % of cases (green line; the green "
         "band is 85 to 95 %). It is put to the test where it is sure and where it is not, in the dark and in the light, and "
         "for every angle; n is the number of patches."
     ),

@@ -25,18 +25,18 @@ INTRO = (
     "(SNR: power of the sharp picture over that of the error; 16 px at the border left out); in brackets 95 % intervals by bootstrap over pictures."
 )
 SEAMS = (
-    "Where hard cells meet, light is lost or doubled, which on bright empty ground outweighs all else and only the very PSFs undo: away from these seams "
-    "means further from them than a quarter of a cell."
+    "Where hard cells meet, light is lost or doubled. On bright empty ground this outweighs all else, and only "
+    "the exact PSFs undo it. Away from these seams means further from them than a quarter of a cell."
 )
 BESIDE_PUBLISHED = (
-    "Published figures (thesis, Table 4.1) are context, no yardstick: their pictures, ranges of PSFs and noise are other "
-    "ones and in part unknown. Grey diamonds are published."
+    "Published figures (thesis, Table 4.1) are context, not a yardstick: their pictures, ranges of PSFs and noise"
+    " differ and are in part unknown. Grey diamonds are published."
 )
 BUDGET = (
     "SNR gain lost from one method to the next, from known PSFs without camera noise on. Bars to the right are losses; the "
     "line is the 95 % interval. One PSF for the whole picture is in the table alone."
 )
-MEDIAN = "Of each test the picture whose gain with estimated PSFs is the median one, all in one grey scale."
+MEDIAN = "For each test the picture with the median gain from estimated PSFs, all its versions in one grey scale."
 
 
 def intro(tests: list[Test]) -> str:

@@ -21,10 +21,11 @@ RULES = {
 }
 PSFS = {"true": "known PSFs", "estimated": "estimated PSFs"}
 INTRO = (
-    "Every picture was restored with each TV weight, and its gain noted after each number of iterations. Best is what the truth would "
-    "choose; a rule that a user can follow has no truth. Held-out photons: what best predicts three tenths of the photons, which were "
-    "held out (iterations: auto, tv_weight: auto). Discrepancy: the test's own TV weight, stopped as soon as the "
-    "residual is no larger than the noise. Losses are those against the best of each picture, in brackets with their 95 % interval."
+    "Every picture was restored with each TV weight, and its gain noted after each number of iterations. Best is "
+    "what the truth would choose; a rule that a user can follow has no truth. Held-out photons: what best "
+    "predicts the three tenths of the photons that were held out (iterations: auto, tv_weight: auto). "
+    "Discrepancy: the test's own TV weight, stopped as soon as the residual is no larger than the noise. Losses "
+    "are against the best choice for each picture, in brackets with their 95 % interval."
 )
 
 
