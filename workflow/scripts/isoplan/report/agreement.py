@@ -35,7 +35,7 @@ def trust_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     )
     flags = {"no_psf": found.doubted(trust.NO_PSF), "disagrees": found.doubted(trust.DISAGREES)}
     flags["no_psf"] &= ~flags["disagrees"]
-    pixel = next(m.pixel_size_um for m in study.mosaics if m.name == mosaic)
+    pixel = study.pixel_size_um(mosaic)
     width_um = pixel and found.stride_px * rows.shape[1] * pixel
     figures = []
     for name, title, label, limits in (

@@ -40,7 +40,7 @@ def cell_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     if not any(np.isfinite(grid).any() for grid in grids.values()):
         return []
     figures, data = [], f"cells_{mosaic}"
-    pixel = next(m.pixel_size_um for m in study.mosaics if m.name == mosaic)
+    pixel = study.pixel_size_um(mosaic)
     psf_map = study.maps.get(mosaic)
     grid = grids.get("estimated")
     if grid is not None and np.isfinite(grid).any():

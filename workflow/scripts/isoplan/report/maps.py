@@ -56,7 +56,7 @@ def map_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     if not psf_map.has_values:
         return []
     table, ranges = map_table(study, mosaic), model_parameters(psf_map)
-    pixel = next(m.pixel_size_um for m in study.mosaics if m.name == mosaic)
+    pixel = study.pixel_size_um(mosaic)
     width_um = pixel and psf_map.stride_px * psf_map.untrusted.shape[1] * pixel
     strange, doubted = psf_map.out_of_domain, psf_map.uncertainty is not None
     flags = {"untrusted": psf_map.untrusted & ~strange, "out_of_domain": strange}
@@ -183,7 +183,7 @@ def psf_figures(study: Study, mosaic: str, facts: dict) -> list[StudyFigure]:
     if overview is not None:
         shape_px = source.shape
         overview = pictures.to_grey(overview, *pictures.levels_of(overview))
-    pixel = next(m.pixel_size_um for m in study.mosaics if m.name == mosaic)
+    pixel = study.pixel_size_um(mosaic)
     kinds = {"estimated": psf_map, "true": study.true_maps.get(mosaic)}
     shown = {}
     for kind, source_map in kinds.items():

@@ -220,6 +220,9 @@ class Study:
     def table(self, name: str) -> pd.DataFrame:
         return self.tables[name]
 
+    def pixel_size_um(self, mosaic: str) -> float | None:
+        return next(m.pixel_size_um for m in self.mosaics if m.name == mosaic)
+
     def gain_grid(self, mosaic: str, method: str = "estimated") -> np.ndarray | None:
         """SNR gain of each cell in dB, (y, x), NaN where unknown; None without cells of that method."""
         cells = self.table("cells.csv")
