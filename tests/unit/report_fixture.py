@@ -7,6 +7,10 @@ import numpy as np
 import pandas as pd
 import yaml
 import zarr
+from isoplan.report import verdict
+from isoplan.report.core import in_order
+from isoplan.report.page import write_report
+from isoplan.report.results import read_study
 from isoplan.restoration import trust
 from scipy import ndimage
 from skimage import data, transform
@@ -34,6 +38,25 @@ deconvolution:
   iterations: 20
   tv_weight: 0.1
 """
+
+
+def write_page(folder: Path, *, out: Path | None = None, more=(), **settings) -> str:
+    """Writes a study's report as the pipeline does; its text. more: sections beside the report's own."""
+    out, sections = out or folder / "report.html", in_order(more)
+    study = read_study(folder, [table for section in sections for table in section.tables])
+    write_report(study, sections, out, **{"title": "Study", "crop_px": 64, **settings})
+    return out.read_text()
+
+
+def figures_of(study) -> dict:
+    """Section key -> its figures."""
+    sections = {s.key: [f for part in s.parts(study) for f in part.figures] for s in in_order()}
+    scores = [score for s in in_order() if (score := s.score(study))]
+    return sections | {"scores": [figure for score in scores for figure in score.figures]}
+
+
+def judge(study):
+    return verdict.judge(study, in_order())
 
 
 def build_study(

@@ -6,10 +6,10 @@ import math
 import pytest
 import yaml
 from isoplan.config.validation import validate
-from isoplan.report import cost, tables
-from isoplan.report.page import write_report
+from isoplan.report import cost
+from isoplan.report.cost_section import cost_table
 from isoplan.report.results import read_study
-from report_fixture import write_benchmark
+from report_fixture import write_benchmark, write_page
 
 START_MB, PEAK_MB = 600.0, 848.0
 # Seconds of each unit: of a picture of 4096 x 4096 px, 4 units of 32 x 32 cells or 16 cores of 1024 px.
@@ -111,7 +111,7 @@ def test_memory_of_a_gpu(folder):
     for unit in range(16):
         (ledger / f"{unit}.json").write_text(entry(RESTORE_S, gpu_mb=1024.0 * (1 + unit % 2)))
     study = read_study(folder)
-    table = tables.cost_table(study, cost.by_rule(cost.costs(study)))
+    table = cost_table(study, cost.by_rule(cost.costs(study)))
     notes = {row[0].text: row[-2].notes for row in table.rows}
     assert notes["restore_mosaic"] == ["GPU 2.00 GiB"]
     assert notes["map_psf"] == []
@@ -188,8 +188,7 @@ def test_small_mosaics_suggest_nothing(folder):
     (folder / "mosaics/m.json").write_text(json.dumps(facts))
     study = read_study(folder)
     assert not cost.suggestions(study, cost.by_rule(cost.costs(study)))
-    write_report(folder, folder / "report.html", title="Small")
-    assert "has 0.26 megapixels: run one of 16 or more" in (folder / "report.html").read_text()
+    assert "has 0.26 megapixels: run one of 16 or more" in write_page(folder)
 
 
 def test_suggestions_are_a_valid_config(folder):
@@ -201,8 +200,7 @@ def test_suggestions_are_a_valid_config(folder):
 
 
 def test_the_report_shows_cost_and_suggestion(folder):
-    write_report(folder, folder / "report.html", title="Big")
-    page = (folder / "report.html").read_text()
+    page = write_page(folder)
     assert "What to ask a cluster for" in page
     assert "jobs_per_mosaic: 12" in page
     assert "run one of 16 or more" not in page  # this one has 16.8 megapixels

@@ -16,14 +16,14 @@ from isoplan.base.errors import UserError
 from isoplan.config.validation import validate
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
-from isoplan.report import lineup, network_figures, pictures, published, style, tables
-from isoplan.report.figures import draw_figures, snr_gains, study_figures
-from isoplan.report.page import write_report
+from isoplan.report import accuracy, how, lineup, pictures, published, style, sureness
+from isoplan.report.image_metrics import SEAM_LIMIT, metric_table
+from isoplan.report.map_stores import read_map
+from isoplan.report.mosaic_verdict import snr_gains
+from isoplan.report.network import flag_table, regression_table
 from isoplan.report.places import choose_places
 from isoplan.report.psfs import model_parameters
-from isoplan.report.results import read_map, read_study
-from isoplan.report.tables import SEAM_LIMIT, flag_table, metric_table, regression_table
-from isoplan.report.verdict import judge
+from isoplan.report.results import read_study
 from isoplan.restoration import trust
 from report_fixture import (
     NetworkStudy,
@@ -33,6 +33,9 @@ from report_fixture import (
     build_study,
     build_table_2_3,
     build_table_2_4,
+    figures_of,
+    judge,
+    write_page,
     write_picture,
     write_trust,
 )
@@ -46,9 +49,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    draw_figures(folder, folder / "figures")
-    write_report(folder, folder / "report.html", title="Demo <study>", crop_px=128)
-    return (folder / "report.html").read_text()
+    return write_page(folder, title="Demo <study>", crop_px=128, figures=folder / "figures")
 
 
 @pytest.fixture
@@ -92,14 +93,13 @@ def test_what_the_config_names_no_longer_is_not_in_the_report(narrowed):
         job for rule, job in jobs if "estimated" in job or "retina" in job or rule == "test_harm"
     }
     verdict = judge(study)
-    assert "not restored with the estimated map" in verdict.headline
-    assert "`estimated` is not among the study's methods" in verdict.lead
-    assert "not restored with the estimated map" in verdict.mosaics[0].headline
+    assert "not restored with the estimated map" in verdict.score.headline
+    assert "`estimated` is not among the study's methods" in verdict.score.lead
+    assert "not restored with the estimated map" in verdict.score.mosaics[0].headline
 
 
 def test_a_page_of_it_has_nothing_of_the_former_run(narrowed):
-    write_report(narrowed, narrowed / "report.html", title="Narrowed", crop_px=128)
-    text = (narrowed / "report.html").read_text()
+    text = write_page(narrowed, crop_px=128)
     assert "retina" not in text and "harm.csv" not in text
 
 
@@ -107,8 +107,7 @@ def test_a_study_that_tested_no_network_does_not_praise_any(tmp_path):
     settings = validate({"study": "x"}) | {"simulations": [], "mosaics": None, "tests": []}
     settings |= {"restoration_tests": [], "harm_tests": []}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-    write_report(tmp_path, tmp_path / "report.html", title="x", crop_px=128)
-    assert "Every network read" not in (tmp_path / "report.html").read_text()
+    assert "Every network read" not in write_page(tmp_path, crop_px=128)
 
 
 class Collector(HTMLParser):
@@ -163,7 +162,7 @@ def test_page_names_what_was_refused(page):
 @pytest.mark.parametrize(("gain", "text"), [(None, "unknown"), (0.5, "0.5")])
 def test_a_gain_that_is_not_known_is_called_unknown(gain, text):
     mosaic = SimpleNamespace(name="a", facts={"pixel_size_um": 1, "gain": gain, "offset": 0})
-    table = tables.mosaic_table(SimpleNamespace(mosaics=[mosaic], maps={}))
+    table = how.mosaic_table(SimpleNamespace(mosaics=[mosaic], maps={}))
     assert [cell.text for cell in table.rows[0][4:6]] == [text, "0"]
 
 
@@ -183,12 +182,12 @@ def test_page_tells_what_was_chosen(page, folder):
 
 def test_good_study(folder):
     verdict = judge(read_study(folder))
-    assert verdict.level == "good" and not verdict.alarms
-    tissue = next(m for m in verdict.mosaics if m.name == "tissue")
+    assert verdict.score.level == "good" and not verdict.alarms
+    tissue = next(m for m in verdict.score.mosaics if m.name == "tissue")
     assert 0.6 < tissue.oracle_share < 1
     assert tissue.gains["none"] == 0
     assert tissue.gains["constant"] < tissue.gains["estimated"] < tissue.gains["oracle"]
-    retina = next(m for m in verdict.mosaics if m.name == "retina")
+    retina = next(m for m in verdict.score.mosaics if m.name == "retina")
     assert retina.level == "open" and "no truth is known" in retina.headline
 
 
@@ -225,9 +224,8 @@ def test_a_psf_of_another_kind_is_said(tmp_path):
 def test_harm_is_said_plainly(tmp_path):
     study = build_study(tmp_path / "worse", size_px=256, gain=-0.6)
     verdict = judge(read_study(study))
-    assert verdict.level == "bad" and "worse than doing nothing" in verdict.headline
-    write_report(study, study / "report.html", title="Worse", crop_px=64)
-    assert 'class="alarm"' in (study / "report.html").read_text()
+    assert verdict.score.level == "bad" and "worse than doing nothing" in verdict.score.headline
+    assert 'class="alarm"' in write_page(study)
 
 
 def beside_a_reference(folder, **changes):
@@ -252,12 +250,12 @@ def beside_a_reference(folder, **changes):
             table.loc[len(table) + 1000] = row | {"metric": metric, "value": value}
     table.to_csv(file, index=False)
     verdict = judge(read_study(folder))
-    return verdict, next(m for m in verdict.mosaics if m.name == "tissue")
+    return verdict, next(m for m in verdict.score.mosaics if m.name == "tissue")
 
 
 def test_a_reference_frame_that_is_reached_in_every_metric(tmp_path):
     verdict, tissue = beside_a_reference(tmp_path / "s")
-    assert verdict.level == tissue.level == "good" and not tissue.farther
+    assert verdict.score.level == tissue.level == "good" and not tissue.farther
     assert "Nearer to the reference frame in 9 of 9 metrics." in tissue.headline
     assert "agrees down to 5.00 px, down to 6.00 px before." in tissue.headline
 
@@ -265,10 +263,10 @@ def test_a_reference_frame_that_is_reached_in_every_metric(tmp_path):
 def test_a_metric_that_a_reference_says_fell_is_on_the_first_screen(tmp_path):
     """SNR rose, and so it helped; but not in all that was measured."""
     verdict, tissue = beside_a_reference(tmp_path / "s", SSIM=0.9, PSNR=1.0)
-    assert verdict.level == tissue.level == "fair" and tissue.farther == ["SSIM"]
+    assert verdict.score.level == tissue.level == "fair" and tissue.farther == ["SSIM"]
     assert "in 7 of 9 metrics, as near in PSNR, farther in SSIM." in tissue.headline
-    assert verdict.headline.startswith("Better by some metrics, worse by others: +")
-    assert "by some metric: tissue (SSIM)." in verdict.lead and not verdict.alarms
+    assert verdict.score.headline.startswith("Better by some metrics, worse by others: +")
+    assert "by some metric: tissue (SSIM)." in verdict.score.lead and not verdict.alarms
 
 
 @pytest.mark.parametrize("again", [None, 19.0, 23.0])
@@ -285,17 +283,17 @@ def test_where_denoising_does_as_well_the_psfs_add_nothing(tmp_path, again):
             table.loc[len(table)] = row | {"value": value}
     table.to_csv(folder / "metrics.csv", index=False)
     verdict = judge(read_study(folder))
-    tissue = next(m for m in verdict.mosaics if m.name == "tissue")
-    assert verdict.level == tissue.level == "fair"
+    tissue = next(m for m in verdict.score.mosaics if m.name == "tissue")
+    assert verdict.score.level == tissue.level == "fair"
     assert "taking noise away alone does as well" in tissue.headline
     assert ("the PSFs add nothing here" in tissue.headline) == (again != 23)
     assert ("better than that does, by 3.00 dB" in tissue.headline) == (again == 23)
-    assert "Taking noise away alone gives" in verdict.lead
+    assert "Taking noise away alone gives" in verdict.score.lead
 
 
 def test_farther_from_a_reference_than_doing_nothing_is_an_alarm(tmp_path):
     verdict, tissue = beside_a_reference(tmp_path / "s", SNR=-0.5)
-    assert verdict.level == tissue.level == "bad" and "SNR" in tissue.farther
+    assert verdict.score.level == tissue.level == "bad" and "SNR" in tissue.farther
     assert "farther from the reference frame than doing nothing, by 0.50 dB" in verdict.alarms[0]
 
 
@@ -310,8 +308,8 @@ def test_a_reference_as_blurred_as_the_picture_is_no_judge_of_sharpening(tmp_pat
         table.loc[len(table)] = row | {"value": value}
     table.to_csv(folder / "metrics.csv", index=False)
     verdict = judge(read_study(folder))
-    tissue = next(m for m in verdict.mosaics if m.name == "tissue")
-    assert verdict.level == tissue.level == level
+    tissue = next(m for m in verdict.score.mosaics if m.name == "tissue")
+    assert verdict.score.level == tissue.level == level
     assert ("tells that frame better than the picture does, by 3.00 dB" in tissue.headline) == (
         level == "fair"
     )
@@ -321,10 +319,8 @@ def test_a_reference_as_blurred_as_the_picture_is_no_judge_of_sharpening(tmp_pat
 def test_map_without_a_valid_cell(tmp_path):
     study = build_study(tmp_path / "invalid", size_px=256, invalid=True)
     verdict = judge(read_study(study))
-    assert verdict.level == "bad" and any("no cell" in alarm for alarm in verdict.alarms)
-    draw_figures(study, study / "figures")
-    write_report(study, study / "report.html", title="Invalid", crop_px=64)
-    assert "every cell of the map is invalid, so" in (study / "report.html").read_text()
+    assert verdict.score.level == "bad" and any("no cell" in alarm for alarm in verdict.alarms)
+    assert "every cell of the map is invalid, so" in write_page(study)
 
 
 def test_map_of_doubtful_cells_alone(tmp_path):
@@ -333,28 +329,24 @@ def test_map_of_doubtful_cells_alone(tmp_path):
     cells = zarr.open_group(study / "psf_map/tissue/net-small.zarr", mode="r+")["0"]
     cells[:2] = 2.0
     verdict = judge(read_study(study))
-    assert verdict.level == "bad" and any("PSFs are doubtful" in a for a in verdict.alarms)
+    assert verdict.score.level == "bad" and any("PSFs are doubtful" in a for a in verdict.alarms)
     assert any("SNR changed by" in alarm for alarm in verdict.alarms)
-    assert any("map_tissue_width_x" in figure.name for figure in study_figures(read_study(study)))
-    write_report(study, study / "report.html", title="Doubtful", crop_px=64)
-    text = (study / "report.html").read_text()
+    assert any("map_tissue_width_x" in f.name for f in figures_of(read_study(study))["maps"])
+    text = write_page(study)
     assert "every cell of the map is invalid: what it shows is doubtful" in text
 
 
 def test_study_without_mosaics(tmp_path):
     study = build_regression_only(tmp_path / "regression")
-    assert [p.name for p in draw_figures(study, study / "figures")]
-    write_report(study, study / "report.html", title="Regression")
-    text = (study / "report.html").read_text()
+    text = write_page(study)
     assert "No mosaic was restored" in text and "Median R²" in text
 
 
 def test_empty_folder_gives_a_report_and_no_folder_an_error(tmp_path):
     (tmp_path / "empty").mkdir()
-    write_report(tmp_path / "empty", tmp_path / "report.html", title="Empty")
-    assert "no results yet" in (tmp_path / "report.html").read_text()
+    assert "no results yet" in write_page(tmp_path / "empty")
     with pytest.raises(UserError, match="no such results folder"):
-        write_report(tmp_path / "nowhere", tmp_path / "report.html", title="None")
+        write_page(tmp_path / "nowhere")
 
 
 def test_any_result_may_be_absent(tmp_path):
@@ -362,16 +354,17 @@ def test_any_result_may_be_absent(tmp_path):
     gone = ["cells.csv", "predictions.csv", "calibration.csv", "abstention.csv", "config.yaml"]
     for name in (*gone, "networks", "psf_map/tissue", "simulated"):
         (study / name).rename(tmp_path / name.replace("/", "-"))
-    write_report(study, study / "report.html", title="Part", crop_px=64)
-    assert judge(read_study(study)).level == "good"
+    write_page(study)
+    assert judge(read_study(study)).score.level == "good"
 
 
 def test_every_figure_has_its_csv(folder, page, tmp_path):
-    paths = draw_figures(folder, tmp_path)
+    write_page(folder, out=tmp_path / "report.html", figures=tmp_path / "figures", crop_px=128)
+    paths = list((tmp_path / "figures").iterdir())
     names = {path.name for path in paths}
     assert {"gain.png", "gain.svg", "gain.csv", "map_tissue.csv"} <= names
     assert {path.suffix for path in paths} == {".png", ".svg", ".csv"}
-    table = pd.read_csv(tmp_path / "map_tissue.csv")
+    table = pd.read_csv(tmp_path / "figures/map_tissue.csv")
     assert {"estimated_width_x_px", "true_width_x_px", "validity", "untrusted"} <= set(table)
     assert {"half_width_width_x_px", "alarm", "usable"} <= set(table)
     assert {"map_tissue_width_x_uncertainty.png", "abstention_net-small_gauss.csv"} <= names
@@ -411,7 +404,7 @@ def test_the_report_says_where_not_to_trust(folder, page, tmp_path):
     assert doubted.sum() == 6 and style.percent(float(doubted.mean())) in words[0]
     assert any("dead or hot pixels" in text for text in judge(study).warnings)
     assert words[0].split(":")[1].strip()[:20] in page and 'id="trust"' in page
-    names = [figure.name for figure in study_figures(study) if figure.section == "trust/tissue"]
+    names = [figure.name for figure in figures_of(study)["trust"]]
     assert names == ["trust_tissue_chi_square", "trust_tissue_correlation"]
     blind = shutil.copytree(folder, tmp_path / "blind")
     bad = np.zeros(doubted.shape, bool)
@@ -419,7 +412,7 @@ def test_the_report_says_where_not_to_trust(folder, page, tmp_path):
     write_trust(path, bad, disagrees=np.s_[:0, :0], noise=False)
     study = read_study(blind)
     assert any("was not judged" in text for text in judge(study).warnings)
-    names = [figure.name for figure in study_figures(study) if figure.section == "trust/tissue"]
+    names = [figure.name for figure in figures_of(study)["trust"]]
     assert names == ["trust_tissue_correlation"]
     shutil.rmtree(path)
     study = read_study(blind)
@@ -569,8 +562,7 @@ def test_maps_of_two_psf_models_are_drawn_side_by_side(tmp_path):
     for name in ("0", "raw"):
         group.create_array(name, data=cells, overwrite=True)
     out = tmp_path / "report.html"
-    write_report(study, out, title="two models")
-    assert "True PSF" in out.read_text()
+    assert "True PSF" in write_page(study, out=out)
 
 
 def test_map_with_uncertainty_and_alarm(folder):
@@ -606,7 +598,7 @@ def test_a_picture_that_is_all_out_of_domain_is_called_so(tmp_path):
     cells = group["0"][:]
     cells[:2], cells[5:] = np.nan, 1
     group["0"][:] = cells
-    assert "raw camera picture" in judge(read_study(study)).headline + "".join(
+    assert "raw camera picture" in judge(read_study(study)).score.headline + "".join(
         judge(read_study(study)).alarms
     )
 
@@ -614,8 +606,7 @@ def test_a_picture_that_is_all_out_of_domain_is_called_so(tmp_path):
 def test_older_maps_are_read(tmp_path):
     study = build_study(tmp_path / "old", size_px=256, sure=False)
     assert read_study(study).maps["tissue"].uncertainty is None
-    write_report(study, study / "report.html", title="Old", crop_px=64)
-    assert "Cross-hatched" not in (study / "report.html").read_text()
+    assert "Cross-hatched" not in write_page(study)
 
 
 def test_calibration_and_abstention_are_in_the_page(page, folder):
@@ -633,7 +624,7 @@ def test_error_that_abstention_does_not_lower_is_said(tmp_path):
     study = build_study(tmp_path / "sure", size_px=256)
     table = pd.read_csv(study / "abstention.csv")
     table.assign(value=1.0).to_csv(study / "abstention.csv", index=False)
-    words = network_figures.abstention_words(read_study(study))
+    words = sureness.abstention_words(read_study(study))
     assert all("does not lower the error, from 1.00 to 1.00 px" in text for text in words)
 
 
@@ -743,9 +734,8 @@ def test_mean_over_parameters_is_added_where_it_is_missing(tmp_path):
     assert len(means) == 8 and means["value"].max() == pytest.approx(0.94)
 
 
-def _page(folder) -> str:
-    write_report(folder, folder / "report.html", title="Study")
-    text = (folder / "report.html").read_text()
+def _page(folder, **settings) -> str:
+    text = write_page(folder, **settings)
     assert len(text) < 15e6
     for link in (a["href"] for a in Collector(text).all("a")):
         if not link.startswith(("#", "data:")):
@@ -768,9 +758,8 @@ def test_page_beside_table_2_4(tmp_path):
 
 def test_page_beside_figure_2_6(tmp_path):
     folder = build_figure_2_6(tmp_path / "figure_2_6")
-    names = {path.name for path in draw_figures(folder, folder / "figures")}
-    assert "published_figure_2_6.csv" in names
-    text = _page(folder)
+    text = _page(folder, figures=folder / "figures")
+    assert (folder / "figures/published_figure_2_6.csv").exists()
     assert "published below 0.60" in text and "isoplan is at least equal" in text
     study = read_study(tmp_path / "figure_2_6")
     table = published.compare(study)
@@ -779,7 +768,7 @@ def test_page_beside_figure_2_6(tmp_path):
     assert set(zip(table["degradation"], table["level"], strict=True)) == {
         *(("none", 0.0), ("mixed", 0.5)),
     }
-    figures = network_figures.robustness_figures(study)
+    figures = accuracy.robustness_figures(study)
     assert [f.title for f in figures[:3]] == [
         *("Global illumination", "Gaussian noise", "Gaussian and Poisson noise"),
     ]
@@ -788,7 +777,7 @@ def test_page_beside_figure_2_6(tmp_path):
 
 def test_learning_curve(tmp_path):
     folder = build_learning_curve(tmp_path / "learning")
-    figures = network_figures.learning_figures(read_study(folder))
+    figures = accuracy.learning_figures(read_study(folder))
     assert {f.name.rpartition("_")[2] for f in figures} == {"samples", "weights"}
     assert {f.title.split(" against")[0] for f in figures} == {
         *("Astigmatism: R²", "Astigmatism axis: R²", "Median error of the axis (degrees)"),
@@ -799,6 +788,6 @@ def test_learning_curve(tmp_path):
 
 
 def test_no_learning_curve_without_a_series(folder, tmp_path):
-    assert network_figures.learning_figures(read_study(folder)) == []
+    assert accuracy.learning_figures(read_study(folder)) == []
     study = build_table_2_4(tmp_path / "table_2_4", types=("syn", "poi"))
-    assert network_figures.learning_figures(read_study(study)) == []
+    assert accuracy.learning_figures(read_study(study)) == []

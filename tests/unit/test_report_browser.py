@@ -5,8 +5,7 @@ import os
 import shutil
 
 import pytest
-from isoplan.report.page import write_report
-from report_fixture import build_figure_2_6, build_study
+from report_fixture import build_figure_2_6, build_study, write_page
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -42,7 +41,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def opened(browser, tmp_path_factory):
     study = build_study(tmp_path_factory.mktemp("browser") / "demo", size_px=384)
-    write_report(study, study / "report.html", title="Demo", crop_px=96)
+    write_page(study, crop_px=96)
     browser.get((study / "report.html").as_uri())
     return browser
 
@@ -135,7 +134,7 @@ def test_page_fits_a_phone(opened):
 
 def test_page_of_networks_fits_a_phone(opened, tmp_path):
     study = build_figure_2_6(tmp_path / "figure_2_6")
-    write_report(study, study / "report.html", title="Figure 2.6")
+    write_page(study)
     opened.get((study / "report.html").as_uri())
     assert pictures_load(opened)
     test_page_fits_a_phone(opened)

@@ -7,11 +7,10 @@ import pandas as pd
 import pytest
 from isoplan.report import restoration_tests as shown
 from isoplan.report import sweeps
-from isoplan.report.figures import study_figures
-from isoplan.report.page import write_report
+from isoplan.report.restoration_section import SECTION, warnings
 from isoplan.report.results import read_study
-from isoplan.report.verdict import judge
 from isoplan.restoration_test import tables
+from report_fixture import figures_of, judge, write_page
 
 GAINS = {"true": 2.0, "true-grid": 1.9, "estimated-all": 1.6, "estimated": 1.7, "constant": -0.5}
 GAINS |= {"best-of-model": 1.8, "blind": -1.0, "unsharp": 1.69}
@@ -92,7 +91,7 @@ def test_the_table_has_every_method_and_published_figures_once(study):
 
 
 def test_what_falls_short_is_told_and_what_does_not_is_not(study):
-    same, other = shown.warnings(shown.read_tests(study))
+    same, other = warnings(shown.read_tests(study))
     assert "of the known PSFs' gain (" in same and "away from the seams), less than 95 %" in same
     assert "12.5 % of the cells" in same
     assert "Blind RL" not in same
@@ -101,8 +100,8 @@ def test_what_falls_short_is_told_and_what_does_not_is_not(study):
 
 def test_the_verdict_of_a_study_of_tests(study):
     verdict = judge(study)
-    assert "of the gain of known ones" in verdict.headline
-    assert [score.label for score in verdict.scores] == ["same", "other"]
+    assert "of the gain of known ones" in verdict.score.headline
+    assert [bar.label for bar in verdict.score.bars] == ["same", "other"]
 
 
 def test_the_verdict_of_a_study_of_sweeps_is_about_the_choice(study, tmp_path):
@@ -111,11 +110,11 @@ def test_the_verdict_of_a_study_of_sweeps_is_about_the_choice(study, tmp_path):
     summary[summary["test"] == "same"].to_csv(folder / "restoration_summary.csv", index=False)
     verdict = judge(read_study(folder))
     lost, own = (f"{2 - RULES[rule]:.2f} dB" for rule in ("chosen", "default"))
-    assert verdict.headline == f"Chosen from the picture alone: {lost} below the best"
-    assert f"{lost} with known PSFs and {lost} with estimated PSFs" in verdict.lead
-    assert f"the tests' own setting loses {own}" in verdict.lead
+    assert verdict.score.headline == f"Chosen from the picture alone: {lost} below the best"
+    assert f"{lost} with known PSFs and {lost} with estimated PSFs" in verdict.score.lead
+    assert f"the tests' own setting loses {own}" in verdict.score.lead
     share = (RULES["chosen"] - 0.3) / (RULES["best"] - 0.3)
-    assert [(score.label, round(score.share, 3)) for score in verdict.scores] == [
+    assert [(bar.label, round(bar.share, 3)) for bar in verdict.score.bars] == [
         ("same", round(share, 3))
     ]
 
@@ -131,12 +130,11 @@ def test_the_budget_s_steps(study):
 
 
 def test_page_and_figures(study, tmp_path):
-    names = {figure.name for figure in study_figures(study)}
+    names = {figure.name for figure in figures_of(study)["restoration"]}
     wanted = {"restoration_same", "restoration_other", "restoration_budget"}
     wanted |= {"restoration_choice", "restoration_sweep_true", "restoration_sweep_estimated"}
     assert wanted | {"restoration_picture_same"} == names
-    write_report(study.folder, tmp_path / "report.html", title="Tests")
-    page = (tmp_path / "report.html").read_text()
+    page = write_page(study.folder, out=tmp_path / "report.html")
     assert page.count("data:image/") >= 4 and "Where the gain is lost" in page
     assert "picture 3, whose gain is the median one" in page
     stored = dict(np.load(study.folder / "restoration_tests/same.npz"))
@@ -148,7 +146,7 @@ def test_a_study_without_such_tests_has_no_such_section(tmp_path):
     (tmp_path / "config.yaml").write_text("study: none\n")
     study = read_study(tmp_path)
     assert shown.read_tests(study) == [] and shown.gain_table(study, []) is None
-    assert shown.budget_table(study, []) is None and shown.test_figures(study) == []
+    assert shown.budget_table(study, []) is None and SECTION.parts(study) == []
 
 
 def test_sweeps_are_told_and_drawn(study):

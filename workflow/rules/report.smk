@@ -1,5 +1,8 @@
 # The report, and the study's verdict.
 
+# What applications add to the report: "module:name" of a list of sections each, appended by their rules files.
+SECTIONS = []
+
 
 localrules:
     write_config,
@@ -74,6 +77,7 @@ rule write_report:
             *(entries.code_of_psf(psf) for psf in STUDY["psfs"]),
         ),
         templates=contents("workflow/scripts/isoplan/report/templates/*"),
+        sections=lambda wc: SECTIONS,
         title=lambda wc: STUDY["report"]["title"] or STUDY["study"],
         crop_px=STUDY["report"]["crop_px"],
         published=contents(f"resources/published/{STUDY['report']['published']}.csv"),

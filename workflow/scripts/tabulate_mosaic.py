@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from _job import job
 from isoplan.config.entries import left_open
-from isoplan.evaluation import MEASURES, compare, metrics_and_gains
+from isoplan.evaluation import MEASURES, by_picture, compare, metrics_and_gains
 from isoplan.metrics import frc
-from isoplan.metrics.image import SUMS
 from isoplan.mosaic import ngff
 from isoplan.mosaic.facts import Facts
 from isoplan.restoration.trust import summarise
@@ -20,9 +19,7 @@ def main(snakemake):
     facts = Facts.read(snakemake.input.facts)
     name = facts["mosaic"]
     pictures = ngff.read_attributes(params.store)["pictures"]
-    sums = ngff.open_array(params.store)[:]
-    sums = sums.reshape(len(pictures), len(SUMS), *sums.shape[1:])
-    results, gains = metrics_and_gains(dict(zip(pictures, sums, strict=True)))
+    results, gains = metrics_and_gains(by_picture(ngff.open_array(params.store)[:], pictures))
     measures = {name: results.pop(name) for name in MEASURES if name in results}
     results, gains = ({m: found[m] for m in params.methods} for found in (results, gains))
     rows = [

@@ -3,25 +3,28 @@
 from pathlib import Path
 
 from _job import job
+from isoplan.report.core import in_order
 from isoplan.report.cost import costs
-from isoplan.report.figures import draw_figures
 from isoplan.report.page import write_report
 from isoplan.report.results import read_study
+from isoplan.stages import load
 
 
 def main(snakemake):
     params = snakemake.params
     folder = Path(snakemake.output.report).parent
-    study = read_study(folder)
+    sections = in_order(one for name in params.sections for one in load(name))
+    study = read_study(folder, [table for section in sections for table in section.tables])
     if study.aside:
         print(f"left aside, as this study names them no longer: {', '.join(study.aside)}")
     costs(study).to_csv(snakemake.output.cost, index=False)
-    draw_figures(folder, folder / "figures")
     write_report(
-        folder,
+        study,
+        sections,
         Path(snakemake.output.report),
         title=params.title,
         crop_px=params.crop_px,
+        figures=folder / "figures",
     )
     print(f"open {snakemake.output.report}")
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from isoplan.metrics import frc
-from isoplan.metrics.image import SUMS, cell_sums, metrics_of
+from isoplan.metrics import catalogue, frc
+from isoplan.metrics.image import SUMS, cell_sums, metrics_of, per_cell
 from isoplan.mosaic import ngff, tiles
 from isoplan.registration import open_registered
 
-HALO_PX = 8  # SSIM looks 5 px around, Sobel 1 px
+HALO_PX = catalogue.LOCAL_PX  # SSIM looks 5 px around, Sobel 1 px
 FULL_SCALE = 255.0  # metrics are given on an 8-bit scale, as in the published tables
 UNIT_PX = 1024
 
@@ -139,12 +139,24 @@ def unit_px(study: dict) -> int | None:
 
 
 def channels(pictures: list[str]) -> list[dict]:
-    """Channels of an evaluation's store: SUMS of each picture, one picture after the other."""
-    return [{"name": f"{picture} {name}", "unit": ""} for picture in pictures for name in SUMS]
+    """Channels of an evaluation's store: `sums_of_picture` of each picture, one picture after the other."""
+    names = sums_of_picture()
+    return [{"name": f"{picture} {name}", "unit": ""} for picture in pictures for name in names]
+
+
+def sums_of_picture() -> list[str]:
+    """What is summed over the cells of one picture: SUMS, and of each metric of the catalogue's its places and values."""
+    local = [f"{m.name} {what}" for m in catalogue.local_metrics() for what in ("count", "sum")]
+    return [*SUMS, *local]
+
+
+def by_picture(sums: np.ndarray, pictures: list[str]) -> dict[str, np.ndarray]:
+    """The sums of an evaluation's store (channels, ny, nx), picture by picture."""
+    return dict(zip(pictures, np.split(sums, len(pictures)), strict=True))
 
 
 def evaluate_unit(readers: dict, truth, shape, cells, *, scale: float, cell_px: int) -> np.ndarray:
-    """Sums over the cells of one unit: (pictures * len(SUMS), rows, columns) float64.
+    """Sums over the cells of one unit: (channels, rows, columns) float64, in the order of `channels`.
 
     readers: name -> function of (y0, y1, x0, x1) that gives counts above the offset, float32; truth:
     one more or None. shape: (H, W) of the mosaic. cells: (rows, columns) slices of the unit. scale:
@@ -158,25 +170,33 @@ def evaluate_unit(readers: dict, truth, shape, cells, *, scale: float, cell_px: 
     outer = tiles.with_halo(core, HALO_PX, shape)
     window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
     true = truth(*window) * factor if truth else None
-    how = {"data_range": FULL_SCALE, "cell_px": cell_px, "core": tiles.inside(core, outer)}
-    return np.concatenate(
-        [
-            # What CV and Sharpness should come to; the rest would say that it equals itself.
-            cell_sums(true, **how)
-            if read is truth
-            else cell_sums(read(*window) * factor, true, **how)
-            for read in readers.values()
-        ]
-    )
+    inside = tiles.inside(core, outer)
+    found = []
+    for read in readers.values():
+        # Of the truth, what CV and Sharpness should come to; the rest would say that it equals itself.
+        pair = (true, None) if read is truth else (read(*window) * factor, true)
+        found.append(cell_sums(*pair, data_range=FULL_SCALE, cell_px=cell_px, core=inside))
+        found += [_local_sums(m, *pair, inside, cell_px) for m in catalogue.local_metrics()]
+    return np.concatenate(found)
+
+
+def _local_sums(metric, picture, true, core, cell_px: int) -> np.ndarray:
+    """Places that count and the sum of their values, cell by cell; NaN where the truth is missing."""
+    if metric.needs_truth and true is None:
+        values = np.full_like(picture, np.nan)[core]
+        return np.full((2, *per_cell(values, cell_px).shape), np.nan)
+    values = metric.local(picture, true if metric.needs_truth else None)[core]
+    counts = np.isfinite(values)
+    return np.stack([per_cell(part, cell_px) for part in (counts, np.where(counts, values, 0))])
 
 
 def metrics_and_gains(sums: dict[str, np.ndarray]) -> tuple[dict, dict]:
-    """What `compare` wants, of pictures' sums over cells (len(SUMS), ny, nx), "none" among them.
+    """What `compare` wants, of pictures' sums over cells, of `by_picture`, "none" among them.
 
     Returns picture -> metrics, and picture -> gain per cell (ny, nx) float32 in dB over "none", or None
     without a truth.
     """
-    results = {name: metrics_of(values, FULL_SCALE) for name, values in sums.items()}
+    results = {name: _metrics(values) for name, values in sums.items()}
     place = SUMS.index("error")
     before = sums["none"][place]
     gains = {}
@@ -185,6 +205,17 @@ def metrics_and_gains(sums: dict[str, np.ndarray]) -> tuple[dict, dict]:
             gain = 10 * np.log10(before / values[place])
         gains[name] = None if np.isnan(values[place]).all() else gain.astype(np.float32)
     return results, gains
+
+
+def _metrics(sums: np.ndarray) -> dict[str, float]:
+    """All metrics of a picture from its sums over cells; those that need a truth only where there is one."""
+    found = metrics_of(sums[: len(SUMS)], FULL_SCALE)
+    local = sums[len(SUMS) :].reshape(-1, 2, *sums.shape[1:])
+    for metric, (counts, values) in zip(catalogue.local_metrics(), local, strict=True):
+        count = float(counts.sum())
+        if not np.isnan(count):
+            found[metric.name] = float(values.sum()) / count if count else np.nan
+    return found
 
 
 def compare(results: dict[str, dict], gains: dict[str, np.ndarray]) -> list[dict]:

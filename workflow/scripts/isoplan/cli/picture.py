@@ -35,8 +35,10 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.psf_map.estimate import map_whole
 from isoplan.psf_map.layout import MapLayout, channels, served, strides
 from isoplan.registration import is_restoration
-from isoplan.report import figures, plots
-from isoplan.report.results import WHOLE, Mosaic, PsfMap, Study
+from isoplan.report import plots
+from isoplan.report.map_stores import WHOLE, PsfMap
+from isoplan.report.maps import map_figures, psf_figures
+from isoplan.report.results import Mosaic, Study
 from isoplan.restoration import choosing
 from isoplan.restoration.cores import restore_and_judge
 from isoplan.restoration.halo import halo_of, settled
@@ -412,10 +414,10 @@ def _drawn(args, found: Found) -> Iterator[tuple[str, bytes]]:
         true_maps={},
         benchmarks=pd.DataFrame(),
     )
-    for figure in figures.map_figures(study, "picture"):
+    for figure in map_figures(study, "picture"):
         name = figure.name.removeprefix("map_picture_").removesuffix("_estimated")
         yield name, plots.render(figure.draw, "png")
-    for figure in figures.psf_figures(study, "picture", facts):
+    for figure in psf_figures(study, "picture", facts):
         yield "psfs", plots.render(figure.draw, "png")
 
 

@@ -7,9 +7,9 @@ from matplotlib.patches import Rectangle
 from scipy.ndimage import uniform_filter
 
 from isoplan.report import pictures, plots, style
-from isoplan.report.figures import GLYPHS_PER_SIDE, glyph_cells
+from isoplan.report.map_stores import PsfMap
+from isoplan.report.maps import GLYPHS_PER_SIDE, glyph_cells
 from isoplan.report.psfs import cell_psfs, visible_radius
-from isoplan.report.results import PsfMap
 
 PIECE_PX = 384
 SIDE, GAP, TOP = 4.6, 0.14, 0.42  # inches

@@ -99,12 +99,12 @@ def cell_sums(
     counted, smooth = usable[core], _eroded(usable, 1)[core]
     gradient = gradient_magnitude(picture)[core]
     values = picture[core]
-    count, total = _per_cell(counted, cell_px), _per_cell(values, cell_px)
+    count, total = per_cell(counted, cell_px), per_cell(values, cell_px)
     mean = total / np.maximum(count, 1)
     rows, columns = (np.arange(length) // cell_px for length in values.shape)
     deviations = np.where(counted, values - mean[np.ix_(rows, columns)], 0) ** 2
-    found = [count, total, _per_cell(deviations, cell_px)]
-    found += [_per_cell(smooth, cell_px), _per_cell(gradient * smooth, cell_px)]
+    found = [count, total, per_cell(deviations, cell_px)]
+    found += [per_cell(smooth, cell_px), per_cell(gradient * smooth, cell_px)]
     if truth is None:
         return np.stack(found + [np.full_like(count, np.nan)] * (len(SUMS) - len(found)))
     truth = _cleaned(truth, usable)
@@ -117,11 +117,11 @@ def cell_sums(
         (values - truth[core]) ** 2, truth[core] ** 2, windows, similar * windows,
         difference**2 * smooth,
     )  # fmt: skip
-    return np.stack(found + [_per_cell(part, cell_px) for part in parts])
+    return np.stack(found + [per_cell(part, cell_px) for part in parts])
 
 
-def _per_cell(values: np.ndarray, cell_px: int) -> np.ndarray:
-    """Sums over cells of cell_px, (ny, nx) float64."""
+def per_cell(values: np.ndarray, cell_px: int) -> np.ndarray:
+    """Sums of values (h, w) over cells of cell_px, the last ones smaller: (ny, nx) float64."""
     values = values.astype(np.float64, copy=False)
     rows = np.add.reduceat(values, np.arange(0, values.shape[0], cell_px), axis=0)
     return np.add.reduceat(rows, np.arange(0, values.shape[1], cell_px), axis=1)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from isoplan.report import pictures, restoration_plots, style
 from isoplan.report.results import Study
-from isoplan.report.study_figure import StudyFigure
+from isoplan.report.section import Bar, Caution, Part, Score, Section, StudyFigure
 from isoplan.report.tables import Cell, Table
 from isoplan.restoration_test.blurs import BLURS
 from isoplan.restoration_test.harm_tables import HARMED_DB
@@ -25,10 +25,16 @@ SHOWN = ("sharp", "none", "estimated", "true", "denoised-best")
 # The worst picture may lose so much, in dB: against nothing done, or where it is sharp against denoising.
 LIMITS_DB = {"inside": -0.3, "outside": -0.5, "sharp": -1.0}
 INTRO = (
-    "Pictures that trained nothing were blurred in ways that the network was made for or not, exposed, and restored as the command "
-    "restore does it, which is told the camera's offset and no more. Gains are of SNR over doing nothing: mean, 5 % of the pictures below, "
-    "and the worst; harmed are those that lose more than 0.3 dB, and what is left alone counts 0. Known PSFs are chosen for alike, "
-    "by held-out photons; the best choice takes the truth to find."
+    "Pictures that trained nothing were blurred in ways that the network was or was not made for, exposed, and "
+    "restored as the command restore does it, which knows the camera's offset and no more. Gains are of SNR over "
+    "doing nothing: the mean, the 5th percentile and the worst picture. Pictures that lose more than 0.3 dB are "
+    "harmed; what is left alone counts 0. For known PSFs, too, held-out photons choose how much to restore; to "
+    "find the best choice takes the truth."
+)
+
+WORST = (
+    "For each test the pictures that restoring by default served worst, each another picture or kind of blur, "
+    "each in a grey scale of its own."
 )
 
 
@@ -47,7 +53,8 @@ def harm_table(study: Study) -> Table | None:
                 rows.append(_row(kind, light, methods))
     head = ["Blur, photons", "Pictures", "By default (dB)", "5 % below", "Worst", "Harmed"]
     head += ["Worst cell", "Known PSFs", "Their best choice", "Denoised", "Its best choice"]
-    return Table([*head, "Richardson-Lucy", "Unsharp mask"], rows) if rows else None
+    head += ["Richardson-Lucy", "Unsharp mask"]
+    return Table(head, rows, best="better than doing nothing") if rows else None
 
 
 def _groups(part: pd.DataFrame):
@@ -91,9 +98,11 @@ def _row(kind: str, light: float, methods: dict) -> list[Cell]:
     ]
 
 
-def headline(study: Study) -> tuple[str, str, str]:
-    """Level, headline and lead of a study of harm tests alone."""
+def score(study: Study) -> Score | None:
+    """What restoring by default gains; None where no harm was looked for."""
     table = summary(study)
+    if table.empty:
+        return None
     own = table[(table["method"] == "estimated") & table["photons"].isna()]
     worst = own["worst"].min()
     harmed = (own["harmed_share"] * own["n"]).sum() / own["n"].sum()
@@ -103,10 +112,16 @@ def headline(study: Study) -> tuple[str, str, str]:
         if len(part := own[own["kind"] == kind])
     ]
     count = f"{int(own['n'].sum()):,} restorations"
-    return (
+    inside = own[(own["kind"] == "inside") & (own["of_true"] > 0)]
+    colour = style.method_colour("estimated")
+    return Score(
         *("plain", f"Restored by default: {', '.join(words)}"),
         f"Mean SNR gains of {count} over doing nothing. {style.percent(harmed)} of them lose more than "
         f"{-HARMED_DB:g} dB, the worst {style.signed(worst)} dB.",
+        title="By default: share of the gain of known PSFs, blurs of the network's model",
+        bars=[Bar(row.test, colour, row.of_true) for row in inside.itertuples()],
+        data="harm_summary.csv",
+        beside=False,
     )
 
 
@@ -128,12 +143,9 @@ def warnings(study: Study) -> list[str]:
     return words
 
 
-def harm_figures(study: Study) -> list[StudyFigure]:
-    """Every picture's gain, and the worst pictures."""
-    rows = study.table("harm.csv")
-    if rows.empty:
-        return []
-    figures = []
+def gain_figures(study: Study) -> list[StudyFigure]:
+    """Every picture's gain, test by test."""
+    rows, figures = study.table("harm.csv"), []
     for test, part in rows.groupby("test", sort=False):
         panels = [
             (KINDS[kind], [(light, dict(tuple(of.groupby("method")["gain"]))) for light, of in own])
@@ -143,8 +155,7 @@ def harm_figures(study: Study) -> list[StudyFigure]:
         draw = partial(restoration_plots.scattered, panels, width_px=960)
         alt = f"SNR gain of every picture of {test} by kind of blur and light."
         name = f"harm_{_file(test)}"
-        figures.append(StudyFigure(name, "harm", rows, draw, "harm", "", str(test), alt, 960))
-        figures += _worst(study, str(test), part)
+        figures.append(StudyFigure(name, "harm", rows, draw, "", str(test), alt, 960))
     return figures
 
 
@@ -168,9 +179,7 @@ def _worst(study: Study, test: str, rows: pd.DataFrame) -> list[StudyFigure]:
             title = f"{test}: {picture}, {BLURS[blur].title}, {photons} photons"
             table = case.rename("snr_gain_db").reset_index()
             name = f"harm_{_file(test)}_{k}"
-            figures.append(
-                StudyFigure(name, name, table, draw, "harm-pictures", "", title, title, 1040, "jpg")
-            )
+            figures.append(StudyFigure(name, name, table, draw, "", title, title, 1040, "jpg"))
     return figures
 
 
@@ -179,3 +188,29 @@ def _caption(name: str, gains: pd.Series) -> str:
         return "Sharp"
     label = style.method_label(name)
     return label if name == "none" else f"{label}\n{style.signed(gains[name])} dB"
+
+
+def parts(study: Study) -> list[Part]:
+    table = harm_table(study)
+    if table is None:
+        return []
+    found = [
+        Part(
+            words=[INTRO],
+            figures=gain_figures(study),
+            tables=[("", table)],
+            data=["harm_summary.csv", "harm.csv"],
+            link_figures=False,
+        )
+    ]
+    tests = study.table("harm.csv").groupby("test", sort=False)
+    if worst := [figure for test, rows in tests for figure in _worst(study, str(test), rows)]:
+        found.append(Part("The worst pictures", words=[WORST], figures=worst, link_figures=False))
+    return found
+
+
+def cautions(study: Study) -> list[Caution]:
+    return [Caution(words) for words in warnings(study)]
+
+
+SECTION = Section("harm", "No harm", "No harm", parts, cautions=cautions, score=score)

@@ -1,9 +1,12 @@
 """Which networks a study ran, what tells them apart, and what they were judged on."""
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from isoplan.report import style
 from isoplan.report.results import Study
+from isoplan.report.section import Bar
 
 # What networks of one architecture may differ in, the most telling first.
 TELLING = ("weights", "objects", "psf", "width", "samples", "camera")
@@ -149,6 +152,17 @@ def _with_mean(table: pd.DataFrame) -> pd.DataFrame:
     )
     added = added.reset_index().assign(parameter="mean", metric="R2")
     return pd.concat([table, added], ignore_index=True)
+
+
+def bars(table: pd.DataFrame, told: Callable[[pd.DataFrame], tuple[float, str]]) -> list[Bar]:
+    """A bar per architecture; told: its rows -> share and words."""
+    found = []
+    for key in style.in_order(table["architecture"], style.NETWORK_LABELS):
+        share, text = told(table[table["architecture"] == key])
+        found.append(
+            Bar(style.network_label(key), style.network_colours({key: key})[key], share, text)
+        )
+    return found
 
 
 def _entry(study: Study, section: str, name: str | None) -> dict:

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from isoplan.report import style
+from isoplan.report.plots import blank
 
 R2_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 R2_LOWEST, R2_HIGHEST = -0.15, 0.9995  # what lies beyond is drawn at the edge
@@ -26,6 +27,11 @@ class Mark:
     colour: str = style.INK
     published: bool = False
 
+    @classmethod
+    def of(cls, row: dict, colour: str) -> "Mark":
+        """The mark of a row with a label, a value and its interval."""
+        return cls(row["label"], row["value"], row["low"], row["high"], colour)
+
 
 @dataclass
 class Line:
@@ -38,10 +44,6 @@ class Line:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     dashed: bool = False
-
-
-def _figure(width_px: float, height_px: float) -> Figure:
-    return Figure(figsize=(width_px / 100, height_px / 100), layout="constrained")
 
 
 def stretch(r2):
@@ -77,7 +79,7 @@ def dots(panels: list[tuple[str, dict[str, list[Mark]]]], *, width_px: int) -> F
     labels = list(dict.fromkeys(m.label for m in marks if not m.published))
     step = max(24, 11 * len(labels) + 10)
     legend_rows = -(-(len(labels) + 1) // (3 if width_px > 500 else 1))
-    figure = _figure(width_px, 76 + step * len(names) + 17 * legend_rows)
+    figure = blank(width_px, 76 + step * len(names) + 17 * legend_rows)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     ends = np.array([x for m in marks for x in (m.value, m.low, m.high) if np.isfinite(x)])
     low, high = (ends.min(), ends.max()) if ends.size else (0, 1)
@@ -137,7 +139,7 @@ def curves_of_r2(
     log_x: bool = False,
 ) -> Figure:
     """R2 against something, with intervals as bands. published: (x, R2, whether it is an upper bound)."""
-    figure = _figure(460, 330 + _legend_px([line.label for line in lines]))
+    figure = blank(460, 330 + _legend_px([line.label for line in lines]))
     axes = figure.subplots()
     for line in lines:
         settings = {"color": line.colour, "lw": 1.6, "ms": 3.5, "marker": "o"}
@@ -179,7 +181,7 @@ def error_curves(
     Lines without a label are a crowd: drawn thin, with their median on top.
     """
     named = [line.label for line in lines if line.label]
-    figure = _figure(460, 330 + _legend_px(named))
+    figure = blank(460, 330 + _legend_px(named))
     axes = figure.subplots()
     for line in lines:
         look = {"lw": 1.6, "ms": 3, "marker": "o" if log_x else None}
@@ -232,7 +234,7 @@ def coverage(
     """
     named = [label for label, _, _ in lines if label]
     crowd, legend = len(named) < len(lines), len(named) > 1
-    figure = _figure(330, 300 + 17 * (len(named) * legend + crowd))
+    figure = blank(330, 300 + 17 * (len(named) * legend + crowd))
     axes = figure.subplots()
     band = [100 * share for share in style.CALIBRATED]
     axes.axhspan(*band, color="#E4EFE9", lw=0, zorder=0)

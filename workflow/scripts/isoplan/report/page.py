@@ -1,4 +1,4 @@
-"""Writes the report: one HTML file that needs nothing beside it."""
+"""Writes the report: one HTML file that needs nothing beside it, and every figure as files of its own."""
 
 import json
 import os
@@ -10,40 +10,29 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from isoplan.report import (
-    cost,
-    harm,
-    network_figures,
-    pictures,
-    plots,
-    published,
-    restoration_tests,
-    style,
-    sweeps,
-    tables,
-)
-from isoplan.report.figures import choice_words, held_words, study_figures
-from isoplan.report.results import Study, read_study
-from isoplan.report.study_figure import StudyFigure
+from isoplan.report import pictures, plots, style
+from isoplan.report.results import TABLES, Study
+from isoplan.report.section import Part, Section, StudyFigure
 from isoplan.report.verdict import Verdict, judge
 from isoplan.report.viewer import viewer_data
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Of a study with more mosaics these many are pictured; figures/ has all of them.
 PICTURED_LIMIT = 8
-# Of a study with more networks these many figures of each kind are shown.
-FIGURE_LIMITS = {
-    "accuracy": 12,
-    "scatter": 24,
-    "calibration": 30,
-    "abstention": 16,
-    "robustness": 40,
-    "learning": 24,
-    "training": 24,
-}
 # Small enough for a mail; what figures and tables leave goes to the viewer's pictures.
 PAGE_BYTES = 13_000_000
 EMBED_LIMIT_BYTES = 300_000
+# What else lies in the results folder, beside the tables.
+FILES = (
+    ("choices", "how much to restore: what was chosen, and why"),
+    ("cost.csv", "time and memory by rule, mosaic and method"),
+    ("config.yaml", "the settings of this study, defaults filled in"),
+    ("figures", "every figure as PNG and SVG, with its CSV"),
+    ("restored", "restored mosaics (OME-Zarr, open in napari)"),
+    ("psf_map", "PSF maps (OME-Zarr, lie over the mosaics in napari)"),
+    ("networks", "trained networks, their cards and training curves"),
+    ("benchmarks", "time and memory of every job"),
+)
 
 
 @dataclass
@@ -64,40 +53,49 @@ class Group:
     data: list[Data] = field(default_factory=list)
 
 
-def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int = 384) -> None:
-    """Write the report of a study as one self-contained HTML file.
+@dataclass
+class Shown:
+    """A part as the page shows it. left_out: how many of its figures are not there, in words."""
 
-    Reads the result files only, any of which may be absent; pictures come from the pyramid and from
-    crops of `crop_px`, never from a whole mosaic. Figures link to the CSVs of `draw_figures` where
-    those lie in the study's figures/. Raises UserError where there is no such study folder.
+    part: Part
+    groups: list[Group]
+    data: list[Data]
+    left_out: str
+
+
+def write_report(
+    study: Study,
+    sections: list[Section],
+    out_html: Path,
+    *,
+    title: str,
+    crop_px: int = 384,
+    figures: Path | None = None,
+) -> None:
+    """Write the report of a study as one self-contained HTML file, and its figures.
+
+    Parameters
+    ----------
+    study : Study
+        Of `read_study`, with the tables that the sections bring.
+    sections : list of Section
+        What the page shows, in this order.
+    out_html : Path
+        The page. Pictures in it come from pyramids and crops, never from a whole mosaic.
+    title : str
+        Its heading.
+    crop_px : int
+        Side of the places that the viewer shows.
+    figures : Path, optional
+        A folder for every figure as PNG and SVG, with the CSV it comes from. The page links to the CSVs in the
+        study's figures/, and holds copies of them.
     """
-    study, out_html = read_study(study_folder), Path(out_html)
-    verdict = judge(study)
-    pictured = _pictured(study, verdict)
-    figures = [f for f in study_figures(study) if _belongs(f, pictured)]
-    writer = _Writer(study, out_html.parent)
-    sections = {
-        "cells": writer.per_mosaic(figures, "cells/", pictured),
-        "trusts": writer.per_mosaic(figures, "trust/", pictured),
-        "choices": writer.per_mosaic(figures, "choice/", pictured),
-        "maps": writer.per_mosaic(figures, "map/", pictured),
-        "psfs": writer.per_mosaic(figures, "psfs/", pictured),
-        "published": writer.published(figures),
-        "restoration": writer.restoration(figures),
-        "harm": writer.harm(figures),
-        **{section: writer.section(figures, section) for section in FIGURE_LIMITS},
-        "left_out": {
-            section: f"The first {limit} of {count} figures; all of them are in figures/."
-            for section, limit in FIGURE_LIMITS.items()
-            if (count := sum(f.section == section for f in figures)) > limit
-        },
-        "data": {name: writer.data(name, study.folder / name) for name in study.tables},
-        "gain_data": writer.figure_data([f for f in figures if f.section == "gain"]),
-    }
-    rules = cost.by_rule(cost.costs(study))
-    suggestions = cost.suggestions(study, rules)
-    looked_at = [mosaic for mosaic in study.mosaics if mosaic.name in pictured]
-    scenes = viewer_data(study, looked_at, crop_px, max(2_000_000, PAGE_BYTES - writer.bytes))
+    out_html = Path(out_html)
+    verdict = judge(study, sections)
+    writer = _Writer(study, out_html.parent, _pictured(study, verdict), figures)
+    shown = [(section, writer.parts(section)) for section in sections]
+    shown = [(section, parts) for section, parts in shown if parts]
+    scores = [(score, writer.score_data(score)) for score in (verdict.score, *verdict.others)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -106,40 +104,23 @@ def write_report(study_folder: Path, out_html: Path, *, title: str, crop_px: int
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
-        percent=style.percent, signed=style.signed, method_label=style.method_label
+        percent=style.percent, signed=style.signed, method_label=style.method_label, json=_json
     )
     environment.globals.update(bar=_bar_places, colour=style.method_colour)
     page = environment.get_template("report.html").render(
         title=title,
         study=study,
+        sections=shown,
         made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
         css=Markup((TEMPLATES / "report.css").read_text()),
         script=Markup((TEMPLATES / "report.js").read_text()),
         verdict=verdict,
+        scores=scores,
         gain_span=_gain_span(verdict),
-        methods=style.METHOD_LABELS,
         refused=study.table("refused.csv").fillna("").to_dict("records"),
-        scenes=scenes,
-        scenes_json=_json(scenes),
-        n_pictured=len(pictured),
-        metric_tables=[(m.name, tables.metric_table(study, m.name)) for m in study.mosaics],
-        regression=tables.regression_table(study),
-        doubted=any(m.uncertainty is not None for m in study.maps.values()),
-        held=held_words(study),
-        chosen=[(m.name, words) for m in looked_at if (words := choice_words(study, m.name))],
-        flags=tables.flag_table(study),
-        calibration_words=network_figures.calibration_words(study),
-        abstention_words=network_figures.abstention_words(study),
-        mosaic_table=tables.mosaic_table(study),
-        costs=tables.cost_table(study, rules),
-        data_of_costs=writer.data("cost.csv", study.folder / "cost.csv"),
-        suggestions=suggestions,
-        suggested=tables.suggestion_table(suggestions),
-        measured_on=max(cost.megapixels(study).values(), default=0),
-        cost=cost,
-        versions=tables.version_table(),
-        files=writer.files(),
-        **sections,
+        scenes=writer.scenes(crop_px),
+        n_pictured=len(writer.pictured),
+        files=writer.files(sections),
     )
     out_html.parent.mkdir(parents=True, exist_ok=True)
     # A killed job must not leave half a page that looks like a report.
@@ -153,16 +134,11 @@ def _pictured(study: Study, verdict: Verdict) -> list[str]:
     names = [mosaic.name for mosaic in study.mosaics]
     if len(names) <= PICTURED_LIMIT:
         return names
-    known = [m for m in verdict.mosaics if "estimated" in m.gains]
+    known = [m for m in verdict.score.mosaics if "estimated" in m.gains]
     known = [m.name for m in sorted(known, key=lambda m: m.gains["estimated"])]
     ends = [name for pair in zip(known, known[::-1], strict=True) for name in pair]
     chosen = list(dict.fromkeys([*ends, *names]))[:PICTURED_LIMIT]
     return [name for name in names if name in chosen]
-
-
-def _belongs(figure: StudyFigure, pictured: list[str]) -> bool:
-    _, _, mosaic = figure.section.partition("/")
-    return not mosaic or mosaic in pictured
 
 
 def _json(content) -> Markup:
@@ -172,7 +148,7 @@ def _json(content) -> Markup:
 
 def _gain_span(verdict: Verdict) -> tuple[float, float]:
     """Lowest and highest gain in dB over all bars, 0 included."""
-    gains = [gain for mosaic in verdict.mosaics for gain in mosaic.gains.values()]
+    gains = [gain for mosaic in verdict.score.mosaics for gain in mosaic.gains.values()]
     low, high = min([0.0, *gains]), max([0.0, *gains])
     return (low, high) if high > low else (0.0, 1.0)
 
@@ -185,175 +161,130 @@ def _bar_places(gain: float, span: tuple[float, float]) -> tuple[float, float, f
 
 
 class _Writer:
-    """Turns figures and files into what the template shows: data URIs and relative links."""
+    """Turns parts, figures and files into what the template shows: data URIs and relative links.
 
-    def __init__(self, study: Study, page_folder: Path):
+    pictured: the mosaics on the page. figures: the folder for all figures, or None for none.
+    """
+
+    def __init__(self, study: Study, page_folder: Path, pictured: list[str], figures: Path | None):
         self.study, self.page_folder = study, page_folder
+        self.pictured, self.figures = pictured, figures
         self.bytes = 0
+        if figures:
+            figures.mkdir(parents=True, exist_ok=True)
+
+    def parts(self, section: Section) -> list[Shown]:
+        return [
+            shown for part in section.parts(self.study) if (shown := self.part(part)) is not None
+        ]
+
+    def part(self, part: Part) -> Shown | None:
+        """None where the page has no place for the part's mosaic; its figures are drawn all the same."""
+        on_page = not part.mosaic or part.mosaic in self.pictured
+        limit = part.limit if part.limit is not None else len(part.figures)
+        uris = [
+            self.draw(figure, shown=on_page and place < limit)
+            for place, figure in enumerate(part.figures)
+        ]
+        csvs = [self.csv(name, table) for name, table in part.csvs.items()]
+        if not on_page:
+            return None
+        count = len(part.figures)
+        return Shown(
+            part,
+            self.groups(part.figures[:limit], uris, linked=part.link_figures),
+            [data for data in csvs + [self.data(name) for name in part.data] if data],
+            f"The first {limit} of {count} figures; all of them are in figures/."
+            if count > limit
+            else "",
+        )
+
+    def draw(self, figure: StudyFigure, *, shown: bool) -> str:
+        """Draw a figure once, as files and for the page: its data URI there, "" where it is not shown."""
+        kinds = ["png", "svg"] if self.figures else []
+        if shown and figure.kind not in kinds:
+            kinds.append(figure.kind)
+        drawn = plots.render_all(figure.draw, kinds) if kinds else {}
+        if self.figures:
+            for kind in ("png", "svg"):
+                (self.figures / f"{figure.name}.{kind}").write_bytes(drawn[kind])
+            (self.figures / f"{figure.data}.csv").write_bytes(_csv(figure.table))
+        if not shown:
+            return ""
+        media = {"png": "image/png", "jpg": "image/jpeg"}[figure.kind]
+        uri = pictures.data_uri(drawn[figure.kind], media)
+        self.bytes += len(uri)
+        return uri
+
+    def groups(self, figures: list[StudyFigure], uris: list[str], *, linked: bool) -> list[Group]:
+        groups = []
+        for title, members in groupby(
+            zip(figures, uris, strict=False), key=lambda pair: pair[0].group
+        ):
+            members = list(members)
+            shown = [
+                {"title": f.title, "alt": f.alt, "width": f.width_px, "uri": uri}
+                for f, uri in members
+            ]
+            data = self.figure_data([figure for figure, _ in members]) if linked else []
+            groups.append(Group(title, shown, data))
+        # Groups that share one CSV name it once, below the last of them.
+        for group, following in pairwise(groups):
+            later = {data.name for data in following.data}
+            group.data = [data for data in group.data if data.name not in later]
+        return groups
+
+    def figure_data(self, figures: list[StudyFigure]) -> list[Data]:
+        tables = {figure.data: figure.table for figure in figures}
+        return [self.csv(name, table) for name, table in tables.items()]
+
+    def score_data(self, score) -> list[Data]:
+        """The CSVs behind a score; its figures are drawn, though the page shows bars of its own."""
+        for figure in score.figures:
+            self.draw(figure, shown=False)
+        found = [self.data(score.data), *self.figure_data(score.figures)]
+        return [data for data in found if data]
+
+    def csv(self, name: str, table) -> Data:
+        """A CSV in figures/, written there if figures are."""
+        path, content = self.study.folder / "figures" / f"{name}.csv", _csv(table)
+        if self.figures:
+            (self.figures / path.name).write_bytes(content)
+        return self._data(path, content)
+
+    def data(self, name: str) -> Data | None:
+        """A CSV of the study's folder; None where it is not there."""
+        path = self.study.folder / name
+        if not path.exists():
+            return None
+        large = path.stat().st_size > EMBED_LIMIT_BYTES
+        return self._data(path, b"" if large else path.read_bytes())
+
+    def _data(self, path: Path, content: bytes) -> Data:
+        small = 0 < len(content) <= EMBED_LIMIT_BYTES
+        copy = pictures.data_uri(content, "text/csv") if small else None
+        self.bytes += len(copy or "")
+        return Data(path.name, self.link(path), copy)
 
     def link(self, path: Path) -> str | None:
         """Relative to the page, so that the folder can be moved as a whole."""
         return Path(os.path.relpath(path, self.page_folder)).as_posix() if path.exists() else None
 
-    def data(self, name: str, path: Path, content: bytes | None = None) -> Data | None:
-        if content is None:
-            if not path.exists():
-                return None
-            content = path.read_bytes() if path.stat().st_size <= EMBED_LIMIT_BYTES else b""
-        small = 0 < len(content) <= EMBED_LIMIT_BYTES
-        copy = pictures.data_uri(content, "text/csv") if small else None
-        self.bytes += len(copy or "")
-        return Data(name, self.link(path), copy)
+    def scenes(self, crop_px: int) -> list[dict]:
+        """The viewer's pictures, in the space that the rest of the page leaves."""
+        looked_at = [mosaic for mosaic in self.study.mosaics if mosaic.name in self.pictured]
+        left = max(2_000_000, PAGE_BYTES - self.bytes)
+        return viewer_data(self.study, looked_at, crop_px, left)
 
-    def figure_data(self, figures: list[StudyFigure]) -> list[Data]:
-        found = {}
-        for figure in figures:
-            if figure.data not in found:
-                path = self.study.folder / "figures" / f"{figure.data}.csv"
-                content = figure.table.to_csv(index=False).encode()
-                found[figure.data] = self.data(path.name, path, content)
-        return list(found.values())
-
-    def groups(self, figures: list[StudyFigure]) -> list[Group]:
-        groups = []
-        for title, members in groupby(figures, key=lambda figure: figure.group):
-            members = list(members)
-            shown = [
-                {
-                    "title": figure.title,
-                    "alt": figure.alt,
-                    "width": figure.width_px,
-                    "uri": self.picture(figure),
-                }
-                for figure in members
-            ]
-            groups.append(Group(title, shown, self.figure_data(members)))
-        return groups
-
-    def picture(self, figure: StudyFigure) -> str:
-        kind = {"png": "image/png", "jpg": "image/jpeg"}[figure.kind]
-        uri = pictures.data_uri(plots.render(figure.draw, figure.kind), kind)
-        self.bytes += len(uri)
-        return uri
-
-    def section(self, figures: list[StudyFigure], name: str) -> list[Group]:
-        return self.groups([f for f in figures if f.section == name][: FIGURE_LIMITS[name]])
-
-    def published(self, figures: list[StudyFigure]) -> dict | None:
-        """What the section beside the published figures shows; None where nothing is compared."""
-        comparison = published.compare(self.study)
-        if comparison.empty:
-            return None
-        name = published.wanted(self.study)
-        parts = [
-            (part, self.groups([f for f in figures if f.section == f"published-{part.form}"]))
-            for part in published.protocols(self.study, comparison)
-        ]
-        for _, groups in parts:
-            for group in groups:
-                group.data = []  # one CSV for all, below the tables
-        content = comparison.to_csv(index=False).encode()
-        path = self.study.folder / "figures" / f"published_{name}.csv"
-        return {
-            "title": published.TITLES[name],
-            "intro": published.INTRO + published.REMARKS.get(name, ""),
-            "parts": parts,
-            "left_out": published.left_out(self.study, comparison),
-            "data": [self.data(path.name, path, content)],
-        }
-
-    def restoration(self, figures: list[StudyFigure]) -> dict | None:
-        """What the section on restoration tests shows; None where there are none."""
-        tests = restoration_tests.read_tests(self.study)
-        if not tests:
-            return None
-
-        def groups(section: str) -> list[Group]:
-            return self.groups([f for f in figures if f.section == section])
-
-        found = {
-            "intro": restoration_tests.intro(tests),
-            "published": len(restoration_tests.published(self.study)) > 0,
-            "beside": restoration_tests.BESIDE_PUBLISHED,
-            "table": restoration_tests.gain_table(self.study, tests),
-            "gains": groups("restoration"),
-            "budget": groups("restoration-budget"),
-            "budget_table": restoration_tests.budget_table(self.study, tests),
-            "sweeps": groups("restoration-sweeps"),
-            "sweeps_intro": sweeps.INTRO,
-            "choice_table": sweeps.choice_table(self.study),
-            "pictures": groups("restoration-pictures")[:PICTURED_LIMIT],
-            "data": [self.data("restoration.csv", self.study.folder / "restoration.csv")],
-        }
-        for group in found["pictures"]:
-            group.data = []  # their gains stand above them
-        return found
-
-    def harm(self, figures: list[StudyFigure]) -> dict | None:
-        """What the section on harm tests shows; None where there are none."""
-        table = harm.harm_table(self.study)
-        if table is None:
-            return None
-        found = {
-            "intro": harm.INTRO,
-            "table": table,
-            **{
-                name: self.groups([f for f in figures if f.section == section])
-                for name, section in (("gains", "harm"), ("pictures", "harm-pictures"))
-            },
-            "data": [
-                self.data(name, self.study.folder / name)
-                for name in ("harm_summary.csv", "harm.csv")
-            ],
-        }
-        for group in found["gains"] + found["pictures"]:
-            group.data = []
-        return found
-
-    def per_mosaic(self, figures, prefix: str, names: list[str]) -> list[tuple[str, list[Group]]]:
-        found = []
-        for name in names:
-            groups = self.groups([f for f in figures if f.section == prefix + name])
-            # Groups that share one CSV name it once, below the last of them.
-            for group, following in pairwise(groups):
-                group.data = [
-                    d for d in group.data if d.name not in {f.name for f in following.data}
-                ]
-            if groups:
-                found.append((name, groups))
-        return found
-
-    def files(self) -> list[tuple[str, str]]:
-        """Link and description of what else lies in the results folder."""
-        known = (
-            ("metrics.csv", "every metric of every mosaic and method"),
-            ("cells.csv", "SNR gain of every cell"),
-            ("frc.csv", "Fourier ring correlation with the truth or the reference"),
-            ("regression.csv", "accuracy of the networks"),
-            ("predictions.csv", "true and estimated parameters of test samples"),
-            ("calibration.csv", "how often the 90 % intervals hold the truth"),
-            ("abstention.csv", "error when the least certain samples are left out"),
-            ("restoration.csv", "gain of every picture and method of the restoration tests"),
-            ("restoration_summary.csv", "their means, differences and shares, with 95 % intervals"),
-            (
-                "restoration_budget.csv",
-                "what each step from the true PSFs to the estimated ones costs",
-            ),
-            ("restoration_sweep.csv", "gain by iterations and TV weight of the sweeps"),
-            ("restoration_choice.csv", "what rules that choose them gain and lose"),
-            ("harm.csv", "gain of every picture, blur, light and method of the harm tests"),
-            ("harm_summary.csv", "their means, and the worst"),
-            ("refused.csv", "mosaics that could not be read"),
-            ("choices", "how much to restore: what was chosen, and why"),
-            ("cost.csv", "time and memory by rule, mosaic and method"),
-            ("config.yaml", "the settings of this study, defaults filled in"),
-            ("figures", "every figure as PNG and SVG, with its CSV"),
-            ("restored", "restored mosaics (OME-Zarr, open in napari)"),
-            ("psf_map", "PSF maps (OME-Zarr, lie over the mosaics in napari)"),
-            ("networks", "trained networks, their cards and training curves"),
-            ("benchmarks", "time and memory of every job"),
-        )
+    def files(self, sections: list[Section]) -> list[tuple[str, str, str]]:
+        """Name, link and description of what lies in the results folder."""
         present = self.study.present
-        known = [pair for pair in known if present is None or present.table(pair[0])]
+        tables = [*TABLES, *(table for section in sections for table in section.tables)]
+        known = [(t.name, t.words) for t in tables if present is None or present.table(t.name)]
         paths = [(name, self.link(self.study.folder / name), words) for name, words in known]
+        paths += [(name, self.link(self.study.folder / name), words) for name, words in FILES]
         return [(name, link, words) for name, link, words in paths if link]
+
+
+def _csv(table) -> bytes:
+    return table.to_csv(index=False).encode()

@@ -40,20 +40,30 @@ DOTS_PER_INCH = 200  # twice the 100 px per inch at which the page shows a figur
 
 
 def render(draw, kind: str = "png") -> bytes:
-    """The bytes of the figure that `draw()` returns; the same input gives the same bytes."""
+    """The bytes of the figure that `draw()` returns."""
+    return render_all(draw, [kind])[kind]
+
+
+def render_all(draw, kinds: list[str]) -> dict[str, bytes]:
+    """Kind ("png", "svg", "jpg") -> bytes of the figure that `draw()` returns; the same input gives the same bytes."""
+    settings = {
+        "png": {"metadata": {"Software": "isoplan"}},
+        "svg": {"metadata": {"Date": None}},
+        "jpg": {"pil_kwargs": {"quality": 85}},
+    }
+    found = {}
     with rc_context(SETTINGS):
         figure = draw()
-        buffer = io.BytesIO()
-        settings = {
-            "png": {"metadata": {"Software": "isoplan"}},
-            "svg": {"metadata": {"Date": None}},
-            "jpg": {"pil_kwargs": {"quality": 85}},
-        }
-        figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, **settings[kind])
-    return buffer.getvalue()
+        for kind in kinds:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, **settings[kind])
+            found[kind] = buffer.getvalue()
+            figure.set_layout_engine("none")  # all kinds keep the layout of the first
+    return found
 
 
-def _figure(width_px: float, height_px: float) -> Figure:
+def blank(width_px: float, height_px: float) -> Figure:
+    """An empty figure of that size in the page."""
     return Figure(figsize=(width_px / 100, height_px / 100), layout="constrained")
 
 
@@ -89,7 +99,7 @@ def heat_map(
     height, width = values.shape
     ratio = float(np.clip(height / width, 0.35, 2.2))
     flags = {kind: mask for kind, mask in (flags or {}).items() if mask.any()}
-    figure = _figure(width_px, width_px * ratio + 62 + 20 * len(flags))
+    figure = blank(width_px, width_px * ratio + 62 + 20 * len(flags))
     axes = figure.subplots()
     untrusted = np.any(list(flags.values()), axis=0) if flags else np.zeros(values.shape, bool)
     trusted = values[~untrusted]
@@ -186,7 +196,7 @@ def psf_field(
 def gain_bars(gains: dict[str, dict[str, float]]) -> Figure:
     """SNR gain in dB of every method, mosaic by mosaic. gains: mosaic -> method -> dB."""
     methods = style.sort_methods({method for row in gains.values() for method in row} - {"none"})
-    figure = _figure(720, 70 + 24 * len(gains) * (len(methods) + 0.8))
+    figure = blank(720, 70 + 24 * len(gains) * (len(methods) + 0.8))
     axes = figure.subplots()
     for index, row in enumerate(gains.values()):
         for place, method in enumerate(methods):
@@ -212,7 +222,7 @@ def gain_bars(gains: dict[str, dict[str, float]]) -> Figure:
 
 def gain_histogram(values: dict[str, np.ndarray]) -> Figure:
     """How many cells gained how much, method by method. values: method -> gains in dB."""
-    figure = _figure(460, 330)
+    figure = blank(460, 330)
     axes = figure.subplots()
     finite = {m: v[np.isfinite(v)] for m, v in values.items()}
     everything = np.concatenate(list(finite.values()))
@@ -253,7 +263,7 @@ def gain_histogram(values: dict[str, np.ndarray]) -> Figure:
 
 def ring_curves(lines: dict) -> Figure:
     """Fourier ring correlation by frequency. lines: method -> rows (cycles_per_px, correlation)."""
-    figure = _figure(460, 330)
+    figure = blank(460, 330)
     axes = figure.subplots()
     axes.axhline(frc.THRESHOLD, color=style.QUIET, lw=0.8, ls=(0, (4, 3)))
     axes.text(0.5, frc.THRESHOLD, "1/7", ha="right", va="bottom", fontsize=8, color=style.QUIET)
@@ -280,7 +290,7 @@ def scatter(
     half_width: of the 90 % interval, in the same unit; shown as colour where it is given.
     """
     known = half_width is not None and np.isfinite(half_width[valid]).any()
-    figure = _figure(330, 340 + 58 * known)
+    figure = blank(330, 340 + 58 * known)
     axes = figure.subplots()
     low, high = float(np.nanmin(true)), float(np.nanmax(true))
     pad = 0.04 * (high - low or 1)
@@ -319,7 +329,7 @@ def scatter(
 
 def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float | None) -> Figure:
     """Training curves over samples seen. lines: label -> (values, colour); `best` marks the kept weights."""
-    figure = _figure(460, 300)
+    figure = blank(460, 300)
     axes = figure.subplots()
     for label, (values, colour) in lines.items():
         axes.plot(x, values, color=colour, lw=1.6, label=label, marker="o", ms=2.5)
@@ -345,76 +355,4 @@ def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float |
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if len(lines) > 1:
         axes.legend(fontsize=8)
-    return figure
-
-
-def narrowed(widths: list[dict], taken: float, at_end: bool = False) -> Figure:
-    """By how many standard errors PSFs of each width foretell held-out photons worse than the best of them;
-    a line marks those that were taken, and says where no others were tried beyond. widths: of `restoration.choosing.choose`."""
-    figure = _figure(460, 300)
-    axes = figure.subplots()
-    shown = sorted(widths, key=lambda width: width["psf_scale"])
-    at = [width["psf_scale"] for width in shown]
-    worse = [min(width["worse"], 100) for width in shown]
-    axes.plot(at, worse, "o-", color=style.INK, ms=5, lw=1.2)
-    axes.axvline(taken, color="#005EA8", lw=1.8, zorder=0)
-    if at_end:
-        _mark_end(axes, taken)
-    axes.set_yscale("symlog", linthresh=1)
-    axes.set(
-        ylim=(-0.3, 150),
-        ylabel="held-out photons foretold worse\nthan by the best, standard errors",
-    )
-    axes.set_xticks(
-        at,
-        [f"{width['width_px']:.2g}" if s else "none" for s, width in zip(at, shown, strict=True)],
-    )
-    axes.set_xlabel("full width at half maximum of the median PSF (px)")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_locator(NullLocator())
-    return figure
-
-
-def _mark_end(axes, at: float) -> None:
-    axes.axvline(at, color=style.INK, lw=1, ls="--", zorder=0)
-    axes.annotate(
-        "end of the range",
-        (at, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(-4, -4),
-        textcoords="offset points",
-        rotation=90,
-        ha="right",
-        va="top",
-        fontsize=8,
-    )
-
-
-def held_out(curves: list[dict], iterations: int, at_end: bool = False) -> Figure:
-    """Error of held-out photons over iterations, a line per TV weight; a ring marks the iterations
-    that were chosen, a broken line the end of the range where they are the last.
-
-    curves: tv_weight, iterations, error of each. Drawn is how far they lie above the least of all,
-    in per cent of it, on a logarithmic scale.
-    """
-    figure = _figure(460, 300)
-    axes = figure.subplots()
-    curves = sorted(curves, key=lambda curve: curve["tv_weight"])
-    shades = colormaps[style.DEFAULT_MAP](np.linspace(0.05, 0.85, len(curves)))
-    least = min(min(curve["error"]) for curve in curves)
-    low, high = 0.01, 1000
-    for curve, shade in zip(curves, shades, strict=True):
-        above = (100 * (np.array(curve["error"]) / least - 1)).clip(low, high)
-        label = f"{curve['tv_weight']:.2g}"
-        axes.plot(curve["iterations"], above, color=shade, lw=1.6, label=label)
-    axes.plot(iterations, low, "o", mfc="none", mec=style.INK, ms=9, clip_on=False)
-    if at_end:
-        _mark_end(axes, iterations)
-    axes.set(xlabel="iterations", ylabel="error of held-out photons,\n% above the least")
-    axes.set(yscale="log", ylim=(low, high))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    if len(curves) > 1:
-        axes.legend(title="TV weight", fontsize=8, title_fontsize=8)
     return figure

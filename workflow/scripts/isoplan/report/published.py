@@ -1,13 +1,26 @@
 """Published figures beside this study's, cell by cell (config: report.published)."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from isoplan.config.schema import ROOT
-from isoplan.report import lineup, style
+from isoplan.report import lineup, network_plots, style
+from isoplan.report.network_plots import Mark
 from isoplan.report.results import Study
+from isoplan.report.section import (
+    NO_MOSAIC,
+    SHOWN,
+    Caution,
+    Part,
+    Score,
+    Section,
+    StudyFigure,
+    and_more,
+)
 from isoplan.report.tables import Cell, Table
 
 FOLDER = ROOT / "resources" / "published"
@@ -36,6 +49,27 @@ COLUMNS = (
     *("test_type", "test_set", "degradation", "level", "published_network", "published", "below"),
     *("value", "low", "high", "n", "reached"),
 )
+INTRO = (
+    "R² is the mean over the PSF's parameters (thesis, eq. 2.13), over patches with texture. Each cell has "
+    "this study's figure, its 95 % interval by bootstrap over scenes, and the published figure: that of the "
+    "same architecture where there is one, else of the best published network. "
+)
+WORDS = {
+    "published": (
+        "PSFs in the published form, with the published ranges: Gaussian widths of 0 to 20 px, focus to 4 and "
+        "astigmatism to 3 waves of Seidel terms, and an axis of two values only, 0 and 90 degrees. "
+        "Marked cells are at least equal at two decimals, which is all that was published. Still not the same: "
+        "the published pictures are not available, so every type is our own make or what your folders hold, and "
+        "the sets are smaller or larger than the published ones; the published code computes R² with truth and prediction "
+        "swapped, and its training noise is practically none (65,000 photons and more at the brightest pixel)."
+    ),
+    "isoplan": (
+        "PSFs in our form: the whole range of every parameter, Noll-normalised waves, an axis of any angle. "
+        "This is another task than the published one, easier in some cells and harder in others, so no cell "
+        "is marked; the published figures are there for orientation. The plain R² of an axis counts 1 degree and 179 "
+        "degrees as far apart; its circular error is in the table of each parameter below."
+    ),
+}
 
 
 @dataclass
@@ -189,7 +223,7 @@ def _grid(rows: pd.DataFrame, line: str, column: str, head: str, group: str = ""
             cells = {row[column]: row for row in _rows(part[part[line] == text])}
             heading = Cell(str(text), colour=shades.get(text, ""))
             printed.append([heading, *(_cell(cells.get(c)) for c in columns)])
-    return Table([head, *map(str, columns)], printed)
+    return Table([head, *map(str, columns)], printed, best="at least equal to the published figure")
 
 
 def _cell(row: dict | None) -> Cell:
@@ -220,24 +254,117 @@ def left_out(study: Study, table: pd.DataFrame) -> str:
     return f"Published, but not run in this study: {'; '.join(absent)}." if absent else ""
 
 
-INTRO = (
-    "R² is the mean over the PSF's parameters (thesis, eq. 2.13), over patches with texture. Each cell has "
-    "this study's figure, its 95 % interval by bootstrap over scenes, and the published figure: that of the "
-    "same architecture where there is one, else of the best published network. "
+def published_figures(study: Study) -> dict[str, list[StudyFigure]]:
+    """Form of the PSFs -> published R2 and ours as dots; of a published figure there are the curves of robustness."""
+    name, table = wanted(study), compare(study)
+    figures = defaultdict(list)
+    if table.empty or name == "figure_2_6":
+        return figures
+    source = read_published(name).rename(columns={"test_set": "test_type"})
+    panel, row = ("test_type", "psf_model") if name == "table_2_3" else ("train_set", "test_type")
+    table = table.assign(label=lines(name, table))
+    shades = colours(table["label"], table["architecture"])
+    for form, rows in table.groupby("form", sort=False):
+        panels = []
+        compared = set(source[panel]) & set(rows[panel])
+        for title in style.in_order(compared, TYPES):
+            part, marks = rows[rows[panel] == title], {}
+            order = PSF_MODELS if row == "psf_model" else TYPES
+            for key in style.in_order(rows[row].unique(), order):
+                known = source[(source[panel] == title) & (source[row] == key)]
+                grey = [Mark("", r2, published=True) for r2 in known["r2"]]
+                own = part[part[row] == key].to_dict("records")
+                label = style.psf_label(key) if row == "psf_model" else f"tested on {key}"
+                marks[label] = grey + [Mark.of(r, shades[r["label"]]) for r in own]
+            panels.append((title if row == "psf_model" else f"trained on {title}", marks))
+        # More than three panels side by side leave no room for their ticks.
+        for start in range(0, len(panels), 3):
+            some = panels[start : start + 3]
+            draw = partial(network_plots.dots, some, width_px=160 + 300 * len(some))
+            alt = f"Published R² as grey bars and this study's as dots with intervals, {name}, "
+            alt += ", ".join(title for title, _ in some) + "."
+            own_name = f"published_{form}_{start // 3 + 1}"
+            figures[form].append(
+                StudyFigure(
+                    *(own_name, f"published_{name}", table, draw, ""),
+                    *("", alt, 160 + 300 * len(some)),
+                )
+            )
+    return figures
+
+
+def score(study: Study) -> Score | None:
+    """Where published figures are compared with, like with like; else None."""
+    table = _comparable(study)
+    if table.empty:
+        return None
+    ours = table[table["architecture"] == "isoplan"]
+    who, rows = ("isoplan", ours) if len(ours) else ("This study", table)
+    reached = f"{int(rows['reached'].sum())} of {style.count(len(rows), 'cell')}"
+    return Score(
+        "plain",
+        f"{who} is at least equal to the published R² in {reached}",
+        "Compared at the published two decimals, under the published form and ranges of the PSFs.",
+        title="Cells at least equal to the published R²",
+        bars=lineup.bars(table, _reached),
+        data="regression.csv",
+        question="How good the networks are",
+        note=NO_MOSAIC,
+        beside=False,
+    )
+
+
+def _reached(rows: pd.DataFrame) -> tuple[float, str]:
+    return float(rows["reached"].mean()), f"{int(rows['reached'].sum())} of {len(rows)}"
+
+
+def _comparable(study: Study) -> pd.DataFrame:
+    table = compare(study)
+    return table[(table["form"] == "published") & table["published"].notna()]
+
+
+def _short_of_published(study: Study) -> list[str]:
+    """The cells of our own network that fall farthest short of the published figure."""
+    table = _comparable(study)
+    table = table[(table["architecture"] == "isoplan") & ~table["reached"].astype(bool)]
+    table = table.assign(gap=table["published"].astype(float) - table["value"])
+    words = []
+    for row in table.sort_values("gap", ascending=False).head(SHOWN).itertuples():
+        below = "below " if row.below else ""
+        told = [style.psf_label(row.psf_model), row.label, f"trained on {row.train_set}"]
+        told.append(f"tested on {row.test_type}")
+        if row.degradation != "none":
+            told.append(f"{style.degradation_label(row.degradation)} of strength {row.level:g}")
+        words.append(
+            f"{', '.join(told)}: R² {style.fixed(row.value, 3)}, published {below}{style.fixed(row.published)}."
+        )
+    return words + and_more(len(table), "cells below the published R²")
+
+
+def parts(study: Study) -> list[Part]:
+    comparison = compare(study)
+    if comparison.empty:
+        return []
+    name, figures = wanted(study), published_figures(study)
+    found = [Part(words=[f"{TITLES[name]}. {INTRO}{REMARKS.get(name, '')}"])]
+    for protocol in protocols(study, comparison):
+        found.append(
+            Part(
+                protocol.title,
+                words=[protocol.words],
+                figures=figures[protocol.form],
+                tables=protocol.tables,
+                link_figures=False,  # one CSV for all, below the tables
+            )
+        )
+    files = {f"published_{name}": comparison}
+    return [*found, Part(notes=[left_out(study, comparison)], csvs=files, data=["regression.csv"])]
+
+
+def cautions(study: Study) -> list[Caution]:
+    return [Caution(words) for words in _short_of_published(study)]
+
+
+SECTION = Section(
+    "published", "Published", "Beside the published figures", parts, cautions=cautions, score=score
 )
-WORDS = {
-    "published": (
-        "PSFs in the published form, with the published ranges: Gaussian widths of 0 to 20 px, focus to 4 and "
-        "astigmatism to 3 waves of Seidel terms, and an axis of two values only, 0 and 90 degrees. "
-        "Marked cells are at least equal at two decimals, which is all that was published. Still not the same: "
-        "the published pictures are not available, so every type is our own make or what your folders hold, and "
-        "the sets are smaller or larger than the published ones; the published code computes R² with truth and prediction "
-        "swapped, and its training noise is practically none (65,000 photons and more at the brightest pixel)."
-    ),
-    "isoplan": (
-        "PSFs in our form: the whole range of every parameter, Noll-normalised waves, an axis of any angle. "
-        "This is another task than the published one, easier in some cells and harder in others, so no cell "
-        "is marked; the published figures are there for orientation. The plain R² of an axis counts 1 degree and 179 "
-        "degrees as far apart; its circular error is in the table of each parameter below."
-    ),
-}

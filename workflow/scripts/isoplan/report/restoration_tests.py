@@ -14,7 +14,7 @@ from isoplan.report import pictures, restoration_plots, style
 from isoplan.report.network_plots import PUBLISHED_GREY
 from isoplan.report.restoration_plots import Gain
 from isoplan.report.results import Study
-from isoplan.report.study_figure import StudyFigure
+from isoplan.report.section import StudyFigure
 from isoplan.report.tables import Cell, Table
 from isoplan.restoration_test.ways import CROP_PX
 
@@ -27,7 +27,6 @@ PUBLISHED_LABELS = {
     "dong": "Dong",
     "jin": "Jin",
 }
-BLIND = ("blind", "deepinv-blind", "wiener", "unsharp", "constant")
 # What each step of the error budget costs has its colour.
 STEP_COLOURS = {
     "camera noise": "#8C9199",
@@ -37,22 +36,6 @@ STEP_COLOURS = {
     "abstention": "#56B4E9",
     "one PSF": "#AA4499",
 }
-# The goals that a study of these tests is held against.
-KNOWN_SHARE_GOAL, MODEL_GOAL_DB, WORSE_GOAL = 0.95, 0.15, 0.02
-SAME_DB = 0.05  # a gain that one would not see
-INTRO = (
-    "Each cell of a small picture is blurred by a random PSF of its own, the picture is exposed and then restored "
-    "with known, estimated and other PSFs, all of them on the very same pictures. Gains are over the degraded picture "
-    "(SNR: power of the sharp picture over that of the error; 16 px at the border left out); in brackets 95 % intervals by bootstrap over pictures."
-)
-SEAMS = (
-    "Where hard cells meet, light is lost or doubled, which on bright empty ground outweighs all else and only the very PSFs undo: away from these seams "
-    "means further from them than a quarter of a cell."
-)
-BESIDE_PUBLISHED = (
-    "Published figures (thesis, Table 4.1) are context, no yardstick: their pictures, ranges of PSFs and noise are other "
-    "ones and in part unknown. Grey diamonds are published."
-)
 
 
 @dataclass
@@ -133,12 +116,6 @@ def _rows_of(table: pd.DataFrame, test: Test) -> pd.DataFrame:
     return table[same]
 
 
-def intro(tests: list[Test]) -> str:
-    """What the section opens with."""
-    seams = any(metric == "SNR_gain_inside" for test in tests for metric, _ in test.rows)
-    return f"{INTRO} {SEAMS}" if seams else INTRO
-
-
 def gain_table(study: Study, tests: list[Test]) -> Table | None:
     """Every method of every test, with the published figures of the same two models."""
     if not tests:
@@ -175,15 +152,15 @@ def _gain_row(test: Test, method: str, snr: dict | None, ssim: dict | None) -> l
     return [label, *cells]
 
 
-def _share(row: dict | None) -> str:
+def share_words(row: dict | None) -> str:
     """Of the known PSFs' gain, or nothing where there is no telling."""
     share = (row or {}).get("known_share")
     return style.percent(share) if style.is_number(share) and share > 0 else ""
 
 
 def _share_cell(row: dict, inside: dict | None) -> Cell:
-    away = _share(inside)
-    return Cell(_share(row) or "\u2013", notes=[f"{away} away from seams"] if away else [])
+    away = share_words(inside)
+    return Cell(share_words(row) or "\u2013", notes=[f"{away} away from seams"] if away else [])
 
 
 def _mean_cell(row: dict, decimals: int, beside: dict | None, *more: str) -> Cell:
@@ -215,68 +192,9 @@ def _spread(row: dict, decimals: int) -> str:
     return f"{style.signed(row['mean'], decimals)} \u00b1 {style.fixed(row['sd'], decimals)}"
 
 
-def headline(tests: list[Test]) -> tuple[str, str, str]:
-    """Level, headline and lead of a study of restoration tests."""
-    own = [t.row("estimated") for t in tests if t.matched and t.followed and t.row("estimated")]
-    shares = [row.get("known_share") for row in own]
-    shares = [share for share in shares if style.is_number(share)]
-    if not shares:
-        return "plain", f"{len(tests)} restoration test{'s' * (len(tests) > 1)}", ""
-    low, high = style.percent(min(shares)), style.percent(max(shares))
-    span = low if low == high else f"{low.removesuffix(' %')} to {high}"
-    words = (
-        f"PSFs estimated from the picture alone give {span} of the gain of known PSFs, where the network's model is "
-        "the one that blurs and the map can follow the field."
-    )
-    return "plain", f"Estimated PSFs: {span} of the gain of known ones", words
-
-
-def warnings(tests: list[Test]) -> list[str]:
-    """Where the estimated PSFs fall short of what they are held against, test by test."""
-    return [
-        f"{test.name} ({test.title}): {'; '.join(words)}."
-        for test in tests
-        if (words := _shortcomings(test))
-    ]
-
-
-def _shortcomings(test: Test) -> list[str]:
-    own, best = test.row("estimated"), test.row("best-of-model")
-    if own is None:
-        return []
-    if own["mean"] < SAME_DB:
-        what = "does harm" if own["mean"] < -SAME_DB else "gains nothing"
-        grid = test.row("true-grid")
-        known = f" (known ones on the map's grid {style.signed(grid['mean'])} dB)" if grid else ""
-        gain = style.signed(round(own["mean"], 2) + 0.0)
-        return [f"restoring with estimated PSFs {what}, {gain} dB{known}"]
-    found, share, worse = [], own.get("known_share"), own["worse_cells_share"]
-    if test.matched:
-        if style.is_number(share) and share < KNOWN_SHARE_GOAL:
-            goal, inside = style.percent(KNOWN_SHARE_GOAL), test.row("estimated", "SNR_gain_inside")
-            away = f" ({_share(inside)} away from the seams)" if _share(inside) else ""
-            found.append(f"{style.percent(share)} of the known PSFs' gain{away}, less than {goal}")
-    elif best and best["mean"] - own["mean"] > MODEL_GOAL_DB:
-        short = style.fixed(best["mean"] - own["mean"])
-        found.append(f"{short} dB below the nearest PSFs of the network's model")
-    if style.is_number(worse) and worse > WORSE_GOAL:
-        found.append(f"{100 * worse:.1f} % of the cells came out worse")
-    for method in BLIND:
-        row = test.row(method)
-        if (
-            row
-            and style.is_number(row["minus_estimated_high"])
-            and row["minus_estimated_high"] >= 0
-        ):
-            ends = style.interval(-row["minus_estimated_high"], -row["minus_estimated_low"], 2)
-            gap = f"{style.signed(-row['minus_estimated'])} dB {ends}"
-            found.append(f"not clearly better than {style.method_label(method)} ({gap})")
-    return found
-
-
-def test_figures(study: Study) -> list[StudyFigure]:
-    """Gains of all methods test by test, what each step costs, and the median picture of every test."""
-    tests, source, figures = read_tests(study), published(study), []
+def gain_figures(study: Study, tests: list[Test]) -> list[StudyFigure]:
+    """Gains of all methods, test by test."""
+    source, figures = published(study), []
     table = study.table("restoration_summary.csv")
     for test in tests:
         theirs = _published_of(source, test, "SNR_gain")
@@ -295,13 +213,10 @@ def test_figures(study: Study) -> list[StudyFigure]:
         name = f"restoration_{_file(test.name)}"
         figures.append(
             StudyFigure(
-                *(name, "restoration_summary", table, draw, "restoration", ""),
+                *(name, "restoration_summary", table, draw, ""),
                 *(f"{test.title} ({test.words})", alt, 520),
             )
         )
-    figures += _budget_figure(study, tests)
-    for test in tests:
-        figures += _picture_figure(study, test)
     return figures
 
 
@@ -309,7 +224,8 @@ def _file(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", name)
 
 
-def _budget_figure(study: Study, tests: list[Test]) -> list[StudyFigure]:
+def budget_figure(study: Study, tests: list[Test]) -> list[StudyFigure]:
+    """What each step costs."""
     table = study.table("restoration_budget.csv")
     table = table[table["step"] != "one PSF"]  # many times larger: it is in the table
     panels = []
@@ -329,7 +245,7 @@ def _budget_figure(study: Study, tests: list[Test]) -> list[StudyFigure]:
         "What camera noise, the map's grid, a wrong model, the estimate and abstention cost, in dB."
     )
     name = "restoration_budget"
-    return [StudyFigure(name, name, table, draw, "restoration-budget", "", "", alt, 960)]
+    return [StudyFigure(name, name, table, draw, "", "", alt, 960)]
 
 
 def budget_table(study: Study, tests: list[Test]) -> Table | None:
@@ -352,7 +268,8 @@ def _loss_cell(row: dict | None) -> Cell:
     return _changed(-row["loss_db"], -row["high"], -row["low"])
 
 
-def _picture_figure(study: Study, test: Test) -> list[StudyFigure]:
+def picture_figure(study: Study, test: Test) -> list[StudyFigure]:
+    """The test's median picture, by all methods."""
     path = Path(study.folder) / "restoration_tests" / f"{test.name}.npz"
     if not path.exists():
         return []
@@ -372,9 +289,7 @@ def _picture_figure(study: Study, test: Test) -> list[StudyFigure]:
     title = f"{test.title} ({test.words}): picture {index}, whose gain is the median one"
     name = f"restoration_picture_{_file(test.name)}"
     alt = f"{title}: sharp, degraded and restored by {len(gains)} methods."
-    return [
-        StudyFigure(name, name, table, draw, "restoration-pictures", "", title, alt, 1040, "jpg")
-    ]
+    return [StudyFigure(name, name, table, draw, "", title, alt, 1040, "jpg")]
 
 
 def _gains_of(found: dict[str, np.ndarray]) -> dict[str, float]:

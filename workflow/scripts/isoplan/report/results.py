@@ -1,160 +1,123 @@
 """Reads a study's result files. Any of them may be absent: the report then says what is not there."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
-import zarr
 
 from isoplan import stages
 from isoplan.base.errors import UserError
 from isoplan.config.schema import schema
+from isoplan.report.map_stores import PsfMap, Trust, read_map, read_trust
 
-TABLE_COLUMNS = {
-    "metrics.csv": ("study", "mosaic", "method", "metric", "value"),
-    "cells.csv": ("mosaic", "method", "cell_y", "cell_x", "snr_gain_db"),
-    "regression.csv": (
-        *("network", "psf_model", "train_set", "test_set", "degradation"),
-        *("level", "parameter", "metric", "value", "n"),
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A CSV of the study's folder: the columns that have to be there, and what it holds, in a line.
+
+    One without columns is only linked to, and not read.
+    """
+
+    name: str
+    words: str
+    columns: tuple[str, ...] = ()
+
+
+TABLES = (
+    ResultTable(
+        "metrics.csv",
+        "every metric of every mosaic and method",
+        ("study", "mosaic", "method", "metric", "value"),
     ),
-    "predictions.csv": ("network", "test_set", "parameter", "true", "estimated", "valid"),
-    "calibration.csv": (
-        *("network", "test_set", "parameter", "group"),
-        *("level", "coverage", "n"),
+    ResultTable(
+        "cells.csv",
+        "SNR gain of every cell",
+        ("mosaic", "method", "cell_y", "cell_x", "snr_gain_db"),
     ),
-    "abstention.csv": ("network", "test_set", "parameter", "kept_share", "metric", "value", "n"),
-    "frc.csv": ("mosaic", "method", "cycles_per_px", "correlation"),
-    "refused.csv": ("mosaic", "path", "reason"),
-    "restoration_summary.csv": (
-        *("test", "degradation", "detection", "layout", "masks", "iterations", "tv_weight"),
-        *("tv_step", "acceleration", "method", "metric", "mean", "low", "high", "sd", "n"),
+    ResultTable(
+        "frc.csv",
+        "Fourier ring correlation with the truth or the reference",
+        ("mosaic", "method", "cycles_per_px", "correlation"),
     ),
-    "restoration_sweep.csv": (
-        *("test", "psfs", "tv_weight", "iterations", "mean", "low", "high", "sd", "n"),
-        *("default_tv_weight", "default_iterations"),
+    ResultTable(
+        "regression.csv",
+        "accuracy of the networks",
+        (
+            *("network", "psf_model", "train_set", "test_set", "degradation"),
+            *("level", "parameter", "metric", "value", "n"),
+        ),
     ),
-    "restoration_choice.csv": (
-        *("test", "psfs", "rule", "mean", "low", "high", "n", "loss_db", "loss_low", "loss_high"),
-        *("median_loss_db", "worst_loss_db", "near_share", "tv_weight", "iterations"),
+    ResultTable(
+        "predictions.csv",
+        "true and estimated parameters of test samples",
+        ("network", "test_set", "parameter", "true", "estimated", "valid"),
     ),
-    "harm.csv": ("test", "model", "picture", "blur", "kind", "photons", "method", "gain"),
-    "harm_summary.csv": (
-        *("test", "model", "kind", "photons", "method", "n", "mean", "p5", "worst"),
-        *("harmed_share", "cells_p5", "cells_worst", "overshoot", "alone_share", "of_true"),
+    ResultTable(
+        "calibration.csv",
+        "how often the 90 % intervals hold the truth",
+        ("network", "test_set", "parameter", "group", "level", "coverage", "n"),
     ),
-    "restoration_budget.csv": ("test", "step", "start", "end", "loss_db", "low", "high", "n"),
-}
+    ResultTable(
+        "abstention.csv",
+        "error when the least certain samples are left out",
+        ("network", "test_set", "parameter", "kept_share", "metric", "value", "n"),
+    ),
+    ResultTable("restoration.csv", "gain of every picture and method of the restoration tests"),
+    ResultTable(
+        "restoration_summary.csv",
+        "their means, differences and shares, with 95 % intervals",
+        (
+            *("test", "degradation", "detection", "layout", "masks", "iterations", "tv_weight"),
+            *("tv_step", "acceleration", "method", "metric", "mean", "low", "high", "sd", "n"),
+        ),
+    ),
+    ResultTable(
+        "restoration_budget.csv",
+        "what each step from the true PSFs to the estimated ones costs",
+        ("test", "step", "start", "end", "loss_db", "low", "high", "n"),
+    ),
+    ResultTable(
+        "restoration_sweep.csv",
+        "gain by iterations and TV weight of the sweeps",
+        (
+            *("test", "psfs", "tv_weight", "iterations", "mean", "low", "high", "sd", "n"),
+            *("default_tv_weight", "default_iterations"),
+        ),
+    ),
+    ResultTable(
+        "restoration_choice.csv",
+        "what rules that choose them gain and lose",
+        (
+            *("test", "psfs", "rule", "mean", "low", "high", "n", "loss_db", "loss_low"),
+            *("loss_high", "median_loss_db", "worst_loss_db", "near_share", "tv_weight"),
+            "iterations",
+        ),
+    ),
+    ResultTable(
+        "harm.csv",
+        "gain of every picture, blur, light and method of the harm tests",
+        ("test", "model", "picture", "blur", "kind", "photons", "method", "gain"),
+    ),
+    ResultTable(
+        "harm_summary.csv",
+        "their means, and the worst",
+        (
+            *("test", "model", "kind", "photons", "method", "n", "mean", "p5", "worst"),
+            *("harmed_share", "cells_p5", "cells_worst", "overshoot", "alone_share", "of_true"),
+        ),
+    ),
+    ResultTable("refused.csv", "mosaics that could not be read", ("mosaic", "path", "reason")),
+)
+# Columns that stay text: a mosaic called "001" or "NA" keeps its name.
 NAMES = (
     *("study", "mosaic", "method", "metric", "network", "psf_model", "train_set"),
     *("test_set", "degradation", "parameter", "group", "path", "reason", "test"),
     *("model", "picture", "blur", "kind"),
 )
-MAP_LIMIT_CELLS = 1024
-# A 90 % interval that spans more than this share of a parameter's range says next to nothing.
-UNCERTAIN_SHARE = 0.5
-# A window of which more than this share is usable counts as seen whole.
-WHOLE = 0.99
-
-
-@dataclass
-class PsfMap:
-    """A PSF map, thinned by `step` cells where it is larger than a figure can show.
-
-    `values` and `raw` are (P, y, x) in the channels' units; `validity` is (y, x) from 0 to 1.
-    A cell is `untrusted` where the network gave no usable answer, so the value comes from neighbours,
-    or is doubtful where all of them are.
-    `uncertainty` is the half-width of the 90 % interval, (P, y, x); `alarm` is the probability (y, x)
-    that the picture is of a kind that the network never learned; `usable` is the share (y, x) of the
-    window that is neither missing, saturated, dead nor hot, NaN where no window was read. None where a map has none.
-    """
-
-    mosaic: str
-    network: str
-    spec: dict
-    names: list[str]
-    units: list[str]
-    stride_px: float
-    step: int
-    shape_cells: tuple[int, int]
-    values: np.ndarray
-    raw: np.ndarray
-    validity: np.ndarray
-    untrusted: np.ndarray
-    uncertainty: np.ndarray | None = None
-    alarm: np.ndarray | None = None
-    other_blur: np.ndarray | None = None
-    usable: np.ndarray | None = None
-    alarm_threshold: float = 0.5
-
-    @property
-    def has_values(self) -> bool:
-        """Whether any cell has a PSF, be it a doubtful one."""
-        return bool(np.isfinite(self.values).all(axis=0).any())
-
-    @property
-    def untrusted_share(self) -> float:
-        return _share(self.untrusted)
-
-    @property
-    def out_of_domain(self) -> np.ndarray:
-        """(y, x) bool: cells whose alarm is raised."""
-        if self.alarm is None:
-            return np.zeros(self.untrusted.shape, bool)
-        return np.nan_to_num(self.alarm) > self.alarm_threshold
-
-    @property
-    def blurred_otherwise(self) -> np.ndarray:
-        """(y, x) bool: cells where another blur than the model's is seen."""
-        if self.other_blur is None:
-            return np.zeros(self.untrusted.shape, bool)
-        return np.nan_to_num(self.other_blur) > 0.5
-
-    @property
-    def partly_seen(self) -> np.ndarray:
-        """(y, x) bool: cells whose window has pixels that show nothing."""
-        if self.usable is None:
-            return np.zeros(self.untrusted.shape, bool)
-        return self.usable < WHOLE
-
-    def uncertain(self, ranges: dict) -> np.ndarray:
-        """(y, x) bool: cells with a PSF of their own whose interval spans half of a parameter's range.
-
-        ranges: name -> Parameter, as `psfs.model_parameters` gives them.
-        """
-        found = np.zeros(self.untrusted.shape, bool)
-        if self.uncertainty is not None:
-            for name, half_width in zip(self.names, self.uncertainty, strict=True):
-                if name in ranges:
-                    parameter = ranges[name]
-                    span = parameter.period or parameter.high - parameter.low
-                    found |= np.nan_to_num(half_width) > UNCERTAIN_SHARE * span / 2
-        return found & ~self.untrusted
-
-
-@dataclass
-class Trust:
-    """How far a restored picture is to be trusted: (y, x) of each of `trust.NAMES`, thinned by `step`."""
-
-    method: str
-    values: dict[str, np.ndarray]
-    stride_px: float
-    step: int
-
-    def doubted(self, why: int) -> np.ndarray:
-        """(y, x) bool: cells doubted for a reason, `trust.NO_PSF` or `trust.DISAGREES`."""
-        return np.nan_to_num(self.values["doubt"]).astype(int) & why > 0
-
-    @property
-    def judged(self) -> bool:
-        """Whether any cell was compared with the data: that takes gain and read noise."""
-        return bool(np.isfinite(self.values["chi_square"]).any())
-
-
-def _share(mask: np.ndarray) -> float:
-    return float(mask.mean()) if mask.size else 0.0
 
 
 @dataclass
@@ -257,6 +220,9 @@ class Study:
     def table(self, name: str) -> pd.DataFrame:
         return self.tables[name]
 
+    def pixel_size_um(self, mosaic: str) -> float | None:
+        return next(m.pixel_size_um for m in self.mosaics if m.name == mosaic)
+
     def gain_grid(self, mosaic: str, method: str = "estimated") -> np.ndarray | None:
         """SNR gain of each cell in dB, (y, x), NaN where unknown; None without cells of that method."""
         cells = self.table("cells.csv")
@@ -269,8 +235,11 @@ class Study:
         return grid
 
 
-def read_study(folder: Path) -> Study:
-    """Read every result file of a study but its pictures. Raises UserError where there is no such folder."""
+def read_study(folder: Path, more: Iterable[ResultTable] = ()) -> Study:
+    """Read every result file of a study but its pictures: TABLES and the CSVs in `more`.
+
+    Raises UserError where there is no such folder.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such results folder; run the study first")
@@ -279,8 +248,9 @@ def read_study(folder: Path) -> Study:
     config = yaml.safe_load(config_text) or {}
     present = Present.of(folder, config)
     tables = {
-        name: _read_table(folder / name, columns, there=present is None or present.table(name))
-        for name, columns in TABLE_COLUMNS.items()
+        table.name: _read_table(folder / table.name, table.columns, present)
+        for table in (*TABLES, *more)
+        if table.columns
     }
     mosaics = _read_mosaics(folder, tables)
     aside = [m.name for m in mosaics if present and m.name not in present.mosaics]
@@ -315,7 +285,11 @@ def read_study(folder: Path) -> Study:
         maps=maps,
         true_maps=true_maps,
         benchmarks=_read_benchmarks(folder, present),
-        trusts={m.name: trust for m in mosaics if (trust := _read_trust(folder, m.name, present))},
+        trusts={
+            m.name: trust
+            for m in mosaics
+            if (trust := read_trust(folder, m.name, present and present.methods))
+        },
         choices={
             mosaic.name: _read_choices(folder / "choices" / mosaic.name, present)
             for mosaic in mosaics
@@ -325,75 +299,8 @@ def read_study(folder: Path) -> Study:
     )
 
 
-def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
-    """Read one map store: arrays "0" (filled) and "raw", attributes "isoplan"."""
-    group = zarr.open_group(path, mode="r")
-    notes = group.attrs["isoplan"]
-    channels = [channel["name"] for channel in notes["channels"]]
-    units = [channel.get("unit") or "" for channel in notes["channels"]]
-    others = ("validity", "filled", "alarm", "other_blur", "usable")
-    parameters = [
-        i
-        for i, name in enumerate(channels)
-        if name not in others and not name.endswith("_uncertainty")
-    ]
-    height, width = group["0"].shape[-2:]
-    step = max(1, -(-max(height, width) // MAP_LIMIT_CELLS))
-    filled_map = np.asarray(group["0"][:, ::step, ::step])
-    raw = np.asarray(group["raw"][:, ::step, ::step]) if "raw" in group else filled_map
-    # Where nothing could be filled in, the filled map itself has no number.
-    untrusted = ~np.isfinite(raw[parameters] + filled_map[parameters]).all(axis=0)
-    if "filled" in channels:
-        untrusted |= np.nan_to_num(filled_map[channels.index("filled")]) > 0.5
-    validity = np.isfinite(raw[parameters]).all(axis=0).astype(np.float32)
-    if "validity" in channels:
-        validity = np.nan_to_num(filled_map[channels.index("validity")])
-        untrusted |= validity <= 0
-    half_widths = [f"{channels[i]}_uncertainty" for i in parameters]
-    known = bool(parameters) and set(half_widths) <= set(channels)
-    flags = {
-        name: filled_map[channels.index(name)]
-        for name in ("alarm", "other_blur", "usable")
-        if name in channels
-    }
-    return PsfMap(
-        mosaic=str(notes.get("mosaic", path.parent.name)),
-        network=str(notes.get("network", path.stem)),
-        spec=dict(notes.get("psf") or {}),
-        names=[channels[i] for i in parameters],
-        units=[units[i] for i in parameters],
-        stride_px=float(notes["stride_px"]) * step,
-        step=step,
-        shape_cells=(height, width),
-        values=filled_map[parameters],
-        raw=raw[parameters],
-        validity=validity,
-        untrusted=untrusted,
-        uncertainty=filled_map[[channels.index(n) for n in half_widths]] if known else None,
-        alarm_threshold=alarm_threshold,
-        **flags,
-    )
-
-
 def _simulated(config: dict, mosaic: str) -> bool:
     return any(item["mosaic"] == mosaic for item in config["simulations"])
-
-
-def _read_trust(folder: Path, mosaic: str, present: Present | None = None) -> Trust | None:
-    """The map of trust of the method that the report opens with; None where there is none."""
-    for method in ("estimated", "measured", "constant", "oracle", "denoised"):
-        if present and method not in present.methods:
-            continue
-        path = folder / "restored" / mosaic / f"{method}.ome.zarr" / "trust"
-        if (path / "zarr.json").exists():
-            group = zarr.open_group(path, mode="r")
-            notes, cells = group.attrs["isoplan"], group["0"]
-            step = max(1, -(-max(cells.shape[1:]) // MAP_LIMIT_CELLS))
-            names = [channel["name"] for channel in notes["channels"]]
-            values = np.asarray(cells[:, ::step, ::step])
-            stride_px = float(notes["stride_px"]) * step
-            return Trust(method, dict(zip(names, values, strict=True)), stride_px, step)
-    return None
 
 
 def metric_values(study: Study) -> pd.DataFrame:
@@ -401,10 +308,10 @@ def metric_values(study: Study) -> pd.DataFrame:
     return study.table("metrics.csv").drop_duplicates(["mosaic", "method", "metric"], keep="last")
 
 
-def _read_table(path: Path, columns: tuple[str, ...], *, there: bool = True) -> pd.DataFrame:
+def _read_table(path: Path, columns: tuple[str, ...], present: Present | None) -> pd.DataFrame:
+    there = present is None or present.table(path.name)
     if not there or not path.exists() or path.stat().st_size == 0:
         return pd.DataFrame({column: pd.Series(dtype=object) for column in columns})
-    # Names stay text: a mosaic called "001" or "NA" keeps its name.
     table = pd.read_csv(
         path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=["", "nan", "NaN"]
     )

@@ -3,6 +3,7 @@
 import math
 
 from isoplan.evaluation import MEASURES
+from isoplan.metrics.catalogue import Metric
 
 METHOD_ORDER = (
     "none",
@@ -123,30 +124,6 @@ PARAMETER_LABELS = {
     "mean": "Mean over the parameters",
 }
 
-# +1: higher is better, -1: lower is better, 0: nearer to the truth is better.
-METRIC_DIRECTION = {
-    "SNR": 1,
-    "PSNR": 1,
-    "SSIM": 1,
-    "MSE": -1,
-    "gradient-MSE": -1,
-    "CV": 0,
-    "Sharpness": 0,
-    "FRC": 1,
-    "FRC-resolution": -1,
-    "SNR-reblurred": 1,
-}
-METRIC_UNITS = {"SNR": "dB", "PSNR": "dB", "FRC-resolution": "px", "SNR-reblurred": "dB"}
-METRIC_DECIMALS = {
-    "SNR": 2,
-    "PSNR": 2,
-    "SSIM": 3,
-    "CV": 3,
-    "FRC": 3,
-    "FRC-resolution": 2,
-    "SNR-reblurred": 2,
-}
-
 
 def measure_in(methods) -> str | None:
     """What the methods of a mosaic were judged by, if anything."""
@@ -174,6 +151,11 @@ def degradation_label(name: str) -> str:
 def psf_label(model: str) -> str:
     """`Gaussian-2` for gaussian-2."""
     return model[:1].upper() + model[1:]
+
+
+def psf_title(model: str, form: str) -> str:
+    """`Gaussian-2, published form` where the PSFs have that form."""
+    return psf_label(str(model)) + (", published form" if form == "published" else "")
 
 
 def network_colours(lines: dict[str, str]) -> dict[str, str]:
@@ -250,6 +232,11 @@ def signed(value, decimals: int = 2) -> str:
     return minus(f"{value:+,.{decimals}f}") if is_number(value) else "\u2013"
 
 
+def count(number: int, noun: str) -> str:
+    """`1 mosaic`, `2 mosaics`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def percent(share) -> str:
     """A share of 1 as a whole per cent; small shares do not round to nothing."""
     if not is_number(share):
@@ -269,10 +256,8 @@ def large(value: float) -> str:
     return f"{value:g}"
 
 
-def metric_text(metric: str, value) -> str:
-    if metric in METRIC_DECIMALS:
-        return fixed(value, METRIC_DECIMALS[metric])
-    return significant(value)
+def metric_text(metric: Metric, value) -> str:
+    return significant(value) if metric.decimals is None else fixed(value, metric.decimals)
 
 
 def duration(seconds) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from isoplan.report import restoration_plots, style
 from isoplan.report.restoration_plots import Curves, Losses
 from isoplan.report.results import Study
-from isoplan.report.study_figure import StudyFigure
+from isoplan.report.section import Bar, Score, StudyFigure
 from isoplan.report.tables import Cell, Table
 from isoplan.restoration_test.sweep import NEAR_DB
 
@@ -21,10 +21,11 @@ RULES = {
 }
 PSFS = {"true": "known PSFs", "estimated": "estimated PSFs"}
 INTRO = (
-    "Every picture was restored with each TV weight, and its gain noted after each number of iterations. Best is what the truth would "
-    "choose; a rule that a user can follow has no truth. Held-out photons: what foretells best three tenths of the photons that were "
-    "held out (iterations: auto, tv_weight: auto). Discrepancy: the test's own TV weight, stopped as soon as the "
-    "residual is no larger than the noise. Losses are those against the best of each picture, in brackets with their 95 % interval."
+    "Every picture was restored with each TV weight, and its gain noted after each number of iterations. Best is "
+    "what the truth would choose; a rule that a user can follow has no truth. Held-out photons: what best "
+    "predicts the three tenths of the photons that were held out (iterations: auto, tv_weight: auto). "
+    "Discrepancy: the test's own TV weight, stopped as soon as the residual is no larger than the noise. Losses "
+    "are against the best choice for each picture, in brackets with their 95 % interval."
 )
 
 
@@ -57,8 +58,8 @@ def _row(label: str, colour: str, row: dict) -> list[Cell]:
     ]
 
 
-def headline(study: Study) -> tuple[str, str, str]:
-    """Level, headline and lead of a study all of whose tests are sweeps."""
+def score(study: Study) -> Score:
+    """Of a study all of whose tests are sweeps: what choosing without the truth keeps of the best choice's gain."""
     table = choices(study)
     lost = {
         (rule, psfs): _span(part["loss_db"])
@@ -67,10 +68,14 @@ def headline(study: Study) -> tuple[str, str, str]:
     names = [name for name in PSFS if ("chosen", name) in lost]
     words = " and ".join(f"{lost['chosen', name]} dB with {PSFS[name]}" for name in names)
     own = " and ".join(f"{lost['default', name]} dB" for name in names)
-    return (
+    return Score(
         *("plain", f"Chosen from the picture alone: {lost['chosen', names[-1]]} dB below the best"),
         f"Iterations and TV weight chosen by held-out photons lose {words} against the best choice for each "
         f"picture, which takes the truth to know; the tests' own setting loses {own}. Means, test by test.",
+        title="Chosen by held-out photons: share of the best choice's gain",
+        bars=[Bar(test, RULES["chosen"][1], share) for test, share in kept(study)],
+        data="restoration_choice.csv",
+        beside=False,
     )
 
 
@@ -110,9 +115,8 @@ def sweep_figures(study: Study) -> list[StudyFigure]:
     panels = [(PSFS[name], _losses(chosen[chosen["psfs"] == name])) for name in names]
     alt = "SNR gain lost against the best choice by each rule, test by test."
     first = "restoration_choice"
-    section = "restoration-sweeps"
     draw = partial(restoration_plots.choices, panels, width_px=960)
-    figures = [StudyFigure(first, first, chosen, draw, section, "", "", alt, 960)]
+    figures = [StudyFigure(first, first, chosen, draw, "", "", alt, 960)]
     for name in names:
         parts = swept[swept["psfs"] == name].groupby("test", sort=False)
         picked = chosen[chosen["psfs"] == name]
@@ -121,9 +125,7 @@ def sweep_figures(study: Study) -> list[StudyFigure]:
         title = f"With {PSFS[name]}: mean gain over iterations, a line per TV weight"
         alt = f"Mean SNR gain over iterations with {PSFS[name]}, {len(curves)} tests, a line per TV weight."
         file = f"restoration_sweep_{name}"
-        figures.append(
-            StudyFigure(file, "restoration_sweep", swept, draw, section, "", title, alt, 960)
-        )
+        figures.append(StudyFigure(file, "restoration_sweep", swept, draw, "", title, alt, 960))
     return figures
 
 

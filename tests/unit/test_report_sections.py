@@ -1,0 +1,120 @@
+"""The report is a list of sections: one from outside the room is in all that the page and the folder show."""
+
+from functools import partial
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from isoplan.report import core
+from isoplan.report.results import Mosaic, ResultTable
+from isoplan.report.section import Bar, Caution, Part, Score, Section, StudyFigure
+from isoplan.report.tables import Cell, Table
+from isoplan.report.verdict import judge
+from matplotlib.figure import Figure
+from report_fixture import build_regression_only, build_study, write_page
+
+DEPTHS = ResultTable("depth.csv", "depth of every cell", ("mosaic", "depth_um"))
+
+
+def parts(study):
+    depths = study.table("depth.csv")
+    if depths.empty:
+        return []
+    figure = StudyFigure(
+        *("depth_spread", "depth", depths, lambda: Figure((2, 1)), "", "Depths", "Depths of cells"),
+        width_px=200,
+    )
+    table = Table(["Mosaic", "Depth (µm)"], [[Cell("tissue"), Cell("3.25")]])
+    words = ["The depth was read from the blur."]
+    return [Part(words=words, figures=[figure], tables=[("", table)], data=["depth.csv"])]
+
+
+def cautions(study):
+    return [Caution("Depth is doubtful in 12 cells.")] if len(study.table("depth.csv")) else []
+
+
+def score(study):
+    if study.table("depth.csv").empty:
+        return None
+    bars = [Bar("depth-net", "#005EA8", 0.75)]
+    return Score("good", "Depth to 0.3 µm", "Over all cells.", "Depth found", bars, "depth.csv")
+
+
+DEPTH = Section("depth", "Depth", "How deep it lies", parts, (DEPTHS,), cautions, score)
+
+
+class Anchors(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.ids = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if "id" in attrs and tag == "section":
+            self.ids.append(attrs["id"])
+        if tag == "a" and attrs.get("href", "").startswith("#"):
+            self.links.append(attrs["href"][1:])
+
+
+@pytest.mark.parametrize("build", [partial(build_study, size_px=128), build_regression_only])
+def test_a_section_from_outside_is_everywhere_and_without_its_table_nowhere(tmp_path, build):
+    folder, figures = build(tmp_path / "study"), tmp_path / "study/figures"
+    settings = {"more": [DEPTH], "figures": figures}
+    page = write_page(folder, **settings)
+    assert "epth" not in page and not list(figures.glob("depth*"))
+    pd.DataFrame({"mosaic": ["tissue"], "depth_um": [3.25]}).to_csv(
+        folder / "depth.csv", index=False
+    )
+    page = write_page(folder, **settings)
+    anchors = Anchors(page)
+    assert "depth" in anchors.links and anchors.ids == anchors.links[1:]  # the first skips
+    assert anchors.ids.index("depth") < anchors.ids.index("network")
+    for words in (
+        *("How deep it lies", "The depth was read from the blur.", "3.25", "Depths of cells"),
+        *("Depth is doubtful in 12 cells.", "Depth found", "75 %", "depth of every cell"),
+    ):
+        assert words in page, words
+    assert page.count('href="figures/depth.csv"') == 1 and 'href="depth.csv"' in page
+    assert {path.name for path in figures.glob("depth*")} == {
+        *("depth_spread.png", "depth_spread.svg", "depth.csv"),
+    }
+    # Mosaics lead where there are any, else the section: it stands before networks.
+    assert ('<h2 id="verdict">Depth to 0.3 µm' in page) == (build is build_regression_only)
+
+
+def test_cautions_are_ranked():
+    """Harm first, then mosaic by mosaic, then the rest in the order of the page."""
+    told = [
+        [Caution("of all"), Caution("of b", "b"), Caution("of a", "a")],
+        [Caution("of a again", "a"), Caution("harm to b", "b", harm=True), Caution("last")],
+    ]
+    sections = [
+        Section(str(place), "", "", lambda study: [], cautions=lambda study, own=own: own)
+        for place, own in enumerate(told)
+    ]
+    study = SimpleNamespace(mosaics=[Mosaic("a"), Mosaic("b")])
+    verdict = judge(study, sections)
+    assert verdict.warnings == ["harm to b", "of a", "of a again", "of b", "of all", "last"]
+    assert verdict.score.level == "empty"
+
+
+def test_a_figure_is_drawn_once(tmp_path):
+    """Though it lies in figures/ in two formats and in the page."""
+    drawn = []
+
+    def figure(study):
+        draw = lambda: drawn.append(1) or Figure((1, 1))  # noqa: E731
+        one = StudyFigure("one", "one", pd.DataFrame({"a": [1]}), draw, "", "", "", 100)
+        return [Part(figures=[one])]
+
+    folder = tmp_path / "study"
+    folder.mkdir()
+    write_page(folder, more=[Section("one", "One", "One", figure)], figures=folder / "figures")
+    assert drawn == [1]
+
+
+def test_keys_are_anchors_that_are_given_once():
+    keys = [section.key for section in core.in_order()]
+    assert len(keys) == len(set(keys)) and keys[0] == "summary"

@@ -1,0 +1,110 @@
+"""Where the restoration agrees with the data: what is left over when it is pushed back through the model."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from isoplan.report import plots, style
+from isoplan.report.results import Study
+from isoplan.report.section import Caution, Part, Section, StudyFigure
+from isoplan.restoration import trust
+
+# Fewer bad pixels than this share are not worth a word.
+LONE_SHARE = 1e-4
+INTRO = Markup(
+    "The restored picture was pushed back through the model, PSFs and camera, and compared with what the camera "
+    "saw. What is left over should be noise: a reduced chi-square of 1 and no correlation between neighbours. A "
+    "restoration follows the noise a little, so both lie below that. Brown cells keep structure that the "
+    "restoration does not explain. Dotted cells disagree: their residual is not noise, and too much of their "
+    "contrast is unexplained. PSFs that are too narrow pass: they make nothing up, but leave blur. The map lies "
+    "in the restored mosaic's store, in its group <code>trust</code>."
+)
+
+
+def trust_figures(study: Study, mosaic: str) -> list[StudyFigure]:
+    """What is left of the data when the restored picture is pushed back through the model."""
+    found = study.trusts.get(mosaic)
+    if found is None:
+        return []
+    rows, columns = np.indices(found.values["doubt"].shape)
+    table = pd.DataFrame(
+        {"cell_y": rows.ravel() * found.step, "cell_x": columns.ravel() * found.step}
+        | {name: values.ravel() for name, values in found.values.items()}
+    )
+    flags = {"no_psf": found.doubted(trust.NO_PSF), "disagrees": found.doubted(trust.DISAGREES)}
+    flags["no_psf"] &= ~flags["disagrees"]
+    pixel = study.pixel_size_um(mosaic)
+    width_um = pixel and found.stride_px * rows.shape[1] * pixel
+    figures = []
+    for name, title, label, limits in (
+        ("chi_square", "Residual", "Reduced chi-square (1: noise alone)", (0.0, 2.0)),
+        ("correlation", "Its pattern", "Correlation of neighbours (0: noise alone)", (-0.5, 0.5)),
+    ):
+        values = found.values[name]
+        if not np.isfinite(values).any():
+            continue
+        draw = partial(
+            *(plots.heat_map, values),
+            label=label,
+            colours=style.RESIDUAL_MAP,
+            limits=limits,
+            flags=flags if name == "chi_square" or not found.judged else None,
+            width_um=width_um,
+        )
+        alt = (
+            f"{label} over {mosaic}, cell by cell, median "
+            f"{style.significant(float(np.nanmedian(values)))}; "
+            f"{style.percent(float(flags['disagrees'].mean()))} of the cells disagree with the data."
+        )
+        figures.append(
+            StudyFigure(
+                *(f"trust_{mosaic}_{name}", f"trust_{mosaic}", table, draw),
+                *("", title, alt, 330),
+            )
+        )
+    return figures
+
+
+def _disagreement(study: Study, mosaic: str) -> list[str]:
+    """Cells whose restoration, pushed back through the model, is not what the camera saw."""
+    found = study.trusts.get(mosaic)
+    if found is None:
+        return []
+    if not found.judged:
+        return [
+            f"{mosaic}: whether the restoration agrees with the data was not judged: gain and read noise "
+            "of the camera are not known, or no PSF is."
+        ]
+    mask = found.doubted(trust.DISAGREES)
+    words = []
+    if mask.any():
+        words.append(
+            f"{mosaic}: {style.percent(float(mask.mean()))} of the cells disagree with the data: pushed "
+            "back through the model, the restored picture is not what the camera saw (dotted on the map of "
+            "trust). The PSF is too wide there, light comes from what the model does not know, or more "
+            "iterations are needed."
+        )
+    lone = float(np.nansum(found.values["lone_pixels"])) * found.step**2
+    pixels = found.values["doubt"].size * found.stride_px**2
+    if lone > LONE_SHARE * pixels:
+        words.append(f"{mosaic}: about {lone:,.0f} dead or hot pixels were left out.")
+    return words
+
+
+def parts(study: Study) -> list[Part]:
+    found = [
+        Part(m.name, figures=figures, mosaic=m.name)
+        for m in study.mosaics
+        if (figures := trust_figures(study, m.name))
+    ]
+    return [Part(words=[INTRO]), *found] if found else []
+
+
+def cautions(study: Study) -> list[Caution]:
+    names = [mosaic.name for mosaic in study.mosaics]
+    return [Caution(words, name) for name in names for words in _disagreement(study, name)]
+
+
+SECTION = Section("trust", "Trust", "Where it agrees with the data", parts, cautions=cautions)

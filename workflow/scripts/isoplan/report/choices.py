@@ -1,0 +1,109 @@
+"""How much was restored: what was chosen for each mosaic and method, and why."""
+
+from functools import partial
+
+import pandas as pd
+
+from isoplan.optics.plain import PlainPsf
+from isoplan.report import choice_plots, style
+from isoplan.report.results import Study
+from isoplan.report.section import Caution, Part, Section, StudyFigure
+from isoplan.restoration.choosing import in_words
+
+INTRO = (
+    "Iterations and TV weight were chosen from the pictures alone. Three tenths of the photons were held out, the others "
+    "were restored, and what the restoration says the camera would see was compared with those held out: the smaller the "
+    "error, the better. Too few iterations miss detail; too many bring out noise that does not come again. The ring marks "
+    "what was chosen; all photons were then restored with it."
+)
+
+
+def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
+    """How held-out photons judged iterations and TV weights, method by method."""
+    choices, figures = study.choices.get(mosaic, {}), []
+    rows = [
+        (method, curve["tv_weight"], *point)
+        for method, choice in choices.items()
+        for curve in choice["curves"]
+        for point in zip(curve["iterations"], curve["error"], strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["method", "tv_weight", "iterations", "error_e2"])
+    for method in style.sort_methods(choices):
+        choice = choices[method]
+        if not choice["curves"]:
+            continue
+        ends = choice.get("ends", {})
+        draw = partial(
+            choice_plots.held_out, choice["curves"], choice["iterations"], "iterations" in ends
+        )
+        title = style.method_label(method)
+        alt = (
+            f"Error of held-out photons over iterations for {mosaic} restored by {title}: least after "
+            f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}."
+        )
+        alt += " ".join(f" At the end of its range: {words}." for words in ends.values())
+        names = f"choice_{mosaic}_{method}", f"choice_{mosaic}"
+        figures.append(StudyFigure(*names, table, draw, "", title, alt, 460))
+        if len(choice["widths"]) > 1:
+            figures.append(_widths(mosaic, method, choice))
+    return figures
+
+
+def _widths(mosaic: str, method: str, choice: dict) -> StudyFigure:
+    """How well narrower PSFs predict held-out photons."""
+    table = pd.DataFrame(choice["widths"])
+    at_end = "psf_scale" in choice.get("ends", {})
+    draw = partial(choice_plots.narrowed, choice["widths"], choice["psf_scale"], at_end)
+    title = f"{style.method_label(method)}: PSFs narrower than estimated"
+    alt = (
+        f"How much worse PSFs of some widths predict held-out photons of {mosaic}, in standard errors; taken "
+        f"are those {choice['psf_scale']:g} times as wide as estimated."
+    )
+    name = f"narrowed_{mosaic}_{method}"
+    return StudyFigure(name, name, table, draw, "", title, alt, 460)
+
+
+def choice_words(study: Study, mosaic: str) -> list[str]:
+    """What was chosen for each method of a mosaic, and why."""
+    choices = study.choices.get(mosaic, {})
+    return [
+        f"{style.method_label(method)}: {in_words(choices[method])}."
+        for method in style.sort_methods(choices)
+    ]
+
+
+def _narrowed(study: Study, mosaic: str) -> list[str]:
+    """Where the restoration does not take the PSFs of the map as they are."""
+    choice = study.choices.get(mosaic, {}).get("estimated")
+    if choice and not choice["iterations"]:
+        return [f"{mosaic} was left as it is: {choice['reason']}."]
+    if choice and choice["psf_shape"] != "map":
+        return [
+            f"{mosaic}: restored by a {PlainPsf.read(choice['psf_shape']).words}, the same everywhere, in place of "
+            "the map's PSFs: the blur is none of the PSF model's, and photons held out bear this one out."
+        ]
+    if not choice or choice["psf_scale"] >= 1:
+        return []
+    if not choice["psf_scale"]:
+        return [f"{mosaic}: noise alone was taken away, no blur: {choice['reason']}."]
+    return [
+        f"{mosaic}: restored by PSFs {choice['psf_scale']:g} times as wide as the map's: detail in the picture is "
+        "finer than the map's PSFs allow, or may be: the specimen is soft itself, or the blur is another."
+    ]
+
+
+def parts(study: Study) -> list[Part]:
+    found = [
+        Part(m.name, items=words, figures=choice_figures(study, m.name), mosaic=m.name)
+        for m in study.mosaics
+        if (words := choice_words(study, m.name))
+    ]
+    return [Part(words=[INTRO]), *found] if found else []
+
+
+def cautions(study: Study) -> list[Caution]:
+    names = [mosaic.name for mosaic in study.mosaics]
+    return [Caution(words, name) for name in names for words in _narrowed(study, name)]
+
+
+SECTION = Section("choices", "How much", "How much was restored", parts, cautions=cautions)

@@ -1,0 +1,114 @@
+"""Image metrics of every mosaic and method."""
+
+import numpy as np
+import pandas as pd
+
+from isoplan.metrics import catalogue
+from isoplan.metrics.catalogue import Metric
+from isoplan.report import style
+from isoplan.report.results import Study, metric_values
+from isoplan.report.section import Caution, Part, Section
+from isoplan.report.tables import Cell, Table
+
+INTRO = (
+    "↑ higher is better, ↓ lower is better, → truth (→ reference) nearer to the sharp truth (the reference frame)"
+    " is better. The best value is marked; the oracle, the truth and the reference do not compete. SNR-reblurred "
+    "is the SNR of the restoration blurred again by its own PSFs. Look at it where the reference is as blurred as"
+    " the picture (a longer exposure, the rest of a split one): such a reference counts sharpening as an error. "
+    "Where neither truth nor reference is known, only contrast (CV) and sharpness can be given: both rise with "
+    "noise too, so more is not always better."
+)
+
+
+SEAM_LIMIT = 3e-3  # below the noise of 10^4 photons; what the default halo leaves: `halo`
+
+
+# What regression.csv holds beside parameters, with its metrics as column titles.
+def metric_table(study: Study, mosaic: str) -> Table | None:
+    """Every metric of every method; the best of what needs no truth is marked."""
+    values = metric_values(study)
+    known = catalogue.by_name()
+    values = values[(values["mosaic"] == mosaic) & values["metric"].isin(list(known))]
+    if values.empty:
+        return None
+    grid = values.pivot(index="method", columns="metric", values="value").astype(float)
+    metrics = [metric for name, metric in known.items() if name in grid.columns]
+    judged = any(metric.needs_truth for metric in metrics)
+    measure = style.measure_in(grid.index) or ("truth" if judged else None)
+    methods = style.sort_methods(grid.index)
+    best = {metric: _best_method(grid, metric) for metric in metrics}
+    rows = []
+    for method in methods:
+        row = [Cell(style.method_label(method), colour=style.method_colour(method))]
+        for metric in metrics:
+            shown = style.metric_text(metric, float(grid.loc[method, metric.name]))
+            row.append(Cell(shown, best=best[metric] == method))
+        rows.append(row)
+    return Table(
+        ["Method", *(_metric_head(m, measure) for m in metrics)], rows, _seams(study, mosaic)
+    )
+
+
+def seam_error(study: Study, mosaic: str) -> float | None:
+    """What restoring by units left at their borders, as a share of the range; None where not measured."""
+    found = metric_values(study)
+    found = found[(found["mosaic"] == mosaic) & (found["metric"] == "seam_error")]
+    return float(found["value"].astype(float).max()) if len(found) else None
+
+
+def _seams(study: Study, mosaic: str) -> str:
+    error = seam_error(study, mosaic)
+    if error is None:
+        return ""
+    if error == 0:
+        return "Restored as one unit: no seams."
+    return (
+        "Seams: at borders of its units the restoration differs from one made across them by at most "
+        f"{error:.1e} of the range (limit {SEAM_LIMIT:.0e})."
+    )
+
+
+def _best_method(grid: pd.DataFrame, metric: Metric) -> str | None:
+    """The oracle and the measure do not compete: they know what a restoration has to find."""
+    column = grid[metric.name].drop(["oracle", *style.MEASURES], errors="ignore").dropna()
+    if len(column) < 2:
+        return None
+    if metric.better == 0:
+        measure = style.measure_in(grid.index)
+        if measure is None or not np.isfinite(grid.loc[measure, metric.name]):
+            return None
+        return str((column - grid.loc[measure, metric.name]).abs().idxmin())
+    return str(column.idxmax() if metric.better > 0 else column.idxmin())
+
+
+def _metric_head(metric: Metric, measure: str | None) -> str:
+    arrows = {1: "\u2191", -1: "\u2193", 0: f"\u2192 {measure}" if measure else "\u2191"}
+    return f"{style.with_unit(metric.name, metric.unit)} {arrows[metric.better]}"
+
+
+def parts(study: Study) -> list[Part]:
+    if not study.mosaics:
+        return []
+    found = [
+        Part(m.name, tables=[("", table)], notes=[table.note])
+        for m in study.mosaics
+        if (table := metric_table(study, m.name))
+    ]
+    if not found:
+        return [Part(remarks=["No image metrics were computed in this study."])]
+    return [Part(words=[INTRO]), *found, Part(data=["metrics.csv", "cells.csv", "frc.csv"])]
+
+
+def cautions(study: Study) -> list[Caution]:
+    return [
+        Caution(
+            f"{m.name}: seams of {seams:.1e} of the range lie between units; a larger `halo_px` or fewer `iterations` "
+            "would make them smaller.",
+            m.name,
+        )
+        for m in study.mosaics
+        if (seams := seam_error(study, m.name)) is not None and seams > SEAM_LIMIT
+    ]
+
+
+SECTION = Section("metrics", "Metrics", "Image metrics", parts, cautions=cautions)

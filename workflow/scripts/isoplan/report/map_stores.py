@@ -1,0 +1,177 @@
+"""Reads PSF maps and maps of trust for the report, thinned to what a figure can show."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+MAP_LIMIT_CELLS = 1024
+# A 90 % interval that spans more than this share of a parameter's range says next to nothing.
+UNCERTAIN_SHARE = 0.5
+# A window of which more than this share is usable counts as seen whole.
+WHOLE = 0.99
+
+
+@dataclass
+class PsfMap:
+    """A PSF map, thinned by `step` cells where it is larger than a figure can show.
+
+    `values` and `raw` are (P, y, x) in the channels' units; `validity` is (y, x) from 0 to 1.
+    A cell is `untrusted` where the network gave no usable answer, so the value comes from neighbours,
+    or is doubtful where all of them are.
+    `uncertainty` is the half-width of the 90 % interval, (P, y, x); `alarm` is the probability (y, x)
+    that the picture is of a kind that the network never learned; `usable` is the share (y, x) of the
+    window that is neither missing, saturated, dead nor hot, NaN where no window was read. None where a map has none.
+    """
+
+    mosaic: str
+    network: str
+    spec: dict
+    names: list[str]
+    units: list[str]
+    stride_px: float
+    step: int
+    shape_cells: tuple[int, int]
+    values: np.ndarray
+    raw: np.ndarray
+    validity: np.ndarray
+    untrusted: np.ndarray
+    uncertainty: np.ndarray | None = None
+    alarm: np.ndarray | None = None
+    other_blur: np.ndarray | None = None
+    usable: np.ndarray | None = None
+    alarm_threshold: float = 0.5
+
+    @property
+    def has_values(self) -> bool:
+        """Whether any cell has a PSF, be it a doubtful one."""
+        return bool(np.isfinite(self.values).all(axis=0).any())
+
+    @property
+    def untrusted_share(self) -> float:
+        return float(self.untrusted.mean()) if self.untrusted.size else 0.0
+
+    @property
+    def out_of_domain(self) -> np.ndarray:
+        """(y, x) bool: cells whose alarm is raised."""
+        if self.alarm is None:
+            return np.zeros(self.untrusted.shape, bool)
+        return np.nan_to_num(self.alarm) > self.alarm_threshold
+
+    @property
+    def blurred_otherwise(self) -> np.ndarray:
+        """(y, x) bool: cells where another blur than the model's is seen."""
+        if self.other_blur is None:
+            return np.zeros(self.untrusted.shape, bool)
+        return np.nan_to_num(self.other_blur) > 0.5
+
+    @property
+    def partly_seen(self) -> np.ndarray:
+        """(y, x) bool: cells whose window has pixels that show nothing."""
+        if self.usable is None:
+            return np.zeros(self.untrusted.shape, bool)
+        return self.usable < WHOLE
+
+    def uncertain(self, ranges: dict) -> np.ndarray:
+        """(y, x) bool: cells with a PSF of their own whose interval spans half of a parameter's range.
+
+        ranges: name -> Parameter, as `psfs.model_parameters` gives them.
+        """
+        found = np.zeros(self.untrusted.shape, bool)
+        if self.uncertainty is not None:
+            for name, half_width in zip(self.names, self.uncertainty, strict=True):
+                if name in ranges:
+                    parameter = ranges[name]
+                    span = parameter.period or parameter.high - parameter.low
+                    found |= np.nan_to_num(half_width) > UNCERTAIN_SHARE * span / 2
+        return found & ~self.untrusted
+
+
+@dataclass
+class Trust:
+    """How far a restored picture is to be trusted: (y, x) of each of `trust.NAMES`, thinned by `step`."""
+
+    method: str
+    values: dict[str, np.ndarray]
+    stride_px: float
+    step: int
+
+    def doubted(self, why: int) -> np.ndarray:
+        """(y, x) bool: cells doubted for a reason, `trust.NO_PSF` or `trust.DISAGREES`."""
+        return np.nan_to_num(self.values["doubt"]).astype(int) & why > 0
+
+    @property
+    def judged(self) -> bool:
+        """Whether any cell was compared with the data: that takes gain and read noise."""
+        return bool(np.isfinite(self.values["chi_square"]).any())
+
+
+def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
+    """Read one map store: arrays "0" (filled) and "raw", attributes "isoplan"."""
+    group = zarr.open_group(path, mode="r")
+    notes = group.attrs["isoplan"]
+    channels = [channel["name"] for channel in notes["channels"]]
+    units = [channel.get("unit") or "" for channel in notes["channels"]]
+    others = ("validity", "filled", "alarm", "other_blur", "usable")
+    parameters = [
+        i
+        for i, name in enumerate(channels)
+        if name not in others and not name.endswith("_uncertainty")
+    ]
+    height, width = group["0"].shape[-2:]
+    step = max(1, -(-max(height, width) // MAP_LIMIT_CELLS))
+    filled_map = np.asarray(group["0"][:, ::step, ::step])
+    raw = np.asarray(group["raw"][:, ::step, ::step]) if "raw" in group else filled_map
+    # Where nothing could be filled in, the filled map itself has no number.
+    untrusted = ~np.isfinite(raw[parameters] + filled_map[parameters]).all(axis=0)
+    if "filled" in channels:
+        untrusted |= np.nan_to_num(filled_map[channels.index("filled")]) > 0.5
+    validity = np.isfinite(raw[parameters]).all(axis=0).astype(np.float32)
+    if "validity" in channels:
+        validity = np.nan_to_num(filled_map[channels.index("validity")])
+        untrusted |= validity <= 0
+    half_widths = [f"{channels[i]}_uncertainty" for i in parameters]
+    known = bool(parameters) and set(half_widths) <= set(channels)
+    flags = {
+        name: filled_map[channels.index(name)]
+        for name in ("alarm", "other_blur", "usable")
+        if name in channels
+    }
+    return PsfMap(
+        mosaic=str(notes.get("mosaic", path.parent.name)),
+        network=str(notes.get("network", path.stem)),
+        spec=dict(notes.get("psf") or {}),
+        names=[channels[i] for i in parameters],
+        units=[units[i] for i in parameters],
+        stride_px=float(notes["stride_px"]) * step,
+        step=step,
+        shape_cells=(height, width),
+        values=filled_map[parameters],
+        raw=raw[parameters],
+        validity=validity,
+        untrusted=untrusted,
+        uncertainty=filled_map[[channels.index(n) for n in half_widths]] if known else None,
+        alarm_threshold=alarm_threshold,
+        **flags,
+    )
+
+
+def read_trust(folder: Path, mosaic: str, methods: list[str] | None = None) -> Trust | None:
+    """The map of trust of the method that the report opens with; None where there is none.
+
+    methods: what the study restores with, None where its config does not say.
+    """
+    for method in ("estimated", "measured", "constant", "oracle", "denoised"):
+        if methods is not None and method not in methods:
+            continue
+        path = folder / "restored" / mosaic / f"{method}.ome.zarr" / "trust"
+        if (path / "zarr.json").exists():
+            group = zarr.open_group(path, mode="r")
+            notes, cells = group.attrs["isoplan"], group["0"]
+            step = max(1, -(-max(cells.shape[1:]) // MAP_LIMIT_CELLS))
+            names = [channel["name"] for channel in notes["channels"]]
+            values = np.asarray(cells[:, ::step, ::step])
+            stride_px = float(notes["stride_px"]) * step
+            return Trust(method, dict(zip(names, values, strict=True)), stride_px, step)
+    return None

@@ -1,0 +1,324 @@
+"""How well the networks read the PSF: accuracy, robustness, how sure they are, and their training."""
+
+from functools import partial
+
+import pandas as pd
+
+from isoplan.report import accuracy, lineup, plots, published, style, sureness
+from isoplan.report.results import Network, Study
+from isoplan.report.section import (
+    NO_MOSAIC,
+    SHOWN,
+    Caution,
+    Part,
+    Score,
+    Section,
+    StudyFigure,
+    and_more,
+)
+from isoplan.report.tables import Cell, Table
+
+POOR_R2 = 0.5
+ROW_LIMIT = 200
+# Of a study with more networks these many figures of each kind are shown.
+LIMITS = {
+    "accuracy": 12,
+    "robustness": 40,
+    "learning": 24,
+    "scatter": 24,
+    "calibration": 30,
+    "abstention": 16,
+    "training": 24,
+}
+# Of more pairs of network and test set, and of more rows, the page shows them on demand alone.
+OPEN_PAIRS, OPEN_ROWS = 6, 40
+WORDS = {
+    "accuracy": (
+        "R² on patches with known PSF: 1 is perfect, 0 is no better than always saying the mean. The axis is stretched "
+        "towards 1. The line through a dot is its 95 % interval; an arrowhead at the edge lies beyond it. a → b: trained on "
+        "pictures of type a, tested on type b."
+    ),
+    "robustness": (
+        "R² as the picture gets worse; strengths are those of the published test (Gaussian noise of deviation √(strength / "
+        "150) of the brightest pixel; Poisson noise of 8 photons there at strength 0.1, 2 at 0.5). Bands are 95 % intervals; "
+        "dashed lines are networks trained without noise."
+    ),
+    "published": " Diamonds are published figures, a triangle an upper bound.",
+    "learning": (
+        "What more training samples and a larger network give. Each point is a network of its own; bands are 95 % intervals."
+    ),
+    "scatter": (
+        "Test patches with known PSF. The line is perfect agreement; grey points are patches with too little texture to tell, "
+        "which R² leaves out. Where the network says how sure it is, colour shows it: bright points are those that it doubts."
+    ),
+    "calibration": (
+        "For every estimate the network gives an interval that should hold the truth in 90 % of cases (green line; the green "
+        "band is 85 to 95 %). It is put to the test where it is sure and where it is not, in the dark and in the light, and "
+        "for every angle; n is the number of patches."
+    ),
+    "abstention": (
+        "The error of what is left when the patches with the widest intervals are left out; the further the curve falls, the "
+        "better the network knows where it errs. The dashed line stands at 20 %."
+    ),
+    "flags": (
+        "How often networks tell patches with usable texture from those without, and raise the alarm on pictures that they "
+        "were not made for (denoised, compressed, resampled, saturated, hazy)."
+    ),
+}
+# What regression.csv holds beside parameters, with its metrics as column titles.
+FLAGS = {
+    "validity": {"accuracy": "Texture judged rightly"},
+    "alarm": {
+        "false-alarms": "Raw pictures that raise the alarm",
+        "found": "Processed pictures that do",
+    },
+    "other_blur": {
+        "false-alarms": "Pictures said to be blurred otherwise",
+        "found": "Blurred otherwise and said so",
+    },
+}
+
+
+def regression_table(study: Study) -> Table | None:
+    """One row per network, test set and parameter, at the weakest degradation that was judged.
+
+    Columns that never change go to the note; where there is a 95 % interval it stands below the value.
+    """
+    everything = study.table("regression.csv")
+    everything = everything[~everything["parameter"].isin(FLAGS)]
+    table = lineup.weakest(everything.assign(degradation=everything["degradation"].fillna("none")))
+    if table.empty:
+        return None
+    keys = ["network", "psf_model", "train_set", "test_set", "degradation", "level", "parameter"]
+    table = table.assign(level=table["level"].astype(str).str.removesuffix(".0"))
+    table[keys] = table[keys].fillna("\u2013")
+    # The mean over a single parameter is that parameter once more.
+    alone = table.groupby(keys[:-1])["parameter"].transform("nunique") <= 2
+    table = table[~(alone & (table["parameter"] == "mean"))]
+    metrics = list(dict.fromkeys(table["metric"]))
+    constant = [k for k in keys[:-1] if table[k].nunique() == 1]
+    shown = ["parameter", *(k for k in keys[:-1] if k not in constant)]
+    rows = []
+    for key, part in table.groupby(keys, sort=False):
+        named = dict(zip(keys, key, strict=True))
+        unit = lineup.parameter_unit(study, named["network"], named["parameter"])
+        named["parameter"] = style.with_unit(style.parameter_label(named["parameter"]), unit)
+        values = {row["metric"]: row for row in part.to_dict("records")}
+        count = part["n"].max()
+        rows.append(
+            [Cell(str(named[k])) for k in shown]
+            + [_regression_cell(values.get(metric)) for metric in metrics]
+            + [Cell(f"{count:,.0f}" if pd.notna(count) else "\u2013")]
+        )
+    names = {"psf_model": "PSF model", "R2": "R²", "r2": "R²"}
+    head = [names.get(k, k.replace("_", " ").capitalize()) for k in shown]
+    head += [names.get(metric, metric) for metric in metrics]
+    fixed = "; ".join(f"{k.replace('_', ' ')} {table[k].iloc[0]}" for k in constant)
+    notes = [f"All rows: {fixed.replace('psf', 'PSF')}."] if fixed else []
+    if "low" in table and table["low"].notna().any():
+        notes.append("In brackets the 95 % interval, by bootstrap over scenes.")
+    if len(rows) > ROW_LIMIT:
+        notes.append(f"The first {ROW_LIMIT} of {len(rows)} rows; the CSV has all.")
+    if everything["level"].nunique() > 1:
+        notes.append("Stronger degradations are in the curves above and in the CSV.")
+    return Table([*head, "n"], rows[:ROW_LIMIT], " ".join(notes))
+
+
+def _regression_cell(row: dict | None) -> Cell:
+    if row is None or not style.is_number(row["value"]):
+        return Cell("\u2013")
+    text = partial(style.fixed, decimals=3) if row["metric"].upper() == "R2" else style.significant
+    low, high = row.get("low"), row.get("high")
+    known = style.is_number(low) and style.is_number(high)
+    return Cell(text(row["value"]), notes=[f"[{text(low)}, {text(high)}]"] if known else [])
+
+
+def flag_table(study: Study) -> Table | None:
+    """How well networks say where there is no texture, and which pictures they were not made for."""
+    table = study.table("regression.csv")
+    table = lineup.weakest(table[table["parameter"].isin(FLAGS)])
+    if table.empty:
+        return None
+    columns = [(p, m) for p, metrics in FLAGS.items() for m in metrics]
+    present = set(zip(table["parameter"], table["metric"], strict=True))
+    columns = [column for column in columns if column in present]
+    rows = []
+    for (network, test_set), part in table.groupby(["network", "test_set"], sort=False):
+        values = {(r["parameter"], r["metric"]): r for r in part.to_dict("records")}
+        cells = [_share_cell(values.get(column)) for column in columns]
+        rows.append([Cell(f"{network} on {test_set}"), *cells])
+    head = ["Network and test set", *(FLAGS[p][m] for p, m in columns)]
+    return Table(head, rows[:ROW_LIMIT])
+
+
+def _share_cell(row: dict | None) -> Cell:
+    if row is None:
+        return Cell("\u2013")
+    limits = [style.percent(row.get(key)) for key in ("low", "high")]
+    notes = [f"[{limits[0]}, {limits[1]}]"] if "\u2013" not in limits else []
+    return Cell(style.percent(float(row["value"])), notes=notes)
+
+
+def curve_figures(network: Network) -> list[StudyFigure]:
+    history = network.history
+    if history.empty:
+        return []
+    samples, name = history["samples"].to_numpy(float), f"training_{network.name}"
+    best = history.loc[history["best"].astype(str).str.lower().isin(["true", "1"]), "samples"]
+    kept = float(best.iloc[-1]) if len(best) else None
+    blue, grey = style.method_colour("estimated"), style.method_colour("none")
+    loss = {
+        "training": (history["train_loss"].to_numpy(float), grey),
+        "validation": (history["validation_loss"].to_numpy(float), blue),
+    }
+    r2 = {"validation": (history["validation_r2"].to_numpy(float), blue)}
+    figures = []
+    for kind, lines, y_label, log in (("loss", loss, "loss", True), ("r2", r2, "R²", False)):
+        draw = partial(plots.curves, samples, lines, y_label=y_label, log=log, best=kept)
+        last = lines["validation"][0][-1]
+        alt = f"{y_label} of {network.name} over training; validation ends at {style.significant(float(last))}."
+        title = "Loss" if kind == "loss" else "R² on the validation set"
+        figures.append(
+            StudyFigure(f"{name}_{kind}", name, history, draw, network.name, title, alt, 460)
+        )
+    return figures
+
+
+def score(study: Study) -> Score | None:
+    """Median R2, architecture by architecture; None where no network was tested."""
+    scores = lineup.weakest(lineup.scores(study))
+    clean = scores[(scores["parameter"] != "mean") & scores["value"].notna()]
+    if clean.empty:
+        return None
+    best = clean.loc[clean["value"].idxmax()]
+    words = (
+        f"{style.count(clean['network'].nunique(), 'network')} reading the PSF from single patches. "
+        f"Best: {best['network']}, {style.parameter_label(best['parameter'])}, "
+        f"R² {style.fixed(float(best['value']), 3)}."
+    )
+    medians = {
+        style.network_label(key): clean.loc[clean["architecture"] == key, "value"]
+        for key in style.in_order(clean["architecture"], style.NETWORK_LABELS)
+    }
+    (first, values), *others = medians.items()
+    headline = f"Median R² {style.fixed(float(values.median()), 2)} over {style.count(len(values), 'tested parameter')}"
+    if others:
+        headline = f"{first}: {headline[:1].lower()}{headline[1:]}"
+        beside = [f"{n} {style.fixed(float(v.median()), 2)} ({len(v)})" for n, v in others]
+        words += f" Beside it: {', '.join(beside)}."
+    return Score(
+        *("plain", headline, words),
+        title="Median R² over parameters and test sets",
+        bars=lineup.bars(clean, _median),
+        data="regression.csv",
+        question="How good the networks are",
+        note=NO_MOSAIC,
+        sound=f"Every network read every parameter with R² of at least {POOR_R2} at the weakest degradation tested.",
+        beside=False,
+    )
+
+
+def _median(rows: pd.DataFrame) -> tuple[float, str]:
+    median = float(rows["value"].median())
+    return median, style.fixed(median, 3)
+
+
+def _poor_parameters(study: Study) -> list[str]:
+    table = lineup.weakest(lineup.scores(study))
+    poor = table[(table["parameter"] != "mean") & (table["value"] < POOR_R2)]
+    # The baseline without a network is there to be beaten.
+    poor = poor[poor["architecture"] != "spectrum-fit"]
+    return [
+        f"{row.network} reads {style.parameter_label(row.parameter)} poorly on {row.test_set} "
+        f"(R² {style.fixed(row.value, 2)})."
+        for row in poor.head(SHOWN).itertuples()
+    ] + and_more(len(poor), f"parameters with R² below {POOR_R2}")
+
+
+def _miscalibrated(study: Study) -> list[str]:
+    table = study.table("calibration.csv")
+    table = table[table["group"] == "all"]
+    table = table.assign(coverage=table["coverage"].astype(float))
+    # Too wide ones are no reason for distrust: on sharp scenes they allow for soft ones.
+    wrong = table[table["coverage"] < style.CALIBRATED[0]]
+    if len(wrong) > SHOWN // 2:
+        low, high = wrong["coverage"].min(), wrong["coverage"].max()
+        return [
+            f"In {len(wrong)} of {len(table)} cases (network, test set, parameter) the 90 % interval holds the "
+            f"truth in less than 85 % of the patches ({100 * low:.1f} to {100 * high:.1f} %)."
+        ]
+    return [
+        f"{row.network} on {row.test_set}: its 90 % interval of {style.parameter_label(row.parameter)} holds the "
+        f"truth in {100 * row.coverage:.1f} % of the patches."
+        for row in wrong.itertuples()
+    ]
+
+
+def parts(study: Study) -> list[Part]:
+    robustness = WORDS["robustness"]
+    if len(published.compare(study)):
+        robustness += WORDS["published"]
+    pairs = accuracy.scatter_figures(study)
+    shown = len({figure.group for figure in pairs[: LIMITS["scatter"]]})
+    training = [figure for network in study.networks for figure in curve_figures(network)]
+    found = [
+        _drawn("Networks beside one another", "accuracy", accuracy.accuracy_figures(study)),
+        _drawn("Robustness", "robustness", accuracy.robustness_figures(study), words=[robustness]),
+        _drawn("Learning curve", "learning", accuracy.learning_figures(study)),
+        _drawn(
+            *("True against estimated", "scatter", pairs),
+            fold=f"{shown} pairs of network and test set" if shown > OPEN_PAIRS else "",
+        ),
+        _accuracy(study),
+        _drawn(
+            *("Does the network know how sure it is?", "calibration"),
+            sureness.calibration_figures(study),
+            remarks=sureness.calibration_words(study),
+        ),
+        _drawn(
+            *("What leaving out the least certain gains", "abstention"),
+            sureness.abstention_figures(study),
+            remarks=sureness.abstention_words(study),
+        ),
+    ]
+    if flags := flag_table(study):
+        found.append(Part("Texture and alarm", words=[WORDS["flags"]], tables=[("", flags)]))
+    found.append(
+        _drawn("Training", "training", training, words=[])
+        or Part("Training", remarks=["No network was trained in this study."])
+    )
+    return [part for part in found if part]
+
+
+def _drawn(title: str, kind: str, figures: list[StudyFigure], **more) -> Part | None:
+    """A part of figures; None where there are none."""
+    if not figures:
+        return None
+    return Part(title, figures=figures, limit=LIMITS[kind], **{"words": [WORDS.get(kind)], **more})
+
+
+def _accuracy(study: Study) -> Part:
+    table = regression_table(study)
+    if table is None:
+        return Part(remarks=["No network was tested in this study."])
+    return Part(
+        "Accuracy per parameter",
+        words=[table.note],
+        tables=[("", table)],
+        fold=f"All {len(table.rows)} rows" if len(table.rows) > OPEN_ROWS else "",
+        data=["regression.csv", "predictions.csv"],
+    )
+
+
+def cautions(study: Study) -> list[Caution]:
+    return [Caution(words) for words in _poor_parameters(study) + _miscalibrated(study)]
+
+
+SECTION = Section(
+    "network",
+    "Network",
+    "How well the network reads the PSF",
+    parts,
+    cautions=cautions,
+    score=score,
+)
