@@ -31,6 +31,7 @@ from isoplan.restoration.halo import halo_of
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.simulation import BLOCK_PX, Simulation
 from isoplan.training.loop import train
+from isoplan.training.psf_regression import PsfRegression
 from isoplan.training.samples import Recipe
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
@@ -52,7 +53,7 @@ def training(study: dict, folder: Path) -> None:
         study["psfs"][0], study["objects"][0], study["cameras"][0],
         study["map"]["window_px"], spec["black_share"],
     )  # fmt: skip
-    train(recipe, spec, folder, seed=study["seed"], device=CPU)
+    train(PsfRegression(recipe, spec, study["seed"], CPU), folder)
 
 
 def simulating(study: dict, folder: Path) -> None:

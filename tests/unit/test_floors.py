@@ -13,11 +13,11 @@ LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "isopla
 FLOORS = (
     ("base",),
     ("config", "cluster"),
-    ("mosaic", "metrics", "stages"),
+    ("mosaic", "metrics", "stages", "tasks"),
     ("optics", "registration"),
     ("objects", "networks"),
     ("training", "psf_map"),
-    ("restoration", "judging", "simulation", "evaluation"),
+    ("restoration", "simulation", "evaluation"),
     ("restoration_test",),
     ("report",),
     ("cli",),
@@ -41,6 +41,7 @@ LIGHT = (
     "mosaic.positions",
     "mosaic.table",
     "stages",
+    "tasks",
 )
 # Scripts of jobs that are over in a second.
 SHORT = (

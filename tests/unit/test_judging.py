@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from isoplan.judging import SHOWN, estimate, judge, judge_test
 from isoplan.networks import outputs, store
+from isoplan.networks.outputs import CHECK_BLOCK
 from isoplan.objects import pictures, scenes
 from isoplan.optics.psf import make_psf_model
-from isoplan.training.loop import CHECK_BLOCK
+from isoplan.training.psf_judging import SHOWN, estimate, judge, judge_test
 from isoplan.training.samples import Batch, blur_patches, make_set
 
 CPU = torch.device("cpu")

@@ -13,13 +13,14 @@ import pytest
 import torch
 import yaml
 from isoplan.base.errors import UserError
-from isoplan.cli import modelcard, models
+from isoplan.cli import models
 from isoplan.cli.arguments import main
 from isoplan.config import entries
 from isoplan.config.entries import MODELS, weights_file
 from isoplan.config.schema import ROOT, choices
 from isoplan.config.validation import load, validate
 from isoplan.networks import store
+from isoplan.training import psf_card
 from safetensors import safe_open
 from test_cli import STUDY
 
@@ -114,7 +115,7 @@ def test_the_card_says_what_was_done(released):
 def test_the_markdown_card(released):
     text = released.with_suffix(".md").read_text()
     card = store.load(released)[2]
-    assert text == modelcard.markdown(card)
+    assert text == psf_card.markdown(card)
     for part in ("# gaussian-2", "## How well", "## How sure", "## Known limits", "## Training"):
         assert f"\n{part}\n" in f"\n{text}"
     assert "| scenes | width_x |" in text and "release study.yaml net" in text
@@ -130,7 +131,7 @@ def test_the_markdown_card(released):
 def test_a_zernike_card_names_the_optics(released, settings):
     card = store.load(released)[2]
     psf = settings("psfs", model="zernike-3", size_px=63, cutoff_range=[0.2, 0.4])
-    text = " ".join(modelcard.limits(card | {"psf": psf}))
+    text = " ".join(psf_card.limits(card | {"psf": psf}))
     assert "cut-off (NA * pixel size / wavelength) 0.2 to 0.4 cycles/px" in text
     assert "axis" in text and "focus and astigmatism carry no sign" in text
 
@@ -304,7 +305,7 @@ def test_every_released_network_has_its_card():
     for file in RELEASED:
         _, model, card = store.load(file)
         assert card["psf"]["model"] == file.stem
-        assert file.with_suffix(".md").read_text() == modelcard.markdown(card), file
+        assert file.with_suffix(".md").read_text() == psf_card.markdown(card), file
         assert file.stat().st_size <= models.LARGEST_BYTES
         assert {"released", "limits", "tests", "seed", "samples"} <= set(card)
         names = {p.name for p in model.parameters}

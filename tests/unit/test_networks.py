@@ -14,7 +14,7 @@ from isoplan.networks.onepass import TRACES, OnePass, spectra, traces
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.networks.windowed import Windowed
 from isoplan.optics.psf import make_psf_model
-from isoplan.training.loop import RegressionTask
+from isoplan.training.psf_regression import PsfRegression
 from safetensors.torch import save_file
 
 WINDOW = 96
@@ -223,7 +223,7 @@ def test_training_starts_from_pretrained_weights_and_its_file_needs_them_no_more
     file = tmp_path / "resnet34.pth"
     shutil.copy(imagenet / "resnet34.pth", file)
     spec = settings("networks", architecture="resnet34", pretrained=str(file))
-    task = RegressionTask(recipe, spec, 1, torch.device("cpu"))
+    task = PsfRegression(recipe, spec, 1, torch.device("cpu"))
     theirs = torch.load(file, weights_only=True)
     assert torch.equal(
         task.network.backbone.layer1[0].conv1.weight, theirs["layer1.0.conv1.weight"]

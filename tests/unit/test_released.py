@@ -12,7 +12,6 @@ from isoplan.psf_map.estimate import estimate_cells
 from isoplan.psf_map.fill import fill_invalid
 from isoplan.psf_map.layout import FILLED
 from isoplan.restoration.cores import restore_block
-from isoplan.training.loop import predict
 from isoplan.training.samples import VALID, Recipe, make_set
 from processed_pictures import processed, raw_pictures
 
@@ -32,7 +31,7 @@ def test_intervals_hold_nine_in_ten(name):
     recipe = Recipe(**card_of_set["recipe"])
     recipe.psf.update(cutoff=0.25, cutoff_range=None)
     batch = make_set(recipe, 448, seed=20, stream="calibration", split="test")
-    found = outputs.read(predict(network, batch, "cpu"), model)
+    found = outputs.read(outputs.predict(network, batch, "cpu"), model)
     usable = batch.invalid == VALID
     assert usable.sum() > 350
     for k, p in enumerate(model.parameters):
@@ -50,7 +49,7 @@ def test_abstaining_lowers_the_error():
     network, model, card = of("gaussian-2")
     recipe = Recipe(**card["tests"][0]["recipe"])
     batch = make_set(recipe, 448, seed=21, stream="abstention", split="test")
-    found = outputs.read(predict(network, batch, "cpu"), model)
+    found = outputs.read(outputs.predict(network, batch, "cpu"), model)
     usable = batch.invalid == VALID
     squares = (found.params - batch.params)[usable].square().mean(1)
     order = found.half_width[usable].max(1).values.argsort()

@@ -7,7 +7,8 @@ import torch
 from isoplan.networks import outputs, spectrum_fit, store
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.psf import make_psf_model
-from isoplan.training.loop import HISTORY, predict, train
+from isoplan.training.loop import history_header, train
+from isoplan.training.psf_regression import PsfRegression
 from isoplan.training.samples import INVALID, VALID, Recipe, make_set
 
 WINDOW = 128
@@ -32,9 +33,9 @@ def samples(settings, gaussian):
 
 
 def test_noise_levels_left_out_after_the_coarse_look_change_nothing(fit, samples, monkeypatch):
-    few = predict(fit, samples, "cpu")
+    few = outputs.predict(fit, samples, "cpu")
     monkeypatch.setattr(spectrum_fit, "NEAR", math.inf)
-    torch.testing.assert_close(few, predict(fit, samples, "cpu"), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(few, outputs.predict(fit, samples, "cpu"), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("signal", [0.5, 300.0])
@@ -71,7 +72,7 @@ def coarse(monkeypatch):
 
 
 def test_widths_are_found_within_their_intervals(fit, samples):
-    found = outputs.read(predict(fit, samples, "cpu"), fit.model)
+    found = outputs.read(outputs.predict(fit, samples, "cpu"), fit.model)
     usable = samples.invalid == VALID
     assert usable.sum() > 30
     error = (found.params - samples.params)[usable]
@@ -81,7 +82,7 @@ def test_widths_are_found_within_their_intervals(fit, samples):
 
 
 def test_validity_tells_blanks_from_texture(fit, samples):
-    found = outputs.read(predict(fit, samples, "cpu"), fit.model)
+    found = outputs.read(outputs.predict(fit, samples, "cpu"), fit.model)
     assert (found.validity[samples.invalid == VALID] > 0.5).float().mean() > 0.95
     assert (samples.invalid == INVALID).sum() > 5
     assert (found.validity[samples.invalid == INVALID] < 0.5).all()
@@ -170,8 +171,9 @@ def test_the_taper_leaks_as_predicted():
 
 def test_the_file_is_written_at_once_and_comes_back(settings, recipe, coarse, tmp_path):
     spec = settings("networks", architecture="spectrum-fit")
-    assert train(recipe, spec, tmp_path, seed=1, device=torch.device("cpu"))
-    assert (tmp_path / "history.csv").read_text().strip() == ",".join(HISTORY)
+    task = PsfRegression(recipe, spec, 1, torch.device("cpu"))
+    assert train(task, tmp_path)
+    assert (tmp_path / "history.csv").read_text().strip() == ",".join(history_header(task))
     network, model, card = store.load(tmp_path / "network.safetensors")
     assert card["network"]["architecture"] == "spectrum-fit" and card["fingerprint"]
     picture = torch.rand(1, 1, recipe.window_px, 128, generator=torch.Generator().manual_seed(2))

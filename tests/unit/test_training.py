@@ -1,4 +1,4 @@
-"""The training loop: its loss, its schedule, and an exact resume."""
+"""The training loop and PSF regression: loss, schedule, and an exact resume."""
 
 import json
 import math
@@ -11,14 +11,8 @@ import torch
 from isoplan.base.errors import UserError
 from isoplan.networks import store
 from isoplan.networks.outputs import COVERAGE, errors
-from isoplan.training.loop import (
-    HISTORY,
-    SPREAD_WEIGHT,
-    RegressionTask,
-    learning_rate,
-    regression_loss,
-    train,
-)
+from isoplan.training.loop import history_header, learning_rate, train
+from isoplan.training.psf_regression import SPREAD_WEIGHT, PsfRegression, regression_loss
 from isoplan.training.samples import Batch, make_batch
 
 CPU = torch.device("cpu")
@@ -53,8 +47,9 @@ def run(recipe, spec, validation):
     """run(folder, ...): trains into a folder, quietly."""
 
     def go(folder, **over) -> bool:
-        keys = {"seed": 1, "device": CPU, "validation": validation, "library": {"a": "1"}} | over
-        return train(recipe, keys.pop("spec", spec), folder, **keys)
+        keys = {"spec": spec, "seed": 1, "library": {"a": "1"}} | over
+        task = PsfRegression(recipe, keys.pop("spec"), keys.pop("seed"), CPU, validation)
+        return train(task, folder, **keys)
 
     return go
 
@@ -183,7 +178,7 @@ def test_learning_rate():
 
 
 def test_no_weight_decay_on_norms_and_biases(recipe, spec):
-    task = RegressionTask(recipe, spec, 1, CPU)
+    task = PsfRegression(recipe, spec, 1, CPU)
     decayed, free = task.optimiser.param_groups
     assert decayed["weight_decay"] == spec["weight_decay"] and free["weight_decay"] == 0
     assert all(p.ndim > 1 for p in decayed["params"])
@@ -196,8 +191,8 @@ def test_training_teaches(recipe, spec):
     rng = torch.Generator().manual_seed(6)
     scenes = torch.rand(2, 256, 256, generator=rng) ** 8
     batch = make_batch(recipe, recipe.model, scenes, 32, rng)
-    task = RegressionTask(recipe, spec, 1, CPU)
-    losses = [task.step(batch, 0.01) for _ in range(30)]
+    task = PsfRegression(recipe, spec, 1, CPU)
+    losses = [task.step((batch, None), 0.01)["train_loss"] for _ in range(30)]
     assert losses[-1] < 0.3 * losses[0]
 
 
@@ -206,7 +201,7 @@ def test_training_teaches(recipe, spec):
 
 def test_what_training_leaves(undisturbed, spec):
     table = pd.read_csv(undisturbed / "history.csv")
-    assert tuple(table.columns) == HISTORY
+    assert tuple(table.columns) == history_header(PsfRegression)
     assert table["epoch"].tolist() == [1, 2, 3, 4]
     assert table["samples"].tolist() == [32, 64, 96, 128]
     assert table[["train_loss", "validation_loss", "learning_rate"]].notna().all(axis=None)
@@ -214,7 +209,7 @@ def test_what_training_leaves(undisturbed, spec):
     _, model, in_file = store.load(undisturbed / "network.safetensors")
     assert in_file == card
     assert card["network"] == spec and card["psf"] == model.spec
-    assert card["samples"] == 128 and card["seed"] == 1
+    assert card["samples"] == 128 and card["seed"] == 1 and card["task"] == "psf-regression"
 
 
 def test_the_best_epoch_is_kept(undisturbed, recipe, spec, validation):
@@ -227,9 +222,9 @@ def test_the_best_epoch_is_kept(undisturbed, recipe, spec, validation):
         ).tolist()
     )
     network, _, _ = store.load(undisturbed / "network.safetensors")
-    task = RegressionTask(recipe, spec, 1, CPU)
+    task = PsfRegression(recipe, spec, 1, CPU, validation)
     task.network = network
-    measured = task.validate(validation)
+    measured = task.validate()
     assert measured["validation_loss"] == pytest.approx(table["validation_loss"][best], rel=1e-5)
 
 
@@ -250,7 +245,7 @@ def test_an_epoch_that_would_not_end_in_time_is_left_to_the_next_job(run, tmp_pa
 
 
 def test_killed_within_an_epoch_equals_undisturbed(run, undisturbed, tmp_path, monkeypatch):
-    step = RegressionTask.step
+    step = PsfRegression.step
     count = 0
 
     def killed(self, *args):
@@ -260,7 +255,7 @@ def test_killed_within_an_epoch_equals_undisturbed(run, undisturbed, tmp_path, m
             raise KeyboardInterrupt
         return step(self, *args)
 
-    monkeypatch.setattr(RegressionTask, "step", killed)
+    monkeypatch.setattr(PsfRegression, "step", killed)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     monkeypatch.undo()
@@ -269,8 +264,8 @@ def test_killed_within_an_epoch_equals_undisturbed(run, undisturbed, tmp_path, m
 
 
 def steps_taken(run, folder, monkeypatch, **over) -> int:
-    taken, step = [], RegressionTask.step
-    monkeypatch.setattr(RegressionTask, "step", lambda self, *a: taken.append(1) or step(self, *a))
+    taken, step = [], PsfRegression.step
+    monkeypatch.setattr(PsfRegression, "step", lambda self, *a: taken.append(1) or step(self, *a))
     run(folder, **over)
     monkeypatch.undo()
     return len(taken)
@@ -298,11 +293,11 @@ def test_early_stopping_keeps_the_best(run, spec, tmp_path, monkeypatch):
     losses = iter([3.0, 1.0, 2.0, 1.5, 0.5, 0.1])
     kept = []
 
-    def validate(task, batch):
+    def validate(task):
         kept.append({k: v.clone() for k, v in task.network.state_dict().items()})
         return {"validation_loss": next(losses), "validation_r2": 0.0}
 
-    monkeypatch.setattr(RegressionTask, "validate", validate)
+    monkeypatch.setattr(PsfRegression, "validate", validate)
     assert run(tmp_path, spec=spec | {"samples": 6 * 32, "patience_epochs": 2})
     assert history(tmp_path)["validation_loss"].tolist() == [3, 1, 2, 1.5]
     assert history(tmp_path)["best"].tolist() == [True, True, False, False]
@@ -314,7 +309,7 @@ def test_early_stopping_keeps_the_best(run, spec, tmp_path, monkeypatch):
 
 
 def test_a_training_that_diverges_says_so(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(RegressionTask, "step", lambda *_: math.nan)
+    monkeypatch.setattr(PsfRegression, "step", lambda *_: {"train_loss": math.nan})
     with pytest.raises(UserError, match=r"networks extra: .*lower learning_rate"):
         run(tmp_path)
     assert not (tmp_path / "network.safetensors").exists()

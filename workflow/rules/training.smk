@@ -1,4 +1,10 @@
 # Networks: trained or taken over, then judged on stored samples.
+from isoplan import tasks
+
+
+def task_of(network):
+    """What a network of the config is for, and where the code of that lies."""
+    return tasks.of(entry("networks", network))
 
 
 rule train_network:
@@ -27,7 +33,10 @@ rule train_network:
     resources:
         **asks("train_network"),
     params:
-        library=by_network("train_network"),
+        library=lambda wc: library(
+            "train_network", task_of(wc.network).task, *network_code(wc.network)
+        ),
+        task=lambda wc: task_of(wc.network).task,
         validation=f"{RESULTS}/sets/validation-{{network}}.zarr",
         recipe=network_recipe,
         network=lambda wc: entry("networks", wc.network),
@@ -59,7 +68,10 @@ rule evaluate_network:
     resources:
         **asks("evaluate_network"),
     params:
-        library=by_network("evaluate_network"),
+        library=lambda wc: library(
+            "evaluate_network", task_of(wc.network).judge, *network_code(wc.network)
+        ),
+        judge=lambda wc: task_of(wc.network).judge,
         samples=f"{RESULTS}/sets/test-{{test_set}}.zarr",
         train_set=lambda wc: entry("networks", wc.network)["objects"],
         test=test_entry,

@@ -7,37 +7,29 @@ from pathlib import Path
 from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.errors import OutOfTime
-from isoplan.networks import store
-from isoplan.training.loop import HISTORY, train
-from isoplan.training.samples import Recipe, load_set
+from isoplan.base.imports import load_named
+from isoplan.training.loop import history_header, train
 
 
 def main(snakemake):
     params, output = snakemake.params, snakemake.output
-    spec = params.network
-    folder = Path(output.network).parent
+    spec, made_for = params.network, load_named(params.task)
     weights = snakemake.input.weights
     if weights:
-        _, _, card = store.load(weights)
-        psf, window_px = params.recipe["psf"], params.recipe["window_px"]
-        store.check_fits(weights, card, psf, window_px, spec["architecture"])
+        card = made_for.take(weights, params.recipe, spec)
         shutil.copyfile(weights, output.network)
-        Path(output.history).write_text(",".join(HISTORY) + "\n")
+        Path(output.history).write_text(",".join(history_header(made_for)) + "\n")
         Path(output.card).write_text(json.dumps(card, indent=1) + "\n")
         print(f"{weights} serves as network {spec['name']}")
         return
-    recipe = Recipe(**params.recipe)
-    recipe.check()
-    finished = train(
-        recipe,
+    task = made_for.of_config(
+        params.recipe,
         spec,
-        folder,
         seed=params.seed,
         device=pick_device(params.device),
-        validation=None if spec["architecture"] == "spectrum-fit" else load_set(params.validation),
-        library=dict(params.library),
+        validation=params.validation,
     )
-    if not finished:
+    if not train(task, Path(output.network).parent, library=dict(params.library)):
         raise OutOfTime(
             f"network {spec['name']}: another epoch would not end within this job's time limit. The epochs "
             "so far are kept: the next attempt, or `make resume`, goes on from here"

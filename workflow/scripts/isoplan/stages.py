@@ -131,7 +131,7 @@ STAGES = (
         device=True,
         wanted=lambda study: any(not network["weights"] for network in study["networks"]),
         data=("networks/{network}/network.safetensors",),
-        reads="isoplan.networks.store:load",
+        reads="isoplan.networks.store:read",
         first=("train_network",),
     ),
     Stage(

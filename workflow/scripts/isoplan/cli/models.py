@@ -6,29 +6,28 @@ import math
 import subprocess
 import time
 import tomllib
-from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 
+from isoplan import tasks
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
-from isoplan.base.fingerprint import fingerprint, library_hashes
-from isoplan.cli import modelcard
-from isoplan.cli.network import UNFINISHED, library, spare_trained
+from isoplan.base.fingerprint import fingerprint
+from isoplan.base.imports import load_named
+from isoplan.cli.network import UNFINISHED, library, spare_trained, task_of
 from isoplan.cli.outputs import spare
 from isoplan.config import entries
 from isoplan.config.entries import entry, recipe_of, told
 from isoplan.config.schema import ROOT
 from isoplan.config.validation import load
-from isoplan.judging import Judgement, judge
 from isoplan.networks import store
 from isoplan.training import loop as training
-from isoplan.training.samples import Batch, Recipe, make_set
+from isoplan.training.task import Judge, Judgement
 
 LARGEST_BYTES = 8_000_000
 FIRST = 2000  # samples of a test set that are judged a second time by themselves, for a quick proof
-TOLERANCE = {"R2": 0.002, "circular-median": math.radians(0.1)}
 
 
 def release(args: argparse.Namespace) -> int:
@@ -59,12 +58,11 @@ def _check(args, study: dict, name: str) -> Path:
         raise UserError(f"{args.config}: {name} has weights; only what is trained here is released")
     if not _test_sets(study, name):
         raise UserError(f"{args.config}: tests names no test set for {name}; add one")
-    recipe = Recipe(**recipe_of(study, spec))
-    recipe.check()
-    _halve(name, store.build(spec, recipe.window_px, recipe.model))
-    file, folder = args.out / f"{recipe.psf['model']}.safetensors", _folder(args, study, name)
+    task = task_of(study, spec, pick_device("cpu"))
+    _halve(name, task.network)
+    file, folder = args.out / f"{task.released_as}.safetensors", _folder(args, study, name)
     spare(_card_of(file), folder / "released.safetensors")
-    spare_trained(args, folder, recipe, spec, study, file)
+    spare_trained(args, folder, task, study, file)
     return file
 
 
@@ -98,30 +96,29 @@ def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
     spec, device = told(study, "networks", name), pick_device(args.device)
     folder = _folder(args, study, name)
     finished = training.train(
-        Recipe(**recipe_of(study, spec)),
-        spec,
+        task_of(study, spec, device),
         folder,
-        seed=study["seed"],
-        device=device,
-        library=library(study, name),
+        library=library("train_network", study, spec, tasks.of(spec).task),
         stop_after_s=end - time.monotonic(),
     )
     if not finished:
         return False
     # What is judged is what is released: the weights as 16 bits hold them.
-    trained, _, card = store.load(folder / "network.safetensors")
-    halved = _halve(name, trained)
+    row = tasks.of(spec)
+    trained = load_named(row.judge)(folder / "network.safetensors", pick_device("cpu"))
+    halved, card = _halve(name, trained.network), trained.card
     draft = folder / "released.safetensors"
     store.save(draft, halved, card)
-    judged = []
+    judge, judged = load_named(row.judge)(draft, device), []
     for test in _test_sets(study, name):
         if time.monotonic() >= end:
             return False
-        judged.append(_judge_once(folder, draft, study, test, device))
+        judged.append(_judge_once(folder, judge, study, test))
     card |= {"released": _origin(args, name), "tests": judged}
-    card["limits"] = modelcard.limits(card)
+    words = import_module(row.words)
+    card["limits"] = words.limits(card)
     store.save(file, halved, card)
-    _card_of(file).write_text(modelcard.markdown(card))
+    _card_of(file).write_text(words.markdown(card))
     return True
 
 
@@ -135,50 +132,35 @@ def _test_sets(study: dict, name: str) -> list[dict]:
     ]
 
 
-def _judge_once(folder: Path, draft: Path, study: dict, test: dict, device) -> dict:
+def _judge_once(folder: Path, judge: Judge, study: dict, test: dict) -> dict:
     """What the card says of one test set; kept in the folder, so that no slice does it twice."""
-    recipe = Recipe(**recipe_of(study, test))
     asked = {
         "test_set": test["name"],
         "seed": study["seed"],
         "samples": test["samples"],
-        "recipe": asdict(recipe),
+        "recipe": recipe_of(study, test),
     }
-    network, model, card = store.load(draft, device)
-    mark = fingerprint(asked, card["fingerprint"], library_hashes(Path(__file__)))
+    part = tasks.of(judge.card).judge
+    code = library("evaluate_network", study, judge.card["network"], part)
+    mark = fingerprint(asked, FIRST, judge.card["fingerprint"], code)
     kept = folder / "judged" / f"{test['name']}.json"
     if kept.exists():
         found = json.loads(kept.read_text())
         if found.pop("mark") == mark:
             return found
     print(f"judging on {test['name']}, {test['samples']} samples", flush=True)
-    batch = _samples(asked, test["samples"])
-    whole = judge(network, model, batch, device)
+    whole = judge.judge(judge.samples(asked, test["samples"]))
     found = asked | {
         "figures": _rows(whole.regression),
         "calibration": _rows(whole.calibration),
         "abstention": _rows(whole.abstention),
     }
     if test["samples"] > FIRST:
-        first = Batch(*(getattr(batch, field)[:FIRST] for field in Batch.__annotations__))
-        found["first"] = {
-            "samples": FIRST,
-            "figures": _rows(judge(network, model, first, device).regression),
-        }
+        first = judge.judge(judge.samples(asked, FIRST))
+        found["first"] = {"samples": FIRST, "figures": _rows(first.regression)}
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps(found | {"mark": mark}))
     return found
-
-
-def _samples(asked: dict, count: int) -> Batch:
-    """The first `count` samples of a card's test set, the same on every machine of one kind."""
-    return make_set(
-        Recipe(**asked["recipe"]),
-        count,
-        seed=asked["seed"],
-        stream=f"test/{asked['test_set']}",
-        split="test",
-    )
 
 
 def _rows(table: pd.DataFrame) -> list[dict]:
@@ -228,37 +210,42 @@ def verify(args: argparse.Namespace) -> int:
         raise UserError("resources/models: holds no released network; make models trains them")
     device, wrong = pick_device(args.device), 0
     for file in files:
-        network, model, card = store.load(file, device)
+        row = tasks.of(store.read(file)[0])
+        judge, words = load_named(row.judge)(file, device), import_module(row.words)
+        card = judge.card
         if "tests" not in card:
             raise UserError(
                 f"{file}: its card names no test sets; only released networks have them"
             )
-        if not _card_of(file).is_file() or _card_of(file).read_text() != modelcard.markdown(card):
+        if not _card_of(file).is_file() or _card_of(file).read_text() != words.markdown(card):
             print(f"{file.name}: {_card_of(file).name} beside it is not its card")
             wrong += 1
         for asked in card["tests"]:
             said = asked if args.whole else asked.get("first", asked)
-            found = judge(network, model, _samples(asked, said["samples"]), device)
+            found = judge.judge(judge.samples(asked, said["samples"]))
             title = f"{file.stem} on {asked['test_set']}, {said['samples']} samples"
-            wrong += _compare(title, said["figures"], found)
+            wrong += _compare(title, said["figures"], found, judge.compared)
     print("every figure is as the cards say" if not wrong else f"{wrong} differ from the cards")
     return 1 if wrong else 0
 
 
-def _compare(title: str, said: list[dict], found: Judgement) -> int:
-    """Prints the figures that a card stands for beside those found now; how many differ too much."""
+def _compare(title: str, said: list[dict], found: Judgement, compared: dict) -> int:
+    """Prints the figures that a card stands for beside those found now; how many differ too much.
+
+    compared: of `training.task.Judge`.
+    """
     print(title)
     now = {(row["parameter"], row["metric"]): row["value"] for row in _rows(found.regression)}
     wrong = 0
     for row in said:
-        if row["metric"] not in TOLERANCE:
+        if row["metric"] not in compared:
             continue
+        tolerance, scale = compared[row["metric"]]
         value, other = row["value"], now.get((row["parameter"], row["metric"]))
         if value is None or other is None:
             differs = value is not other
         else:
-            differs = abs(value - other) > TOLERANCE[row["metric"]]
-        scale = math.degrees(1) if row["metric"] == "circular-median" else 1
+            differs = abs(value - other) > tolerance
         figures = [f"{scale * v:.4f}" if v is not None else "none" for v in (value, other)]
         note = "  DIFFERS" if differs else ""
         print(f"  {row['metric']} {row['parameter']}: card {figures[0]}, now {figures[1]}{note}")

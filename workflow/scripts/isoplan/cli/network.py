@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from isoplan import judging
+from isoplan import tasks
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
+from isoplan.base.imports import load_named
 from isoplan.cli.outputs import Outputs, spare
 from isoplan.config.entries import code_of_network, entry, recipe_of, told
 from isoplan.config.validation import load
-from isoplan.networks import store
 from isoplan.training import loop as training
-from isoplan.training.samples import Recipe, make_set
+from isoplan.training.task import Task
 
 UNFINISHED = 3  # exit code of a training that stopped for time
 # Tables beside the regression's, and how each of them begins.
@@ -27,16 +27,12 @@ SCRIPTS = Path(__file__).resolve().parents[2]
 def train(args: argparse.Namespace) -> int:
     """Trains one network; the validation samples are made in memory."""
     study, spec = _network_of(args)
-    recipe = Recipe(**recipe_of(study, spec))
-    recipe.check()
-    spare_trained(args, args.folder, recipe, spec, study)
+    task = task_of(study, spec, pick_device(args.device))
+    spare_trained(args, args.folder, task, study)
     finished = training.train(
-        recipe,
-        spec,
+        task,
         args.folder,
-        seed=study["seed"],
-        device=pick_device(args.device),
-        library=library(study, args.network),
+        library=library("train_network", study, spec, tasks.of(spec).task),
         stop_after_s=60 * (args.stop_after_minutes or float("inf")),
     )
     if not finished:
@@ -48,14 +44,26 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
+def task_of(study: dict, spec: dict, device) -> Task:
+    """The task of an entry of `networks`; it makes its validation samples in memory."""
+    make = load_named(tasks.of(spec).task).of_config
+    return make(_recipe(study, spec), spec, seed=study["seed"], device=device)
+
+
+def _recipe(study: dict, spec: dict) -> dict:
+    """Of the whole entry: what is not trained has a recipe too, which the network has to fit."""
+    return recipe_of(study, entry(study, "networks", spec["name"]))
+
+
 def spare_trained(
-    args: argparse.Namespace, folder: Path, recipe: Recipe, spec: dict, study: dict, *released: Path
+    args: argparse.Namespace, folder: Path, task: Task, study: dict, *released: Path
 ) -> None:
     """Refuses a folder, and files to be released, that hold what isoplan did not make, or without --overwrite
     what another training made: hours of work."""
     places = [*(folder / name for name in MADE), *released]
     spare(*places)
-    mark = training.mark_of(recipe, spec, seed=study["seed"], library=library(study, spec["name"]))
+    part = tasks.of(task.spec).task
+    mark = training.mark_of(task, library("train_network", study, task.spec, part))
     for place in places:
         if place.suffix in TRAINED and not args.overwrite and training.of_another(place, mark):
             raise UserError(
@@ -64,10 +72,13 @@ def spare_trained(
             )
 
 
-def library(study: dict, name: str) -> dict[str, str]:
-    """Of the workflow's rule, so that each goes on from the other's checkpoints."""
-    chosen = code_of_network(study, entry(study, "networks", name))
-    return library_hashes(SCRIPTS / "train_network.py", *chosen)
+def library(rule: str, study: dict, spec: dict, part: str) -> dict[str, str]:
+    """Of the workflow's rule, so that each goes on from the other's checkpoints.
+
+    spec: the network's entry. part: what the rule's script loads of its task.
+    """
+    chosen = code_of_network(study, entry(study, "networks", spec["name"]))
+    return library_hashes(SCRIPTS / f"{rule}.py", part, *chosen)
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -88,35 +99,24 @@ def _evaluate(args: argparse.Namespace, study: dict, spec: dict, outputs: Output
     tests = [test for test in study["tests"] if test["network"] == args.network]
     if not tests:
         raise UserError(f"{args.config}: tests names no test set for {args.network}; add one")
-    device = pick_device(args.device)
-    network, model, card = store.load(args.weights, device)
-    store.check_fits(
-        args.weights, card, told(study, "psfs", spec["psf"]), study["map"]["window_px"]
-    )
-    parts, batches = [], {}
+    recipe = _recipe(study, spec)
+    judge = load_named(tasks.of(spec).judge)(args.weights, pick_device(args.device), recipe)
+    parts, samples = [], {}
     for test in tests:
         name = test["test_set"]
-        if name not in batches:
+        if name not in samples:
             item = entry(study, "test_sets", name)
-            batches[name] = make_set(
-                Recipe(**recipe_of(study, item)),
-                item["samples"],
-                seed=study["seed"],
-                stream=f"test/{name}",
-                split="test",
-            )
+            asked = {"test_set": name, "seed": study["seed"], "recipe": recipe_of(study, item)}
+            samples[name] = judge.samples(asked, item["samples"])
         parts.append(
-            judging.judge_test(
-                network, model, batches[name], device, test,
-                train_set=spec["objects"], seed=study["seed"],
-            )
-        )  # fmt: skip
+            judge.judge_test(samples[name], test, train_set=spec["objects"], seed=study["seed"])
+        )
     regression = pd.concat([part.regression for part in parts])
     regression.to_csv(outputs[args.out], index=False)
     for name in BESIDE:
         table = pd.concat([getattr(part, name) for part in parts])
         table.to_csv(outputs[args.out.with_suffix(f".{name}.csv")], index=False)
-    shown = regression[regression["metric"].isin(("R2", "circular-median"))]
+    shown = regression[regression["metric"].isin(judge.compared)]
     columns = ["test_set", "degradation", "level", "parameter", "metric", "value", "low", "high"]
     print(shown[columns].to_string(index=False))
 

@@ -13,6 +13,7 @@ import torch
 from isoplan.optics.model import PsfModel
 
 FLAGS = 3
+CHECK_BLOCK = 512  # windows at a time outside training
 COVERAGE = 0.9  # share of the truth that an interval is to hold
 
 
@@ -77,3 +78,21 @@ def read(outputs: torch.Tensor, model: PsfModel) -> Estimate:
     half = spread.clamp(-12, 0).exp() * units(model, spread)
     invalid, alarm, other_blur = (torch.sigmoid(flag) for flag in flags)
     return Estimate(model.decode(targets), half, 1 - invalid, alarm, other_blur)
+
+
+@torch.no_grad()
+def predict(network: torch.nn.Module, batch, device) -> torch.Tensor:
+    """Outputs of a batch's windows, (n, count) on the CPU, in blocks of CHECK_BLOCK.
+
+    batch: `patches` and `cutoff` of n windows, as in `training.samples.Batch`. The last block is filled up with its
+    last sample to a multiple of 64: arithmetic differs in the last bits between sizes, and the logarithm of a weak
+    spectrum enlarges that.
+    """
+    network.eval()
+    outputs, count = [], len(batch.patches)
+    for first in range(0, count, CHECK_BLOCK):
+        some = min(CHECK_BLOCK, count - first)
+        block = torch.arange(first, first + -(-some // 64) * 64).clamp_max(count - 1)
+        patches, cutoff = batch.patches[block].to(device), batch.cutoff[block].to(device)
+        outputs.append(network(patches, cutoff=cutoff)[:some, :, 0, 0].cpu())
+    return torch.cat(outputs)

@@ -1,7 +1,12 @@
-"""Networks by name, and their files: weights as safetensors with a card beside them as metadata."""
+"""Networks by name, and their files: weights as safetensors with a card beside them as metadata.
+
+A card names the task that its network is for and tells how to build it. `load` is for those of PSF regression, `read`
+and `fill` for any.
+"""
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,6 +19,7 @@ from isoplan.config.schema import choices, families
 from isoplan.optics.model import PsfModel
 from isoplan.optics.psf import make_psf_model
 
+PSF_REGRESSION = "psf-regression"  # the task, of cards that name none too
 UNTOLD = (
     "isoplan"  # the schema's default architecture, which says nothing where weights are taken over
 )
@@ -27,7 +33,7 @@ def build(spec: dict, window_px: int, model: PsfModel) -> torch.nn.Module:
 
 
 def save(path: str | Path, network: torch.nn.Module, card: dict) -> None:
-    """Writes weights and card (architecture, PSF model, window, how it was trained) atomically."""
+    """Writes weights and card (task, how to build the network, how it was trained) atomically."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {
@@ -61,18 +67,19 @@ def _check_sizes(card: dict) -> None:
             raise ValueError(f"{key} {value:.4g}, from 1 to {_LARGEST[key]} there may be")
 
 
-def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dict]:
-    """Network in evaluation mode, its PSF model and its card.
+def read(path: str | Path, task: str | None = None) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Card and weights of a network's file.
 
-    Raises UserError where the file is missing, no safetensors, without a card, altered since it was
-    written, of another shape than its card says or of one that no network has, and where a weight is
-    not finite.
+    task: the one that the network has to be for; any where it is None. Raises UserError where the file is missing, no
+    safetensors, without a card, of another task or altered since it was written, and where a weight is not finite.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             card = json.loads((file.metadata() or {})["card"])
             told = card.pop("sha256", None)  # older files have none
-            psf, spec, window = card["psf"], card["network"], card["window_px"]
+            given = card.get("task", PSF_REGRESSION if "psf" in card else None)
+            if not given or "network" not in card:
+                raise KeyError("task")
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path}: no such network; train it first or correct its path") from None
@@ -86,12 +93,25 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
         raise UserError(
             f"{path}: is not what was written, a byte of it at least was altered; copy it again"
         )
+    if task not in (None, given):
+        raise UserError(f"{path}: is a network for {given}, and one for {task} is wanted")
     if bad := [name for name, values in weights.items() if not values.isfinite().all()]:
         raise UserError(f"{path}: holds weights that are not finite ({bad[0]}); train it again")
+    return card, weights
+
+
+def fill(
+    path: str | Path,
+    card: dict,
+    weights: dict[str, torch.Tensor],
+    build: Callable[[dict], torch.nn.Module],
+) -> torch.nn.Module:
+    """Network in evaluation mode, made by `build` of the card and filled with the weights.
+
+    Raises UserError, which names the path, where the card is one that no network has or the weights do not fit.
+    """
     try:
-        _check_sizes(card)
-        model = make_psf_model(psf)
-        network = build(spec, window, model)
+        network = build(card)
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         raise UserError(
             f"{path}: its card is none of this version of isoplan ({type(error).__name__}: {error})"
@@ -103,7 +123,22 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
             f"{path}: the weights do not fit the card in it; the file was altered, or made by another "
             f"version of isoplan ({' '.join(str(error).split())[:200]})"
         ) from None
-    return network.to(device).eval(), model, card
+    return network.eval()
+
+
+def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dict]:
+    """Network for PSF regression in evaluation mode, its PSF model and its card.
+
+    Raises UserError as `read` and `fill` do.
+    """
+    card, weights = read(path, PSF_REGRESSION)
+    network = fill(path, card, weights, _built)
+    return network.to(device), make_psf_model(card["psf"]), card
+
+
+def _built(card: dict) -> torch.nn.Module:
+    _check_sizes(card)
+    return build(card["network"], card["window_px"], make_psf_model(card["psf"]))
 
 
 def card_of(path: str | Path) -> dict:

@@ -1,9 +1,12 @@
-"""Judging a network on a stored test set: errors with intervals, calibration, abstention.
+"""Judging a network for PSF regression on a test set: errors with intervals, calibration, abstention.
 
 The published robustness test (thesis 2.3.3) degrades the patches of one test set further and further.
 """
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,34 +14,60 @@ import torch
 
 from isoplan.base.seeds import torch_rng
 from isoplan.metrics.regression import abstention, calibration, share, summarise
-from isoplan.networks.outputs import Estimate, read
+from isoplan.networks import store
+from isoplan.networks.outputs import CHECK_BLOCK, Estimate, predict, read
 from isoplan.optics.camera import degrade
-from isoplan.training.loop import CHECK_BLOCK, predict
-from isoplan.training.samples import INVALID, VALID, Batch
+from isoplan.training.samples import INVALID, VALID, Batch, Recipe, load_set, make_set
+from isoplan.training.task import Judgement
 
 SHOWN = 2000  # samples that predictions.csv keeps
-
-
-@dataclass
-class Judgement:
-    """What is found of one network on one test set, as tables.
-
-    regression: (parameter, metric, value, low, high, n), low to high a 95 % interval by bootstrap over
-    scenes. predictions: (parameter, true, estimated, half_width, photons, valid) of up to SHOWN samples.
-    calibration: (parameter, group, level, coverage, n). abstention: (parameter, kept_share, metric,
-    value, n). Widths and errors in the parameters' units.
-    """
-
-    regression: pd.DataFrame
-    predictions: pd.DataFrame
-    calibration: pd.DataFrame
-    abstention: pd.DataFrame
 
 
 COLUMNS = {
     "calibration": ["parameter", "group", "level", "coverage", "n"],
     "abstention": ["parameter", "kept_share", "metric", "value", "n"],
 }
+
+
+class PsfJudge:
+    """A network for PSF regression and how it is judged; a `training.task.Judge`."""
+
+    compared: ClassVar = {
+        "R2": (0.002, 1.0),
+        "circular-median": (math.radians(0.1), math.degrees(1)),
+    }
+
+    def __init__(self, file: str | Path, device, recipe: dict | None = None):
+        self.network, self.model, self.card = store.load(file, device)
+        self.device = device
+        if recipe is not None:
+            store.check_fits(file, self.card, recipe["psf"], recipe["window_px"])
+
+    @staticmethod
+    def stored(path: str | Path) -> Batch:
+        """Test samples of a store."""
+        return load_set(path)
+
+    @staticmethod
+    def samples(asked: dict, count: int) -> Batch:
+        """The first samples of a test set, the same on every machine of one kind."""
+        return make_set(
+            Recipe(**asked["recipe"]),
+            count,
+            seed=asked["seed"],
+            stream=f"test/{asked['test_set']}",
+            split="test",
+        )
+
+    def judge(self, samples: Batch) -> Judgement:
+        """By `judge`, as they are."""
+        return judge(self.network, self.model, samples, self.device)
+
+    def judge_test(self, samples: Batch, test: dict, *, train_set: str, seed: int) -> Judgement:
+        """By `judge_test`."""
+        return judge_test(
+            self.network, self.model, samples, self.device, test, train_set=train_set, seed=seed
+        )
 
 
 def judge(
@@ -52,6 +81,7 @@ def judge(
 ) -> Judgement:
     """Judges a network on a test set whose patches are degraded, or left as they are ("none").
 
+    Intervals are by bootstrap over scenes; predictions are of up to SHOWN samples.
     degradation, strength: of `camera.degrade`. seed: of the noise that it adds; the same noise at every
     strength, only more of it, so that curves over strengths are smooth. The samples that count have
     usable texture before they are degraded. Beside R2 and errors of the PSF's parameters, regression

@@ -1,4 +1,4 @@
-"""The card of a released network as Markdown, written from the card in its file and from nothing else."""
+"""The card of a released network for PSF regression as Markdown, written from the card in its file and from nothing else."""
 
 import math
 

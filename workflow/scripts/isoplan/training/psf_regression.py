@@ -1,0 +1,225 @@
+"""PSF regression: the task of networks that tell the PSF's parameters of a patch (thesis, 2.2.5)."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Self
+from zlib import crc32
+
+import torch
+
+from isoplan.metrics.regression import summarise
+from isoplan.networks import store
+from isoplan.networks.outputs import log_errors, pinball, predict, read, split
+from isoplan.optics.model import PsfModel
+from isoplan.training.intervals import fit_intervals
+from isoplan.training.samples import (
+    INVALID,
+    Batch,
+    Recipe,
+    SceneBank,
+    load_set,
+    make_set,
+    training_batch,
+)
+
+WEIGHED_SPREADS = (0.05, 1.0)  # of a parameter's range; beyond them samples weigh no more or less
+SPREAD_WEIGHT = 0.05  # the half-widths' loss is of order 1, the others' far below
+LOOK_BLOCK = {"cpu": 1024, "cuda": 8192}  # samples looked at together: about 1 GB, and 8 GB
+
+
+def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> torch.Tensor:
+    """What a regressor is trained on, averaged over the samples; outputs: (n, outputs.count(model)).
+
+    Thesis, eq. 2.11 with gamma = 1, (a0 - a0~)^2 + (1 - a0) / (2 N) sum (a - a~)^2, over the targets;
+    the alarm in the same way as a0; and for the half-widths the `pinball` loss. Beyond the thesis, the targets' errors are weighed by the half-width of the surest parameter,
+    as least squares of uneven noise are: then low light, whose errors are large whatever is
+    learnt, does not drown the rest. Where a0 is undecided it does not count; samples that were
+    processed or blurred by another PSF count in the flags alone. Whether another PSF blurred them is
+    asked of raw samples with some texture.
+    """
+    targets, spread, invalid, alarm, other_blur = split(outputs, model)
+    decided = (batch.invalid >= 0).float()
+    shown = ((batch.invalid != INVALID) & (batch.processed == 0)).float()
+    usable = shown * (1 - batch.other_blur)
+    flag = (torch.sigmoid(invalid) - batch.invalid).square() * decided
+    flag = flag + (torch.sigmoid(alarm) - batch.processed).square()
+    flag = flag + (torch.sigmoid(other_blur) - batch.other_blur).square() * shown
+    weight = usable * spread.detach().amin(dim=1).exp().clamp(*WEIGHED_SPREADS) ** -2
+    weight = weight * usable.sum() / weight.sum().clamp_min(1e-9)
+    error = (targets - model.encode(batch.params)).square().mean(dim=1) / 2 * weight
+    interval = pinball(log_errors(model, batch.params, targets), spread) * usable
+    return (flag + error + SPREAD_WEIGHT * interval).mean()
+
+
+def _learns(spec: dict) -> bool:
+    """Whether an architecture is trained; the network-free baseline is not, and has none of the keys for it."""
+    return spec["architecture"] != "spectrum-fit"
+
+
+class PsfRegression:
+    """PSF targets, their half-widths and flags from patches; a `training.task.Task`.
+
+    recipe: what samples are made of. spec: an entry of the config's `networks`. validation: held-out samples on the
+    CPU; made where none are given.
+    """
+
+    name = store.PSF_REGRESSION
+    history_columns = ("train_loss", "validation_loss", "validation_r2")
+    score = "validation_loss"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        spec: dict,
+        seed: int,
+        device: torch.device,
+        validation: Batch | None = None,
+    ):
+        self.recipe, self.spec, self.seed, self.device = recipe, spec, seed, device
+        self.model, self.validation = recipe.model, validation
+        self.learns = _learns(spec)
+        self.released_as = recipe.psf["model"]
+        torch.manual_seed(seed)
+        self.network = store.build(spec, recipe.window_px, self.model)
+        if spec.get("pretrained"):
+            self.network.take_pretrained(spec["pretrained"])
+        self.network.to(device)
+        if self.learns:
+            self._begin()
+
+    def _begin(self) -> None:
+        spec = self.spec
+        decay = [p for p in self.network.parameters() if p.ndim > 1]
+        rest = [p for p in self.network.parameters() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": decay, "weight_decay": spec["weight_decay"]},
+                {"params": rest, "weight_decay": 0.0},
+            ],
+            lr=spec["learning_rate"],
+        )
+        self.bank = SceneBank(
+            self.recipe, self.seed, f"training/{spec['name']}",
+            size=spec["scenes"], fresh=spec["fresh_scenes"], split="train", device=self.device,
+            workers=max(1, (os.cpu_count() or 2) - 2) if self.device.type == "cuda" else 0,
+        )  # fmt: skip
+
+    @classmethod
+    def of_config(
+        cls, recipe: dict, spec: dict, *, seed: int, device: torch.device, validation=None
+    ) -> Self:
+        """The task of an entry of `networks`; as in `training.task.Task`."""
+        made = Recipe(**recipe)
+        made.check()
+        stored = load_set(validation) if validation and _learns(spec) else None
+        return cls(made, spec, seed, device, stored)
+
+    @staticmethod
+    def take(weights: str | Path, recipe: dict, spec: dict) -> dict:
+        """Card of a trained network that serves the study; as in `training.task.Task`."""
+        _, _, card = store.load(weights)
+        store.check_fits(weights, card, recipe["psf"], recipe["window_px"], spec["architecture"])
+        return card
+
+    def settings(self) -> list:
+        """Recipe and entry, and the pretrained weights that it starts from."""
+        file = self.spec.get("pretrained")
+        return [self.recipe.__dict__, self.spec, file and crc32(Path(file).read_bytes())]
+
+    def batches(self, epoch: int, steps: int):
+        """Pairs of a batch and what the network sees of it, made in blocks of LOOK_BLOCK samples.
+
+        Where the network has looked at the patches they are let go, as an epoch of several passes is held whole: then
+        it takes about 80 kB a sample.
+        """
+        count = self.spec["batch"]
+        block = max(1, LOOK_BLOCK[self.device.type] // count)
+        for first in range(0, steps, block):
+            batches = [
+                training_batch(self.recipe, self.model, self.bank, epoch, epoch * steps + k, count)
+                for k in range(first, min(steps, first + block))
+            ]
+            seen = self._look(batches)
+            if seen[0] is not None:
+                for batch in batches:
+                    batch.patches = None
+            yield from zip(batches, seen, strict=True)
+
+    def _look(self, batches: list[Batch]) -> list:
+        """What the network computes of each batch without having learnt it, all in one block; None for
+        networks that learn from the pixels."""
+        if not hasattr(self.network, "look"):
+            return [None] * len(batches)
+        patches, cutoffs = (
+            torch.cat([getattr(b, key) for b in batches]) for key in ("patches", "cutoff")
+        )
+        parts = self.network.look(patches, cutoff=cutoffs)
+        return list(zip(*(p.split(len(batches[0].patches)) for p in parts), strict=True))
+
+    def step(self, pair: tuple, rate: float) -> dict[str, float]:
+        """One optimiser step. pair: of `batches`; what is seen may be None."""
+        batch, seen = pair
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with self._precision():
+            if seen:
+                outputs = self.network.learnt(seen)
+            else:
+                outputs = self.network(batch.patches, cutoff=batch.cutoff)
+        loss = regression_loss(outputs[:, :, 0, 0].float(), batch, self.model)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        return {"train_loss": loss.item()}
+
+    def _precision(self):
+        # bf16 is slower than float32 on most CPUs, and three times faster on GPUs.
+        return torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda")
+
+    def validate(self) -> dict[str, float]:
+        """validation_loss, and the mean R2 over the parameters (eq. 2.13)."""
+        if self.validation is None:
+            self.validation = make_set(
+                self.recipe,
+                self.spec["validation_samples"],
+                seed=self.seed,
+                stream=f"validation/{self.spec['name']}",
+                split="validation",
+            )
+        batch = self.validation
+        outputs = predict(self.network, batch, self.device)
+        loss = regression_loss(outputs, batch, self.model).item()
+        estimated = read(outputs, self.model).params.numpy()
+        rows = summarise(
+            batch.params.numpy(), estimated, batch.measurable.numpy(), self.model.parameters
+        )
+        r2 = [row["value"] for row in rows if row["metric"] == "R2"]
+        return {"validation_loss": loss, "validation_r2": sum(r2) / len(r2)}
+
+    def state(self) -> dict:
+        """Network and optimiser."""
+        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load_state(self, state: dict) -> None:
+        """Takes over a state of `state`."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def finish(self) -> None:
+        """Fits the half-widths once more, to soft scenes."""
+        if self.learns:
+            fit_intervals(self.network, self.recipe, self.spec, self.seed)
+
+    def card(self) -> dict:
+        """The recipe, without the dates of a folder's files."""
+        made = asdict(self.recipe)
+        made["objects"].pop("stamp", None)
+        return made
+
+    def close(self) -> None:
+        """Ends the processes that draw scenes."""
+        if self.learns:
+            self.bank.close()
