@@ -1,10 +1,14 @@
 """Hashes that tell what a result was made by."""
 
 import os
+import subprocess
+import sys
+import textwrap
 
 import pytest
 from isoplan.base import fingerprint as module
-from isoplan.base.fingerprint import file_stamp, fingerprint, library_hashes
+from isoplan.base.fingerprint import file_stamp, fingerprint, library_hashes, unhashed
+from isoplan.config.schema import families
 
 CODE = {
     "low/__init__.py": "",
@@ -78,9 +82,66 @@ def test_every_script_of_the_workflow_has_its_closure():
     scripts = module.LIBRARY.parent
     for script in scripts.glob("[a-z]*.py"):
         library_hashes(script)  # raises where an imported module is not there
-    assert "isoplan.restoration.richardson_lucy" in library_hashes(scripts / "restore_mosaic.py")
-    assert "isoplan.restoration.richardson_lucy" not in library_hashes(scripts / "train_network.py")
     assert "isoplan.training.loop" not in library_hashes(scripts / "restore_mosaic.py")
+    assert "isoplan.restoration.cores" not in library_hashes(scripts / "train_network.py")
+
+
+def test_what_is_chosen_by_name_counts_where_it_is_chosen(house):
+    names = set(house())
+    root = module.LIBRARY.parent
+    chosen = library_hashes(root / "script.py", "isoplan.low.other:X")
+    assert set(chosen) == names | {"isoplan.low.other"}
+
+
+@pytest.mark.parametrize("key", ["psfs", "networks", "restoration"])
+def test_no_script_imports_what_is_chosen(key):
+    """Else every study would depend on every choice, and a new one would make everything again."""
+    code = {family["code"].partition(":")[0] for family in families(key).values()}
+    assert code
+    for script in module.LIBRARY.parent.glob("[a-z]*.py"):
+        imported = set(library_hashes(script))
+        # The Gaussian's lines and the fit of spectra are of use to others too.
+        assert not (code & imported) - SHARED_CODE, script.name
+
+
+SHARED_CODE = {"isoplan.optics.gaussian", "isoplan.networks.spectrum_fit"}
+
+
+def test_importing_a_script_loads_nothing_that_is_not_hashed():
+    """Each in a fork of one process, in which the heavy libraries are loaded already."""
+    code = """
+        import os, sys
+        from pathlib import Path
+        import numpy, pandas, torch, zarr, scipy, matplotlib.figure
+        from isoplan.base.fingerprint import library_hashes, unhashed
+        before = {name for name in sys.modules if name.startswith("isoplan.")}
+        for script in sorted(Path(sys.argv[1]).glob("[a-z]*.py")):
+            child = os.fork()
+            if not child:
+                __import__(script.stem)
+                missed = unhashed(set(sys.modules) - before, library_hashes(script))
+                print(script.stem, *missed) if missed else None
+                sys.stdout.flush()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0, script
+    """
+    scripts = module.LIBRARY.parent
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), scripts],
+        env=os.environ | {"PYTHONPATH": str(scripts)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout
+
+
+def test_unhashed_code_is_named():
+    library = ["isoplan.optics.blur"]
+    loaded = ["isoplan.optics.blur", "isoplan.optics", "isoplan.optics.zernike", "torch"]
+    assert unhashed(loaded, library) == ["isoplan.optics.zernike"]
+    assert not unhashed(["isoplan.config.schema", "isoplan.base.errors"], library)
 
 
 def test_fingerprint_of_settings():

@@ -193,6 +193,58 @@ def test_settings_rerun_what_they_touch(edited):
     study.write_text(STUDY)
 
 
+NEW_CHOICE = """order: 90
+code: isoplan.{module}:New
+choices:
+  new: {{says: what is tried here, parameters: {{}}}}
+properties:
+  new_key: {{type: number, default: 1, description: Read by the new one.}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "module"),
+    [("psfs", "optics.new"), ("networks", "networks.new"), ("restoration", "restoration.new")],
+)
+def test_a_new_choice_with_a_key_of_its_own_reruns_nothing(edited, key, module):
+    """Not even the report of a study that does not name it."""
+    new = [
+        edited.folder / f"workflow/schemas/{key}/new.yaml",
+        edited.folder / f"workflow/scripts/isoplan/{module.replace('.', '/')}.py",
+    ]
+    new[0].write_text(NEW_CHOICE.format(module=module))
+    new[1].write_text("class New:\n    pass\n")
+    try:
+        assert "Nothing to be done" in edited.run("--dry-run")
+    finally:
+        for file in new:
+            file.unlink()
+
+
+def test_a_new_key_that_is_off_reruns_nothing(edited):
+    """Of a camera, which chooses nothing, and at the top, as a new application has one."""
+    cameras = edited.folder / "workflow/schemas/cameras.yaml"
+    application = edited.folder / "workflow/schemas/depth_tests.yaml"
+    text = cameras.read_text()
+    key = (
+        "    afterglow: {type: number, default: 0, 'off': 0, description: Light of the last frame.}"
+    )
+    cameras.write_text(f"{text.rstrip()}\n{key}\n")
+    application.write_text(
+        "order: 900\ntype: array\n'off': []\ndefault: []\ndescription: None.\n"
+        "items: {type: object, properties: {name: {type: string, description: Its name.}}}\n"
+    )
+    try:
+        assert "Nothing to be done" in edited.run("--dry-run")
+        study = edited.folder / edited.study
+        study.write_text(STUDY + "cameras: [{name: training, afterglow: 0.1}]\n")
+        assert planned(edited.run("--dry-run"))["train_network"] == 1
+    finally:
+        cameras.write_text(text)
+        application.unlink()
+        (edited.folder / edited.study).write_text(STUDY)
+
+
 # After a kill ----------------------------------------------------------------------------------
 
 

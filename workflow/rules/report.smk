@@ -23,7 +23,7 @@ rule write_config:
     params:
         library=library("write_config"),
         # The one rule that takes the whole config: it is its result.
-        config=STUDY,
+        config=entries.all_that_counts(STUDY),
     message:
         "Writes the study's config with every default filled in"
     script:

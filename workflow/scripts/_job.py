@@ -39,7 +39,7 @@ def job(snakemake):
     sys.stdout = sys.stderr = _Both(log, sys.__stderr__)
     try:
         yield
-        _check_hashes(snakemake.params)
+        _check_hashes(snakemake)
     except isoplan.base.errors.UserError as error:
         print(f"\nERROR {error}\n")
         sys.exit(1)
@@ -71,12 +71,12 @@ def job(snakemake):
             log.close()
 
 
-def _check_hashes(params):
+def _check_hashes(snakemake):
     """For tests: refuses a job that used code of the library whose edits would not rerun it."""
     if os.environ.get("ISOPLAN_CHECK_HASHES"):
         from isoplan.base.fingerprint import unhashed
 
-        if missed := unhashed(list(sys.modules), params.library):
+        if missed := unhashed(list(sys.modules), snakemake.params.library):
             sys.exit(f"ERROR used, but not among the hashes of this job: {', '.join(missed)}")
 
 

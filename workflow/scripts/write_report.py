@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from _job import job
+from isoplan.base.imports import load_named
 from isoplan.report.core import in_order
 from isoplan.report.cost import costs
 from isoplan.report.page import write_report
 from isoplan.report.results import read_study
-from isoplan.stages import load
 
 
 def main(snakemake):
     params = snakemake.params
     folder = Path(snakemake.output.report).parent
-    sections = in_order(one for name in params.sections for one in load(name))
+    sections = in_order(one for name in params.sections for one in load_named(name))
     study = read_study(folder, [table for section in sections for table in section.tables])
     if study.aside:
         print(f"left aside, as this study names them no longer: {', '.join(study.aside)}")

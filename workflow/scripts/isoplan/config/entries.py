@@ -47,6 +47,24 @@ def what_counts(section: str, settings: dict) -> dict:
     }
 
 
+def all_that_counts(config: dict) -> dict:
+    """A checked config with the keys that count alone: what its results/<study>/config.yaml tells."""
+    known = schema()["properties"]
+    told = {}
+    for key, value in config.items():
+        if isinstance(value, list):
+            told[key] = [what_counts(key, v) if isinstance(v, dict) else v for v in value]
+        else:
+            told[key] = what_counts(key, value) if isinstance(value, dict) else value
+    return {k: v for k, v in told.items() if not ("off" in known[k] and v == known[k]["off"])}
+
+
+def with_off(config: dict) -> dict:
+    """What `all_that_counts` tells, with the top-level keys that it leaves out."""
+    known = schema()["properties"]
+    return {key: rule["off"] for key, rule in known.items() if "off" in rule} | config
+
+
 def parameters(psf_model: str) -> dict[str, str | list[float]]:
     """Names of a PSF model's parameters, each with the key of its range in an entry of `psfs`, or the range itself."""
     return choices("psfs")[psf_model]["parameters"]

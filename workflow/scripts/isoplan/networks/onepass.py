@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 from isoplan.networks import sliding
 from isoplan.networks.outputs import FLAGS
+from isoplan.networks.sliding import STEP_PX
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.model import PsfModel
 
-SQUARE_PX, STEP_PX = 64, 32  # side of a square and distance between neighbours
+SQUARE_PX = 64  # side of a square; STEP_PX lies between neighbours
 # Frequencies an axis, and the highest in units of the cut-off: of a square, up to where an OTF ends,
 # and of the whole window, up to where those of wide PSFs end.
 FINE, FINE_TOP = 33, 2.0

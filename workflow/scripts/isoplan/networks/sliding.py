@@ -5,6 +5,8 @@ import math
 import torch
 from torch.nn import functional as F
 
+STEP_PX = 32  # what the distance between two windows is a multiple of
+
 
 def product(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """rows (..., k) times columns (n, k): (..., n), as rows @ columns.T.

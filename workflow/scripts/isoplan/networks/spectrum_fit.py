@@ -21,9 +21,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from isoplan.networks import sliding
+from isoplan.networks.sliding import STEP_PX
 from isoplan.optics.model import PsfModel
 
-SQUARE_PX, STEP_PX = 96, 32  # side of a square and distance between neighbours
+SQUARE_PX = 96  # side of a square; STEP_PX lies between neighbours
 LOWEST = 2  # cycles per square; what is slower is not looked at
 # Frequencies (cycles/px) from which 2 x 2, then 4 x 4 bins of the spectrum are averaged.
 PAIRS_ABOVE, FOURS_ABOVE = 0.094, 0.188

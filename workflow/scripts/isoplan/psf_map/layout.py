@@ -15,7 +15,7 @@ import numpy as np
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic import ngff, tiles
-from isoplan.networks.onepass import STEP_PX
+from isoplan.networks.sliding import STEP_PX
 from isoplan.optics.model import PsfModel
 from isoplan.optics.psf import make_psf_model
 

@@ -11,6 +11,7 @@ import yaml
 
 from isoplan import stages
 from isoplan.base.errors import UserError
+from isoplan.config.entries import with_off
 from isoplan.config.schema import schema
 from isoplan.report.map_stores import PsfMap, Trust, read_map, read_trust
 
@@ -154,6 +155,7 @@ class Present:
     @classmethod
     def of(cls, folder: Path, config: dict) -> "Present | None":
         """None where the config is not whole, so that nobody knows."""
+        config = with_off(config)
         if not set(schema()["properties"]) <= set(config):
             return None
         mosaics = [item["mosaic"] for item in config["simulations"]]
