@@ -24,20 +24,4 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        report=f"{RESULTS}/report.html",
-        metrics=f"{RESULTS}/metrics.csv",
-        regression=f"{RESULTS}/regression.csv",
-        calibration=f"{RESULTS}/calibration.csv",
-        abstention=f"{RESULTS}/abstention.csv",
-        cost=f"{RESULTS}/cost.csv",
-        restoration=[
-            f"{RESULTS}/{table}.csv"
-            for table in ("restoration", "restoration_summary")
-            if RESTORATION_TESTS
-        ],
-        harm=[
-            f"{RESULTS}/{table}.csv"
-            for table in ("harm", "harm_summary")
-            if HARM_TESTS
-        ],
-        finished=f"{RESULTS}/finished.txt",
+        **TARGETS,

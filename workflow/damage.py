@@ -15,9 +15,9 @@ from isoplan import stages
 from isoplan.base.errors import UserError
 from isoplan.base.imports import load_named
 from isoplan.base.ledger import damaged
+from isoplan.base.rows import Stage
 from isoplan.config.schema import schema
 from isoplan.mosaic.convert import REFUSED
-from isoplan.stages import Stage
 
 # The methods of a study that leave a restoration.
 RESTORING = {*schema()["properties"]["restoration"]["properties"]["methods"]["items"]["enum"]} - {

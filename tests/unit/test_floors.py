@@ -20,6 +20,7 @@ FLOORS = (
     ("restoration", "simulation", "evaluation"),
     ("restoration_test",),
     ("report",),
+    ("applications",),
     ("cli",),
     ("__main__",),
 )
@@ -30,6 +31,7 @@ LIGHT = (
     "base.errors",
     "base.fingerprint",
     "base.imports",
+    "base.rows",
     "base.textfile",
     "config.checks",
     "config.entries",

@@ -17,7 +17,7 @@ from isoplan.stages import BY_RULE, KINDS, STAGES
 
 ROOT = Path(damage.__file__).parent.parent
 TEXTS = {file.name: file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk")}
-NAMES = dict(re.findall(r'^([A-Z_]+) = f"(.+)"$', TEXTS["common.smk"], re.M))
+NAMES = dict(re.findall(r'^([A-Z_]+) = f"(.+)"$', "\n".join(TEXTS.values()), re.M))
 # Rule -> its text, with the names of folders put in.
 BLOCKS = {
     name: block.split("\nlocalrules:")[0]
@@ -35,7 +35,7 @@ LOCAL = {
 
 
 def spelt(text: str) -> str:
-    """A rule's text with the names of common.smk in full, from results/<study>/ on."""
+    """A rule's text with the names of folders in full, from results/<study>/ on."""
     for _ in range(3):
         text = re.sub(r"\{([A-Z_]+)\}", lambda m: NAMES.get(m[1], m[0]), text)
         text = re.sub(r"(?<==)[A-Z_]+\b", lambda m: f'"{NAMES.get(m[0], m[0])}"', text)

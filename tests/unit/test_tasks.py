@@ -12,9 +12,10 @@ import torch
 import yaml
 from denoising_task import Denoising, DenoisingJudge
 from isoplan import tasks
-from isoplan.base import named
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
+from isoplan.base.imports import load_named
+from isoplan.base.rows import TaskRow
 from isoplan.cli import models
 from isoplan.networks import store
 from isoplan.training.loop import mark_of, train
@@ -24,8 +25,11 @@ from test_models import RELEASE, run
 SCRIPTS = Path(models.__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 EPOCHS = 3
-ROW = tasks.Row(
-    task="denoising_task:Denoising", judge="denoising_task:DenoisingJudge", words="denoising_task"
+ROW = TaskRow(
+    denoising_task.NAME,
+    task="denoising_task:Denoising",
+    judge="denoising_task:DenoisingJudge",
+    words="denoising_task",
 )
 
 
@@ -108,10 +112,10 @@ def test_a_card_without_a_psf(task, spec, tmp_path):
 def test_a_network_for_psfs_serves_no_other_task(settings, gaussian, recipe, tmp_path):
     spec = settings("networks", architecture="spectrum-fit")
     row = tasks.of(spec)
-    made = named.load(row.task)(recipe, spec, 1, CPU)
+    made = load_named(row.task)(recipe, spec, 1, CPU)
     assert train(made, tmp_path)
     file = tmp_path / "network.safetensors"
-    assert named.load(row.judge)(file, CPU).card["psf"] == gaussian
+    assert load_named(row.judge)(file, CPU).card["psf"] == gaussian
     with pytest.raises(UserError, match="a network for psf-regression, and one for denoising"):
         DenoisingJudge(file, CPU)
 
@@ -130,13 +134,13 @@ def test_the_mark_is_of_task_settings_seed_and_code(task, spec):
 
 def test_rows_name_what_is_there():
     for name, row in tasks.TASKS.items():
-        assert named.load(row.task).name == name
+        assert load_named(row.task).name == name
     for row in (*tasks.TASKS.values(), ROW):
         for part, protocol in ((row.task, Task), (row.judge, Judge)):
-            has, wanted = dir(named.load(part)), vars(protocol)
+            has, wanted = dir(load_named(part)), vars(protocol)
             methods = {key for key in wanted if not key.startswith("_") and callable(wanted[key])}
             assert methods <= set(has), part
-        words = named.load(row.words)
+        words = load_named(row.words)
         assert callable(words.limits) and callable(words.markdown)
     assert store.PSF_REGRESSION == tasks.PSF_REGRESSION
 

@@ -46,6 +46,11 @@ LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 FACTS = f"{RESULTS}/mosaics/{{mosaic}}.json"
 JUDGED = f"{RESULTS}/regression/{{network}}/{{test_set}}/{{degradation}}"
+# What each rules file adds: files that a study is to leave, those that the report waits for, and the report's sections
+# of an application, each "module:name" of a list. All by a name of their own.
+TARGETS = {}
+REPORTED = {}
+SECTIONS = {}
 JOBS = STUDY["jobs_per_mosaic"]
 ALGORITHM = entries.code_of_algorithm(STUDY)
 SIMULATED = [entry["mosaic"] for entry in STUDY["simulations"]]
@@ -57,17 +62,6 @@ CHOICE = (
     else []
 )
 NETWORK = STUDY["map"]["network"] or STUDY["networks"][0]["name"]
-RESTORATION_TESTS = [item["name"] for item in STUDY["restoration_tests"]]
-TESTED = f"{RESULTS}/restoration_tests"
-TEST_STAGE = f"{RESULTS}/stages/restoration_tests/{{test}}"
-SWEPT = [
-    item["name"] for item in STUDY["restoration_tests"] if item["sweep_tv_weights"]
-]
-HARM_TESTS = [item["name"] for item in STUDY["harm_tests"]]
-HARM = f"{RESULTS}/harm_tests"
-HARM_STAGE = f"{RESULTS}/stages/harm_tests/{{test}}"
-SWEEPS = f"{RESULTS}/restoration_sweeps"
-SWEEP_STAGE = f"{RESULTS}/stages/restoration_sweeps/{{test}}"
 
 
 wildcard_constraints:
@@ -223,38 +217,6 @@ def simulation(mosaic):
 def network_file(name):
     """File of a network's weights, once it is trained."""
     return f"{RESULTS}/networks/{name}/network.safetensors"
-
-
-def harm_test(name):
-    """A harm test's entry with the entries that it names, and how maps are made and mosaics restored."""
-    test = entry("harm_tests", name)
-    return {
-        "test": test,
-        "objects": entry("objects", test["objects"]),
-        "camera": entry("cameras", test["camera"]),
-        "detected": entry("psfs", entry("networks", test["network"])["psf"]),
-        "map": {k: v for k, v in STUDY["map"].items() if k != "network"},
-        "restoration": restoration_settings(),
-    }
-
-
-def restoration_test(name):
-    """A restoration test's entry with the entries that it names, and what the map's settings say."""
-    test = entry("restoration_tests", name)
-    map_keys = ("window_px", "neighbours", "validity_threshold", "alarm_threshold")
-    return {
-        "test": test,
-        "objects": entry("objects", test["objects"]),
-        "psf": entry("psfs", test["psf"]),
-        "camera": entry("cameras", test["camera"]),
-        "detected": entry("psfs", entry("networks", test["network"])["psf"]),
-        "order": STUDY["restoration"]["order"],
-        **{key: STUDY["map"][key] for key in map_keys},
-    }
-
-
-def test_network(wildcards):
-    return network_file(entry("restoration_tests", wildcards.test)["network"])
 
 
 def listed(checkpoint):

@@ -1,5 +1,9 @@
 # What was gained.
 
+for _table in ("metrics", "cells", "map_errors", "frc"):
+    REPORTED[_table] = f"{RESULTS}/{_table}.csv"
+TARGETS["metrics"] = REPORTED["metrics"]
+
 
 # Metadata alone: seconds, less than a wait in a cluster's queue.
 localrules:

@@ -1,5 +1,29 @@
 # No harm: pictures of all kinds, blurred in all ways, restored by default.
 
+HARM_TESTS = [item["name"] for item in STUDY["harm_tests"]]
+HARM = f"{RESULTS}/harm_tests"
+HARM_STAGE = f"{RESULTS}/stages/harm_tests/{{test}}"
+TARGETS["harm"] = [
+    f"{RESULTS}/{table}.csv" for table in ("harm", "harm_summary") if HARM_TESTS
+]
+REPORTED |= {
+    "harm": f"{RESULTS}/harm_summary.csv" if HARM_TESTS else [],
+    "harm_pictures": expand(f"{HARM}/{{test}}.npz", test=HARM_TESTS),
+}
+
+
+def harm_test(name):
+    """A harm test's entry with the entries that it names, and how maps are made and mosaics restored."""
+    test = entry("harm_tests", name)
+    return {
+        "test": test,
+        "objects": entry("objects", test["objects"]),
+        "camera": entry("cameras", test["camera"]),
+        "detected": entry("psfs", entry("networks", test["network"])["psf"]),
+        "map": {k: v for k, v in STUDY["map"].items() if k != "network"},
+        "restoration": restoration_settings(),
+    }
+
 
 rule test_harm:
     input:

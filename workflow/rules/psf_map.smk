@@ -1,5 +1,7 @@
 # Mosaics as they come, and the PSF map of each.
 
+REPORTED["refused"] = f"{RESULTS}/refused.csv" if STUDY["mosaics"] else []
+
 
 # Headers and metadata alone: seconds, less than a wait in a cluster's queue.
 localrules:

@@ -1,7 +1,10 @@
 # The report, and the study's verdict.
 
-# What applications add to the report: "module:name" of a list of sections each, appended by their rules files.
-SECTIONS = []
+TARGETS |= {
+    "report": f"{RESULTS}/report.html",
+    "cost": f"{RESULTS}/cost.csv",
+    "finished": f"{RESULTS}/finished.txt",
+}
 
 
 localrules:
@@ -32,29 +35,8 @@ rule write_config:
 
 rule write_report:
     input:
+        **REPORTED,
         config=f"{RESULTS}/config.yaml",
-        metrics=f"{RESULTS}/metrics.csv",
-        cells=f"{RESULTS}/cells.csv",
-        map_errors=f"{RESULTS}/map_errors.csv",
-        frc=f"{RESULTS}/frc.csv",
-        regression=f"{RESULTS}/regression.csv",
-        predictions=f"{RESULTS}/predictions.csv",
-        calibration=f"{RESULTS}/calibration.csv",
-        abstention=f"{RESULTS}/abstention.csv",
-        refused=f"{RESULTS}/refused.csv" if STUDY["mosaics"] else [],
-        restoration=[
-            f"{RESULTS}/restoration_{table}.csv"
-            for table in ("summary", "budget")
-            if RESTORATION_TESTS
-        ],
-        sweeps=[
-            f"{RESULTS}/restoration_{table}.csv"
-            for table in ("sweep", "choice")
-            if SWEPT
-        ],
-        pictures=expand(f"{TESTED}/{{test}}.npz", test=RESTORATION_TESTS),
-        harm=f"{RESULTS}/harm_summary.csv" if HARM_TESTS else [],
-        harm_pictures=expand(f"{HARM}/{{test}}.npz", test=HARM_TESTS),
     output:
         report=report(
             f"{RESULTS}/report.html",
@@ -75,9 +57,10 @@ rule write_report:
         library=library(
             "write_report",
             *(entries.code_of_psf(psf) for psf in STUDY["psfs"]),
+            *SECTIONS.values(),
         ),
         templates=contents("workflow/scripts/isoplan/report/templates/*"),
-        sections=lambda wc: SECTIONS,
+        sections=list(SECTIONS.values()),
         title=lambda wc: STUDY["report"]["title"] or STUDY["study"],
         crop_px=STUDY["report"]["crop_px"],
         published=contents(f"resources/published/{STUDY['report']['published']}.csv"),
@@ -91,8 +74,8 @@ rule write_report:
 rule finish_study:
     input:
         report=f"{RESULTS}/report.html",
-        metrics=f"{RESULTS}/metrics.csv",
-        refused=f"{RESULTS}/refused.csv" if STUDY["mosaics"] else [],
+        metrics=REPORTED["metrics"],
+        refused=REPORTED["refused"],
     output:
         finished=f"{RESULTS}/finished.txt",
     log:

@@ -1,5 +1,49 @@
 # Restoration tests: small pictures with known PSFs, restored in many ways side by side.
 
+RESTORATION_TESTS = [item["name"] for item in STUDY["restoration_tests"]]
+TESTED = f"{RESULTS}/restoration_tests"
+TEST_STAGE = f"{RESULTS}/stages/restoration_tests/{{test}}"
+SWEPT = [
+    item["name"] for item in STUDY["restoration_tests"] if item["sweep_tv_weights"]
+]
+SWEEPS = f"{RESULTS}/restoration_sweeps"
+SWEEP_STAGE = f"{RESULTS}/stages/restoration_sweeps/{{test}}"
+TARGETS["restoration"] = [
+    f"{RESULTS}/{table}.csv"
+    for table in ("restoration", "restoration_summary")
+    if RESTORATION_TESTS
+]
+REPORTED |= {
+    "restoration": [
+        f"{RESULTS}/restoration_{table}.csv"
+        for table in ("summary", "budget")
+        if RESTORATION_TESTS
+    ],
+    "sweeps": [
+        f"{RESULTS}/restoration_{table}.csv" for table in ("sweep", "choice") if SWEPT
+    ],
+    "pictures": expand(f"{TESTED}/{{test}}.npz", test=RESTORATION_TESTS),
+}
+
+
+def restoration_test(name):
+    """A restoration test's entry with the entries that it names, and what the map's settings say."""
+    test = entry("restoration_tests", name)
+    map_keys = ("window_px", "neighbours", "validity_threshold", "alarm_threshold")
+    return {
+        "test": test,
+        "objects": entry("objects", test["objects"]),
+        "psf": entry("psfs", test["psf"]),
+        "camera": entry("cameras", test["camera"]),
+        "detected": entry("psfs", entry("networks", test["network"])["psf"]),
+        "order": STUDY["restoration"]["order"],
+        **{key: STUDY["map"][key] for key in map_keys},
+    }
+
+
+def test_network(wildcards):
+    return network_file(entry("restoration_tests", wildcards.test)["network"])
+
 
 rule test_restoration:
     input:

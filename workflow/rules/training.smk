@@ -1,6 +1,12 @@
 # Networks: trained or taken over, then judged on stored samples.
 from isoplan import tasks
 
+for _table in ("regression", "predictions", "calibration", "abstention"):
+    REPORTED[_table] = f"{RESULTS}/{_table}.csv"
+TARGETS |= {
+    name: REPORTED[name] for name in ("regression", "calibration", "abstention")
+}
+
 
 def task_of(network):
     """What a network of the config is for, and where the code of that lies."""

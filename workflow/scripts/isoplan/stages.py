@@ -5,8 +5,9 @@ jobs ask of a machine or a site, and the report's costs what belongs to a mosaic
 what takes long to import stands as "module:function".
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+
+from isoplan.base.rows import Stage, rows
 
 # What was measured on a mosaic, of no use when something behind it is made again. Every step to the table that
 # collects it has to go: what is missing before a file that is there is not asked for.
@@ -15,60 +16,6 @@ MEASURED = (
     "collect_metrics",
 )
 KINDS = ("train", "map", "restore", "other")  # of the config's `resources`
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One rule.
-
-    rule: its name. per: its wildcards, in the order that its logs and benchmarks name them. made: the files by
-    which it says that it is done, in results/<study>/.
-    memory, minutes: the kind of `resources` that it asks for; None where it asks for none, and "file" where the
-    memory is reckoned from a mosaic's file. device: whether it computes on the config's `device`. wanted: whether a
-    checked study has jobs of it.
-    usual: whether every mosaic of a user's has it. one_method: whether it is done for one of the methods alone.
-    sampled: whether it looks at a few places of a mosaic, and takes as long for every size.
-    data: what is behind `made` and is read back to look for damage: arrays, stores (all arrays in them), other files.
-    reads: "module:function" that raises UserError of a file that is no store. units: "module:function" that gives, of
-    the first of `data`, a function to read a unit back and how many there are, or None for as many as are known;
-    each has its record in the folder `ledger`, and belongs to job unit modulo jobs. laid_out_by: the rule that makes
-    the store they lie in. unit_px: "module:function" that gives a unit's side, of a checked study.
-    then: rules whose files go with what is damaged. first: rules that are then run before all others, as what they
-    make may come out as it was, and what was made of it stays.
-    """
-
-    rule: str
-    per: tuple[str, ...] = ()
-    made: tuple[str, ...] = ()
-    memory: str | None = None
-    minutes: str | None = None
-    device: bool = False
-    wanted: Callable[[dict], bool] = lambda study: True
-    usual: bool = True
-    one_method: bool = False
-    sampled: bool = False
-    data: tuple[str, ...] = ()
-    reads: str | None = None
-    units: str | None = None
-    ledger: str | None = None
-    laid_out_by: str | None = None
-    unit_px: str | None = None
-    then: tuple[str, ...] = ()
-    first: tuple[str, ...] = ()
-
-    @property
-    def shared(self) -> bool:
-        """Whether jobs share its units."""
-        return "job" in self.per
-
-    @property
-    def of_mosaic(self) -> bool:
-        return self.per[:1] == ("mosaic",)
-
-    @property
-    def of_method(self) -> bool:
-        """Whether each method that restores a mosaic has it."""
-        return "method" in self.per and not self.one_method
 
 
 def _restores(study: dict) -> bool:
@@ -101,8 +48,8 @@ _ARRAYS = ("patches", "params", "invalid")
 _MAP, _RESTORED = "psf_map/{mosaic}/{network}", "restored/{mosaic}/{method}"
 _TESTS = "isoplan.restoration_test.units:stored_units"
 
-# In the order of the work.
-STAGES = (
+# In the order of the work; applications stand before the report.
+_WORK = (
     Stage(
         "store_validation_set",
         ("network",),
@@ -373,10 +320,13 @@ STAGES = (
         device=True,
         wanted=_harms,
     ),
+)
+_END = (
     Stage("write_config", made=("config.yaml",)),
     Stage("write_report", made=("report.html", "cost.csv"), memory="other", minutes="other"),
     Stage("finish_study", made=("finished.txt",)),
 )
+STAGES = (*_WORK, *rows("STAGES"), *_END)
 BY_RULE = {stage.rule: stage for stage in STAGES}
 
 

@@ -4,35 +4,22 @@ Read while Snakemake parses. The rules' scripts do not read it: their params tel
 that is added here reruns nothing that does not use it.
 """
 
-from dataclasses import dataclass
-
 from isoplan.base.errors import UserError
-
-
-@dataclass(frozen=True)
-class Row:
-    """One task, its parts as "module:name" (training/task.py says what each of them offers).
-
-    task: the class that the training loop drives. judge: the class that judges a trained network.
-    words: the module that writes the card of a released one.
-    """
-
-    task: str
-    judge: str
-    words: str
-
+from isoplan.base.rows import TaskRow, rows
 
 PSF_REGRESSION = "psf-regression"
-TASKS = {
-    PSF_REGRESSION: Row(
+ROWS = (
+    TaskRow(
+        PSF_REGRESSION,
         task="isoplan.training.psf_regression:PsfRegression",
         judge="isoplan.training.psf_judging:PsfJudge",
         words="isoplan.training.psf_card",
     ),
-}
+)
+TASKS = {row.name: row for row in (*ROWS, *rows("TASKS"))}
 
 
-def of(item: dict) -> Row:
+def of(item: dict) -> TaskRow:
     """The task of an entry of the config's `networks` or of a card; one that names none is for PSF regression.
 
     Raises UserError where there is no such task.

@@ -44,9 +44,16 @@ def library_hashes(script: str | Path, *chosen: str) -> dict[str, str]:
 
 def unhashed(loaded: Iterable[str], library: Iterable[str]) -> list[str]:
     """Of the names of loaded modules, those of isoplan's that are not among a job's hashes, so that their edits would
-    rerun nothing. What stands on the ground floor is loaded by the uncounted too."""
+    rerun nothing. What stands on the ground floor is loaded by the uncounted too, and the rows of all applications
+    are read by whoever reads a list."""
     floors = (UNCOUNTED, "isoplan.base.")
-    own = {name for name in loaded if name.startswith("isoplan.") and not name.startswith(floors)}
+    own = {
+        name
+        for name in loaded
+        if name.startswith("isoplan.")
+        and not name.startswith(floors)
+        and not name.endswith(".rows")
+    }
     return sorted(name for name in own - {*library} if _path(name).name != "__init__.py")
 
 
