@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import denoising_task
@@ -12,9 +13,9 @@ import torch
 import yaml
 from denoising_task import Denoising, DenoisingJudge
 from isoplan import tasks
-from isoplan.base import named
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
+from isoplan.base.imports import load_named
 from isoplan.cli import models
 from isoplan.networks import store
 from isoplan.training.loop import mark_of, train
@@ -25,7 +26,10 @@ SCRIPTS = Path(models.__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 EPOCHS = 3
 ROW = tasks.Row(
-    task="denoising_task:Denoising", judge="denoising_task:DenoisingJudge", words="denoising_task"
+    samples="denoising_task:store_set",
+    task="denoising_task:Denoising",
+    judge="denoising_task:DenoisingJudge",
+    words="denoising_task",
 )
 
 
@@ -108,10 +112,10 @@ def test_a_card_without_a_psf(task, spec, tmp_path):
 def test_a_network_for_psfs_serves_no_other_task(settings, gaussian, recipe, tmp_path):
     spec = settings("networks", architecture="spectrum-fit")
     row = tasks.of(spec)
-    made = named.load(row.task)(recipe, spec, 1, CPU)
+    made = load_named(row.task)(recipe, spec, 1, CPU)
     assert train(made, tmp_path)
     file = tmp_path / "network.safetensors"
-    assert named.load(row.judge)(file, CPU).card["psf"] == gaussian
+    assert load_named(row.judge)(file, CPU).card["psf"] == gaussian
     with pytest.raises(UserError, match="a network for psf-regression, and one for denoising"):
         DenoisingJudge(file, CPU)
 
@@ -130,13 +134,14 @@ def test_the_mark_is_of_task_settings_seed_and_code(task, spec):
 
 def test_rows_name_what_is_there():
     for name, row in tasks.TASKS.items():
-        assert named.load(row.task).name == name
+        assert load_named(row.task).name == name
     for row in (*tasks.TASKS.values(), ROW):
         for part, protocol in ((row.task, Task), (row.judge, Judge)):
-            has, wanted = dir(named.load(part)), vars(protocol)
+            has, wanted = dir(load_named(part)), vars(protocol)
             methods = {key for key in wanted if not key.startswith("_") and callable(wanted[key])}
             assert methods <= set(has), part
-        words = named.load(row.words)
+        assert callable(load_named(row.samples))
+        words = import_module(row.words)
         assert callable(words.limits) and callable(words.markdown)
     assert store.PSF_REGRESSION == tasks.PSF_REGRESSION
 
@@ -163,7 +168,7 @@ def test_a_task_that_is_not_used_reruns_nothing():
     script, row = SCRIPTS / "train_network.py", tasks.of({})
     alone = library_hashes(script)
     assert "isoplan.training.psf_regression" not in alone
-    used = library_hashes(script, [named.module_of(row.task)])
+    used = library_hashes(script, row.task)
     assert {"isoplan.training.psf_regression", "isoplan.training.samples"} <= set(used)
     assert not {"isoplan.training.psf_judging", "isoplan.training.psf_card"} & set(used)
 
@@ -173,16 +178,8 @@ def test_a_task_that_is_not_used_reruns_nothing():
 
 def test_release_and_verify(tmp_path, monkeypatch, capsys):
     """A study's network of another task, to a file whose card proves it; and proved wrong where it was altered."""
-    monkeypatch.setitem(tasks.TASKS, denoising_task.NAME, ROW)
-    load = models.load
-
-    def loaded(path):
-        study = load(path)
-        for network in study["networks"]:
-            network["task"] = denoising_task.NAME
-        return study
-
-    monkeypatch.setattr(models, "load", loaded)
+    # Entries of a study name no task yet, so they are all for this one; its card names it.
+    monkeypatch.setattr(tasks, "TASKS", {tasks.PSF_REGRESSION: ROW, denoising_task.NAME: ROW})
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(RELEASE))
     folders = ["--folder", tmp_path / "networks", "--out", tmp_path / "models"]
     assert run("release", tmp_path / "study.yaml", "net", *folders) == 0

@@ -11,12 +11,13 @@ from isoplan.base.errors import UserError
 
 @dataclass(frozen=True)
 class Row:
-    """One task, its parts as "module:name" (training/task.py says what each of them offers).
+    """One task, its parts as "module:name" (training/task.py says what they offer).
 
-    task: the class that the training loop drives. judge: the class that judges a trained network.
-    words: the module that writes the card of a released one.
+    samples: the function that stores a set of samples. task: the class that the training loop drives.
+    judge: the class that judges a trained network. words: the module that writes the card of a released one.
     """
 
+    samples: str
     task: str
     judge: str
     words: str
@@ -25,6 +26,7 @@ class Row:
 PSF_REGRESSION = "psf-regression"
 TASKS = {
     PSF_REGRESSION: Row(
+        samples="isoplan.training.samples:store_set",
         task="isoplan.training.psf_regression:PsfRegression",
         judge="isoplan.training.psf_judging:PsfJudge",
         words="isoplan.training.psf_card",
