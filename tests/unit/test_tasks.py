@@ -18,7 +18,10 @@ from isoplan.base.fingerprint import library_hashes
 from isoplan.base.imports import load_named
 from isoplan.cli import models
 from isoplan.networks import store
+from isoplan.report.network import curve_figures
+from isoplan.report.results import Network
 from isoplan.training.loop import mark_of, train
+from isoplan.training.psf_regression import PsfRegression
 from isoplan.training.task import Judge, Task
 from test_models import RELEASE, run
 
@@ -90,6 +93,26 @@ def test_two_optimisers_learn_and_a_kill_changes_nothing(task, tmp_path, monkeyp
         train(task(), killed)
     monkeypatch.undo()
     assert train(task(), killed) and same(killed, whole)
+
+
+def test_the_report_draws_the_columns_that_there_are():
+    def drawn(*told) -> list[str]:
+        columns = ["epoch", "step", "samples", "seconds", "learning_rate", *told, "best"]
+        history = pd.DataFrame([range(1, len(columns)), range(2, len(columns) + 1)])
+        history = history.assign(best=True).set_axis(columns, axis=1)
+        figures = curve_figures(Network("net", history, {}))
+        for figure in figures:
+            figure.draw()
+        return [f"{figure.name}: {figure.title}" for figure in figures]
+
+    assert drawn(*Denoising.history_columns) == [
+        "training_net_loss: Loss",
+        "training_net_gain_db: Gain db",
+    ]
+    assert drawn(*PsfRegression.history_columns) == [
+        "training_net_loss: Loss",
+        "training_net_r2: R² on the validation set",
+    ]
 
 
 def test_a_card_without_a_psf(task, spec, tmp_path):
