@@ -28,6 +28,11 @@ def pairs(noise: float, count: int, *, seed: int, stream: str, number: int = 0):
     return clean + noise * torch.randn(clean.shape, generator=rng), clean
 
 
+def store_set(path, recipe, count, *, name, seed, split) -> str:
+    torch.save(pairs(recipe["noise"], count, seed=seed, stream=name), path)
+    return f"{count} samples in {path}"
+
+
 class UNet(nn.Module):
     """One level down and up again; what it adds to the picture."""
 
@@ -153,7 +158,7 @@ class DenoisingJudge:
 
     @staticmethod
     def stored(path):
-        raise NotImplementedError
+        return torch.load(path)
 
     @staticmethod
     def samples(asked, count):

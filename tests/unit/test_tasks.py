@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import denoising_task
@@ -18,7 +19,10 @@ from isoplan.base.imports import load_named
 from isoplan.base.rows import TaskRow
 from isoplan.cli import models
 from isoplan.networks import store
+from isoplan.report.network import curve_figures
+from isoplan.report.results import Network
 from isoplan.training.loop import mark_of, train
+from isoplan.training.psf_regression import PsfRegression
 from isoplan.training.task import Judge, Task
 from test_models import RELEASE, run
 
@@ -27,6 +31,7 @@ CPU = torch.device("cpu")
 EPOCHS = 3
 ROW = TaskRow(
     denoising_task.NAME,
+    samples="denoising_task:store_set",
     task="denoising_task:Denoising",
     judge="denoising_task:DenoisingJudge",
     words="denoising_task",
@@ -92,6 +97,26 @@ def test_two_optimisers_learn_and_a_kill_changes_nothing(task, tmp_path, monkeyp
     assert train(task(), killed) and same(killed, whole)
 
 
+def test_the_report_draws_the_columns_that_there_are():
+    def drawn(*told) -> list[str]:
+        columns = ["epoch", "step", "samples", "seconds", "learning_rate", *told, "best"]
+        history = pd.DataFrame([range(1, len(columns)), range(2, len(columns) + 1)])
+        history = history.assign(best=True).set_axis(columns, axis=1)
+        figures = curve_figures(Network("net", history, {}))
+        for figure in figures:
+            figure.draw()
+        return [f"{figure.name}: {figure.title}" for figure in figures]
+
+    assert drawn(*Denoising.history_columns) == [
+        "training_net_loss: Loss",
+        "training_net_gain_db: Gain db",
+    ]
+    assert drawn(*PsfRegression.history_columns) == [
+        "training_net_loss: Loss",
+        "training_net_r2: R² on the validation set",
+    ]
+
+
 def test_a_card_without_a_psf(task, spec, tmp_path):
     made = task()
     made.spec = spec | {"samples": 32, "epoch_samples": 32}
@@ -140,7 +165,8 @@ def test_rows_name_what_is_there():
             has, wanted = dir(load_named(part)), vars(protocol)
             methods = {key for key in wanted if not key.startswith("_") and callable(wanted[key])}
             assert methods <= set(has), part
-        words = load_named(row.words)
+        assert callable(load_named(row.samples))
+        words = import_module(row.words)
         assert callable(words.limits) and callable(words.markdown)
     assert store.PSF_REGRESSION == tasks.PSF_REGRESSION
 
@@ -167,7 +193,7 @@ def test_a_task_that_is_not_used_reruns_nothing():
     script, row = SCRIPTS / "train_network.py", tasks.of({})
     alone = library_hashes(script)
     assert "isoplan.training.psf_regression" not in alone
-    used = library_hashes(script, [named.module_of(row.task)])
+    used = library_hashes(script, row.task)
     assert {"isoplan.training.psf_regression", "isoplan.training.samples"} <= set(used)
     assert not {"isoplan.training.psf_judging", "isoplan.training.psf_card"} & set(used)
 
@@ -177,16 +203,8 @@ def test_a_task_that_is_not_used_reruns_nothing():
 
 def test_release_and_verify(tmp_path, monkeypatch, capsys):
     """A study's network of another task, to a file whose card proves it; and proved wrong where it was altered."""
-    monkeypatch.setitem(tasks.TASKS, denoising_task.NAME, ROW)
-    load = models.load
-
-    def loaded(path):
-        study = load(path)
-        for network in study["networks"]:
-            network["task"] = denoising_task.NAME
-        return study
-
-    monkeypatch.setattr(models, "load", loaded)
+    # Entries of a study name no task yet, so they are all for this one; its card names it.
+    monkeypatch.setattr(tasks, "TASKS", {tasks.PSF_REGRESSION: ROW, denoising_task.NAME: ROW})
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(RELEASE))
     folders = ["--folder", tmp_path / "networks", "--out", tmp_path / "models"]
     assert run("release", tmp_path / "study.yaml", "net", *folders) == 0

@@ -14,7 +14,7 @@ from snakemake.io import contains_wildcard
 # Jobs find the library beside their script; here it has to be named.
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
-from isoplan import stages
+from isoplan import stages, tasks
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import file_stamp, fingerprint, library_hashes
 from isoplan.config import entries
@@ -88,6 +88,11 @@ def by_network(script):
 @cache
 def network_code(name):
     return entries.code_of_network(STUDY, entries.entry(STUDY, "networks", name))
+
+
+def task_of(section, name):
+    """Where the code lies that an entry of `networks` or `test_sets` is for."""
+    return tasks.of(entries.entry(STUDY, section, name))
 
 
 def psf_code(name):

@@ -14,7 +14,12 @@ rule store_validation_set:
     resources:
         **asks("store_validation_set"),
     params:
-        library=lambda wc: library("store_sample_set", *network_code(wc.network)),
+        library=lambda wc: library(
+            "store_sample_set",
+            task_of("networks", wc.network).samples,
+            *network_code(wc.network),
+        ),
+        store_set=lambda wc: task_of("networks", wc.network).samples,
         store=f"{RESULTS}/sets/validation-{{network}}.zarr",
         recipe=network_recipe,
         samples=lambda wc: entry("networks", wc.network)["validation_samples"],
@@ -41,8 +46,11 @@ rule store_test_set:
         **asks("store_test_set"),
     params:
         library=lambda wc: library(
-            "store_sample_set", psf_code(entry("test_sets", wc.test_set)["psf"])
+            "store_sample_set",
+            task_of("test_sets", wc.test_set).samples,
+            psf_code(entry("test_sets", wc.test_set)["psf"]),
         ),
+        store_set=lambda wc: task_of("test_sets", wc.test_set).samples,
         store=f"{RESULTS}/sets/test-{{test_set}}.zarr",
         recipe=test_recipe,
         samples=lambda wc: entry("test_sets", wc.test_set)["samples"],

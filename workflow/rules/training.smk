@@ -1,16 +1,9 @@
 # Networks: trained or taken over, then judged on stored samples.
-from isoplan import tasks
-
 for _table in ("regression", "predictions", "calibration", "abstention"):
     REPORTED[_table] = f"{RESULTS}/{_table}.csv"
 TARGETS |= {
     name: REPORTED[name] for name in ("regression", "calibration", "abstention")
 }
-
-
-def task_of(network):
-    """What a network of the config is for, and where the code of that lies."""
-    return tasks.of(entry("networks", network))
 
 
 rule train_network:
@@ -40,9 +33,11 @@ rule train_network:
         **asks("train_network"),
     params:
         library=lambda wc: library(
-            "train_network", task_of(wc.network).task, *network_code(wc.network)
+            "train_network",
+            task_of("networks", wc.network).task,
+            *network_code(wc.network),
         ),
-        task=lambda wc: task_of(wc.network).task,
+        task=lambda wc: task_of("networks", wc.network).task,
         validation=f"{RESULTS}/sets/validation-{{network}}.zarr",
         recipe=network_recipe,
         network=lambda wc: entry("networks", wc.network),
@@ -75,9 +70,11 @@ rule evaluate_network:
         **asks("evaluate_network"),
     params:
         library=lambda wc: library(
-            "evaluate_network", task_of(wc.network).judge, *network_code(wc.network)
+            "evaluate_network",
+            task_of("networks", wc.network).judge,
+            *network_code(wc.network),
         ),
-        judge=lambda wc: task_of(wc.network).judge,
+        judge=lambda wc: task_of("networks", wc.network).judge,
         samples=f"{RESULTS}/sets/test-{{test_set}}.zarr",
         train_set=lambda wc: entry("networks", wc.network)["objects"],
         test=test_entry,

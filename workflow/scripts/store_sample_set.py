@@ -1,19 +1,20 @@
 """Stores validation or test samples once, with their parameters and recipe (thesis, Table 2.1)."""
 
 from _job import job
-from isoplan.training.samples import Recipe, make_set, save_set
+from isoplan.base.imports import load_named
 
 
 def main(snakemake):
     params = snakemake.params
-    recipe = Recipe(**params.recipe)
-    recipe.check()
-    batch = make_set(
-        recipe, params.samples, seed=params.seed, stream=params.name, split=params.split
+    store_set = load_named(params.store_set)
+    text = store_set(
+        params.store,
+        params.recipe,
+        params.samples,
+        name=params.name,
+        seed=params.seed,
+        split=params.split,
     )
-    save_set(params.store, batch, recipe, name=params.name, seed=params.seed)
-    usable = int((batch.invalid == 0).sum())
-    text = f"{params.samples} samples in {params.store}, {usable} of them with usable texture"
     print(text)
     with open(snakemake.output.samples, "w") as handle:
         handle.write(text + "\n")

@@ -11,6 +11,7 @@ PSF_REGRESSION = "psf-regression"
 ROWS = (
     TaskRow(
         PSF_REGRESSION,
+        samples="isoplan.training.samples:store_set",
         task="isoplan.training.psf_regression:PsfRegression",
         judge="isoplan.training.psf_judging:PsfJudge",
         words="isoplan.training.psf_card",

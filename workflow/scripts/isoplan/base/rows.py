@@ -72,11 +72,12 @@ class Stage:
 class TaskRow:
     """One task, its parts as "module:name" (training/task.py says what each of them offers).
 
-    name: in a card. task: the class that the training loop drives. judge: the class that judges a trained network.
+    name: in a card. samples: the function that stores a set of samples. task: the class that the training loop drives. judge: the class that judges a trained network.
     words: the module that writes the card of a released one.
     """
 
     name: str
+    samples: str
     task: str
     judge: str
     words: str

@@ -160,28 +160,44 @@ def _share_cell(row: dict | None) -> Cell:
 
 
 def curve_figures(network: Network) -> list[StudyFigure]:
+    """The losses over training in one figure, and each other column that its task keeps in one of its own."""
     history = network.history
     if history.empty:
         return []
     samples, name = history["samples"].to_numpy(float), f"training_{network.name}"
     best = history.loc[history["best"].astype(str).str.lower().isin(["true", "1"]), "samples"]
     kept = float(best.iloc[-1]) if len(best) else None
-    blue, grey = style.method_colour("estimated"), style.method_colour("none")
-    loss = {
-        "training": (history["train_loss"].to_numpy(float), grey),
-        "validation": (history["validation_loss"].to_numpy(float), blue),
-    }
-    r2 = {"validation": (history["validation_r2"].to_numpy(float), blue)}
+    columns = list(history.columns)
+    told = columns[columns.index("learning_rate") + 1 : columns.index("best")]
+    groups = {"loss": [column for column in told if column.endswith("_loss")]}
+    groups |= {c.removeprefix("validation_"): [c] for c in told if c not in groups["loss"]}
     figures = []
-    for kind, lines, y_label, log in (("loss", loss, "loss", True), ("r2", r2, "R²", False)):
+    for kind, drawn in groups.items():
+        lines = _curves(history, drawn)
+        y_label = {"r2": "R²"}.get(kind, kind.replace("_", " "))
+        log = kind == "loss" and all((values > 0).all() for values, _ in lines.values())
         draw = partial(plots.curves, samples, lines, y_label=y_label, log=log, best=kept)
-        last = lines["validation"][0][-1]
-        alt = f"{y_label} of {network.name} over training; validation ends at {style.significant(float(last))}."
-        title = "Loss" if kind == "loss" else "R² on the validation set"
+        label, (values, _) = list(lines.items())[-1]
+        alt = f"{y_label} of {network.name} over training; {label} ends at {style.significant(float(values[-1]))}."
+        checked = " on the validation set" if drawn[0] == f"validation_{kind}" else ""
+        title = f"{y_label[:1].upper()}{y_label[1:]}{checked}"
         figures.append(
             StudyFigure(f"{name}_{kind}", name, history, draw, network.name, title, alt, 460)
         )
     return figures
+
+
+def _curves(history: pd.DataFrame, columns: list[str]) -> dict:
+    """Label -> (values, colour) of columns of history.csv: that of training grey, of validation blue."""
+    known = {"train": style.method_colour("none"), "validation": style.method_colour("estimated")}
+    others, lines = iter(style.OTHER_COLOURS), {}
+    for column in columns:
+        label = column.removesuffix("_loss")
+        label = "validation" if label.startswith("validation_") else label
+        colour = known.get(label) or next(others)
+        label = "training" if label == "train" else label.replace("_", " ")
+        lines[label] = history[column].to_numpy(float), colour
+    return lines
 
 
 def score(study: Study) -> Score | None:

@@ -306,6 +306,19 @@ def save_set(path, batch: Batch, recipe: Recipe, *, name: str, seed: int) -> Non
     group.attrs["isoplan"] = {"name": name, "seed": seed, "recipe": asdict(recipe)}
 
 
+def store_set(path, recipe: dict, count: int, *, name: str, seed: int, split: str) -> str:
+    """Makes and stores the set that an entry of `networks` or `test_sets` asks for; says what it holds.
+
+    recipe: of `config.entries.recipe_of`. Raises UserError where it cannot be.
+    """
+    made = Recipe(**recipe)
+    made.check()
+    batch = make_set(made, count, seed=seed, stream=name, split=split)
+    save_set(path, batch, made, name=name, seed=seed)
+    usable = int((batch.invalid == VALID).sum())
+    return f"{count} samples in {path}, {usable} of them with usable texture"
+
+
 def load_set(path) -> Batch:
     """A stored set, on the CPU. Raises UserError where it is missing or damaged."""
     import zarr

@@ -1,4 +1,4 @@
-"""What a task offers: the loop drives its `Task`, evaluation and release its `Judge`, the released card its `Words`.
+"""What a task offers: what the rules, the training loop, `release` and `verify` ask of it.
 
 A task is what a network is trained for. `isoplan/tasks.py` names those that there are.
 """
@@ -10,6 +10,15 @@ from typing import Any, Protocol, Self
 
 import pandas as pd
 import torch
+
+
+class StoreSet(Protocol):
+    """Makes and stores the validation samples of a network, or a test set."""
+
+    def __call__(
+        self, path: str, recipe: dict, count: int, *, name: str, seed: int, split: str
+    ) -> str:
+        """recipe: of `config.entries.recipe_of`. name: of the random stream. Says what the set holds."""
 
 
 class Task(Protocol):
