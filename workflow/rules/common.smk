@@ -316,7 +316,9 @@ def mosaic_row(wildcards):
         return {"mosaic": item["mosaic"], "pixel_size_um": item["pixel_size_um"]}
     line = accepted()[wildcards.mosaic]
     channel = int(line["channel"]) if line["channel"] else None
-    return _rows()[line["row"]] | {"mosaic": wildcards.mosaic, "channel": channel}
+    row = _rows()[line["row"]] | {"mosaic": wildcards.mosaic, "channel": channel}
+    # An empty cell says nothing: a new column reruns nothing.
+    return {key: value for key, value in row.items() if value is not None}
 
 
 @cache

@@ -9,12 +9,12 @@ from isoplan.base.ledger import Ledger
 from isoplan.cluster.units import run_units
 from isoplan.evaluation import MEASURES, evaluate_unit, open_readers, unit_cells
 from isoplan.mosaic import ngff, tiles
-from isoplan.mosaic.facts import Facts
+from isoplan.mosaic.facts import PIXELS, REFERENCE, Facts
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    facts = Facts.read(snakemake.input.facts)
+    facts = Facts.read(snakemake.input.facts).only(*PIXELS, *REFERENCE)
     made = ngff.read_attributes(params.store)
     cells = ngff.open_array(params.store, mode="r+")
     units = tiles.shards(cells.shape, unit_cells(made["stride_px"]))

@@ -17,15 +17,17 @@ from isoplan.mosaic.measure import in_words, measure
 from isoplan.mosaic.ngff import read_attributes
 from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row
+from isoplan.mosaic.table import COLUMNS
 from isoplan.optics.noise import check_background, check_camera_of, complete_camera
 
 
 def main(snakemake):
     params = snakemake.params
-    row = dict(params.row)
+    # The files' stamp belongs to the marks of units: a picture may change and keep its levels.
+    row = dict.fromkeys(COLUMNS) | params.row | {"stamp": params.files}
     try:
         facts = measured(row, params.store, snakemake.input.source)
-        check_background(facts, params.background, row.get("path", row["mosaic"]))
+        check_background(facts, params.background, row["path"] or row["mosaic"])
     except UserError as error:
         # Simulated: there is no table's line to set aside. The file system: another attempt may read it.
         if "path" not in params.row or of_the_disk(error.__cause__):

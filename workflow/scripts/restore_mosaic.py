@@ -9,7 +9,7 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.cluster.units import run_units
 from isoplan.mosaic import ngff
-from isoplan.mosaic.facts import Facts
+from isoplan.mosaic.facts import PIXELS, Facts
 from isoplan.restoration.cores import restore_and_judge
 from isoplan.restoration.psfs import local_psfs
 from isoplan.restoration.trust import RestoredStore
@@ -17,7 +17,7 @@ from isoplan.restoration.trust import RestoredStore
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    facts = Facts.read(snakemake.input.facts)
+    facts = Facts.read(snakemake.input.facts).only(*PIXELS)
     made, output = ngff.read_attributes(params.store), RestoredStore(params.store, "r+")
     local = local_psfs(params.psf, facts.shape)
     mark = fingerprint(

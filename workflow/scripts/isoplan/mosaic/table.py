@@ -14,6 +14,7 @@ from unicodedata import category
 
 from isoplan.base.errors import UserError
 from isoplan.base.textfile import read_text
+from isoplan.config.schema import schema
 
 PACKAGED = "scikit-image:"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -22,25 +23,9 @@ _LONGEST = 20_000  # a system's paths have 4096
 _NO_TEXT = {"Cc", "Zl", "Zp"}  # control characters, and what Unicode has for ends of lines
 _PICTURES = {".png", ".jpg", ".jpeg", ".tif"}
 
-# Optional numbers: (column, lowest, highest, whether the lowest itself is allowed).
-# The upper ends catch slips of unit, such as a wavelength in nanometres.
-_NUMBERS = (
-    ("pixel_size_um", 0, 1000, False),
-    ("na", 0, 2, False),
-    ("wavelength_um", 0, 20, False),
-    ("gain", 0, math.inf, False),
-    ("offset", -math.inf, math.inf, True),
-    ("read_noise_e", 0, math.inf, True),
-)
-_COUNTS = ("series", "slice", "channel", "reference_slice")
-SLICES = ("sharpest", "brightest")
 REQUIRED = ("mosaic", "path")
-COLUMNS = (
-    *REQUIRED,
-    *("pixel_size_um", "na", "wavelength_um", "gain", "offset", "read_noise_e"),
-    *_COUNTS,
-    "reference",
-)
+COLUMNS = schema()["properties"]["mosaics"]["columns"]
+SLICES = tuple(COLUMNS["slice"]["words"])
 
 
 def resolve_path(path: str | Path) -> str:
@@ -124,19 +109,34 @@ def plain_number(text: str) -> float:
     return float(text)
 
 
-def _number(where: str, name: str, text: str, low: float, high: float, closed: bool) -> float:
+def _number(where: str, name: str, text: str, rule: dict) -> float:
+    """A cell as the number that its column asks for."""
     try:
         value = plain_number(text)
     except ValueError:
         remedy = "write a point for the comma" if "," in text else "correct it"
         raise UserError(f"{where}: {name} is {text[:60]!r}, not a number; {remedy}") from None
-    if not math.isfinite(value) or value > high or value < low or (value == low and not closed):
-        bounds = f"{'at least' if closed else 'above'} {low:g}"
-        bounds += f" and at most {high:g}" if math.isfinite(high) else ""
-        raise UserError(
-            f"{where}: {name} is {text[:60]}; it must be finite, {bounds} (check the unit)"
-        )
+    low, least = rule.get("exclusiveMinimum", -math.inf), rule.get("minimum", -math.inf)
+    high = rule.get("maximum", math.inf)
+    if not math.isfinite(value) or not low < value <= high or value < least:
+        ends = {"above": low, "at least": least, "at most": high}
+        bounds = " and ".join(f"{word} {end:g}" for word, end in ends.items() if math.isfinite(end))
+        allowed = f"finite, {bounds}" if bounds else "finite"
+        raise UserError(f"{where}: {name} is {text[:60]}; it must be {allowed} (check the unit)")
     return value
+
+
+def _whole(where: str, name: str, text: str, rule: dict) -> int | str:
+    """A cell as a whole number from 0 on, or as one of its column's words."""
+    words = rule.get("words", ())
+    if text in words:
+        return text
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+        more = f", or {' or '.join(words)}" if words else ""
+        raise UserError(
+            f"{where}: {name} is {text[:60]!r}; give a whole number, the first is 0{more}"
+        )
+    return int(text)
 
 
 def _row(where: str, cells: dict[str, str]) -> dict:
@@ -158,19 +158,10 @@ def _row(where: str, cells: dict[str, str]) -> dict:
         raise UserError(f"{where}: {error}") from None
     if cells.get("reference_slice") and not row["reference"]:
         raise UserError(f"{where}: reference_slice goes with a reference; name one or clear it")
-    for name, low, high, closed in _NUMBERS:
-        if cells.get(name):
-            row[name] = _number(where, name, cells[name], low, high, closed)
-    for name in _COUNTS:
-        if cells.get(name):
-            words = SLICES if "slice" in name else ()
-            whole = cells[name].isdecimal() and len(cells[name]) <= _MOST_DIGITS
-            if not whole and cells[name] not in words:
-                more = f", or {' or '.join(words)}" if words else ""
-                raise UserError(
-                    f"{where}: {name} is {cells[name][:60]!r}; give a whole number, the first is 0{more}"
-                )
-            row[name] = cells[name] if cells[name] in words else int(cells[name])
+    for name, rule in COLUMNS.items():
+        if cells.get(name) and rule["type"] != "string":
+            read = _whole if rule["type"] == "integer" else _number
+            row[name] = read(where, name, cells[name], rule)
     own, other = (os.path.realpath(row[name] or "") for name in ("path", "reference"))
     if row["reference"] and own == other and row["slice"] == row["reference_slice"]:
         raise UserError(f"{where}: reference is the picture itself; name a better one of its field")
