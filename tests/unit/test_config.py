@@ -154,7 +154,7 @@ def test_validating_twice_changes_nothing():
         ("restoration_tests: [{name: t, stride_px: 96}]", ["does not divide map.window_px"]),
         (
             "restoration_tests: [{name: t, masks: hard, stride_px: 64}]",
-            ["masks: hard wants cell_px (128), stride_px (64) and map.window_px (128) to be one"],
+            ["masks: hard wants cell_px (128), stride_px (64) and the network's window (128) to be one"],
         ),
         (
             "objects: [{name: scenes, kinds: [black]}]\nrestoration_tests: [{name: t}]",

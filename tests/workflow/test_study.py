@@ -11,53 +11,14 @@ import yaml
 import zarr
 from checkout import Checkout, planned
 from isoplan.restoration import trust
+from mini import STUDY
 from safetensors.numpy import load_file
 
 pytestmark = pytest.mark.slow
 
-STUDY = """
-study: mini
-psfs:
-  - {name: gaussian-2, model: gaussian-2, size_px: 15, width_px: [1.5, 5]}
-networks:
-  - name: small
-    width: 8
-    fit: none
-    passes: 2
-    samples: 256
-    epoch_samples: 32
-    scenes: 12
-    fresh_scenes: 4
-    batch: 16
-    validation_samples: 32
-    patience_epochs: 0
-test_sets:
-  - {name: scenes, samples: 32}
-simulations:
-  - mosaic: pictures
-    size_px: [256, 1152]
-    tile_px: 128
-    field:
-      - {parameter: width_x, shape: tilt-x, low: 1.5, high: 5}
-      - {parameter: width_y, shape: tilt-y, low: 1.5, high: 5}
-mosaics: null
-map: {window_px: 96, stride_px: 32, validity_threshold: 0.2, alarm_threshold: 1}
-restoration: {iterations: 5, psf_shape: map, core_px: 256}
-jobs_per_mosaic: 1
-report: {crop_px: 128}
-resources: {threads: 1}
-"""
 METHODS = ("estimated", "oracle", "constant")
 MAP_UNITS, CORES = 2, 5
 DECONVOLUTION = Path("workflow/scripts/isoplan/restoration/richardson_lucy.py")
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Checkout:
-    """The study, run once without a disturbance. Tests that change something clone it."""
-    checkout = Checkout.make(tmp_path_factory.mktemp("study") / "isoplan", "mini.yaml", STUDY)
-    checkout.output = checkout.run()
-    return checkout
 
 
 @pytest.fixture(scope="session")
@@ -221,17 +182,15 @@ def test_a_new_choice_with_a_key_of_its_own_reruns_nothing(edited, key, module):
             file.unlink()
 
 
-def test_a_new_key_that_is_off_reruns_nothing(edited):
+def test_a_new_key_that_is_absent_reruns_nothing(edited):
     """Of a camera, which chooses nothing, and at the top, as a new application has one."""
     cameras = edited.folder / "workflow/schemas/cameras.yaml"
     application = edited.folder / "workflow/schemas/depth_tests.yaml"
     text = cameras.read_text()
-    key = (
-        "    afterglow: {type: number, default: 0, 'off': 0, description: Light of the last frame.}"
-    )
+    key = "    afterglow: {type: number, default: 0, absent: 0, description: Light of the last frame.}"
     cameras.write_text(f"{text.rstrip()}\n{key}\n")
     application.write_text(
-        "order: 900\ntype: array\n'off': []\ndefault: []\ndescription: None.\n"
+        "order: 900\ntype: array\nabsent: []\ndefault: []\ndescription: None.\n"
         "items: {type: object, properties: {name: {type: string, description: Its name.}}}\n"
     )
     try:

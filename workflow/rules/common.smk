@@ -181,7 +181,7 @@ def network_recipe(wildcards):
     if item["weights"]:
         return {
             "psf": entry("psfs", item["psf"]),
-            "window_px": STUDY["map"]["window_px"],
+            "window_px": item["window_px"],
         }
     return recipe(item)
 
@@ -222,6 +222,42 @@ def simulation(mosaic):
 def network_file(name):
     """File of a network's weights, once it is trained."""
     return f"{RESULTS}/networks/{name}/network.safetensors"
+
+
+def harm_test(name):
+    """A harm test's entry with the entries that it names, and how maps are made and mosaics restored."""
+    test = entry("harm_tests", name)
+    network = entry("networks", test["network"])
+    return {
+        "test": test,
+        "objects": entry("objects", test["objects"]),
+        "camera": entry("cameras", test["camera"]),
+        "detected": entry("psfs", network["psf"]),
+        "map": {k: v for k, v in STUDY["map"].items() if k != "network"}
+        | {"window_px": network["window_px"]},
+        "restoration": restoration_settings(),
+    }
+
+
+def restoration_test(name):
+    """A restoration test's entry with the entries that it names, and what the map's settings say."""
+    test = entry("restoration_tests", name)
+    network = entry("networks", test["network"])
+    map_keys = ("neighbours", "validity_threshold", "alarm_threshold")
+    return {
+        "test": test,
+        "objects": entry("objects", test["objects"]),
+        "psf": entry("psfs", test["psf"]),
+        "camera": entry("cameras", test["camera"]),
+        "detected": entry("psfs", network["psf"]),
+        "window_px": network["window_px"],
+        "order": STUDY["restoration"]["order"],
+        **{key: STUDY["map"][key] for key in map_keys},
+    }
+
+
+def test_network(wildcards):
+    return network_file(entry("restoration_tests", wildcards.test)["network"])
 
 
 def listed(checkpoint):

@@ -12,19 +12,6 @@ REPORTED |= {
 }
 
 
-def harm_test(name):
-    """A harm test's entry with the entries that it names, and how maps are made and mosaics restored."""
-    test = entry("harm_tests", name)
-    return {
-        "test": test,
-        "objects": entry("objects", test["objects"]),
-        "camera": entry("cameras", test["camera"]),
-        "detected": entry("psfs", entry("networks", test["network"])["psf"]),
-        "map": {k: v for k, v in STUDY["map"].items() if k != "network"},
-        "restoration": restoration_settings(),
-    }
-
-
 rule test_harm:
     input:
         network=lambda wc: network_file(entry("harm_tests", wc.test)["network"]),

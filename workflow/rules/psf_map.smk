@@ -122,7 +122,7 @@ rule create_psf_map:
         library=by_network("create_psf_map"),
         store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",
         psf=lambda wc: entry("psfs", entry("networks", wc.network)["psf"]),
-        window_px=STUDY["map"]["window_px"],
+        window_px=lambda wc: entry("networks", wc.network)["window_px"],
         stride_px=STUDY["map"]["stride_px"],
         edges=STUDY["map"]["edges"],
     message:

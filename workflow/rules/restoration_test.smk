@@ -26,25 +26,6 @@ REPORTED |= {
 }
 
 
-def restoration_test(name):
-    """A restoration test's entry with the entries that it names, and what the map's settings say."""
-    test = entry("restoration_tests", name)
-    map_keys = ("window_px", "neighbours", "validity_threshold", "alarm_threshold")
-    return {
-        "test": test,
-        "objects": entry("objects", test["objects"]),
-        "psf": entry("psfs", test["psf"]),
-        "camera": entry("cameras", test["camera"]),
-        "detected": entry("psfs", entry("networks", test["network"])["psf"]),
-        "order": STUDY["restoration"]["order"],
-        **{key: STUDY["map"][key] for key in map_keys},
-    }
-
-
-def test_network(wildcards):
-    return network_file(entry("restoration_tests", wildcards.test)["network"])
-
-
 rule test_restoration:
     input:
         network=test_network,

@@ -53,6 +53,13 @@ def tests(tests: list[dict], study: dict) -> Wrong:
         if trained != tested:
             text = f"{test['test_set']} is blurred with {tested}, but {test['network']} estimates {trained}"
             yield (i, "test_set"), f"{text}; take one model for both"
+        sees, shown = (
+            entry(study, section, test[key])["window_px"]
+            for section, key in (("networks", "network"), ("test_sets", "test_set"))
+        )
+        if sees != shown:
+            text = f"{test['test_set']} has samples of {shown} px, but the window of {test['network']} has {sees} px"
+            yield (i, "test_set"), f"{text}; give it a test set of its own"
         place = (i, "strengths")
         if test["degradation"] == "none" and test["strengths"] != [0]:
             yield place, "go with a degradation; name one"
@@ -94,7 +101,11 @@ def _field(field: list[dict], psf: dict) -> Wrong:
 
 def psf_map(settings: dict, study: dict) -> Wrong:
     window, stride = settings["window_px"], settings["stride_px"]
-    if window % stride:
+    network = entry(study, "networks", settings["network"] or study["networks"][0]["name"])
+    if window != network["window_px"]:
+        text = f"{window} px is not the window of {network['name']}, which maps ({network['window_px']} px); leave it out"
+        yield ("window_px",), text
+    elif window % stride:
         yield ("stride_px",), f"{stride} px does not divide window_px ({window} px)"
 
 
@@ -121,7 +132,8 @@ def restoration_tests(tests: list[dict], study: dict) -> Wrong:
 
 
 def _restoration_test(test: dict, study: dict) -> Iterator[tuple[str, str]]:
-    window, stride, cell = study["map"]["window_px"], test["stride_px"], test["cell_px"]
+    window = entry(study, "networks", test["network"])["window_px"]
+    stride, cell = test["stride_px"], test["cell_px"]
     model = entry(study, "psfs", test["psf"])["model"]
     if not parameters(model):
         yield "psf", f"a {model} PSF has no parameters to draw; name another"
@@ -132,11 +144,12 @@ def _restoration_test(test: dict, study: dict) -> Iterator[tuple[str, str]]:
     if test["size_px"] < window:
         yield "size_px", f"{test['size_px']} px is less than the network's window ({window} px)"
     if window % stride:
-        yield "stride_px", f"{stride} px does not divide map.window_px ({window} px)"
-    if test["masks"] == "hard" and not window == stride == cell:
-        text = (
-            f"wants cell_px ({cell}), stride_px ({stride}) and map.window_px ({window}) to be one"
+        yield (
+            "stride_px",
+            f"{stride} px does not divide the window of {test['network']} ({window} px)",
         )
+    if test["masks"] == "hard" and not window == stride == cell:
+        text = f"wants cell_px ({cell}), stride_px ({stride}) and the network's window ({window}) to be one"
         yield "masks", f"hard {text}; take bilinear"
     if len(set(test["methods"])) < len(test["methods"]):
         yield "methods", "names a method twice"

@@ -29,7 +29,7 @@ def what_counts(section: str, settings: dict) -> dict:
     """Of an entry of a top-level key, or of its block, the keys that what is chosen in it reads.
 
     Left out are the keys of families that are not chosen, those of a `group` that the choice, or a key that is given,
-    goes `without`, and those that are `off`. So a key that a new family brings reruns nothing that does not use it.
+    goes `without`, and those whose value is as if they were `absent`. So a key that a new family brings reruns nothing that does not use it.
     """
     rule = schema()["properties"][section]
     known = rule.get("items", rule)["properties"]
@@ -43,7 +43,7 @@ def what_counts(section: str, settings: dict) -> dict:
         for key, value in settings.items()
         if key not in others
         and known[key].get("group") not in without
-        and not ("off" in known[key] and value == known[key]["off"])
+        and not ("absent" in known[key] and value == known[key]["absent"])
     }
 
 
@@ -56,13 +56,13 @@ def all_that_counts(config: dict) -> dict:
             told[key] = [what_counts(key, v) if isinstance(v, dict) else v for v in value]
         else:
             told[key] = what_counts(key, value) if isinstance(value, dict) else value
-    return {k: v for k, v in told.items() if not ("off" in known[k] and v == known[k]["off"])}
+    return {k: v for k, v in told.items() if not ("absent" in known[k] and v == known[k]["absent"])}
 
 
-def with_off(config: dict) -> dict:
+def with_absent(config: dict) -> dict:
     """What `all_that_counts` tells, with the top-level keys that it leaves out."""
     known = schema()["properties"]
-    return {key: rule["off"] for key, rule in known.items() if "off" in rule} | config
+    return {key: rule["absent"] for key, rule in known.items() if "absent" in rule} | config
 
 
 def parameters(psf_model: str) -> dict[str, str | list[float]]:
@@ -123,7 +123,7 @@ def recipe_of(config: dict, item: dict) -> dict:
         "psf": told(config, "psfs", item["psf"]),
         "objects": told(config, "objects", item["objects"]),
         "camera": told(config, "cameras", item["camera"]),
-        "window_px": config["map"]["window_px"],
+        "window_px": item["window_px"],
         "black_share": item.get("black_share", 0.0),
         "processed_share": item.get("processed_share", 0.0),
         "other_blur_share": item.get("other_blur_share", 0.0),

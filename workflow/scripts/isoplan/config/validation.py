@@ -15,6 +15,7 @@ from isoplan.config import yamlmarks
 from isoplan.config.named_files import missing
 from isoplan.config.schema import choices, families, schema
 from isoplan.config.values import Problems, check, shown
+from isoplan.config.windows import settle
 
 SHOWN_ERRORS = 12
 
@@ -42,8 +43,10 @@ def validate(config: dict, files: list[str] | tuple = (), *, here: bool = False)
             ((f"{file}:{line}", text), words) for line, text in yamlmarks.other_bases(tree)
         ]
     resolved = check(config, schema(), (), problems)
-    for later in (_references(resolved, schema(), resolved), _cross_checks(resolved)):
-        problems = problems or list(later)  # each can rely on what was checked before
+    problems = problems or list(_references(resolved, schema(), resolved))
+    if not problems:  # each can rely on what was checked before
+        settle(resolved)
+        problems = list(_cross_checks(resolved))
     problems = problems or list(missing(resolved, schema()) if here else ())
     if problems:
         raise UserError("\n".join(_message(path, text, marks) for path, text in _some(problems)))

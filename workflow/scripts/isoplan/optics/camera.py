@@ -14,7 +14,7 @@ from isoplan.base.errors import UserError
 
 DRAWN_EVENLY = ("read_noise_e", "salt_pepper", "illumination", "vignetting")
 DRAWN_BY_RATIO = ("photons", "gain")  # evenly on a logarithmic scale
-# What is left out of a camera that does without (`off` in the schema).
+# What is left out of a camera that does without (`absent` in the schema).
 WITHOUT = {"salt_pepper": (0, 0), "illumination": (1, 1), "vignetting": (0, 0)}
 CONSTANT = ("quantum_efficiency", "offset", "bits")
 

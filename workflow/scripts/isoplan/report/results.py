@@ -11,7 +11,7 @@ import yaml
 
 from isoplan import stages
 from isoplan.base.errors import UserError
-from isoplan.config.entries import with_off
+from isoplan.config.entries import with_absent
 from isoplan.config.schema import schema
 from isoplan.report.map_stores import PsfMap, Trust, read_map, read_trust
 
@@ -155,7 +155,7 @@ class Present:
     @classmethod
     def of(cls, folder: Path, config: dict) -> "Present | None":
         """None where the config is not whole, so that nobody knows."""
-        config = with_off(config)
+        config = with_absent(config)
         if not set(schema()["properties"]) <= set(config):
             return None
         mosaics = [item["mosaic"] for item in config["simulations"]]

@@ -1,0 +1,54 @@
+"""What the house's lists hold of this application."""
+
+from isoplan.base.rows import Stage, TaskRow
+
+
+def _wanted(study: dict) -> bool:
+    return bool(study["textures"])
+
+
+_OF = "isoplan.applications.texture"
+TASKS = (
+    TaskRow(
+        "texture",
+        samples=f"{_OF}.task:store_set",
+        task=f"{_OF}.task:Denoising",
+        judge=f"{_OF}.task:DenoisingJudge",
+        words=f"{_OF}.task",
+    ),
+)
+STAGES = (
+    Stage(
+        "train_denoiser",
+        ("texture",),
+        made=("denoisers/{texture}/network.safetensors",),
+        memory="train",
+        minutes="train",
+        device=True,
+        wanted=_wanted,
+        data=("denoisers/{texture}/network.safetensors",),
+        reads="isoplan.networks.store:read",
+        first=("train_denoiser",),
+    ),
+    Stage(
+        "texture_mosaic",
+        ("mosaic", "texture", "job"),
+        made=("stages/textures/{mosaic}/{texture}/texture.{job}.done",),
+        memory="other",
+        minutes="other",
+        wanted=_wanted,
+        usual=False,
+        data=("textures/{mosaic}/{texture}",),
+        units="isoplan.restoration_test.units:stored_units",
+        ledger="ledgers/textures/{mosaic}/{texture}",
+        unit_px=f"{_OF}.squares:unit_px",
+        then=("tabulate_texture",),
+    ),
+    Stage(
+        "tabulate_texture",
+        made=("texture.csv",),
+        memory="other",
+        minutes="other",
+        wanted=_wanted,
+    ),
+)
