@@ -92,7 +92,9 @@ def inner(path: Path) -> set[str]:
 
 def test_every_room_has_its_floor():
     rooms = {name.split(".")[0] for name in modules()}
-    assert rooms | {"applications"} == set(LEVEL), "give the new room its floor here, as the design does"
+    assert rooms | {"applications"} == set(LEVEL), (
+        "give the new room its floor here, as the design does"
+    )
 
 
 @pytest.mark.parametrize("name", modules())
