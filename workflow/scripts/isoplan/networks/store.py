@@ -94,7 +94,7 @@ def read(path: str | Path, task: str | None = None) -> tuple[dict, dict[str, tor
             f"{path}: is not what was written, a byte of it at least was altered; copy it again"
         )
     if task not in (None, given):
-        raise UserError(f"{path}: is a network for {given}, and one for {task} is wanted")
+        raise UserError(f"{path}: is a network for {given}, and not one for {task}")
     if bad := [name for name, values in weights.items() if not values.isfinite().all()]:
         raise UserError(f"{path}: holds weights that are not finite ({bad[0]}); train it again")
     return card, weights
@@ -108,7 +108,8 @@ def fill(
 ) -> torch.nn.Module:
     """Network in evaluation mode, made by `build` of the card and filled with the weights.
 
-    Raises UserError, which names the path, where the card is one that no network has or the weights do not fit.
+    Raises UserError, which names the path, where the card does not tell of a network that can be built, or the weights
+    do not fit it.
     """
     try:
         network = build(card)
@@ -139,12 +140,6 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
 def _built(card: dict) -> torch.nn.Module:
     _check_sizes(card)
     return build(card["network"], card["window_px"], make_psf_model(card["psf"]))
-
-
-def card_of(path: str | Path) -> dict:
-    """The card in a network's file, as it stands there: nothing is checked and no weight is read."""
-    with safe_open(path, framework="pt", device="cpu") as file:
-        return json.loads((file.metadata() or {})["card"])
 
 
 def check_fits(path, card: dict, psf: dict, window_px: int, architecture: str = UNTOLD) -> None:

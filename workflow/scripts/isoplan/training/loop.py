@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from isoplan.base.cards import read_card
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.progress import Progress
@@ -125,7 +126,7 @@ def of_another(file: Path, mark: str) -> bool:
         elif file.suffix == ".pt":
             told = torch.load(file, map_location="cpu", weights_only=True)
         else:
-            told = store.card_of(file)
+            told = read_card(file)
         return told.get("fingerprint") != mark
     except Exception:  # none there, or cut off in the middle of writing
         return False

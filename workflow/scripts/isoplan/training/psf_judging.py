@@ -21,8 +21,6 @@ from isoplan.training.samples import INVALID, VALID, Batch, Recipe, load_set, ma
 from isoplan.training.task import Judgement
 
 SHOWN = 2000  # samples that predictions.csv keeps
-
-
 COLUMNS = {
     "calibration": ["parameter", "group", "level", "coverage", "n"],
     "abstention": ["parameter", "kept_share", "metric", "value", "n"],
@@ -60,11 +58,11 @@ class PsfJudge:
         )
 
     def judge(self, samples: Batch) -> Judgement:
-        """By `judge`, as they are."""
+        """Judges it on samples as they are."""
         return judge(self.network, self.model, samples, self.device)
 
     def judge_test(self, samples: Batch, test: dict, *, train_set: str, seed: int) -> Judgement:
-        """By `judge_test`."""
+        """Judges it as an entry of the config's `tests` asks."""
         return judge_test(
             self.network, self.model, samples, self.device, test, train_set=train_set, seed=seed
         )
