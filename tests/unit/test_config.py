@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from isoplan.base.errors import UserError
-from isoplan.config import documentation
+from isoplan.config import documentation, entries
 from isoplan.config.entries import left_open, parameters
 from isoplan.config.schema import choices, schema
 from isoplan.config.validation import load, validate
@@ -151,10 +151,12 @@ def test_validating_twice_changes_nothing():
             "restoration_tests: [{name: t, size_px: 96, cell_px: 96}]",
             ["size_px: 96 px is less than the network's window (128 px)"],
         ),
-        ("restoration_tests: [{name: t, stride_px: 96}]", ["does not divide map.window_px"]),
+        ("restoration_tests: [{name: t, stride_px: 96}]", ["does not divide the window of small"]),
         (
             "restoration_tests: [{name: t, masks: hard, stride_px: 64}]",
-            ["masks: hard wants cell_px (128), stride_px (64) and the network's window (128) to be one"],
+            [
+                "masks: hard wants cell_px (128), stride_px (64) and the network's window (128) to be one"
+            ],
         ),
         (
             "objects: [{name: scenes, kinds: [black]}]\nrestoration_tests: [{name: t}]",
@@ -242,6 +244,69 @@ def test_field_parameters_are_those_of_the_models():
             assert list(made) == list(told)
             for name, of in told.items():
                 assert made[name] == pytest.approx(entry[of] if isinstance(of, str) else of)
+
+
+def test_windows_follow_their_network():
+    networks = [{"name": "small"}, {"name": "near", "window_px": 96}]
+    tests = [{"network": name, "test_set": name} for name in ("small", "near")]
+    sets = [{"name": name} for name in ("small", "near")]
+    study = {"networks": networks, "test_sets": sets, "tests": tests}
+    made = validate(
+        study | {"restoration_tests": [{"name": "t", "network": "near", "size_px": 192}]}
+    )
+    assert [item["window_px"] for item in made["networks"]] == [128, 96]
+    assert [item["window_px"] for item in made["test_sets"]] == [128, 96]
+    assert made["map"]["window_px"] == 128
+    test = made["restoration_tests"][0]
+    assert (test["cell_px"], test["stride_px"]) == (96, 96)
+    assert entries.recipe_of(made, made["test_sets"][1])["window_px"] == 96
+    # The map's number is that of the networks that give none.
+    made = validate(study | {"map": {"window_px": 160, "stride_px": 32}})
+    assert [item["window_px"] for item in made["networks"]] == [160, 96]
+    with pytest.raises(UserError, match=r"small has samples of 96 px.*small has 128 px"):
+        validate(study | {"test_sets": [sets[0] | {"window_px": 96}, sets[1]]})
+    with pytest.raises(UserError, match=r"window_px: 160 px is not the window of near.*96 px"):
+        validate(study | {"map": {"network": "near", "window_px": 160, "stride_px": 32}})
+    # Weights bring theirs, and a study that asks for another is refused before it begins.
+    taken = {"networks": [{"name": "small", "weights": "released"}]}
+    assert validate(taken)["map"]["window_px"] == 128
+    with pytest.raises(UserError, match="is not the window of small"):
+        validate(taken | {"map": {"window_px": 96, "stride_px": 32}})
+
+
+def test_only_what_counts_is_told():
+    made = validate(
+        {
+            "psfs": [
+                {"name": "gaussian-2"},
+                {"name": "focus", "model": "zernike-1"},
+                {"name": "all", "model": "zernike-3"},
+            ],
+            "networks": [
+                {"name": "small"},
+                {"name": "theirs", "architecture": "resnet34"},
+                {"name": "fit", "architecture": "spectrum-fit"},
+                {"name": "taken", "weights": "released"},
+            ],
+        }
+    )
+    base = {"name", "model", "form", "size_px"}
+    optics = {"cutoff", "cutoff_range", "excitation_cutoff"}
+    told = [set(entries.told(made, "psfs", name)) for name in ("gaussian-2", "focus", "all")]
+    assert told[0] == base | {"width_px"} and told[1] == base | optics | {"focus_waves"}
+    assert told[2] == told[1] | {"cylinder_waves"}
+    small, theirs, fit, taken = (
+        set(entries.told(made, "networks", item["name"])) for item in made["networks"]
+    )
+    assert small - theirs == {"fit", "width"} and theirs - small == {"pretrained"}
+    assert {"samples", "learning_rate"} <= small and not {"samples", "learning_rate"} & fit
+    assert fit == taken == {"name", "architecture", "weights", "psf", "objects", "window_px"}
+    camera = entries.told(made, "cameras", "field")
+    assert "photons" in camera and "vignetting" not in camera
+    vignetted = entries.what_counts("cameras", camera | {"vignetting": [0, 0.2]})
+    assert vignetted["vignetting"] == [0, 0.2]
+    # What a study leaves as its config says no less: read again, it is the same.
+    assert validate(entries.all_that_counts(made)) == made
 
 
 def test_what_is_left_open():
