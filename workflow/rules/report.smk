@@ -58,6 +58,8 @@ rule write_report:
             "write_report",
             *(entries.code_of_psf(psf) for psf in STUDY["psfs"]),
             *SECTIONS.values(),
+            # The costs say how large units are.
+            *(s.unit_px for s in stages.STAGES if s.unit_px and s.wanted(STUDY)),
         ),
         templates=contents("workflow/scripts/isoplan/report/templates/*"),
         sections=list(SECTIONS.values()),
