@@ -145,6 +145,18 @@ def test_code_reruns_what_it_touches_and_says_which(edited):
     code.write_text(text)
 
 
+def test_a_finished_study_is_adopted_as_it_is(finished, tmp_path):
+    """As after an update that moved code: the README's command."""
+    updated = finished.clone(tmp_path / "isoplan")
+    code = updated.folder / "workflow/scripts/isoplan/optics/blur.py"
+    code.write_text(code.read_text() + "\nMOVED = True\n")
+    assert planned(updated.run("--dry-run"))["train_network"] == 1
+    page = (updated.results / "report.html").read_bytes()
+    updated.run("--touch")
+    assert "Nothing to be done" in updated.run("--dry-run")
+    assert (updated.results / "report.html").read_bytes() == page
+
+
 def test_settings_rerun_what_they_touch(edited):
     study = edited.folder / edited.study
     study.write_text(STUDY.replace("validity_threshold: 0.2", "validity_threshold: 0.3"))
