@@ -35,6 +35,17 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+# Snakemake ignores settings for a rule that does not exist, so a former name would go unnoticed.
+for option, given in (
+    ("set-resources", workflow.resource_settings.overwrite_resources),
+    ("set-threads", workflow.resource_settings.overwrite_threads),
+):
+    for former, name in stages.RENAMED.items():
+        if former in given:
+            raise WorkflowError(
+                f"{option}: the rule {former} is now called {name}; use that name"
+            )
+
 RESULTS = f"results/{STUDY['study']}"
 for folder in (Path("results"), Path(RESULTS)):
     if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
