@@ -41,7 +41,7 @@ from isoplan.report.maps import map_figures, psf_figures
 from isoplan.report.results import Mosaic, Study
 from isoplan.restoration import choosing
 from isoplan.restoration.cores import restore_and_judge
-from isoplan.restoration.halo import halo_of, settled
+from isoplan.restoration.halo import halo_of, with_choice
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.trust import RestoredStore, cell_px, create_trust
 
@@ -87,7 +87,7 @@ def restore(args: argparse.Namespace) -> int:
         _write_map(args, outputs[maps], found)
         known = facts.levels
         if left_open(settings):
-            settings = settled(settings, _chosen(args, mosaic, found, settings, facts))
+            settings = with_choice(settings, _chosen(args, mosaic, found, settings, facts))
         settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
         settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
         settings["trust_px"] = cell_px(found.layout.stride_px, settings["core_px"])
