@@ -33,7 +33,7 @@ from isoplan.optics.model import PsfModel
 from isoplan.optics.noise import check_camera_of, complete_camera
 from isoplan.optics.plain import PlainPsf
 from isoplan.psf_map.estimate import map_whole
-from isoplan.psf_map.layout import MapLayout, channels, served, strides
+from isoplan.psf_map.layout import MapLayout, at_cutoff, channels, strides
 from isoplan.registration import is_restoration
 from isoplan.report import plots
 from isoplan.report.map_stores import WHOLE, PsfMap
@@ -215,7 +215,7 @@ def _measured(args: argparse.Namespace, mosaic) -> Facts:
 
 @dataclass
 class Chosen:
-    """A network for a picture's optics. model, together: of `psf_map.layout.served`. window_px, stride_px: of the map."""
+    """A network for a picture's optics. model, together: of `psf_map.layout.at_cutoff`. window_px, stride_px: of the map."""
 
     file: Path
     network: object
@@ -238,7 +238,7 @@ def _choose(args: argparse.Namespace) -> Chosen:
             f"{known} depends on the optics: give --na, --wavelength-um and --pixel-size-um (at the "
             "sample), or --cutoff"
         )
-    model, together = served(model, cutoff)
+    model, together = at_cutoff(model, cutoff)
     if together > 1:
         print(
             f"{together} x {together} pixels are taken together, as the picture is finely sampled"
