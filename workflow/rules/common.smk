@@ -271,28 +271,28 @@ def test_network(wildcards):
     return network_file(entry("restoration_tests", wildcards.test)["network"])
 
 
-def listed(checkpoint):
+def mosaics_in(checkpoint):
     """Mosaics of the table that a checkpoint let through, name -> line of its list."""
     if STUDY["mosaics"] is None:
         return {}
     path = checkpoint.get().output.accepted
-    return _listed(path, os.stat(path).st_mtime_ns)
+    return _mosaics_in(path, os.stat(path).st_mtime_ns)
 
 
 @cache
-def _listed(path, mtime_ns):
+def _mosaics_in(path, mtime_ns):
     with open(path, newline="") as handle:
         return {line["mosaic"]: line for line in csv.DictReader(handle, delimiter="\t")}
 
 
 def accepted():
     """Mosaics of the table whose headers can be read."""
-    return listed(checkpoints.check_mosaics)
+    return mosaics_in(checkpoints.check_mosaics)
 
 
 def mosaics():
     """Every mosaic of the study: the simulated ones and those that were read whole."""
-    return [*SIMULATED, *listed(checkpoints.refuse_mosaics)]
+    return [*SIMULATED, *mosaics_in(checkpoints.refuse_mosaics)]
 
 
 def mosaic_stamps(wildcards):
