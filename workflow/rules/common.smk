@@ -267,7 +267,7 @@ def restoration_test(name):
     }
 
 
-def test_network(wildcards):
+def network_tested(wildcards):
     return network_file(entry("restoration_tests", wildcards.test)["network"])
 
 

@@ -28,7 +28,7 @@ REPORTED |= {
 
 rule assess_restoration:
     input:
-        network=test_network,
+        network=network_tested,
     output:
         done=f"{TEST_STAGE}/test.{{job}}.done",
     log:
@@ -93,7 +93,7 @@ rule tabulate_restoration_tests:
 
 rule sweep_restoration:
     input:
-        network=test_network,
+        network=network_tested,
     output:
         done=f"{SWEEP_STAGE}/sweep.{{job}}.done",
     log:
@@ -152,7 +152,7 @@ rule tabulate_sweeps:
 
 rule picture_restoration:
     input:
-        network=test_network,
+        network=network_tested,
         rows=f"{RESULTS}/restoration.csv",
     output:
         pictures=f"{TESTED}/{{test}}.npz",
