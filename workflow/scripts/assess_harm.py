@@ -7,14 +7,16 @@ from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.cluster.units import run_units
-from isoplan.restoration_test.harm import opened
+from isoplan.restoration_test.harm import open_test
 from isoplan.restoration_test.units import load_unit, save_unit
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     device = pick_device(params.device)
-    test, network, detects, card = opened(params.test, params.seed, snakemake.input.network, device)
+    test, network, detects, card = open_test(
+        params.test, params.seed, snakemake.input.network, device
+    )
     mark = fingerprint(params.test, params.seed, card["fingerprint"], dict(params.library))
     run_units(
         Ledger(params.ledger, mark),

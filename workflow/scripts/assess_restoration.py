@@ -8,14 +8,16 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.restoration_test import rivals
 from isoplan.restoration_test.units import run_share
-from isoplan.restoration_test.ways import opened
+from isoplan.restoration_test.ways import open_test
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     rivals.check_installed(params.test["test"]["methods"])
     device = pick_device(params.device)
-    test, network, detects, card = opened(params.test, params.seed, snakemake.input.network, device)
+    test, network, detects, card = open_test(
+        params.test, params.seed, snakemake.input.network, device
+    )
     mark = fingerprint(params.test, params.seed, card["fingerprint"], dict(params.library))
     run_share(
         test.test,

@@ -47,15 +47,15 @@ def open_readers(
     `registration.write`, where that did not refuse.
     """
     offset = np.float32(facts["offset"])
-    with ExitStack() as opened:
-        mosaic = opened.enter_context(facts.open())
+    with ExitStack() as stack:
+        mosaic = stack.enter_context(facts.open())
         readers = {"none": lambda *window: mosaic.read(*window) - offset}
         for method, store in stores.items():
             readers[method] = _covered(mosaic, _picture(store))
         if truth:
             readers["truth"] = _picture(truth)
         if registration:
-            reference = opened.enter_context(open_registered(registration, facts))
+            reference = stack.enter_context(open_registered(registration, facts))
             readers["reference"] = lambda *window: reference.read(*window) - offset
         yield readers
 

@@ -241,7 +241,7 @@ class RestorationTest:
         return np.stack(parts)
 
 
-def opened(spec: dict, seed: int, network_file, device):
+def open_test(spec: dict, seed: int, network_file, device):
     """The test of a spec, its network, the PSFs of the network's estimates, and the network's card.
 
     network_file: stored by `networks.store`. Raises UserError where they do not go together.
