@@ -123,7 +123,7 @@ def restore_and_judge(
             cells[0] = trust.NO_PSF
         return restored, cells
     counts, seen, pixels, exposure = look_back()
-    cells = trust.judge(
+    cells = trust.assess(
         counts,
         seen,
         **pixels._asdict(),

@@ -74,7 +74,7 @@ def cell_px(stride_px: int, core_px: int) -> int:
     return math.gcd(stride_px, core_px)
 
 
-def judge(
+def assess(
     counts: np.ndarray,
     seen: np.ndarray,
     *,
