@@ -40,7 +40,7 @@ from isoplan.report.map_stores import WHOLE, PsfMap
 from isoplan.report.maps import map_figures, psf_figures
 from isoplan.report.results import Mosaic, Study
 from isoplan.restoration import choosing
-from isoplan.restoration.cores import restore_and_judge
+from isoplan.restoration.cores import restore_with_trust
 from isoplan.restoration.halo import halo_of, with_choice
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.trust import RestoredStore, cell_px, create_trust
@@ -434,13 +434,13 @@ def _chosen(args, mosaic, found: Found, settings: dict, facts: dict) -> dict:
 
 
 def _restored(args, mosaic, found: Found, settings: dict, known: dict) -> Iterator[tuple]:
-    """Cores of the picture, (rows, columns), and what `restore_and_judge` makes of them."""
+    """Cores of the picture, (rows, columns), and what `restore_with_trust` makes of them."""
     local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
     device = pick_device(args.device)
     cores = tiles.shards(mosaic.shape, settings["core_px"])
     bar = Progress("restoring, squares", len(cores))
     for core in cores:
-        yield core, restore_and_judge(mosaic, local, core, settings, levels=known, device=device)
+        yield core, restore_with_trust(mosaic, local, core, settings, levels=known, device=device)
         bar.step()
 
 

@@ -109,7 +109,7 @@ def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict
     return _restored_core(mosaic, local, core, settings, levels, device)[0]
 
 
-def restore_and_judge(
+def restore_with_trust(
     mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `restore_core`, and how far to trust it: (len(trust.CHANNELS), ny, nx), the core's cells of
