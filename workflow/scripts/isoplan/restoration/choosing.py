@@ -37,7 +37,7 @@ import numpy as np
 from isoplan.base.seeds import numpy_rng
 from isoplan.optics.exposure import Exposure, exposure_of
 from isoplan.optics.plain import PlainPsf
-from isoplan.restoration.held_out import Judge
+from isoplan.restoration.held_out import HeldOut
 from isoplan.restoration.pieces import PIECES, Piece, pieces_of
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.raw_noise import look_at_noise
@@ -147,15 +147,15 @@ def choose(
         why = "the camera's gain is not known" if photons is None else "no light is known"
         return _unjudged(settings, why, photons)
     turns = -(-PIECES // len(pieces))
-    judges = [
-        Judge(piece, exposure, [numpy_rng(seed, stream, k * turns + t) for t in range(turns)])
+    held_out = [
+        HeldOut(piece, exposure, [numpy_rng(seed, stream, k * turns + t) for t in range(turns)])
         for k, piece in enumerate(pieces)
     ]
-    judges = [judge for judge in judges if judge.pixels]
-    if not judges:
+    held_out = [held for held in held_out if held.pixels]
+    if not held_out:
         return _unjudged(settings, "no pixel is usable", photons)
     return Search(
-        judges, settings, photons, {"start": start, "scale": scale}, side, other_blur, uneven
+        held_out, settings, photons, {"start": start, "scale": scale}, side, other_blur, uneven
     ).choice()
 
 

@@ -71,7 +71,7 @@ def worse_by(one: np.ndarray, other: np.ndarray) -> float:
     return float(apart.sum()) / error if error else 0.0
 
 
-class Judge:
+class HeldOut:
     """One piece, thinned once or more: how well restorations of its fit parts tell its test parts."""
 
     def __init__(self, piece: Piece, exposure: Exposure, rngs):
