@@ -37,7 +37,7 @@ def main(snakemake):
                 readers.get(standard),
                 made["shape_px"],
                 units[unit],
-                scale=facts.levels["scale"],
+                scale=facts.brightness["scale"],
                 cell_px=made["stride_px"],
             ),
             write=lambda unit, block: ngff.write_shards(cells, (slice(None), *units[unit]), block),

@@ -32,7 +32,7 @@ def main(snakemake):
             jobs=params.jobs,
             make=lambda unit: restore_with_trust(
                 *(mosaic, local, output.cores[unit], output.settings),
-                levels=facts.levels,
+                brightness=facts.brightness,
                 device=device,
             ),
             write=output.write,

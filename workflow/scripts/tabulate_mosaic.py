@@ -49,7 +49,7 @@ def main(snakemake):
     for file in snakemake.input.seams:
         rows += pd.read_csv(file).to_dict("records")
     named = {"study": params.study, "mosaic": name}
-    scale = facts.levels["scale"]
+    scale = facts.brightness["scale"]
     settings = {"network": params.network, **params.settings, "counts_for_255": scale}
     chosen = chosen_settings(snakemake.input.choices, left_open(params.settings))
     table = [named | row | settings | chosen.get(row["method"], {}) for row in rows]

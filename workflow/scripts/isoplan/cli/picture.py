@@ -85,7 +85,7 @@ def restore(args: argparse.Namespace) -> int:
         facts = _measured(args, mosaic)
         found = _estimate(args, network, mosaic, facts, mapped)
         _write_map(args, outputs[maps], found)
-        known = facts.levels
+        known = facts.brightness
         if left_open(settings):
             settings = with_choice(settings, _chosen(args, mosaic, found, settings, facts))
         settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
@@ -440,7 +440,10 @@ def _restored(args, mosaic, found: Found, settings: dict, known: dict) -> Iterat
     cores = tiles.shards(mosaic.shape, settings["core_px"])
     bar = Progress("restoring, squares", len(cores))
     for core in cores:
-        yield core, restore_with_trust(mosaic, local, core, settings, levels=known, device=device)
+        yield (
+            core,
+            restore_with_trust(mosaic, local, core, settings, brightness=known, device=device),
+        )
         bar.step()
 
 

@@ -66,7 +66,7 @@ def choose_for(
     What is not "auto" in settings, the config's `restoration`, is taken all the same. facts: of
     `mosaic.measure`, with offset, gain, read_noise_e.
     """
-    exposure, known = exposure_of(facts, settings["background"]), facts.levels
+    exposure, known = exposure_of(facts, settings["background"]), facts.brightness
     if not local.estimated:
         settings = settings | {"psf_shape": "map"}  # what is known stays
     elif settings["psf_shape"] not in ("auto", "map"):
@@ -128,7 +128,7 @@ def choose(
     """PSFs, iterations and TV weight for a picture, or for a mosaic by a few pieces of it.
 
     settings: the config's `restoration`; what is not "auto" there stays as it is. exposure: of the
-    mosaic, whose gain may be None. start, scale: of `measure.levels`. side: of PSFs of other
+    mosaic, whose gain may be None. start, scale: of `mosaic.facts.Facts.brightness`. side: of PSFs of other
     kinds, in px; without it none are tried. other_blur: share of the map that says that the blur is none
     of the PSF model's. uneven: whether one PSF stands for some that differ.
     seed, stream: which photons are held out is a pure function of them.

@@ -73,6 +73,6 @@ def restored(picture: Measured, local: LocalPsfs, settings: dict, choice: dict |
     out = np.empty(picture.counts.shape, np.float32)
     for core in tiles.shards(out.shape, settings["core_px"]):
         out[core] = restore_core(
-            picture.counts, local, core, settings, levels=known.levels, device=device
+            picture.counts, local, core, settings, brightness=known.brightness, device=device
         )
     return out

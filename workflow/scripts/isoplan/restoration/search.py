@@ -69,17 +69,13 @@ class Search:
         held_out: list[HeldOut],
         settings: dict,
         photons: float,
-        levels: dict,
+        brightness: dict,
         side: int | None,
         other_blur: float,
         uneven: bool,
     ):
-        self.held_out, self.settings, self.photons, self.levels = (
-            held_out,
-            settings,
-            photons,
-            levels,
-        )
+        self.held_out, self.settings = held_out, settings
+        self.photons, self.brightness = photons, brightness
         self.side, self.other_blur, self.uneven = side, other_blur, uneven
         self.iterations = candidates(settings)
         self.looks = sorted({*self.iterations, *steps_to(COMPARED_TO)})
@@ -235,7 +231,7 @@ class Search:
         parts = []
         for held in self.held_out[-SEARCHED:]:
             blur = held.piece.blur_by(which)
-            how = {"turns": 1} | self.levels
+            how = {"turns": 1} | self.brightness
             parts.append(held.look(blur, self.looks, tv_weight, self.settings, **how)[1])
         deviance = np.nan_to_num(np.concatenate(parts, axis=1), nan=np.inf)
         return deviance[deviance.sum(1).argmin()]
@@ -340,7 +336,8 @@ class Search:
             for psf in dict.fromkeys(psf for psf, _ in new):
                 blur = held.piece.blur_by(psf)
                 for key in (key for key in new if key[0] == psf):
-                    found[key].append(held.look(blur, looks, key[1], self.settings, **self.levels))
+                    seen = held.look(blur, looks, key[1], self.settings, **self.brightness)
+                    found[key].append(seen)
                     bar.step()
         for key, parts in found.items():
             squares, *others = np.nan_to_num(np.concatenate(parts, axis=2), nan=np.inf)

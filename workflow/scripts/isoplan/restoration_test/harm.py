@@ -202,7 +202,7 @@ class HarmTest:
         blur = SpaceVariantBlur(psfs.to(self.device), *centres, shape, order=self.settings["order"])
         observed = case.counts.astype(np.float32) - np.float32(case.offset)
         pixels = sort_pixels(observed, exposure)
-        start = facts.facts.levels
+        start = facts.facts.brightness
         best = [-math.inf, observed]
         margin, free = blur.margin, self.settings | {"iterations": "auto", "tv_weight": "auto"}
         steps = candidates(free)
