@@ -440,10 +440,8 @@ def _restored(args, mosaic, found: Found, settings: dict, known: dict) -> Iterat
     cores = tiles.shards(mosaic.shape, settings["core_px"])
     bar = Progress("restoring, squares", len(cores))
     for core in cores:
-        yield (
-            core,
-            restore_with_trust(mosaic, local, core, settings, brightness=known, device=device),
-        )
+        found = restore_with_trust(mosaic, local, core, settings, brightness=known, device=device)
+        yield core, found
         bar.step()
 
 
