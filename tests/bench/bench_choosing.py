@@ -29,17 +29,17 @@ def run() -> list[dict]:
     x = torch.nn.functional.pad(truth[None, None], (15,) * 4, mode="reflect")[0, 0]
     light = blur.forward(x).clamp(min=0).numpy() * PHOTONS
     y = np.random.default_rng(0).poisson(light).astype(np.float32)
-    levels = {"start": float(y.mean()), "scale": PHOTONS}
+    brightness = {"start": float(y.mean()), "scale": PHOTONS}
     settings = validate({})["restoration"]
     whole = tuple(slice(0, length) for length in y.shape)
     # PSFs that were estimated, 5 px wide give or take a tenth.
     piece = Piece(y, blur_by, whole, lambda factor: 5.0 * factor, 0.1)
 
     def chosen():
-        choose([piece], settings, exposure=Exposure(gain=1.0), **levels, seed=0, stream="bench")
+        choose([piece], settings, exposure=Exposure(gain=1.0), **brightness, seed=0, stream="bench")
 
     def restored():
-        richardson_lucy(torch.from_numpy(y), blur, iterations=10, **levels)
+        richardson_lucy(torch.from_numpy(y), blur, iterations=10, **brightness)
 
     return [
         {

@@ -330,10 +330,15 @@ def restoring(folder: Path, size: int, mosaic):
     local = local_psfs(choice, (size, size))
     cores = _cores(size)
     output = ngff.open_array(folder / f"restored{size}.ome.zarr", "0", "r+")
-    levels = {"start": 3000.0, "scale": 20_000.0}
+    brightness = {"start": 3000.0, "scale": 20_000.0}
     return (
         lambda unit: restore_core(
-            mosaic, local, cores[unit], _settings(), levels=levels, device=torch.device("cpu")
+            mosaic,
+            local,
+            cores[unit],
+            _settings(),
+            brightness=brightness,
+            device=torch.device("cpu"),
         ),
         lambda unit, block: ngff.write_shards(output, cores[unit], ngff.to_stored(block, output)),
         lambda unit: output[cores[unit]],

@@ -117,7 +117,7 @@ class Seen:
     def cells(self, blur, x, iterations: int) -> np.ndarray:
         all_of_them = np.ones(self.counts.shape, bool)
         none = np.zeros([SIZE_PX // CELL_PX] * 2)
-        return trust.judge(
+        return trust.assess(
             self.counts,
             blur.forward(x).clamp_(min=0).numpy(),
             usable=all_of_them, lone=~all_of_them, saturated=~all_of_them,

@@ -26,7 +26,7 @@ from isoplan.optics.exposure import exposure_of
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.estimate import map_unit
 from isoplan.psf_map.layout import MapLayout, channels
-from isoplan.restoration.cores import restore_and_judge
+from isoplan.restoration.cores import restore_with_trust
 from isoplan.restoration.halo import halo_of
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.simulation import BLOCK_PX, Simulation
@@ -106,8 +106,8 @@ def restoring(study: dict, folder: Path) -> int:
     local = LocalPsfs(model, layout=layout, cells=ngff.open_array(path))
     with open_mosaic(_mosaic(study, folder)) as mosaic:
         core = tiles.shards(mosaic.shape, settings["core_px"])[0]
-        levels = {"start": 1000.0, "scale": 10_000.0}
-        restore_and_judge(mosaic, local, core, settings, levels=levels, device=CPU)
+        brightness = {"start": 1000.0, "scale": 10_000.0}
+        restore_with_trust(mosaic, local, core, settings, brightness=brightness, device=CPU)
         outer = tiles.with_halo(core, settings["halo_px"], mosaic.shape)
     return prod(part.stop - part.start for part in outer)
 
@@ -129,8 +129,8 @@ def restoring_wide(study: dict, folder: Path, core_px: int = 1024) -> int:
     study["simulations"][0]["size_px"] = [side, side]
     with open_mosaic(_mosaic(study, folder)) as mosaic:
         core = slice(256, side - 256), slice(256, side - 256)
-        levels = {"start": 1000.0, "scale": 10_000.0}
-        restore_and_judge(mosaic, local, core, settings, levels=levels, device=CPU)
+        brightness = {"start": 1000.0, "scale": 10_000.0}
+        restore_with_trust(mosaic, local, core, settings, brightness=brightness, device=CPU)
     return side**2
 
 

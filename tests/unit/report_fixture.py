@@ -56,7 +56,7 @@ def figures_of(study) -> dict:
 
 
 def judge(study):
-    return verdict.judge(study, in_order())
+    return verdict.rank(study, in_order())
 
 
 def build_study(

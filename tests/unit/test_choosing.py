@@ -13,7 +13,7 @@ from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.fill import sums_of
 from isoplan.psf_map.layout import MapLayout
 from isoplan.restoration.choosing import UNJUDGED_WEIGHT, choose, choose_for, in_words
-from isoplan.restoration.halo import MOST_RESOLUTION_PX, halo_of, settled
+from isoplan.restoration.halo import MOST_RESOLUTION_PX, halo_of, with_choice
 from isoplan.restoration.in_memory import Measured, restored
 from isoplan.restoration.pieces import Piece, pieces_of
 from isoplan.restoration.psfs import LocalPsfs
@@ -221,9 +221,9 @@ def test_what_is_given_stays(psfs, settings):
     iterations_alone = settings("restoration", iterations="auto", tv_weight=0.02)
     choice = chosen(counts, psfs, iterations_alone)
     assert choice["tv_weight"] == 0.02 and len(choice["curves"]) == 1
-    assert settled(iterations_alone, choice)["iterations"] == choice["iterations"]
+    assert with_choice(iterations_alone, choice)["iterations"] == choice["iterations"]
     assert left_open(iterations_alone) == ["iterations"]
-    assert left_open(settled(iterations_alone, choice)) == []
+    assert left_open(with_choice(iterations_alone, choice)) == []
 
 
 def test_plain_richardson_lucy_stops_early_in_the_dark(psfs, settings):
@@ -287,7 +287,7 @@ def test_a_given_scale_and_resolution_stay(model, psfs, auto):
     counts = exposed(psfs, 1000)
     choice = doubted(model, counts, [2.5, 3.5], auto | {"psf_scale": 0.8, "resolution_px": 2})
     assert (choice["psf_scale"], choice["resolution_px"]) == (0.8, 2)
-    assert settled(auto, choice)["psf_scale"] == 0.8
+    assert with_choice(auto, choice)["psf_scale"] == 0.8
 
 
 def test_the_mean_factor_is_that_of_what_does_nearly_as_well():

@@ -115,9 +115,9 @@ def test_from_where_on_pixels_are_saturated(tmp_path):
 
 
 def test_levels():
-    assert Facts(offset=100, mean=300.0, p999=1100.0).levels == {"start": 200, "scale": 1000}
+    assert Facts(offset=100, mean=300.0, p999=1100.0).brightness == {"start": 200, "scale": 1000}
     for facts in ({"mean": 90.0, "p999": 95.0}, {"mean": None, "p999": None}):
-        found = Facts({"offset": 100} | facts).levels
+        found = Facts({"offset": 100} | facts).brightness
         assert 0 < found["start"] <= found["scale"]
 
 

@@ -56,7 +56,7 @@ def test_a_map_and_its_ledger(old):
     facts = Facts.read(old / "mosaics/pictures.json")
     kernels, _, _ = local_psfs({"store": str(made)}, facts.shape).around(0, 256, 0, 256)
     assert kernels.shape[-1] == 15
-    assert facts.only(*PIXELS, *EXPOSED).levels == facts.levels
+    assert facts.only(*PIXELS, *EXPOSED).brightness == facts.brightness
 
 
 def test_nothing_of_it_counts_as_damaged(old):

@@ -23,8 +23,8 @@ from isoplan.psf_map.layout import (
     USABLE,
     VALIDITY,
     MapLayout,
+    at_cutoff,
     channels,
-    served,
 )
 from tile_folders import own
 
@@ -440,17 +440,17 @@ def test_a_gap_between_axes_on_both_sides_of_zero(zernike):
 
 def test_a_released_network_serves_its_cut_offs_and_whole_fractions(settings):
     wide = make_psf_model(settings("psfs", model="zernike-1", size_px=79, cutoff_range=[0.2, 0.4]))
-    model, together = served(wide, 0.3)
+    model, together = at_cutoff(wide, 0.3)
     assert (model.cutoff, model.cutoff_range, model.size_px, together) == (0.3, (0.3, 0.3), 79, 1)
-    model, together = served(wide, 0.08)
+    model, together = at_cutoff(wide, 0.08)
     assert (model.cutoff, model.size_px, together) == (0.08, 79 * 3, 3)
     for beyond in (0.45, None):
         with pytest.raises(UserError, match=r"0\.2 to 0\.4"):
-            served(wide, beyond)
+            at_cutoff(wide, beyond)
 
 
 def test_a_gaussian_needs_no_optics(model):
-    assert served(model, 0.9) == (model, 1) == served(model, None)
+    assert at_cutoff(model, 0.9) == (model, 1) == at_cutoff(model, None)
 
 
 def test_pixels_taken_together_are_a_larger_pixel(settings):
@@ -458,7 +458,7 @@ def test_pixels_taken_together_are_a_larger_pixel(settings):
     torch.manual_seed(0)
     network = OnePass(96, wide, 8).eval()
     picture = textured((192, 256))
-    (fine, two), (coarse, one) = served(wide, 0.15), served(wide, 0.3)
+    (fine, two), (coarse, one) = at_cutoff(wide, 0.15), at_cutoff(wide, 0.3)
     assert (two, one) == (2, 1)
     cells = estimate_cells(network, fine, picture, 64, CPU, together=two)
     binned = picture.reshape(96, 2, 128, 2).mean((1, 3))

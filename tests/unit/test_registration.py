@@ -28,7 +28,7 @@ def moved(picture: np.ndarray, shift) -> np.ndarray:
 
 
 @pytest.fixture
-def opened(tmp_path):
+def open_picture(tmp_path):
     """array -> an open picture of it in a TIFF of tiles."""
     files = []
 
@@ -44,31 +44,31 @@ def opened(tmp_path):
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (3.4, -7.25), (-60.5, 41.0)])
-def test_shift_and_brightness_are_found_of_a_blurred_and_noisy_frame(opened, shift):
+def test_shift_and_brightness_are_found_of_a_blurred_and_noisy_frame(open_picture, shift):
     sharp = ndimage.gaussian_filter(scene(), 1)
     rng = np.random.default_rng(0)
     poor = 0.5 * ndimage.gaussian_filter(sharp, 3) + 40 + rng.normal(0, 4, sharp.shape)
-    found = register(opened(poor.astype(np.float32)), opened(moved(sharp, shift)))
+    found = register(open_picture(poor.astype(np.float32)), open_picture(moved(sharp, shift)))
     assert found.shift == pytest.approx(shift, abs=0.15)
     assert found.gain == pytest.approx(0.5, rel=0.05)
     assert found.offset == pytest.approx(40, abs=5)
     assert found.notes == []
 
 
-def test_another_field_and_a_reversed_contrast_are_refused(opened):
+def test_another_field_and_a_reversed_contrast_are_refused(open_picture):
     sharp = ndimage.gaussian_filter(scene(), 1)
     for other in (ndimage.gaussian_filter(scene(1), 1), 255 - sharp, np.full_like(sharp, 7)):
         with pytest.raises(UserError, match="does not show the same field"):
-            register(opened(sharp), opened(other))
+            register(open_picture(sharp), open_picture(other))
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (5, -3)])
-def test_a_copy_is_refused_in_other_units_and_cut_otherwise_too(opened, shift):
+def test_a_copy_is_refused_in_other_units_and_cut_otherwise_too(open_picture, shift):
     sharp = scene()
     with pytest.raises(UserError, match="copy of the picture, pixel by pixel"):
-        register(opened(sharp), opened(np.roll(2 * sharp + 100, shift, (0, 1))))
+        register(open_picture(sharp), open_picture(np.roll(2 * sharp + 100, shift, (0, 1))))
     again = sharp + np.random.default_rng(0).normal(0, 0.3, sharp.shape).astype(np.float32)
-    assert register(opened(sharp), opened(again)).notes == []
+    assert register(open_picture(sharp), open_picture(again)).notes == []
 
 
 @pytest.mark.parametrize(
@@ -80,24 +80,24 @@ def test_a_copy_is_refused_in_other_units_and_cut_otherwise_too(opened, shift):
     ],
     ids=("as it was", "saturated", "gamma"),
 )
-def test_a_reference_that_does_not_count_light_is_told(opened, change, words):
+def test_a_reference_that_does_not_count_light_is_told(open_picture, change, words):
     sharp = ndimage.gaussian_filter(scene(), 1)
     poor = ndimage.gaussian_filter(sharp, 3) + np.random.default_rng(0).normal(0, 4, sharp.shape)
-    notes = register(opened(poor.astype(np.float32)), opened(change(sharp))).notes
+    notes = register(open_picture(poor.astype(np.float32)), open_picture(change(sharp))).notes
     assert [note for note in notes if words in note] if words else notes == []
 
 
-def test_a_turned_frame_is_noted(opened):
+def test_a_turned_frame_is_noted(open_picture):
     sharp = ndimage.gaussian_filter(scene(), 1.5)
     turned = ndimage.rotate(sharp, 1.2, reshape=False, mode="nearest")
-    found = register(opened(sharp), opened(turned))
+    found = register(open_picture(sharp), open_picture(turned))
     assert found.apart_px > 2
     assert "turned" in found.notes[0]
 
 
-def test_shifted_windows_meet_and_agree_with_an_exact_shift(opened):
+def test_shifted_windows_meet_and_agree_with_an_exact_shift(open_picture):
     smooth = ndimage.gaussian_filter(scene(), 3, mode="wrap")
-    reference = opened(smooth)
+    reference = open_picture(smooth)
     whole = shifted(reference, (slice(40, 200), slice(40, 200)), (2.3, -1.6))
     exact = moved(smooth, (-2.3, 1.6))[40:200, 40:200]
     np.testing.assert_allclose(whole, exact, atol=0.05)
@@ -108,10 +108,10 @@ def test_shifted_windows_meet_and_agree_with_an_exact_shift(opened):
     np.testing.assert_allclose(np.hstack(parts), whole, atol=1e-3)
 
 
-def test_nothing_is_made_up_outside_the_reference(opened):
+def test_nothing_is_made_up_outside_the_reference(open_picture):
     picture = scene()
     picture[300, 300] = np.nan
-    block = shifted(opened(picture), (slice(0, 512), slice(0, 512)), (10.5, 0))
+    block = shifted(open_picture(picture), (slice(0, 512), slice(0, 512)), (10.5, 0))
     assert np.isnan(block[-10:]).all()
     assert np.isfinite(block[20:250]).all()
     assert np.isnan(block[289:291, 300]).any()

@@ -67,9 +67,9 @@ def test_a_blank_frame_loses_noise_by_its_doubtful_psfs(settings, photons):
     centres = torch.arange(cells.shape[1]) * 64.0 + network.window_px / 2 - 0.5
     params = torch.from_numpy(np.moveaxis(cells[:2], 0, -1).copy())
     psfs = model.psf(params.flatten(0, 1))[0].unflatten(0, params.shape[:2])
-    levels = {"start": float(frame.mean()), "scale": float(frame.max())}
+    brightness = {"start": float(frame.mean()), "scale": float(frame.max())}
     restored = restore_block(
-        frame, (psfs, centres, centres), settings("restoration"), **levels, device="cpu"
+        frame, (psfs, centres, centres), settings("restoration"), **brightness, device="cpu"
     )
     inside = np.s_[32:-32, 32:-32]
     assert restored[inside].std() < 0.8 * frame[inside].std()

@@ -71,7 +71,7 @@ def narrowed(folder, tmp_path):
         "restore_mosaic/tissue/estimated/0",
         "restore_mosaic/tissue/constant/0",
         "restore_mosaic/tissue/constant/7",
-        "test_harm/t/0",
+        "assess_harm/t/0",
         "measure_mosaic/retina",
     ):
         file = study / "benchmarks" / f"{job}.tsv"
@@ -90,7 +90,7 @@ def test_what_the_config_names_no_longer_is_not_in_the_report(narrowed):
     jobs = set(zip(study.benchmarks["rule"], study.benchmarks["job"], strict=True))
     assert ("restore_mosaic", "tissue/constant/0") in jobs
     assert not {
-        job for rule, job in jobs if "estimated" in job or "retina" in job or rule == "test_harm"
+        job for rule, job in jobs if "estimated" in job or "retina" in job or rule == "assess_harm"
     }
     verdict = judge(study)
     assert "not restored with the estimated map" in verdict.score.headline

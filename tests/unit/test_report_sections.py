@@ -10,7 +10,7 @@ from isoplan.report import core
 from isoplan.report.results import Mosaic, ResultTable
 from isoplan.report.section import Bar, Caution, Part, Score, Section, StudyFigure
 from isoplan.report.tables import Cell, Table
-from isoplan.report.verdict import judge
+from isoplan.report.verdict import rank
 from matplotlib.figure import Figure
 from report_fixture import build_regression_only, build_study, write_page
 
@@ -95,7 +95,7 @@ def test_cautions_are_ranked():
         for place, own in enumerate(told)
     ]
     study = SimpleNamespace(mosaics=[Mosaic("a"), Mosaic("b")])
-    verdict = judge(study, sections)
+    verdict = rank(study, sections)
     assert verdict.warnings == ["harm to b", "of a", "of a again", "of b", "of all", "last"]
     assert verdict.score.level == "empty"
 

@@ -22,9 +22,9 @@ from isoplan.psf_map.layout import MapLayout, channels
 from isoplan.restoration import trust
 from isoplan.restoration.cores import (
     blurred_again,
-    restore_and_judge,
     restore_block,
     restore_core,
+    restore_with_trust,
     seam_error,
 )
 from isoplan.restoration.halo import halo_of
@@ -35,7 +35,7 @@ from tile_folders import own, write_tiles
 
 CPU = torch.device("cpu")
 SHAPE, OFFSET = (530, 390), 50.0
-LEVELS = {"start": 6e3, "scale": 2e4}
+BRIGHTNESS = {"start": 6e3, "scale": 2e4}
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_no_psf_is_known(model, local, counts, block_settings):
     for known in (nothing, blank):
         assert known.around(0, 100, 0, 100) is None
     block = counts[:50, :60]
-    same = restore_block(block, None, block_settings, **LEVELS, device=CPU)
+    same = restore_block(block, None, block_settings, **BRIGHTNESS, device=CPU)
     np.testing.assert_array_equal(same, block)
 
 
@@ -173,7 +173,7 @@ def test_no_psf_is_known(model, local, counts, block_settings):
 @pytest.fixture(scope="module")
 def whole(local, counts, block_settings):
     psfs = local.around(0, SHAPE[0], 0, SHAPE[1])
-    return restore_block(counts - OFFSET, psfs, block_settings, **LEVELS, device=CPU)
+    return restore_block(counts - OFFSET, psfs, block_settings, **BRIGHTNESS, device=CPU)
 
 
 def test_tiles_equal_the_whole(local, counts, block_settings, whole, tmp_path):
@@ -183,7 +183,7 @@ def test_tiles_equal_the_whole(local, counts, block_settings, whole, tmp_path):
     with open_mosaic(tmp_path / "m.tif") as mosaic:
         for core in tiles.shards(SHAPE, block_settings["core_px"]):
             tiled[core] = restore_core(
-                mosaic, local, core, block_settings, levels=LEVELS, device=CPU
+                mosaic, local, core, block_settings, brightness=BRIGHTNESS, device=CPU
             )
     assert np.abs(tiled - whole).max() < 1e-4 * np.ptp(whole)
 
@@ -198,14 +198,18 @@ def test_the_seam_error_shows_seams(local, counts, block_settings, whole, tmp_pa
             chosen = block_settings | {"halo_px": halo}
             tiled = np.empty(SHAPE, np.float32)
             for core in cores:
-                tiled[core] = restore_core(mosaic, local, core, chosen, levels=LEVELS, device=CPU)
-            error = seam_error(mosaic, tiled, local, cores, chosen, levels=LEVELS, device=CPU)
+                tiled[core] = restore_core(
+                    mosaic, local, core, chosen, brightness=BRIGHTNESS, device=CPU
+                )
+            error = seam_error(
+                mosaic, tiled, local, cores, chosen, brightness=BRIGHTNESS, device=CPU
+            )
             found.append(error)
             # What it says of borders is not more than the whole shows.
-            assert error < 4 * np.abs(tiled - whole).max() / LEVELS["scale"]
+            assert error < 4 * np.abs(tiled - whole).max() / BRIGHTNESS["scale"]
         everything = [(slice(0, SHAPE[0]), slice(0, SHAPE[1]))]
         alone = seam_error(
-            mosaic, whole, local, everything, block_settings, levels=LEVELS, device=CPU
+            mosaic, whole, local, everything, block_settings, brightness=BRIGHTNESS, device=CPU
         )
     assert found[0] < 1e-4 < 1e-3 < found[1]
     assert alone == 0
@@ -234,10 +238,10 @@ def test_cores_of_the_default_size_show_no_seam(settings, tmp_path, iterations, 
     counts = rng.poisson(mean).astype(np.float32)
     tifffile.imwrite(tmp_path / "m.tif", counts)
     psfs = local.around(0, shape[0], 0, shape[1])
-    whole = restore_block(counts, psfs, chosen, **LEVELS, device=CPU)
+    whole = restore_block(counts, psfs, chosen, **BRIGHTNESS, device=CPU)
     with open_mosaic(tmp_path / "m.tif") as mosaic:
         for core in tiles.shards(shape, 1024):
-            part = restore_core(mosaic, local, core, chosen, levels=LEVELS, device=CPU)
+            part = restore_core(mosaic, local, core, chosen, brightness=BRIGHTNESS, device=CPU)
             assert np.abs(part - whole[core]).max() < limit * np.ptp(whole)
 
 
@@ -264,7 +268,7 @@ def test_a_black_picture_stays_black(model, block_settings):
     psfs = LocalPsfs(model, constant=(3.0, 3.0)).around(0, 80, 0, 90)
     black = np.zeros((80, 90), np.float32)
     facts = {"offset": 5.0, "mean": 5.0, "p999": 5.0}
-    restored = restore_block(black, psfs, block_settings, **Facts(facts).levels, device=CPU)
+    restored = restore_block(black, psfs, block_settings, **Facts(facts).brightness, device=CPU)
     assert np.abs(restored).max() < 1e-6
 
 
@@ -274,7 +278,7 @@ def test_pixels_that_are_not_finite_are_bridged(local, counts, block_settings, w
     bad[300, 50] = np.inf
     window = 0, 400, 0, 200
     restored = restore_block(
-        bad[:400, :200] - OFFSET, local.around(*window), block_settings, **LEVELS, device=CPU
+        bad[:400, :200] - OFFSET, local.around(*window), block_settings, **BRIGHTNESS, device=CPU
     )
     assert np.isfinite(restored).all()
     assert (restored[100, 100:104] > 0).all()
@@ -296,7 +300,9 @@ def test_where_no_tile_is_nothing_is_made_up(model, block_settings, counts, tmp_
     covered[50, 40:43] = False
     with open_mosaic(tmp_path) as mosaic:
         for core in [np.s_[0:200, 0:260], np.s_[0:100, 120:130], np.s_[90:140, 100:200]]:
-            restored = restore_core(mosaic, local, core, block_settings, levels=LEVELS, device=CPU)
+            restored = restore_core(
+                mosaic, local, core, block_settings, brightness=BRIGHTNESS, device=CPU
+            )
             assert restored.dtype == np.float32
             np.testing.assert_array_equal(np.isfinite(restored), covered[core])
             assert (restored[covered[core]] >= 0).all()
@@ -311,7 +317,9 @@ def test_the_offset_matters_not(model, block_settings, counts, tmp_path):
         with open_mosaic(path) as mosaic:
             core = slice(0, 120), slice(0, 120)
             block = block_settings | {"offset": OFFSET + offset}
-            results.append(restore_core(mosaic, local, core, block, levels=LEVELS, device=CPU))
+            results.append(
+                restore_core(mosaic, local, core, block, brightness=BRIGHTNESS, device=CPU)
+            )
     np.testing.assert_allclose(*results, rtol=1e-3, atol=1e-2)
 
 
@@ -357,13 +365,13 @@ def test_bad_pixels_and_saturated_spots_are_the_same_in_tiles_and_the_whole(
     tifffile.imwrite(tmp_path / "m.tif", spoilt)
     psfs = local.around(0, SHAPE[0], 0, SHAPE[1])
     light = spoilt - np.float32(OFFSET)
-    how = {"device": CPU, **LEVELS}
+    how = {"device": CPU, **BRIGHTNESS}
     mended = restore_block(light, psfs, chosen, exposure=exposure, **how)
     with open_mosaic(tmp_path / "m.tif") as mosaic:
         for core in tiles.shards(SHAPE, block_settings["core_px"]):
-            part = restore_core(mosaic, local, core, chosen, levels=LEVELS, device=CPU)
+            part = restore_core(mosaic, local, core, chosen, brightness=BRIGHTNESS, device=CPU)
             assert np.abs(part - mended[core]).max() < 1e-4 * np.ptp(whole)
-            again = restore_core(mosaic, local, core, chosen, levels=LEVELS, device=CPU)
+            again = restore_core(mosaic, local, core, chosen, brightness=BRIGHTNESS, device=CPU)
             assert again.tobytes() == part.tobytes()
     # Nearer to what an unharmed picture gives, round the bad pixels and beside the spots.
     harmed = restore_block(light, psfs, chosen, **how)
@@ -395,10 +403,10 @@ def test_the_background_is_taken_off(model, block_settings, counts):
     psfs = LocalPsfs(model, constant=(2.0, 2.0)).around(0, 120, 0, 120)
     light = counts[:120, :120] - np.float32(OFFSET)
     how = block_settings | {"iterations": 3}
-    plain = restore_block(light, psfs, how, **LEVELS, device=CPU)
+    plain = restore_block(light, psfs, how, **BRIGHTNESS, device=CPU)
     hazy = restore_block(
         *(light + 500, psfs, how),
-        **LEVELS | {"start": LEVELS["start"] + 500},
+        **BRIGHTNESS | {"start": BRIGHTNESS["start"] + 500},
         device=CPU,
         exposure=Exposure(background=500.0),
     )
@@ -418,14 +426,14 @@ def judging(block_settings, model) -> dict:
 def test_cells_of_trust_come_of_the_core_alone(local, counts, judging, tmp_path):
     """Bit-equal when redone, beside the very picture that is stored, within little of the whole's."""
     tifffile.imwrite(tmp_path / "m.tif", counts)
-    how = {"levels": LEVELS, "device": CPU}
+    how = {"brightness": BRIGHTNESS, "device": CPU}
     whole_core = slice(0, SHAPE[0]), slice(0, SHAPE[1])
     parts = np.full((len(trust.CHANNELS), 12, 9), np.nan, np.float32)
     with open_mosaic(tmp_path / "m.tif") as mosaic:
-        _, whole_cells = restore_and_judge(mosaic, local, whole_core, judging, **how)
+        _, whole_cells = restore_with_trust(mosaic, local, whole_core, judging, **how)
         for core in tiles.shards(SHAPE, 240):
-            restored, cells = restore_and_judge(mosaic, local, core, judging, **how)
-            again = restore_and_judge(mosaic, local, core, judging, **how)
+            restored, cells = restore_with_trust(mosaic, local, core, judging, **how)
+            again = restore_with_trust(mosaic, local, core, judging, **how)
             assert again[0].tobytes() == restored.tobytes()
             assert again[1].tobytes() == cells.tobytes()
             alone = restore_core(mosaic, local, core, judging, **how)
@@ -448,7 +456,9 @@ def test_a_wrong_map_is_doubted(local, counts, judging, tmp_path):
     wrong = LocalPsfs(local.model, layout=local.layout, cells=cells)
     core = slice(0, 240), slice(0, 240)
     with open_mosaic(tmp_path / "m.tif") as mosaic:
-        _, found = restore_and_judge(mosaic, wrong, core, judging, levels=LEVELS, device=CPU)
+        _, found = restore_with_trust(
+            mosaic, wrong, core, judging, brightness=BRIGHTNESS, device=CPU
+        )
     doubt = found[0].astype(int)
     expected = np.zeros((5, 5), bool)
     expected[2], expected[:, 4:] = True, True
@@ -459,17 +469,17 @@ def test_a_wrong_map_is_doubted(local, counts, judging, tmp_path):
 def test_nothing_is_said_where_nothing_is_known(local, model, counts, judging, tmp_path):
     """No PSF map, no PSF at all, no camera, no tile."""
     tifffile.imwrite(tmp_path / "m.tif", counts)
-    core, how = (slice(0, 240), slice(0, 240)), {"levels": LEVELS, "device": CPU}
+    core, how = (slice(0, 240), slice(0, 240)), {"brightness": BRIGHTNESS, "device": CPU}
     with open_mosaic(tmp_path / "m.tif") as mosaic:
         one = LocalPsfs(model, constant=(2.0, 2.0))
-        _, cells = restore_and_judge(mosaic, one, core, judging, **how)
+        _, cells = restore_with_trust(mosaic, one, core, judging, **how)
         named = dict(zip(trust.NAMES, cells, strict=True))
         assert np.isnan(named["filled"]).all() and np.isnan(named["uncertainty"]).all()
         assert np.isfinite(named["chi_square"]).all()
         blind = judging | {"exposure": {}}
-        _, cells = restore_and_judge(mosaic, one, core, blind, **how)
+        _, cells = restore_with_trust(mosaic, one, core, blind, **how)
         assert np.isnan(cells[1]).all() and not cells[0].any()
-        restored, cells = restore_and_judge(
+        restored, cells = restore_with_trust(
             mosaic, LocalPsfs(model, constant=None), core, judging, **how
         )
         np.testing.assert_array_equal(restored, counts[core] - np.float32(OFFSET))
@@ -524,8 +534,8 @@ def restored_of(picture, local, block_settings, folder, **facts) -> np.ndarray:
         facts = FACTS | measure(mosaic) | facts
         chosen = of_mosaic(block_settings, facts, local.model.size_px, 48)
         core = tuple(slice(0, length) for length in picture.shape)
-        how = {"levels": Facts(facts).levels, "device": CPU}
-        restored, cells = restore_and_judge(mosaic, local, core, chosen, **how)
+        how = {"brightness": Facts(facts).brightness, "device": CPU}
+        restored, cells = restore_with_trust(mosaic, local, core, chosen, **how)
     assert restored.dtype == np.float32 and np.isfinite(restored).all()
     assert np.isfinite(cells[0]).all()
     return restored
@@ -610,7 +620,7 @@ def test_blurred_again_the_scene_is_what_was_seen(local, scene, counts):
     whole = seen(0, SHAPE[0], 0, SHAPE[1])
     assert np.isnan(whole[300, 200]) and np.isnan(whole).sum() == 1
     part = seen(100, 256, 80, 300)
-    np.testing.assert_allclose(part, whole[100:256, 80:300], atol=1e-4 * LEVELS["scale"])
+    np.testing.assert_allclose(part, whole[100:256, 80:300], atol=1e-4 * BRIGHTNESS["scale"])
     away = whole[20:280, 20:-20] - 3 - (counts[20:280, 20:-20] - OFFSET)
     assert abs(away.mean()) < 10 and away.std() == pytest.approx(counts.mean() ** 0.5, rel=0.1)
     unknown = LocalPsfs(local.model)

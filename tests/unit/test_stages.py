@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 import damage
 from isoplan import stages
 from isoplan.base.imports import load_named
-from isoplan.evaluation import MEASURES
+from isoplan.evaluation import STANDARDS
 from isoplan.report import cost
 from isoplan.stages import BY_RULE, KINDS, STAGES
 
@@ -113,4 +113,4 @@ def test_jobs_of_a_mosaic_are_counted_as_snakemake_plans_them():
 def test_what_resume_misses_is_what_restores():
     methods = re.search(r'method="([a-z|]+)"', TEXTS["common.smk"])[1].split("|")
     assert set(methods) == damage.RESTORING
-    assert not damage.RESTORING & {*MEASURES, "none"}
+    assert not damage.RESTORING & {*STANDARDS, "none"}

@@ -58,7 +58,7 @@ def test_discrepancy_stops_at_the_noise(run):
 
         richardson_lucy(
             picture.y, picture.blur, iterations=int(stop), tv_weight=weight,
-            shift=case.exposure.shift, valid=picture.usable, callback=watch, **picture.levels,
+            shift=case.exposure.shift, valid=picture.usable, callback=watch, **picture.brightness,
         )  # fmt: skip
         assert fits[stop] <= 1 < fits[before]
 

@@ -18,7 +18,7 @@ def judged(counts, seen, **changes) -> dict[str, np.ndarray]:
     given = {"usable": every, "lone": ~every, "saturated": ~every}
     given |= {"noise": (GAIN, FLOOR), "size": SIZE, "iterations": 10}
     given |= {"uncertainty": np.zeros(grid), "filled": np.zeros(grid)} | changes
-    cells = trust.judge(counts, seen, **given)
+    cells = trust.assess(counts, seen, **given)
     assert cells.shape == (len(trust.CHANNELS), *grid) and cells.dtype == np.float32
     return dict(zip(trust.NAMES, cells, strict=True))
 

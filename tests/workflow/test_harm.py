@@ -49,4 +49,4 @@ def test_a_whole_study(tmp_path):
     (results / "harm.csv").unlink()
     again = planned(checkout.run("--dry-run"))
     assert {"tabulate_harm", "write_report"} <= set(again)
-    assert not {"test_harm", "train_network"} & set(again)
+    assert not {"assess_harm", "train_network"} & set(again)

@@ -83,6 +83,16 @@ def test_a_table_that_is_not_there_or_has_a_slip(plain):
     assert any(line.startswith("mosaics.tsv, line 2: a cell begins with") for line in lines), lines
 
 
+@pytest.mark.parametrize(
+    "option, setting", [("set-resources", "test_harm:mem_mb=9"), ("set-threads", "test_harm=2")]
+)
+def test_resources_for_a_rule_that_was_renamed(plain, option, setting):
+    text = STUDY.replace("mosaics: mosaics.tsv", "mosaics: null")
+    lines = error_lines(plain, text, "-n", f"--{option}", setting)
+    said = f"{option}: the rule test_harm is now called assess_harm; use that name"
+    assert said in lines, lines
+
+
 def test_files_that_do_not_serve(plain):
     """Networks without a card or for another PSF, and a folder without pictures."""
     save_file({"weight": torch.zeros(3)}, plain.folder / "stray.safetensors")

@@ -64,7 +64,7 @@ def test_a_whole_study(tmp_path):
     (results / "restoration_tests/other/0.npy").write_bytes(b"torn")
     (results / "stages/restoration_tests/other/test.0.done").unlink()
     (results / "restoration.csv").unlink()
-    assert planned(checkout.run("--dry-run"))["test_restoration"] == 1
+    assert planned(checkout.run("--dry-run"))["assess_restoration"] == 1
     checkout.run("results/mini-tests/restoration.csv")
     assert (results / "restoration.csv").read_bytes() == before
 

@@ -35,6 +35,17 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+# Snakemake ignores settings for a rule that does not exist, so a former name would go unnoticed.
+for option, given in (
+    ("set-resources", workflow.resource_settings.overwrite_resources),
+    ("set-threads", workflow.resource_settings.overwrite_threads),
+):
+    for former, name in stages.RENAMED.items():
+        if former in given:
+            raise WorkflowError(
+                f"{option}: the rule {former} is now called {name}; use that name"
+            )
+
 RESULTS = f"results/{STUDY['study']}"
 for folder in (Path("results"), Path(RESULTS)):
     if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
@@ -256,32 +267,32 @@ def restoration_test(name):
     }
 
 
-def test_network(wildcards):
+def network_tested(wildcards):
     return network_file(entry("restoration_tests", wildcards.test)["network"])
 
 
-def listed(checkpoint):
+def mosaics_in(checkpoint):
     """Mosaics of the table that a checkpoint let through, name -> line of its list."""
     if STUDY["mosaics"] is None:
         return {}
     path = checkpoint.get().output.accepted
-    return _listed(path, os.stat(path).st_mtime_ns)
+    return _mosaics_in(path, os.stat(path).st_mtime_ns)
 
 
 @cache
-def _listed(path, mtime_ns):
+def _mosaics_in(path, mtime_ns):
     with open(path, newline="") as handle:
         return {line["mosaic"]: line for line in csv.DictReader(handle, delimiter="\t")}
 
 
 def accepted():
     """Mosaics of the table whose headers can be read."""
-    return listed(checkpoints.check_mosaics)
+    return mosaics_in(checkpoints.check_mosaics)
 
 
 def mosaics():
     """Every mosaic of the study: the simulated ones and those that were read whole."""
-    return [*SIMULATED, *listed(checkpoints.refuse_mosaics)]
+    return [*SIMULATED, *mosaics_in(checkpoints.refuse_mosaics)]
 
 
 def mosaic_stamps(wildcards):

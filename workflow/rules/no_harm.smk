@@ -12,21 +12,21 @@ REPORTED |= {
 }
 
 
-rule test_harm:
+rule assess_harm:
     input:
         network=lambda wc: network_file(entry("harm_tests", wc.test)["network"]),
     output:
         done=f"{HARM_STAGE}/test.{{job}}.done",
     log:
-        f"{LOGS}/test_harm/{{test}}/{{job}}.log",
+        f"{LOGS}/assess_harm/{{test}}/{{job}}.log",
     benchmark:
-        f"{BENCHMARKS}/test_harm/{{test}}/{{job}}.tsv"
+        f"{BENCHMARKS}/assess_harm/{{test}}/{{job}}.tsv"
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        **asks("test_harm"),
+        **asks("assess_harm"),
     params:
-        library=lambda wc: library("test_harm", *test_code("harm_tests", wc.test)),
+        library=lambda wc: library("assess_harm", *test_code("harm_tests", wc.test)),
         folder=f"{HARM}/{{test}}",
         ledger=f"{RESULTS}/ledgers/harm_tests/{{test}}",
         test=lambda wc: harm_test(wc.test),
@@ -36,7 +36,7 @@ rule test_harm:
     message:
         "Restores the pictures of harm test {wildcards.test}, share {wildcards.job} of {params.jobs}"
     script:
-        "../scripts/test_harm.py"
+        "../scripts/assess_harm.py"
 
 
 rule tabulate_harm:

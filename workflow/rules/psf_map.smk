@@ -77,7 +77,7 @@ rule measure_mosaic:
         background=STUDY["restoration"]["background"],
         files=mosaic_stamp,
     message:
-        "Measures mosaic {wildcards.mosaic}: size, levels, noise"
+        "Measures mosaic {wildcards.mosaic}: size, brightness, noise"
     script:
         "../scripts/measure_mosaic.py"
 

@@ -26,22 +26,22 @@ REPORTED |= {
 }
 
 
-rule test_restoration:
+rule assess_restoration:
     input:
-        network=test_network,
+        network=network_tested,
     output:
         done=f"{TEST_STAGE}/test.{{job}}.done",
     log:
-        f"{LOGS}/test_restoration/{{test}}/{{job}}.log",
+        f"{LOGS}/assess_restoration/{{test}}/{{job}}.log",
     benchmark:
-        f"{BENCHMARKS}/test_restoration/{{test}}/{{job}}.tsv"
+        f"{BENCHMARKS}/assess_restoration/{{test}}/{{job}}.tsv"
     conda:
         "../../envs/isoplan.yaml"
     resources:
-        **asks("test_restoration"),
+        **asks("assess_restoration"),
     params:
         library=lambda wc: library(
-            "test_restoration", *test_code("restoration_tests", wc.test)
+            "assess_restoration", *test_code("restoration_tests", wc.test)
         ),
         folder=f"{TESTED}/{{test}}",
         ledger=f"{RESULTS}/ledgers/restoration_tests/{{test}}",
@@ -52,7 +52,7 @@ rule test_restoration:
     message:
         "Restores the pictures of test {wildcards.test}, share {wildcards.job} of {params.jobs}"
     script:
-        "../scripts/test_restoration.py"
+        "../scripts/assess_restoration.py"
 
 
 rule tabulate_restoration_tests:
@@ -93,7 +93,7 @@ rule tabulate_restoration_tests:
 
 rule sweep_restoration:
     input:
-        network=test_network,
+        network=network_tested,
     output:
         done=f"{SWEEP_STAGE}/sweep.{{job}}.done",
     log:
@@ -152,7 +152,7 @@ rule tabulate_sweeps:
 
 rule picture_restoration:
     input:
-        network=test_network,
+        network=network_tested,
         rows=f"{RESULTS}/restoration.csv",
     output:
         pictures=f"{TESTED}/{{test}}.npz",

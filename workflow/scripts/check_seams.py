@@ -21,7 +21,7 @@ def main(snakemake):
             local_psfs(params.psf, facts.shape),
             tiles.shards(facts.shape, settings["core_px"]),
             settings,
-            levels=facts.levels,
+            brightness=facts.brightness,
             device=pick_device(params.device),
         )
     print(f"{wildcards.mosaic}, {wildcards.method}: {error:.2g} of the range at borders of units")

@@ -3,7 +3,7 @@ correlation, and beside a reference frame what a restoration says that it should
 
 import pandas as pd
 from _job import job
-from isoplan.evaluation import measure_of, open_readers, ring_correlations, signal_to_noise
+from isoplan.evaluation import open_readers, ring_correlations, signal_to_noise, standard_of
 from isoplan.metrics import frc
 from isoplan.mosaic import ngff
 from isoplan.mosaic.facts import Facts
@@ -12,19 +12,19 @@ from isoplan.mosaic.facts import Facts
 def main(snakemake):
     params, known = snakemake.params, snakemake.input.get("registered")
     facts = Facts.read(snakemake.input.facts)
-    measure = measure_of(params.truth, known)
+    standard = standard_of(params.truth, known)
     tables = [pd.DataFrame(columns=["mosaic", "method", "cycles_per_px", "correlation"])]
     rows = []
-    if measure:
+    if standard:
         judged_by = {"truth": params.truth, "registration": known}
         with open_readers(facts, dict(params.stores), **judged_by) as readers:
             shape = facts.shape
-            for method, curve in ring_correlations(readers, measure, shape).items():
+            for method, curve in ring_correlations(readers, standard, shape).items():
                 columns = {"mosaic": facts["mosaic"], "method": method}
                 columns |= {"cycles_per_px": frc.FREQUENCIES, "correlation": curve}
                 tables.append(pd.DataFrame(columns))
-            if measure == "reference":
-                found = signal_to_noise(again(readers, snakemake, shape), measure, shape)
+            if standard == "reference":
+                found = signal_to_noise(again(readers, snakemake, shape), standard, shape)
                 rows = [(method, "SNR-reblurred", value) for method, value in found.items()]
     pd.concat(tables[1:] or tables).to_csv(snakemake.output.rings, index=False)
     table = pd.DataFrame(rows, columns=["method", "metric", "value"])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from _job import job
-from isoplan.evaluation import channels, measure_of, unit_cells
+from isoplan.evaluation import channels, standard_of, unit_cells
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.facts import Facts
 
@@ -13,8 +13,8 @@ def main(snakemake):
     facts = Facts.read(snakemake.input.facts)
     shape = facts.shape
     # What was there before stands first: every gain is a gain over it.
-    measure = measure_of(params.truth, snakemake.input.get("registered"))
-    pictures = ["none", *params.methods, *([measure] if measure else [])]
+    standard = standard_of(params.truth, snakemake.input.get("registered"))
+    pictures = ["none", *params.methods, *([standard] if standard else [])]
     ngff.create_map(
         params.store,
         channels(pictures),

@@ -8,7 +8,7 @@ from isoplan.mosaic import ngff
 from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
-from isoplan.psf_map.layout import SHARD_CELLS, MapLayout, channels, served, strides
+from isoplan.psf_map.layout import SHARD_CELLS, MapLayout, at_cutoff, channels, strides
 
 
 def main(snakemake):
@@ -17,7 +17,7 @@ def main(snakemake):
     _, model, card = store.load(snakemake.input.network)
     store.check_fits(snakemake.input.network, card, params.psf, params.window_px)
     shape = facts.shape
-    model, together = served(model, cutoff_of(facts))
+    model, together = at_cutoff(model, cutoff_of(facts))
     possible = strides(params.window_px, together)
     if params.stride_px not in possible:
         raise UserError(

@@ -9,7 +9,7 @@ from _job import job
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.facts import Facts
 from isoplan.optics.exposure import exposure_of
-from isoplan.restoration.halo import halo_of, settled
+from isoplan.restoration.halo import halo_of, with_choice
 from isoplan.restoration.trust import cell_px, create_trust
 
 
@@ -20,7 +20,7 @@ def main(snakemake):
     psf = chosen.get("fixed") or ngff.read_attributes(chosen["store"])["psf"]
     choice = snakemake.input.get("choice")
     choice = json.loads(Path(choice).read_text()) if choice else None
-    settings = settled(dict(params.restoration), choice)
+    settings = with_choice(dict(params.restoration), choice)
     settings |= {"halo_px": halo_of(settings, psf["size_px"]), "offset": facts["offset"]}
     settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
     settings["trust_px"] = cell_px(params.stride_px, settings["core_px"])

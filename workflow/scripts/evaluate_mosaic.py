@@ -7,7 +7,7 @@ from _job import job
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.cluster.units import run_units
-from isoplan.evaluation import MEASURES, evaluate_unit, open_readers, unit_cells
+from isoplan.evaluation import STANDARDS, evaluate_unit, open_readers, unit_cells
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.facts import PIXELS, REFERENCE, Facts
 
@@ -22,9 +22,9 @@ def main(snakemake):
     known = snakemake.input.get("registered")
     registered = crc32(Path(known).read_bytes()) if known else None
     mark = fingerprint(facts, made, restored, registered, dict(params.library))
-    measure = next((name for name in MEASURES if name in made["pictures"]), None)
+    standard = next((name for name in STANDARDS if name in made["pictures"]), None)
     judged_by = {"truth": params.truth}
-    if measure == "reference":
+    if standard == "reference":
         judged_by = {"registration": known}
     with open_readers(facts, dict(params.stores), **judged_by) as readers:
         run_units(
@@ -34,10 +34,10 @@ def main(snakemake):
             jobs=params.jobs,
             make=lambda unit: evaluate_unit(
                 {name: readers[name] for name in made["pictures"]},
-                readers.get(measure),
+                readers.get(standard),
                 made["shape_px"],
                 units[unit],
-                scale=facts.levels["scale"],
+                scale=facts.brightness["scale"],
                 cell_px=made["stride_px"],
             ),
             write=lambda unit, block: ngff.write_shards(cells, (slice(None), *units[unit]), block),

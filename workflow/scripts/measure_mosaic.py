@@ -1,4 +1,4 @@
-"""One streaming pass over a mosaic: size, levels, bad pixels, and what its camera does to it.
+"""One streaming pass over a mosaic: size, brightness, bad pixels, and what its camera does to it.
 
 A mosaic that turns out to be damaged is no failure of this job, or the others' report would wait for it:
 its facts are then the reason, under `refused`, and `refuse_mosaics` sets it aside.
@@ -23,7 +23,7 @@ from isoplan.optics.noise import check_background, check_camera_of, complete_cam
 
 def main(snakemake):
     params = snakemake.params
-    # The files' stamp belongs to the marks of units: a picture may change and keep its levels.
+    # The files' stamp belongs to the marks of units: a picture may change and keep its brightness.
     row = dict.fromkeys(COLUMNS) | params.row | {"stamp": params.files}
     try:
         facts = measured(row, params.store, snakemake.input.source)

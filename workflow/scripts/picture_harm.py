@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from _job import job
 from isoplan.base.device import pick_device
-from isoplan.restoration_test.harm import opened
+from isoplan.restoration_test.harm import open_test
 from isoplan.restoration_test.harm_tables import worst_cases
 
 
@@ -12,7 +12,7 @@ def main(snakemake):
     params = snakemake.params
     rows = pd.read_csv(snakemake.input.rows, dtype={"test": str, "picture": str})
     device = pick_device(params.device)
-    test, network, detects, _ = opened(params.test, params.seed, snakemake.input.network, device)
+    test, network, detects, _ = open_test(params.test, params.seed, snakemake.input.network, device)
     made = {}
     for k, (picture, blur, photons) in enumerate(worst_cases(rows, params.test["test"]["name"])):
         case, found, _ = test.restored(test.names.index(picture), blur, photons, network, detects)

@@ -5,7 +5,7 @@ import pandas as pd
 from _job import job
 from isoplan.base.device import pick_device
 from isoplan.restoration_test.tables import median_picture
-from isoplan.restoration_test.ways import opened, shown
+from isoplan.restoration_test.ways import open_test, shown
 
 
 def main(snakemake):
@@ -13,7 +13,7 @@ def main(snakemake):
     rows = pd.read_csv(snakemake.input.rows, dtype={"test": str, "cell": str})
     index = median_picture(rows[rows["test"] == params.test["test"]["name"]])
     device = pick_device(params.device)
-    test, network, detects, _ = opened(params.test, params.seed, snakemake.input.network, device)
+    test, network, detects, _ = open_test(params.test, params.seed, snakemake.input.network, device)
     case = test.case(index)
     pictures = shown(case, test.restored(case, index, network, detects))
     np.savez_compressed(output.pictures, index=index, **pictures)

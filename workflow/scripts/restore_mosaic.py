@@ -10,7 +10,7 @@ from isoplan.base.ledger import Ledger
 from isoplan.cluster.units import run_units
 from isoplan.mosaic import ngff
 from isoplan.mosaic.facts import PIXELS, Facts
-from isoplan.restoration.cores import restore_and_judge
+from isoplan.restoration.cores import restore_with_trust
 from isoplan.restoration.psfs import local_psfs
 from isoplan.restoration.trust import RestoredStore
 
@@ -30,9 +30,9 @@ def main(snakemake):
             len(output.cores),
             job=int(wildcards.job),
             jobs=params.jobs,
-            make=lambda unit: restore_and_judge(
+            make=lambda unit: restore_with_trust(
                 *(mosaic, local, output.cores[unit], output.settings),
-                levels=facts.levels,
+                brightness=facts.brightness,
                 device=device,
             ),
             write=output.write,

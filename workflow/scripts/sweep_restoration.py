@@ -8,13 +8,15 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.restoration_test.sweep import Sweep
 from isoplan.restoration_test.units import run_share
-from isoplan.restoration_test.ways import opened
+from isoplan.restoration_test.ways import open_test
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     device = pick_device(params.device)
-    test, network, detects, card = opened(params.test, params.seed, snakemake.input.network, device)
+    test, network, detects, card = open_test(
+        params.test, params.seed, snakemake.input.network, device
+    )
     sweep = Sweep(test)
     mark = fingerprint(params.test, params.seed, card["fingerprint"], dict(params.library))
     run_share(

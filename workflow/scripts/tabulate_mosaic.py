@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from _job import job
 from isoplan.config.entries import left_open
-from isoplan.evaluation import MEASURES, by_picture, compare, metrics_and_gains
+from isoplan.evaluation import STANDARDS, by_picture, compare, metrics_and_gains
 from isoplan.metrics import frc
 from isoplan.mosaic import ngff
 from isoplan.mosaic.facts import Facts
@@ -20,7 +20,7 @@ def main(snakemake):
     name = facts["mosaic"]
     pictures = ngff.read_attributes(params.store)["pictures"]
     results, gains = metrics_and_gains(by_picture(ngff.open_array(params.store)[:], pictures))
-    measures = {name: results.pop(name) for name in MEASURES if name in results}
+    standards = {name: results.pop(name) for name in STANDARDS if name in results}
     results, gains = ({m: found[m] for m in params.methods} for found in (results, gains))
     rows = [
         {"method": method, "metric": metric, "value": value}
@@ -28,8 +28,8 @@ def main(snakemake):
         for metric, value in values.items()
     ] + compare(results, gains)
     rows += [
-        {"method": measure, "metric": metric, "value": value}
-        for measure, values in measures.items()
+        {"method": standard, "metric": metric, "value": value}
+        for standard, values in standards.items()
         for metric, value in values.items()
     ]
     if snakemake.input.rings:
@@ -49,7 +49,7 @@ def main(snakemake):
     for file in snakemake.input.seams:
         rows += pd.read_csv(file).to_dict("records")
     named = {"study": params.study, "mosaic": name}
-    scale = facts.levels["scale"]
+    scale = facts.brightness["scale"]
     settings = {"network": params.network, **params.settings, "counts_for_255": scale}
     chosen = chosen_settings(snakemake.input.choices, left_open(params.settings))
     table = [named | row | settings | chosen.get(row["method"], {}) for row in rows]

@@ -22,13 +22,13 @@ FULL_SCALE = 255.0  # metrics are given on an 8-bit scale, as in the published t
 UNIT_PX = 1024
 
 
-# A restoration is judged by the truth of a simulation, or by a better picture of the same field.
-MEASURES = ("truth", "reference")
+# What a picture is compared with: the truth of a simulation, or a better picture of the same field.
+STANDARDS = ("truth", "reference")
 RING_SQUARES = 64  # for the Fourier ring correlation, spread over the mosaic
 
 
-def measure_of(truth, registration) -> str | None:
-    """One of MEASURES, or None where nothing is known: no simulation, no reference or a refused one."""
+def standard_of(truth, registration) -> str | None:
+    """One of STANDARDS, or None where nothing is known: no simulation, no reference or a refused one."""
     if truth:
         return "truth"
     if registration and "refused" not in json.loads(Path(registration).read_text()):
@@ -47,15 +47,15 @@ def open_readers(
     `registration.write`, where that did not refuse.
     """
     offset = np.float32(facts["offset"])
-    with ExitStack() as opened:
-        mosaic = opened.enter_context(facts.open())
+    with ExitStack() as stack:
+        mosaic = stack.enter_context(facts.open())
         readers = {"none": lambda *window: mosaic.read(*window) - offset}
         for method, store in stores.items():
             readers[method] = _covered(mosaic, _picture(store))
         if truth:
             readers["truth"] = _picture(truth)
         if registration:
-            reference = opened.enter_context(open_registered(registration, facts))
+            reference = stack.enter_context(open_registered(registration, facts))
             readers["reference"] = lambda *window: reference.read(*window) - offset
         yield readers
 
@@ -75,8 +75,8 @@ def _covered(mosaic, read: Callable) -> Callable:
     return masked
 
 
-def ring_correlations(readers: dict, measure: str, shape) -> dict[str, np.ndarray]:
-    """Fourier ring correlation of every picture with readers[measure]: name -> (rings,) from -1 to 1.
+def ring_correlations(readers: dict, standard: str, shape) -> dict[str, np.ndarray]:
+    """Fourier ring correlation of every picture with readers[standard]: name -> (rings,) from -1 to 1.
 
     Over at most RING_SQUARES squares, evenly spread over the mosaic of `shape` (H, W), in which all
     pictures are known everywhere; empty where there is none.
@@ -84,7 +84,7 @@ def ring_correlations(readers: dict, measure: str, shape) -> dict[str, np.ndarra
     side = frc.SQUARE_PX
     per_axis = [length // side for length in shape]
     step = max(1, int(np.ceil(np.sqrt(np.prod(per_axis) / RING_SQUARES))))
-    sums = {name: 0.0 for name in readers if name != measure}
+    sums = {name: 0.0 for name in readers if name != standard}
     found = False
     for j in range((per_axis[0] - 1) % step // 2, per_axis[0], step):
         for i in range((per_axis[1] - 1) % step // 2, per_axis[1], step):
@@ -93,23 +93,23 @@ def ring_correlations(readers: dict, measure: str, shape) -> dict[str, np.ndarra
             if all(np.isfinite(square).all() for square in squares.values()):
                 found = True
                 for name in sums:
-                    sums[name] = sums[name] + frc.ring_sums(squares[name], squares[measure])
+                    sums[name] = sums[name] + frc.ring_sums(squares[name], squares[standard])
     return {name: frc.curve(total) for name, total in sums.items()} if found else {}
 
 
-def signal_to_noise(readers: dict, measure: str, shape) -> dict[str, float]:
-    """SNR in dB of every picture beside readers[measure], of the pixels that are known in all.
+def signal_to_noise(readers: dict, standard: str, shape) -> dict[str, float]:
+    """SNR in dB of every picture beside readers[standard], of the pixels that are known in all.
 
     Over the mosaic of `shape` (H, W), of a large one over RING_SQUARES squares spread over it.
     """
     squares = tiles.shards(shape, frc.SQUARE_PX)
     chosen = np.unique(np.linspace(0, len(squares) - 1, RING_SQUARES).round().astype(int))
-    errors, signal = {name: 0.0 for name in readers if name != measure}, 0.0
+    errors, signal = {name: 0.0 for name in readers if name != standard}, 0.0
     for rows, columns in (squares[k] for k in chosen):
         window = rows.start, rows.stop, columns.start, columns.stop
         blocks = {name: read(*window).astype(np.float64) for name, read in readers.items()}
         known = np.logical_and.reduce([np.isfinite(block) for block in blocks.values()])
-        true = blocks[measure][known]
+        true = blocks[standard][known]
         signal += float((true**2).sum())
         for name in errors:
             errors[name] += float(((blocks[name][known] - true) ** 2).sum())

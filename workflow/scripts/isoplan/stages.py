@@ -243,7 +243,7 @@ _WORK = (
     ),
     Stage("collect_metrics", made=("metrics.csv",)),
     Stage(
-        "test_restoration",
+        "assess_restoration",
         ("test", "job"),
         made=("stages/restoration_tests/{test}/test.{job}.done",),
         memory="restore",
@@ -292,7 +292,7 @@ _WORK = (
         wanted=_tests,
     ),
     Stage(
-        "test_harm",
+        "assess_harm",
         ("test", "job"),
         made=("stages/harm_tests/{test}/test.{job}.done",),
         memory="restore",
@@ -328,6 +328,8 @@ _END = (
 )
 STAGES = (*_WORK, *rows("STAGES"), *_END)
 BY_RULE = {stage.rule: stage for stage in STAGES}
+# Former name of a rule -> its name now: users' profiles may still set resources for the former one.
+RENAMED = {"test_restoration": "assess_restoration", "test_harm": "assess_harm"}
 
 
 def stage(rule: str) -> Stage:

@@ -33,15 +33,15 @@ from isoplan.optics.model import PsfModel
 from isoplan.optics.noise import check_camera_of, complete_camera
 from isoplan.optics.plain import PlainPsf
 from isoplan.psf_map.estimate import map_whole
-from isoplan.psf_map.layout import MapLayout, channels, served, strides
+from isoplan.psf_map.layout import MapLayout, at_cutoff, channels, strides
 from isoplan.registration import is_restoration
 from isoplan.report import plots
 from isoplan.report.map_stores import WHOLE, PsfMap
 from isoplan.report.maps import map_figures, psf_figures
 from isoplan.report.results import Mosaic, Study
 from isoplan.restoration import choosing
-from isoplan.restoration.cores import restore_and_judge
-from isoplan.restoration.halo import halo_of, settled
+from isoplan.restoration.cores import restore_with_trust
+from isoplan.restoration.halo import halo_of, with_choice
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.trust import RestoredStore, cell_px, create_trust
 
@@ -85,9 +85,9 @@ def restore(args: argparse.Namespace) -> int:
         facts = _measured(args, mosaic)
         found = _estimate(args, network, mosaic, facts, mapped)
         _write_map(args, outputs[maps], found)
-        known = facts.levels
+        known = facts.brightness
         if left_open(settings):
-            settings = settled(settings, _chosen(args, mosaic, found, settings, facts))
+            settings = with_choice(settings, _chosen(args, mosaic, found, settings, facts))
         settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
         settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
         settings["trust_px"] = cell_px(found.layout.stride_px, settings["core_px"])
@@ -215,7 +215,7 @@ def _measured(args: argparse.Namespace, mosaic) -> Facts:
 
 @dataclass
 class Chosen:
-    """A network for a picture's optics. model, together: of `psf_map.layout.served`. window_px, stride_px: of the map."""
+    """A network for a picture's optics. model, together: of `psf_map.layout.at_cutoff`. window_px, stride_px: of the map."""
 
     file: Path
     network: object
@@ -238,7 +238,7 @@ def _choose(args: argparse.Namespace) -> Chosen:
             f"{known} depends on the optics: give --na, --wavelength-um and --pixel-size-um (at the "
             "sample), or --cutoff"
         )
-    model, together = served(model, cutoff)
+    model, together = at_cutoff(model, cutoff)
     if together > 1:
         print(
             f"{together} x {together} pixels are taken together, as the picture is finely sampled"
@@ -434,13 +434,14 @@ def _chosen(args, mosaic, found: Found, settings: dict, facts: dict) -> dict:
 
 
 def _restored(args, mosaic, found: Found, settings: dict, known: dict) -> Iterator[tuple]:
-    """Cores of the picture, (rows, columns), and what `restore_and_judge` makes of them."""
+    """Cores of the picture, (rows, columns), and what `restore_with_trust` makes of them."""
     local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
     device = pick_device(args.device)
     cores = tiles.shards(mosaic.shape, settings["core_px"])
     bar = Progress("restoring, squares", len(cores))
     for core in cores:
-        yield core, restore_and_judge(mosaic, local, core, settings, levels=known, device=device)
+        found = restore_with_trust(mosaic, local, core, settings, brightness=known, device=device)
+        yield core, found
         bar.step()
 
 

@@ -23,7 +23,7 @@ class Facts(dict):
     (`mosaic.measure`).
 
     >>> facts = Facts(height_px=40, width_px=30, offset=100.0, mean=150.0, p999=300.0)
-    >>> facts.shape, facts.levels
+    >>> facts.shape, facts.brightness
     ((40, 30), {'start': 50.0, 'scale': 200.0})
     """
 
@@ -49,7 +49,7 @@ class Facts(dict):
         return self["height_px"], self["width_px"]
 
     @property
-    def levels(self) -> dict[str, float]:
+    def brightness(self) -> dict[str, float]:
         """The two numbers that a restoration starts from, in counts above the offset: `start`, its first value
         everywhere, and `scale`, what counts as bright. Both are above 0 whatever the picture holds."""
         scale = max((self["p999"] or 0) - self["offset"], 1e-6)

@@ -35,7 +35,7 @@ def estimate_cells(
 ) -> np.ndarray:
     """Cells of one block: (h, w) counts above offset -> (channels, ny, nx) float32.
 
-    model, together: of `served`. usable: (h, w) bool, of which each cell tells its window's share; without
+    model, together: of `at_cutoff`. usable: (h, w) bool, of which each cell tells its window's share; without
     it, where the picture is finite. A cell is invalid for certain where its window holds a pixel that is
     not finite, or no two different values; its parameters are then NaN and its validity 0.
     """

@@ -107,7 +107,7 @@ def channels(model) -> list[dict]:
     ]
 
 
-def served(model: PsfModel, cutoff: float | None) -> tuple[PsfModel, int]:
+def at_cutoff(model: PsfModel, cutoff: float | None) -> tuple[PsfModel, int]:
     """The PSF model at a picture's own cut-off (cycles/px), and how many pixels a side its network
     wants taken together.
 

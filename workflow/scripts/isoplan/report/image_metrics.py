@@ -34,7 +34,7 @@ def metric_table(study: Study, mosaic: str) -> Table | None:
     grid = values.pivot(index="method", columns="metric", values="value").astype(float)
     metrics = [metric for name, metric in known.items() if name in grid.columns]
     judged = any(metric.needs_truth for metric in metrics)
-    measure = style.measure_in(grid.index) or ("truth" if judged else None)
+    standard = style.standard_in(grid.index) or ("truth" if judged else None)
     methods = style.sort_methods(grid.index)
     best = {metric: _best_method(grid, metric) for metric in metrics}
     rows = []
@@ -45,7 +45,7 @@ def metric_table(study: Study, mosaic: str) -> Table | None:
             row.append(Cell(shown, best=best[metric] == method))
         rows.append(row)
     return Table(
-        ["Method", *(_metric_head(m, measure) for m in metrics)], rows, _seams(study, mosaic)
+        ["Method", *(_metric_head(m, standard) for m in metrics)], rows, _seams(study, mosaic)
     )
 
 
@@ -69,20 +69,20 @@ def _seams(study: Study, mosaic: str) -> str:
 
 
 def _best_method(grid: pd.DataFrame, metric: Metric) -> str | None:
-    """The oracle and the measure do not compete: they know what a restoration has to find."""
-    column = grid[metric.name].drop(["oracle", *style.MEASURES], errors="ignore").dropna()
+    """The oracle and the standard do not compete: they know what a restoration has to find."""
+    column = grid[metric.name].drop(["oracle", *style.STANDARDS], errors="ignore").dropna()
     if len(column) < 2:
         return None
     if metric.better == 0:
-        measure = style.measure_in(grid.index)
-        if measure is None or not np.isfinite(grid.loc[measure, metric.name]):
+        standard = style.standard_in(grid.index)
+        if standard is None or not np.isfinite(grid.loc[standard, metric.name]):
             return None
-        return str((column - grid.loc[measure, metric.name]).abs().idxmin())
+        return str((column - grid.loc[standard, metric.name]).abs().idxmin())
     return str(column.idxmax() if metric.better > 0 else column.idxmin())
 
 
-def _metric_head(metric: Metric, measure: str | None) -> str:
-    arrows = {1: "\u2191", -1: "\u2193", 0: f"\u2192 {measure}" if measure else "\u2191"}
+def _metric_head(metric: Metric, standard: str | None) -> str:
+    arrows = {1: "\u2191", -1: "\u2193", 0: f"\u2192 {standard}" if standard else "\u2191"}
     return f"{style.with_unit(metric.name, metric.unit)} {arrows[metric.better]}"
 
 

@@ -68,7 +68,7 @@ def snr_gains(study: Study) -> dict[str, dict[str, float]]:
     for mosaic in study.mosaics:
         of_mosaic = snr[snr["mosaic"] == mosaic.name].set_index("method")["value"].astype(float)
         if "none" in of_mosaic.index:
-            methods = style.sort_methods(set(of_mosaic.index) - set(style.MEASURES))
+            methods = style.sort_methods(set(of_mosaic.index) - set(style.STANDARDS))
             gains[mosaic.name] = {m: float(of_mosaic[m] - of_mosaic["none"]) for m in methods}
     return gains
 
@@ -168,7 +168,7 @@ def _beside_reference(study: Study, name: str) -> tuple[str, list[str]]:
     known = catalogue.by_name()
     values = values[(values["mosaic"] == name) & values["metric"].isin(list(known))]
     grid = values.pivot(index="method", columns="metric", values="value").astype(float)
-    if style.measure_in(grid.index) != "reference" or not {"none", "estimated"} <= set(grid.index):
+    if style.standard_in(grid.index) != "reference" or not {"none", "estimated"} <= set(grid.index):
         return "", []
     better, same, worse = [], [], []
     for metric in (m for m in known if m in grid.columns):

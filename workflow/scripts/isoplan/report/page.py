@@ -13,7 +13,7 @@ from markupsafe import Markup
 from isoplan.report import pictures, plots, style
 from isoplan.report.results import TABLES, Study
 from isoplan.report.section import Part, Section, StudyFigure
-from isoplan.report.verdict import Verdict, judge
+from isoplan.report.verdict import Verdict, rank
 from isoplan.report.viewer import viewer_data
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -91,7 +91,7 @@ def write_report(
         study's figures/, and holds copies of them.
     """
     out_html = Path(out_html)
-    verdict = judge(study, sections)
+    verdict = rank(study, sections)
     writer = _Writer(study, out_html.parent, _pictured(study, verdict), figures)
     shown = [(section, writer.parts(section)) for section in sections]
     shown = [(section, parts) for section, parts in shown if parts]

@@ -2,7 +2,7 @@
 
 import math
 
-from isoplan.evaluation import MEASURES
+from isoplan.evaluation import STANDARDS
 from isoplan.metrics.catalogue import Metric
 
 METHOD_ORDER = (
@@ -125,9 +125,9 @@ PARAMETER_LABELS = {
 }
 
 
-def measure_in(methods) -> str | None:
+def standard_in(methods) -> str | None:
     """What the methods of a mosaic were judged by, if anything."""
-    return next((measure for measure in MEASURES if measure in set(methods)), None)
+    return next((standard for standard in STANDARDS if standard in set(methods)), None)
 
 
 def method_label(method: str) -> str:

@@ -27,7 +27,7 @@ class Verdict:
     sound: str
 
 
-def judge(study: Study, sections: list[Section]) -> Verdict:
+def rank(study: Study, sections: list[Section]) -> Verdict:
     """Rank what the sections say: the first score leads; of cautions harm comes first, then what is about one
     mosaic, mosaic by mosaic, then the others in the order of the page."""
     scores = [score for section in sections if (score := section.score(study))] or [EMPTY]
@@ -43,9 +43,9 @@ def judge(study: Study, sections: list[Section]) -> Verdict:
 
 
 def _ranked(cautions: list[Caution], study: Study) -> list[str]:
-    order = {mosaic.name: place for place, mosaic in enumerate(study.mosaics)}
+    order = {mosaic.name: k for k, mosaic in enumerate(study.mosaics)}
 
-    def rank(caution: Caution) -> tuple:
+    def place(caution: Caution) -> tuple:
         return not caution.harm, order.get(caution.mosaic, len(order))
 
-    return [caution.text for caution in sorted(cautions, key=rank)]
+    return [caution.text for caution in sorted(cautions, key=place)]

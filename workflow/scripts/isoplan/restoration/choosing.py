@@ -37,7 +37,7 @@ import numpy as np
 from isoplan.base.seeds import numpy_rng
 from isoplan.optics.exposure import Exposure, exposure_of
 from isoplan.optics.plain import PlainPsf
-from isoplan.restoration.held_out import Judge
+from isoplan.restoration.held_out import HeldOut
 from isoplan.restoration.pieces import PIECES, Piece, pieces_of
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.raw_noise import look_at_noise
@@ -66,7 +66,7 @@ def choose_for(
     What is not "auto" in settings, the config's `restoration`, is taken all the same. facts: of
     `mosaic.measure`, with offset, gain, read_noise_e.
     """
-    exposure, known = exposure_of(facts, settings["background"]), facts.levels
+    exposure, known = exposure_of(facts, settings["background"]), facts.brightness
     if not local.estimated:
         settings = settings | {"psf_shape": "map"}  # what is known stays
     elif settings["psf_shape"] not in ("auto", "map"):
@@ -128,7 +128,7 @@ def choose(
     """PSFs, iterations and TV weight for a picture, or for a mosaic by a few pieces of it.
 
     settings: the config's `restoration`; what is not "auto" there stays as it is. exposure: of the
-    mosaic, whose gain may be None. start, scale: of `measure.levels`. side: of PSFs of other
+    mosaic, whose gain may be None. start, scale: of `mosaic.facts.Facts.brightness`. side: of PSFs of other
     kinds, in px; without it none are tried. other_blur: share of the map that says that the blur is none
     of the PSF model's. uneven: whether one PSF stands for some that differ.
     seed, stream: which photons are held out is a pure function of them.
@@ -147,15 +147,15 @@ def choose(
         why = "the camera's gain is not known" if photons is None else "no light is known"
         return _unjudged(settings, why, photons)
     turns = -(-PIECES // len(pieces))
-    judges = [
-        Judge(piece, exposure, [numpy_rng(seed, stream, k * turns + t) for t in range(turns)])
+    held_out = [
+        HeldOut(piece, exposure, [numpy_rng(seed, stream, k * turns + t) for t in range(turns)])
         for k, piece in enumerate(pieces)
     ]
-    judges = [judge for judge in judges if judge.pixels]
-    if not judges:
+    held_out = [held for held in held_out if held.pixels]
+    if not held_out:
         return _unjudged(settings, "no pixel is usable", photons)
     return Search(
-        judges, settings, photons, {"start": start, "scale": scale}, side, other_blur, uneven
+        held_out, settings, photons, {"start": start, "scale": scale}, side, other_blur, uneven
     ).choice()
 
 

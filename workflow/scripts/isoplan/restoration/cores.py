@@ -43,7 +43,7 @@ def restore_block(
     return _restored(counts, psfs, settings, {"start": start, "scale": scale}, device, exposure)[0]
 
 
-def _restored(counts, psfs, settings, levels: dict, device, exposure: Exposure):
+def _restored(counts, psfs, settings, brightness: dict, device, exposure: Exposure):
     """As `restore_block`; beside it the block's `Pixels`, and a function that gives what the camera
     should have seen of the restored object, (h, w), or None where no PSF is known."""
     pixels = sort_pixels(counts, exposure)
@@ -60,8 +60,8 @@ def _restored(counts, psfs, settings, levels: dict, device, exposure: Exposure):
         blur,
         iterations=settings["iterations"],
         tv_weight=settings["tv_weight"],
-        start=exposure.start(levels["start"]),
-        scale=levels["scale"],
+        start=exposure.start(brightness["start"]),
+        scale=brightness["scale"],
         background=exposure.background,
         shift=exposure.shift,
         valid=None if usable.all() else torch.from_numpy(usable).to(device),
@@ -98,23 +98,23 @@ def softening(width_px: float) -> torch.Tensor:
     return line / line.sum()
 
 
-def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device):
+def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, brightness: dict, device):
     """One core of a mosaic, read with its halo and restored: the core's shape, float32.
 
     core: (rows, columns) slices. settings: the config's `restoration` with its halo_px settled, the
-    mosaic's `offset` and `exposure`, the fields of its `Exposure`. levels: `start` and `scale` of the
+    mosaic's `offset` and `exposure`, the fields of its `Exposure`. brightness: `start` and `scale` of the
     mosaic, in counts above the offset. Pixels that no tile of the mosaic covers are NaN, and so are those
     that are not finite in it.
     """
-    return _restored_core(mosaic, local, core, settings, levels, device)[0]
+    return _restored_core(mosaic, local, core, settings, brightness, device)[0]
 
 
-def restore_and_judge(
-    mosaic, local: LocalPsfs, core, settings: dict, *, levels: dict, device
+def restore_with_trust(
+    mosaic, local: LocalPsfs, core, settings: dict, *, brightness: dict, device
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `restore_core`, and how far to trust it: (len(trust.CHANNELS), ny, nx), the core's cells of
     settings["trust_px"] px. Where no PSF is known all of them are in doubt, and no more is said."""
-    restored, look_back = _restored_core(mosaic, local, core, settings, levels, device)
+    restored, look_back = _restored_core(mosaic, local, core, settings, brightness, device)
     size = settings["trust_px"]
     uncertainty, filled = local.doubts(core, size)
     if look_back is None:
@@ -123,7 +123,7 @@ def restore_and_judge(
             cells[0] = trust.NO_PSF
         return restored, cells
     counts, seen, pixels, exposure = look_back()
-    cells = trust.judge(
+    cells = trust.assess(
         counts,
         seen,
         **pixels._asdict(),
@@ -136,7 +136,7 @@ def restore_and_judge(
     return restored, cells
 
 
-def _restored_core(mosaic, local, core, settings, levels, device):
+def _restored_core(mosaic, local, core, settings, brightness, device):
     """As `restore_core`; beside it a function that gives the core's counts, what the camera should have
     seen, its `Pixels` and the `Exposure`; None where no tile is or no PSF is known."""
     covered = mosaic.covered(core[0].start, core[0].stop, core[1].start, core[1].stop)
@@ -147,7 +147,7 @@ def _restored_core(mosaic, local, core, settings, levels, device):
     counts = mosaic.read(*window) - np.float32(settings["offset"])
     exposure = Exposure(**settings.get("exposure", {}))
     psfs = local.chosen(settings).around(*window)
-    restored, pixels, seen = _restored(counts, psfs, settings, levels, device, exposure)
+    restored, pixels, seen = _restored(counts, psfs, settings, brightness, device, exposure)
     inside = tiles.inside(core, outer)
 
     def look_back():
@@ -167,7 +167,7 @@ def seam_error(
     cores: Sequence[tiles.Window],
     settings: dict,
     *,
-    levels: dict,
+    brightness: dict,
     device,
     borders: int = 4,
     strip_px: int = 32,
@@ -177,7 +177,7 @@ def seam_error(
     At `borders` borders between neighbouring cores, spread over the mosaic, a block as large as a
     core and centred on the border is restored. A strip of strip_px on either side of the border is
     compared with `restored`, the array (H, W) that the cores were written to; the difference is
-    divided by levels["scale"]. cores: all of them, as `tiles.shards` gives them. settings, levels,
+    divided by brightness["scale"]. cores: all of them, as `tiles.shards` gives them. settings, brightness,
     device: as for `restore_core`. 0 where there is but one core.
     """
     starts = {tuple(part.start for part in core): core for core in cores}
@@ -201,9 +201,9 @@ def seam_error(
             max(border - strip_px, block[axis].start), min(border + strip_px, block[axis].stop)
         )
         block, strip = tuple(block), tuple(strip)
-        again = restore_core(mosaic, local, block, settings, levels=levels, device=device)
+        again = restore_core(mosaic, local, block, settings, brightness=brightness, device=device)
         difference = np.abs(again[tiles.inside(strip, block)] - np.asarray(restored[strip]))
-        worst = max(worst, float(np.nanmax(difference)) / levels["scale"])
+        worst = max(worst, float(np.nanmax(difference)) / brightness["scale"])
     return worst
 
 

@@ -12,7 +12,7 @@ from isoplan.restoration.algorithm import algorithm_of
 MOST_RESOLUTION_PX = 1.5
 
 
-def settled(settings: dict, choice: dict | None) -> dict:
+def with_choice(settings: dict, choice: dict | None) -> dict:
     """The config's `restoration` with what was chosen and why (`reason`); choice: of `restoration.choosing.choose`, or None."""
     return settings | {key: choice[key] for key in (*CHOSEN, "reason") if choice}
 

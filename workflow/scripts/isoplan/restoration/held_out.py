@@ -71,7 +71,7 @@ def worse_by(one: np.ndarray, other: np.ndarray) -> float:
     return float(apart.sum()) / error if error else 0.0
 
 
-class Judge:
+class HeldOut:
     """One piece, thinned once or more: how well restorations of its fit parts tell its test parts."""
 
     def __init__(self, piece: Piece, exposure: Exposure, rngs):
@@ -108,10 +108,10 @@ class Judge:
         settings,
         *,
         turns: int | None = None,
-        **levels,
+        **brightness,
     ) -> np.ndarray:
         """Squared errors and deviance of the test parts, (2, iterations, blocks), of all turns on average, or of
-        the first ones. levels: start and scale of `measure.levels`."""
+        the first ones. brightness: start and scale of `mosaic.facts.Facts.brightness`."""
         total = []
         for fit, test, least in list(zip(self.fits, self.tests, self.least, strict=True))[:turns]:
             found = []
@@ -133,7 +133,7 @@ class Judge:
                 ends = np.sum(found[-ENOUGH:], axis=2)
                 return len(ends) == ENOUGH and bool((np.diff(ends, axis=0) >= 0).all())
 
-            self._restore(blur, fit, iterations[-1], tv_weight, settings, watch, **levels)
+            self._restore(blur, fit, iterations[-1], tv_weight, settings, watch, **brightness)
             total.append(found + found[-1:] * (len(iterations) - len(found)))
         return np.mean(total, axis=0).swapaxes(0, 1)
 

@@ -13,7 +13,7 @@ from isoplan.optics.noise import complete_camera
 from isoplan.psf_map.estimate import map_whole
 from isoplan.psf_map.layout import MapLayout
 from isoplan.restoration.cores import restore_core
-from isoplan.restoration.halo import halo_of, settled
+from isoplan.restoration.halo import halo_of, with_choice
 from isoplan.restoration.psfs import LocalPsfs
 
 
@@ -67,12 +67,12 @@ def estimate_psfs(picture: Measured, network, model, settings: dict, device) -> 
 def restored(picture: Measured, local: LocalPsfs, settings: dict, choice: dict | None, device):
     """Restored picture (h, w) in counts above the offset."""
     known = picture.facts
-    settings = settled(settings, choice)
+    settings = with_choice(settings, choice)
     settings |= {"halo_px": halo_of(settings, local.size_px), "offset": known["offset"]}
     settings["exposure"] = asdict(exposure_of(known, settings["background"]))
     out = np.empty(picture.counts.shape, np.float32)
     for core in tiles.shards(out.shape, settings["core_px"]):
         out[core] = restore_core(
-            picture.counts, local, core, settings, levels=known.levels, device=device
+            picture.counts, local, core, settings, brightness=known.brightness, device=device
         )
     return out

@@ -51,51 +51,104 @@ def richardson_lucy(
     saturated: torch.Tensor | None = None,
     callback: Callable[[int, torch.Tensor], bool | None] | None = None,
 ) -> torch.Tensor:
-    """Restores a blurred picture under Poisson noise; returns the object (blur.object_shape).
+    """Restore a blurred picture under Poisson noise.
 
-    Lowers J(x) = sum_valid (m - (y + s) log m) + tv_weight TV(x), m = Ax + b + s, TV isotropic, b
-    the `background` and s the `shift`. Each iteration takes the Richardson-Lucy step
-    z = x A'((y + s) / m) / A'v, v the valid pixels, and then a TV step:
+    Parameters
+    ----------
+    y : (H, W) tensor of `blur.shape`
+        Counts minus offset, in any unit. Values at which y + shift is below 0 (read noise) are clipped to that 0;
+        pixels outside `valid` may hold anything.
+    blur : SpaceVariantBlur
+        The blur A, with its adjoint A'. Beside it about 14 arrays of the object's size are held in memory.
+    iterations : int
+        Richardson-Lucy steps, each followed by a TV step.
+    tv_weight : float
+        Weight of the total variation, >= 0, a pure number: scaling y, start and scale by g scales the result by g.
+        It should rise as photons become fewer, accelerated or not: of .0003, .001, .003, .01 and .03 the best for six
+        pictures on average are .03, .003 and .0003 at 10^2, 10^3 and 10^4 photons at the peak
+        (`tests/bench/bench_acceleration.py`).
+    tv_step : {"proximal", "explicit", "none"}
+        How the total variation is lowered, see Notes.
+    acceleration : {"momentum", "none"}
+        Whether each step starts from an extrapolated object, see Notes.
+    start : float
+        First value of every object pixel, in counts, such as the mean of the whole mosaic. Above 0 where the picture
+        holds light.
+    scale : float
+        Brightness of the whole mosaic in counts, such as its 99.9th percentile; it says what counts as dark.
+    background : float or (H, W) tensor
+        Counts >= 0 that are not the object's, such as haze. The object comes back without them.
+    shift : float
+        What read noise adds, in counts >= 0: gain * read_noise_e^2. With a gain of g counts an electron,
+        y / g + read_noise_e^2 has the mean and variance of a Poisson variable [1]_, so dark pixels weigh no more than
+        their noise allows.
+    valid : (H, W) tensor or None
+        Mask of the usable pixels; None for all of them.
+    saturated : (H, W) bool tensor or None
+        Mask of the pixels that saw y or more. Where the model falls short of y they pull it up, and else they say
+        nothing. Leaving them out instead would keep the middle of a saturated spot at `start`.
+    callback : callable or None
+        Called as callback(iteration, x) after each iteration, the first being 1. It ends the restoration by returning
+        True.
 
-    - "proximal": x <- argmin_u sum (A'v / 2x) (u - z)^2 + tv_weight TV(u) (EM-TV: Sawatzky, Brune,
-      Mueller, Burger 2009; Brune, Sawatzky, Burger 2011), by DUAL_STEPS warm-started dual steps.
-      At a fixed point u = x it says A'v - A'((y + s) / m) + tv_weight dTV(x) = 0, which is dJ = 0.
-    - "explicit": eq. 4.2, x <- z / (1 - tv_weight div(grad x / |grad x|)), with the true curvature,
-      |grad x| rounded by TV_EPSILON scale and the denominator kept >= LEAST_SHARE. Where A'v = 1,
-      it has the same fixed point up to the rounding, but it rings where tv_weight x is large
-      beside TV_EPSILON scale: weights above 0.01 did harm in tests on real pictures.
-    - "none": no TV, plain Richardson-Lucy; then, where b + s = 0, sum x (A'v) = sum y after every
-      iteration.
+    Returns
+    -------
+    x : tensor of `blur.object_shape`
+        The object in counts, of the dtype and on the device of y.
 
-    acceleration: "momentum" takes each step from x (x / x_before)^((n - 1) / (n + 2)) in place of x
-    in iteration n: Nesterov's weights, on the logarithm of x, where Biggs and Andrews 1997 find
-    theirs from sums over the picture and extrapolate x itself. Fixed weights wait for no other pixel,
-    and dark pixels keep up. 10 such iterations go as far as 20 plain ones
-    (`tests/bench/bench_acceleration.py`); J need not fall in each of them. Where TV weighs much, the
-    weights fade (`momentum`). "none" takes the steps as they are: J falls in each (under a weight of .3,
-    which the few dual steps cannot quite follow, it rises now and then by a little).
+    Raises
+    ------
+    ValueError
+        For wrong shapes, an unknown `tv_step` or `acceleration`, a negative weight, background or shift, or a start of
+        0 or below where the picture holds light.
 
-    y: (H, W) of blur.shape, counts minus offset, in any unit; y + s below 0 (read noise) is
-    clipped to 0, pixels outside `valid` may hold anything. background: counts that are not the
-    object's, such as haze, one number >= 0 or (H, W); the object comes back without them. shift:
-    what read noise adds, gain * read_noise_e^2 counts: with a gain of g counts an electron,
-    y / g + read_noise_e^2 has mean and variance of a Poisson variable (Snyder et al. 1995), and dark
-    pixels weigh no more than their noise allows. start: flat first value of the object, > 0, such as the mean of the whole mosaic. scale: brightness of the whole mosaic (such as its
-    99.9th percentile) that says what counts as dark. valid: (H, W) mask of usable pixels or None.
-    saturated: (H, W) mask or None of pixels that saw y or more: where m falls short of y + s they
-    pull it up, and else they say nothing (their term of J is m - (y + s) log m up to its least value,
-    and that beyond). Left out altogether, the middle of a saturated spot would stay at `start`.
-    callback(iteration from 1, x) is called after each iteration; where it returns True, that was the last.
+    Notes
+    -----
+    With m = Ax + b + s, b the `background` and s the `shift`, the iterations lower
 
-    tv_weight is a pure number: scaling y, start and scale by g scales the result by g. The fewer
-    the photons, the more it should weigh, accelerated or not: of .0003, .001, .003, .01 and .03 the
-    best for six pictures on average are .03, .003 and .0003 at 10^2, 10^3 and 10^4 photons at the
-    peak (the same benchmark).
+        J(x) = sum_valid (m - (y + s) log m) + tv_weight TV(x)
 
-    Beside the blur it works on about 14 arrays of the object's size.
+    with isotropic TV. Where a saturated pixel's m is larger than y + s, its term stays at its least value. Each
+    iteration takes the Richardson-Lucy step
 
-    Raises ValueError for wrong shapes, an unknown tv_step or acceleration, a negative weight,
-    background or shift, or a start of 0 or below where the picture holds light.
+        z = x A'((y + s) / m) / A'v
+
+    with the valid pixels v, and then a TV step:
+
+    - "proximal": x <- argmin_u sum (A'v / 2x) (u - z)^2 + tv_weight TV(u) (EM-TV [2]_, [3]_), by DUAL_STEPS warm-started
+      dual steps. A fixed point u = x satisfies A'v - A'((y + s) / m) + tv_weight dTV(x) = 0, which is dJ = 0.
+    - "explicit": x <- z / (1 - tv_weight div(grad x / |grad x|)) (thesis, eq. 4.2), with the true curvature, |grad x|
+      rounded by TV_EPSILON scale and the denominator kept >= LEAST_SHARE. Where A'v = 1, its fixed point is the same
+      up to the rounding. It rings where tv_weight x is large beside TV_EPSILON scale: weights above 0.01 did harm in
+      tests on real pictures.
+    - "none": no TV, plain Richardson-Lucy. Then, where b + s = 0, sum x (A'v) = sum y after every iteration.
+
+    "momentum" starts iteration n from x (x / x_before)^((n - 1) / (n + 2)) in place of x. These are Nesterov's weights on
+    the logarithm of x; Biggs and Andrews [4]_ compute theirs from sums over the picture and extrapolate x itself. Fixed
+    weights need no other pixel, so tiles stay independent, and dark pixels keep up. 10 such iterations go as far as 20
+    plain ones (`tests/bench/bench_acceleration.py`), but J need not fall in each of them. Where TV weighs much, the
+    weights fade (`momentum`). With "none" J falls in each iteration, except that under a weight of .3, which the few
+    dual steps cannot quite follow, it rises now and then by a little.
+
+    References
+    ----------
+    .. [1] Snyder et al.: Compensation for readout noise in CCD images. J. Opt. Soc. Am. A 12, 1995.
+    .. [2] Sawatzky, Brune, Müller, Burger: Total variation processing of images with Poisson statistics. CAIP 2009.
+    .. [3] Brune, Sawatzky, Burger: Primal and dual Bregman methods with application to optical nanoscopy. Int. J.
+       Comput. Vis. 92, 2011.
+    .. [4] Biggs, Andrews: Acceleration of iterative image restoration algorithms. Appl. Opt. 36, 1997.
+
+    Examples
+    --------
+    A point seen through a 3 x 3 mean comes back sharper, with all of its light:
+
+    >>> blur = SpaceVariantBlur(torch.full((1, 1, 3, 3), 1 / 9), [0], [0], (9, 9))
+    >>> point = torch.zeros(blur.object_shape)
+    >>> point[5, 5] = 900
+    >>> y = blur.forward(point)
+    >>> x = richardson_lucy(y, blur, tv_weight=0, start=float(y.mean()), scale=float(y.max()))
+    >>> bool(x[5, 5] > 3 * y.max()), round(float(x.sum()))
+    (True, 900)
     """
     masks = {"valid": valid, "saturated": saturated}
     pedestal = torch.as_tensor(background, dtype=y.dtype, device=y.device) + shift

@@ -13,7 +13,7 @@ from isoplan.base.progress import Progress
 from isoplan.optics.plain import KINDS, PlainPsf
 from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.halo import MOST_RESOLUTION_PX
-from isoplan.restoration.held_out import HELD_OUT, Judge, Trial, worse_by
+from isoplan.restoration.held_out import HELD_OUT, HeldOut, Trial, worse_by
 from isoplan.restoration.other_psfs import GRID, find
 
 # TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
@@ -66,15 +66,16 @@ class Search:
 
     def __init__(
         self,
-        judges: list[Judge],
+        held_out: list[HeldOut],
         settings: dict,
         photons: float,
-        levels: dict,
+        brightness: dict,
         side: int | None,
         other_blur: float,
         uneven: bool,
     ):
-        self.judges, self.settings, self.photons, self.levels = judges, settings, photons, levels
+        self.held_out, self.settings = held_out, settings
+        self.photons, self.brightness = photons, brightness
         self.side, self.other_blur, self.uneven = side, other_blur, uneven
         self.iterations = candidates(settings)
         self.looks = sorted({*self.iterations, *steps_to(COMPARED_TO)})
@@ -141,16 +142,16 @@ class Search:
         return found
 
     def width_px(self, factor: float) -> float:
-        return float(np.median([judge.piece.width_by(factor) for judge in self.judges]))
+        return float(np.median([held.piece.width_by(factor) for held in self.held_out]))
 
     @property
     def pixels(self) -> int:
-        return sum(judge.pixels for judge in self.judges)
+        return sum(held.pixels for held in self.held_out)
 
     @property
     def doubt(self) -> bool:
         """Whether the PSFs' width is in doubt; what is known is not."""
-        return any(judge.piece.doubt for judge in self.judges)
+        return any(held.piece.doubt for held in self.held_out)
 
     def which(self) -> float | PlainPsf:
         """The PSFs that serve: how much narrower than the map's, 0 for none, or one of another kind."""
@@ -228,10 +229,10 @@ class Search:
     def glance(self, which: float | PlainPsf, tv_weight: float) -> np.ndarray:
         """The deviance of every square of some pieces, by one thinning of them."""
         parts = []
-        for judge in self.judges[-SEARCHED:]:
-            blur = judge.piece.blur_by(which)
-            how = {"turns": 1} | self.levels
-            parts.append(judge.look(blur, self.looks, tv_weight, self.settings, **how)[1])
+        for held in self.held_out[-SEARCHED:]:
+            blur = held.piece.blur_by(which)
+            how = {"turns": 1} | self.brightness
+            parts.append(held.look(blur, self.looks, tv_weight, self.settings, **how)[1])
         deviance = np.nan_to_num(np.concatenate(parts, axis=1), nan=np.inf)
         return deviance[deviance.sum(1).argmin()]
 
@@ -328,14 +329,15 @@ class Search:
         looks = looks or self.iterations
         new = [(psf, w) for psf in psfs for w in weights if (psf, w) not in self.trials]
         bar = Progress(
-            f"judging {what} by held-out photons, restorations", len(new) * len(self.judges)
+            f"judging {what} by held-out photons, restorations", len(new) * len(self.held_out)
         )
         found = {key: [] for key in new}
-        for judge in self.judges:
+        for held in self.held_out:
             for psf in dict.fromkeys(psf for psf, _ in new):
-                blur = judge.piece.blur_by(psf)
+                blur = held.piece.blur_by(psf)
                 for key in (key for key in new if key[0] == psf):
-                    found[key].append(judge.look(blur, looks, key[1], self.settings, **self.levels))
+                    seen = held.look(blur, looks, key[1], self.settings, **self.brightness)
+                    found[key].append(seen)
                     bar.step()
         for key, parts in found.items():
             squares, *others = np.nan_to_num(np.concatenate(parts, axis=2), nan=np.inf)
@@ -359,8 +361,8 @@ class Search:
 
     def look_beyond(self, which: float | PlainPsf) -> None:
         """More weights, where the least or the largest one does best."""
-        gain = self.judges[0].exposure.gain
-        brightest = max(self.photons, *(judge.brightest / gain for judge in self.judges))
+        gain = self.held_out[0].exposure.gain
+        brightest = max(self.photons, *(held.brightest / gain for held in self.held_out))
         found = {trial.tv_weight for trial in self.of(which)}
         while self.settings["tv_weight"] == "auto" and (
             weight := beyond(self.most_exact(which).tv_weight, found, brightest)

@@ -74,7 +74,7 @@ def cell_px(stride_px: int, core_px: int) -> int:
     return math.gcd(stride_px, core_px)
 
 
-def judge(
+def assess(
     counts: np.ndarray,
     seen: np.ndarray,
     *,
@@ -199,7 +199,7 @@ class RestoredStore:
         self.cells = [(slice(None), *unit) for unit in tiles.shards(self.trust.shape, cells)]
 
     def write(self, unit: int, block: tuple[np.ndarray, np.ndarray]) -> None:
-        """block: of `cores.restore_and_judge`."""
+        """block: of `cores.restore_with_trust`."""
         restored, judged = block
         if self.missing is not None:
             ngff.write_shards(self.missing, self.cores[unit], np.isnan(restored))

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from isoplan.base.errors import UserError
 from isoplan.optics.model import PsfModel
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map.layout import served
+from isoplan.psf_map.layout import at_cutoff
 
 # Points along each parameter of the table that the nearest PSF of a model is looked up in.
 FIT_POINTS = {1: 65, 2: 17, 3: 9}
@@ -73,7 +73,7 @@ def detection_model(network_model: PsfModel, psf: dict) -> PsfModel:
     Raises UserError where the network cannot serve that cut-off with pixels as they are.
     """
     cutoff = None if network_model.published else psf["cutoff"]
-    model, together = served(network_model, cutoff)
+    model, together = at_cutoff(network_model, cutoff)
     if together > 1:
         raise UserError(
             f"psfs {psf['name']}: at a cut-off of {psf['cutoff']:g} cycles/px the network wants {together} x "

@@ -202,7 +202,7 @@ class HarmTest:
         blur = SpaceVariantBlur(psfs.to(self.device), *centres, shape, order=self.settings["order"])
         observed = case.counts.astype(np.float32) - np.float32(case.offset)
         pixels = sort_pixels(observed, exposure)
-        start = facts.facts.levels
+        start = facts.facts.brightness
         best = [-math.inf, observed]
         margin, free = blur.margin, self.settings | {"iterations": "auto", "tv_weight": "auto"}
         steps = candidates(free)
@@ -287,7 +287,7 @@ def _cell_snr(picture: np.ndarray, sharp: np.ndarray) -> np.ndarray:
     return 10 * np.log10(signal[lit] / np.maximum(error[lit], 1e-12))
 
 
-def opened(spec: dict, seed: int, network_file, device):
+def open_test(spec: dict, seed: int, network_file, device):
     """The test of a spec, its network, the PSFs of the network's estimates, and the network's card."""
     network, model, card = store.load(network_file, device)
     return HarmTest(spec, seed, device), network, detection_model(model, spec["detected"]), card

@@ -105,7 +105,7 @@ class _Picture:
         pixels = sort_pixels(case.observed, case.exposure)
         self.usable = torch.from_numpy(pixels.usable).to(self.device)
         self.y = torch.from_numpy(np.where(pixels.usable, case.observed, 0)).to(self.device)
-        self.levels = start_and_scale(case.observed)
+        self.brightness = start_and_scale(case.observed)
         self.stopped = None  # by discrepancy, once the default weight was restored with
 
     def gains(self, weight: float, iterations: list[int]) -> dict[int, float]:
@@ -129,7 +129,7 @@ class _Picture:
             shift=self.case.exposure.shift,
             valid=self.usable,
             callback=watch,
-            **self.levels,
+            **self.brightness,
         )
         if judged and len(fits) == len(self.sweep.iterations):
             self.stopped = iterations[fits.index(True) if any(fits) else -1]
@@ -150,7 +150,7 @@ class _Picture:
             exposure=self.case.exposure,
             seed=self.sweep.test.seed,
             stream=stream,
-            **self.levels,
+            **self.brightness,
         )
         return choice["tv_weight"], choice["iterations"]
 

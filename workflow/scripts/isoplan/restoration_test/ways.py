@@ -241,7 +241,7 @@ class RestorationTest:
         return np.stack(parts)
 
 
-def opened(spec: dict, seed: int, network_file, device):
+def open_test(spec: dict, seed: int, network_file, device):
     """The test of a spec, its network, the PSFs of the network's estimates, and the network's card.
 
     network_file: stored by `networks.store`. Raises UserError where they do not go together.
@@ -254,7 +254,7 @@ def opened(spec: dict, seed: int, network_file, device):
 
 
 def start_and_scale(counts: np.ndarray) -> dict[str, float]:
-    """start and scale of a small picture, as `mosaic.measure.levels` of a mosaic."""
+    """start and scale of a small picture, as `mosaic.facts.Facts.brightness` of a mosaic."""
     scale = max(float(np.quantile(counts, 0.999)), 1e-6)
     return {"start": max(float(counts.mean()), 1e-6 * scale), "scale": scale}
 

@@ -1,4 +1,4 @@
-"""Restores this job's share of a test's pictures in every way that it names (thesis, section 4.3)."""
+"""Blurs and restores this job's share of a harm test's pictures, each in every way that it names."""
 
 from pathlib import Path
 
@@ -6,24 +6,26 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
-from isoplan.restoration_test import rivals
-from isoplan.restoration_test.units import run_share
-from isoplan.restoration_test.ways import opened
+from isoplan.cluster.units import run_units
+from isoplan.restoration_test.harm import open_test
+from isoplan.restoration_test.units import load_unit, save_unit
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    rivals.check_installed(params.test["test"]["methods"])
     device = pick_device(params.device)
-    test, network, detects, card = opened(params.test, params.seed, snakemake.input.network, device)
+    test, network, detects, card = open_test(
+        params.test, params.seed, snakemake.input.network, device
+    )
     mark = fingerprint(params.test, params.seed, card["fingerprint"], dict(params.library))
-    run_share(
-        test.test,
-        lambda unit: test.unit(unit, network, detects),
-        params.folder,
+    run_units(
         Ledger(params.ledger, mark),
+        len(test.units),
         job=int(wildcards.job),
         jobs=params.jobs,
+        make=lambda unit: test.unit(unit, network, detects),
+        write=lambda unit, block: save_unit(params.folder, unit, block),
+        read=lambda unit: load_unit(params.folder, unit),
         title=f"restoring the pictures of {wildcards.test}, units",
     )
     Path(snakemake.output.done).write_text(f"{mark}\n")

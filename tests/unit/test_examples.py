@@ -1,0 +1,21 @@
+"""The examples in docstrings do what they say."""
+
+import doctest
+from importlib import import_module
+
+import pytest
+
+MODULES = (
+    "cli.outputs",
+    "mosaic.facts",
+    "mosaic.headers",
+    "mosaic.table",
+    "optics.plain",
+    "restoration.richardson_lucy",
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name):
+    found = doctest.testmod(import_module(f"isoplan.{name}"))
+    assert found.attempted and not found.failed
