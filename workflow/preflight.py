@@ -38,7 +38,7 @@ from isoplan.mosaic.tiles import spans, with_halo
 from isoplan.psf_map.layout import SHARD_CELLS
 from isoplan.report.cost import JOB_S, JOBS_A_MOSAIC, jobs_for, jobs_of
 from isoplan.restoration.halo import halo_of
-from site_checks import FAIL, OK, WARN, Finding, Profile, Site
+from profile_checks import FAIL, OK, WARN, Finding, Profile, site
 
 # Of a CPU job, above all that tests/bench/memory_stages.py prints: what it takes before its first unit,
 # for a unit whatever its size, and for each pixel of the block that the unit works on.
@@ -110,7 +110,7 @@ def findings(study: dict, config: Path, profile: Profile | None, cores: int) -> 
     yield from memory(study)
     if profile:
         yield shared(study, profile)
-        yield from Site(profile, study).findings()
+        yield from site(profile, study)
     else:
         yield this_machine(study, cores)
 

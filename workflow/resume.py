@@ -32,7 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as in the j
 import psutil
 from damage import check, leftovers
 from isoplan.base.errors import UserError
-from isoplan.cluster import slurm
+from isoplan.cluster.timelimit import schedulers
 
 
 def main(given: list[str] | None = None) -> int:
@@ -45,7 +45,8 @@ def resume(args: argparse.Namespace) -> int:
     print(f"study {args.study}, config {args.config}, results {results}/", flush=True)
 
     refuse_beside_a_run()
-    slurm.cancel_jobs(args.study)
+    for scheduler in schedulers():
+        scheduler.cancel_jobs(args.study)
     stop_local_jobs(args.study)
     run(snakemake(args.config, "--cores", "1", "--unlock"), quiet=True)
 

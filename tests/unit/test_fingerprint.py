@@ -131,7 +131,7 @@ def test_importing_a_script_loads_nothing_that_is_not_hashed():
         env=os.environ | {"PYTHONPATH": str(scripts)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr
     assert not done.stdout

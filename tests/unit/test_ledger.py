@@ -9,6 +9,7 @@ from isoplan.base import ledger as module
 from isoplan.base.errors import OutOfTime
 from isoplan.base.ledger import Ledger, write_atomically
 from isoplan.cluster import timelimit
+from isoplan.cluster.schedulers import slurm
 from isoplan.cluster.units import run_units, share
 
 COUNT = 7
@@ -82,7 +83,7 @@ def test_a_killed_run_goes_on_where_it_was(store, tmp_path):
 def test_a_job_stops_before_a_unit_that_would_not_end_in_time(store, tmp_path, monkeypatch):
     """Units of 10 s by a clock of our own, with 60 s to go; after 30 s, 12.5 + 20 s are not left."""
     clock = [1000.0]
-    monkeypatch.setattr(timelimit, "job_end", lambda: 1060.0)
+    monkeypatch.setattr(slurm, "job_end", lambda: 1060.0)
     monkeypatch.setattr(timelimit.time, "time", lambda: clock[0])
     monkeypatch.setattr(timelimit.time, "monotonic", lambda: clock[0])
     make = store.make
@@ -98,7 +99,7 @@ def test_a_job_stops_before_a_unit_that_would_not_end_in_time(store, tmp_path, m
     clock[0] = 1060.0  # too late from the beginning: one unit is tried all the same
     with pytest.raises(OutOfTime, match="1 of 4 were made"):
         store.run(tmp_path)
-    monkeypatch.setattr(timelimit, "job_end", lambda: float("inf"))
+    monkeypatch.setattr(slurm, "job_end", lambda: float("inf"))
     assert store.run(tmp_path) == 3
 
 

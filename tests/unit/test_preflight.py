@@ -14,13 +14,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 
 import preflight
-import site_checks
+import profile_checks
+import site_slurm
 from isoplan.base.errors import UserError
-from isoplan.cluster import slurm
+from isoplan.cluster.schedulers import slurm
 from isoplan.config.validation import validate
 from isoplan.report import cost
 from preflight import Picture, pixels_read
-from site_checks import FAIL, OK, WARN, Profile, Site
+from profile_checks import FAIL, OK, WARN, Profile
+from site_slurm import Site
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """\
@@ -57,7 +59,7 @@ def site(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
 
     def make(config=None, *, storage="accounting_storage/none", enforce="none", age=300, **scripts):
-        for name in site_checks.COMMANDS:
+        for name in site_slurm.COMMANDS:
             command(name, "#!/bin/sh\n")
         command("scontrol", SCONTROL)
         command("srun", SRUN)
@@ -230,7 +232,7 @@ def test_a_gpu_that_the_profile_does_not_ask_for(site):
 
 
 def test_a_node_that_sees_the_folder(site, monkeypatch):
-    monkeypatch.setattr(site_checks, "PROBE", site_checks.PROBE.replace("numpy, torch,", "torch,"))
+    monkeypatch.setattr(site_slurm, "PROBE", site_slurm.PROBE.replace("numpy, torch,", "torch,"))
     found = site().node()
     assert found.level == OK, found
     assert not list(Path("results").iterdir())
@@ -249,7 +251,7 @@ def test_nodes_that_do_not(site):
 
 
 def test_everything_at_a_good_site(site):
-    short = dict.fromkeys([f"{kind}_minutes" for kind in site_checks.RULES], 15)
+    short = dict.fromkeys([f"{kind}_minutes" for kind in site_slurm.RULES], 15)
     blind = "#!/bin/sh\nexit 1\n"
     levels = [f.level for f in site({"resources": short}, srun=blind).findings()]
     assert levels.count(FAIL) == 1  # the node alone
@@ -264,8 +266,8 @@ def test_where_slurm_is_not(site, monkeypatch):
 
 def test_a_profile_of_another_executor(site):
     follow(Profile.find("slurm").change("executor", "executor: local"))
-    found = only(site().findings())
-    assert found.level == FAIL
+    found = only(profile_checks.site(Profile.find("slurm"), {}))
+    assert found.level == FAIL and "is local, not slurm" in found.text
     follow(found.advice)
     assert Profile.find("slurm").settings["executor"] == "slurm"
 

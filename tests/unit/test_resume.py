@@ -18,7 +18,7 @@ import resume
 from damage import check
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import Ledger
-from isoplan.cluster import slurm
+from isoplan.cluster.schedulers import slurm
 from isoplan.evaluation import unit_cells
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert

@@ -5,7 +5,8 @@ import time
 from datetime import datetime
 
 import pytest
-from isoplan.cluster.timelimit import TimeLimit, job_end
+from isoplan.cluster.schedulers.slurm import job_end
+from isoplan.cluster.timelimit import TimeLimit
 
 NAMES = ("SLURM_JOB_ID", "SLURM_JOB_END_TIME", "TZ")
 

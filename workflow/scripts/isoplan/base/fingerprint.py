@@ -13,8 +13,9 @@ from pathlib import Path
 
 LIBRARY = Path(__file__).resolve().parents[1]
 MOST_FILES = 20_000  # whose sizes are asked for, which takes 0.1 s on a disk
-# What this room makes of a study reaches the jobs as their settings, which count themselves.
-UNCOUNTED = "isoplan.config."
+# What the room `config` makes of a study reaches the jobs as their settings, which count themselves; how a scheduler is
+# asked makes no result.
+UNCOUNTED = ("isoplan.config.", "isoplan.cluster.schedulers.")
 BY_VIEWERS = (".DS_Store", "Thumbs.db")  # left where somebody looked into a folder
 
 
@@ -46,7 +47,7 @@ def unhashed(loaded: Iterable[str], library: Iterable[str]) -> list[str]:
     """Of the names of loaded modules, those of isoplan's that are not among a job's hashes, so that their edits would
     rerun nothing. What stands on the ground floor is loaded by the uncounted too, and the rows of all applications
     are read by whoever reads a list."""
-    floors = (UNCOUNTED, "isoplan.base.")
+    floors = (*UNCOUNTED, "isoplan.base.")
     own = {
         name
         for name in loaded

@@ -1,10 +1,9 @@
 """When the cluster ends this job, and whether another piece of work would end before that."""
 
-import math
-import os
-import subprocess
 import time
-from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 
 # Left over at the end: what comes after the work (Snakemake looks at the results) wants some time too.
 MARGIN_S = 20
@@ -12,36 +11,25 @@ MARGIN_S = 20
 SAFETY = 1.25
 
 
-def job_end() -> float:
-    """When Slurm ends this job, in seconds since the epoch; infinity where it does not, or nobody knows.
+SCHEDULERS = Path(__file__).parent / "schedulers"
 
-    Newer versions of Slurm say it in SLURM_JOB_END_TIME, older ones (22.05, Debian 12) have to be asked.
+
+def schedulers() -> list[ModuleType]:
+    """The schedulers of clusters that isoplan knows, a module each in schedulers/, found by listing.
+
+    Each says `job_end()`, when it ends this job, in seconds since the epoch, infinity where it does not or nobody knows;
+    and `cancel_jobs(study)` cancels a study's jobs in its queue, and no others, and waits until they are gone. They
+    count in no hash, as how a queue is asked makes no result.
     """
-    job = os.environ.get("SLURM_JOB_ID")
-    if not job:
-        return math.inf
-    try:
-        if "SLURM_JOB_END_TIME" in os.environ:
-            return float(os.environ["SLURM_JOB_END_TIME"])
-        told = subprocess.run(
-            ["squeue", "--noheader", "--job", job, "--format", "%e"],
-            env=os.environ | {"SLURM_TIME_FORMAT": "standard"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        return datetime.fromisoformat(told.stdout.split()[0]).timestamp()
-    # No squeue on the node, no answer, or no limit ("N/A"): then Slurm ends the job, or nobody does.
-    except (OSError, subprocess.SubprocessError, ValueError, LookupError):
-        return math.inf
+    names = sorted(file.stem for file in SCHEDULERS.glob("[a-z]*.py"))
+    return [import_module(f"isoplan.cluster.schedulers.{name}") for name in names]
 
 
 class TimeLimit:
     """The end of this job, against the longest piece of work so far."""
 
     def __init__(self):
-        self.end = job_end()
+        self.end = min(scheduler.job_end() for scheduler in schedulers())
         self.longest_s = 0.0
         self.begun = time.monotonic()
 

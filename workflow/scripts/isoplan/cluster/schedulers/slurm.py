@@ -1,17 +1,46 @@
-"""What Slurm tells on a login node: of the jobs of a study, and of the site."""
+"""What Slurm tells: in a job when it ends it, on a login node of the jobs of a study, and of the site."""
 
 import getpass
+import math
+import os
 import re
 import shutil
 import subprocess
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from isoplan.base.errors import UserError
 
 CANCEL_S = 120
 SLURM_RUN = "SLURM run ID: "  # how Snakemake's log names the jobs of a run
+
+
+def job_end() -> float:
+    """When Slurm ends this job, in seconds since the epoch; infinity where it does not, or nobody knows.
+
+    Newer versions of Slurm say it in SLURM_JOB_END_TIME, older ones (22.05, Debian 12) have to be asked.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if not job:
+        return math.inf
+    try:
+        if "SLURM_JOB_END_TIME" in os.environ:
+            return float(os.environ["SLURM_JOB_END_TIME"])
+        told = subprocess.run(
+            ["squeue", "--noheader", "--job", job, "--format", "%e"],
+            env=os.environ | {"SLURM_TIME_FORMAT": "standard"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return datetime.fromisoformat(told.stdout.split()[0]).timestamp()
+    # No squeue on the node, no answer, or no limit ("N/A"): then Slurm ends the job, or nobody does.
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError):
+        return math.inf
+
 
 # The jobs of a study ------------------------------------------------------------------------------
 

@@ -1,8 +1,7 @@
-"""What a Slurm site offers, beside what a profile and a study ask of it."""
+"""What a Slurm site offers, beside what a profile and a study ask of it. Found by the profile's executor."""
 
 import getpass
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,12 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from isoplan import stages
-from isoplan.base.errors import UserError
-from isoplan.cluster.slurm import Partition, ask, last_line, read_partitions
-from isoplan.config import yamlmarks
+from isoplan.cluster.schedulers.slurm import Partition, ask, last_line, read_partitions
+from profile_checks import FAIL, OK, WARN, Finding, Profile
 
-OK, WARN, FAIL = "OK", "WARN", "FAIL"
-NAMES = ("profile.v9+.yaml", "config.v9+.yaml", "profile.yaml", "config.yaml")
 COMMANDS = ("sbatch", "squeue", "scancel", "sinfo", "scontrol", "srun")
 KEPT_S = 120  # how long squeue must still list an ended job for Snakemake to see how it ended
 # The rule that stands for each kind of the config's `resources`.
@@ -40,61 +36,6 @@ print(json.dumps(said))
 
 
 @dataclass
-class Finding:
-    """level: OK, WARN or FAIL. advice: what to do, in one or more lines."""
-
-    level: str
-    text: str
-    advice: str = ""
-
-
-@dataclass
-class Profile:
-    """A Snakemake profile: its file, its lines, its settings."""
-
-    path: Path
-    lines: list[str]
-    settings: dict
-
-    @classmethod
-    def find(cls, name: str) -> "Profile":
-        """Where Snakemake finds it. Raises UserError where there is none, or it is no YAML."""
-        home = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"))
-        places = [Path(name), home / "snakemake" / name, Path("/etc/xdg/snakemake") / name]
-        for folder in places:
-            for file in (folder / known for known in NAMES):
-                if file.is_file():
-                    return cls.read(file)
-        raise UserError(f"profile {name}: none of {', '.join(map(str, places))} holds one")
-
-    @classmethod
-    def read(cls, path: Path) -> "Profile":
-        settings = yamlmarks.read(path, "profile")
-        return cls(path, path.read_text().splitlines(), settings)
-
-    def change(self, key: str, text: str) -> str:
-        """Advice to make the line of `key`, also where it is commented out, read `text`."""
-        for number, line in enumerate(self.lines, start=1):
-            if re.match(rf"#?\s*{re.escape(key)}\s*:", line):
-                return f"change {self.path}, line {number}, to:\n{text}"
-        if text.startswith(" ") and "default-resources" in self.settings:
-            number = next(
-                n for n, line in enumerate(self.lines, 1) if line.startswith("default-resources")
-            )
-            return f"add to {self.path}, below line {number}:\n{text}"
-        return f"add to {self.path}:\n{text}"
-
-    def resource(self, rule: str, key: str):
-        """What a rule is given by the profile, or None."""
-        own = (self.settings.get("set-resources") or {}).get(rule) or {}
-        return own.get(key, (self.settings.get("default-resources") or {}).get(key))
-
-    def wants_gpu(self, rule: str) -> bool:
-        asked = [self.resource(rule, key) for key in ("gpu", "gres", "gpus")]
-        return any("gpu" in str(value) or value not in (None, 0, "") for value in asked)
-
-
-@dataclass
 class Site:
     """The cluster that Slurm's commands here talk to."""
 
@@ -104,13 +45,6 @@ class Site:
     partitions: dict[str, Partition] = field(default_factory=dict)
 
     def findings(self) -> Iterator[Finding]:
-        executor = self.profile.settings.get("executor")
-        if executor != "slurm":
-            yield Finding(
-                FAIL, f"the profile's executor is {executor}, not slurm",
-                self.profile.change("executor", "executor: slurm"),
-            )  # fmt: skip
-            return
         absent = [name for name in COMMANDS if shutil.which(name) is None]
         if absent:
             yield Finding(
