@@ -21,7 +21,7 @@ class PlainPsf:
     the light lies in its wings. Written as in the config's `psf_shape`.
 
     >>> str(PlainPsf("motion", 6.5, 34)), PlainPsf.read("disk 4")
-    ('motion 6.5 34', PlainPsf(kind='disk', size_px=4.0, angle_deg=0.0))
+    ('motion 6.5 34', PlainPsf(kind='disk', size_px=4.0, angle_deg=0.0, exponent=0.0))
     """
 
     kind: str
