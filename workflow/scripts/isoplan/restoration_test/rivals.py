@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from isoplan.base.errors import UserError
-from isoplan.optics.blur import good_size
+from isoplan.optics.blur_cells import good_size
 
 BLIND_PSF_PX = 31  # the thesis' own limit for its rivals
 # Of Fish et al. 1995: rounds, and Richardson-Lucy steps for the PSF and for the object in each.

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import torch_rng
 from isoplan.objects.scenes import draw_scenes, source_of
-from isoplan.optics.blur import good_size
+from isoplan.optics.blur_cells import good_size
 from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts, noise_variance
 from isoplan.optics.model import PsfModel
 from isoplan.optics.other_blurs import draw_others
