@@ -28,9 +28,9 @@ from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
+from isoplan.optics.camera_facts import check_camera_of, complete_camera
 from isoplan.optics.exposure import exposure_of
 from isoplan.optics.model import PsfModel
-from isoplan.optics.noise import check_camera_of, complete_camera
 from isoplan.optics.plain import PlainPsf
 from isoplan.psf_map.estimate import map_whole
 from isoplan.psf_map.layout import MapLayout, at_cutoff, channels, strides
