@@ -12,26 +12,22 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.fill import sums_of
 from isoplan.psf_map.layout import MapLayout
-from isoplan.restoration.choosing import UNJUDGED_WEIGHT, choose, choose_for, in_words
+from isoplan.restoration.candidates import (
+    LARGEST_WEIGHT,
+    beyond,
+    candidates,
+    resolution_for,
+    weights_for,
+)
+from isoplan.restoration.choice_words import in_words
+from isoplan.restoration.choosing import UNJUDGED_WEIGHT, choose, choose_for
 from isoplan.restoration.halo import MOST_RESOLUTION_PX, halo_of, with_choice
+from isoplan.restoration.held_out import HELD_OUT
 from isoplan.restoration.in_memory import Measured, restored
 from isoplan.restoration.pieces import Piece, pieces_of
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.richardson_lucy import richardson_lucy
-from isoplan.restoration.search import (
-    COMPARED,
-    FACTORS,
-    HELD_OUT,
-    LARGEST_WEIGHT,
-    LEAST_PX,
-    MOST_OTHER,
-    Search,
-    beyond,
-    candidates,
-    mean_factor,
-    resolution_for,
-    weights_for,
-)
+from isoplan.restoration.search import COMPARED, FACTORS, LEAST_PX, MOST_OTHER, Search, mean_factor
 from isoplan.restoration.tv_richardson_lucy import MOST_ITERATIONS
 from scipy import ndimage
 from skimage import data, transform

@@ -39,7 +39,7 @@ from isoplan.report import plots
 from isoplan.report.map_stores import WHOLE, PsfMap
 from isoplan.report.maps import map_figures, psf_figures
 from isoplan.report.results import Mosaic, Study
-from isoplan.restoration import choosing
+from isoplan.restoration import choice_words, choosing
 from isoplan.restoration.cores import restore_with_trust
 from isoplan.restoration.halo import halo_of, with_choice
 from isoplan.restoration.psfs import LocalPsfs
@@ -429,7 +429,7 @@ def _chosen(args, mosaic, found: Found, settings: dict, facts: dict) -> dict:
     local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
     how = {"seed": 0, "stream": "held-out", "device": pick_device(args.device)}
     choice = choosing.choose_for(mosaic, local, facts, settings, **how)
-    print(choosing.in_words(choice))
+    print(choice_words.in_words(choice))
     return choice
 
 

@@ -8,7 +8,7 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.report import choice_plots, style
 from isoplan.report.results import Study
 from isoplan.report.section import Caution, Part, Section, StudyFigure
-from isoplan.restoration.choosing import in_words
+from isoplan.restoration.choice_words import in_words
 
 INTRO = (
     "Iterations and TV weight were chosen from the pictures alone. Three tenths of the photons were held out, the others "

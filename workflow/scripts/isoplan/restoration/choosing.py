@@ -36,7 +36,6 @@ import numpy as np
 
 from isoplan.base.seeds import numpy_rng
 from isoplan.optics.exposure import Exposure, exposure_of
-from isoplan.optics.plain import PlainPsf
 from isoplan.restoration.held_out import HeldOut
 from isoplan.restoration.pieces import PIECES, Piece, pieces_of
 from isoplan.restoration.psfs import LocalPsfs
@@ -157,26 +156,6 @@ def choose(
     return Search(
         held_out, settings, photons, {"start": start, "scale": scale}, side, other_blur, uneven
     ).choice()
-
-
-def in_words(choice: dict) -> str:
-    """What was chosen, for people, and what of it lies at an end of its range."""
-    ends = "; ".join(choice.get("ends", {}).values())
-    return f"{_taken(choice)}. At the end of its range: {ends}" if ends else _taken(choice)
-
-
-def _taken(choice: dict) -> str:
-    much = f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}"
-    shown = f", shown at {choice['resolution_px']:g} px" if choice["resolution_px"] else ""
-    scale = choice["psf_scale"]
-    if not choice["iterations"]:
-        return f"left as it is: {choice['reason']}"
-    if not scale:
-        return f"noise alone is taken away, by {much}{shown}: {choice['reason']}"
-    if choice["psf_shape"] != "map":
-        return f"{much}, by a {PlainPsf.read(choice['psf_shape']).words}{shown}: {choice['reason']}"
-    psfs = "as estimated" if scale == 1 else f"{scale:g} times as wide as estimated"
-    return f"{much}, PSFs {psfs}{shown}: {choice['reason']}"
 
 
 def _unjudged(settings: dict, why: str, photons: float | None, give: str = GIVEN) -> dict:

@@ -5,24 +5,23 @@ Iterations, weight and widths of PSFs are compared by squared errors, kinds of P
 speaks for them; with the PSFs that serve, weights and iterations.
 """
 
-import math
-
 import numpy as np
 
 from isoplan.base.progress import Progress
 from isoplan.optics.plain import KINDS, PlainPsf
-from isoplan.restoration.algorithm import algorithm_of
+from isoplan.restoration.candidates import (
+    LARGEST_WEIGHT,
+    MIDDLE,
+    beyond,
+    candidates,
+    resolution_for,
+    steps_to,
+    weights_for,
+)
+from isoplan.restoration.choice_words import reason
 from isoplan.restoration.halo import MOST_RESOLUTION_PX
-from isoplan.restoration.held_out import HELD_OUT, HeldOut, Trial, worse_by
+from isoplan.restoration.held_out import HeldOut, Trial, worse_by
 from isoplan.restoration.other_psfs import GRID, find
-
-# TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
-# them are tried: no weight above LARGEST_WEIGHT. Where the first or the last does best, others follow beyond
-# it, each by a FURTHER: downwards to about LEAST, as where few points shine, which the blur has spread over many
-# dark pixels; upwards as where compression took the noise by which photons are counted. PSFs of other kinds are
-# searched from MIDDLE on.
-WEIGHTS, MIDDLE = (1.0, 2.0, 5.0, 12.0, 30.0), 5.0
-LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
 
 # PSFs that are tried: the map's own, and those narrower by these factors while they do not much worse than the
 # best; then those beside the best one. All with one TV weight, COMPARED over the photons: with the weight that each
@@ -102,7 +101,13 @@ class Search:
             "resolution_px": resolution,
             "iterations": self.iterations[taken.place],
             "tv_weight": taken.tv_weight,
-            "reason": self.reason(which),
+            "reason": reason(
+                which,
+                self.photons,
+                hinted=self.other_blur > HINTED,
+                few=self.few,
+                uneven=self.uneven,
+            ),
             "ends": self.ends(which, taken, resolution),
             "photons": self.photons,
             "widths": [
@@ -370,32 +375,6 @@ class Search:
             self.try_all([which], [weight], f"a TV weight of {weight:g} too")
             found.add(weight)
 
-    def reason(self, which: float | PlainPsf) -> str:
-        """Why, in words."""
-        share, photons = f"{100 * HELD_OUT:.0f} %", f"the brightest pixels have {self.photons:.3g}"
-        if not which:
-            return (
-                f"PSFs do not foretell the {share} of the photons that were held out, or not surely enough; "
-                f"{photons}"
-            )
-        if isinstance(which, PlainPsf):
-            doubts = ", which the map itself doubts" if self.other_blur > HINTED else ""
-            return (
-                f"a {which.words} foretells the {share} of the photons that were held out better than the "
-                f"map's PSFs{doubts}; {photons}"
-            )
-        best = f"foretell best the {share} of the photons that were held out; {photons}"
-        if self.few:
-            best += ". Few iterations, as "
-            best += (
-                "one PSF stands for some that differ"
-                if self.uneven
-                else "the blur is hardly one of the PSF model's"
-            )
-        if which >= 1:
-            return f"they {best}"
-        return f"they {best}. Detail in the picture is finer than PSFs as wide as estimated allow, or may be"
-
 
 def _compared(found: dict[float, np.ndarray]) -> dict[float, float]:
     """By how many standard errors each is worse than the best."""
@@ -416,48 +395,3 @@ def mean_factor(worse: dict[float, float]) -> float:
     at = np.linspace(tried[0], tried[-1], 201)
     share = np.exp(-np.interp(at, tried, [worse[factor] ** 2 for factor in tried]) / 2)
     return round(float((share * at).sum() / share.sum()), 2)
-
-
-def resolution_for(photons: float) -> float:
-    """Full width at half maximum, in px, of the Gaussian that a restoration is shown through.
-
-    The fewer the photons, the less fine is what they hold: 0.5 px at 10^4 photons at the brightest pixels,
-    a quarter of a pixel more for every tenth of them; from some 3 x 10^4 photons on none.
-    """
-    width = 0.5 + 0.25 * (4 - math.log10(max(photons, 1.0)))
-    return round(min(width, MOST_RESOLUTION_PX), 2) if width > 0.4 else 0.0
-
-
-def beyond(best: float, found, photons: float) -> float | None:
-    """The weight to try next, where the best one is the least or the largest of those tried.
-
-    photons: at the brightest pixel of all, which may be far brighter than the mosaic's `scale`.
-    """
-    if best == min(found) and best > LEAST / photons:
-        return float(f"{best / FURTHER:.2g}")
-    if best == max(found) and best < LARGEST_WEIGHT:
-        return min(float(f"{best * FURTHER:.2g}"), LARGEST_WEIGHT)
-    return None
-
-
-def candidates(settings: dict) -> list[int]:
-    """Iterations to choose from: each up to 6, then steps of a sixth."""
-    if settings["iterations"] != "auto":
-        return [settings["iterations"]]
-    return steps_to(algorithm_of(settings).most_iterations)
-
-
-def steps_to(last: int) -> list[int]:
-    """Iterations to look after, from 1 to the last."""
-    found = [1]
-    while found[-1] < last:
-        found.append(min(found[-1] + max(1, round(found[-1] / 6)), last))
-    return found
-
-
-def weights_for(settings: dict, photons: float, numbers: tuple = WEIGHTS) -> list[float]:
-    """TV weights to choose from, with two digits: numbers over the photons."""
-    if settings["tv_weight"] != "auto":
-        return [settings["tv_weight"]]
-    rounded = (float(f"{number / photons:.2g}") for number in numbers)
-    return sorted({min(weight, LARGEST_WEIGHT) for weight in rounded})

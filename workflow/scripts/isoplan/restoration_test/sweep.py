@@ -25,9 +25,9 @@ from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.exposure import sort_pixels
 from isoplan.optics.model import PsfModel
 from isoplan.restoration.algorithm import algorithm_of
+from isoplan.restoration.candidates import candidates
 from isoplan.restoration.choosing import choose
 from isoplan.restoration.pieces import Piece
-from isoplan.restoration.search import candidates
 from isoplan.restoration_test.tables import RESAMPLES, described, mean_of
 from isoplan.restoration_test.units import pictures_of
 from isoplan.restoration_test.ways import (
