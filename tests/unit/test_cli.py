@@ -644,7 +644,7 @@ def test_a_cutoff_that_contradicts_the_optics_is_told(picture, focus, tmp_path, 
     [
         ([], "give --na, --wavelength-um and --pixel-size-um"),
         (["--na", 0.5, "--pixel-size-um", 0.3], "give --na, --wavelength-um and --pixel-size-um"),
-        (["--cutoff", 0.9], "none that this network serves: 0.2 to 0.4"),
+        (["--cutoff", 0.9], "not one that this network is for: 0.2 to 0.4"),
     ],
 )
 def test_optics_that_are_missing_or_impossible(optics, words, picture, focus, tmp_path, capsys):

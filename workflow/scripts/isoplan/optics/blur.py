@@ -15,7 +15,7 @@ them, costs K + 1 transforms each way:
 
     sum_m h_m * (phi_m x) = sum_k b_k * (C_k x)
 
-One cell with some modes serves where the focus alone varies; a cell between four centres, with four
+One cell with some modes is enough where only the focus varies; a cell between four centres, with four
 modes, is exact whatever the PSFs are. `blur_cells.choose` counts what many partitions transform and takes the
 one with least.
 """

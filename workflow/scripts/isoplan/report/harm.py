@@ -33,7 +33,7 @@ INTRO = (
 )
 
 WORST = (
-    "For each test the pictures that restoring by default served worst, each another picture or kind of blur, "
+    "For each test the pictures in which restoring by default did worst, each another picture or kind of blur, "
     "each in a grey scale of its own."
 )
 

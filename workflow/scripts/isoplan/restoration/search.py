@@ -1,8 +1,8 @@
-"""What is tried for one picture, with photons held out, and which of it serves.
+"""What is tried for one picture, with photons held out, and what is chosen.
 
 Iterations, weight and widths of PSFs are compared by squared errors, kinds of PSFs by the Poisson deviance
 (`choosing` says why). PSFs narrower than the map's are compared first, then those of other kinds where something
-speaks for them; with the PSFs that serve, weights and iterations.
+speaks for them, and last weights and iterations with the PSFs that were chosen.
 """
 
 import numpy as np
@@ -23,40 +23,41 @@ from isoplan.restoration.halo import MOST_RESOLUTION_PX
 from isoplan.restoration.held_out import HeldOut, Trial, worse_by
 from isoplan.restoration.other_psfs import GRID, find
 
-# PSFs that are tried: the map's own, and those narrower by these factors while they do not much worse than the
-# best; then those beside the best one. All with one TV weight, COMPARED over the photons: with the weight that each
-# wants, or another for all, what is chosen gains less, and at worst does harm.
+# The PSFs tried are the map's own, those narrower by these factors while they do not do much worse than the best,
+# and then those beside the best one. All are tried with one TV weight, COMPARED over the photons: with the weight that
+# each wants, or another for all, the choice gains less, and at worst does harm.
 FACTORS, BESIDE, MUCH_WORSE, COMPARED = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 2.0
 LEAST_PX = 1.3
-# Blur of such a width is seen; less may be none, which is tried too, and has to do worse by so many standard errors.
+# Blur of SURE_PX is seen. Less may be none: no PSF is tried too, and has to do worse by SURE standard errors.
 SURE_PX, SURE = 4.0, 3.0
-# PSFs are compared after up to so many iterations: where photons are many, wide PSFs do worse after fewer of them
-# for not having come to their end.
+# PSFs are compared after up to this many iterations: where photons are many, wide PSFs do worse after fewer of them
+# because they have not converged.
 COMPARED_TO = 64
 
-# PSFs of other kinds are searched by one thinning of so many pieces, with weights of so much less than the first and so
-# much more: with larger ones a PSF that is much too narrow foretells photons as well as the true one.
+# PSFs of other kinds are searched by one thinning of SEARCHED pieces, with weights from the first one over MUCH_LESS to
+# MUCH_MORE times it: with larger ones a PSF that is much too narrow predicts photons as well as the true one.
 SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
-# All kinds are searched where more than such a share of the map hints at another blur than its model's; from MOSTLY on
-# the blur counts as another. Disks and motions are searched, too, where one as wide as the map's PSFs foretells better
-# than these. So many times their width is its radius or length; a disk that is a tenth too large shows nothing.
+# All kinds are searched where more than the share HINTED of the map hints at another blur than its model's; above MOSTLY
+# the blur counts as another. Disks and motions are searched, too, where one as wide as the map's PSFs predicts better
+# than these. Its radius or length is the width times these factors; a disk that is a tenth too large shows nothing.
 HINTED, MOSTLY, FLAT = 0.25, 0.5, ("disk", "motion")
 AS_WIDE = (
     *(("disk", by, 0) for by in (0.42, 0.46, 0.5, 0.54, 0.58, 0.63, 0.68, 0.74, 0.8)),
     *(("motion", 2.4, angle) for angle in range(0, 180, 30)),
 )
-# They have to do better than the map's and than none by so many standard errors.
+# They have to do better than the map's PSFs and than no PSF by this many standard errors.
 SURE_OTHER = 2.5
-# Peaks with wings are searched after the others, where the map hints alone. They have to do better than what was found so far
-# by so many standard errors of the squared errors too. Photons held out hardly tell what wings bring from far away, and where
-# photons are few, wings foretell the dark ground better and little else: a picture under an uneven Gaussian, taken for
-# such a peak, lost 1.4 dB.
+# Peaks with wings are searched after the others, and only where the map hints at another blur. They also have to do better
+# than what was found so far by SURE_TOO standard errors of the squared errors. Photons held out hardly tell what wings bring
+# from far away, and where photons are few, wings predict the dark ground better and little else: a picture under an uneven
+# Gaussian, taken for such a peak, lost 1.4 dB.
 WINGED, SURE_TOO = "moffat", 2.5
 PLAIN = tuple(kind for kind in KINDS if kind != WINGED)
-# Disks and motions are searched too where the best TV weight is so many times one over the photons: wrong PSFs have to be smoothed.
+# Disks and motions are searched too where the best TV weight is this many times one over the photons: what wrong PSFs
+# restore has to be smoothed.
 SMOOTHED = 25
-# Where the blur is none of the PSF model's, or one PSF stands for some that differ, more iterations than so many do harm:
-# those of a wrong PSF foretell photons better and better all the same.
+# Where the PSF model has no such blur, or one PSF stands for some that differ, more iterations than this do harm, although
+# with a wrong PSF they predict photons better and better.
 MOST_OTHER = 8
 
 
@@ -159,7 +160,7 @@ class Search:
         return any(held.piece.doubt for held in self.held_out)
 
     def which(self) -> float | PlainPsf:
-        """The PSFs that serve: how much narrower than the map's, 0 for none, or one of another kind."""
+        """The PSFs chosen: how much narrower than the map's, 0 for none, or one of another kind."""
         if not self.width_px(1.0):
             return 0.0  # no PSF is known
         if self.settings["psf_scale"] != "auto":
@@ -188,7 +189,7 @@ class Search:
         return self.smoothest(which)
 
     def factor(self) -> float:
-        """How much narrower than the map's the PSFs are that serve, 0 for none."""
+        """How much narrower than the map's the PSFs chosen are, 0 for none."""
         if self.width_px(1.0) < LEAST_PX:
             return 0.0
         self.compare()
@@ -218,7 +219,7 @@ class Search:
         self.try_all(beside, [self.compared_with], "PSFs of widths between", self.looks)
 
     def suspected(self, factor: float) -> bool:
-        """Whether a disk or a motion as wide as the map's PSFs foretells better than these, narrower by a factor."""
+        """Whether a disk or a motion as wide as the map's PSFs predicts better than these, narrower by a factor."""
         width = self.width_px(1.0)
         sized = (PlainPsf(kind, float(f"{by * width:.3g}"), angle) for kind, by, angle in AS_WIDE)
         grid = [psf for psf in sized if psf.fits(self.side)]

@@ -54,7 +54,7 @@ def blind_psf(
     h = start_psf(size_px).to(y)
     ones = torch.ones_like(y)
     for _ in range(rounds):
-        # No step moves the other factor, so that its transform serves all of them.
+        # No step moves the other factor, so its transform is the same for all of them.
         of_object = _Factor(x, y.shape)
         seen = of_object.correlate(ones)
         for _ in range(steps):

@@ -1,6 +1,6 @@
 """Training and test samples: sharp scene, PSF, camera -> (patch, parameters, validity).
 
-One recipe serves batches made on the fly and stored sets (thesis, 2.2.5, eq. 2.9 and 2.10).
+Batches made on the fly and stored sets share one recipe (thesis, 2.2.5, eq. 2.9 and 2.10).
 """
 
 from concurrent.futures import Future, ProcessPoolExecutor
