@@ -271,7 +271,7 @@ def test_where_nothing_was_blurred_noise_alone_is_taken_away(model, auto):
     for width in (LEAST_PX - 0.5, 3.0):
         choice = doubted(model, counts, [width, width], auto, doubt=0.5)
         assert choice["psf_scale"] == 0 and choice["resolution_px"] == 0
-        assert "noise alone" in in_words(choice)
+        assert "only noise" in in_words(choice)
 
 
 def test_known_psfs_are_taken_as_they_are(psfs, auto):
@@ -472,7 +472,7 @@ def test_noise_corrects_the_gain(waves, model, auto, gain):
 
 
 def test_noise_that_is_none(waves, model, auto):
-    """Far less of it than the gain makes: nothing can be judged. Far more: noise alone is taken away."""
+    """Far less of it than the gain makes: nothing can be judged. Far more: only noise is removed."""
     local = mapped(model, waves.shape, width=4.0)
     choice = chosen_for(waves, local, auto, gain=12.0)
     assert choice["iterations"] == 0 and "not a raw picture's" in choice["reason"]

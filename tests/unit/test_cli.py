@@ -286,7 +286,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     [
         (["--alarm-threshold", 2], "map.alarm_threshold: 2.0 is out of range"),
         (["--iterations", 0], "restoration.iterations: 0 is out of range"),
-        (["--psf-shape", "square 4"], "restoration.psf_shape: 'square 4' is no PSF"),
+        (["--psf-shape", "square 4"], "restoration.psf_shape: 'square 4' is not a PSF"),
         (["--force", "--psf-scale", 0.5], "--psf-scale 0.5: contradicts --force, which takes"),
         (["--force", "--resolution-px", 2], "--resolution-px 2: contradicts --force, which takes"),
         (["--psf-shape", "disk 4", "--psf-scale", 0.5], "restoration.psf_scale: 0.5 is of the map"),
@@ -673,11 +673,11 @@ def test_files_that_are_no_network_are_told_apart(picture, network, tmp_path, ca
         ),
         "reversed.safetensors": (
             save(tensors, {"card": json.dumps(reversed_range)}),
-            "reversed.safetensors: its card is none of this version of isoplan",
+            "reversed.safetensors: its card is not of this version of isoplan",
         ),
         "older.safetensors": (
             save(tensors, {"card": '{"psf": {}, "network": {}, "window_px": 96}'}),
-            "its card is none of this version of isoplan",
+            "its card is not of this version of isoplan",
         ),
     }
     for name, (content, words) in files.items():

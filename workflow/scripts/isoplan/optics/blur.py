@@ -277,7 +277,7 @@ def _fill(mask, otf, modes: Modes, psfs, rows: Axis, columns: Axis, place) -> No
 
 def _check(psfs, centres_y, centres_x, order) -> None:
     if order not in ORDERS:
-        raise ValueError(f"order: {order!r} is none of {', '.join(ORDERS)}")
+        raise ValueError(f"order: {order!r} is not one of {', '.join(ORDERS)}")
     if psfs.ndim != 4 or psfs.shape[2] != psfs.shape[3] or psfs.shape[2] % 2 == 0:
         raise ValueError(f"psfs: shape {tuple(psfs.shape)} is not (ny, nx, s, s) with s odd")
     for name, centres, count in (("y", centres_y, psfs.shape[0]), ("x", centres_x, psfs.shape[1])):

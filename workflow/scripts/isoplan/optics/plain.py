@@ -31,11 +31,11 @@ class PlainPsf:
 
     @classmethod
     def read(cls, text: str) -> "PlainPsf":
-        """Of the config's words, as in: motion 6.5 34. Raises ValueError where they are none."""
+        """From the config's words, as in: motion 6.5 34. Raises ValueError where they are not a PSF."""
         kind, *numbers = text.split()
         size, *more = (float(number) for number in numbers)
         if kind not in KINDS or not size > 0 or len(more) != (kind in ("motion", "moffat")):
-            raise ValueError(f"{text!r} is no PSF")
+            raise ValueError(f"{text!r} is not a PSF")
         if kind == "moffat":
             if not more[0] >= 1:
                 raise ValueError(f"{text!r}: a moffat's exponent is 1 or more")

@@ -44,7 +44,7 @@ def _taken(choice: dict) -> str:
     if not choice["iterations"]:
         return f"left as it is: {choice['reason']}"
     if not scale:
-        return f"noise alone is taken away, by {much}{shown}: {choice['reason']}"
+        return f"only noise is removed, by {much}{shown}: {choice['reason']}"
     if choice["psf_shape"] != "map":
         return f"{much}, by a {PlainPsf.read(choice['psf_shape']).words}{shown}: {choice['reason']}"
     psfs = "as estimated" if scale == 1 else f"{scale:g} times as wide as estimated"

@@ -42,9 +42,10 @@ from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.raw_noise import look_at_noise
 from isoplan.restoration.search import Search
 
-# More noise than so many times what the gain makes is no noise; such a share of cells that raise the alarm is much.
+# More noise than MUCH_NOISE times what the gain makes is not noise. A share of cells above ALARMED that raise the alarm is
+# much.
 MUCH_NOISE, ALARMED = 4.0, 0.2
-# One PSF does not stand for some whose width deviates by more than such a share.
+# One PSF cannot stand for PSFs whose width deviates by more than this share.
 UNEVEN = 0.1
 
 # What is taken where the photons cannot be counted and the iterations are given.
@@ -59,7 +60,7 @@ def choose_for(
     """PSFs, iterations and TV weight for a mosaic, as `choose` has it, by a few pieces of it.
 
     Where its map cannot be believed less is done: nothing where more cells raise the alarm than are valid, as photons
-    cannot be counted then; and noise alone is taken away where no cell is valid, where few of all cells raise the alarm
+    cannot be counted then; and only noise is removed where no cell is valid, where few of all cells raise the alarm
     but fewer are valid, or where a sharp picture that raises it has a raw one's noise all the same. Nor is
     anything done where the noise is not that of a raw picture (`raw_noise`); its strength corrects the gain.
     What is not "auto" in settings, the config's `restoration`, is taken all the same. facts: of
@@ -128,8 +129,8 @@ def choose(
 
     settings: the config's `restoration`; what is not "auto" there stays as it is. exposure: of the
     mosaic, whose gain may be None. start, scale: of `mosaic.facts.Facts.brightness`. side: of PSFs of other
-    kinds, in px; without it none are tried. other_blur: share of the map that says that the blur is none
-    of the PSF model's. uneven: whether one PSF stands for some that differ.
+    kinds, in px; without it none is tried. other_blur: share of the map that says that the PSF model has
+    no such blur. uneven: whether one PSF stands for some that differ.
     seed, stream: which photons are held out is a pure function of them.
 
     Returns psf_scale (how much narrower the PSFs are, 0 for none), psf_shape ("map", or the PSF of another

@@ -198,7 +198,7 @@ class Search:
         if width < LEAST_PX:
             return 0.0
         if width < SURE_PX:
-            # What takes noise alone away wants no smaller a weight.
+            # Removing only noise wants a weight at least as large.
             own = self.taken(factor).tv_weight
             weights = [w for w in weights_for(self.settings, self.photons) if w >= own] or [own]
             self.try_all([0.0], weights, "no PSF", self.looks)
