@@ -47,7 +47,7 @@ lint: setup ## check style of Python and Snakemake files
 	$(BIN)/snakefmt --check --compact-diff Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
-format: setup ## put style right
+format: setup ## fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules

@@ -19,7 +19,7 @@ def settings():
     """settings(section, **keys): an entry of a config's list, with every default filled in.
 
     Of a block, such as `restoration`, the block; most tests restore without choosing, by the PSFs as they
-    are, with iterations and a TV weight that often serve.
+    are, with iterations and a TV weight that often do well.
     """
     fixed = {"iterations": 10, "tv_weight": 0.001, "psf_scale": 1, "resolution_px": 0}
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from fields import FIELDS, PSF_PX, psfs, transforms
 from isoplan.base.device import keep_freed_memory
-from isoplan.optics.blur import SpaceVariantBlur, good_size
+from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.blur_cells import good_size
 from timing import in_turn
 
 SIZE_PX = 1024

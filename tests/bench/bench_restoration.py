@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from fields import FIELDS, PSF_PX, psfs, transforms
 from isoplan.base.device import keep_freed_memory
-from isoplan.optics.blur import SpaceVariantBlur, good_size
+from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.blur_cells import good_size
 from isoplan.restoration.richardson_lucy import richardson_lucy
 from scipy.signal import fftconvolve
 from skimage import restoration

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from isoplan.config.validation import validate
-from isoplan.optics.blur import ORDERS, SpaceVariantBlur, good_size
+from isoplan.optics.blur import ORDERS, SpaceVariantBlur
+from isoplan.optics.blur_cells import good_size
 from isoplan.optics.psf import make_psf_model
 
 # Picture shape, PSF size, centres along y and x: even and odd sizes, uneven grids, centres outside
@@ -252,11 +253,11 @@ def test_tables_stay_bounded(monkeypatch):
     def table_bytes(blur):
         return sum(group.otfs.nbytes for group in blur._groups)
 
-    monkeypatch.setattr("isoplan.optics.blur.CELL_PX", 1e9)  # as if cells were dear
+    monkeypatch.setattr("isoplan.optics.blur_cells.CELL_PX", 1e9)  # as if cells were dear
     coarse = SpaceVariantBlur(psfs, cy, cy, (129, 129))
     assert coarse.parts == (1, 1)
     limit = table_bytes(coarse) // 2
-    monkeypatch.setattr("isoplan.optics.blur.TABLE_BYTES", limit)
+    monkeypatch.setattr("isoplan.optics.blur_cells.TABLE_BYTES", limit)
     assert table_bytes(SpaceVariantBlur(psfs, cy, cy, (129, 129))) < limit
 
 

@@ -17,7 +17,8 @@ from isoplan.optics.camera import (
     poisson,
     vignette,
 )
-from isoplan.optics.noise import complete_camera, counting_camera, estimate_noise, noiseless_level
+from isoplan.optics.camera_facts import complete_camera, counting_camera
+from isoplan.optics.noise import estimate_noise, noiseless_level
 from torch.nn import functional
 
 

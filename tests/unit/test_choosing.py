@@ -12,26 +12,22 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.fill import sums_of
 from isoplan.psf_map.layout import MapLayout
-from isoplan.restoration.choosing import UNJUDGED_WEIGHT, choose, choose_for, in_words
+from isoplan.restoration.candidates import (
+    LARGEST_WEIGHT,
+    beyond,
+    candidates,
+    resolution_for,
+    weights_for,
+)
+from isoplan.restoration.choice_words import in_words
+from isoplan.restoration.choosing import UNJUDGED_WEIGHT, choose, choose_for
 from isoplan.restoration.halo import MOST_RESOLUTION_PX, halo_of, with_choice
+from isoplan.restoration.held_out import HELD_OUT
 from isoplan.restoration.in_memory import Measured, restored
 from isoplan.restoration.pieces import Piece, pieces_of
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.richardson_lucy import richardson_lucy
-from isoplan.restoration.search import (
-    COMPARED,
-    FACTORS,
-    HELD_OUT,
-    LARGEST_WEIGHT,
-    LEAST_PX,
-    MOST_OTHER,
-    Search,
-    beyond,
-    candidates,
-    mean_factor,
-    resolution_for,
-    weights_for,
-)
+from isoplan.restoration.search import COMPARED, FACTORS, LEAST_PX, MOST_OTHER, Search, mean_factor
 from isoplan.restoration.tv_richardson_lucy import MOST_ITERATIONS
 from scipy import ndimage
 from skimage import data, transform
@@ -275,7 +271,7 @@ def test_where_nothing_was_blurred_noise_alone_is_taken_away(model, auto):
     for width in (LEAST_PX - 0.5, 3.0):
         choice = doubted(model, counts, [width, width], auto, doubt=0.5)
         assert choice["psf_scale"] == 0 and choice["resolution_px"] == 0
-        assert "noise alone" in in_words(choice)
+        assert "only noise" in in_words(choice)
 
 
 def test_known_psfs_are_taken_as_they_are(psfs, auto):
@@ -476,7 +472,7 @@ def test_noise_corrects_the_gain(waves, model, auto, gain):
 
 
 def test_noise_that_is_none(waves, model, auto):
-    """Far less of it than the gain makes: nothing can be judged. Far more: noise alone is taken away."""
+    """Far less of it than the gain makes: nothing can be judged. Far more: only noise is removed."""
     local = mapped(model, waves.shape, width=4.0)
     choice = chosen_for(waves, local, auto, gain=12.0)
     assert choice["iterations"] == 0 and "not a raw picture's" in choice["reason"]

@@ -286,7 +286,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     [
         (["--alarm-threshold", 2], "map.alarm_threshold: 2.0 is out of range"),
         (["--iterations", 0], "restoration.iterations: 0 is out of range"),
-        (["--psf-shape", "square 4"], "restoration.psf_shape: 'square 4' is no PSF"),
+        (["--psf-shape", "square 4"], "restoration.psf_shape: 'square 4' is not a PSF"),
         (["--force", "--psf-scale", 0.5], "--psf-scale 0.5: contradicts --force, which takes"),
         (["--force", "--resolution-px", 2], "--resolution-px 2: contradicts --force, which takes"),
         (["--psf-shape", "disk 4", "--psf-scale", 0.5], "restoration.psf_scale: 0.5 is of the map"),
@@ -644,7 +644,7 @@ def test_a_cutoff_that_contradicts_the_optics_is_told(picture, focus, tmp_path, 
     [
         ([], "give --na, --wavelength-um and --pixel-size-um"),
         (["--na", 0.5, "--pixel-size-um", 0.3], "give --na, --wavelength-um and --pixel-size-um"),
-        (["--cutoff", 0.9], "none that this network serves: 0.2 to 0.4"),
+        (["--cutoff", 0.9], "not one that this network is for: 0.2 to 0.4"),
     ],
 )
 def test_optics_that_are_missing_or_impossible(optics, words, picture, focus, tmp_path, capsys):
@@ -673,11 +673,11 @@ def test_files_that_are_no_network_are_told_apart(picture, network, tmp_path, ca
         ),
         "reversed.safetensors": (
             save(tensors, {"card": json.dumps(reversed_range)}),
-            "reversed.safetensors: its card is none of this version of isoplan",
+            "reversed.safetensors: its card is not of this version of isoplan",
         ),
         "older.safetensors": (
             save(tensors, {"card": '{"psf": {}, "network": {}, "window_px": 96}'}),
-            "its card is none of this version of isoplan",
+            "its card is not of this version of isoplan",
         ),
     }
     for name, (content, words) in files.items():

@@ -112,14 +112,14 @@ def test_validating_twice_changes_nothing():
         ("cameras: [{name: field, photons: [.nan, 2]}]", ["photons[0]: nan is not a number"]),
         (
             "restoration: {psf_shape: square 4}",
-            ["psf_shape: 'square 4' is no PSF", "motion 6.5 34"],
+            ["psf_shape: 'square 4' is not a PSF", "motion 6.5 34"],
         ),
         (
             "restoration: {psf_shape: disk 4, psf_scale: 0.5}",
             ["study.yaml:1: restoration.psf_scale: 0.5 is of the map's PSFs", "disk 4"],
         ),
-        ("restoration: {psf_shape: disk}", ["psf_shape: 'disk' is no PSF"]),
-        ("restoration: {psf_shape: disk 0.0}", ["psf_shape: 'disk 0.0' is no PSF"]),
+        ("restoration: {psf_shape: disk}", ["psf_shape: 'disk' is not a PSF"]),
+        ("restoration: {psf_shape: disk 0.0}", ["psf_shape: 'disk 0.0' is not a PSF"]),
         ("seed: true", ["seed: true is not a whole number"]),
         ("seed: 1.5", ["seed: 1.5 is not a whole number"]),
         ("study: 7", ["study: 7", "quotes"]),

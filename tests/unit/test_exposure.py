@@ -5,7 +5,14 @@ import itertools
 import numpy as np
 import pytest
 from isoplan.base.seeds import numpy_rng
-from isoplan.optics.exposure import lone_pixels, mend, noise_of, split, split_camera, thin
+from isoplan.optics.exposure import (
+    lone_pixels,
+    noise_of,
+    replace_lone_pixels,
+    split,
+    split_camera,
+    thin,
+)
 
 # Bad pixels --------------------------------------------------------------------------------------
 
@@ -68,7 +75,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=str)
-def test_clusters_are_found_and_mended(shape):
+def test_clusters_are_found_and_replaced(shape):
     """Bright ones on dim texture and dead ones on a bright one, each exactly."""
     y, x = np.mgrid[:200, :200]
     texture = np.sin(y / 7) * np.cos(x / 9)
@@ -80,10 +87,10 @@ def test_clusters_are_found_and_mended(shape):
     clean = exposed(400 + 150 * texture)
     counts = np.where(bad, clean + 8000, clean)
     np.testing.assert_array_equal(lone_pixels(counts, 2.0, 16.0), bad)
-    mended = mend(counts, bad)
-    assert (mended[~bad] == counts[~bad]).all()
-    assert np.abs(mended - 400 - 150 * texture)[bad].max() < 100
-    assert mend(clean, lone_pixels(clean, 2.0, 16.0)) is clean
+    replaced = replace_lone_pixels(counts, bad)
+    assert (replaced[~bad] == counts[~bad]).all()
+    assert np.abs(replaced - 400 - 150 * texture)[bad].max() < 100
+    assert replace_lone_pixels(clean, lone_pixels(clean, 2.0, 16.0)) is clean
     dead = lone_pixels(np.where(bad, 0, exposed(4000 + 1500 * texture)), 2.0, 16.0)
     np.testing.assert_array_equal(dead, bad)
     counts[11, 11] = np.nan  # beside or within the first

@@ -103,7 +103,7 @@ def test_shapes_must_agree():
 
 def clustered(rng, scenes=300, each=5, between=1.0, within=0.5):
     """Values whose part is common to all samples of a scene, and the scenes."""
-    scene = np.repeat(np.arange(scenes), each) * 7  # any numbers serve
+    scene = np.repeat(np.arange(scenes), each) * 7  # any numbers do
     common = rng.normal(0, between, scenes).repeat(each)
     return common + rng.normal(0, within, scenes * each), scene
 

@@ -7,7 +7,7 @@ import pytest
 from isoplan.base.errors import UserError
 from isoplan.mosaic.measure import measure
 from isoplan.objects.pictures import load_picture
-from isoplan.optics.noise import check_background, check_camera_of, complete_camera
+from isoplan.optics.camera_facts import check_background, check_camera_of, complete_camera
 from isoplan.restoration.in_memory import Counts
 from scipy.ndimage import gaussian_filter
 

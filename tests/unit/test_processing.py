@@ -6,16 +6,10 @@ import numpy as np
 import processed_pictures
 import pytest
 import torch
-from isoplan.optics import processing
-from isoplan.optics.processing import (
-    DENOISERS,
-    KINDS,
-    SHARES,
-    draw_kinds,
-    jpeg,
-    noise_deviation,
-    process,
-)
+from isoplan.optics import filters, processing
+from isoplan.optics.denoisers import DENOISERS
+from isoplan.optics.filters import noise_deviation
+from isoplan.optics.processing import KINDS, SHARES, draw_kinds, jpeg, process
 from PIL import Image
 from scipy import ndimage
 
@@ -144,11 +138,12 @@ def test_jpeg_is_never_finer_than_the_noise(raw):
 
 def test_enlarging_is_that_of_scipy(monkeypatch, raw):
     """With every draw in the middle of its range: linear, about the centre."""
-    monkeypatch.setattr(
-        processing,
-        "_uniform",
-        lambda x, low, high, generator: x.new_full((len(x), 1, 1), (low + high) / 2),
-    )
+    for module in (processing, filters):
+        monkeypatch.setattr(
+            module,
+            "uniform",
+            lambda x, low, high, generator: x.new_full((len(x), 1, 1), (low + high) / 2),
+        )
     factor = (1.2 * 4) ** 0.5
     ours = processing._enlarged(raw[:1], rng())[0]
     offset = 63.5 - 63.5 / factor
@@ -161,7 +156,7 @@ def test_enlarging_is_that_of_scipy(monkeypatch, raw):
 @pytest.mark.parametrize("step", ["_enlarged", "_shrunk"])
 def test_the_spectrum_is_emptied_beyond_the_cut(step, monkeypatch):
     monkeypatch.setattr(
-        processing, "_log_uniform", lambda x, low, high, generator: x.new_full((len(x), 1, 1), 3.0)
+        processing, "log_uniform", lambda x, low, high, generator: x.new_full((len(x), 1, 1), 3.0)
     )
     out = getattr(processing, step)(flat(64), rng())
     assert np.median(power(out, 0.3, 0.5) / power(out, 0, 0.12)) < 0.02  # the cut is at 0.17

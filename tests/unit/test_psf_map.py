@@ -225,13 +225,15 @@ def test_hot_pixels_leave_the_map_as_it_is(network, model, mosaic_of):
     cells, how = layout(counts.shape), {"offset": 0.0, "device": CPU}
     clean = map_unit(network, model, mosaic_of(counts), cells, 0, **how)
     spoilt = map_unit(network, model, mosaic_of(hot), cells, 0, **how)
-    mended = map_unit(network, model, mosaic_of(hot), cells, 0, exposure=Exposure(gain=1.0), **how)
-    error, before = (np.nanmax(np.abs(one - clean)) for one in (mended, spoilt))
+    replaced = map_unit(
+        network, model, mosaic_of(hot), cells, 0, exposure=Exposure(gain=1.0), **how
+    )
+    error, before = (np.nanmax(np.abs(one - clean)) for one in (replaced, spoilt))
     assert error < 0.1 * before
 
 
 def test_a_cell_says_how_much_of_its_window_was_used(network, model, mosaic_of):
-    """Not the saturated, missing and mended pixels, nor in cells that they make invalid."""
+    """Not the saturated, missing and replaced pixels, nor in cells that they make invalid."""
     counts = np.random.default_rng(0).poisson(400, (300, 300)).astype(np.float32)
     counts[:40, :50] = 4095
     counts[200:, 250:] = np.nan
@@ -291,7 +293,9 @@ def test_valid_edges_leave_what_crosses_invalid(network, model, mosaic_of):
     assert inside.sum() == 4 * 5  # windows that begin at 0, 32, ... and end within the picture
     assert np.array_equal(valid[:, inside], reflected[:, inside])
     assert (valid[VALIDITY, ~inside] == 0).all() and (reflected[VALIDITY, ~inside] > 0).all()
-    assert np.isnan(valid[:4, ~inside]).all()  # so that they never serve, were no other cell valid
+    assert np.isnan(
+        valid[:4, ~inside]
+    ).all()  # so that they are never used, even if no other cell is valid
 
 
 def test_channels(model):
@@ -373,7 +377,7 @@ def test_smooth_cells_are_the_likeliest_ones(model):
 
 
 def test_wide_gaps_are_filled_all_the_same(model):
-    """Far from any valid cell the nearest ones serve, in as little as one of them."""
+    """Far from any valid cell the nearest ones are used, be it only one of them."""
     values = np.full((2, 60, 50), 4.9)
     values[:, 3, 4] = 2.0, 3.0
     validity = np.zeros((60, 50))

@@ -58,7 +58,7 @@ def test_abstaining_lowers_the_error():
 
 @pytest.mark.parametrize("photons", [3, 300, 30_000])
 def test_a_blank_frame_loses_noise_by_its_doubtful_psfs(settings, photons):
-    """No cell of it is valid; what serves all the same does no harm."""
+    """No cell of it is valid; what is used all the same does no harm."""
     network, model, _ = of("gaussian-2")
     frame = np.random.default_rng(0).poisson(photons, (512, 512)).astype(np.float32)
     raw = estimate_cells(network, model, frame, 64, torch.device("cpu"))

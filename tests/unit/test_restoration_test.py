@@ -11,7 +11,7 @@ from isoplan.config.validation import validate
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
-from isoplan.restoration_test import fields, tables, units, ways
+from isoplan.restoration_test import fields, known, tables, units
 from scipy.signal import fftconvolve
 from skimage.metrics import structural_similarity
 
@@ -26,7 +26,7 @@ PSFS = [
 ]
 
 
-def made(psf: str = "gaussian-2", detected: str = "gaussian-2", **keys) -> ways.RestorationTest:
+def made(psf: str = "gaussian-2", detected: str = "gaussian-2", **keys) -> known.RestorationTest:
     """A test of quadrants of 96 px, every other setting the default one."""
     test = {"name": "t", "psf": psf, "samples": 5, "size_px": 192, "cell_px": 96, "stride_px": 96}
     test |= {"methods": METHODS, "network": "small"} | keys
@@ -52,10 +52,10 @@ def made(psf: str = "gaussian-2", detected: str = "gaussian-2", **keys) -> ways.
         "order": "mask-blur",
         **{key: study["map"][key] for key in keys},
     }
-    return ways.RestorationTest(spec, seed=3)
+    return known.RestorationTest(spec, seed=3)
 
 
-def network(test: ways.RestorationTest):
+def network(test: known.RestorationTest):
     """The network-free fit, which needs no training, and its PSF model."""
     psf = test.spec["detected"]
     if psf["name"] not in NETWORKS:  # its table takes seconds
@@ -68,7 +68,7 @@ def network(test: ways.RestorationTest):
 
 
 @pytest.fixture(scope="module")
-def run() -> tuple[ways.RestorationTest, np.ndarray]:
+def run() -> tuple[known.RestorationTest, np.ndarray]:
     """A whole test in hard cells, known as such: kept numbers of five pictures."""
     test = made(masks="hard")
     return test, np.concatenate(
@@ -212,14 +212,14 @@ def test_known_psfs_help_and_the_rest_follows(run):
 def test_bilinear_masks_cost_something_in_hard_cells():
     test = made(methods=["true", "true-grid"])
     kept = test.unit(0, None, test.model)
-    error = kept[:, :, ways.SUMS.index("error")].sum((-2, -1))
+    error = kept[:, :, known.SUMS.index("error")].sum((-2, -1))
     assert (error[:, 1] < error[:, 2]).all()
 
 
 def test_another_model_has_a_nearest_psf_and_an_estimate():
     test = made(psf="focus", detected="narrow", methods=["true", "best-of-model", "estimated"])
     kept = test.unit(0, *network(test))
-    error = kept[:, :, ways.KEPT.index("psf_error")].mean((0, 2, 3))
+    error = kept[:, :, known.KEPT.index("psf_error")].mean((0, 2, 3))
     assert np.isnan(error[0]) and error[1] == 0 and 0 < error[2] <= error[3]
 
 
@@ -317,7 +317,7 @@ def test_units_resume_and_a_lost_one_is_told(tmp_path):
 
     assert again() == units.unit_count(test.test) == 2
     whole = units.load_units(tmp_path, 2)
-    assert whole.shape == (5, 2, len(ways.KEPT), 2, 2)
+    assert whole.shape == (5, 2, len(known.KEPT), 2, 2)
     units.unit_file(tmp_path, 1).write_bytes(b"torn")
     with pytest.raises(UserError, match=r"1\.npy: cannot be read"):
         units.load_units(tmp_path, 2)

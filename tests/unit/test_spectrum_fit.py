@@ -1,4 +1,4 @@
-"""The network-free baseline: known blurs are found, and it serves wherever a network does."""
+"""The network-free baseline: known blurs are found, and it can stand wherever a network does."""
 
 import math
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from isoplan.base.errors import UserError
+from isoplan.restoration.candidates import candidates
 from isoplan.restoration.richardson_lucy import richardson_lucy
-from isoplan.restoration.search import candidates
 from isoplan.restoration_test import sweep, tables, ways
 from test_restoration_test import made, network
 

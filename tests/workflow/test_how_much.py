@@ -7,7 +7,7 @@ import pytest
 import zarr
 from checkout import Checkout, planned
 from isoplan.config.validation import validate
-from isoplan.restoration.search import candidates
+from isoplan.restoration.candidates import candidates
 
 pytestmark = pytest.mark.slow
 

@@ -50,8 +50,8 @@ RESULTS = f"results/{STUDY['study']}"
 for folder in (Path("results"), Path(RESULTS)):
     if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise WorkflowError(
-            f"{folder.absolute()}: cannot be written, as it is no folder or not yours; "
-            "mend its rights or move what is in the way"
+            f"{folder.absolute()}: cannot be written, as it is not a folder or not yours; "
+            "correct its permissions or move what is in the way"
         )
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
@@ -296,7 +296,7 @@ def mosaics():
 
 
 def mosaic_stamps(wildcards):
-    """Marks of the table's files, so that one that was mended is looked at again."""
+    """Marks of the table's files, so that a corrected one is read again."""
     try:
         rows = _rows().values() if STUDY["mosaics"] else []
     except UserError:

@@ -6,7 +6,8 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.facts import Facts
-from isoplan.restoration.choosing import choose_for, in_words
+from isoplan.restoration.choice_words import in_words
+from isoplan.restoration.choosing import choose_for
 from isoplan.restoration.psfs import local_psfs
 
 

@@ -27,11 +27,9 @@ def main(snakemake):
     found = sums_of(filled, model, params.alarm_threshold)
     write_atomically(snakemake.output.summary, json.dumps(found, indent=1) + "\n")
     if found["mean"] is None:
-        print("no cell of this mosaic is valid, and no PSF is known: noise alone is taken away")
+        print("no cell of this mosaic is valid, and no PSF is known: only noise is removed")
     elif not found["valid_cells"]:
-        print(
-            "no cell of this mosaic is valid, and every PSF is doubtful: noise alone is taken away"
-        )
+        print("no cell of this mosaic is valid, and every PSF is doubtful: only noise is removed")
     else:
         print(f"{found['valid_cells']} of {found['cells']} cells are valid")
     if found["alarm_cells"]:

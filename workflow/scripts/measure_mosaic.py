@@ -18,7 +18,7 @@ from isoplan.mosaic.ngff import read_attributes
 from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row
 from isoplan.mosaic.table import COLUMNS
-from isoplan.optics.noise import check_background, check_camera_of, complete_camera
+from isoplan.optics.camera_facts import check_background, check_camera_of, complete_camera
 
 
 def main(snakemake):

@@ -1,4 +1,4 @@
-"""The pictures of a harm test that restoring by default served worst, made once more."""
+"""The pictures of a harm test in which restoring by default did worst, made once more."""
 
 import numpy as np
 import pandas as pd

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from _job import job
 from isoplan.base.device import pick_device
+from isoplan.restoration_test.known import open_test, shown
 from isoplan.restoration_test.tables import median_picture
-from isoplan.restoration_test.ways import open_test, shown
 
 
 def main(snakemake):

@@ -6,9 +6,9 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
+from isoplan.restoration_test.known import open_test
 from isoplan.restoration_test.sweep import Sweep
 from isoplan.restoration_test.units import run_share
-from isoplan.restoration_test.ways import open_test
 
 
 def main(snakemake):

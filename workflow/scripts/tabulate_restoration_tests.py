@@ -3,7 +3,7 @@
 import pandas as pd
 from _job import job
 from isoplan.restoration_test import tables, units
-from isoplan.restoration_test.ways import RestorationTest
+from isoplan.restoration_test.known import RestorationTest
 
 
 def main(snakemake):

@@ -20,7 +20,7 @@ def main(snakemake):
         shutil.copyfile(weights, output.network)
         Path(output.history).write_text(",".join(history_header(made_for)) + "\n")
         Path(output.card).write_text(json.dumps(card, indent=1) + "\n")
-        print(f"{weights} serves as network {spec['name']}")
+        print(f"{weights} is used as network {spec['name']}")
         return
     task = made_for.of_config(
         params.recipe,

@@ -30,7 +30,7 @@ def library_hashes(script: str | Path, *chosen: str) -> dict[str, str]:
 
     chosen: what the script loads by name, as its settings say, each as "module:name" (`base.imports`): no import shows
     it, so that a new choice in a registry reruns nothing that does not choose it.
-    Comments, docstrings and layout do not count, so that mending a docstring reruns nothing.
+    Comments, docstrings and layout do not count, so correcting a docstring reruns nothing.
     """
     modules = {}
     waiting = [*_imports(Path(script)), *(name.partition(":")[0] for name in chosen)]

@@ -21,7 +21,7 @@ class Stage:
     rule: its name. per: its wildcards, in the order that its logs and benchmarks name them. made: the files by
     which it says that it is done, in results/<study>/.
     memory, minutes: the kind of `resources` that it asks for; None where it asks for none, and "file" where the
-    memory is reckoned from a mosaic's file. device: whether it computes on the config's `device`. wanted: whether a
+    memory is computed from a mosaic's file. device: whether it computes on the config's `device`. wanted: whether a
     checked study has jobs of it.
     usual: whether every mosaic of a user's has it. one_method: whether it is done for one of the methods alone.
     sampled: whether it looks at a few places of a mosaic, and takes as long for every size.

@@ -17,7 +17,9 @@ def read_text(path: str | Path, what: str) -> str:
         raw = path.read_bytes()
         text = raw.decode("utf-8-sig")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); mend its rights") from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); correct its permissions"
+        ) from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}, line {line}: not UTF-8 text; save it as UTF-8") from None

@@ -28,9 +28,9 @@ from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
+from isoplan.optics.camera_facts import check_camera_of, complete_camera
 from isoplan.optics.exposure import exposure_of
 from isoplan.optics.model import PsfModel
-from isoplan.optics.noise import check_camera_of, complete_camera
 from isoplan.optics.plain import PlainPsf
 from isoplan.psf_map.estimate import map_whole
 from isoplan.psf_map.layout import MapLayout, at_cutoff, channels, strides
@@ -39,7 +39,7 @@ from isoplan.report import plots
 from isoplan.report.map_stores import WHOLE, PsfMap
 from isoplan.report.maps import map_figures, psf_figures
 from isoplan.report.results import Mosaic, Study
-from isoplan.restoration import choosing
+from isoplan.restoration import choice_words, choosing
 from isoplan.restoration.cores import restore_with_trust
 from isoplan.restoration.halo import halo_of, with_choice
 from isoplan.restoration.psfs import LocalPsfs
@@ -429,7 +429,7 @@ def _chosen(args, mosaic, found: Found, settings: dict, facts: dict) -> dict:
     local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
     how = {"seed": 0, "stream": "held-out", "device": pick_device(args.device)}
     choice = choosing.choose_for(mosaic, local, facts, settings, **how)
-    print(choosing.in_words(choice))
+    print(choice_words.in_words(choice))
     return choice
 
 

@@ -12,9 +12,9 @@ from isoplan.cli.picture import open_picture, stem_of, tiff_tags
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import sources_of
 from isoplan.mosaic.table import fitting_name
+from isoplan.optics.camera_facts import check_camera_of, counting_camera
 from isoplan.optics.exposure import split as split_exposure
 from isoplan.optics.exposure import split_camera
-from isoplan.optics.noise import check_camera_of, counting_camera
 
 COLUMNS = ("mosaic", "path", "pixel_size_um", "gain", "offset", "read_noise_e", "reference")
 MOST_UNKNOWN, MOST_SATURATED = 0.1, 0.01  # of the pixels; beyond, a picture is refused

@@ -113,7 +113,7 @@ def _wrong_value(value, rule: dict) -> str:
         hint = f"did you mean {near[0]}? " if near else ""
         return f"is not allowed; {hint}allowed: {', '.join(map(str, rule['enum']))}"
     if "pattern" in rule and not re.fullmatch(rule["pattern"], value):
-        names = "does not serve in file names; use letters, digits, . _ -, at most 100 in all"
+        names = "cannot be used in file names; use letters, digits, . _ -, at most 100 in all"
         return rule.get("mismatch", names)
     if isinstance(value, str):
         return ""

@@ -31,7 +31,7 @@ def settle(config: dict) -> None:
 
 
 def _of_card(config: dict, network: dict) -> int | None:
-    # Whoever loads a file that does not serve says what is wrong with it.
+    # Whoever loads an unusable file says what is wrong with it.
     with suppress(UserError, OSError, ValueError, KeyError, TypeError):
         if file := weights_file(config, network):
             return int(read_card(file)["window_px"])

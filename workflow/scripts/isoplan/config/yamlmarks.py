@@ -1,4 +1,4 @@
-"""YAML of the user's: refused in one line where it does not serve; and in which file and line a key stands."""
+"""The user's YAML: refused in one line where it cannot be used; and in which file and line a key stands."""
 
 import re
 from collections.abc import Iterator
@@ -51,10 +51,10 @@ def parse(text: str, name: str, *, marks: bool = False):
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = min(mark.line, text.rstrip().count("\n")) + 1 if mark else 1
-        raise UserError(f"{name}:{line}: not YAML: {error.problem}; mend this line") from None
+        raise UserError(f"{name}:{line}: not YAML: {error.problem}; correct this line") from None
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
-        raise UserError(f"{name}:{line}: not YAML: {error.reason}; mend this line") from None
+        raise UserError(f"{name}:{line}: not YAML: {error.reason}; correct this line") from None
     except (ValueError, AttributeError, LookupError) as error:
         # A date of month 13, a word as !!int, a whole number of thousands of digits.
         raise UserError(f'{name}:{line}: {error}; correct it, or put it in "quotes"') from None
@@ -83,7 +83,7 @@ def _check_size(text: str, name: str) -> None:
             raise UserError(f"{name}:{place}: unfolds to over {MOST_VALUES:,} values; write it out")
         if len(under_way) > DEEPEST:
             raise UserError(
-                f"{name}:{place}: over {DEEPEST} blocks within one another; mend this line"
+                f"{name}:{place}: over {DEEPEST} blocks within one another; correct this line"
             )
 
 

@@ -6,7 +6,7 @@ not help to find an even PSF. The network therefore sees log power spectra of ov
 of SQUARE_PX, encodes each by itself, and pools over the window.
 
 Frequencies are counted in units of the pupil's cut-off: a PSF of given waves looks the same at every
-cut-off, so that one network serves every objective. What lies beyond Nyquist is left blank.
+cut-off, so that one network is enough for every objective. What lies beyond Nyquist is left blank.
 """
 
 import math

@@ -87,7 +87,7 @@ def read(path: str | Path, task: str | None = None) -> tuple[dict, dict[str, tor
         raise UserError(f"{path}: not a readable safetensors file ({error})") from None
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise UserError(
-            f"{path}: carries no isoplan card; only networks saved by isoplan serve"
+            f"{path}: carries no isoplan card; only networks saved by isoplan can be used"
         ) from None
     if told and told != _digest(weights, card):
         raise UserError(
@@ -115,7 +115,7 @@ def fill(
         network = build(card)
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         raise UserError(
-            f"{path}: its card is none of this version of isoplan ({type(error).__name__}: {error})"
+            f"{path}: its card is not of this version of isoplan ({type(error).__name__}: {error})"
         ) from None
     try:
         network.load_state_dict(weights)
@@ -143,7 +143,7 @@ def _built(card: dict) -> torch.nn.Module:
 
 
 def check_fits(path, card: dict, psf: dict, window_px: int, architecture: str = UNTOLD) -> None:
-    """Refuses a network that does not serve the PSF (an entry of `psfs`) or the window of a study, or that is of
+    """Refuses a network that does not fit the PSF (an entry of `psfs`) or the window of a study, or that is of
     another architecture than a study gives.
 
     Keys that the model does not read, such as a Gaussian's cutoff, may differ.
@@ -168,7 +168,7 @@ def check_fits(path, card: dict, psf: dict, window_px: int, architecture: str = 
 
 
 def _differs(psf: dict, theirs: dict) -> str | None:
-    """A key of the PSF (an entry of `psfs`) in which a network does not serve it, or None.
+    """A key of the PSF (an entry of `psfs`) in which a network does not fit it, or None.
 
     Ranges must lie within the network's, but for the published form, which has its own; what else the model reads
     must be the same. A network finds the PSF whatever its window's size.

@@ -75,7 +75,7 @@ def read_grey(path: str | Path) -> np.ndarray:
     else:
         grey = raw.astype(np.float32)
         if not np.isfinite(grey).all():
-            raise UserError(f"{path}: holds NaN or infinite pixels; mend or remove it")
+            raise UserError(f"{path}: holds NaN or infinite pixels; correct or remove it")
         grey = grey / max(float(grey.max()), 1e-12)
     return np.clip(grey @ LUMINANCE if colour else grey, 0, 1)
 

@@ -15,22 +15,20 @@ them, costs K + 1 transforms each way:
 
     sum_m h_m * (phi_m x) = sum_k b_k * (C_k x)
 
-One cell with some modes serves where the focus alone varies; a cell between four centres, with four
-modes, is exact whatever the PSFs are. `_choose` counts what many partitions transform and takes the
+One cell with some modes is enough where only the focus varies; a cell between four centres, with four
+modes, is exact whatever the PSFs are. `blur_cells.choose` counts what many partitions transform and takes the
 one with least.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import pairwise, product
-from typing import NamedTuple
+from dataclasses import dataclass
+from itertools import product
 
-import numpy as np
 import torch
 
 from isoplan.base.device import halving, keep_freed_memory
+from isoplan.optics.blur_cells import Axis, Modes, Plan, axis_of, choose, points_of
 
 ORDERS = ("mask-blur", "blur-mask")
 
@@ -40,28 +38,6 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
 
 # Work arrays of one batch on a CPU, where small ones stay in the cache.
 WORK_BYTES = 8 * 2**20
-# Masks and OTFs of one blur: a partition that needs more is passed over while there is another.
-TABLE_BYTES = 384 * 2**20
-
-# Numbers of cells along an axis that are tried. The time per pixel of a transform grows with its
-# size by this power (2 ns at 200^2 px, 3 ns at 1152^2 px, masks and sums with it, on one core), and
-# a cell costs as much as this many pixels beside its transforms.
-PARTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-SIZE_POWER = 1 / 8
-CELL_PX = 20_000
-
-
-def good_size(length: int) -> int:
-    """The smallest even number >= length with no prime factor above 5, where FFTs are fast."""
-    size = length + length % 2
-    while True:
-        rest = size
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return size
-        size += 2
 
 
 class SpaceVariantBlur:
@@ -82,7 +58,7 @@ class SpaceVariantBlur:
 
     Only PSFs whose hats reach the block are used. Masks and OTFs are made once: a cell of K modes
     and transforms of N x N px keeps K N^2 complex halves (twice that for PSFs without symmetry
-    about their centre) and K masks, under TABLE_BYTES in all where any partition allows it. Work
+    about their centre) and K masks, under `blur_cells.TABLE_BYTES` in all where any partition allows it. Work
     arrays stay under about WORK_BYTES or what one transform needs; on a GPU under a quarter of the
     free memory, and where that runs out the batches are halved.
 
@@ -115,7 +91,7 @@ class SpaceVariantBlur:
         if not self._masks_object:
             psfs = psfs.flip(-2, -1)
         rows, columns = (
-            _axis(centres, length, self.margin, self._masks_object)
+            axis_of(centres, length, self.margin, self._masks_object)
             for centres, length in zip((centres_y, centres_x), shape, strict=True)
         )
         psfs = psfs[rows.used, columns.used]
@@ -123,9 +99,9 @@ class SpaceVariantBlur:
         # PSFs that are symmetric about their centre have real OTFs, which are their own conjugates.
         unlike = (psfs - psfs.flip(-2, -1)).abs().amax()
         symmetric = bool(unlike <= 1e-2 * max(tolerance, 1e-12) * psfs.abs().amax())
-        points = _points(psfs.flatten(0, 1).flatten(1), tolerance / 30, symmetric)
+        points = points_of(psfs.flatten(0, 1).flatten(1), tolerance / 30, symmetric)
         points = points.reshape(*psfs.shape[:2], -1)
-        plan = _choose(rows, columns, points, tolerance, 2 * psfs.element_size(), parts)
+        plan = choose(rows, columns, points, tolerance, 2 * psfs.element_size(), parts)
         self._rows, self._columns = plan.rows, plan.columns
         self.parts = plan.rows.cells, plan.columns.cells
         self.truncation = max(modes.error for modes in plan.modes)
@@ -225,109 +201,6 @@ class SpaceVariantBlur:
         return self._zeros[shape]
 
 
-# Where cells lie -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One axis of the masked side, cut into cells, in pixels from that side's first one."""
-
-    hats: np.ndarray  # (centres, length): the hats of the centres that are used
-    used: slice  # of all centres
-    lines: tuple[int, ...]  # first pixels at or behind a centre: where it may be cut
-    edges: tuple[int, ...]  # of the cells, from 0 to the length
-    seen: tuple[int, int]  # first and end of the other side
-    margin: int
-
-    @property
-    def length(self) -> int:
-        return self.edges[-1]
-
-    @property
-    def other(self) -> int:
-        """Length of the other side."""
-        return self.seen[1] - self.seen[0]
-
-    @property
-    def cells(self) -> int:
-        return len(self.edges) - 1
-
-    def pixels(self, k: int) -> slice:
-        return slice(self.edges[k], self.edges[k + 1])
-
-    @cached_property
-    def longest(self) -> int:
-        return max(high - low for low, high in pairwise(self.edges))
-
-    @property
-    def room(self) -> int:
-        """Length that every cell fits into as if it were the longest."""
-        return self.edges[-2] + self.longest
-
-    @cached_property
-    def reached(self) -> list[tuple[int, int]]:
-        """For each cell, the other side's pixels that it blurs into, from the cell's first one."""
-        found = []
-        for start, stop in pairwise(self.edges):
-            low = max(-self.margin, self.seen[0] - start)
-            found.append((low, max(low, min(stop - start + self.margin, self.seen[1] - start))))
-        return found
-
-    @cached_property
-    def lead(self) -> int:
-        """Where a cell begins in its transform: before it there is room for what it blurs into."""
-        return max(0, -min(low for low, _ in self.reached))
-
-    @property
-    def inside(self) -> slice:
-        return slice(self.lead, self.lead + self.longest)
-
-    @cached_property
-    def transform(self) -> int:
-        """Long enough that what comes round in it meets nothing that the other side sees."""
-        need = self.lead + self.longest
-        for low, high in self.reached:
-            need = max(need, self.longest + self.margin - low, high + self.margin, self.lead + high)
-        return good_size(need)
-
-    def window(self, k: int) -> tuple[slice, slice]:
-        low, high = self.reached[k]
-        start = self.edges[k] - self.seen[0]
-        return slice(self.lead + low, self.lead + high), slice(start + low, start + high)
-
-    @cached_property
-    def nodes(self) -> list[slice]:
-        """For each cell, the centres whose hats reach into it."""
-        found = []
-        for low, high in pairwise(self.edges):
-            reaching = np.flatnonzero(self.hats[:, low:high].any(1))
-            found.append(slice(int(reaching[0]), int(reaching[-1]) + 1))
-        return found
-
-    def cut(self, parts: int) -> "_Axis":
-        """The axis in about `parts` cells of about one length, each from centre to centre."""
-        inner = set()
-        if self.lines:
-            lines = np.array(self.lines)
-            ideal = [self.length * k / parts for k in range(1, parts)]
-            inner = {int(lines[np.abs(lines - at).argmin()]) for at in ideal}
-        return replace(self, edges=(0, *sorted(inner), self.length))
-
-
-def _axis(centres: Sequence[float], length: int, margin: int, masks_object: bool) -> _Axis:
-    """The masked side, the object or the picture, of one axis as one cell."""
-    first = -margin if masks_object else 0
-    masked = length - 2 * first
-    seen = (margin, margin + length) if masks_object else (-margin, length + margin)
-    centres = np.asarray(centres, np.float64)
-    points = np.arange(masked) + float(first)
-    hats = np.stack([np.interp(points, centres, row) for row in np.eye(len(centres))])
-    reaching = np.flatnonzero(hats.any(1))
-    used = slice(int(reaching[0]), int(reaching[-1]) + 1)
-    lines = {int(line) for line in np.searchsorted(points, centres) if 0 < line < masked}
-    return _Axis(hats[used], used, tuple(sorted(lines)), (0, masked), seen, margin)
-
-
 def _padded(picture: torch.Tensor, height: int, width: int) -> torch.Tensor:
     missing = height - picture.shape[0], width - picture.shape[1]
     return (
@@ -344,104 +217,6 @@ def _inverse(spectrum: torch.Tensor, width: int) -> torch.Tensor:
     )
 
 
-# What cells are made of ----------------------------------------------------------------------------
-
-
-class _Modes(NamedTuple):
-    """PSFs of one cell's n centres as h_m = mean + sum_k shares[m, k] mode_k."""
-
-    shares: torch.Tensor  # (n, K - 1)
-    makers: torch.Tensor  # (K - 1, n): mode_k = sum_m makers[k, m] (h_m - mean)
-    error: float  # largest |h - h'| / |h|
-    count: int  # K
-
-
-class _Plan(NamedTuple):
-    rows: _Axis
-    columns: _Axis
-    modes: list[_Modes]  # of the cells, row by row
-    mean_count: float  # of modes
-    cost: float
-
-
-def _points(psfs: torch.Tensor, tolerance: float, symmetric: bool) -> torch.Tensor:
-    """PSFs (n, pixels) as points (n, r) with their distances, each within tolerance of its norm.
-
-    A pivoted Cholesky factor of their products: r is small where PSFs are alike, and whatever is
-    decomposed later is that small.
-    """
-    if symmetric:  # one half says it all
-        middle = psfs.shape[1] // 2
-        half = psfs[:, : middle + 1].double()
-        products = 2 * half @ half.T - half[:, middle:] @ half[:, middle:].T
-    else:
-        products = psfs.double() @ psfs.double().T
-    products = products.cpu().numpy()
-    left = products.diagonal().copy()
-    bound = left * max(tolerance, 1e-9) ** 2
-    factor = np.zeros((len(products), 0))
-    while (left > bound).any():
-        pivot = int(np.argmax(left / np.maximum(bound, np.finfo(np.float64).tiny)))
-        column = (products[:, pivot] - factor @ factor[pivot]) / np.sqrt(left[pivot])
-        factor = np.column_stack([factor, column])
-        left = left - column**2
-        left[pivot] = 0
-    return torch.from_numpy(factor)
-
-
-def _decompose(points: torch.Tensor, tolerance: float) -> _Modes:
-    """The fewest modes that give each of the points (n, r) within tolerance of its norm."""
-    norms = points.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
-    left, values, _ = torch.linalg.svd(points - points.mean(0), full_matrices=False)
-    shares = left * values
-    # missing[m, k]: the share of PSF m that the modes from k on hold.
-    missing = shares.square().flip(1).cumsum(1).flip(1).sqrt() / norms[:, None]
-    worst = torch.cat([missing.amax(0), missing.new_zeros(1)])
-    kept = int((worst > max(tolerance, 1e-12)).sum())
-    makers = (left[:, :kept] / values[:kept]).T
-    return _Modes(shares[:, :kept], makers, float(worst[kept]), kept + 1)
-
-
-def _choose(rows, columns, points, tolerance, complex_bytes, parts) -> _Plan:
-    """The partition that costs least: one cell is looked at first, then fine ones before coarse."""
-    if parts is not None:
-        tried = [parts]
-    else:
-        most = [len(axis.lines) + 1 for axis in (rows, columns)]
-        tried = {
-            (min(a, most[0]), min(b, most[1]))
-            for a, b in product(PARTS, PARTS)
-            if a == b or 1 in (a, b)
-        }
-        tried = sorted(tried, key=lambda pair: -pair[0] * pair[1])
-        if points.shape[-1] < 32:  # few modes for all, and quickly found
-            tried = [(1, 1), *tried[:-1]]
-    best, plans = None, []
-    for pair in tried:
-        y, x = rows.cut(pair[0]), columns.cut(pair[1])
-        cells, size = y.cells * x.cells, y.transform * x.transform
-        # A larger cell has at least the modes of a smaller one: most plans need no decomposition.
-        finer = [p for p in plans if p.rows.cells >= y.cells and p.columns.cells >= x.cells]
-        least = max((p.mean_count for p in finer), default=1)
-        if best is not None and _cost(cells, cells * least, size, complex_bytes) >= best.cost:
-            continue
-        modes = [
-            _decompose(points[j, i].flatten(0, 1), tolerance) for j, i in product(y.nodes, x.nodes)
-        ]
-        count = sum(m.count for m in modes)
-        plan = _Plan(y, x, modes, count / cells, _cost(cells, count, size, complex_bytes))
-        plans.append(plan)
-        if best is None or plan.cost < best.cost:
-            best = plan
-    return best
-
-
-def _cost(cells: int, modes: float, size: int, complex_bytes: int) -> float:
-    """Time of one direction, up to a factor; far larger where OTFs pass TABLE_BYTES."""
-    excess = max(1.0, modes * size * complex_bytes / 2 / TABLE_BYTES)
-    return ((modes + cells) * size + cells * CELL_PX) * size**SIZE_POWER * excess**4
-
-
 @dataclass
 class _Group:
     """Cells with one number of modes, which are worked on together."""
@@ -452,7 +227,7 @@ class _Group:
     adjoint_otfs: torch.Tensor  # their conjugates; the same tensor where PSFs are symmetric
 
 
-def _groups(plan: _Plan, psfs: torch.Tensor, symmetric: bool) -> list[_Group]:
+def _groups(plan: Plan, psfs: torch.Tensor, symmetric: bool) -> list[_Group]:
     """Masks and OTFs of all cells; psfs: (ny, nx, s, s), those that the axes use."""
     rows, columns = plan.rows, plan.columns
     cells = list(product(range(rows.cells), range(columns.cells)))
@@ -475,7 +250,7 @@ def _groups(plan: _Plan, psfs: torch.Tensor, symmetric: bool) -> list[_Group]:
     return groups
 
 
-def _fill(mask, otf, modes: _Modes, psfs, rows: _Axis, columns: _Axis, place) -> None:
+def _fill(mask, otf, modes: Modes, psfs, rows: Axis, columns: Axis, place) -> None:
     """Masks and OTFs of one cell, in place."""
     j, i = rows.nodes[place[0]], columns.nodes[place[1]]
     y, x = rows.pixels(place[0]), columns.pixels(place[1])
@@ -502,7 +277,7 @@ def _fill(mask, otf, modes: _Modes, psfs, rows: _Axis, columns: _Axis, place) ->
 
 def _check(psfs, centres_y, centres_x, order) -> None:
     if order not in ORDERS:
-        raise ValueError(f"order: {order!r} is none of {', '.join(ORDERS)}")
+        raise ValueError(f"order: {order!r} is not one of {', '.join(ORDERS)}")
     if psfs.ndim != 4 or psfs.shape[2] != psfs.shape[3] or psfs.shape[2] % 2 == 0:
         raise ValueError(f"psfs: shape {tuple(psfs.shape)} is not (ny, nx, s, s) with s odd")
     for name, centres, count in (("y", centres_y, psfs.shape[0]), ("x", centres_x, psfs.shape[1])):

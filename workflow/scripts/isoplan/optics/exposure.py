@@ -201,7 +201,7 @@ def _stand_out(counts, labels, y, x, own, sign, gain, floor) -> np.ndarray:
         )
 
 
-def mend(counts: np.ndarray, lone: np.ndarray) -> np.ndarray:
+def replace_lone_pixels(counts: np.ndarray, lone: np.ndarray) -> np.ndarray:
     """Counts (h, w) whose dead and hot pixels, lone (h, w) bool, take the median of the others within 2 px."""
     if not lone.any():
         return counts
@@ -210,9 +210,9 @@ def mend(counts: np.ndarray, lone: np.ndarray) -> np.ndarray:
     rows = np.clip(y[:, None] + near, 0, counts.shape[0] - 1)[:, :, None]
     columns = np.clip(x[:, None] + near, 0, counts.shape[1] - 1)[:, None, :]
     around = np.where(lone[rows, columns], np.nan, counts[rows, columns])
-    mended = counts.copy()
-    mended[y, x] = np.nanmedian(around.reshape(len(y), -1), axis=1)
-    return mended
+    replaced = counts.copy()
+    replaced[y, x] = np.nanmedian(around.reshape(len(y), -1), axis=1)
+    return replaced
 
 
 # One exposure as two -------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class Gaussian(PsfModel):
             sigma = (params / FWHM_PER_SIGMA).clamp_min(1e-3)[..., None]
             at = torch.arange(self.size_px, device=params.device, dtype=params.dtype)
             line = torch.exp(-0.5 * ((at - self.size_px // 2) / sigma) ** 2)
-        # (n, P, size): one line serves both directions of an isotropic Gaussian.
+        # (n, P, size): one line is enough for both directions of an isotropic Gaussian.
         y, x = line[:, 0], line[:, -1]
         lost = (1 - kept[:, 0] * kept[:, -1]).clamp_min(0)
         return y[:, :, None] * x[:, None, :], lost

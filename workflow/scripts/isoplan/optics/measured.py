@@ -59,7 +59,7 @@ def read_bead(path: str | Path) -> np.ndarray:
     with np.errstate(over="ignore"):  # beyond float32, infinite
         bead = bead.astype(np.float32)
     if not np.isfinite(bead).all():
-        raise UserError(f"{path}: holds NaN or infinite pixels; mend them")
+        raise UserError(f"{path}: holds NaN or infinite pixels; correct them")
     return bead
 
 

@@ -1,4 +1,7 @@
-"""Gain and read noise of a camera, estimated from the noise of a picture that it took."""
+"""Gain and read noise of a camera, estimated from the noise of a picture that it took.
+
+`camera_facts` completes with them what is given of a camera.
+"""
 
 import math
 from functools import cache
@@ -23,7 +26,6 @@ NARROW = 2
 # picture a larger gain is taken for grain, as is noise that differs by more than EVEN (rms) from what the light makes.
 MOST_GAIN, EVEN = 5, 0.17
 MOST_READ_E = 20  # electrons
-MORE_READ = 1.5  # a given read noise of so many times the noise of the darkest squares is told
 # Electrons that a picture's brightest pixels hold: fewer make no picture, more fit in no pixel (3e6: a sum of some
 # exposures).
 LEAST_E, MOST_E = 5, 3e6
@@ -33,174 +35,7 @@ LEAST_E, MOST_E = 5, 3e6
 SURE, STRAIGHT, LEFT = 0.25, 0.1, 0.5
 # Of noise alone sixth differences show this share of what fourth ones do, with textures of .7 px and more .3 to .85.
 WHITE = (0.88, 1.12)
-# Of a picture such a share may lie below the offset by more than noise before that is told.
-BELOW = 0.1
 ROUNDED = 1 / 12  # counts^2
-
-
-def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
-    """Offset, gain and read noise of a mosaic, with what is not given estimated from a piece of it.
-
-    given: `offset` and `gain` (counts), `read_noise_e`, each possibly None or missing. picture:
-    (h, w) array in counts. Returns the three, whether the gain was given (`gain_given`), and notes for the log. An
-    offset that is not given is taken as 0: a picture without dark borders does not tell it. A gain that the picture does
-    not tell is None, and so is read noise then.
-    """
-    camera = {key: given.get(key) for key in ("offset", "gain", "read_noise_e")}
-    camera["gain_given"] = camera["gain"] is not None
-    notes = []
-    if camera["offset"] is None:
-        camera["offset"] = 0.0
-        notes.append("offset is not given and taken as 0 counts")
-    tensor = torch.as_tensor(picture, dtype=torch.float64)
-    tensor = torch.where(tensor.isfinite(), tensor, camera["offset"])
-    if camera["gain"] is not None and camera["read_noise_e"] is not None:
-        return camera, [*notes, *_more_than_all(camera, tensor)]
-    try:
-        gain, read_noise = estimate_noise(
-            tensor,
-            offset=camera["offset"],
-            # Many give an offset of 0 for want of it.
-            known=bool(given.get("offset")) and not camera["gain_given"],
-            sure=not camera["gain_given"],
-        )
-    except UserError as error:
-        names = {"gain": "gain", "read_noise_e": "read noise"}
-        unknown = [name for key, name in names.items() if camera[key] is None]
-        what = " and ".join(unknown) + (" are" if len(unknown) > 1 else " is")
-        return camera, [*notes, f"{what} unknown: {error}"]
-    found = []
-    if camera["gain"] is None:
-        camera["gain"] = gain
-        found.append(f"gain {gain:.3g} counts/electron")
-    if camera["read_noise_e"] is None:
-        found.append(f"read noise {read_noise:.3g} counts")
-    notes.append(f"estimated from the picture: {', '.join(found)}")
-    if camera["read_noise_e"] is not None:
-        notes += _more_than_all(camera, tensor)
-    elif camera["gain"] > 0:
-        # Of a sharp picture the line takes texture for read noise, where a given gain is not its slope.
-        camera["read_noise_e"] = min(read_noise / camera["gain"], MOST_READ_E)
-    return camera, notes
-
-
-def _more_than_all(camera: dict, picture: torch.Tensor) -> list[str]:
-    """A note where the read noise that is given is clearly more than all the noise of the picture's darkest squares."""
-    if min(picture.shape) < 5 * BLOCK_PX:
-        return []
-    mean, variance = block_noise(picture, BLOCK_PX)
-    darkest = mean.argsort()[: len(mean) // 10]
-    told = camera["gain"] * camera["read_noise_e"]
-    # Rounding hides noise of less than a count.
-    if not len(darkest) or told**2 < 1:
-        return []
-    found = math.sqrt(float(variance[darkest].median()))
-    if not told > MORE_READ * found:
-        return []
-    return [
-        f"CAUTION: read noise {camera['read_noise_e']:g} e is {told:.3g} counts, though the darkest squares of the picture "
-        f"have {found:.3g} counts of noise in all; check read_noise_e and gain, or leave it out"
-    ]
-
-
-def check_background(facts: dict, background: float | str, name) -> None:
-    """Raises UserError, which begins with the picture's name, where a background leaves no light of a picture.
-
-    facts: of `mosaic.measure`, with offset. background: the config's, in counts above the offset.
-    """
-    if background == "auto" or not background or facts["constant"]:
-        return
-    level = facts["offset"] + background
-    if facts["mean"] < level and facts["p999"] < level:
-        raise UserError(
-            f"{name}: no light is left above the background of {background:g} counts on the offset of "
-            f"{facts['offset']:g}, as the mean is {facts['mean']:.4g}; give a lower background, or auto"
-        )
-
-
-def check_camera_of(facts: dict, name) -> list[str]:
-    """Notes where a picture does not look to be of the camera that is told.
-
-    facts: of `mosaic.measure`, with offset, gain, gain_given. Raises UserError, which begins with the picture's
-    name, where nothing meaningful could come of them: no light is left in sum, by more than noise, or a gain that is
-    given makes no electron of it, or more of them than any pixel holds.
-    """
-    if facts["constant"]:
-        return []
-    offset, below = facts["offset"], facts["below_offset"]
-    if facts["mean"] < offset and (below > BELOW or facts["p999"] < offset):
-        raise UserError(
-            f"{name}: no light is left above the offset of {offset:g} counts, as the mean is {facts['mean']:.4g}; "
-            "give a lower offset, the camera's counts without light"
-        )
-    if facts["gain_given"]:
-        bright, peak = facts["p999"] - offset, facts["maximum"] - offset
-        if not peak > 0.5 * facts["gain"] or bright > MOST_E * facts["gain"]:
-            held = (bright if bright > MOST_E * facts["gain"] else peak) / facts["gain"]
-            raise UserError(
-                f"{name}: with a gain of {facts['gain']:g} its brightest pixels would hold {held:.2g} electrons; give it "
-                "in counts per electron, or leave it out"
-            )
-    if below > BELOW:
-        return [
-            f"{100 * below:.0f} % of the picture lies below the offset of {offset:g} counts by more than noise and counts "
-            "as dark, so that light comes out too bright: give a lower offset, or the picture before a background was "
-            "taken off"
-        ]
-    return []
-
-
-def counting_camera(given: dict, picture) -> tuple[dict, list[str]]:
-    """`complete_camera` for counting photons: gain must be known, and the offset is asked for too.
-
-    An offset that is not given is put where the noise would be the read noise, or if that is not given
-    either, where it would be that of rounding, but not below 0; read noise is then what is left. Notes say
-    where the picture's own noise contradicts what is given. Raises UserError where the gain cannot be found.
-    """
-    tensor = torch.as_tensor(picture, dtype=torch.float64)
-    known = tensor.isfinite()
-    mean = float(tensor[known].mean()) if known.any() else 0.0
-    wrong, found = "the noise does not grow with the light, as photons' does", None
-    try:
-        found = noiseless_level(torch.where(known, tensor, mean))
-    except UserError as error:
-        wrong = str(error)
-    if given.get("gain") is None and found is None:
-        raise UserError(
-            f"the gain cannot be found ({wrong}); give it in counts per electron, with the offset and the "
-            "read noise"
-        )
-    if given.get("offset") is not None or found is None:
-        camera, notes = complete_camera(given, picture)
-        if camera["gain"] is None:  # the noise tells it, but is at odds with the offset
-            camera, notes = complete_camera(given | {"gain": found[0]}, picture)
-            camera["gain_given"] = False
-        camera["read_noise_e"] = camera["read_noise_e"] or 0.0
-    else:
-        gain, level = found
-        gain = given.get("gain") or gain
-        read_noise = given.get("read_noise_e")
-        if read_noise is None:
-            read_noise = math.sqrt(max(ROUNDED / gain, -level) / gain)
-        camera = {"offset": level + gain * read_noise**2, "gain": gain, "read_noise_e": read_noise}
-        camera["gain_given"] = given.get("gain") is not None
-        notes = [
-            f"gain {gain:.3g} counts/electron, offset {camera['offset']:.4g} counts and read noise "
-            f"{read_noise:.3g} e are taken, estimated from the picture's noise where not given: give your "
-            "camera's own if you know them"
-        ]
-    if found:
-        told = camera["gain"] * (mean - camera["offset"])
-        told += (camera["gain"] * camera["read_noise_e"]) ** 2
-        ratio = found[0] * (mean - found[1]) / told if told > 0 else math.inf
-        if not 0.75 < ratio < 1.33:
-            notes.append(
-                f"the picture's noise has {ratio:.2g} times the variance that gain {camera['gain']:.3g}, offset "
-                f"{camera['offset']:.4g} and read noise {camera['read_noise_e']:.3g} e ask for, so photons are "
-                f"counted wrongly and the parts are not independent; its own noise speaks for gain "
-                f"{found[0]:.3g} and offset {found[1]:.4g}"
-            )
-    return camera, notes
 
 
 def estimate_noise(

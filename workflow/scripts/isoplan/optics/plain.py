@@ -21,7 +21,7 @@ class PlainPsf:
     the light lies in its wings. Written as in the config's `psf_shape`.
 
     >>> str(PlainPsf("motion", 6.5, 34)), PlainPsf.read("disk 4")
-    ('motion 6.5 34', PlainPsf(kind='disk', size_px=4.0, angle_deg=0.0))
+    ('motion 6.5 34', PlainPsf(kind='disk', size_px=4.0, angle_deg=0.0, exponent=0.0))
     """
 
     kind: str
@@ -31,11 +31,11 @@ class PlainPsf:
 
     @classmethod
     def read(cls, text: str) -> "PlainPsf":
-        """Of the config's words, as in: motion 6.5 34. Raises ValueError where they are none."""
+        """From the config's words, as in: motion 6.5 34. Raises ValueError where they are not a PSF."""
         kind, *numbers = text.split()
         size, *more = (float(number) for number in numbers)
         if kind not in KINDS or not size > 0 or len(more) != (kind in ("motion", "moffat")):
-            raise ValueError(f"{text!r} is no PSF")
+            raise ValueError(f"{text!r} is not a PSF")
         if kind == "moffat":
             if not more[0] >= 1:
                 raise ValueError(f"{text!r}: a moffat's exponent is 1 or more")

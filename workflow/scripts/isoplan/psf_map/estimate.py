@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from isoplan.base.device import at_once, in_batches
 from isoplan.networks import sliding
 from isoplan.networks.outputs import read
-from isoplan.optics.exposure import Exposure, mend, sort_pixels
+from isoplan.optics.exposure import Exposure, replace_lone_pixels, sort_pixels
 from isoplan.psf_map.fill import fill_invalid
 from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR, USABLE, VALIDITY, MapLayout, channels
 
@@ -94,7 +94,7 @@ def map_unit(
 
     A mosaic of tiles is estimated once per view without seams (`Picture.seamless`), in the same block;
     a cell whose window no tile holds whole is NaN, and its validity 0. exposure: what the
-    camera did, where that is known: dead and hot pixels are mended first, and saturated ones not usable.
+    camera did, where that is known: dead and hot pixels are replaced first, and saturated ones are not usable.
     """
     rows, columns = layout.units[unit]
     shape = rows.stop - rows.start, columns.stop - columns.start
@@ -105,7 +105,7 @@ def map_unit(
         picture = read_view(*layout.window_of(unit)) - np.float32(offset)
         pixels = sort_pixels(picture, exposure or Exposure())
         found = estimate_cells(
-            *(network, model, mend(picture, pixels.lone), layout.stride_px, device),
+            *(network, model, replace_lone_pixels(picture, pixels.lone), layout.stride_px, device),
             together=together,
             usable=pixels.usable & ~pixels.saturated,
         )

@@ -1,4 +1,4 @@
-"""The raw map of a mosaic made one that serves: invalid cells filled, and what it says as a whole (thesis, 2.2.6)."""
+"""A mosaic's raw map made usable: invalid cells filled, and what it says as a whole (thesis, 2.2.6)."""
 
 import numpy as np
 import torch
@@ -23,16 +23,16 @@ def fill_invalid(
     alarm_threshold: float = 1.0,
     overlap: float = 2.0,
 ) -> np.ndarray:
-    """The map that serves: invalid cells filled (thesis, 2.2.6), and all smoothed as far as they bear it out.
+    """The map to restore with: invalid cells filled (thesis, 2.2.6), and all smoothed as far as their errors allow.
 
-    raw: (channels, ny, nx) -> the same with `filled` set. Valid is a cell whose validity reaches
-    `threshold` and whose alarm stays up to `alarm_threshold`. Invalid cells become the mean of their
+    raw: (channels, ny, nx) -> the same with `filled` set. A cell is valid if its validity reaches
+    `threshold` and its alarm does not exceed `alarm_threshold`. Invalid cells become the mean of their
     nearest valid neighbours by inverse distance. Smooth: every cell becomes what is likeliest of all valid
     ones (`kriging`), so that where these differ by no more than their errors the map has one PSF. In
     both a valid cell weighs by the inverse square of its uncertainty and by its validity.
-    Both are taken over the identifiable targets, so that angles average rightly; a filled cell is as
+    Both are taken over the identifiable targets, so that angles average correctly; a filled cell is as
     uncertain as the most uncertain of its neighbours. Where no cell is valid, those whose validity alone
-    falls short serve by their own estimates, and all are `filled`; without any such cell every parameter
+    falls short keep their own estimates, and all are `filled`; without any such cell every parameter
     is NaN. overlap: how many windows hold a place, along an axis (`MapLayout.overlap`).
     Works on the whole map: about 300 bytes a cell, 700 MB for a mosaic of 100,000 px a side.
     """

@@ -1,4 +1,4 @@
-"""Maps made smooth as far as their cells bear it out: Gaussian process regression, or kriging.
+"""Maps smoothed as far as the errors of their cells allow: Gaussian process regression, or kriging.
 
 The value of a cell is the map's mean, what varies over the map, and the cell's own error. What varies has some
 variance and reaches over some cells. Errors are as large as the cells' intervals say, or a part of that, as what is

@@ -111,14 +111,14 @@ def at_cutoff(model: PsfModel, cutoff: float | None) -> tuple[PsfModel, int]:
     """The PSF model at a picture's own cut-off (cycles/px), and how many pixels a side its network
     wants taken together.
 
-    Pixels taken together are one larger pixel, so a network for cut-offs from c to 2 c serves every
-    one below 2 c. cutoff None: the picture's optics are not known, and the network's own are taken.
-    Raises UserError where the network cannot serve it.
+    Pixels taken together are one larger pixel, so a network for cut-offs from c to 2 c can be used for
+    every one below 2 c. cutoff None: the picture's optics are not known, and the network's own are taken.
+    Raises UserError where the network cannot be used for it.
     """
     low, high = model.cutoff_range
     if cutoff is None and low < high:
         raise UserError(
-            f"this network serves cut-offs from {low:g} to {high:g} cycles/px and must be told the "
+            f"this network is for cut-offs from {low:g} to {high:g} cycles/px and must be told the "
             "picture's: give NA, wavelength and pixel size"
         )
     if cutoff is None or not model.knows_cutoff:
@@ -126,8 +126,8 @@ def at_cutoff(model: PsfModel, cutoff: float | None) -> tuple[PsfModel, int]:
     together = max(1, math.ceil(low / cutoff - 0.02))
     if cutoff * together > 1.02 * high:
         raise UserError(
-            f"the picture's cut-off, {cutoff:.3g} cycles/px (NA * pixel size / wavelength), is none "
-            f"that this network serves: {low:g} to {high:g}, or less by a whole factor; train one for it"
+            f"the picture's cut-off, {cutoff:.3g} cycles/px (NA * pixel size / wavelength), is not one "
+            f"that this network is for: {low:g} to {high:g}, or less by a whole factor; train one for it"
         )
     size = model.size_px * together
     excitation = model.spec["excitation_cutoff"]

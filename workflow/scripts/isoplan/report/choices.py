@@ -8,7 +8,7 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.report import choice_plots, style
 from isoplan.report.results import Study
 from isoplan.report.section import Caution, Part, Section, StudyFigure
-from isoplan.restoration.choosing import in_words
+from isoplan.restoration.choice_words import in_words
 
 INTRO = (
     "Iterations and TV weight were chosen from the pictures alone. Three tenths of the photons were held out, the others "
@@ -56,8 +56,8 @@ def _widths(mosaic: str, method: str, choice: dict) -> StudyFigure:
     draw = partial(choice_plots.narrowed, choice["widths"], choice["psf_scale"], at_end)
     title = f"{style.method_label(method)}: PSFs narrower than estimated"
     alt = (
-        f"How much worse PSFs of some widths predict held-out photons of {mosaic}, in standard errors; taken "
-        f"are those {choice['psf_scale']:g} times as wide as estimated."
+        f"How much worse PSFs of some widths predict held-out photons of {mosaic}, in standard errors; those "
+        f"{choice['psf_scale']:g} times as wide as estimated were taken."
     )
     name = f"narrowed_{mosaic}_{method}"
     return StudyFigure(name, name, table, draw, "", title, alt, 460)
@@ -80,12 +80,12 @@ def _narrowed(study: Study, mosaic: str) -> list[str]:
     if choice and choice["psf_shape"] != "map":
         return [
             f"{mosaic}: restored by a {PlainPsf.read(choice['psf_shape']).words}, the same everywhere, in place of "
-            "the map's PSFs: the blur is none of the PSF model's, and photons held out bear this one out."
+            "the map's PSFs: the PSF model has no such blur, and this one predicts photons held out better."
         ]
     if not choice or choice["psf_scale"] >= 1:
         return []
     if not choice["psf_scale"]:
-        return [f"{mosaic}: noise alone was taken away, no blur: {choice['reason']}."]
+        return [f"{mosaic}: only noise was removed, no blur: {choice['reason']}."]
     return [
         f"{mosaic}: restored by PSFs {choice['psf_scale']:g} times as wide as the map's: detail in the picture is "
         "finer than the map's PSFs allow, or may be: the specimen is soft itself, or the blur is another."

@@ -26,14 +26,14 @@ SHOWN = ("sharp", "none", "estimated", "true", "denoised-best")
 LIMITS_DB = {"inside": -0.3, "outside": -0.5, "sharp": -1.0}
 INTRO = (
     "Pictures that trained nothing were blurred in ways that the network was or was not made for, exposed, and "
-    "restored as the command restore does it, which knows the camera's offset and no more. Gains are of SNR over "
+    "restored as the command restore does, which knows only the camera's offset. Gains are of SNR over "
     "doing nothing: the mean, the 5th percentile and the worst picture. Pictures that lose more than 0.3 dB are "
-    "harmed; what is left alone counts 0. For known PSFs, too, held-out photons choose how much to restore; to "
-    "find the best choice takes the truth."
+    "harmed; what is left alone counts 0. For known PSFs, too, held-out photons choose how much to restore; "
+    "finding the best choice takes the truth."
 )
 
 WORST = (
-    "For each test the pictures that restoring by default served worst, each another picture or kind of blur, "
+    "For each test the pictures in which restoring by default did worst, each another picture or kind of blur, "
     "each in a grey scale of its own."
 )
 

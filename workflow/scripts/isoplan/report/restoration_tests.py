@@ -16,7 +16,7 @@ from isoplan.report.restoration_plots import Gain
 from isoplan.report.results import Study
 from isoplan.report.section import StudyFigure
 from isoplan.report.tables import Cell, Table
-from isoplan.restoration_test.ways import CROP_PX
+from isoplan.restoration_test.known import CROP_PX
 
 PUBLISHED = ROOT / "resources" / "published" / "table_4_1.csv"
 # Published methods -> ours that they are set against.

@@ -88,7 +88,7 @@ DEGRADATION_LABELS = {
     "poisson": "Poisson noise",
     "mixed": "Gaussian and Poisson noise",
 }
-# For what is not a method (parameters, other methods): none of these is a method's colour.
+# For whatever has no colour of its own above: parameters, lines of networks, and names that are not known here.
 OTHER_COLOURS = ("#332288", "#AA4499", "#6E9F2E", "#882255", "#56B4E9", "#999933", "#661100")
 
 INK, QUIET, RULE = "#1B1F24", "#5B636E", "#D9DDE2"

@@ -3,26 +3,26 @@
 Photons are held out (`held_out`): too few iterations miss structure that is there, too many predict noise that does
 not come again. All photons are then restored with what does best. Iterations, weight and the width of PSFs are compared
 by squared errors, as SNR counts squares: the Poisson deviance weighs dark ground by its small variance, and chose too
-smooth where bright things lie on it. Whether PSFs serve at all, and of which kind, is compared by the deviance, which is
+smooth where bright things lie on it. Whether to use PSFs at all, and of which kind, is decided by the deviance, which is
 most sensitive where light is least.
 
-PSFs that were estimated are in doubt themselves. A specimen's own softness counts as blur, so that they are
-too wide more often than too narrow, and too wide does far more harm: detail that is there is sharpened
-into noise and rings. Photons held out tell a PSF that is too wide, for an object without negative light
-cannot explain detail finer than its PSF. So narrower PSFs are tried as well (`LocalPsfs.by`), and
+Estimated PSFs are in doubt themselves. A specimen's own softness counts as blur, so they are too wide more often than
+too narrow, and PSFs that are too wide do far more harm: they sharpen real detail into noise and rings. Photons held
+out reveal a PSF that is too wide, because an object without negative light cannot explain detail finer than its PSF.
+So narrower PSFs are tried as well (`LocalPsfs.by`):
 
-- PSFs serve whose width is the mean of what may be true, by exp(-z^2 / 2), z being by how many standard errors a width
-  does worse than the best one. These errors are of the differences in squares of BLOCK_PX (several thinnings of a piece
+- The PSFs chosen have the mean of the widths that may be true, weighted by exp(-z^2 / 2), where a width does worse
+  than the best one by z standard errors. These errors are of the differences in squares of BLOCK_PX (several thinnings of a piece
   share their photons). The map's intervals have no say: they know too little of soft specimens;
-- PSFs under LEAST_PX are none: they are a specimen's softness as likely as blur, and what could be gained
-  is less than what could be lost. Noise alone is taken away then;
-- what PSFs that are in doubt restore is shown through a Gaussian (`resolution_for`): detail finer than
-  what pixels and photons can hold is where PSFs that are a little too wide ring.
+- PSFs under LEAST_PX are not used: they are as likely the specimen's softness as blur, and less could be gained than
+  lost. Only noise is removed then;
+- what PSFs in doubt restore is shown through a Gaussian (`resolution_for`), because PSFs that are a little too wide
+  ring in detail finer than pixels and photons can hold.
 
 Where the map hints at another blur than its PSF model's, PSFs of other kinds are searched too (`other_psfs`), at the
 end those with wings; disks and motions also where one as wide as the map's PSFs does better than these, or where what
-these restore wants much smoothing. One of these serves that foretells the photons surely better than the map's, as they
-are or narrower, and than none (`search`).
+these restore wants much smoothing. One of these is used if it surely predicts the photons better than the map's PSFs,
+as they are or narrower, and than no PSF (`search`).
 
 It takes as many restorations of the most iterations as there are pieces times PSFs and weights, of PIECE_PX and a
 margin a side: a bounded time for a mosaic of any size, more than its restoration takes where that has few cores.
@@ -36,16 +36,16 @@ import numpy as np
 
 from isoplan.base.seeds import numpy_rng
 from isoplan.optics.exposure import Exposure, exposure_of
-from isoplan.optics.plain import PlainPsf
 from isoplan.restoration.held_out import HeldOut
 from isoplan.restoration.pieces import PIECES, Piece, pieces_of
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.raw_noise import look_at_noise
 from isoplan.restoration.search import Search
 
-# More noise than so many times what the gain makes is no noise; such a share of cells that raise the alarm is much.
+# More noise than MUCH_NOISE times what the gain makes is not noise. A share of cells above ALARMED that raise the alarm is
+# much.
 MUCH_NOISE, ALARMED = 4.0, 0.2
-# One PSF does not stand for some whose width deviates by more than such a share.
+# One PSF cannot stand for PSFs whose width deviates by more than this share.
 UNEVEN = 0.1
 
 # What is taken where the photons cannot be counted and the iterations are given.
@@ -60,7 +60,7 @@ def choose_for(
     """PSFs, iterations and TV weight for a mosaic, as `choose` has it, by a few pieces of it.
 
     Where its map cannot be believed less is done: nothing where more cells raise the alarm than are valid, as photons
-    cannot be counted then; and noise alone is taken away where no cell is valid, where few of all cells raise the alarm
+    cannot be counted then; and only noise is removed where no cell is valid, where few of all cells raise the alarm
     but fewer are valid, or where a sharp picture that raises it has a raw one's noise all the same. Nor is
     anything done where the noise is not that of a raw picture (`raw_noise`); its strength corrects the gain.
     What is not "auto" in settings, the config's `restoration`, is taken all the same. facts: of
@@ -129,15 +129,15 @@ def choose(
 
     settings: the config's `restoration`; what is not "auto" there stays as it is. exposure: of the
     mosaic, whose gain may be None. start, scale: of `mosaic.facts.Facts.brightness`. side: of PSFs of other
-    kinds, in px; without it none are tried. other_blur: share of the map that says that the blur is none
-    of the PSF model's. uneven: whether one PSF stands for some that differ.
+    kinds, in px; without it none is tried. other_blur: share of the map that says that the PSF model has
+    no such blur. uneven: whether one PSF stands for some that differ.
     seed, stream: which photons are held out is a pure function of them.
 
     Returns psf_scale (how much narrower the PSFs are, 0 for none), psf_shape ("map", or the PSF of another
     kind), resolution_px, iterations, tv_weight,
     reason (a sentence), photons (at `scale`; None where the gain is not known); widths: for each factor
     tried, falling, psf_scale, width_px of the median PSF and worse, by how many standard errors it
-    foretells the photons worse than the best of them; and curves: for each weight tried with the PSFs taken,
+    predicts the photons worse than the best of them; and curves: for each weight tried with the PSFs taken,
     rising, tv_weight, iterations and the mean squared error, in electrons^2 a pixel. Where nothing can be judged both lists are
     empty, and iterations that are not given are 0: the picture is left as it is.
     """
@@ -157,26 +157,6 @@ def choose(
     return Search(
         held_out, settings, photons, {"start": start, "scale": scale}, side, other_blur, uneven
     ).choice()
-
-
-def in_words(choice: dict) -> str:
-    """What was chosen, for people, and what of it lies at an end of its range."""
-    ends = "; ".join(choice.get("ends", {}).values())
-    return f"{_taken(choice)}. At the end of its range: {ends}" if ends else _taken(choice)
-
-
-def _taken(choice: dict) -> str:
-    much = f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}"
-    shown = f", shown at {choice['resolution_px']:g} px" if choice["resolution_px"] else ""
-    scale = choice["psf_scale"]
-    if not choice["iterations"]:
-        return f"left as it is: {choice['reason']}"
-    if not scale:
-        return f"noise alone is taken away, by {much}{shown}: {choice['reason']}"
-    if choice["psf_shape"] != "map":
-        return f"{much}, by a {PlainPsf.read(choice['psf_shape']).words}{shown}: {choice['reason']}"
-    psfs = "as estimated" if scale == 1 else f"{scale:g} times as wide as estimated"
-    return f"{much}, PSFs {psfs}{shown}: {choice['reason']}"
 
 
 def _unjudged(settings: dict, why: str, photons: float | None, give: str = GIVEN) -> dict:

@@ -1,10 +1,10 @@
-"""Photons held out: how well restorations of the others foretell them.
+"""Photons held out, and how well restorations of the others predict them.
 
 Each photon of a picture goes into its test part with probability HELD_OUT and else into its fit part; thinned so,
 Poisson numbers become two independent ones. The fit part is restored, and what its restoration says the camera
 would see is compared with the test part, which it never saw.
 The fit part has 1 - HELD_OUT of the photons, so it is restored with 1 / (1 - HELD_OUT) times the
-weight: what suits goes about as one over the photons. Its iterations are taken as they are.
+weight: the weight that suits is about proportional to one over the photons. Its iterations are taken as they are.
 """
 
 import math
@@ -19,14 +19,14 @@ from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.pieces import Piece
 
 HELD_OUT, BLOCK_PX = 0.3, 32
-# A trial ends once its errors have grown over so many looks; iterations are alike that differ by fewer standard
-# errors.
+# A trial ends once its errors have grown over ENOUGH looks. Iterations that differ by fewer than ALIKE standard errors
+# count as equal.
 ENOUGH, ALIKE = 4, 0.5
 
 
 @dataclass
 class Trial:
-    """How well the photons held out are foretold with some PSFs and a TV weight, in every square of BLOCK_PX:
+    """How well some PSFs and a TV weight predict the photons held out, in every square of BLOCK_PX:
     squares, the squared error in electrons^2 after each number of iterations that may be taken; deviance, after these
     and more. (iterations, blocks) each."""
 
@@ -46,7 +46,7 @@ class Trial:
 
     @property
     def errors(self) -> np.ndarray:
-        """Squared errors after each number of iterations; what the next one does not bear out does not count."""
+        """Squared errors after each number of iterations, none lower than the next: a dip that does not last does not count."""
         errors = self.squares.sum(1)
         return np.maximum(errors, np.append(errors[1:], errors[-1]))
 
@@ -72,7 +72,7 @@ def worse_by(one: np.ndarray, other: np.ndarray) -> float:
 
 
 class HeldOut:
-    """One piece, thinned once or more: how well restorations of its fit parts tell its test parts."""
+    """One piece, thinned once or more: how well restorations of its fit parts predict its test parts."""
 
     def __init__(self, piece: Piece, exposure: Exposure, rngs):
         self.piece, self.exposure = piece, exposure

@@ -8,8 +8,8 @@ from isoplan.mosaic import tiles
 from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.window import Picture
+from isoplan.optics.camera_facts import complete_camera
 from isoplan.optics.exposure import exposure_of
-from isoplan.optics.noise import complete_camera
 from isoplan.psf_map.estimate import map_whole
 from isoplan.psf_map.layout import MapLayout
 from isoplan.restoration.cores import restore_core

@@ -1,6 +1,6 @@
-"""PSFs of kinds that a map's model does not have, found by how well they foretell photons held out.
+"""PSFs of kinds that a map's model does not have, found by how well they predict photons held out.
 
-A network knows the blurs of its model; of others it can say that they are none of these, but not which. A few
+A network knows the blurs of its model. It can say that a blur is not one of these, but not which it is. A few
 kinds of PSF with one or two numbers each are searched: a coarse grid of all, then from the best places down to the
 nearest least in size, angle or exponent, and TV weight together. The weight goes with it, as a PSF that is right wants a larger
 one than one that is too narrow, which looks better without.
@@ -45,7 +45,7 @@ Look = Callable[[PlainPsf, float], np.ndarray]
 def find(
     look: Look, grid: list[PlainPsf], side: int, weight: float, bounds: tuple[float, float]
 ) -> tuple[PlainPsf, float]:
-    """The PSF and TV weight that foretell best.
+    """The PSF and TV weight that predict best.
 
     look: (PSF, weight) -> deviance of every square. grid: PSFs to begin with. side: of PSFs in px; larger ones are
     left out. weight: to begin with. bounds: the least weight and the largest.

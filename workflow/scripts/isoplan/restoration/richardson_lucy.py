@@ -273,9 +273,9 @@ def _largest_pair(strength: torch.Tensor) -> torch.Tensor:
 
 def _check(y, blur, tv_weight, tv_step, acceleration, start, masks, background, shift) -> None:
     if tv_step not in TV_STEPS:
-        raise ValueError(f"tv_step: {tv_step!r} is none of {', '.join(TV_STEPS)}")
+        raise ValueError(f"tv_step: {tv_step!r} is not one of {', '.join(TV_STEPS)}")
     if acceleration not in ACCELERATIONS:
-        raise ValueError(f"acceleration: {acceleration!r} is none of {', '.join(ACCELERATIONS)}")
+        raise ValueError(f"acceleration: {acceleration!r} is not one of {', '.join(ACCELERATIONS)}")
     if tuple(y.shape) != blur.shape:
         raise ValueError(f"picture: shape {tuple(y.shape)} is not the blur's {blur.shape}")
     background = torch.as_tensor(background)

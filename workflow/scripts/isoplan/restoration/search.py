@@ -1,63 +1,63 @@
-"""What is tried for one picture, with photons held out, and which of it serves.
+"""What is tried for one picture, with photons held out, and what is chosen.
 
 Iterations, weight and widths of PSFs are compared by squared errors, kinds of PSFs by the Poisson deviance
 (`choosing` says why). PSFs narrower than the map's are compared first, then those of other kinds where something
-speaks for them; with the PSFs that serve, weights and iterations.
+speaks for them, and last weights and iterations with the PSFs that were chosen.
 """
-
-import math
 
 import numpy as np
 
 from isoplan.base.progress import Progress
 from isoplan.optics.plain import KINDS, PlainPsf
-from isoplan.restoration.algorithm import algorithm_of
+from isoplan.restoration.candidates import (
+    LARGEST_WEIGHT,
+    MIDDLE,
+    beyond,
+    candidates,
+    resolution_for,
+    steps_to,
+    weights_for,
+)
+from isoplan.restoration.choice_words import reason
 from isoplan.restoration.halo import MOST_RESOLUTION_PX
-from isoplan.restoration.held_out import HELD_OUT, HeldOut, Trial, worse_by
+from isoplan.restoration.held_out import HeldOut, Trial, worse_by
 from isoplan.restoration.other_psfs import GRID, find
 
-# TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
-# them are tried: no weight above LARGEST_WEIGHT. Where the first or the last does best, others follow beyond
-# it, each by a FURTHER: downwards to about LEAST, as where few points shine, which the blur has spread over many
-# dark pixels; upwards as where compression took the noise by which photons are counted. PSFs of other kinds are
-# searched from MIDDLE on.
-WEIGHTS, MIDDLE = (1.0, 2.0, 5.0, 12.0, 30.0), 5.0
-LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
-
-# PSFs that are tried: the map's own, and those narrower by these factors while they do not much worse than the
-# best; then those beside the best one. All with one TV weight, COMPARED over the photons: with the weight that each
-# wants, or another for all, what is chosen gains less, and at worst does harm.
+# The PSFs tried are the map's own, those narrower by these factors while they do not do much worse than the best,
+# and then those beside the best one. All are tried with one TV weight, COMPARED over the photons: with the weight that
+# each wants, or another for all, the choice gains less, and at worst does harm.
 FACTORS, BESIDE, MUCH_WORSE, COMPARED = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 2.0
 LEAST_PX = 1.3
-# Blur of such a width is seen; less may be none, which is tried too, and has to do worse by so many standard errors.
+# Blur of SURE_PX is seen. Less may be none: no PSF is tried too, and has to do worse by SURE standard errors.
 SURE_PX, SURE = 4.0, 3.0
-# PSFs are compared after up to so many iterations: where photons are many, wide PSFs do worse after fewer of them
-# for not having come to their end.
+# PSFs are compared after up to this many iterations: where photons are many, wide PSFs do worse after fewer of them
+# because they have not converged.
 COMPARED_TO = 64
 
-# PSFs of other kinds are searched by one thinning of so many pieces, with weights of so much less than the first and so
-# much more: with larger ones a PSF that is much too narrow foretells photons as well as the true one.
+# PSFs of other kinds are searched by one thinning of SEARCHED pieces, with weights from the first one over MUCH_LESS to
+# MUCH_MORE times it: with larger ones a PSF that is much too narrow predicts photons as well as the true one.
 SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
-# All kinds are searched where more than such a share of the map hints at another blur than its model's; from MOSTLY on
-# the blur counts as another. Disks and motions are searched, too, where one as wide as the map's PSFs foretells better
-# than these. So many times their width is its radius or length; a disk that is a tenth too large shows nothing.
+# All kinds are searched where more than the share HINTED of the map hints at another blur than its model's; above MOSTLY
+# the blur counts as another. Disks and motions are searched, too, where one as wide as the map's PSFs predicts better
+# than these. Its radius or length is the width times these factors; a disk that is a tenth too large shows nothing.
 HINTED, MOSTLY, FLAT = 0.25, 0.5, ("disk", "motion")
 AS_WIDE = (
     *(("disk", by, 0) for by in (0.42, 0.46, 0.5, 0.54, 0.58, 0.63, 0.68, 0.74, 0.8)),
     *(("motion", 2.4, angle) for angle in range(0, 180, 30)),
 )
-# They have to do better than the map's and than none by so many standard errors.
+# They have to do better than the map's PSFs and than no PSF by this many standard errors.
 SURE_OTHER = 2.5
-# Peaks with wings are searched after the others, where the map hints alone. They have to do better than what was found so far
-# by so many standard errors of the squared errors too. Photons held out hardly tell what wings bring from far away, and where
-# photons are few, wings foretell the dark ground better and little else: a picture under an uneven Gaussian, taken for
-# such a peak, lost 1.4 dB.
+# Peaks with wings are searched after the others, and only where the map hints at another blur. They also have to do better
+# than what was found so far by SURE_TOO standard errors of the squared errors. Photons held out hardly tell what wings bring
+# from far away, and where photons are few, wings predict the dark ground better and little else: a picture under an uneven
+# Gaussian, taken for such a peak, lost 1.4 dB.
 WINGED, SURE_TOO = "moffat", 2.5
 PLAIN = tuple(kind for kind in KINDS if kind != WINGED)
-# Disks and motions are searched too where the best TV weight is so many times one over the photons: wrong PSFs have to be smoothed.
+# Disks and motions are searched too where the best TV weight is this many times one over the photons: what wrong PSFs
+# restore has to be smoothed.
 SMOOTHED = 25
-# Where the blur is none of the PSF model's, or one PSF stands for some that differ, more iterations than so many do harm:
-# those of a wrong PSF foretell photons better and better all the same.
+# Where the PSF model has no such blur, or one PSF stands for some that differ, more iterations than this do harm, although
+# with a wrong PSF they predict photons better and better.
 MOST_OTHER = 8
 
 
@@ -102,7 +102,13 @@ class Search:
             "resolution_px": resolution,
             "iterations": self.iterations[taken.place],
             "tv_weight": taken.tv_weight,
-            "reason": self.reason(which),
+            "reason": reason(
+                which,
+                self.photons,
+                hinted=self.other_blur > HINTED,
+                few=self.few,
+                uneven=self.uneven,
+            ),
             "ends": self.ends(which, taken, resolution),
             "photons": self.photons,
             "widths": [
@@ -154,7 +160,7 @@ class Search:
         return any(held.piece.doubt for held in self.held_out)
 
     def which(self) -> float | PlainPsf:
-        """The PSFs that serve: how much narrower than the map's, 0 for none, or one of another kind."""
+        """The PSFs chosen: how much narrower than the map's, 0 for none, or one of another kind."""
         if not self.width_px(1.0):
             return 0.0  # no PSF is known
         if self.settings["psf_scale"] != "auto":
@@ -183,7 +189,7 @@ class Search:
         return self.smoothest(which)
 
     def factor(self) -> float:
-        """How much narrower than the map's the PSFs are that serve, 0 for none."""
+        """How much narrower than the map's the PSFs chosen are, 0 for none."""
         if self.width_px(1.0) < LEAST_PX:
             return 0.0
         self.compare()
@@ -192,7 +198,7 @@ class Search:
         if width < LEAST_PX:
             return 0.0
         if width < SURE_PX:
-            # What takes noise alone away wants no smaller a weight.
+            # Removing only noise wants a weight at least as large.
             own = self.taken(factor).tv_weight
             weights = [w for w in weights_for(self.settings, self.photons) if w >= own] or [own]
             self.try_all([0.0], weights, "no PSF", self.looks)
@@ -213,7 +219,7 @@ class Search:
         self.try_all(beside, [self.compared_with], "PSFs of widths between", self.looks)
 
     def suspected(self, factor: float) -> bool:
-        """Whether a disk or a motion as wide as the map's PSFs foretells better than these, narrower by a factor."""
+        """Whether a disk or a motion as wide as the map's PSFs predicts better than these, narrower by a factor."""
         width = self.width_px(1.0)
         sized = (PlainPsf(kind, float(f"{by * width:.3g}"), angle) for kind, by, angle in AS_WIDE)
         grid = [psf for psf in sized if psf.fits(self.side)]
@@ -370,32 +376,6 @@ class Search:
             self.try_all([which], [weight], f"a TV weight of {weight:g} too")
             found.add(weight)
 
-    def reason(self, which: float | PlainPsf) -> str:
-        """Why, in words."""
-        share, photons = f"{100 * HELD_OUT:.0f} %", f"the brightest pixels have {self.photons:.3g}"
-        if not which:
-            return (
-                f"PSFs do not foretell the {share} of the photons that were held out, or not surely enough; "
-                f"{photons}"
-            )
-        if isinstance(which, PlainPsf):
-            doubts = ", which the map itself doubts" if self.other_blur > HINTED else ""
-            return (
-                f"a {which.words} foretells the {share} of the photons that were held out better than the "
-                f"map's PSFs{doubts}; {photons}"
-            )
-        best = f"foretell best the {share} of the photons that were held out; {photons}"
-        if self.few:
-            best += ". Few iterations, as "
-            best += (
-                "one PSF stands for some that differ"
-                if self.uneven
-                else "the blur is hardly one of the PSF model's"
-            )
-        if which >= 1:
-            return f"they {best}"
-        return f"they {best}. Detail in the picture is finer than PSFs as wide as estimated allow, or may be"
-
 
 def _compared(found: dict[float, np.ndarray]) -> dict[float, float]:
     """By how many standard errors each is worse than the best."""
@@ -416,48 +396,3 @@ def mean_factor(worse: dict[float, float]) -> float:
     at = np.linspace(tried[0], tried[-1], 201)
     share = np.exp(-np.interp(at, tried, [worse[factor] ** 2 for factor in tried]) / 2)
     return round(float((share * at).sum() / share.sum()), 2)
-
-
-def resolution_for(photons: float) -> float:
-    """Full width at half maximum, in px, of the Gaussian that a restoration is shown through.
-
-    The fewer the photons, the less fine is what they hold: 0.5 px at 10^4 photons at the brightest pixels,
-    a quarter of a pixel more for every tenth of them; from some 3 x 10^4 photons on none.
-    """
-    width = 0.5 + 0.25 * (4 - math.log10(max(photons, 1.0)))
-    return round(min(width, MOST_RESOLUTION_PX), 2) if width > 0.4 else 0.0
-
-
-def beyond(best: float, found, photons: float) -> float | None:
-    """The weight to try next, where the best one is the least or the largest of those tried.
-
-    photons: at the brightest pixel of all, which may be far brighter than the mosaic's `scale`.
-    """
-    if best == min(found) and best > LEAST / photons:
-        return float(f"{best / FURTHER:.2g}")
-    if best == max(found) and best < LARGEST_WEIGHT:
-        return min(float(f"{best * FURTHER:.2g}"), LARGEST_WEIGHT)
-    return None
-
-
-def candidates(settings: dict) -> list[int]:
-    """Iterations to choose from: each up to 6, then steps of a sixth."""
-    if settings["iterations"] != "auto":
-        return [settings["iterations"]]
-    return steps_to(algorithm_of(settings).most_iterations)
-
-
-def steps_to(last: int) -> list[int]:
-    """Iterations to look after, from 1 to the last."""
-    found = [1]
-    while found[-1] < last:
-        found.append(min(found[-1] + max(1, round(found[-1] / 6)), last))
-    return found
-
-
-def weights_for(settings: dict, photons: float, numbers: tuple = WEIGHTS) -> list[float]:
-    """TV weights to choose from, with two digits: numbers over the photons."""
-    if settings["tv_weight"] != "auto":
-        return [settings["tv_weight"]]
-    rounded = (float(f"{number / photons:.2g}") for number in numbers)
-    return sorted({min(weight, LARGEST_WEIGHT) for weight in rounded})

@@ -70,7 +70,7 @@ def nearest_parameters(model: PsfModel, psfs: torch.Tensor) -> torch.Tensor:
 def detection_model(network_model: PsfModel, psf: dict) -> PsfModel:
     """The PSFs of a network's estimates: its model at the cut-off and the size of an entry of `psfs`.
 
-    Raises UserError where the network cannot serve that cut-off with pixels as they are.
+    Raises UserError where the network cannot be used for that cut-off with pixels as they are.
     """
     cutoff = None if network_model.published else psf["cutoff"]
     model, together = at_cutoff(network_model, cutoff)

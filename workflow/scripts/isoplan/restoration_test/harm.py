@@ -35,10 +35,10 @@ from isoplan.optics.camera import draw_camera, expose
 from isoplan.optics.exposure import exposure_of, sort_pixels
 from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR
 from isoplan.restoration.algorithm import algorithm_of
+from isoplan.restoration.candidates import WEIGHTS, candidates, weights_for
 from isoplan.restoration.choosing import choose_for
 from isoplan.restoration.in_memory import Measured, estimate_psfs, restored
 from isoplan.restoration.psfs import LocalPsfs
-from isoplan.restoration.search import WEIGHTS, candidates, weights_for
 from isoplan.restoration_test import blurs, rivals
 from isoplan.restoration_test.fields import detection_model
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from isoplan.base.errors import UserError
-from isoplan.optics.blur import good_size
+from isoplan.optics.blur_cells import good_size
 
 BLIND_PSF_PX = 31  # the thesis' own limit for its rivals
 # Of Fish et al. 1995: rounds, and Richardson-Lucy steps for the PSF and for the object in each.
@@ -54,7 +54,7 @@ def blind_psf(
     h = start_psf(size_px).to(y)
     ones = torch.ones_like(y)
     for _ in range(rounds):
-        # No step moves the other factor, so that its transform serves all of them.
+        # No step moves the other factor, so its transform is the same for all of them.
         of_object = _Factor(x, y.shape)
         seen = of_object.correlate(ones)
         for _ in range(steps):

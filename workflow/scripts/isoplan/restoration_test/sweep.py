@@ -25,19 +25,13 @@ from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.exposure import sort_pixels
 from isoplan.optics.model import PsfModel
 from isoplan.restoration.algorithm import algorithm_of
+from isoplan.restoration.candidates import candidates
 from isoplan.restoration.choosing import choose
 from isoplan.restoration.pieces import Piece
-from isoplan.restoration.search import candidates
+from isoplan.restoration_test.known import CROP_PX, Case, RestorationTest, start_and_scale
 from isoplan.restoration_test.tables import RESAMPLES, described, mean_of
 from isoplan.restoration_test.units import pictures_of
-from isoplan.restoration_test.ways import (
-    CROP_PX,
-    STREAM,
-    Case,
-    RestorationTest,
-    Ways,
-    start_and_scale,
-)
+from isoplan.restoration_test.ways import STREAM, Ways
 
 PSFS = ("true", "estimated")
 RULES = ("default", "chosen", "discrepancy")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from isoplan.metrics.image import SUMS, metrics_of
 from isoplan.metrics.regression import Resampling, interval
-from isoplan.restoration_test.ways import HOW, KEPT, RestorationTest
+from isoplan.restoration_test.known import HOW, KEPT, RestorationTest
 
 WORSE_DB = -0.01  # a cell that lost more than this came out worse
 RESAMPLES = 2000

@@ -1,6 +1,6 @@
 """Training: one loop over any task, resumed exactly after a kill.
 
-A task (task.py) owns its networks, losses and optimisers, so that the same loop serves regressors and GANs.
+A task (task.py) owns its networks, losses and optimisers, so the same loop trains regressors and GANs.
 """
 
 import json

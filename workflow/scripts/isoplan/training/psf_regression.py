@@ -117,7 +117,7 @@ class PsfRegression:
 
     @staticmethod
     def take(weights: str | Path, recipe: dict, spec: dict) -> dict:
-        """Card of a trained network that serves the study; as in `training.task.Task`."""
+        """Card of a trained network that the study can use; as in `training.task.Task`."""
         _, _, card = store.load(weights)
         store.check_fits(weights, card, recipe["psf"], recipe["window_px"], spec["architecture"])
         return card

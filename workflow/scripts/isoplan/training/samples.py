@@ -1,6 +1,6 @@
 """Training and test samples: sharp scene, PSF, camera -> (patch, parameters, validity).
 
-One recipe serves batches made on the fly and stored sets (thesis, 2.2.5, eq. 2.9 and 2.10).
+Batches made on the fly and stored sets share one recipe (thesis, 2.2.5, eq. 2.9 and 2.10).
 """
 
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import torch_rng
 from isoplan.objects.scenes import draw_scenes, source_of
-from isoplan.optics.blur import good_size
+from isoplan.optics.blur_cells import good_size
 from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts, noise_variance
 from isoplan.optics.model import PsfModel
 from isoplan.optics.other_blurs import draw_others

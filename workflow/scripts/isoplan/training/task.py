@@ -58,7 +58,7 @@ class Task(Protocol):
 
     @staticmethod
     def take(weights: str | Path, recipe: dict, spec: dict) -> dict:
-        """Card of a trained network that serves instead of a training. Raises UserError where it does not fit."""
+        """Card of a trained network that is used instead of a training. Raises UserError where it does not fit."""
 
     def settings(self) -> list:
         """All that decides the weights but the seed and the library's code, JSON-able."""

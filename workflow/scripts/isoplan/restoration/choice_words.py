@@ -1,0 +1,51 @@
+"""What was chosen for a restoration and why, in words."""
+
+from isoplan.optics.plain import PlainPsf
+from isoplan.restoration.held_out import HELD_OUT
+
+
+def reason(
+    which: float | PlainPsf, photons: float, *, hinted: bool, few: bool, uneven: bool
+) -> str:
+    """Why a search chose these PSFs: `which` of `Search.which`.
+
+    photons: at the brightest pixels. hinted: whether the map hints at another blur than its model's. few: whether
+    iterations were limited, as one PSF stands for some that differ (uneven) or the blur is another.
+    """
+    share = f"the {100 * HELD_OUT:.0f} % of photons held out"
+    light = f"the brightest pixels hold {photons:.3g} photons"
+    if not which:
+        return f"PSFs do not predict {share}, or not surely enough; {light}"
+    if isinstance(which, PlainPsf):
+        doubts = ", which the map itself doubts" if hinted else ""
+        return f"a {which.words} predicts {share} better than the map's PSFs{doubts}; {light}"
+    found = f"chosen because they best predict {share}; {light}"
+    if few and uneven:
+        found += ". Few iterations, as one PSF stands for some that differ"
+    elif few:
+        found += ". Few iterations, as the blur is hardly one of the PSF model's"
+    if which >= 1:
+        return found
+    return (
+        f"{found}. Detail in the picture is finer than PSFs as wide as estimated allow, or may be"
+    )
+
+
+def in_words(choice: dict) -> str:
+    """What was chosen, for people, and what of it lies at an end of its range."""
+    ends = "; ".join(choice.get("ends", {}).values())
+    return f"{_taken(choice)}. At the end of its range: {ends}" if ends else _taken(choice)
+
+
+def _taken(choice: dict) -> str:
+    much = f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}"
+    shown = f", shown at {choice['resolution_px']:g} px" if choice["resolution_px"] else ""
+    scale = choice["psf_scale"]
+    if not choice["iterations"]:
+        return f"left as it is: {choice['reason']}"
+    if not scale:
+        return f"only noise is removed, by {much}{shown}: {choice['reason']}"
+    if choice["psf_shape"] != "map":
+        return f"{much}, by a {PlainPsf.read(choice['psf_shape']).words}{shown}: {choice['reason']}"
+    psfs = "as estimated" if scale == 1 else f"{scale:g} times as wide as estimated"
+    return f"{much}, PSFs {psfs}{shown}: {choice['reason']}"
