@@ -51,6 +51,11 @@ UNEVEN = 0.1
 # What is taken where the photons cannot be counted and the iterations are given.
 UNJUDGED_WEIGHT = 0.001
 GIVEN = "give the gain, or iterations and a TV weight,"
+# Where a Gaussian or the map's PSFs restore what the map itself says is blurred otherwise.
+CONTRADICTED = (
+    "{:.0f} % of the map's valid cells say that the blur is hardly one of the PSF model's, and no PSF that explains it was "
+    "found; it may be a double image, say: compare the restoration with the picture"
+)
 FORCED = "give a psf_scale (1, or --force, takes the map as it is)"
 
 
@@ -66,6 +71,7 @@ def choose_for(
     What is not "auto" in settings, the config's `restoration`, is taken all the same. facts: of
     `mosaic.measure`, with offset, gain, read_noise_e.
     """
+    mapped = local
     exposure, known = exposure_of(facts, settings["background"]), facts.brightness
     if not local.estimated:
         settings = settings | {"psf_shape": "map"}  # what is known stays
@@ -96,8 +102,8 @@ def choose_for(
             exposure = replace(exposure, gain=gain, floor=noise.times * exposure.floor)
         if said:
             settings = settings | {"psf_scale": 0}
-        elif sums:
-            other_blur = sums["other_blur_cells"] / sums["valid_cells"]
+        else:
+            other_blur = local.other_blur
         if noise.times != 1 and noise.times <= MUCH_NOISE:
             said.append(f"its noise is that of {exposure.gain:.3g} counts per electron")
     how = {
@@ -109,6 +115,8 @@ def choose_for(
         "stream": stream,
     }
     choice = choose(pieces, settings, **known, **how)
+    if choice["iterations"] and mapped.contradicted(choice):
+        choice["caution"] = CONTRADICTED.format(100 * mapped.other_blur)
     return choice | {"reason": "; ".join([*said, choice["reason"]])}
 
 
@@ -160,9 +168,11 @@ def choose(
 
 
 def in_words(choice: dict) -> str:
-    """What was chosen, for people, and what of it lies at an end of its range."""
+    """What was chosen, for people, what of it lies at an end of its range, and why to be wary of it."""
     ends = "; ".join(choice.get("ends", {}).values())
-    return f"{_taken(choice)}. At the end of its range: {ends}" if ends else _taken(choice)
+    ends = f". At the end of its range: {ends}" if ends else ""
+    caution = f". CAUTION: {choice['caution']}" if "caution" in choice else ""
+    return _taken(choice) + ends + caution
 
 
 def _taken(choice: dict) -> str:

@@ -15,6 +15,7 @@ from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.halo import MOST_RESOLUTION_PX
 from isoplan.restoration.held_out import HELD_OUT, HeldOut, Trial, worse_by
 from isoplan.restoration.other_psfs import GRID, find
+from isoplan.restoration.psfs import MOSTLY
 
 # TV weights to choose from, times the photons at the brightest pixels. The fewer the photons, the fewer of
 # them are tried: no weight above LARGEST_WEIGHT. Where the first or the last does best, others follow beyond
@@ -38,10 +39,10 @@ COMPARED_TO = 64
 # PSFs of other kinds are searched by one thinning of so many pieces, with weights of so much less than the first and so
 # much more: with larger ones a PSF that is much too narrow foretells photons as well as the true one.
 SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
-# All kinds are searched where more than such a share of the map hints at another blur than its model's; from MOSTLY on
-# the blur counts as another. Disks and motions are searched, too, where one as wide as the map's PSFs foretells better
+# All kinds are searched where more than such a share of the map hints at another blur than its model's; from
+# `psfs.MOSTLY` on the blur counts as another. Disks and motions are searched, too, where one as wide as the map's PSFs foretells better
 # than these. So many times their width is its radius or length; a disk that is a tenth too large shows nothing.
-HINTED, MOSTLY, FLAT = 0.25, 0.5, ("disk", "motion")
+HINTED, FLAT = 0.25, ("disk", "motion")
 AS_WIDE = (
     *(("disk", by, 0) for by in (0.42, 0.46, 0.5, 0.54, 0.58, 0.63, 0.68, 0.74, 0.8)),
     *(("motion", 2.4, angle) for angle in range(0, 180, 30)),
