@@ -332,7 +332,10 @@ def test_nothing_is_known(psfs, auto):
     ):
         choice = chosen(*case[:2], auto, case[2], start=1.0, scale=100.0)
         assert choice["iterations"] == 0 and choice["curves"] == choice["widths"] == []
-        assert words in choice["reason"] and "give the gain" in choice["reason"]
+        assert words in choice["reason"] and "iterations and a TV weight" in choice["reason"]
+        assert ("give the gain if the picture is a raw one" in choice["reason"]) == (
+            "gain" in words
+        )
         assert in_words(choice).startswith("left as it is")
     given = auto | {"iterations": 7}
     choice = chosen(counts, psfs, given, Exposure(gain=None), start=1.0, scale=100.0)

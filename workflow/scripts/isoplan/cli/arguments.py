@@ -144,7 +144,9 @@ def _add_source(command: argparse.ArgumentParser) -> None:
 
 
 def _add_plane(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--channel", type=_count, help="channel to read, from 0")
+    command.add_argument(
+        "--channel", type=_channel, help="channel to read, from 0 or by its name in the file"
+    )
     command.add_argument(
         "--slice",
         type=_slice,
@@ -435,6 +437,10 @@ def _add_verify(commands) -> None:
 def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", help="study file, such as config/config.yaml")
     command.add_argument("network", help="name of an entry of its `networks`")
+
+
+def _channel(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _slice(text: str) -> int | str:

@@ -50,7 +50,8 @@ UNEVEN = 0.1
 
 # What is taken where the photons cannot be counted and the iterations are given.
 UNJUDGED_WEIGHT = 0.001
-GIVEN = "give the gain, or iterations and a TV weight,"
+GIVEN = "give iterations and a TV weight"
+GAIN = "see first why; give the gain if the picture is a raw one, or iterations and a TV weight,"
 # Where a Gaussian or the map's PSFs restore what the map itself says is blurred otherwise.
 CONTRADICTED = (
     "{:.0f} % of the map's valid cells say that the blur is hardly one of the PSF model's, and no PSF that explains it was "
@@ -153,7 +154,7 @@ def choose(
     pieces = [piece for piece in pieces if (piece.counts[piece.judged] > 0).any()]
     if photons is None or not pieces:
         why = "the camera's gain is not known" if photons is None else "no light is known"
-        return _unjudged(settings, why, photons)
+        return _unjudged(settings, why, photons, GAIN if photons is None else GIVEN)
     turns = -(-PIECES // len(pieces))
     held_out = [
         HeldOut(piece, exposure, [numpy_rng(seed, stream, k * turns + t) for t in range(turns)])
