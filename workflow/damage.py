@@ -15,6 +15,7 @@ from isoplan import stages
 from isoplan.base.errors import UserError
 from isoplan.base.imports import load_named
 from isoplan.base.ledger import damaged
+from isoplan.base.records import FOLDER, differing
 from isoplan.base.rows import Stage
 from isoplan.config.schema import schema
 from isoplan.mosaic.convert import REFUSED
@@ -60,6 +61,7 @@ def check(results: Path, jobs: int) -> Iterator[Finding]:
                 continue
             yield from found
     yield from check_evaluations(results)
+    yield from check_records(results)
 
 
 def begun(results: Path, stage: Stage) -> list[dict[str, str]]:
@@ -154,6 +156,17 @@ def check_evaluations(results: Path) -> Iterator[Finding]:
                 path = results / restored.data[0].format(**names, method=method)
                 after = files_of(results, stages.MEASURED, names)
                 yield Finding(f"{path}, with its records", after)
+
+
+def check_records(results: Path) -> Iterator[Finding]:
+    """Tables and other small files that do not hold what their jobs wrote."""
+    for stage in stages.STAGES:
+        place = "/".join([FOLDER, stage.rule, *(f"{{{name}}}" for name in stage.per)])
+        for names, record in matching(results, f"{place}.json"):
+            if changed := differing(record, results):
+                text = f"{', '.join(map(str, changed))}, made by {stage.rule}"
+                after = files_of(results, (stage.rule, *stage.then), names)
+                yield Finding(text, [*changed, *after], files_of(results, stage.first, names))
 
 
 def all_whole(path: Path) -> bool:

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 from isoplan.base.errors import UserError
 from isoplan.config import yamlmarks
 from isoplan.config.validation import validate
+from isoplan.mosaic.table import read_table
 
 DEFAULT = Path("config/config.yaml")
 STUDIES = Path("config/studies")
@@ -26,7 +27,9 @@ def main(given: list[str]) -> int:
         return 1
     config = find_config(given[0])
     options = joined(given[1:], config)
-    read_study(config)
+    settings = read_study(config)
+    given = [option.partition("=")[2] for option in options if option.startswith("mosaics=")]
+    check_table(given[-1] if given else settings["mosaics"])
     command = snakemake(config, *options)
     os.execv(command[0], command)
 
@@ -97,6 +100,7 @@ def arguments(about: str, given: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(given)
     args.config = args.configfile or find_config(args.study)
     args.settings = read_study(args.config, here=True)
+    check_table(args.settings["mosaics"])
     name = args.settings["study"]
     if args.study not in (name, str(args.config)):
         raise UserError(f"{args.config}: is study {name}, not {args.study}; give its own file")
@@ -122,6 +126,12 @@ def read_study(config: Path, *, here: bool = False) -> dict:
     return validate(merged, files, here=here)
 
 
+def check_table(path: str | None) -> None:
+    """Raises UserError of a slip in the table of mosaics, which Snakemake would wrap in words of its own."""
+    if path and Path(path).is_file():
+        read_table(path)
+
+
 def _merge(base: dict, over: dict) -> None:
     for key, value in over.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
@@ -137,6 +147,9 @@ def find_config(study: str) -> Path:
     """
     if study.endswith((".yaml", ".yml")):
         return Path(study)
+    if Path(study).is_file():
+        table = f", with the line `mosaics: {study}`" if study.endswith(".tsv") else ""
+        raise UserError(f"{study}: is no .yaml; a study is a YAML file in config/studies/{table}")
     known, broken = {}, {}
     for file in sorted(file for file in STUDIES.glob("*.y*ml") if file.is_file()):
         try:

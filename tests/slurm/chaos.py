@@ -49,6 +49,7 @@ BESIDE = (
 NOT_COMPARED = {
     "logs/*": "times, and what an earlier attempt did already",
     "benchmarks/*": "times",
+    "records/*": "checksums of files that are compared, or that hold times",
     "cost.csv": "times",
     "report.html": "shows the benchmarks; its tables and figures are compared as files",
 }

@@ -328,7 +328,10 @@ def test_nothing_is_known(psfs, auto):
     ):
         choice = chosen(*case[:2], auto, case[2], start=1.0, scale=100.0)
         assert choice["iterations"] == 0 and choice["curves"] == choice["widths"] == []
-        assert words in choice["reason"] and "give the gain" in choice["reason"]
+        assert words in choice["reason"] and "iterations and a TV weight" in choice["reason"]
+        assert ("give the gain if the picture is a raw one" in choice["reason"]) == (
+            "gain" in words
+        )
         assert in_words(choice).startswith("left as it is")
     given = auto | {"iterations": 7}
     choice = chosen(counts, psfs, given, Exposure(gain=None), start=1.0, scale=100.0)
@@ -498,7 +501,10 @@ def test_wrong_psfs_restore_by_few_iterations(model, auto):
     choice = chosen_for(counts, flagged, auto, **alone)
     assert 0 < choice["iterations"] <= MOST_OTHER and choice["psf_scale"]
     assert "hardly one of the PSF model's" in choice["reason"]
+    assert "CAUTION: 100 % of the map's valid cells say that the blur is hardly" in in_words(choice)
+    assert flagged.contradicted(choice) and not flagged.contradicted({"psf_shape": "disk 4"})
     usual = chosen_for(counts, mapped(model, counts.shape, width=4.0), auto, **alone)
+    assert "CAUTION" not in in_words(usual)
     assert usual["iterations"] > MOST_OTHER
     assert usual["psf_scale"] == pytest.approx(choice["psf_scale"], abs=0.1)
     # So is one PSF that stands for some that differ.
@@ -538,6 +544,7 @@ def test_a_blur_of_another_kind_is_found(model, auto, truth, mapped_px, hinted):
         assert found.size_px == pytest.approx(true.size_px, rel=0.08)
     assert abs(found.angle_deg - true.angle_deg) < 5
     assert choice["psf_scale"] == 1 and choice["resolution_px"] > 0
+    assert "CAUTION" not in in_words(choice)
     assert found.words in in_words(choice) and found.words in choice["reason"]
     best = gain(chosen_for(counts, local, auto, psf_shape=truth))
     assert best > 2 and gain(choice) > 0.8 * best

@@ -215,11 +215,11 @@ def test_a_gain_that_cannot_be_is_refused(picture, network, tmp_path, capsys):
     assert "with a gain of 4e-09 its brightest pixels would hold" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run("restore", picture, *options, 0)
-    assert "--gain: 0 is not above 0" in capsys.readouterr().err
+    assert "--gain: gain is 0; it must be finite, above 0" in capsys.readouterr().err
     for offset in ("nan", "inf"):
         with pytest.raises(SystemExit):
             run("restore", picture, "--out", tmp_path / "r.tif", "--offset", offset)
-        assert f"--offset: {offset} is not finite" in capsys.readouterr().err
+        assert f"--offset: offset is {offset}; it must be finite" in capsys.readouterr().err
     assert not list(tmp_path.glob("out*"))
 
 
@@ -300,6 +300,25 @@ def test_wrong_options_are_refused_before_the_picture_is_read(tmp_path, capsys, 
     assert run("restore", tmp_path / "no.tif", "-o", tmp_path / "out.tif", *options) == 1
     (error,) = capsys.readouterr().err.strip().splitlines()
     assert words in error and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "option, value, range",
+    [
+        ("--wavelength-um", 520, "above 0 and at most 20"),  # nm
+        ("--na", 140, "above 0 and at most 2"),
+        ("--pixel-size-um", 6500, "above 0 and at most 1000"),
+        ("--offset", "nan", "it must be finite (check the unit)"),
+        ("--offset", "1_00", "not a number"),
+    ],
+)
+def test_optics_have_the_ranges_of_the_table(tmp_path, capsys, option, value, range):
+    with pytest.raises(SystemExit):
+        run("map", tmp_path / "no.tif", option, value)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        f"argument {option}: {option.strip('-').replace('-', '_')} is" in error and range in error
+    )
 
 
 def test_a_stride_or_psf_that_cannot_be_is_refused_before_any_work(
@@ -645,6 +664,7 @@ def test_a_cutoff_that_contradicts_the_optics_is_told(picture, focus, tmp_path, 
         ([], "give --na, --wavelength-um and --pixel-size-um"),
         (["--na", 0.5, "--pixel-size-um", 0.3], "give --na, --wavelength-um and --pixel-size-um"),
         (["--cutoff", 0.9], "not one that this network is for: 0.2 to 0.4"),
+        (["--cutoff", 0.0003], "667 x 667 pixels would be taken together"),
     ],
 )
 def test_optics_that_are_missing_or_impossible(optics, words, picture, focus, tmp_path, capsys):

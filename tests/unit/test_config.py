@@ -108,6 +108,7 @@ def test_validating_twice_changes_nothing():
         ("psfs: [{name: gaussian-2, width_px: [9, 2]}]", ["lowest is above the highest"]),
         ("psfs: [{name: gaussian-2, width_px: 4}]", ["psfs[0].width_px", "not a list"]),
         ("psfs: [{name: gaussian-2, model: measured}]", ["psfs[0].file"]),
+        ("restoration: {methods: [measured]}", ["restoration.methods", "restoration.measured"]),
         ("cameras: [{name: field, read_noise_e: [-1, 2]}]", ["read_noise_e[0]: -1", "electrons"]),
         ("cameras: [{name: field, photons: [.nan, 2]}]", ["photons[0]: nan is not a number"]),
         (

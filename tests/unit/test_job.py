@@ -1,6 +1,7 @@
 """What every job script does around its work."""
 
 import errno
+import json
 import signal
 import subprocess
 import sys
@@ -13,11 +14,12 @@ import _job
 import pytest
 import torch
 from isoplan.base.errors import OutOfTime, UserError
+from isoplan.base.records import differing
 
 
 @pytest.fixture
 def snakemake(tmp_path):
-    return SimpleNamespace(log=[str(tmp_path / "rule.log")], threads=1)
+    return SimpleNamespace(log=[str(tmp_path / "rule.log")], threads=1, output=[])
 
 
 def log_of(snakemake) -> str:
@@ -79,12 +81,33 @@ def test_a_log_on_a_full_disk_hides_nothing(capfd):
     """/dev/full takes nothing, as a full disk does."""
     with (
         pytest.raises(SystemExit),
-        _job.job(SimpleNamespace(log=["/dev/full"], threads=1)),
+        _job.job(SimpleNamespace(log=["/dev/full"], threads=1, output=[])),
     ):
         print("begun")
         raise OSError(errno.ENOSPC, "No space left on device")
     said = capfd.readouterr().err
     assert "begun" in said and "quota is full" in said and "Traceback" not in said
+
+
+def test_small_files_are_recorded_once_the_job_succeeded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = Path("results/toy")
+    outputs = [results / name for name in ("metrics.csv", "a.done", "report.html", "cost.csv")]
+    log, record = results / "logs/rule/m.x.log", results / "records/rule/m.x.json"
+    log.parent.mkdir(parents=True)
+    job = SimpleNamespace(log=[str(log)], threads=1, output=[str(path) for path in outputs])
+    for path in outputs:
+        path.write_text("a,b\n1,2\n")
+    with _job.job(job):
+        pass
+    assert json.loads(record.read_text()).keys() == {"metrics.csv", "cost.csv"}
+    assert differing(record, results) == []
+    (results / "metrics.csv").write_text("a,b\n1,3\n")
+    (results / "cost.csv").unlink()  # Snakemake asks for it itself
+    assert differing(record, results) == [results / "metrics.csv"]
+    with pytest.raises(SystemExit), _job.job(job):
+        raise UserError("no")
+    assert not record.exists() and differing(record, results) == []
 
 
 def test_sigterm_ends_a_job_at_once_in_one_line(snakemake, tmp_path):
@@ -96,7 +119,7 @@ def test_sigterm_ends_a_job_at_once_in_one_line(snakemake, tmp_path):
         from types import SimpleNamespace
         sys.path.insert(0, {str(_job.HERE)!r})
         from _job import job
-        with job(SimpleNamespace(log=[{snakemake.log[0]!r}], threads=1)):
+        with job(SimpleNamespace(log=[{snakemake.log[0]!r}], threads=1, output=[])):
             print("at work", flush=True)
             for _ in range(600):
                 try:

@@ -8,6 +8,7 @@ import tifffile
 from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.measure import in_words, measure
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
+from isoplan.optics.exposure import lone_pixels
 from scipy import ndimage
 
 SHAPE = (211, 307)
@@ -157,3 +158,23 @@ def test_dead_and_weak_lines_of_a_camera(tmp_path, kind):
         assert (
             ("CAUTION: rows 333 differ" in words) == ("columns 140 differ" in words) == bool(rows)
         )
+
+
+def test_ringing_at_a_border_is_no_dead_line(tmp_path):
+    picture = np.random.default_rng(0).poisson(200, (300, 300)).astype("uint16")
+    picture[5] //= 2
+    picture[:, -7] *= 2
+    tifffile.imwrite(tmp_path / "a.tif", picture)
+    with open_mosaic(tmp_path / "a.tif") as mosaic:
+        facts = measure(mosaic)
+    assert facts["bad_rows"] == facts["bad_columns"] == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinite_pixels_raise_no_warnings(tmp_path):
+    picture = np.random.default_rng(0).gamma(2, 500, (100, 120)).astype(np.float32)
+    picture[20:24, 30:35], picture[50, 50:52], picture[70, 7] = np.inf, (-np.inf, np.inf), np.nan
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([picture, picture]))
+    with open_mosaic(tmp_path / "a.tif") as mosaic:
+        assert measure(mosaic)["nonfinite_pixels"] == 23
+    lone_pixels(picture, 2.0, 1.0)

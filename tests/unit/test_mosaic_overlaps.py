@@ -54,6 +54,32 @@ def test_a_table_s_usual_mistakes_are_named(tmp_path, change, words):
     assert note.startswith("CAUTION: tiles do not") and f"with {words} they show the same" in note
 
 
+APART = [(y, y + 160, x, x + 160) for y in (0, 128, 224) for x in (0, 224)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda y, x: (x, y), "x and y exchanged"),
+        (lambda y, x: (-y, x), "the sign of y changed"),
+        (lambda y, x: (x, -y), "x and y exchanged and the sign of y changed"),
+    ],
+)
+def test_a_sign_that_no_overlap_shows_is_not_made_up(tmp_path, change, words):
+    """Left and right neighbours do not overlap: with the sign of x changed they would agree as well."""
+    (note,) = tiles(tmp_path, scene(), change, APART)
+    assert f"; with {words} they show the same" in note
+    assert note.endswith(
+        "correct the table; along x they hardly overlap, so that the sign of x cannot be told"
+    )
+
+
+def test_where_nothing_overlaps_a_mistake_would_not_show(tmp_path):
+    (note,) = tiles(tmp_path, scene(), boxes=APART)
+    assert note.startswith("tiles show the same where they overlap (correlation ")
+    assert note.endswith("; along x they hardly overlap, so that a mistake there would not show")
+
+
 def test_positions_that_are_wrong_in_no_usual_way(tmp_path):
     rng = np.random.default_rng(2)
     order = iter(rng.permutation(len(BOXES)))

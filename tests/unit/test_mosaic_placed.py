@@ -332,6 +332,20 @@ def test_a_position_far_away(tmp_path):
         open_mosaic(tmp_path)
 
 
+@pytest.mark.parametrize("header", ["tile\ty_um\tx_um", "tile\tx\ty"])
+def test_a_table_of_tiles_with_other_columns_is_named(tmp_path, header):
+    (tmp_path / "positions.tsv").write_text(f"{header}\na.tif\t0\t0\n")
+    for path in (tmp_path, tmp_path / "positions.tsv"):
+        with pytest.raises(
+            UserError, match=r"positions\.tsv: is a table of tiles, but gives no y_px"
+        ):
+            open_mosaic(path)
+    write_tiles(tmp_path, np.zeros((90, 90)), [(0, 90, 0, 90)])
+    (tmp_path / "where.tsv").write_text(own(["tile0.tif"], [(0, 0)]))
+    with open_mosaic(tmp_path) as mosaic:  # another table of the folder's serves
+        assert mosaic.shape == (90, 90)
+
+
 def test_two_tables_in_a_folder(tmp_path):
     names = folder_of(tmp_path, form=fiji, name="TileConfiguration.txt")
     moved = [(y0 + 1000, x0) for y0, _, x0, _ in BOXES[:8]] + [(1200, 270)]

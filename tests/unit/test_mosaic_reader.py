@@ -8,6 +8,7 @@ import zarr
 from isoplan.base.errors import UserError
 from isoplan.mosaic import reader
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
+from PIL import Image
 
 SHAPE = (150, 170)
 WINDOW = (31, 77, 60, 170)
@@ -165,6 +166,42 @@ def test_white_is_zero_and_palette(tmp_path):
     colours = np.zeros((3, 256), np.uint16)
     tifffile.imwrite(tmp_path / "b.tif", picture, photometric="palette", colormap=colours)
     assert "palette" in check(tmp_path / "b.tif", picture)[0]
+
+
+@pytest.mark.parametrize(
+    ("table", "caution"),
+    [
+        (np.stack([0 * np.arange(256), np.arange(256), 0 * np.arange(256)], 1), False),  # green
+        (np.random.default_rng(3).permutation(256)[:, None].repeat(3, 1), True),
+    ],
+)
+def test_palettes_are_read_in_one_way(tmp_path, table, caution):
+    """As look-up tables of a microscope, whatever the kind of file."""
+    picture = noise(dtype="uint8", high=256)
+    colours = (257 * table.T).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", picture, photometric="palette", colormap=colours)
+    image = Image.fromarray(picture).convert("P")
+    image.putpalette(table.astype(np.uint8).tobytes())
+    image.save(tmp_path / "a.png")
+    for name in ("a.tif", "a.png"):
+        (note,) = check(tmp_path / name, picture)
+        assert "indices are taken as intensities" in note
+        assert note.startswith("CAUTION") == caution
+
+
+def test_a_channel_by_its_name(tmp_path):
+    planes, path = noise((2, *SHAPE)), tmp_path / "a.ome.tif"
+    names = {"axes": "CYX", "Channel": {"Name": ["DAPI", "Alexa 488"]}}
+    tifffile.imwrite(path, planes, metadata=names)
+    with open_mosaic(path, channel="alexa 488") as mosaic:
+        np.testing.assert_array_equal(mosaic.read(0, 9, 0, 9), planes[1, :9, :9])
+    with pytest.raises(
+        UserError, match="no channel 'GFP'; channels count from 0 and are called DAPI,"
+    ):
+        open_mosaic(path, channel="GFP")
+    tifffile.imwrite(tmp_path / "b.tif", planes[0])
+    with pytest.raises(UserError, match="channels count from 0 and have no names in this file"):
+        open_mosaic(tmp_path / "b.tif", channel="GFP")
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

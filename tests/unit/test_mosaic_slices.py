@@ -49,6 +49,14 @@ def test_the_brightest_is_a_choice():
     assert (number, "the brightest by its mean" in note) == (6, True)
 
 
+def test_frames_of_a_time_series_have_no_focus(tmp_path):
+    for axes, said in (("TYX", "frame 0 of 7 is read, the sharpest"), ("ZYX", "slice 0 of 7 is")):
+        tifffile.imwrite(tmp_path / "a.ome.tif", stack(0), metadata={"axes": axes})
+        with open_mosaic(tmp_path / "a.ome.tif") as mosaic:
+            (note,) = mosaic.notes
+        assert note.startswith(said) and ("focus" in note or "slice 1" in note) == (axes == "ZYX")
+
+
 def test_how_sure_the_choice_is():
     assert "has 9" not in chosen(stack(3))[1] and "may be noise" not in chosen(stack(3))[1]
     assert "which may be noise" in chosen(stack(3, step=0.02, photons=30))[1]

@@ -25,6 +25,7 @@ from isoplan.psf_map.layout import (
     MapLayout,
     at_cutoff,
     channels,
+    check_window,
 )
 from tile_folders import own
 
@@ -451,6 +452,15 @@ def test_a_released_network_serves_its_cut_offs_and_whole_fractions(settings):
     for beyond in (0.45, None):
         with pytest.raises(UserError, match=r"0\.2 to 0\.4"):
             at_cutoff(wide, beyond)
+
+
+def test_pixels_are_not_taken_together_beyond_the_picture():
+    check_window(96, 3, (288, 400))
+    check_window(96, 1, (50, 400))
+    with pytest.raises(
+        UserError, match="window of 96 px would be 384 px of the picture, which has"
+    ):
+        check_window(96, 4, (383, 2000))
 
 
 def test_a_gaussian_needs_no_optics(model):

@@ -213,8 +213,9 @@ def test_intervals_that_hold_too_little_are_said(tmp_path):
 def test_a_psf_of_another_kind_is_said(tmp_path):
     study = build_study(tmp_path / "another", size_px=256)
     file = study / "choices/tissue/estimated.json"
-    other = {"psf_scale": 1.0, "psf_shape": "motion 6.5 34"}
+    other = {"psf_scale": 1.0, "psf_shape": "motion 6.5 34", "caution": "look at it"}
     file.write_text(json.dumps(json.loads(file.read_text()) | other))
+    assert "tissue: look at it." in judge(read_study(study)).warnings
     (said,) = [w for w in judge(read_study(study)).warnings if "motion" in w]
     assert said.startswith(
         "tissue: restored by a motion of 6.5 px at 34 degrees, the same everywhere"

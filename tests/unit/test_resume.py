@@ -18,6 +18,7 @@ import resume
 from damage import check
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import Ledger
+from isoplan.base.records import recorded
 from isoplan.cluster.schedulers import slurm
 from isoplan.evaluation import unit_cells
 from isoplan.mosaic import ngff, tiles
@@ -233,6 +234,32 @@ def test_a_restoration_lost_with_its_records_is_missed(results):
     for folder in ("restored/m/estimated.ome.zarr", STAGE, "ledgers/restored/m/estimated"):
         shutil.rmtree(results / folder)
     assert found(results) == (EVALUATED, set())
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda text: text[:1], lambda text: text.replace("done", "dune"), lambda text: ""]
+)
+def test_a_table_that_was_cut_off_or_edited_is_made_again(results, harm):
+    """Its date may be the old one. Of tables without a record, as of older versions, nothing is known."""
+    table, after = results / "evaluation/m.cells.csv", {"evaluation/m.metrics.csv", "metrics.csv"}
+    log = str(results / "logs/tabulate_mosaic/m.log")
+    with recorded(log, [str(table), str(results / "evaluation/m.metrics.csv")]):
+        pass
+    assert found(results) == (set(), set())
+    table.write_text(harm(table.read_text()))
+    assert found(results) == ({"evaluation/m.cells.csv"} | after, set())
+    (finding,) = check(results, JOBS)
+    assert finding.text == f"{table}, made by tabulate_mosaic"
+
+
+def test_facts_that_were_edited_are_measured_first(results):
+    facts = results / "mosaics/m.json"
+    facts.parent.mkdir()
+    facts.write_text("{}")
+    with recorded(str(results / "logs/measure_mosaic/m.log"), [str(facts)]):
+        pass
+    facts.write_text('{"gain": 2}')
+    assert found(results) == ({"mosaics/m.json"}, {"mosaics/m.json"})
 
 
 def test_an_unfinished_job_is_no_damage(results):

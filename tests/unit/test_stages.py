@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 import damage
 from isoplan import stages
 from isoplan.base.imports import load_named
+from isoplan.base.records import KINDS as SMALL
 from isoplan.evaluation import STANDARDS
 from isoplan.report import cost
 from isoplan.stages import BY_RULE, KINDS, STAGES
@@ -18,6 +19,8 @@ from isoplan.stages import BY_RULE, KINDS, STAGES
 ROOT = Path(damage.__file__).parent.parent
 TEXTS = {file.name: file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk")}
 NAMES = dict(re.findall(r'^([A-Z_]+) = f"(.+)"$', "\n".join(TEXTS.values()), re.M))
+# Of what a study always asks for, where it has it: a file of each rule.
+TARGETS = {"report.html", "metrics.csv", "regression.csv", "restoration.csv", "harm.csv"}
 # Rule -> its text, with the names of folders put in.
 BLOCKS = {
     name: block.split("\nlocalrules:")[0]
@@ -84,6 +87,18 @@ def test_what_is_read_back_is_what_the_rule_writes(stage):
         assert callable(load_named(name))
     for rule in (*stage.then, *stage.first, *filter(None, [stage.laid_out_by])):
         assert rule in BY_RULE
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.rule)
+def test_a_small_file_that_is_damaged_is_made_again(stage):
+    """Its rule is asked for first, or something after it that a study always asks for is gone too."""
+    small = [
+        path
+        for path in re.findall(r'"([^"]+)"', part(stage.rule, "output"))
+        if path.endswith(SMALL)
+    ]
+    gone = {path for rule in (stage.rule, *stage.then) for path in BY_RULE[rule].made}
+    assert not small or stage.rule in stage.first or gone & TARGETS
 
 
 def test_units_have_all_that_belongs_to_them():

@@ -22,6 +22,7 @@ CONFIGS = {
     "config/studies/list.yaml": b"- study: listed\n",
     "config/studies/latin.yaml": "study: für\n".encode("latin-1"),
     "config/studies/open.yaml": b"study: open\nmap: [1\n",
+    "config/mine.tsv": b'mosaic\tpath\na\t"x.tif\n',
     "config/studies/foreign.yaml": b"services: {web: {image: x}}\n",
     "config/studies/number.yml": b"study: 7\n",
     "results/mine/config.yaml": b"study: mine\n",
@@ -70,6 +71,7 @@ def test_the_default_study_without_a_file_of_its_own(folder):
         ("mien", "known are 7, demo, mine, twin (not read: config/studies/latin.yaml, config/studies/list"),
         ("first", "first: no file in config/studies/ has `study: first`"),
         ("gone.yaml", "gone.yaml: no such config file"),
+        ("config/mine.tsv", "config/mine.tsv: is no .yaml; a study is a YAML file in config/studies/, with"),
         ("config/studies/number.yml", "config/studies/number.yml:1: study: 7 is not a word or text"),
         ("config/studies/foreign.yaml", "config/studies/foreign.yaml:1: services: unknown key"),
     ],
@@ -108,6 +110,20 @@ def test_snakemake_gets_the_config_and_all_else(folder, monkeypatch):
     study.main(["mine", "--cores", "2", "-n", "--config", "seed=2"])
     own = ["--configfile", "config/studies/first.yaml"]
     assert started == [[*own, "--cores", "2", "-n", "--config", "seed=2"]]
+
+
+def test_a_slip_in_the_table_is_one_line(folder, monkeypatch):
+    """Also where the command line names the table."""
+    monkeypatch.setattr(study.os, "execv", lambda *_: pytest.fail("Snakemake was started"))
+    Path("config/studies/first.yaml").write_text("study: mine\nmosaics: config/mine.tsv\n")
+    tests = [["mine", "-n"], ["demo", "--config", "mosaics=config/mine.tsv"]]
+    for given in tests:
+        with pytest.raises(
+            UserError, match=r"^config/mine\.tsv, line 2: a cell begins with a quote"
+        ):
+            study.main(given)
+    with pytest.raises(UserError, match=r"^config/mine\.tsv, line 2"):
+        study.arguments("", ["mine"])
 
 
 def test_all_of_config_counts(folder):

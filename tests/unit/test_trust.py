@@ -17,7 +17,7 @@ def judged(counts, seen, **changes) -> dict[str, np.ndarray]:
     grid = [-(-length // changes.get("size", SIZE)) for length in counts.shape]
     given = {"usable": every, "lone": ~every, "saturated": ~every}
     given |= {"noise": (GAIN, FLOOR), "size": SIZE, "iterations": 10}
-    given |= {"uncertainty": np.zeros(grid), "filled": np.zeros(grid)} | changes
+    given |= dict.fromkeys(("uncertainty", "filled", "other_blur"), np.zeros(grid)) | changes
     cells = trust.assess(counts, seen, **given)
     assert cells.shape == (len(trust.CHANNELS), *grid) and cells.dtype == np.float32
     return dict(zip(trust.NAMES, cells, strict=True))
@@ -180,6 +180,8 @@ def test_psfs_that_are_not_sure_are_doubted():
     np.testing.assert_array_equal(cells["doubt"], [[1, 1, 0]])
     found = trust.summarise(np.stack(list(cells.values())))
     assert found["doubted_cells_share"] == pytest.approx(2 / 3)
+    other = judged(seen, seen, other_blur=np.array([[0.9, 0.3, np.nan]]))
+    np.testing.assert_array_equal(other["doubt"], [[1, 0, 0]])
     assert found["disagreeing_cells_share"] == 0
     assert found["residual_chi_square"] == pytest.approx(1, abs=0.2)
 

@@ -28,6 +28,7 @@ def job(snakemake):
     traceback. Refuses a library that is not the one beside the scripts.
     """
     import isoplan.base.errors
+    from isoplan.base.records import recorded
 
     found = Path(isoplan.base.errors.__file__).resolve().parents[2]
     if found != HERE:
@@ -38,8 +39,9 @@ def job(snakemake):
     before = sys.stdout, sys.stderr, signal.signal(signal.SIGTERM, _stop)
     sys.stdout = sys.stderr = _Both(log, sys.__stderr__)
     try:
-        yield
-        _check_hashes(snakemake)
+        with recorded(snakemake.log[0], snakemake.output):
+            yield
+            _check_hashes(snakemake)
     except isoplan.base.errors.UserError as error:
         print(f"\nERROR {error}\n")
         sys.exit(1)

@@ -8,7 +8,14 @@ from isoplan.mosaic import ngff
 from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.table import cutoff_of
 from isoplan.networks import store
-from isoplan.psf_map.layout import SHARD_CELLS, MapLayout, at_cutoff, channels, strides
+from isoplan.psf_map.layout import (
+    SHARD_CELLS,
+    MapLayout,
+    at_cutoff,
+    channels,
+    check_window,
+    strides,
+)
 
 
 def main(snakemake):
@@ -18,6 +25,10 @@ def main(snakemake):
     store.check_fits(snakemake.input.network, card, params.psf, params.window_px)
     shape = facts.shape
     model, together = at_cutoff(model, cutoff_of(facts))
+    try:
+        check_window(params.window_px, together, shape)
+    except UserError as error:
+        raise UserError(f"{wildcards.mosaic}: {error}") from None
     possible = strides(params.window_px, together)
     if params.stride_px not in possible:
         raise UserError(

@@ -44,6 +44,7 @@ def _harms(study: dict) -> bool:
     return bool(study["harm_tests"])
 
 
+_TABLED = ("tabulate_mosaic", "collect_metrics")
 _ARRAYS = ("patches", "params", "invalid")
 _MAP, _RESTORED = "psf_map/{mosaic}/{network}", "restored/{mosaic}/{method}"
 _TESTS = "isoplan.restoration_test.units:stored_units"
@@ -92,6 +93,7 @@ _WORK = (
         minutes="other",
         device=True,
         wanted=lambda study: bool(study["tests"]),
+        then=("collect_regression",),
     ),
     Stage("collect_regression", made=("regression.csv",)),
     Stage(
@@ -110,7 +112,12 @@ _WORK = (
         then=MEASURED,
         first=("simulate_mosaic",),
     ),
-    Stage("check_mosaics", made=("stages/mosaics/accepted.tsv",), wanted=_listed),
+    Stage(
+        "check_mosaics",
+        made=("stages/mosaics/accepted.tsv",),
+        wanted=_listed,
+        first=("check_mosaics",),
+    ),
     Stage(
         "convert_mosaic",
         ("mosaic",),
@@ -128,8 +135,14 @@ _WORK = (
         made=("mosaics/{mosaic}.json",),
         memory="other",
         minutes="other",
+        first=("measure_mosaic",),
     ),
-    Stage("refuse_mosaics", made=("accepted.tsv", "refused.csv"), wanted=_listed),
+    Stage(
+        "refuse_mosaics",
+        made=("accepted.tsv", "refused.csv"),
+        wanted=_listed,
+        first=("refuse_mosaics",),
+    ),
     Stage("create_psf_map", ("mosaic", "network"), made=(f"stages/{_MAP}/created.done",)),
     Stage(
         "map_psf",
@@ -164,6 +177,7 @@ _WORK = (
         minutes="other",
         usual=False,
         sampled=True,
+        first=("register_reference",),
     ),
     Stage(
         "choose_restoration",
@@ -174,6 +188,7 @@ _WORK = (
         device=True,
         wanted=_chooses,
         sampled=True,
+        first=("choose_restoration",),
     ),
     Stage("create_restoration", ("mosaic", "method"), made=(f"stages/{_RESTORED}/created.done",)),
     Stage(
@@ -222,6 +237,7 @@ _WORK = (
         minutes="other",
         usual=False,
         sampled=True,
+        then=_TABLED,
     ),
     Stage(
         "check_seams",
@@ -233,6 +249,7 @@ _WORK = (
         wanted=_restores,
         one_method=True,
         sampled=True,
+        then=_TABLED,
     ),
     Stage(
         "tabulate_mosaic",
@@ -240,6 +257,7 @@ _WORK = (
         made=tuple(f"evaluation/{{mosaic}}.{table}.csv" for table in ("metrics", "cells", "map")),
         memory="other",
         minutes="other",
+        then=("collect_metrics",),
     ),
     Stage("collect_metrics", made=("metrics.csv",)),
     Stage(
@@ -274,6 +292,7 @@ _WORK = (
         units=_TESTS,
         ledger="ledgers/restoration_sweeps/{test}",
         then=("tabulate_sweeps",),
+        first=("tabulate_sweeps",),
     ),
     Stage(
         "tabulate_sweeps",
@@ -281,6 +300,7 @@ _WORK = (
         memory="other",
         minutes="other",
         wanted=_sweeps,
+        first=("tabulate_sweeps",),
     ),
     Stage(
         "picture_restoration",
@@ -290,6 +310,7 @@ _WORK = (
         minutes="other",
         device=True,
         wanted=_tests,
+        first=("picture_restoration",),
     ),
     Stage(
         "assess_harm",
@@ -319,6 +340,7 @@ _WORK = (
         minutes="other",
         device=True,
         wanted=_harms,
+        first=("picture_harm",),
     ),
 )
 _END = (

@@ -26,6 +26,7 @@ class Stage:
     usual: whether every mosaic of a user's has it. one_method: whether it is done for one of the methods alone.
     sampled: whether it looks at a few places of a mosaic, and takes as long for every size.
     data: what is behind `made` and is read back to look for damage: arrays, stores (all arrays in them), other files.
+    Small files that a job made need not stand there: `base.records` knows them.
     reads: "module:function" that raises UserError of a file that is no store. units: "module:function" that gives, of
     the first of `data`, a function to read a unit back and how many there are, or None for as many as are known;
     each has its record in the folder `ledger`, and belongs to job unit modulo jobs. laid_out_by: the rule that makes

@@ -15,7 +15,7 @@ from isoplan.base.imports import load_named
 from isoplan.config.entries import MODELS
 from isoplan.config.schema import choices
 from isoplan.config.validation import load
-from isoplan.mosaic.table import SLICES
+from isoplan.mosaic.table import SLICES, number_of
 
 PSF_MODELS = [model for model, told in choices("psfs").items() if told["parameters"]]
 
@@ -93,19 +93,22 @@ def _add_picture(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--offset",
-        type=_finite,
+        type=_of("offset"),
         default=0.0,
         help="the camera's counts without light (0 if not given)",
     )
     command.add_argument(
-        "--pixel-size-um", type=_positive, metavar="UM", help="pixel size at the sample, in um"
+        "--pixel-size-um",
+        type=_of("pixel_size_um"),
+        metavar="UM",
+        help="pixel size at the sample, in um",
     )
     command.add_argument(
-        "--na", type=_positive, help="the objective's numerical aperture; for zernike models"
+        "--na", type=_of("na"), help="the objective's numerical aperture; for zernike models"
     )
     command.add_argument(
         "--wavelength-um",
-        type=_positive,
+        type=_of("wavelength_um"),
         metavar="UM",
         help="wavelength of the light that is seen, in um; for zernike models",
     )
@@ -141,7 +144,9 @@ def _add_source(command: argparse.ArgumentParser) -> None:
 
 
 def _add_plane(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--channel", type=_count, help="channel to read, from 0")
+    command.add_argument(
+        "--channel", type=_channel, help="channel to read, from 0 or by its name in the file"
+    )
     command.add_argument(
         "--slice",
         type=_slice,
@@ -259,7 +264,7 @@ def _add_restore(commands) -> None:
     )
     command.add_argument(
         "--gain",
-        type=_positive,
+        type=_of("gain"),
         help="counts per electron, which auto counts photons by (if not given, estimated)",
     )
     command.add_argument(
@@ -280,7 +285,10 @@ def _add_convert(commands) -> None:
     )
     _add_source(command)
     command.add_argument(
-        "--pixel-size-um", type=_positive, metavar="UM", help="pixel size at the sample, in um"
+        "--pixel-size-um",
+        type=_of("pixel_size_um"),
+        metavar="UM",
+        help="pixel size at the sample, in um",
     )
     command.add_argument(
         *("-o", "--out"), type=Path, required=True, metavar="FILE", help="name.ome.zarr"
@@ -314,21 +322,24 @@ def _add_split(commands) -> None:
         help="of the photons that the dark part gets, up to 0.5 (0.1)",
     )
     command.add_argument(
-        "--gain", type=_positive, help="counts per electron (if not given, estimated)"
+        "--gain", type=_of("gain"), help="counts per electron (if not given, estimated)"
     )
     command.add_argument(
         "--offset",
-        type=_finite,
+        type=_of("offset"),
         help="the camera's counts without light (if not given, where the noise would vanish)",
     )
     command.add_argument(
         "--read-noise",
-        type=_not_negative,
+        type=_of("read_noise_e"),
         metavar="E",
         help="in electrons (if not given, estimated together with the gain)",
     )
     command.add_argument(
-        "--pixel-size-um", type=_positive, metavar="UM", help="pixel size at the sample, in um"
+        "--pixel-size-um",
+        type=_of("pixel_size_um"),
+        metavar="UM",
+        help="pixel size at the sample, in um",
     )
     command.add_argument(
         "--seed", type=_count, default=1, help="which photon goes where depends on it (1)"
@@ -428,6 +439,10 @@ def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("network", help="name of an entry of its `networks`")
 
 
+def _channel(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
 def _slice(text: str) -> int | str:
     return text if text in SLICES else _count(text)
 
@@ -439,18 +454,16 @@ def _count(text: str) -> int:
     return value
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not abs(value) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not finite")
-    return value
+def _of(column: str):
+    """What reads a number that the table of mosaics takes in this column, within the same range."""
 
+    def read(text: str) -> float:
+        try:
+            return number_of(column, text)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
-def _not_negative(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
+    return read
 
 
 def _positive(text: str) -> float:

@@ -33,7 +33,7 @@ from isoplan.optics.exposure import exposure_of
 from isoplan.optics.model import PsfModel
 from isoplan.optics.plain import PlainPsf
 from isoplan.psf_map.estimate import map_whole
-from isoplan.psf_map.layout import MapLayout, at_cutoff, channels, strides
+from isoplan.psf_map.layout import MapLayout, at_cutoff, channels, check_window, strides
 from isoplan.registration import is_restoration
 from isoplan.report import plots
 from isoplan.report.map_stores import WHOLE, PsfMap
@@ -58,7 +58,7 @@ def make_map(args: argparse.Namespace) -> int:
         raise UserError(f"{folder}: is the name of a file; the map comes in a folder")
     settings = _map_settings(args)
     with outputs_of(args, folder) as outputs, open_picture(args, outputs) as mosaic:
-        network = _choose(args)
+        network = _choose(args, mosaic.shape)
         found = _estimate(args, network, mosaic, _measured(args, mosaic), settings)
         _write_map(args, outputs[folder], found)
         outputs.deliver()
@@ -79,7 +79,7 @@ def restore(args: argparse.Namespace) -> int:
         outputs_of(args, args.out, maps, image) as outputs,
         open_picture(args, outputs) as mosaic,
     ):
-        network = _choose(args)
+        network = _choose(args, mosaic.shape)
         if settings["psf_shape"] not in ("auto", "map"):  # refuses one that is too large
             LocalPsfs(network.model).by(PlainPsf.read(settings["psf_shape"]))
         facts = _measured(args, mosaic)
@@ -225,7 +225,7 @@ class Chosen:
     stride_px: int
 
 
-def _choose(args: argparse.Namespace) -> Chosen:
+def _choose(args: argparse.Namespace, shape: tuple[int, int]) -> Chosen:
     file = Path(args.network) if args.network else released(args.psf_model or DEFAULT_MODEL)
     network, model, card = store.load(file, pick_device(args.device))
     known = card["psf"]["model"]
@@ -239,6 +239,7 @@ def _choose(args: argparse.Namespace) -> Chosen:
             "sample), or --cutoff"
         )
     model, together = at_cutoff(model, cutoff)
+    check_window(network.window_px, together, shape)
     if together > 1:
         print(
             f"{together} x {together} pixels are taken together, as the picture is finely sampled"

@@ -111,7 +111,12 @@ def psf_map(settings: dict, study: dict) -> Wrong:
 
 def restoration(settings: dict, study: dict) -> Wrong:
     measured = settings["measured"]
-    if ("measured" in settings["methods"]) != (measured is not None):
+    if "measured" in settings["methods"] and measured is None:
+        yield (
+            ("methods",),
+            "has measured: name its PSF in restoration.measured, an entry of psfs of the model measured",
+        )
+    elif "measured" not in settings["methods"] and measured is not None:
         yield ("measured",), "goes with the method measured, and only with it"
     elif measured and entry(study, "psfs", measured)["model"] != "measured":
         yield ("measured",), f"{measured} is no PSF of the model measured"

@@ -24,7 +24,15 @@ from zarr.storage import WrapperStore
 from isoplan.base.errors import UserError
 from isoplan.mosaic import headers
 from isoplan.mosaic.ngff import MISSING
-from isoplan.mosaic.source import Leading, Source, check_tiles, choose_series, reason, turned
+from isoplan.mosaic.source import (
+    Leading,
+    Source,
+    check_tiles,
+    choose_series,
+    of_palette,
+    reason,
+    turned,
+)
 from isoplan.mosaic.strips import inflate
 from isoplan.mosaic.tiff import open_tiff
 from isoplan.mosaic.vendors import open_vendor
@@ -105,16 +113,24 @@ def _any_size() -> Iterator[None]:
 class _Whole:
     """A picture that can only be decoded as a whole: at the first read."""
 
-    def __init__(self, path: str, shape: tuple[int, ...], dtype: np.dtype, step: int):
-        """step: what the decoder multiplies numbers by that have less than 8 bits."""
+    def __init__(
+        self, path: str, shape: tuple[int, ...], dtype: np.dtype, step: int, indices: bool
+    ):
+        """step: what the decoder multiplies numbers by that have less than 8 bits. indices: whether its numbers are
+        indices of a palette, which stay as they are."""
         self.path, self.shape, self.dtype, self.step = path, shape, dtype, step
+        self.indices = indices
         self.pixels: np.ndarray | None = None
 
     def __getitem__(self, index: tuple) -> np.ndarray:
         if self.pixels is None:
             _check_rows(self.path)
-            with _any_size():
-                pixels = imageio.imread(self.path, plugin="pillow", index=0)
+            with _any_size(), Image.open(self.path) as image:
+                pixels = (
+                    np.array(image)
+                    if self.indices
+                    else imageio.imread(self.path, plugin="pillow", index=0)
+                )
             self.pixels = pixels.reshape(self.shape)
             if self.step > 1:
                 self.pixels //= self.step
@@ -134,6 +150,7 @@ def _open_picture(path: str, series: int | None) -> Source:
                 mode, frames = image.mode, getattr(image, "n_frames", 1)
                 # PNG's own would decode the picture, to see what lies behind it.
                 orientation = Image.Image.getexif(image).get(0x0112)
+                shape, palette = image.size[::-1], image.palette and image.palette.palette
             facts = imageio.improps(path, plugin="pillow", index=0)
         _check_end(path, header)
     except UnidentifiedImageError:
@@ -154,11 +171,16 @@ def _open_picture(path: str, series: int | None) -> Source:
     notes += turned(orientation)
     small = header.startswith(_PNG_MAGIC) and header[25] == 0 and header[24] in (2, 4)  # grey
     step = 255 // (2 ** header[24] - 1) if small else 1
-    array, axes = _Whole(path, facts.shape, np.dtype(facts.dtype), step), "YXS"[: len(facts.shape)]
-    if facts.shape[2:] == (2,):
+    if mode != "P":
+        shape = facts.shape
+    else:
+        notes.append(of_palette(np.frombuffer(palette, np.uint8).reshape(-1, 3)))
+    array = _Whole(path, shape, np.dtype(facts.dtype), step, mode == "P")
+    axes = "YXS"[: len(shape)]
+    if shape[2:] == (2,):
         array = Leading(array, 2, 1)
         notes.append("transparency is ignored")
-    return Source(array, axes, facts.shape, rgb=facts.shape[2:] > (2,), notes=notes)
+    return Source(array, axes, shape, rgb=shape[2:] > (2,), notes=notes)
 
 
 def _mapped(path: str) -> mmap.mmap:

@@ -3,6 +3,7 @@
 All of it is a comfort: no broken header shall cost a picture, so that what cannot be read is not known.
 """
 
+import contextlib
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -57,7 +58,8 @@ class Known:
             self.pixel_size_um = x
         else:
             self.notes.append(
-                f"CAUTION: a pixel is {x:g} um wide and {y:g} um high, as the file says; it counts as square"
+                f"CAUTION: a pixel is {x:g} um wide and {y:g} um high, as the file says: give pixel_size_um, "
+                "by which it counts as square"
             )
 
     def optics(self, channel: int) -> dict[str, float]:
@@ -87,10 +89,12 @@ def complete_optics(given: dict, known: dict[str, float]) -> tuple[dict, list[st
             continue
         if told is None:
             notes.append(f"{key} {own:g}, as the file says")
-        elif own is not None and not math.isclose(told, own, rel_tol=0.02):
-            notes.append(f"{key} is {told:g} as given, though the file says {own:g}")
+        differ = told is not None and own is not None and not math.isclose(told, own, rel_tol=0.02)
         if not low <= values[key] <= high:
-            notes.append(f"CAUTION: {key} {values[key]:g} is unusual; check its unit")
+            more = f", and the file says {own:g}" if differ else ""
+            notes.append(f"CAUTION: {key} {values[key]:g} is unusual{more}; check its unit")
+        elif differ:
+            notes.append(f"{key} is {told:g} as given, though the file says {own:g}")
     return values, notes
 
 
@@ -123,15 +127,20 @@ def of_tiff(tiff: tifffile.TiffFile, number: int, count: int, shape: tuple[int, 
     """Of picture `number` among `count`, which has this (H, W)."""
     try:
         if tiff.is_ome:
-            return _of_ome(tiff, number, count, shape)
-        if tiff.is_imagej and not tiff.pages.first.is_micromanager:
-            return _of_imagej(tiff)
-        if tiff.is_lsm:
-            return _of_lsm(tiff.lsm_metadata)
-        return _of_page(tiff.pages.first)
+            known = _of_ome(tiff, number, count, shape)
+        elif tiff.is_imagej and not tiff.pages.first.is_micromanager:
+            known = _of_imagej(tiff)
+        elif tiff.is_lsm:
+            known = _of_lsm(tiff.lsm_metadata)
+        else:
+            known = _of_page(tiff.pages.first)
     except Exception:
-        pass
-    return Known()
+        return Known()
+    size, (low, high) = known.pixel_size_um, _USUAL["pixel_size_um"]
+    with contextlib.suppress(Exception):  # the tag may be missing or broken
+        if size and not low <= size <= high and (tag := _of_page(tiff.pages.first).pixel_size_um):
+            known.notes.append(f"its resolution tag says pixel_size_um {tag:g}")
+    return known
 
 
 def of_ngff(multiscale: dict, axes: str, omero: dict | None) -> Known:

@@ -18,6 +18,7 @@ DARK_PX, DARK_SHARE = 8, 0.01
 # A line of a camera that is dead, weak or hot: nearly all its pixels lie on one side of both neighbours' mean, by a
 # good part of the light there.
 LINE_SIDED, LINE_SHARE, LEAST_LINE_PX, MOST_LINES = 0.9, 0.2, 64, 20
+RIM = 8  # px of a border where lines say nothing
 
 
 def _levels(values: np.ndarray) -> np.ndarray:
@@ -91,14 +92,14 @@ class _Lines:
         enough = self.pixels >= LEAST_LINE_PX
         share = np.abs(self.difference) / np.maximum(self.light, 1e-9)
         bad = enough & (np.abs(self.sided) >= LINE_SIDED * self.pixels) & (share >= LINE_SHARE)
-        bad[[*range(min(2, len(bad))), *range(max(len(bad) - 2, 0), len(bad))]] = (
-            False  # a picture's rim is often dark
-        )
+        # A picture's rim is often dark, and rings where it was deconvolved.
+        bad[:RIM], bad[-RIM:] = False, False
         near = np.pad(np.where(bad, np.abs(self.difference), 0), 1)
         highest = np.maximum(near[:-2], near[2:])
         return np.flatnonzero(bad & (near[1:-1] >= highest)).tolist()
 
 
+@np.errstate(invalid="ignore")  # of infinite pixels
 def measure(mosaic: Picture, block_px: int = 1024, *, offset: float = 0.0) -> dict:
     """Statistics of a mosaic in its own units, from its finite pixels.
 
@@ -216,7 +217,8 @@ def in_words(facts: dict) -> list[str]:
             few = ", ".join(map(str, found[:5])) + (" and more" if len(found) > 5 else "")
             words.append(
                 f"CAUTION: {name} {few} differ from those beside them along their length, as a camera's dead or weak lines "
-                "do: PSFs that are found there are wrong; fill them from their neighbours, or write NaN there"
+                "do, or ringing and stitching: PSFs that are found there are wrong; of a camera's fill them from their neighbours, or "
+                "write NaN there"
             )
     if facts["constant"]:
         words.append("the picture is constant: no cell is valid, nothing is restored")

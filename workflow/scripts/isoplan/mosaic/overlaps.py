@@ -26,6 +26,8 @@ UNLIKE = 0.35  # below this a tile and its neighbours disagree,
 SURE = 0.6  # where half of the other overlaps reach this
 NAMED = 5  # tiles, at most
 BETTER, LEAST = 0.2, 0.4  # by which other positions must agree better, and how well, to be named
+EQUAL = 0.02  # mistakes whose correlations differ by less explain it equally well
+HARDLY = "along {} they hardly overlap, so that"
 STRUCTURE = 0.5  # correlation of neighbouring squares from which on there is more than noise
 
 
@@ -54,17 +56,24 @@ def notes_on_overlaps(picture: Picture) -> list[str]:
             words = (
                 f"the other tiles show the same where they overlap (correlation {others:.2f}){of}"
             )
-            return [*single, words + _shifted(left)]
+            return [*single, words + _shifted(left) + _unshown(picture.boxes)]
     if alike is not None and alike >= ALIKE:
         words = f"tiles show the same where they overlap (correlation {alike:.2f}){of}"
-        return [words + _shifted(found)]
-    mistakes = [(_of_mistake(picture, boxes), words) for words, boxes in _mistakes(picture)]
-    best, words = max(mistakes)
-    if best >= max((alike or 0) + BETTER, LEAST):
+        return [words + _shifted(found) + _unshown(picture.boxes)]
+    mistakes = [(_of_mistake(picture, boxes), words, boxes) for words, boxes in _mistakes(picture)]
+    highest = max(best for best, *_ in mistakes)
+    if highest >= max((alike or 0) + BETTER, LEAST):
+        # Of those that explain it as well the simplest: where nothing overlaps along an axis, its sign changes nothing.
+        equal = [one for one in mistakes if one[0] >= highest - EQUAL]
+        best, words, boxes = min(equal, key=lambda one: (len(one[1]), -one[0]))
         told = "tiles do not overlap" if alike is None else f"tiles do not agree ({alike:.2f})"
         return [
-            f"CAUTION: {told} where the table puts them; with {words} they show the same where they overlap"
-            f" (correlation {best:.2f}): correct the table"
+            f"CAUTION: {told} where the table puts them; with {' and '.join(words)} they show the same where they"
+            f" overlap (correlation {best:.2f}): correct the table"
+            + "".join(
+                f"; {HARDLY.format(axis)} the sign of {axis} cannot be told"
+                for axis in _unseen(boxes)
+            )
         ]
     if alike is None:
         return []
@@ -139,13 +148,29 @@ def _shifted(found: tuple[list["_Pair"], list["_Pair"]]) -> str:
     return words if px else ""
 
 
+def _unseen(boxes: np.ndarray) -> list[str]:
+    """Axes along which tiles lie apart, and no overlap shows whether in the right order."""
+    sides = zip("xy", _neighbours(boxes), (boxes[:, 2:], boxes[:, :2]), strict=True)
+    return [
+        axis
+        for axis, pairs, side in sides
+        if not pairs and side[:, 0].max() > side[:, 1].min() - LEAST_PX
+    ]
+
+
+def _unshown(boxes: np.ndarray) -> str:
+    return "".join(
+        f"; {HARDLY.format(axis)} a mistake there would not show" for axis in _unseen(boxes)
+    )
+
+
 def _of_mistake(mosaic: PlacedMosaic, boxes: np.ndarray) -> float:
     pairs = _neighbours(boxes)
     return _agreement(tuple(_compared(mosaic, _spread(one, PAIRS)) for one in pairs))[0] or 0
 
 
 def _mistakes(mosaic: PlacedMosaic):
-    """(what was mistaken, in words, the boxes (n, 4) that the tiles had without it)."""
+    """(what was mistaken, in words for each slip, the boxes (n, 4) that the tiles had without it)."""
     sizes = mosaic.boxes[:, 1::2] - mosaic.boxes[:, ::2]
     for exchanged, signs in product((False, True), product((1, -1), repeat=2)):
         words = ["x and y exchanged"] if exchanged else []
@@ -157,7 +182,7 @@ def _mistakes(mosaic: PlacedMosaic):
         if words:
             starts = mosaic.boxes[:, ::2][:, :: -1 if exchanged else 1] * np.array(signs)
             starts = starts - starts.min(axis=0)
-            yield " and ".join(words), np.stack([starts, starts + sizes], axis=2).reshape(-1, 4)
+            yield words, np.stack([starts, starts + sizes], axis=2).reshape(-1, 4)
 
 
 @dataclass(frozen=True)

@@ -126,11 +126,12 @@ class PlacedMosaic(Picture):
                         )
                 if not sizes:
                     self._slices, self.channels = tile.slices, tile.channels
+                    self._stack = tile.stack
                     self.luminance = tile.luminance
                 self.optics = tile.optics | self.optics
                 # What each tile says of itself; its slice is chosen for the whole mosaic.
                 for note in tile.notes:
-                    if not note.startswith("slice"):
+                    if not note.startswith(slices.UNITS):
                         notes.setdefault(note, []).append(Path(path).name)
                 sizes.append(tile.shape)
                 dtype = tile.dtype
@@ -196,7 +197,7 @@ class PlacedMosaic(Picture):
             for path in self._tiles:
                 with self._open_tile(path, self._channel, 0) as tile:
                     tallies = tallies + tile.tallies()
-            self.slice, note = slices.choose(tallies, self.slice or SLICES[0])
+            self.slice, note = slices.choose(tallies, self.slice or SLICES[0], self._stack)
             self.notes.append(f"every tile: {note}")
 
     # Tiles ---------------------------------------------------------------------------------------

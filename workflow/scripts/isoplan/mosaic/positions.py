@@ -56,6 +56,10 @@ def read(path: str | Path) -> Positions:
     than one table in a folder, and positions at more than one height (z).
     """
     table, notes = _choose(Path(path))
+    if _form(table) == "unlike":
+        raise UserError(
+            f"{table}: is a table of tiles, but gives no y_px and x_px; give the columns {', '.join(COLUMNS)}, in px"
+        )
     rows = _own(table) if _form(table) == "own" else _lines(table)
     if not rows:
         raise UserError(f"{table}: names no tile; give a line for each")
@@ -104,11 +108,14 @@ def _unlisted(table: Path, tiles: list[str]) -> list[str]:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return sorted(
+    """A folder's position tables; without any, what was meant for one."""
+    files = (
         file
         for file in folder.iterdir()
-        if file.suffix.lower() in _ENDINGS and not file.name.startswith(".") and _form(file)
+        if file.suffix.lower() in _ENDINGS and not file.name.startswith(".")
     )
+    forms = {file: form for file in sorted(files) if (form := _form(file))}
+    return [file for file, form in forms.items() if form != "unlike"] or [*forms]
 
 
 def _choose(path: Path) -> tuple[Path, list[str]]:
@@ -149,12 +156,16 @@ def _is_no_row(table: Path, line: str) -> bool:
 
 
 def _form(table: Path) -> str | None:
-    """own, fiji or mist, by the first line that says so; None where the file is no position table."""
+    """own, fiji or mist, by the first line that says so; unlike, where its columns are called otherwise than our own;
+    None where the file is no position table."""
     for line in _text(table)[:100]:
         if _is_no_row(table, line):
             continue
-        if set(COLUMNS) <= {cell.strip() for cell in line.split("\t")}:
+        cells = {cell.strip() for cell in line.split("\t")}
+        if set(COLUMNS) <= cells:
             return "own"
+        if "tile" in cells and all(any(cell.startswith(axis) for cell in cells) for axis in "yx"):
+            return "unlike"
         return "mist" if _MIST.fullmatch(line) else "fiji" if _FIJI.fullmatch(line) else None
     return None
 

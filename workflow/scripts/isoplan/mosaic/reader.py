@@ -43,12 +43,12 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 class Mosaic(Picture):
     """One grey picture inside a file. Made by `open_mosaic`.
 
-    slices: how many a stack has. meaning: of the stored numbers, in words, by what they tell. piece_bytes: what is decoded at once. Where by_window is False only
+    slices: how many a stack has. stack: the letter of the axis that they lie along. meaning: of the stored numbers, in words, by what they tell. piece_bytes: what is decoded at once. Where by_window is False only
     `blocks` serves.
     """
 
     def __init__(
-        self, path: str, source: Source, channel: int | None, slice_index: int | str | None
+        self, path: str, source: Source, channel: int | str | None, slice_index: int | str | None
     ):
         self.path = path
         self.files = source.files or [path]
@@ -106,11 +106,25 @@ class Mosaic(Picture):
             )
         return wanted
 
-    def _choose_channel(self, sizes: dict[str, int], channel: int | None) -> None:
+    def _numbered(self, name: str, count: int) -> int:
+        """The number of a channel by its name, however its letters are written."""
+        names = self._source.known.names
+        names = names if len(names) == count else []
+        alike = [n for n, told in enumerate(names) if told.lower() == name.lower()]
+        if len(alike) != 1:
+            known = f"are called {', '.join(names)}" if any(names) else "have no names in this file"
+            raise UserError(
+                f"{self.path}: has no channel {name!r}; channels count from 0 and {known}"
+            )
+        return alike[0]
+
+    def _choose_channel(self, sizes: dict[str, int], channel: int | str | None) -> None:
         several = [axis for axis in "CS" if sizes.get(axis, 1) > 1]
         samples = sizes.get("S", 1)
         colours = self._source.rgb and several[:1] == ["S"]
         self.channels, self._spread = [], None
+        if isinstance(channel, str):
+            channel = self._numbered(channel, sizes[several[0]] if several else 1)
         if several and not colours:
             self._spread = several[0]
             self.channels = _channel_names(self._source.known.names, sizes[several[0]])
@@ -128,22 +142,22 @@ class Mosaic(Picture):
 
     def _choose_slice(self, sizes: dict[str, int], wanted: int | str | None) -> None:
         stacked = [axis for axis in sizes if axis not in "YXCS" and sizes[axis] > 1]
-        self.slices, self._stack = 1, None
+        self.slices, self.stack = 1, None
         if not stacked:
             self._choose("slice", 1, wanted if isinstance(wanted, int) else 0)
             return
-        self._stack = "Z" if "Z" in stacked else stacked[0]
-        self.slices = sizes[self._stack]
+        self.stack = "Z" if "Z" in stacked else stacked[0]
+        self.slices = sizes[self.stack]
         self.notes += [
             f"the first of {sizes[axis]} along axis {axis} is read"
             for axis in stacked
-            if axis != self._stack
+            if axis != self.stack
         ]
         if isinstance(wanted, int):
-            self.slice = self._index[self._stack] = self._choose("slice", self.slices, wanted)
+            self.slice = self._index[self.stack] = self._choose("slice", self.slices, wanted)
             return
-        self.slice, note = slices.choose(self.tallies(), wanted or SLICES[0])
-        self._index[self._stack] = self.slice
+        self.slice, note = slices.choose(self.tallies(), wanted or SLICES[0], self.stack)
+        self._index[self.stack] = self.slice
         self.notes.append(note)
 
     def tallies(self) -> np.ndarray:
@@ -152,8 +166,8 @@ class Mosaic(Picture):
         found = []
         for number in range(self.slices):
             for channel in range(channels):
-                if self._stack is not None:
-                    self._index[self._stack] = number
+                if self.stack is not None:
+                    self._index[self.stack] = number
                 if self._spread is not None:
                     self._index[self._spread] = channel
                 found.append(slices.tally(block for _, block in self.blocks()))
@@ -281,7 +295,7 @@ def _channel_names(told: list[str], count: int) -> list[str]:
 def open_mosaic(
     path: str | Path,
     *,
-    channel: int | None = None,
+    channel: int | str | None = None,
     slice: int | str | None = None,
     series: int | None = None,
     large_pieces: bool = False,
@@ -290,7 +304,7 @@ def open_mosaic(
 
     path: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 or 0.5 (a folder), PNG or JPEG, or `scikit-image:NAME`; or
     a table of tile positions, or a folder with one (`positions`, `placed`).
-    channel: which channel or colour, from 0; None takes the first channel, and the luminance of RGB.
+    channel: which channel or colour, from 0, or a channel's name in the file; None takes the first channel, and the luminance of RGB.
     slice: which slice of a stack, from 0, or "sharpest" (None takes this one) or "brightest", by one
     pass over all slices of all channels (`slices`). series: which of several pictures in a file, from 0;
     None takes the largest. All choices are told in the picture's `notes`. large_pieces: also opens what
@@ -329,7 +343,9 @@ def sources_of(path: str | Path) -> list[str]:
     return [path, *positions.files_of(path)]
 
 
-def _open_tile(series: int | None, path: str, channel: int | None, slice_index: int) -> Mosaic:
+def _open_tile(
+    series: int | None, path: str, channel: int | str | None, slice_index: int
+) -> Mosaic:
     tile = _open_file(path, channel, slice_index, series)
     if not tile.by_window:
         tile.close()
@@ -338,7 +354,7 @@ def _open_tile(series: int | None, path: str, channel: int | None, slice_index: 
 
 
 def _open_file(
-    path: str, channel: int | None, slice_index: int | str | None, series: int | None
+    path: str, channel: int | str | None, slice_index: int | str | None, series: int | None
 ) -> Mosaic:
     source = open_source(path, series)
     try:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+UNITS = "slice", "frame"  # of a stack, and of a time series
 _LEVELS = 4
 _SURE = 20.0  # standard errors of noise above which a band holds structure
 _APART = 3.0  # standard errors of noise that two slices have to differ by
@@ -20,6 +21,7 @@ _STACK, _LONELY = 5, 0.25
 _LIGHT, _PIXELS, _NOISE, _NOISES, _BANDS = 0, 1, 2, 3, 4
 
 
+@np.errstate(invalid="ignore")  # of infinite pixels
 def tally(blocks: Iterable[np.ndarray]) -> np.ndarray:
     """What a slice holds, as sums that add over blocks and tiles: float64 (4 + 2 * levels,)."""
     sums = np.zeros(_BANDS + 2 * _LEVELS)
@@ -47,12 +49,15 @@ def _add(sums: np.ndarray, place: int, values: np.ndarray) -> None:
     sums[place + 1] += finite.size
 
 
-def choose(tallies: np.ndarray, how: str) -> tuple[int, str]:
+def choose(tallies: np.ndarray, how: str, axis: str | None = "Z") -> tuple[int, str]:
     """The slice that is read and a note that says why.
 
     tallies: (slices, channels, 4 + 2 * levels), of `tally`. All channels decide together, each with the
-    same weight. Where no slice holds structure above its noise, the brightest is taken.
+    same weight. Where no slice holds structure above its noise, the brightest is taken. axis: along which slices lie;
+    those of T are frames of a time series, of which no focus is known.
     """
+    in_time = axis == "T"
+    unit = UNITS[in_time]
     count = len(tallies)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.nan_to_num(tallies[..., _LIGHT] / tallies[..., _PIXELS], nan=-np.inf)
@@ -60,25 +65,25 @@ def choose(tallies: np.ndarray, how: str) -> tuple[int, str]:
     if how == "brightest":
         return (
             brightest,
-            f"slice {brightest} of {count} is read, the brightest by its mean; others by `slice`",
+            f"{unit} {brightest} of {count} is read, the brightest by its mean; others by `slice`",
         )
     found = [_sharpness(tallies[:, channel]) for channel in range(tallies.shape[1])]
     found = [one for one in found if one is not None]
     if not found:
         return brightest, (
-            f"slice {brightest} of {count} is read, the brightest by its mean, since none holds structure above its "
+            f"{unit} {brightest} of {count} is read, the brightest by its mean, since none holds structure above its "
             "noise; others by `slice`"
         )
     score, error = np.mean([one[0] for one in found], axis=0), _together(found)
     best, second = np.argsort(-score)[:2].tolist()
-    note = f"slice {best} of {count} is read, the sharpest; others by `slice`. "
-    note += f"The next, slice {second}, has {100 * max(score[second], 0) / score[best]:.0f} % of its fine structure"
+    note = f"{unit} {best} of {count} is read, the sharpest; others by `slice`. "
+    note += f"The next, {unit} {second}, has {100 * max(score[second], 0) / score[best]:.0f} % of its fine structure"
     if score[best] - score[second] < _APART * np.hypot(error[best], error[second]):
         note += ", which may be noise"
     if count >= _STACK and score[second] < _LONELY * score[best]:
-        note += f". CAUTION: look at slice {best}: no other is nearly as sharp. A disturbed or overexposed slice looks so,"
-        note += " and one of a stack with coarse steps"
-    if count > 2 and best in (0, count - 1):
+        note += f". CAUTION: look at {unit} {best}: no other is nearly as sharp. A disturbed or overexposed {unit} looks so"
+        note += "" if in_time else ", and one of a stack with coarse steps"
+    if count > 2 and not in_time and best in (0, count - 1):
         end = "first" if best == 0 else "last"
         note += f". CAUTION: it is the {end} of the stack, so that the focus may lie outside"
     return best, note

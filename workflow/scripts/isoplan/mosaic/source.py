@@ -90,6 +90,15 @@ def choose_series(
     ]
 
 
+def of_palette(colours: np.ndarray) -> str:
+    """The note on a picture that is stored as indices of colours (n, 3), as microscopes store a look-up table."""
+    light = colours.astype(float) @ (0.2125, 0.7154, 0.0721)
+    words = "the colour palette is ignored: its indices are taken as intensities"
+    if (np.diff(light) < -0.02 * np.ptp(light)).any():
+        words = f"CAUTION: {words}, though the brightness of its colours does not rise with them; save it as grey or RGB"
+    return words
+
+
 def turned(orientation: object) -> list[str]:
     """A note where a header asks viewers to turn or mirror a picture: TIFF's numbers, 1 for neither."""
     if orientation not in range(2, 9):

@@ -109,33 +109,32 @@ def plain_number(text: str) -> float:
     return float(text)
 
 
-def _number(where: str, name: str, text: str, rule: dict) -> float:
-    """A cell as the number that its column asks for."""
+def number_of(column: str, text: str) -> float:
+    """A number within the range of its column. Raises UserError that says what is wrong with it."""
+    rule = COLUMNS[column]
     try:
         value = plain_number(text)
     except ValueError:
         remedy = "write a point for the comma" if "," in text else "correct it"
-        raise UserError(f"{where}: {name} is {text[:60]!r}, not a number; {remedy}") from None
+        raise UserError(f"{column} is {text[:60]!r}, not a number; {remedy}") from None
     low, least = rule.get("exclusiveMinimum", -math.inf), rule.get("minimum", -math.inf)
     high = rule.get("maximum", math.inf)
     if not math.isfinite(value) or not low < value <= high or value < least:
         ends = {"above": low, "at least": least, "at most": high}
         bounds = " and ".join(f"{word} {end:g}" for word, end in ends.items() if math.isfinite(end))
         allowed = f"finite, {bounds}" if bounds else "finite"
-        raise UserError(f"{where}: {name} is {text[:60]}; it must be {allowed} (check the unit)")
+        raise UserError(f"{column} is {text[:60]}; it must be {allowed} (check the unit)")
     return value
 
 
-def _whole(where: str, name: str, text: str, rule: dict) -> int | str:
+def _whole(column: str, text: str) -> int | str:
     """A cell as a whole number from 0 on, or as one of its column's words."""
-    words = rule.get("words", ())
+    words = COLUMNS[column].get("words", ())
     if text in words:
         return text
     if not text.isdecimal() or len(text) > _MOST_DIGITS:
         more = f", or {' or '.join(words)}" if words else ""
-        raise UserError(
-            f"{where}: {name} is {text[:60]!r}; give a whole number, the first is 0{more}"
-        )
+        raise UserError(f"{column} is {text[:60]!r}; give a whole number, the first is 0{more}")
     return int(text)
 
 
@@ -154,14 +153,14 @@ def _row(where: str, cells: dict[str, str]) -> dict:
     try:
         row["path"] = resolve_path(cells["path"])
         row["reference"] = resolve_path(cells["reference"]) if cells.get("reference") else None
+        for name, rule in COLUMNS.items():
+            if cells.get(name) and rule["type"] != "string":
+                read = _whole if rule["type"] == "integer" else number_of
+                row[name] = read(name, cells[name])
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if cells.get("reference_slice") and not row["reference"]:
         raise UserError(f"{where}: reference_slice goes with a reference; name one or clear it")
-    for name, rule in COLUMNS.items():
-        if cells.get(name) and rule["type"] != "string":
-            read = _whole if rule["type"] == "integer" else _number
-            row[name] = read(where, name, cells[name], rule)
     own, other = (os.path.realpath(row[name] or "") for name in ("path", "reference"))
     if row["reference"] and own == other and row["slice"] == row["reference_slice"]:
         raise UserError(f"{where}: reference is the picture itself; name a better one of its field")

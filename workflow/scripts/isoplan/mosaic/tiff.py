@@ -18,6 +18,7 @@ from isoplan.mosaic.source import (
     Source,
     check_tiles,
     choose_series,
+    of_palette,
     reason,
     refuse_tiles,
     turned,
@@ -73,7 +74,7 @@ def open_tiff(path: str, wanted: int | None) -> Source:
                 "CAUTION: ImageJ's header tells of other slices and channels than the file holds, which may be cut short"
             )
         if page.photometric == _PALETTE:
-            notes.append("the colour palette is ignored: its indices are taken as intensities")
+            notes.append(of_palette(page.colormap.T))
         if _ORIENTATION in page.tags:
             notes += turned(page.tags[_ORIENTATION].value)
         white = _white(page, level.dtype, notes)

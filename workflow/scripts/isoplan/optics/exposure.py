@@ -92,6 +92,7 @@ def noise_of(facts: dict) -> tuple[float, float] | None:
     return float(gain), max((gain * read_noise) ** 2, rounding)
 
 
+@np.errstate(invalid="ignore")  # of infinite pixels
 def lone_pixels(counts: np.ndarray, gain: float, floor: float) -> np.ndarray:
     """Dead and hot pixels (h, w) bool, single ones and clusters of up to four, that no PSF could have made.
 

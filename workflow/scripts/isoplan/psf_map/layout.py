@@ -140,6 +140,21 @@ def at_cutoff(model: PsfModel, cutoff: float | None) -> tuple[PsfModel, int]:
     return make_psf_model(spec), together
 
 
+def check_window(window_px: int, together: int, shape_px: tuple[int, int]) -> None:
+    """Raises UserError where pixels are taken together until no window fits into the picture.
+
+    window_px: of the network, in its own pixels. A picture smaller than the window itself is mapped all the same, as
+    its optics are not to blame.
+    """
+    window = window_px * together
+    if together > 1 and window > min(shape_px):
+        raise UserError(
+            f"the picture is so finely sampled that {together} x {together} pixels would be taken together, and the "
+            f"network's window of {window_px} px would be {window} px of the picture, which has {shape_px[0]} x "
+            f"{shape_px[1]}: check NA, wavelength and pixel size (in um); else give a larger picture, or coarser pixels"
+        )
+
+
 def strides(window_px: int, together: int) -> list[int]:
     """Distances between cells, in px of the picture, that a network's window (its own px) allows."""
     step, window = STEP_PX * together, window_px * together

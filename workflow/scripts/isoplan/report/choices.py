@@ -92,6 +92,12 @@ def _narrowed(study: Study, mosaic: str) -> list[str]:
     ]
 
 
+def _wary(study: Study, mosaic: str) -> list[str]:
+    """Where the map says that its blur is none of those that restore."""
+    choice = study.choices.get(mosaic, {}).get("estimated", {})
+    return [f"{mosaic}: {choice['caution']}."] if "caution" in choice else []
+
+
 def parts(study: Study) -> list[Part]:
     found = [
         Part(m.name, items=words, figures=choice_figures(study, m.name), mosaic=m.name)
@@ -103,7 +109,10 @@ def parts(study: Study) -> list[Part]:
 
 def cautions(study: Study) -> list[Caution]:
     names = [mosaic.name for mosaic in study.mosaics]
-    return [Caution(words, name) for name in names for words in _narrowed(study, name)]
+    told = [
+        (name, words) for name in names for words in [*_narrowed(study, name), *_wary(study, name)]
+    ]
+    return [Caution(words, name) for name, words in told]
 
 
 SECTION = Section("choices", "How much", "How much was restored", parts, cautions=cautions)

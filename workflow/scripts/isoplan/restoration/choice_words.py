@@ -32,9 +32,11 @@ def reason(
 
 
 def in_words(choice: dict) -> str:
-    """What was chosen, for people, and what of it lies at an end of its range."""
+    """What was chosen, for people, what of it lies at an end of its range, and why to be wary of it."""
     ends = "; ".join(choice.get("ends", {}).values())
-    return f"{_taken(choice)}. At the end of its range: {ends}" if ends else _taken(choice)
+    ends = f". At the end of its range: {ends}" if ends else ""
+    caution = f". CAUTION: {choice['caution']}" if "caution" in choice else ""
+    return _taken(choice) + ends + caution
 
 
 def _taken(choice: dict) -> str:

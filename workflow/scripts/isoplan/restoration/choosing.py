@@ -50,7 +50,13 @@ UNEVEN = 0.1
 
 # What is taken where the photons cannot be counted and the iterations are given.
 UNJUDGED_WEIGHT = 0.001
-GIVEN = "give the gain, or iterations and a TV weight,"
+GIVEN = "give iterations and a TV weight"
+GAIN = "see first why; give the gain if the picture is a raw one, or iterations and a TV weight,"
+# Where a Gaussian or the map's PSFs restore what the map itself says is blurred otherwise.
+CONTRADICTED = (
+    "{:.0f} % of the map's valid cells say that the blur is hardly one of the PSF model's, and no PSF that explains it was "
+    "found; it may be a double image, say: compare the restoration with the picture"
+)
 FORCED = "give a psf_scale (1, or --force, takes the map as it is)"
 
 
@@ -66,6 +72,7 @@ def choose_for(
     What is not "auto" in settings, the config's `restoration`, is taken all the same. facts: of
     `mosaic.measure`, with offset, gain, read_noise_e.
     """
+    mapped = local
     exposure, known = exposure_of(facts, settings["background"]), facts.brightness
     if not local.estimated:
         settings = settings | {"psf_shape": "map"}  # what is known stays
@@ -96,8 +103,8 @@ def choose_for(
             exposure = replace(exposure, gain=gain, floor=noise.times * exposure.floor)
         if said:
             settings = settings | {"psf_scale": 0}
-        elif sums:
-            other_blur = sums["other_blur_cells"] / sums["valid_cells"]
+        else:
+            other_blur = local.other_blur
         if noise.times != 1 and noise.times <= MUCH_NOISE:
             said.append(f"its noise is that of {exposure.gain:.3g} counts per electron")
     how = {
@@ -109,6 +116,8 @@ def choose_for(
         "stream": stream,
     }
     choice = choose(pieces, settings, **known, **how)
+    if choice["iterations"] and mapped.contradicted(choice):
+        choice["caution"] = CONTRADICTED.format(100 * mapped.other_blur)
     return choice | {"reason": "; ".join([*said, choice["reason"]])}
 
 
@@ -145,7 +154,7 @@ def choose(
     pieces = [piece for piece in pieces if (piece.counts[piece.judged] > 0).any()]
     if photons is None or not pieces:
         why = "the camera's gain is not known" if photons is None else "no light is known"
-        return _unjudged(settings, why, photons)
+        return _unjudged(settings, why, photons, GAIN if photons is None else GIVEN)
     turns = -(-PIECES // len(pieces))
     held_out = [
         HeldOut(piece, exposure, [numpy_rng(seed, stream, k * turns + t) for t in range(turns)])

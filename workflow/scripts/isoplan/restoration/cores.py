@@ -116,7 +116,7 @@ def restore_with_trust(
     settings["trust_px"] px. Where no PSF is known all of them are in doubt, and no more is said."""
     restored, look_back = _restored_core(mosaic, local, core, settings, brightness, device)
     size = settings["trust_px"]
-    uncertainty, filled = local.doubts(core, size)
+    uncertainty, filled, other_blur = local.doubts(core, size)
     if look_back is None:
         cells = np.full((len(trust.CHANNELS), *filled.shape), np.nan, np.float32)
         if np.isfinite(restored).any():
@@ -132,6 +132,7 @@ def restore_with_trust(
         iterations=max(algorithm_of(settings).strength(settings["iterations"]), 1),
         uncertainty=uncertainty,
         filled=filled,
+        other_blur=other_blur if local.contradicted(settings) else np.full_like(other_blur, np.nan),
     )
     return restored, cells
 

@@ -13,7 +13,9 @@ from isoplan.mosaic import ngff, tiles
 from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.fill import sums_of, width_doubt
-from isoplan.psf_map.layout import FILLED, MapLayout, channels
+from isoplan.psf_map.layout import FILLED, OTHER_BLUR, MapLayout, channels
+
+MOSTLY = 0.5  # such a share of the map has to say that the blur is another than its model's
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,21 @@ class LocalPsfs:
             return None
         return self.mean_of or sums_of(np.asarray(self.cells, np.float32), self.model)
 
+    @property
+    def other_blur(self) -> float:
+        """Share of the valid cells that say that the blur is none of the PSF model's; 0 where nobody says so."""
+        sums = self.sums
+        return (
+            sums["other_blur_cells"] / sums["valid_cells"] if sums and sums["valid_cells"] else 0.0
+        )
+
+    def contradicted(self, settings: dict) -> bool:
+        """Whether most of the map says that the blur is none of its model's, and it is restored by such PSFs or a
+        Gaussian all the same. settings: as for `chosen`."""
+        shape = settings.get("psf_shape", "map")
+        alike = shape in ("auto", "map") or PlainPsf.read(shape).kind == "gaussian"
+        return bool(alike and settings.get("psf_scale", 1.0) and self.other_blur > MOSTLY)
+
     def around(self, y0: int, y1: int, x0: int, x1: int):
         """PSFs (ny, nx, s, s) and their centres in px of the block, or None where none are known.
 
@@ -127,15 +144,15 @@ class LocalPsfs:
             torch.from_numpy(self.layout.centres_px(1)[columns] - x0 - 0.5),
         )
 
-    def doubts(self, core, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Uncertainty and `filled` at the cells of `size` px of a core, (ny, nx) each.
+    def doubts(self, core, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Uncertainty, `filled` and `other_blur` at the cells of `size` px of a core, (ny, nx) each.
 
         Uncertainty is the part of a parameter's range that its 90 % interval spans, of the parameter
         where it spans most. NaN where no map is known, or it says nothing of them.
         """
         grid = [tiles.cell_grid(part.stop - part.start, size) for part in core]
         if not self.estimated or self.cells is None:
-            return np.full(grid, np.nan), np.full(grid, np.nan)
+            return (np.full(grid, np.nan),) * 3
         count = len(self.model.parameters)
         places = [
             np.minimum(
@@ -148,7 +165,7 @@ class LocalPsfs:
         near = near[:, places[0] - places[0][0]][:, :, places[1] - places[1][0]]
         spans = np.array([p.period or p.high - p.low for p in self.model.parameters])
         uncertainty = (2 * near[count : 2 * count] / spans[:, None, None]).max(axis=0)
-        return uncertainty, near[FILLED]
+        return uncertainty, near[FILLED], near[OTHER_BLUR]
 
     def _psfs(self, params: torch.Tensor) -> torch.Tensor:
         """PSFs (n, s, s) of parameters (n, P), narrowed."""

@@ -22,6 +22,7 @@ from isoplan.restoration.choice_words import reason
 from isoplan.restoration.halo import MOST_RESOLUTION_PX
 from isoplan.restoration.held_out import HeldOut, Trial, worse_by
 from isoplan.restoration.other_psfs import GRID, find
+from isoplan.restoration.psfs import MOSTLY
 
 # The PSFs tried are the map's own, those narrower by these factors while they do not do much worse than the best,
 # and then those beside the best one. All are tried with one TV weight, COMPARED over the photons: with the weight that
@@ -37,10 +38,10 @@ COMPARED_TO = 64
 # PSFs of other kinds are searched by one thinning of SEARCHED pieces, with weights from the first one over MUCH_LESS to
 # MUCH_MORE times it: with larger ones a PSF that is much too narrow predicts photons as well as the true one.
 SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
-# All kinds are searched where more than the share HINTED of the map hints at another blur than its model's; above MOSTLY
-# the blur counts as another. Disks and motions are searched, too, where one as wide as the map's PSFs predicts better
+# All kinds are searched where more than the share HINTED of the map hints at another blur than its model's; above
+# `psfs.MOSTLY` the blur counts as another. Disks and motions are searched, too, where one as wide as the map's PSFs predicts better
 # than these. Its radius or length is the width times these factors; a disk that is a tenth too large shows nothing.
-HINTED, MOSTLY, FLAT = 0.25, 0.5, ("disk", "motion")
+HINTED, FLAT = 0.25, ("disk", "motion")
 AS_WIDE = (
     *(("disk", by, 0) for by in (0.42, 0.46, 0.5, 0.54, 0.58, 0.63, 0.68, 0.74, 0.8)),
     *(("motion", 2.4, angle) for angle in range(0, 180, 30)),

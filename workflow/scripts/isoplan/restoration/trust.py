@@ -51,6 +51,7 @@ MISSED = 0.01
 RING, OUTER, DEPENDENT = 0.05, 0.35, 2.1
 # A parameter's 90 % interval that spans more of its range than this leaves the PSF uncertain.
 UNCERTAIN = 0.5
+OTHER = 0.5  # so probable is it that the blur is none of the model's, which then has no sure PSF
 NO_PSF, DISAGREES = 1, 2  # what `doubt` is the sum of
 
 CHANNELS = [
@@ -86,6 +87,7 @@ def assess(
     iterations: float,
     uncertainty: np.ndarray,
     filled: np.ndarray,
+    other_blur: np.ndarray,
 ) -> np.ndarray:
     """Cells of a core, (len(CHANNELS), ny, nx) float32; the last row and column may be cut short.
 
@@ -93,7 +95,8 @@ def assess(
     masks of `optics.exposure.Pixels`. noise: gain and floor of `optics.exposure.noise_of`; None where they are not
     known: then chi_square, unexplained and missed are NaN, no cell is said to disagree, and the rest is of the
     residual in counts. size: side of a cell in px. iterations: with momentum, that m took.
-    uncertainty, filled: (ny, nx) of the PSF map's cells, NaN where a method has none. Cells of which
+    uncertainty, filled, other_blur: (ny, nx) of the PSF map's cells, NaN where a method has none, and where another
+    blur than the map's is of no matter. Cells of which
     less than JUDGED_SHARE of the pixels can be used are NaN.
     """
     gain, floor = noise or (0.0, 1.0)
@@ -132,6 +135,7 @@ def assess(
     measured = np.stack([chi_square, correlation, *bands, unexplained, missed])
     measured[:, ~judged] = np.nan
     unsure = (np.nan_to_num(filled) > 0) | (np.nan_to_num(uncertainty) > UNCERTAIN)
+    unsure |= np.nan_to_num(other_blur) > OTHER
     doubt = NO_PSF * unsure + DISAGREES * (disagrees & judged)
     counted = [_cells(found, size).sum((2, 3)) for found in (lone, saturated)]
     return np.stack([doubt, *measured, uncertainty, filled, *counted]).astype(np.float32)
