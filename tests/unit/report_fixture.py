@@ -1,50 +1,54 @@
-"""Builds a small, believable results folder: what a finished study leaves, without running one."""
+"""Builds small, believable results folders: what a finished study leaves, by the library's own writers."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import yaml
-import zarr
-from isoplan.report import verdict
+from isoplan.config.entries import all_that_counts, entry
+from isoplan.config.validation import validate
+from isoplan.evaluation import by_picture, compare, evaluate_unit, metrics_and_gains
+from isoplan.metrics.regression import abstention, calibration, summarise
+from isoplan.mosaic import ngff, tiles
+from isoplan.mosaic.facts import Facts
+from isoplan.mosaic.measure import measure
+from isoplan.mosaic.reader import open_row
+from isoplan.optics.exposure import Exposure
+from isoplan.optics.psf import make_psf_model
+from isoplan.psf_map.fill import fill_invalid
+from isoplan.psf_map.layout import ALARM, FILLED, USABLE, VALIDITY, MapLayout, channels
+from isoplan.report import plots, verdict
 from isoplan.report.core import in_order
 from isoplan.report.page import write_report
-from isoplan.report.results import read_study
+from isoplan.report.results import TABLES, read_study
 from isoplan.restoration import trust
-from scipy import ndimage
-from skimage import data, transform
+from isoplan.restoration.choosing import choose
+from isoplan.simulation import Simulation
+from isoplan.training.loop import history_header
+from isoplan.training.psf_regression import PsfRegression
+from skimage import data
 
 STRIDE_PX = 32
 PIXEL_UM = 0.325
-PSF_SPEC = {
-    "name": "gauss",
-    "model": "gaussian-2",
-    "form": "isoplan",
-    "size_px": 31,
-    "cutoff": 0.2,
-    "excitation_cutoff": None,
-    "width_px": [1.5, 9.0],
-    "focus_waves": [0.0, 0.8],
-    "cylinder_waves": [0.0, 0.35],
-    "file": None,
-}
-CONFIG = """study: demo          # a resolved config
-seed: 1
-jobs_per_mosaic: 1
-psfs:
-  - {name: gauss, model: gaussian-2, size_px: 31, width_px: [1.5, 9.0]}
-deconvolution:
-  iterations: 20
-  tv_weight: 0.1
-"""
+OFFSET = 100.0
+COLUMNS = {table.name: table.columns for table in TABLES}
 
 
-def write_page(folder: Path, *, out: Path | None = None, more=(), **settings) -> str:
-    """Writes a study's report as the pipeline does; its text. more: sections beside the report's own."""
+def write_page(
+    folder: Path, *, out: Path | None = None, more=(), drawn: bool = True, **settings
+) -> str:
+    """Writes a study's report as the pipeline does; its text.
+
+    more: sections beside the report's own. drawn: without, figures are empty, where words alone are looked at.
+    """
     out, sections = out or folder / "report.html", in_order(more)
     study = read_study(folder, [table for section in sections for table in section.tables])
-    write_report(study, sections, out, **{"title": "Study", "crop_px": 64, **settings})
+    empty = patch.object(plots, "render_all", lambda draw, kinds: dict.fromkeys(kinds, b""))
+    with nullcontext() if drawn else empty:
+        write_report(study, sections, out, **{"title": "Study", "crop_px": 64, **settings})
     return out.read_text()
 
 
@@ -55,171 +59,210 @@ def figures_of(study) -> dict:
     return sections | {"scores": [figure for score in scores for figure in score.figures]}
 
 
+def draw(figures) -> None:
+    for figure in figures:
+        assert plots.render(figure.draw)
+
+
 def judge(study):
     return verdict.rank(study, in_order())
 
 
-def build_study(
-    folder: Path, *, size_px: int = 512, gain: float = 1.0, invalid: bool = False, sure: bool = True
-) -> Path:
-    """Write a study with a simulated mosaic, one without truth and one refused.
-
-    gain: 1 lets the estimated map help; below 0 it does harm. invalid: the map has no usable cell.
-    sure: the network says how sure it is, which those of older results did not.
-    """
+def write_config(folder: Path, config: dict) -> dict:
+    """A study's config.yaml as it is after a run; the config with every default filled in."""
     folder.mkdir(parents=True, exist_ok=True)
+    config = validate(config)
+    (folder / "config.yaml").write_text(yaml.safe_dump(all_that_counts(config), sort_keys=False))
+    return config
+
+
+def build_study(folder: Path, *, size_px: int = 512, gain: float = 1.0) -> Path:
+    """Writes a study with a simulated mosaic, one without truth and one refused.
+
+    gain: 1 lets the estimated map help; below 0 it does harm.
+    """
+    shape = size_px, size_px * 3 // 4
+    config = write_config(
+        folder,
+        {
+            "study": "demo",
+            "psfs": [{"name": "gauss", "width_px": [1.5, 9]}],
+            "networks": [{"name": "net-small", "psf": "gauss"}],
+            "test_sets": [{"name": "validation", "psf": "gauss"}],
+            "tests": [{"network": "net-small", "test_set": "validation"}],
+            "simulations": [
+                {
+                    "mosaic": "tissue",
+                    "psf": "gauss",
+                    "size_px": shape,
+                    "pixel_size_um": PIXEL_UM,
+                    "pictures": ["ihc.png"],
+                    "field": [
+                        {"parameter": "width_y", "shape": "tilt-y", "low": 2, "high": 8},
+                        {"parameter": "width_x", "shape": "tilt-x", "low": 2, "high": 8},
+                    ],
+                }
+            ],
+            "mosaics": "mosaics.tsv",
+            "map": {"stride_px": STRIDE_PX, "smoothing": "none"},
+        },
+    )
     rng = np.random.default_rng(0)
-    (folder / "config.yaml").write_text(CONFIG)
-    truth = _scene(size_px)
-    shape = (size_px, size_px * 3 // 4)
-    truth = truth[: shape[0], : shape[1]]
-    true_map = _true_map(shape)
-    estimated = (true_map + rng.normal(0, 0.3, true_map.shape)).astype(np.float32)
-    observed = _blur(truth, true_map) + 100 + rng.normal(0, 25, shape)
-    methods = {
-        "none": observed - 100,
-        "constant": observed - 100 + 0.25 * gain * (truth - observed + 100),
-        "estimated": observed - 100 + 0.45 * gain * (truth - observed + 100),
-        "oracle": observed - 100 + 0.55 * (truth - observed + 100),
-    }
-    write_picture(folder / "simulated/tissue/observed.ome.zarr", observed)
+    model = make_psf_model(config["psfs"][0])
+    scene = Simulation(
+        *(config["simulations"][0], model, entry(config, "cameras", "field"), "mask-blur", 1)
+    )
+    window = 0, shape[0], 0, shape[1]
+    truth, observed = scene.truth(*window), scene.observed(*window, 0) - OFFSET
+    error = truth - observed
+    # Where there was little blur the restoration's noise makes cells worse.
+    noise = rng.normal(0, 0.5 * error.std(), shape)
+    shares = {"constant": 0.25 * gain, "estimated": 0.45 * gain, "oracle": 0.55}
+    restored = {name: observed + part * error + noise for name, part in shares.items()}
+    pictures = {"none": observed, **restored, "truth": truth}
+    write_picture(folder / "simulated/tissue/observed.ome.zarr", observed + OFFSET)
     write_picture(folder / "simulated/tissue/truth.ome.zarr", truth)
-    for method in ("constant", "estimated", "oracle"):
-        write_picture(folder / f"restored/tissue/{method}.ome.zarr", methods[method])
-    bad = np.zeros(true_map.shape[1:], bool)
+    layout = MapLayout(shape, 128, STRIDE_PX, "valid")
+    true = scene.field.at(layout.centres_px(0), layout.centres_px(1)).numpy()
+    true = np.moveaxis(true, -1, 0)
+    bad = np.zeros(layout.cells, bool)
     bad[-4:, :5] = True
-    bad |= invalid
-    write_trust(folder / "restored/tissue/estimated.ome.zarr/trust", bad)
-    doubt = _doubt(true_map) if sure else None
-    _write_map(folder / "psf_map/tissue/net-small.zarr", "tissue", estimated, bad, doubt)
-    _write_map(folder / "psf_map/tissue/true.zarr", "tissue", true_map, np.zeros_like(bad))
-    _write_tables(folder, rng, truth, methods, true_map, estimated, bad)
-    _write_plain_mosaic(folder, rng, size_px, sure)
-    if sure:
-        _write_calibration(folder, rng)
-    for name, shape_px in (("tissue", shape), ("retina", (size_px // 2, size_px // 2))):
-        _write_facts(folder, name, shape_px)
-    _write_network(folder, rng)
-    _write_benchmarks(folder)
-    _write_choices(folder)
+    _write_map(folder, "tissue", "net-small", model, true + rng.normal(0, 0.3, true.shape), bad)
+    _write_map(folder, "tissue", "true", model, true)
+    for method, picture in restored.items():
+        write_picture(folder / f"restored/tissue/{method}.ome.zarr", picture)
+    write_trust(folder / "restored/tissue/estimated.ome.zarr", bad)
+    _write_facts(folder, "tissue", folder / "simulated/tissue/observed.ome.zarr", OFFSET)
+
+    plain = data.retina().mean(2)[::4, ::4][: size_px // 2, : size_px // 2].astype(np.float32)
+    write_picture(folder / "data/retina.ome.zarr", plain)
+    write_picture(folder / "restored/retina/estimated.ome.zarr", 1.2 * plain)
+    cells = [tiles.cell_grid(side, STRIDE_PX) for side in plain.shape]
+    bad = np.zeros(cells, bool)
+    bad[0, 0] = bad[-1, -1] = True
+    values = np.full((2, *cells), 4.0) + rng.normal(0, 0.2, (2, *cells))
+    _write_map(folder, "retina", "net-small", model, values, bad)
+    _write_facts(
+        folder, "retina", folder / "data/retina.ome.zarr", 0.0, "RGB was brought to luminance"
+    )
+    (folder / "accepted.tsv").write_text("mosaic\tpath\nretina\tdata/retina.ome.zarr\n")
+    reason = "the file is cut short: 3 of 12 strips are missing"
+    refused = pd.DataFrame({"mosaic": ["slide-7"], "path": "data/slide-7.tif", "reason": reason})
+    refused.to_csv(folder / "refused.csv", index=False)
+
+    _write_metrics(
+        folder, {"tissue": pictures, "retina": {"none": plain, "estimated": 1.2 * plain}}
+    )
+    judged = _judge(config, config["tests"][0], 0, rng, 0.05)
+    flag = judged["regression"][0] | {"low": 0.9, "high": 1.0}
+    for parameter, metric, value in (
+        ("validity", "accuracy", 0.98),
+        ("alarm", "false-alarms", 0.02),
+        ("alarm", "found", 0.91),
+    ):
+        row = {"parameter": parameter, "metric": metric, "value": value}
+        judged["regression"].append(flag | row)
+    for name, rows in judged.items():
+        write_table(folder, f"{name}.csv", rows)
+    _write_network(folder, rng, config)
+    _write_choices(folder, config)
+    for job, seconds, peak in (
+        ("train_network/net-small", 254.1, 1310.0),
+        ("measure_mosaic/tissue", 6.0, 602.0),
+        ("map_psf/tissue/net-small/0", 12.4, 702.0),
+        ("restore_mosaic/tissue/estimated/0", 41.7, 911.0),
+    ):
+        write_benchmark(folder, job, seconds, peak)
     return folder
 
 
 def build_regression_only(folder: Path) -> Path:
     """A study that trains networks and restores nothing, of the time before intervals and configs."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for network, r2 in (("one-pass", 0.94), ("resnet34", 0.81)):
-        for level in (0, 1, 2, 3):
-            for parameter in ("width_x", "width_y"):
-                for metric, value in (("R2", r2 - 0.12 * level), ("RMSE", 0.3 + 0.2 * level)):
-                    rows.append(
-                        [
-                            *(network, "gaussian-2", "syn", "nat", "poisson"),
-                            *(level, parameter, metric, value, 2000),
-                        ]
-                    )
-    columns = "network psf_model train_set test_set degradation level parameter metric value n"
-    pd.DataFrame(rows, columns=columns.split()).to_csv(folder / "regression.csv", index=False)
+    about = {"psf_model": "gaussian-2", "train_set": "syn", "test_set": "nat", "n": 2000}
+    rows = [
+        {"network": network, **about, "degradation": "poisson", "level": level}
+        | {"parameter": parameter, "metric": metric, "value": value}
+        for network, r2 in (("one-pass", 0.94), ("resnet34", 0.81))
+        for level in range(4)
+        for parameter in ("width_x", "width_y")
+        for metric, value in (("R2", r2 - 0.12 * level), ("RMSE", 0.3 + 0.2 * level))
+    ]
+    write_table(folder, "regression.csv", rows)
     (folder / "config.yaml").write_text("study: regression\n")
     return folder
 
 
 ARCHITECTURES = {
-    "ours": {"architecture": "isoplan", "width": 64},
-    "rn34": {"architecture": "resnet34", "pretrained": None, "width": 128},
-    "pre": {"architecture": "resnet34", "pretrained": "imagenet.safetensors", "width": 128},
-    "fit": {"architecture": "spectrum-fit", "width": 128},
+    "ours": {"architecture": "isoplan"},
+    "rn34": {"architecture": "resnet34"},
+    "pre": {"architecture": "resnet34", "pretrained": "imagenet.safetensors"},
+    "fit": {"architecture": "spectrum-fit"},
 }
 SKILL = {"ours": 1.0, "rn34": 2.2, "pre": 1.8, "fit": 9.0}
-PARAMETERS = {
-    "gaussian-1": ["width"],
-    "gaussian-2": ["width_y", "width_x"],
-    "zernike-1": ["focus"],
-    "zernike-2": ["cylinder", "axis"],
-    "zernike-3": ["focus", "cylinder", "axis"],
-}
+TYPES = {"scenes": ["mixtures"], "nat": ["pictures"], "micr-syn-poi": ["syn", "poi"]}
+TYPES |= {"syn": ["syn"], "poi": ["poi"]}
+CAMERAS = [
+    {"name": "noisy", "photons": [1, 1e6]},
+    {"name": "faint", "photons": [9, 99], "read_noise_e": [0, 1]},
+    {"name": "clean", "photons": [1e9, 1e9], "read_noise_e": [0, 0]},
+]
 
 
 class NetworkStudy:
-    """A study of networks alone: its config and tables grow test by test."""
+    """A study of networks alone, which grows test by test."""
 
     def __init__(self, folder: Path, published: str | None):
-        self.folder = folder
-        self.rng = np.random.default_rng(1)
-        self.config = {"study": folder.name, "report": {"published": published}}
-        self.config |= {"networks": [], "psfs": [], "test_sets": []}
-        self.config["cameras"] = [
-            {"name": "noisy", "photons": [1, 1e6], "read_noise_e": [0, 5]},
-            {"name": "clean", "photons": [1e9, 1e9], "read_noise_e": [0, 0]},
-        ]
-        self.rows, self.held, self.kept = [], [], []
+        self.folder, self.published = folder, published
+        self.networks, self.psfs, self.test_sets, self.lost = {}, {}, {}, {}
 
     def network(self, kind: str, model: str, form: str, train: str, **more) -> str:
         """Adds a network (and its PSF model); its name."""
-        words = [kind, model, form, train, *map(str, more.values())]
+        name = "-".join([kind, model, form, train, *map(str, more.values())])
         psf = {"name": f"{model}-{form}", "model": model, "form": form}
-        entry = {"name": "-".join(words), "psf": psf["name"], "objects": train}
-        entry |= {"camera": "noisy", "samples": 64000, "weights": None}
-        entry |= ARCHITECTURES[kind] | more
-        if psf not in self.config["psfs"]:
-            self.config["psfs"].append(psf)
-        if entry not in self.config["networks"]:
-            self.config["networks"].append(entry)
-        return entry["name"]
+        self.psfs[psf["name"]] = psf
+        entry = {"name": name, "psf": psf["name"], "objects": train, "camera": "noisy"}
+        self.networks[name] = entry | ARCHITECTURES[kind] | more
+        return name
 
     def test(self, name: str, test: str, lost: float, degradation: str = "none", level=0) -> None:
         """Judges a network on a type of pictures, where it leaves 1 - R2 = `lost` unexplained."""
-        entry = next(e for e in self.config["networks"] if e["name"] == name)
-        psf = next(p for p in self.config["psfs"] if p["name"] == entry["psf"])
-        test_set = {"name": f"{test}-{psf['name']}", "psf": psf["name"], "objects": test}
-        if test_set not in self.config["test_sets"]:
-            self.config["test_sets"].append(test_set)
-        row = [name, psf["model"], entry["objects"], test_set["name"], degradation, level]
-        parameters = PARAMETERS[psf["model"]]
-        values = [1 - lost * self.rng.uniform(0.8, 1.2) for _ in parameters]
-        for parameter, value in zip([*parameters, "mean"], [*values, np.mean(values)], strict=True):
-            spread = 0.15 * (1 - value)
-            limits = [value - spread, min(1, value + spread), 2000]
-            self.rows.append([*row, parameter, "R2", value, *limits])
-            if parameter == "axis":
-                error = 0.4 * lost**0.5
-                limits = [0.9 * error, 1.1 * error, 1500]
-                self.rows.append([*row, parameter, "circular-median", error, *limits])
-        if degradation == "none":
-            self._doubt(name, test_set["name"], parameters, lost)
-
-    def _doubt(self, name, test_set, parameters, lost) -> None:
-        for parameter in parameters:
-            groups = {"all": [0], "spread fifth": range(1, 6), "photons decade": range(6)}
-            if parameter == "axis":
-                groups["axis region"] = range(0, 180, 30)
-            for group, levels in groups.items():
-                for level in levels:
-                    share = min(1, 0.9 + 0.025 * self.rng.standard_normal())
-                    n = 2000 // len(levels)
-                    self.held.append([name, test_set, parameter, group, level, share, n])
-            metric = "circular-median" if parameter == "axis" else "RMSE"
-            for share in np.arange(20, 1, -1) / 20:
-                value = lost**0.5 * (0.3 + 0.7 * share)
-                self.kept.append([name, test_set, parameter, share, metric, value, 2000 * share])
+        psf = self.networks[name]["psf"]
+        test_set = {"name": f"{test}-{psf}", "psf": psf, "objects": test, "camera": "noisy"}
+        self.test_sets[test_set["name"]] = test_set
+        self.lost.setdefault((name, test_set["name"], degradation), {})[level] = lost
 
     def write(self) -> Path:
         """Writes config and tables; the folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
-        columns = "network psf_model train_set test_set degradation level parameter metric"
-        _save(self.folder / "regression.csv", f"{columns} value low high n", self.rows)
-        columns = ["network", "test_set", "parameter", "group", "level", "coverage", "n"]
-        pd.DataFrame(self.held, columns=columns).to_csv(
-            self.folder / "calibration.csv", index=False
-        )
-        columns = "network test_set parameter kept_share metric value n"
-        _save(self.folder / "abstention.csv", columns, self.kept)
+        lists = {"psfs": self.psfs, "networks": self.networks, "test_sets": self.test_sets}
+        tests = [
+            {"network": network, "test_set": test, "degradation": what, "strengths": [*levels]}
+            for (network, test, what), levels in self.lost.items()
+        ]
+        config = {
+            "study": self.folder.name,
+            "report": {"published": self.published},
+            **{key: [*entries.values()] for key, entries in lists.items()},
+            "cameras": CAMERAS,
+            "tests": tests,
+            "simulations": [],
+            "mosaics": None,
+            "objects": [{"name": name, "kinds": kinds} for name, kinds in TYPES.items()],
+        }
+        config = write_config(self.folder, config)
+        rng = np.random.default_rng(1)
+        judged = [
+            _judge(config, test, level, rng, self.lost[tuple([*test.values()][:3])][level])
+            for test in config["tests"]
+            for level in test["strengths"]
+        ]
+        for name in ("regression", "calibration", "abstention"):
+            rows = [row for one in judged for row in one.get(name, [])]
+            write_table(self.folder, f"{name}.csv", rows)
         return self.folder
 
 
-def build_table_2_3(folder: Path, models=tuple(PARAMETERS), types=("syn", "poi", "nat")) -> Path:
+def build_table_2_3(folder: Path, models, types) -> Path:
     """Networks trained and tested on one type, under the published form and ours."""
     study = NetworkStudy(folder, "table_2_3")
     for form in ("published", "isoplan"):
@@ -235,7 +278,7 @@ def build_table_2_3(folder: Path, models=tuple(PARAMETERS), types=("syn", "poi",
     return study.write()
 
 
-def build_table_2_4(folder: Path, types=("syn", "poi", "nat")) -> Path:
+def build_table_2_4(folder: Path, types) -> Path:
     """Networks trained on each type and tested on every type."""
     study = NetworkStudy(folder, "table_2_4")
     for form in ("published", "isoplan"):
@@ -257,11 +300,10 @@ def build_figure_2_6(folder: Path) -> Path:
                 name = study.network(kind, model, "published", "micr-syn-poi", camera=camera)
                 study.test(name, "nat", hard * SKILL[kind])
                 for what, pull in (("illumination", 0), ("gaussian", 4), ("mixed", 8)):
+                    pull *= 12 if camera == "clean" else 1
                     for level in (0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
-                        pull_now = pull * (12 if camera == "clean" else 1)
-                        study.test(
-                            name, "nat", hard * SKILL[kind] * (1 + pull_now * level), what, level
-                        )
+                        lost = hard * SKILL[kind] * (1 + pull * level)
+                        study.test(name, "nat", lost, what, level)
     return study.write()
 
 
@@ -269,349 +311,32 @@ def build_learning_curve(folder: Path) -> Path:
     """Networks that differ in the number of samples and in width alone."""
     study = NetworkStudy(folder, None)
     study.test(study.network("fit", "zernike-2", "isoplan", "scenes"), "scenes", 0.3)
-    for kind, widths in (("ours", (32, 64, 128)), ("rn34", (128,))):
-        for width in widths:
-            for samples in (4000, 16000, 64000, 256000):
-                name = study.network(
-                    kind, "zernike-2", "isoplan", "scenes", width=width, samples=samples
-                )
-                study.test(
-                    name, "scenes", SKILL[kind] * (40 / width) ** 0.3 * (400 / samples) ** 0.5
-                )
-                network = folder / "networks" / name
-                network.mkdir(parents=True)
-                size = width**2 * 70 if kind == "ours" else 21_000_000
-                (network / "card.json").write_text(
-                    json.dumps({"samples": samples - 200, "parameters": size})
-                )
+    for kind, width in (("ours", 32), ("ours", 64), ("ours", 128), ("rn34", 128)):
+        for samples in (4000, 16000, 64000, 256000):
+            more = {"samples": samples} | ({"width": width} if kind == "ours" else {})
+            name = study.network(kind, "zernike-2", "isoplan", "scenes", **more)
+            lost = SKILL[kind] * (40 / width) ** 0.3 * (400 / samples) ** 0.5
+            study.test(name, "scenes", lost)
+            size = width**2 * 70 if kind == "ours" else 21_000_000
+            write_card(folder, name, samples=samples - 200, parameters=size)
     return study.write()
 
 
-def write_picture(path: Path, picture: np.ndarray, levels: int = 3) -> None:
-    group = zarr.open_group(path, mode="w", zarr_format=3)
-    datasets = []
-    for level in range(levels):
-        group.create_array(str(level), data=picture.astype(np.float32), chunks=(128, 128))
-        scale = [PIXEL_UM * 2**level] * 2
-        datasets.append(
-            {
-                "path": str(level),
-                "coordinateTransformations": [{"type": "scale", "scale": scale}],
-            }
-        )
-        picture = transform.downscale_local_mean(picture, (2, 2))
-    axes = [{"name": n, "type": "space", "unit": "micrometer"} for n in "yx"]
-    group.attrs["ome"] = {
-        "version": "0.5",
-        "multiscales": [{"axes": axes, "datasets": datasets}],
-    }
+# Parts -----------------------------------------------------------------------------------------
 
 
-def write_trust(path: Path, bad: np.ndarray, disagrees=np.s_[2:4, 3:6], noise: bool = True) -> None:
-    """A map of trust: cells that disagree with the data, and some dead pixels; noise: is known."""
-    values = {name: np.zeros(bad.shape) for name in trust.NAMES}
-    values["chi_square"] += 0.94 if noise else np.nan
-    values["correlation"] -= 0.05
-    values["chi_square"][disagrees], values["correlation"][disagrees] = 2.4, 0.4
-    values["doubt"][bad] = trust.NO_PSF
-    values["doubt"][disagrees] += trust.DISAGREES
-    values["lone_pixels"][0] = 9
-    group = zarr.open_group(path, mode="w", zarr_format=3)
-    group.create_array("0", data=np.stack(list(values.values())).astype(np.float32))
-    group.attrs["isoplan"] = {"channels": trust.CHANNELS, "stride_px": STRIDE_PX}
+def write_table(folder: Path, name: str, rows: list[dict]) -> None:
+    """A CSV of a study with all columns that the report asks for."""
+    table = pd.DataFrame(rows)
+    assert set(COLUMNS[name]) <= set(table)
+    table.to_csv(folder / name, index=False)
 
 
-def _scene(size_px: int) -> np.ndarray:
-    tile = transform.downscale_local_mean(data.immunohistochemistry()[..., :3].mean(2), (2, 2))
-    tile = np.pad(255 - tile, ((0, tile.shape[0]), (0, tile.shape[1])), mode="symmetric")
-    repeat = -(-size_px // tile.shape[0])
-    return np.tile(tile, (repeat, repeat))[:size_px, :size_px] * 40.0
-
-
-def _true_map(shape: tuple[int, int]) -> np.ndarray:
-    rows, columns = (-(-length // STRIDE_PX) for length in shape)
-    y, x = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing="ij")
-    return np.stack([2 + 5 * y**1.5 + 0.5 * x, 2 + 4.5 * x**2 + y]).astype(np.float32)
-
-
-def _blur(truth: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    field = transform.resize(widths.mean(0), truth.shape, order=1) / 2.355
-    sigmas = np.linspace(field.min(), field.max(), 6)
-    stack = np.stack([ndimage.gaussian_filter(truth, sigma) for sigma in sigmas])
-    position = np.clip((field - sigmas[0]) / (sigmas[1] - sigmas[0]), 0, 4.999)
-    low = position.astype(int)
-    share = position - low
-    take = lambda index: np.take_along_axis(stack, index[None], 0)[0]  # noqa: E731
-    return (1 - share) * take(low) + share * take(low + 1)
-
-
-def _doubt(values: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Half-widths that grow with the blur, one wide enough to be called uncertain; an alarm; what was seen."""
-    half_width = 0.3 + 0.08 * values
-    half_width[:, 1, 1] = 3.0
-    alarm = np.full(values.shape[1:], 0.03)
-    alarm[:2, -3:] = 0.9
-    usable = np.ones(values.shape[1:])
-    usable[-2:, :4] = 0.6
-    return half_width, alarm, usable
-
-
-def _write_map(path: Path, mosaic: str, values: np.ndarray, bad: np.ndarray, doubt=None) -> None:
-    names, units = ["width_y", "width_x"], ["px", "px"]
-    flags = [np.where(bad, 0.1, 0.97)]
-    if doubt is not None:
-        half_width, alarm, seen = doubt
-        bad = bad | (alarm > 0.5)
-        names += ["width_y_uncertainty", "width_x_uncertainty"]
-        units += ["px", "px"]
-        flags += [alarm, seen]
-    raw = np.where(bad, np.nan, values)
-    usable = np.where(bad & ~bad.all(), np.median(values, axis=(1, 2))[:, None, None], values)
-    filled = np.where(bad.all(), np.nan, usable)
-    group = zarr.open_group(path, mode="w", zarr_format=3)
-    for name, layer in (("0", filled), ("raw", raw)):
-        layers = [layer] if doubt is None else [layer, half_width]
-        stack = np.concatenate([*layers, *(flag[None] for flag in flags), bad[None]])
-        group.create_array(name, data=stack.astype(np.float32), chunks=(1, 8, 8))
-    names += ["validity", *(["alarm", "usable"] if doubt is not None else []), "filled"]
-    units += [""] * (len(names) - len(units))
-    group.attrs["isoplan"] = {
-        "psf": PSF_SPEC,
-        "channels": [{"name": n, "unit": u} for n, u in zip(names, units, strict=True)],
-        "window_px": 128,
-        "stride_px": STRIDE_PX,
-        "network": path.stem,
-        "mosaic": mosaic,
-        "fingerprint": "0123456789abcdef",
-    }
-
-
-def _snr(truth: np.ndarray, picture: np.ndarray) -> float:
-    return 10 * np.log10((truth**2).sum() / ((truth - picture) ** 2).sum())
-
-
-def _no_reference(picture: np.ndarray) -> dict:
-    gradient = np.hypot(ndimage.sobel(picture, 0), ndimage.sobel(picture, 1))
-    return {"CV": picture.std() / picture.mean(), "Sharpness": gradient.mean()}
-
-
-def _write_tables(folder, rng, truth, methods, true_map, estimated, bad) -> None:
-    rows, cells = [], []
-    base, best = _snr(truth, methods["none"]), _snr(truth, methods["oracle"])
-    for method, picture in methods.items():
-        mse = ((picture - truth) ** 2).mean()
-        values = {
-            "MSE": mse,
-            "SSIM": float(np.clip(1 - mse / truth.var(), 0, 1)) ** 0.5,
-            "PSNR": 10 * np.log10(truth.max() ** 2 / mse),
-            "gradient-MSE": 1.7 * mse,
-            "SNR": _snr(truth, picture),
-            **_no_reference(picture),
-        }
-        grid = np.full(true_map.shape[1:], np.nan)
-        for y, x in np.ndindex(grid.shape):
-            block = np.s_[y * STRIDE_PX : (y + 1) * STRIDE_PX, x * STRIDE_PX : (x + 1) * STRIDE_PX]
-            grid[y, x] = _snr(truth[block], picture[block]) - _snr(
-                truth[block], methods["none"][block]
-            )
-        if method != "none":
-            grid += rng.normal(-2.4, 1.6, grid.shape)
-            values["gain_dB"] = values["SNR"] - base
-            values["oracle_share"] = values["gain_dB"] / (best - base)
-            values["worse_cells_share"] = float((grid < 0).mean())
-            cells += [["tissue", method, y, x, grid[y, x]] for y, x in np.ndindex(grid.shape)]
-        rows += [["demo", "tissue", method, name, value] for name, value in values.items()]
-    for value in _no_reference(truth).items():
-        rows.append(["demo", "tissue", "truth", *value])
-    _save(folder / "metrics.csv", "study mosaic method metric value", rows)
-    metrics = pd.read_csv(folder / "metrics.csv", keep_default_na=False)
-    metrics[["network", "iterations", "tv_weight"]] = ["net-small", 20, 0.1]
-    metrics.to_csv(folder / "metrics.csv", index=False)
-    _save(folder / "cells.csv", "mosaic method cell_y cell_x snr_gain_db", cells)
-    _save(
-        folder / "refused.csv",
-        "mosaic path reason",
-        [["slide-7", "data/slide-7.tif", "the file is cut short: 3 of 12 strips are missing"]],
-    )
-    _write_regression(folder, rng)
-
-
-def _write_regression(folder, rng) -> None:
-    predictions, regression = [], []
-    for name, error in (("width_y", 0.45), ("width_x", 0.6)):
-        true = rng.uniform(1.5, 9, 400)
-        guess = np.clip(true + rng.normal(0, error, 400), 1.5, 9)
-        valid = rng.random(400) > 0.06
-        guess = np.where(valid, guess, rng.uniform(1.5, 9, 400))
-        half_width = rng.uniform(0.8, 2.5, 400) * error
-        photons = 10 ** rng.uniform(2, 5, 400)
-        for row in zip(true, guess, half_width, photons, valid, strict=True):
-            predictions.append(["net-small", "validation", name, *row])
-        r2 = 1 - error**2 / true.var()
-        for metric, value, low, high in (
-            ("R2", r2, r2 - 0.005, r2 + 0.004),
-            ("RMSE", error, error - 0.02, error + 0.03),
-            ("bias", 0.04, np.nan, np.nan),
-        ):
-            regression.append(
-                [
-                    *("net-small", "gauss", "mixtures", "validation", "none"),
-                    *(0, name, metric, value, low, high, 400),
-                ]
-            )
-    for parameter, metric, value in (
-        ("mean", "R2", 0.97),
-        ("validity", "accuracy", 0.98),
-        ("alarm", "false-alarms", 0.02),
-        ("alarm", "found", 0.91),
-    ):
-        row = ["net-small", "gauss", "mixtures", "validation", "none", 0, parameter, metric]
-        regression.append([*row, value, value - 0.01, value + 0.01, 400])
-    _save(
-        folder / "predictions.csv",
-        "network test_set parameter true estimated half_width photons valid",
-        predictions,
-    )
-    columns = (
-        "network psf_model train_set test_set degradation level parameter metric value low high n"
-    )
-    _save(folder / "regression.csv", columns, regression)
-
-
-def _write_calibration(folder, rng) -> None:
-    held, kept = [], []
-    groups = {"all": [0], "spread fifth": range(1, 6), "photons decade": range(2, 5)}
-    for parameter, error in (("width_y", 0.45), ("width_x", 0.6)):
-        for group, levels in groups.items():
-            for level in levels:
-                share = 0.9 + 0.02 * rng.standard_normal()
-                row = ["net-small", "validation", parameter, group, level, share]
-                held.append([*row, 400 // len(levels)])
-        for share in np.arange(20, 1, -1) / 20:
-            value = error * (0.35 + 0.65 * share**0.7)
-            row = ["net-small", "validation", parameter, share, "RMSE", value]
-            kept.append([*row, round(400 * share)])
-    columns = "network test_set parameter group level coverage n"
-    table = pd.DataFrame(held, columns=columns.split())
-    table.to_csv(folder / "calibration.csv", index=False)
-    columns = "network test_set parameter kept_share metric value n"
-    _save(folder / "abstention.csv", columns, kept)
-
-
-def _write_plain_mosaic(folder, rng, size_px, sure) -> None:
-    grey = data.retina().mean(2)
-    step = max(1, 2 * grey.shape[0] // size_px)
-    picture = transform.downscale_local_mean(grey, (step, step))[: size_px // 2, : size_px // 2]
-    sharp = picture + 1.5 * (picture - ndimage.gaussian_filter(picture, 2))
-    write_picture(folder / "restored/retina/none.ome.zarr", picture, levels=2)
-    write_picture(folder / "restored/retina/estimated.ome.zarr", sharp, levels=2)
-    values = _true_map(picture.shape) + rng.normal(0, 0.2)
-    bad = np.zeros(values.shape[1:], bool)
-    bad[0, 0] = bad[-1, -1] = True
-    doubt = _doubt(values) if sure else None
-    _write_map(folder / "psf_map/retina/net-small.zarr", "retina", values, bad, doubt)
-    rows = [
-        ["demo", "retina", method, name, value, "net-small", 20, 0.1]
-        for method, version in (("none", picture), ("estimated", sharp))
-        for name, value in _no_reference(version).items()
-    ]
-    columns = "study mosaic method metric value network iterations tv_weight"
-    table = pd.read_csv(folder / "metrics.csv", keep_default_na=False)
-    extra = pd.DataFrame(rows, columns=columns.split())
-    pd.concat([table, extra]).to_csv(folder / "metrics.csv", index=False)
-
-
-def _write_facts(folder, name, shape) -> None:
-    facts = {
-        "name": name,
-        "path": f"data/{name}.tif",
-        "pixel_size_um": PIXEL_UM,
-        "gain": 0.5,
-        "offset": 100 if name == "tissue" else 0,
-        "height_px": shape[0],
-        "width_px": shape[1],
-        "dtype": "uint16",
-        "minimum": 0,
-        "maximum": 10500,
-        "mean": 3100.0,
-        "nonfinite_pixels": 0,
-        "saturated_pixels": 12,
-        "constant": False,
-        "notes": ["RGB was brought to luminance"] if name == "retina" else [],
-    }
-    (folder / "mosaics").mkdir(exist_ok=True)
-    (folder / f"mosaics/{name}.json").write_text(json.dumps(facts))
-
-
-def _write_network(folder, rng) -> None:
-    network = folder / "networks/net-small"
-    network.mkdir(parents=True, exist_ok=True)
-    epochs = np.arange(1, 13)
-    train = 0.05 + 0.6 * np.exp(-epochs / 3)
-    validation = train * (1.05 + 0.05 * rng.random(12))
-    history = pd.DataFrame(
-        {
-            "epoch": epochs,
-            "step": epochs * 100,
-            "samples": epochs * 6400,
-            "seconds": epochs * 21.0,
-            "learning_rate": 1e-3 * np.cos(epochs / 8) ** 2,
-            "train_loss": train,
-            "validation_loss": validation,
-            "validation_r2": 1 - validation,
-            "best": validation == np.minimum.accumulate(validation),
-        }
-    )
-    history.to_csv(network / "history.csv", index=False)
-    card = {"name": "net-small", "parameters": 412_000, "psf": PSF_SPEC}
-    (network / "card.json").write_text(json.dumps(card))
-
-
-def _write_benchmarks(folder) -> None:
-    for rule, seconds, peak in (
-        ("train_network/net-small", 254.1, 1310.0),
-        ("measure_mosaic/tissue", 6.0, 602.0),
-        ("map_psf/tissue/net-small/0", 12.4, 702.0),
-        ("restore_mosaic/tissue/estimated/0", 41.7, 911.0),
-    ):
-        write_benchmark(folder, rule, seconds, peak)
-
-
-def _write_choices(folder) -> None:
-    """Of one mosaic: a method judged by held-out photons and one that could not be."""
-    iterations = np.arange(1, 41)
-    curves = [
-        {
-            "tv_weight": weight,
-            "iterations": iterations.tolist(),
-            "error": (1 + (np.log(iterations / best) / 20) ** 2 + height).tolist(),
-        }
-        for weight, best, height in ((0.001, 6, 0.004), (0.003, 12, 0), (0.01, 20, 0.009))
-    ]
-    told = {"iterations": 12, "tv_weight": 0.003, "reason": "judged", "photons": 1200.0}
-    told |= {"psf_scale": 0.82, "psf_shape": "map", "resolution_px": 0.9}
-    told["ends"] = {
-        "iterations": "12 iterations are the most that may be",
-        "psf_scale": "PSFs 0.82 times as wide are the narrowest that were tried",
-    }
-    widths = [
-        {"psf_scale": scale, "width_px": 5.0 * scale, "worse": worse}
-        for scale, worse in ((1, 3.2), (0.85, 0.0), (0.7, 1.4), (0.55, 8.1))
-    ]
-    left = told | {
-        "psf_scale": 1.0,
-        "resolution_px": 0,
-        "iterations": 0,
-        "curves": [],
-        "widths": [],
-        "ends": {},
-    }
-    (folder / "choices/tissue").mkdir(parents=True, exist_ok=True)
-    for method, choice in (
-        ("estimated", told | {"curves": curves, "widths": widths}),
-        ("constant", left | {"reason": "the camera's gain is not known"}),
-    ):
-        (folder / f"choices/tissue/{method}.json").write_text(json.dumps(choice))
+def write_card(folder: Path, name: str, **card) -> None:
+    """The card of a trained network."""
+    path = folder / "networks" / name / "card.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(card))
 
 
 def write_benchmark(folder: Path, job: str, seconds: float, peak_mb: float) -> None:
@@ -621,5 +346,195 @@ def write_benchmark(folder: Path, job: str, seconds: float, peak_mb: float) -> N
     path.write_text(f"s\th:m:s\tmax_rss\tmean_load\n{seconds}\t0:00:00\t{peak_mb}\t98.0\n")
 
 
-def _save(path: Path, columns: str, rows: list) -> None:
-    pd.DataFrame(rows, columns=columns.split()).to_csv(path, index=False)
+def write_picture(path: Path, picture: np.ndarray, levels: int = 2) -> None:
+    shape = picture.shape
+    about = {"dtype": "float32", "pixel_size_um": PIXEL_UM, "levels": levels, "attributes": {}}
+    ngff.create_image(path, shape, **about)
+    ngff.write_shards(ngff.open_array(path, "0", "r+"), tiles.shards(shape, max(shape))[0], picture)
+    ngff.build_pyramid(path)
+
+
+def write_trust(
+    store: Path, bad: np.ndarray, disagrees=np.s_[2:4, 3:6], noise: bool = True
+) -> None:
+    """A map of trust: cells that disagree with the data, and some dead pixels; noise: is known."""
+    values = {name: np.zeros(bad.shape) for name in trust.NAMES}
+    values["chi_square"] += 0.94 if noise else np.nan
+    values["correlation"] -= 0.05
+    values["chi_square"][disagrees], values["correlation"][disagrees] = 2.4, 0.4
+    values["doubt"][bad] = trust.NO_PSF
+    values["doubt"][disagrees] += trust.DISAGREES
+    values["lone_pixels"][0] = 9
+    sides = dict(zip(("height_px", "width_px"), np.multiply(bad.shape, STRIDE_PX), strict=True))
+    settings = {"trust_px": STRIDE_PX, "core_px": 1024}
+    trust.create_trust(store, settings, sides | {"pixel_size_um": PIXEL_UM}, {})
+    _write_cells(store / trust.TRUST, ["0"], np.stack([*values.values()]))
+
+
+def keep_channels(store: Path, names, **attributes) -> None:
+    """Makes a map one of fewer channels, as older ones are."""
+    made = ngff.read_attributes(store)
+    kept = [k for k, channel in enumerate(made["channels"]) if channel["name"] in names]
+    cells = ngff.open_array(store)[:][kept]
+    _create_map(store, [made["channels"][k] for k in kept], cells.shape[1:], made | attributes)
+    _write_cells(store, ["0", ngff.RAW], cells)
+
+
+def _create_map(store: Path, named: list[dict], shape_cells, attributes: dict) -> None:
+    about = {"stride_px": STRIDE_PX, "pixel_size_um": PIXEL_UM, "attributes": attributes}
+    ngff.create_map(store, named, shape_cells, **about)
+
+
+def _write_cells(store: Path, names: list[str], cells: np.ndarray) -> None:
+    for name in names:
+        ngff.write_shards(ngff.open_array(store, name, "r+"), (slice(None),) * 3, cells)
+
+
+def _write_map(folder: Path, mosaic: str, network: str, model, values, bad=None) -> None:
+    """Parameters (P, y, x) of a map; of the true one alone nothing is doubtful.
+
+    Half-widths grow with the blur, one is wide enough to be called uncertain; the alarm is raised in a corner.
+    """
+    raw = np.zeros((len(channels(model)), *values.shape[1:]), np.float32)
+    raw[: len(values)] = values
+    raw[[VALIDITY, USABLE]] = 1
+    names = ["0", ngff.RAW]
+    if bad is not None:
+        half = raw[len(values) : 2 * len(values)]
+        half[:] = 0.3 + 0.08 * values
+        half[:, 1, 1] = 3.0
+        raw[ALARM] = 0.03
+        raw[ALARM, :2, -3:] = 0.9
+        raw[USABLE, -2:, :4] = 0.6
+        raw[VALIDITY] = np.where(bad, 0.1, 0.97)
+        names = [ngff.RAW]
+    store = folder / f"psf_map/{mosaic}/{network}.zarr"
+    about = {"mosaic": mosaic, "network": network, "psf": model.spec, "window_px": 128}
+    _create_map(store, channels(model), values.shape[1:], about)
+    _write_cells(store, names, raw)
+    if bad is not None:
+        how = {"threshold": 0.5, "alarm_threshold": 0.5, "neighbours": 4}
+        _write_cells(store, ["0"], fill_invalid(raw, model, **how))
+
+
+def lose_map(store: Path) -> None:
+    """No window of it could be read."""
+    for name in ("0", ngff.RAW):
+        cells = ngff.open_array(store, name)[:]
+        cells[:4], cells[VALIDITY], cells[FILLED] = np.nan, 0, 1
+        _write_cells(store, [name], cells)
+
+
+def _write_facts(folder: Path, mosaic: str, picture: Path, offset: float, *notes: str) -> None:
+    row = {"mosaic": mosaic, "path": str(picture), "pixel_size_um": PIXEL_UM}
+    with open_row(row) as opened:
+        facts = row | measure(opened, offset=offset) | {"notes": notes}
+    facts |= {"gain": 2.0, "offset": offset, "read_noise_e": 2.0, "ground": False}
+    (folder / "mosaics").mkdir(exist_ok=True)
+    (folder / f"mosaics/{mosaic}.json").write_text(json.dumps(facts))
+
+
+def _write_metrics(folder: Path, mosaics: dict[str, dict]) -> None:
+    """metrics.csv and cells.csv, of mosaic -> method -> picture (counts above the offset)."""
+    rows, cells = [], []
+    for mosaic, pictures in mosaics.items():
+        readers = {name: _reader(picture) for name, picture in pictures.items()}
+        shape = pictures["none"].shape
+        grid = tuple(slice(0, tiles.cell_grid(side, STRIDE_PX)) for side in shape)
+        scale = Facts.read(folder / f"mosaics/{mosaic}.json").levels["scale"]
+        how = {"scale": scale, "cell_px": STRIDE_PX}
+        sums = evaluate_unit(readers, readers.get("truth"), shape, grid, **how)
+        found, gains = metrics_and_gains(by_picture(sums, list(pictures)))
+        about = {"study": "demo", "mosaic": mosaic}
+        settings = {"network": "net-small", "iterations": 20, "tv_weight": 0.1}
+        tidy = [
+            {"method": method, "metric": metric, "value": value}
+            for method, values in found.items()
+            for metric, value in values.items()
+        ]
+        tidy += compare({m: v for m, v in found.items() if m != "truth"}, gains)
+        rows += [about | row | settings for row in tidy]
+        for method in set(pictures) - {"none", "truth"}:
+            if gains[method] is not None:
+                where = [
+                    {"cell_y": y, "cell_x": x, "snr_gain_db": gain}
+                    for (y, x), gain in np.ndenumerate(gains[method])
+                ]
+                cells += [{"mosaic": mosaic, "method": method} | cell for cell in where]
+    write_table(folder, "metrics.csv", rows)
+    write_table(folder, "cells.csv", cells)
+
+
+def _reader(picture: np.ndarray):
+    return lambda y0, y1, x0, x1: picture[y0:y1, x0:x1]
+
+
+def _judge(config: dict, test: dict, level: float, rng, lost: float) -> dict[str, list[dict]]:
+    """What the judge of networks says of 200 patches of 50 scenes, on which one is as sure as it is right."""
+    network = entry(config, "networks", test["network"])
+    psf = entry(config, "psfs", network["psf"])
+    known = make_psf_model(psf).parameters
+    low, high = np.transpose([(p.low, p.high) for p in known])
+    true = rng.uniform(low, high, (200, len(known)))
+    deviation = rng.uniform(0.5, 1.4, true.shape) * true.std(0) * lost**0.5
+    found = true + deviation * rng.standard_normal(true.shape)
+    half, photons, scene = 1.645 * deviation, 10 ** rng.uniform(2, 5, 200), np.arange(200) // 4
+    about = {"network": test["network"], "test_set": test["test_set"]}
+    more = {"psf_model": psf["model"], "train_set": network["objects"], "level": level}
+    more |= {"degradation": test["degradation"]}
+    named = {
+        "regression": [more | row for row in summarise(true, found, None, known, scene)],
+        "calibration": calibration(true, found, half, photons, known),
+        "abstention": abstention(true, found, half, known),
+        "predictions": [
+            {"parameter": parameter.name, "true": true[n, k], "estimated": found[n, k]}
+            | {"half_width": half[n, k], "photons": photons[n], "valid": 1}
+            for k, parameter in enumerate(known)
+            for n in range(len(true))
+        ],
+    }
+    kept = list(named) if test["degradation"] == "none" else ["regression"]
+    return {name: [about | row for row in named[name]] for name in kept}
+
+
+def _write_network(folder: Path, rng, config: dict) -> None:
+    epochs = np.arange(1, 13)
+    train = 0.05 + 0.6 * np.exp(-epochs / 3)
+    loss = train * (1.05 + 0.05 * rng.random(12))
+    best = loss == np.minimum.accumulate(loss)
+    counted = [epochs, epochs * 100, epochs * 6400, epochs * 21.0, 1e-3 * np.cos(epochs / 8) ** 2]
+    columns = [*counted, train, loss, 1 - loss, best]
+    write_card(folder, "net-small", parameters=412_000, psf=config["psfs"][0])
+    header = history_header(PsfRegression)
+    history = pd.DataFrame(dict(zip(header, columns, strict=True)))
+    history.to_csv(folder / "networks/net-small/history.csv", index=False)
+
+
+def _write_choices(folder: Path, config: dict) -> None:
+    """Of one mosaic: a method judged by held-out photons and one that could not be."""
+    how = {"start": 1.0, "scale": 1.0, "seed": 1, "stream": "held-out/tissue"}
+    left = choose([], config["restoration"], exposure=Exposure(gain=None), **how)
+    iterations = np.arange(1, 41)
+    curves = [
+        {
+            "tv_weight": weight,
+            "iterations": iterations.tolist(),
+            "error": (1 + (np.log(iterations / best) / 20) ** 2 + height).tolist(),
+        }
+        for weight, best, height in ((0.001, 6, 0.004), (0.003, 12, 0), (0.01, 20, 0.009))
+    ]
+    widths = [
+        {"psf_scale": scale, "width_px": 5.0 * scale, "worse": worse}
+        for scale, worse in ((1, 3.2), (0.85, 0.0), (0.7, 1.4), (0.55, 8.1))
+    ]
+    told = {"iterations": 12, "tv_weight": 0.003, "reason": "judged", "photons": 1200.0}
+    told |= {"psf_scale": 0.82, "resolution_px": 0.9, "curves": curves, "widths": widths}
+    told["ends"] = {
+        "iterations": "12 iterations are the most that may be",
+        "psf_scale": "PSFs 0.82 times as wide are the narrowest that were tried",
+    }
+    assert set(told) <= set(left)
+    for method, choice in (("estimated", left | told), ("constant", left)):
+        path = folder / f"choices/tissue/{method}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(choice))

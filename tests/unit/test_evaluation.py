@@ -45,24 +45,13 @@ def test_streamed_metrics_are_those_of_the_whole(pictures):
     truth, observed, restored = pictures
     results, _ = evaluate({"none": observed, "estimated": restored}, truth)
     x, t = restored * 255 / SCALE, truth * 255 / SCALE
-    assert results["estimated"] == pytest.approx(
-        {
-            "MSE": image.mse(x, t),
-            "SSIM": image.ssim(x, t, 255),
-            "PSNR": image.psnr(x, t, 255),
-            "CV": image.cv(x),
-            "Sharpness": image.sharpness(x),
-            "gradient-MSE": image.gradient_mse(x, t),
-            "SNR": image.snr(x, t),
-            "Mean": float(x.mean(dtype=np.float64)),
-        },
-        rel=1e-5,
-    )
+    whole = {"data_range": 255, "cell_px": max(SHAPE)}
+    expected = image.metrics_of(image.cell_sums(x, t, **whole), 255)
+    assert expected["Mean"] == pytest.approx(x.mean(dtype=np.float64))
+    assert results["estimated"] == pytest.approx(expected, rel=1e-5)
     # Of the truth, what it should come to.
-    assert results["truth"] == pytest.approx(
-        {"CV": image.cv(t), "Sharpness": image.sharpness(t), "Mean": t.mean(dtype=np.float64)},
-        rel=1e-5,
-    )
+    expected = image.metrics_of(image.cell_sums(t, **whole), 255)
+    assert results["truth"] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("side", [1, 3, 100])

@@ -9,7 +9,7 @@ import pytest
 
 LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "isoplan"
 
-# From the ground up. Rooms of one row do not know each other.
+# From the ground up, the one list of them. Rooms of one row do not know each other.
 FLOORS = (
     ("base",),
     ("config", "cluster"),
@@ -93,9 +93,7 @@ def inner(path: Path) -> set[str]:
 
 def test_every_room_has_its_floor():
     rooms = {name.split(".")[0] for name in modules()}
-    assert rooms | {"applications"} == set(LEVEL), (
-        "give the new room its floor here, as the design does"
-    )
+    assert rooms | {"applications"} == set(LEVEL), "give the new room its floor here"
 
 
 @pytest.mark.parametrize("name", modules())

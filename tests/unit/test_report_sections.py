@@ -61,7 +61,7 @@ class Anchors(HTMLParser):
 @pytest.mark.parametrize("build", [partial(build_study, size_px=128), build_regression_only])
 def test_a_section_from_outside_is_everywhere_and_without_its_table_nowhere(tmp_path, build):
     folder, figures = build(tmp_path / "study"), tmp_path / "study/figures"
-    settings = {"more": [DEPTH], "figures": figures}
+    settings = {"more": [DEPTH], "figures": figures, "drawn": False}
     page = write_page(folder, **settings)
     assert "epth" not in page and not list(figures.glob("depth*"))
     pd.DataFrame({"mosaic": ["tissue"], "depth_um": [3.25]}).to_csv(

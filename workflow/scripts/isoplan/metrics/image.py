@@ -1,4 +1,4 @@
-"""Image metrics: pure functions on arrays, and the same metrics from sums over cells, block by block.
+"""Image metrics from sums over cells, block by block, and the SNR of a whole picture.
 
 Formulas of the SSFI-1 report on restoring mosaics (MSE, SSIM, PSNR, CV, Sharpness, gradient-MSE),
 in floating point, and the signal-to-noise ratio. Pictures are (h, w); sums run in float64.
@@ -177,55 +177,8 @@ def _decibel(signal: float, error: float) -> float:
     return 10 * math.log10(signal / error) if signal > 0 else -math.inf
 
 
-def _counted(valid: np.ndarray | None, *pictures: np.ndarray) -> list[np.ndarray]:
-    """The pixels that count, float64 (n,) each."""
-    usable = _usable(valid, *pictures)
-    return [np.asarray(picture, np.float64)[usable] for picture in pictures]
-
-
-def mse(picture: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> float:
-    """Mean of (picture - truth)^2."""
-    x, y = _counted(valid, picture, truth)
-    return float(((x - y) ** 2).mean()) if x.size else math.nan
-
-
-def ssim(
-    picture: np.ndarray, truth: np.ndarray, data_range: float, valid: np.ndarray | None = None
-) -> float:
-    """Mean of `ssim_map` over the picture without its outermost 5 px; NaN where that leaves nothing."""
-    whole = max(*np.shape(picture), 1)
-    sums = cell_sums(picture, truth, data_range=data_range, cell_px=whole, valid=valid)
-    return metrics_of(sums, data_range)["SSIM"]
-
-
-def psnr(
-    picture: np.ndarray, truth: np.ndarray, data_range: float, valid: np.ndarray | None = None
-) -> float:
-    """10 log10(data_range^2 / MSE) in dB; inf for a perfect picture."""
-    return _decibel(data_range**2, mse(picture, truth, valid)) if data_range else math.nan
-
-
-def cv(picture: np.ndarray, valid: np.ndarray | None = None) -> float:
-    """Coefficient of variation: standard deviation over mean; NaN at mean 0."""
-    (x,) = _counted(valid, picture)
-    return float(x.std() / x.mean()) if x.size and x.mean() else math.nan
-
-
-def sharpness(picture: np.ndarray, valid: np.ndarray | None = None) -> float:
-    """Mean gradient magnitude (the report's formula; its text says sum)."""
-    usable = _usable(valid, picture)
-    kept = gradient_magnitude(_cleaned(picture, usable))[_eroded(usable, 1)]
-    return float(kept.mean()) if kept.size else math.nan
-
-
-def gradient_mse(picture: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> float:
-    """MSE between the gradient magnitudes of the two pictures."""
-    usable = _usable(valid, picture, truth)
-    x, y = (gradient_magnitude(_cleaned(values, usable)) for values in (picture, truth))
-    return mse(x, y, _eroded(usable, 1))
-
-
-def snr(picture: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> float:
+def snr(picture: np.ndarray, truth: np.ndarray) -> float:
     """10 log10(sum truth^2 / sum (truth - picture)^2) in dB; inf for a perfect picture."""
-    x, y = _counted(valid, picture, truth)
+    usable = _usable(None, picture, truth)
+    x, y = (np.asarray(values, np.float64)[usable] for values in (picture, truth))
     return _decibel(float((y**2).sum()), float(((y - x) ** 2).sum()))

@@ -232,11 +232,6 @@ def denoise(
     return torch.maximum(u, torch.mul(z, LEAST_SHARE, out=other), out=u)
 
 
-def total_variation(x: torch.Tensor) -> torch.Tensor:
-    """Isotropic total variation: sum of |grad x| over forward differences, 0 at the far border."""
-    return gradient(x).square().sum(0).sqrt().sum()
-
-
 def gradient(x: torch.Tensor) -> torch.Tensor:
     """Forward differences (2, h, w) of (h, w) along y and x, 0 at the far border."""
     field = x.new_empty(2, *x.shape)
