@@ -15,8 +15,10 @@ from isoplan.optics.noise import (
     noiseless_level,
 )
 
-MORE_READ = 1.5  # a given read noise of so many times the noise of the darkest squares is told
-# Of a picture such a share may lie below the offset by more than noise before that is told.
+MORE_READ = (
+    1.5  # a given read noise above this many times the noise of the darkest squares is reported
+)
+# This share of a picture may lie below the offset by more than noise before it is reported.
 BELOW = 0.1
 
 

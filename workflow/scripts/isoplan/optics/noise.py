@@ -20,7 +20,7 @@ ABOVE = 0.08
 # Where the noise vanishes above the offset by more than this share of the median brightness, that is wrong; also
 # where a line that must not do so is so many times less steep.
 WRONG_OFFSET, LESS_STEEP = 0.2, 1.3
-# Brightnesses of which the largest is less than so many times the least do not tell where the noise vanishes.
+# Brightnesses do not tell where the noise vanishes if the largest is less than NARROW times the least.
 NARROW = 2
 # Counts per electron of cameras that do not multiply electrons: 16 bits for a full well of 13,000. Of an evenly bright
 # picture a larger gain is taken for grain, as is noise that differs by more than EVEN (rms) from what the light makes.

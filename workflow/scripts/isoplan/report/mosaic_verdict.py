@@ -91,7 +91,7 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     if untrusted == 1:
         verdict.level = "bad"
         verdict.headline = "no cell of the PSF map is valid. " + (
-            "Its PSFs are doubtful, and restored with all the same: trust neither the map nor what comes of it."
+            "Its PSFs are doubtful, but were used all the same: trust neither the map nor the restoration."
             if psf_map.has_values
             else "There is nothing in it to trust, and the restoration should be the input unchanged."
         )

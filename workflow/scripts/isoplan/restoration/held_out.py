@@ -1,7 +1,7 @@
 """Photons held out, and how well restorations of the others predict them.
 
-Each photon of a picture goes into its test part with probability HELD_OUT and else into its fit part; thinned so,
-Poisson numbers become two independent ones. The fit part is restored, and what its restoration says the camera
+Each photon of a picture goes into its test part with probability HELD_OUT and otherwise into its fit part;
+thinning splits Poisson numbers into two independent ones. The fit part is restored, and what its restoration says the camera
 would see is compared with the test part, which it never saw.
 The fit part has 1 - HELD_OUT of the photons, so it is restored with 1 / (1 - HELD_OUT) times the
 weight: the weight that suits is about proportional to one over the photons. Its iterations are taken as they are.

@@ -29,14 +29,14 @@ GRID = (
         for exponent in (1.2, 1.6, 2.5)
     ),
 )
-# Below these sizes kinds are hardly to be told apart.
+# Below these sizes kinds can hardly be told apart.
 NARROWEST = {"gaussian": 2.0, "disk": 2.5, "motion": 3.0, "moffat": 1.5}
 # Of a moffat; one of a larger exponent is a Gaussian. Wider ones were found where defocus had blurred, which has an
 # edge and no wings, and did harm.
 EXPONENTS, WIDEST_PEAK = (1.05, 5.0), 2.5
-# Steps in size, angle (degrees), exponent and weight, coarse to fine; so many rounds of them at most.
+# Steps in size, angle (degrees), exponent and weight, coarse to fine; at most ROUNDS rounds of them.
 STEPS, ROUNDS = ((1.2, 15.0, 1.6, 2.4), (1.1, 7.5, 1.25, 1.5), (1.05, 3.75, 1.1, 1.0)), 3
-# So many places are followed at a time, and none that does worse than the best by more standard errors.
+# Places followed at a time; none that does worse than the best by more than MUCH_WORSE standard errors.
 BEAM, MUCH_WORSE = (8, 5, 3, 1), 8.0
 
 Look = Callable[[PlainPsf, float], np.ndarray]

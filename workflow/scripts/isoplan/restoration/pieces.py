@@ -11,7 +11,7 @@ from isoplan.optics.model import equivalent_width_px
 from isoplan.optics.plain import PlainPsf
 from isoplan.restoration.psfs import LocalPsfs
 
-# So many pieces are taken, of so many that are looked at.
+# PIECES pieces are taken of LOOKED_AT that are looked at.
 PIECES, LOOKED_AT, PIECE_PX = 4, 64, 256
 # How well PSFs are put together for judging: a restoration wants a hundred times as well.
 TOLERANCE = 1e-2

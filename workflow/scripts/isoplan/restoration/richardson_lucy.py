@@ -85,7 +85,7 @@ def richardson_lucy(
     valid : (H, W) tensor or None
         Mask of the usable pixels; None for all of them.
     saturated : (H, W) bool tensor or None
-        Mask of the pixels that saw y or more. Where the model falls short of y they pull it up, and else they say
+        Mask of the pixels that saw y or more. Where the model falls short of y they pull it up, and otherwise they say
         nothing. Leaving them out instead would keep the middle of a saturated spot at `start`.
     callback : callable or None
         Called as callback(iteration, x) after each iteration, the first being 1. It ends the restoration by returning

@@ -292,7 +292,7 @@ class Search:
         return _compared({factor: self.likeliest(factor).likeliest for factor in self.factors()})
 
     def widths(self) -> dict[float, float]:
-        """Factor but for 0 -> likewise, by squared errors with one weight."""
+        """Factor, except 0 -> likewise, by squared errors with one weight."""
         found = {f: self.trials.get((f, self.compared_with)) for f in self.factors() if f}
         return _compared({f: trial.squares[trial.best] for f, trial in found.items() if trial})
 
@@ -306,7 +306,7 @@ class Search:
         return {psf for psf, _ in self.trials if not isinstance(psf, PlainPsf)}
 
     def shorten(self, most: int) -> None:
-        """Leaves iterations beyond so many out."""
+        """Leaves out iterations beyond `most`."""
         self.iterations = [n for n in self.iterations if n <= most]
         for trial in self.trials.values():
             trial.squares = trial.squares[: len(self.iterations)]
@@ -354,7 +354,7 @@ class Search:
     def weigh(self, which: float | PlainPsf) -> None:
         """Tries TV weights from the best known one on: larger ones while they do as well, smaller ones while better."""
         weights = weights_for(self.settings, self.photons)
-        # PSFs that are nearly the same want the same.
+        # PSFs that are nearly the same need the same weight.
         known = [trial.tv_weight for trial in sorted(self.trials.values(), key=least_of)]
         first = known[0] if known else weights[len(weights) // 2]
         up = [weight for weight in weights if weight >= first] or weights[-1:]
