@@ -257,7 +257,9 @@ def test_windows_follow_their_network():
     )
     assert [item["window_px"] for item in made["networks"]] == [128, 96]
     assert [item["window_px"] for item in made["test_sets"]] == [128, 96]
-    assert made["map"]["window_px"] == 128
+    assert (made["map"]["window_px"], made["map"]["stride_px"]) == (128, 64)
+    near = validate(study | {"map": {"network": "near"}})["map"]
+    assert (near["window_px"], near["stride_px"]) == (96, 32)
     test = made["restoration_tests"][0]
     assert (test["cell_px"], test["stride_px"]) == (96, 96)
     assert entries.recipe_of(made, made["test_sets"][1])["window_px"] == 96

@@ -152,8 +152,12 @@ def simulated_code(mosaic):
 def test_code(section, name):
     """The classes that a test of restorations uses: the algorithm, its network's, and its own PSFs'."""
     test = entries.entry(STUDY, section, name)
-    own = [psf_code(test["psf"])] if "psf" in test else []
-    return [ALGORITHM, *network_code(test["network"]), *own]
+    # Tests of restorations have settings of their own, of Richardson-Lucy.
+    if section == "restoration_tests":
+        used = [entries.code_of_algorithm(None), psf_code(test["psf"])]
+    else:
+        used = [ALGORITHM]
+    return [*used, *network_code(test["network"])]
 
 
 def contents(pattern):

@@ -106,9 +106,10 @@ def code_of_network(config: dict, network: dict) -> list[str]:
     return [known[architecture]["code"], psf] if architecture in known else [psf]
 
 
-def code_of_algorithm(config: dict) -> str:
-    """The class that restores, as "module:name"."""
-    return choices("restoration")[config["restoration"]["algorithm"]]["code"]
+def code_of_algorithm(config: dict | None) -> str:
+    """The class that restores, as "module:name"; without a config that of settings that name none."""
+    name = config["restoration"]["algorithm"] if config else "richardson-lucy"
+    return choices("restoration")[name]["code"]
 
 
 def left_open(restoration: dict) -> list[str]:

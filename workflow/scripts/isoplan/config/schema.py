@@ -35,6 +35,8 @@ def _part(file: Path) -> tuple[str, dict]:
         chooser["description"] += f" {meanings}."
         for family in families(file.stem).values():
             for key, inner in family["properties"].items():
+                if key in known:
+                    raise ValueError(f"schemas/{file.stem}: two families define {key}; rename one")
                 readers = ", ".join(name for name, one in told.items() if key in one["reads"])
                 known[key] = inner | {"description": f"{inner['description']} {readers} only."}
     return file.stem, rule

@@ -20,6 +20,7 @@ def settle(config: dict) -> None:
         network["window_px"] = _of_card(config, network) or network["window_px"] or asked or usual
     own = entry(config, "networks", config["map"]["network"] or config["networks"][0]["name"])
     config["map"]["window_px"] = asked or own["window_px"]
+    config["map"]["stride_px"] = config["map"]["stride_px"] or _half(config["map"]["window_px"])
     for item in config["test_sets"]:
         judged = [t["network"] for t in config["tests"] if t["test_set"] == item["name"]]
         first = entry(config, "networks", judged[0]) if judged else own
@@ -28,6 +29,12 @@ def settle(config: dict) -> None:
         window = entry(config, "networks", test["network"])["window_px"]
         for key in ("cell_px", "stride_px"):
             test[key] = test[key] or window
+
+
+def _half(window: int) -> int:
+    """The longest stride that divides a window at least in two."""
+    step = schema()["properties"]["map"]["properties"]["stride_px"]["multipleOf"]
+    return max(stride for stride in range(step, window // 2 + 1, step) if window % stride == 0)
 
 
 def _of_card(config: dict, network: dict) -> int | None:

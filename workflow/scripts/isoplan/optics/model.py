@@ -21,13 +21,15 @@ NOMINAL_CUTOFF = 0.25
 
 @dataclass(frozen=True)
 class Parameter:
-    """One PSF parameter: its unit, its range and, for an angle, its period."""
+    """One PSF parameter: its unit, its range and, for an angle, its period. size: whether the PSF is as large as it says,
+    as by a width or an aberration, and not by an exponent."""
 
     name: str
     unit: str
     low: float
     high: float
     period: float | None = None
+    size: bool = True
 
 
 class PsfModel:

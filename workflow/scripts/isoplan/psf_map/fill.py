@@ -107,7 +107,7 @@ def width_doubt(cells: np.ndarray, model) -> float | None:
 def _largest(cells: np.ndarray, model) -> np.ndarray:
     """Of the parameters that are sizes the largest, which makes most of the PSF, and its half-width: (2, ...)."""
     count = len(model.parameters)
-    sizes = [k for k, p in enumerate(model.parameters) if not p.period]
+    sizes = [k for k, p in enumerate(model.parameters) if p.size and not p.period]
     both = np.stack([cells[sizes], cells[[count + k for k in sizes]]])
     largest = both[0].argmax(axis=0)[None, None]
     return np.take_along_axis(both, largest, 1)[:, 0]

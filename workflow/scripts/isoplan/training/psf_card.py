@@ -99,7 +99,7 @@ def _command(text: str) -> str:
 
 
 def _optics_options(card: dict) -> str:
-    if card["psf"]["model"].startswith("gaussian"):
+    if not make_psf_model(card["psf"]).knows_cutoff:
         return ""
     return " --na NA --wavelength-um UM --pixel-size-um UM"
 
@@ -255,7 +255,7 @@ def _ranges(psf: dict) -> str:
     """Ranges that the model reads, its cut-off and the side of its window."""
     model = make_psf_model(psf)
     words = [f"{p.name} {p.low:g} to {p.high:.4g} {p.unit}" for p in model.parameters]
-    if not psf["model"].startswith("gaussian"):
+    if model.knows_cutoff:
         words.append(f"cut-off {_span(psf.get('cutoff_range') or [psf['cutoff']])} cycles/px")
     form = "" if psf["form"] == "isoplan" else f", {psf['form']} form"
     return f"{', '.join(words)}; {psf['size_px']} px{form}"
