@@ -72,7 +72,7 @@ def detection_model(network_model: PsfModel, psf: dict) -> PsfModel:
 
     Raises UserError where the network cannot be used for that cut-off with pixels as they are.
     """
-    cutoff = None if network_model.published else psf["cutoff"]
+    cutoff = None if network_model.published else psf.get("cutoff")
     model, together = at_cutoff(network_model, cutoff)
     if together > 1:
         raise UserError(
