@@ -441,7 +441,7 @@ def _write_metrics(folder: Path, mosaics: dict[str, dict]) -> None:
         readers = {name: _reader(picture) for name, picture in pictures.items()}
         shape = pictures["none"].shape
         grid = tuple(slice(0, tiles.cell_grid(side, STRIDE_PX)) for side in shape)
-        scale = Facts.read(folder / f"mosaics/{mosaic}.json").levels["scale"]
+        scale = Facts.read(folder / f"mosaics/{mosaic}.json").brightness["scale"]
         how = {"scale": scale, "cell_px": STRIDE_PX}
         sums = evaluate_unit(readers, readers.get("truth"), shape, grid, **how)
         found, gains = metrics_and_gains(by_picture(sums, list(pictures)))
