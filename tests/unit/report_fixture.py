@@ -21,9 +21,9 @@ from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.fill import fill_invalid
 from isoplan.psf_map.layout import ALARM, FILLED, USABLE, VALIDITY, MapLayout, channels
 from isoplan.report import plots, verdict
-from isoplan.report.core import in_order
 from isoplan.report.page import write_report
 from isoplan.report.results import TABLES, read_study
+from isoplan.report.sections import in_order
 from isoplan.restoration import trust
 from isoplan.restoration.choosing import choose
 from isoplan.simulation import Simulation

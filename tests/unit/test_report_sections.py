@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from isoplan.report import core
+from isoplan.report import sections
 from isoplan.report.results import Mosaic, ResultTable
 from isoplan.report.section import Bar, Caution, Part, Score, Section, StudyFigure
 from isoplan.report.tables import Cell, Table
@@ -116,5 +116,5 @@ def test_a_figure_is_drawn_once(tmp_path):
 
 
 def test_keys_are_anchors_that_are_given_once():
-    keys = [section.key for section in core.in_order()]
+    keys = [section.key for section in sections.in_order()]
     assert len(keys) == len(set(keys)) and keys[0] == "summary"

@@ -85,6 +85,7 @@ wildcard_constraints:
     job=r"\d+",
 
 
+@cache
 def library(script, *chosen):
     """Code of the library behind a script, so that an edit there reruns just what it touches. chosen: the classes that
     the script loads by name, as its settings choose them."""

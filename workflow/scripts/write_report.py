@@ -4,10 +4,10 @@ from pathlib import Path
 
 from _job import job
 from isoplan.base.imports import load_named
-from isoplan.report.core import in_order
 from isoplan.report.cost import costs
 from isoplan.report.page import write_report
 from isoplan.report.results import read_study
+from isoplan.report.sections import in_order
 
 
 def main(snakemake):

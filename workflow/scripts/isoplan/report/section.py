@@ -1,6 +1,6 @@
 """What the report is made of: sections of parts, with figures, tables and words, and what each says on the first screen.
 
-The report room hands in its own (`core`); an application, which lies above this room, hands in others.
+The report room hands in its own (`sections`); an application, which lies above this room, hands in others.
 """
 
 from collections.abc import Callable
