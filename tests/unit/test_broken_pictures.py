@@ -50,7 +50,7 @@ def job(request, tmp_path, monkeypatch):
         row |= {"slice": None, "gain": 1.0, "read_noise_e": 0.0, "offset": 0.0} | given
         store = str(tmp_path / "a.ome.zarr") if request.param else None
         job = SimpleNamespace(
-            params=SimpleNamespace(row=row, store=store, library={}, background=0),
+            params=SimpleNamespace(row=row, store=store, library={}, background=0, files=None),
             input=SimpleNamespace(source=str(done if store else file)),
             output=SimpleNamespace(done=done, facts=facts),
         )

@@ -161,7 +161,7 @@ def test_a_damaged_file_is_recorded_and_a_full_disk_is_not(tmp_path, monkeypatch
     measuring = SimpleNamespace(
         input=SimpleNamespace(source=str(done)),
         output=SimpleNamespace(facts=facts),
-        params=SimpleNamespace(**vars(job.params), background=0),
+        params=SimpleNamespace(**vars(job.params), background=0, files=None),
     )
     measure_mosaic.main(measuring)
     told = json.loads(facts.read_text())

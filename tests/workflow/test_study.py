@@ -148,7 +148,7 @@ def test_code_reruns_what_it_touches_and_says_which(edited):
 def test_a_finished_study_is_adopted_as_it_is(finished, tmp_path):
     """As after an update that moved code: the README's command."""
     updated = finished.clone(tmp_path / "isoplan")
-    code = updated.folder / "workflow/scripts/isoplan/optics/blur.py"
+    code = updated.folder / "workflow/scripts/isoplan/networks/store.py"
     code.write_text(code.read_text() + "\nMOVED = True\n")
     assert planned(updated.run("--dry-run"))["train_network"] == 1
     page = (updated.results / "report.html").read_bytes()
@@ -208,7 +208,7 @@ def test_a_new_key_that_is_absent_reruns_nothing(edited):
     try:
         assert "Nothing to be done" in edited.run("--dry-run")
         study = edited.folder / edited.study
-        study.write_text(STUDY + "cameras: [{name: training, afterglow: 0.1}]\n")
+        study.write_text(STUDY + "cameras: [{name: training, afterglow: 0.1}, {name: field}]\n")
         assert planned(edited.run("--dry-run"))["train_network"] == 1
     finally:
         cameras.write_text(text)

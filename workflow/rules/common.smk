@@ -161,6 +161,12 @@ def test_code(section, name):
     return [*used, *network_code(test["network"])]
 
 
+def by_tests(script, names):
+    """The code behind a script that tabulates tests of restorations."""
+    codes = [code for name in names for code in test_code("restoration_tests", name)]
+    return library(script, *codes)
+
+
 def contents(pattern):
     """Hashes of files of the workflow's own: unlike their paths they stay when the folder moves."""
     paths = sorted(Path(workflow.basedir).glob(pattern))

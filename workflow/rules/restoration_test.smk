@@ -78,7 +78,7 @@ rule tabulate_restoration_tests:
     resources:
         **asks("tabulate_restoration_tests"),
     params:
-        library=library("tabulate_restoration_tests"),
+        library=lambda wc: by_tests("tabulate_restoration_tests", RESTORATION_TESTS),
         folder=TESTED,
         tests=[restoration_test(name) for name in RESTORATION_TESTS],
         seed=STUDY["seed"],
@@ -140,7 +140,7 @@ rule tabulate_sweeps:
     resources:
         **asks("tabulate_sweeps"),
     params:
-        library=library("tabulate_sweeps"),
+        library=lambda wc: by_tests("tabulate_sweeps", SWEPT),
         folder=SWEEPS,
         tests=[restoration_test(name) for name in SWEPT],
         seed=STUDY["seed"],
