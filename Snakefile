@@ -18,6 +18,14 @@ include: "workflow/rules/deconvolution.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/restoration_test.smk"
 include: "workflow/rules/no_harm.smk"
+
+
+# An application brings its own.
+for _file in sorted(Path(workflow.basedir).glob("workflow/rules/applications/*.smk")):
+
+    include: str(_file)
+
+
 include: "workflow/rules/report.smk"
 
 

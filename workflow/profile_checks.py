@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from isoplan.base.errors import UserError
+from isoplan.cluster.timelimit import schedulers
 from isoplan.config import yamlmarks
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
@@ -77,6 +78,10 @@ def site(profile: Profile, study: dict) -> Iterator[Finding]:
     )
     if executor in known:
         yield from import_module(f"site_{executor}").Site(profile, study).findings()
+    elif any(scheduler.__name__.endswith(f".{executor}") for scheduler in schedulers()):
+        text = f"nothing here looks at what a cluster of {executor} offers"
+        advice = f"ask its administrators, or write workflow/site_{executor}.py"
+        yield Finding(WARN, text, advice)
     else:
         text = f"the profile's executor is {executor}, not {' or '.join(known)}"
         yield Finding(FAIL, text, profile.change("executor", f"executor: {known[0]}"))

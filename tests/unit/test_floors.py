@@ -15,7 +15,7 @@ FLOORS = (
     ("config", "cluster"),
     ("mosaic", "metrics", "stages", "tasks"),
     ("optics", "registration"),
-    ("objects", "networks"),
+    ("objects", "networks", "comparison"),
     ("training", "psf_map"),
     ("restoration", "simulation", "evaluation"),
     ("restoration_test",),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from isoplan.evaluation import ring_correlations, signal_to_noise
+from isoplan.comparison import ring_correlations, signal_to_noise
 from isoplan.metrics import frc
 from isoplan.metrics.image import snr
 from scipy import ndimage

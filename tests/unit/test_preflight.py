@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -270,6 +270,14 @@ def test_a_profile_of_another_executor(site):
     assert found.level == FAIL and "is local, not slurm" in found.text
     follow(found.advice)
     assert Profile.find("slurm").settings["executor"] == "slurm"
+
+
+def test_a_cluster_of_which_only_the_queue_is_known(site, monkeypatch):
+    module = ModuleType("isoplan.cluster.schedulers.pbs")
+    monkeypatch.setattr(profile_checks, "schedulers", lambda: [slurm, module])
+    follow(Profile.find("slurm").change("executor", "executor: pbs"))
+    found = only(profile_checks.site(Profile.find("slurm"), {}))
+    assert found.level == WARN and "site_pbs.py" in found.advice
 
 
 @pytest.mark.parametrize(

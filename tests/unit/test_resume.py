@@ -20,13 +20,13 @@ from isoplan.base.errors import UserError
 from isoplan.base.ledger import Ledger
 from isoplan.base.records import recorded
 from isoplan.cluster.schedulers import slurm
+from isoplan.cluster.unit_files import save_unit, unit_file
 from isoplan.evaluation import unit_cells
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.psf_map.layout import MapLayout
 from isoplan.restoration.trust import RestoredStore, create_trust
-from isoplan.restoration_test.units import save_unit, unit_file
 
 JOBS, STRIDE, CORE = 2, 8, 256
 SHAPE = 512, 400  # 2 x 2 cores; 64 x 50 cells, 2 x 2 units

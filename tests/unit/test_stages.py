@@ -12,7 +12,7 @@ import damage
 from isoplan import stages
 from isoplan.base.imports import load_named
 from isoplan.base.records import KINDS as SMALL
-from isoplan.evaluation import STANDARDS
+from isoplan.comparison import STANDARDS
 from isoplan.report import cost
 from isoplan.stages import BY_RULE, KINDS, STAGES
 

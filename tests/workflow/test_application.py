@@ -1,4 +1,4 @@
-"""A new application comes from its own room, rules, scripts and schema, and one line; the house takes it in.
+"""A new application comes from its own room, rules, scripts and schema; the house takes it in.
 
 The application is in texture/: units with a ledger, a task for networks, a table, a report section.
 """
@@ -19,7 +19,6 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 ITS_TASK = HERE.parent / "unit" / "denoising_task.py"
 ITS_RULES = {"train_denoiser", "texture_mosaic", "tabulate_texture"}
-LINE = 'include: "workflow/rules/report.smk"\n'
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +29,6 @@ def extended(finished, tmp_path_factory) -> Checkout:
     room = checkout.folder / "workflow/scripts/isoplan/applications/texture"
     task = ITS_TASK.read_text().replace('NAME = "denoising"', 'NAME = "texture"')
     (room / "task.py").write_text(task)
-    snakefile = checkout.folder / "Snakefile"
-    text = snakefile.read_text()
-    assert LINE in text
-    snakefile.write_text(text.replace(LINE, LINE.replace("report", "texture") + LINE))
     return checkout
 
 

@@ -63,7 +63,7 @@ TARGETS = {}
 REPORTED = {}
 SECTIONS = {}
 JOBS = STUDY["jobs_per_mosaic"]
-ALGORITHM = entries.code_of_algorithm(STUDY)
+ALGORITHM = entries.algorithm(STUDY["restoration"])["code"]
 SIMULATED = [entry["mosaic"] for entry in STUDY["simulations"]]
 METHODS = STUDY["restoration"]["methods"]
 # What `auto` leaves open in the restoration is chosen once for each mosaic and method.
@@ -155,7 +155,7 @@ def test_code(section, name):
     test = entries.entry(STUDY, section, name)
     # Tests of restorations have settings of their own, of Richardson-Lucy.
     if section == "restoration_tests":
-        used = [entries.code_of_algorithm(None), psf_code(test["psf"])]
+        used = [entries.algorithm(test)["code"], psf_code(test["psf"])]
     else:
         used = [ALGORITHM]
     return [*used, *network_code(test["network"])]

@@ -3,6 +3,12 @@
 for _table in ("metrics", "cells", "map_errors", "frc"):
     REPORTED[_table] = f"{RESULTS}/{_table}.csv"
 TARGETS["metrics"] = REPORTED["metrics"]
+# The settings that metrics.csv tells of each restoration, its algorithm's own among them.
+RESTORED_HOW = [
+    *("algorithm", "psf_scale", "psf_shape", "resolution_px", "iterations"),
+    *entries.algorithm(STUDY["restoration"])["reads"],
+    "tv_weight",
+]
 
 
 # Metadata alone: seconds, less than a wait in a cluster's queue.
@@ -205,16 +211,9 @@ rule tabulate_mosaic:
             ),
         },
         settings={
-            key: STUDY["restoration"][key]
-            for key in (
-                "psf_scale",
-                "psf_shape",
-                "resolution_px",
-                "iterations",
-                "acceleration",
-                "tv_step",
-                "tv_weight",
-            )
+            key: value
+            for key, value in restoration_settings().items()
+            if key in RESTORED_HOW
         },
     message:
         "Tabulates what the restoration of {wildcards.mosaic} gained"
@@ -264,13 +263,7 @@ rule collect_metrics:
                 "metric",
                 "value",
                 "network",
-                "psf_scale",
-                "psf_shape",
-                "resolution_px",
-                "iterations",
-                "acceleration",
-                "tv_step",
-                "tv_weight",
+                *RESTORED_HOW,
                 "counts_for_255",
             ],
             "cells": ["mosaic", "method", "cell_y", "cell_x", "snr_gain_db"],

@@ -6,9 +6,9 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
+from isoplan.cluster.unit_files import load_unit, save_unit
 from isoplan.cluster.units import run_units
 from isoplan.restoration_test.harm import open_test
-from isoplan.restoration_test.units import load_unit, save_unit
 
 
 def main(snakemake):

@@ -3,7 +3,7 @@ correlation, and beside a reference frame what a restoration says that it should
 
 import pandas as pd
 from _job import job
-from isoplan.evaluation import open_readers, ring_correlations, signal_to_noise, standard_of
+from isoplan.comparison import open_readers, ring_correlations, signal_to_noise, standard_of
 from isoplan.metrics import frc
 from isoplan.mosaic import ngff
 from isoplan.mosaic.facts import Facts

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from _job import job
-from isoplan.evaluation import channels, standard_of, unit_cells
+from isoplan.comparison import standard_of
+from isoplan.evaluation import channels, unit_cells
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.facts import Facts
 

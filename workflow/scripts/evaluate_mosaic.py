@@ -7,7 +7,8 @@ from _job import job
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.cluster.units import run_units
-from isoplan.evaluation import STANDARDS, evaluate_unit, open_readers, unit_cells
+from isoplan.comparison import STANDARDS, open_readers
+from isoplan.evaluation import evaluate_unit, unit_cells
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.facts import PIXELS, REFERENCE, Facts
 

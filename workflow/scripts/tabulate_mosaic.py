@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _job import job
+from isoplan.comparison import STANDARDS
 from isoplan.config.entries import left_open
-from isoplan.evaluation import STANDARDS, by_picture, compare, metrics_and_gains
+from isoplan.evaluation import by_picture, compare, metrics_and_gains
 from isoplan.metrics import frc
 from isoplan.mosaic import ngff
 from isoplan.mosaic.facts import Facts

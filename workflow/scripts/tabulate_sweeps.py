@@ -2,9 +2,10 @@
 
 import pandas as pd
 from _job import job
+from isoplan.cluster.unit_files import load_units
 from isoplan.restoration_test.known import RestorationTest
 from isoplan.restoration_test.sweep import Sweep, choice_rows, sweep_rows
-from isoplan.restoration_test.units import load_units, unit_count
+from isoplan.restoration_test.units import unit_count
 
 
 def main(snakemake):

@@ -47,7 +47,7 @@ def _harms(study: dict) -> bool:
 _TABLED = ("tabulate_mosaic", "collect_metrics")
 _ARRAYS = ("patches", "params", "invalid")
 _MAP, _RESTORED = "psf_map/{mosaic}/{network}", "restored/{mosaic}/{method}"
-_TESTS = "isoplan.restoration_test.units:stored_units"
+_FILES = "isoplan.cluster.unit_files:stored_units"
 
 # In the order of the work; applications stand before the report.
 _WORK = (
@@ -269,7 +269,7 @@ _WORK = (
         device=True,
         wanted=_tests,
         data=("restoration_tests/{test}",),
-        units=_TESTS,
+        units=_FILES,
         ledger="ledgers/restoration_tests/{test}",
         then=("tabulate_restoration_tests", "picture_restoration"),
     ),
@@ -289,7 +289,7 @@ _WORK = (
         device=True,
         wanted=_sweeps,
         data=("restoration_sweeps/{test}",),
-        units=_TESTS,
+        units=_FILES,
         ledger="ledgers/restoration_sweeps/{test}",
         then=("tabulate_sweeps",),
         first=("tabulate_sweeps",),
@@ -321,7 +321,7 @@ _WORK = (
         device=True,
         wanted=_harms,
         data=("harm_tests/{test}",),
-        units=_TESTS,
+        units=_FILES,
         ledger="ledgers/harm_tests/{test}",
         then=("tabulate_harm", "picture_harm"),
     ),

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 from _job import job
 from isoplan.applications.texture import squares
+from isoplan.cluster.unit_files import load_units
 from isoplan.mosaic.facts import Facts
-from isoplan.restoration_test.units import load_units
 
 
 def main(snakemake):

@@ -13,7 +13,7 @@ from pathlib import Path
 from isoplan.base.errors import UserError
 from isoplan.base.imports import load_named
 from isoplan.config.entries import MODELS
-from isoplan.config.schema import choices
+from isoplan.config.schema import choices, schema
 from isoplan.config.validation import load
 from isoplan.mosaic.table import SLICES, number_of
 
@@ -221,6 +221,12 @@ def _add_restore(commands) -> None:
         help="the result; its ending says whether it is OME-Zarr (.ome.zarr) or TIFF (.tif)",
     )
     _add_overwrite(command)
+    command.add_argument(
+        "--algorithm",
+        default=schema()["properties"]["restoration"]["properties"]["algorithm"]["default"],
+        choices=tuple(choices("restoration")),
+        help="how the picture is restored with its PSFs (%(default)s if not given)",
+    )
     command.add_argument(
         "--iterations",
         default="auto",

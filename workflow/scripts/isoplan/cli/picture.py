@@ -170,7 +170,7 @@ def _map_settings(args: argparse.Namespace) -> dict:
 
 def _restoration_settings(args: argparse.Namespace) -> dict:
     """The config's `restoration`, likewise."""
-    asked = {key: getattr(args, key) for key in (*CHOSEN, "order")}
+    asked = {key: getattr(args, key) for key in ("algorithm", *CHOSEN, "order")}
     settings = validate({"restoration": asked})["restoration"]
     if not args.force:
         return settings

@@ -24,8 +24,14 @@ def schema() -> dict:
 
 
 def _part(file: Path) -> tuple[str, dict]:
-    """A top-level key and its rule; where one of its keys chooses a family, with what all families read."""
+    """A top-level key and its rule, with the shared keys that it takes; where one of its keys chooses a family, with what
+    all families read."""
     rule = yamlmarks.parse(file.read_text(), str(file))
+    block = rule.get("items", rule)
+    for name in block.get("takes", ()):
+        shared = SCHEMAS / "shared" / f"{name}.yaml"
+        for key, inner in yamlmarks.parse(shared.read_text(), str(shared))["properties"].items():
+            block["properties"][key] = inner | block["properties"].get(key, {})
     if "chosen_by" in rule:
         known = rule.get("items", rule)["properties"]
         told = {name: one for name, one in choices(file.stem).items() if not one.get("internal")}

@@ -12,6 +12,7 @@ from pathlib import Path
 from isoplan.base.errors import UserError
 from isoplan.base.imports import load_named
 from isoplan.config import yamlmarks
+from isoplan.config.entries import what_counts
 from isoplan.config.named_files import missing
 from isoplan.config.schema import choices, families, schema
 from isoplan.config.values import Problems, check, shown
@@ -50,7 +51,7 @@ def validate(config: dict, files: list[str] | tuple = (), *, here: bool = False)
     problems = problems or list(missing(resolved, schema()) if here else ())
     if problems:
         raise UserError("\n".join(_message(path, text, marks) for path, text in _some(problems)))
-    if resolved["restoration"]["tv_step"] == "none":
+    if what_counts("restoration", resolved["restoration"]).get("tv_step") == "none":
         resolved["restoration"]["tv_weight"] = 0.0  # there is none to weigh, nor to choose
     return resolved
 

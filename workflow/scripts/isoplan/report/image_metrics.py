@@ -12,9 +12,9 @@ from isoplan.report.tables import Cell, Table
 
 INTRO = (
     "↑ higher is better, ↓ lower is better, → truth (→ reference) nearer to the sharp truth (the reference frame)"
-    " is better. The best value is marked; the oracle, the truth and the reference do not compete. SNR-reblurred "
-    "is the SNR of the restoration blurred again by its own PSFs. Look at it where the reference is as blurred as"
-    " the picture (a longer exposure, the rest of a split one): such a reference counts sharpening as an error. "
+    " is better. The best value is marked; the oracle, the truth and the reference do not compete. Look at "
+    "SNR-reblurred where the reference is as blurred as the picture (a longer exposure, the rest of a split one): such a"
+    " reference counts sharpening as an error. "
     "Where neither truth nor reference is known, only contrast (CV) and sharpness can be given: both rise with "
     "noise too, so more is not always better."
 )
@@ -96,7 +96,13 @@ def parts(study: Study) -> list[Part]:
     ]
     if not found:
         return [Part(remarks=["No image metrics were computed in this study."])]
-    return [Part(words=[INTRO]), *found, Part(data=["metrics.csv", "cells.csv", "frc.csv"])]
+    shown = set(metric_values(study)["metric"])
+    meanings = [f"{m.name}: {m.meaning}" for m in catalogue.METRICS if m.name in shown]
+    return [
+        Part(words=[INTRO, f"{'; '.join(meanings)}."]),
+        *found,
+        Part(data=["metrics.csv", "cells.csv", "frc.csv"]),
+    ]
 
 
 def cautions(study: Study) -> list[Caution]:

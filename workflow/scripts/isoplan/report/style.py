@@ -2,7 +2,7 @@
 
 import math
 
-from isoplan.evaluation import STANDARDS
+from isoplan.comparison import STANDARDS
 from isoplan.metrics.catalogue import Metric
 
 METHOD_ORDER = (

@@ -129,8 +129,11 @@ def _numbers(psf_map: PsfMap, cell: tuple[int, int]) -> list[str]:
     words = []
     for index, (name, unit) in enumerate(zip(psf_map.names, psf_map.units, strict=True)):
         text = style.significant(float(psf_map.values[(index, *cell)]))
+        half_width = 0.0  # as of a true map
         if psf_map.uncertainty is not None and not psf_map.untrusted[cell]:
-            text += f" ± {style.significant(float(psf_map.uncertainty[(index, *cell)]), 2)}"
+            half_width = float(psf_map.uncertainty[(index, *cell)])
+        if half_width:
+            text += f" ± {style.significant(half_width, 2)}"
         words.append(f"{style.parameter_label(name)} {text} {unit}".rstrip())
     return words
 

@@ -12,11 +12,9 @@ Planning asks for the first three, hence no torch where an algorithm is loaded.
 """
 
 from isoplan.base.imports import load_named
-from isoplan.config.schema import choices
-
-DEFAULT = "richardson-lucy"  # of settings that name none, as those of tests and of version 0.1.0
+from isoplan.config import entries
 
 
 def algorithm_of(settings: dict):
     """The algorithm of the config's `restoration`."""
-    return load_named(choices("restoration")[settings.get("algorithm", DEFAULT)]["code"])(settings)
+    return load_named(entries.algorithm(settings)["code"])(settings)

@@ -1,12 +1,12 @@
-"""What restoration tests keep on the disk: units of a few pictures, one array each."""
+"""The units of restoration tests: a few pictures each."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from isoplan.base.errors import UserError
 from isoplan.base.ledger import Ledger
+from isoplan.cluster.unit_files import load_unit, save_unit
 from isoplan.cluster.units import run_units
 
 UNIT_PICTURES = 4
@@ -21,24 +21,6 @@ def pictures_of(test: dict, unit: int) -> range:
     """Numbers of the pictures of a unit."""
     first = unit * UNIT_PICTURES
     return range(first, min(first + UNIT_PICTURES, test["samples"]))
-
-
-def unit_file(folder: str | Path, unit: int) -> Path:
-    return Path(folder) / f"{unit}.npy"
-
-
-def save_unit(folder: str | Path, unit: int, block: np.ndarray) -> None:
-    """Writes a unit whole or not at all."""
-    path = unit_file(folder, unit)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as handle:
-        np.save(handle, block)
-    part.replace(path)
-
-
-def load_unit(folder: str | Path, unit: int) -> np.ndarray:
-    return np.load(unit_file(folder, unit))
 
 
 def run_share(
@@ -56,24 +38,3 @@ def run_share(
         read=lambda unit: load_unit(folder, unit),
         **share,
     )
-
-
-def load_units(folder: str | Path, count: int) -> np.ndarray:
-    """The arrays of all units, one after another: (pictures, ...).
-
-    Raises UserError where a unit is missing or damaged.
-    """
-    parts = []
-    for path in (unit_file(folder, unit) for unit in range(count)):
-        try:
-            parts.append(np.load(path))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path}: cannot be read ({error}); `make resume` makes it again"
-            ) from None
-    return np.concatenate(parts)
-
-
-def stored_units(folder: str | Path) -> tuple[Callable[[int], np.ndarray], None]:
-    """How a unit is read back; how many there are only the test's entry tells."""
-    return lambda unit: load_unit(folder, unit), None

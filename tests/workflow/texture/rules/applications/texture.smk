@@ -38,7 +38,7 @@ rule train_denoiser:
         seed=STUDY["seed"],
         device=STUDY["device"],
     script:
-        "../scripts/train_network.py"
+        "../../scripts/train_network.py"
 
 
 rule texture_mosaic:
@@ -59,7 +59,7 @@ rule texture_mosaic:
         texture=lambda wc: entry("textures", wc.texture),
         jobs=JOBS,
     script:
-        "../scripts/texture_mosaic.py"
+        "../../scripts/texture_mosaic.py"
 
 
 rule tabulate_texture:
@@ -84,4 +84,4 @@ rule tabulate_texture:
         folder=f"{RESULTS}/textures",
         textures=[entry("textures", name) for name in TEXTURES],
     script:
-        "../scripts/tabulate_texture.py"
+        "../../scripts/tabulate_texture.py"
