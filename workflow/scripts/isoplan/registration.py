@@ -177,7 +177,7 @@ def write(path: str | Path, facts: dict) -> dict:
             if not reference.by_window:
                 raise UserError(
                     f"{facts['reference']}: it cannot be read by window; make an OME-Zarr of it first "
-                    "(`python -m isoplan convert`)"
+                    "(`isoplan convert`)"
                 )
             if any(map(is_restoration, reference.files)):
                 raise UserError(

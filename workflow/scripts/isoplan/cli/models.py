@@ -5,7 +5,6 @@ import json
 import math
 import subprocess
 import time
-import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from isoplan.cli.network import UNFINISHED, library, spare_trained, task_of
 from isoplan.cli.outputs import spare
 from isoplan.config import entries
 from isoplan.config.entries import entry, recipe_of, told
-from isoplan.config.schema import ROOT
+from isoplan.base.resources import ROOT
 from isoplan.config.validation import load
 from isoplan.networks import store
 from isoplan.training import loop as training
@@ -178,10 +177,9 @@ def _origin(args, name: str) -> dict:
     """The command that made it, and of which version of this repository."""
     path = Path(args.config).resolve()
     file = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return {
-        "command": f"python -m isoplan release {file} {name}",
-        "isoplan": project["version"],
+        "command": f"isoplan release {file} {name}",
+        "isoplan": __version__,
         "commit": _commit(),
     }
 

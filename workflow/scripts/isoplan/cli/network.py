@@ -10,6 +10,7 @@ from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
 from isoplan.base.imports import load_named
+from isoplan.base.resources import ROOT
 from isoplan.cli.outputs import Outputs, spare
 from isoplan.config.entries import code_of_network, entry, recipe_of, told
 from isoplan.config.validation import load
@@ -21,7 +22,7 @@ UNFINISHED = 3  # exit code of a training that stopped for time
 BESIDE, HEADER = ("calibration", "abstention"), "network,psf_model,train_set,test_set,"
 MADE = ("network.safetensors", "checkpoint.pt", "card.json", "history.csv")  # by training
 TRAINED = (".safetensors", ".pt", ".json")  # of these, what bears a training's fingerprint
-SCRIPTS = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "workflow" / "scripts"
 
 
 def train(args: argparse.Namespace) -> int:
@@ -40,7 +41,7 @@ def train(args: argparse.Namespace) -> int:
         return UNFINISHED
     weights = args.folder / "network.safetensors"
     print(f"network: {weights}")
-    print(f"next: python -m isoplan evaluate {args.config} {args.network} {weights} --out FILE.csv")
+    print(f"next: isoplan evaluate {args.config} {args.network} {weights} --out FILE.csv")
     return 0
 
 

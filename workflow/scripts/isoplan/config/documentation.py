@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from isoplan.config.schema import ROOT, TYPES, allowed, schema
+from isoplan.base.resources import ROOT
+from isoplan.config.schema import TYPES, allowed, schema
 
 WIDTH = 100
 CONFIG_HEAD = """\

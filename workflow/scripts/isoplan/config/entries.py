@@ -6,7 +6,8 @@ from pathlib import Path
 
 from isoplan.base.cards import read_card
 from isoplan.base.errors import UserError
-from isoplan.config.schema import ROOT, choices, families, schema
+from isoplan.base.resources import ROOT
+from isoplan.config.schema import choices, families, schema
 
 MODELS = ROOT / "resources" / "models"
 # The PSF that blurs nothing, as an entry of `psfs`; the method `denoised` restores with it.

@@ -3,9 +3,9 @@
 from functools import cache
 from pathlib import Path
 
+from isoplan.base.resources import ROOT
 from isoplan.config import yamlmarks
 
-ROOT = Path(__file__).resolve().parents[4]
 SCHEMAS = ROOT / "workflow" / "schemas"
 TYPES = {
     "string": "a word or text",

@@ -320,7 +320,7 @@ def open_mosaic(
         mosaic.close()
         raise UserError(
             f"{path}: is compressed in pieces of {mosaic.piece_bytes / 2**20:.0f} MiB, too large to read"
-            " by window; make an OME-Zarr of it: python -m isoplan convert"
+            " by window; make an OME-Zarr of it: isoplan convert"
         )
     return mosaic
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from isoplan.config.schema import ROOT
+from isoplan.base.resources import ROOT
 from isoplan.report import lineup, network_plots, style
 from isoplan.report.network_plots import Mark
 from isoplan.report.results import Study

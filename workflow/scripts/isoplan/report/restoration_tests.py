@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from isoplan.config.schema import ROOT
+from isoplan.base.resources import ROOT
 from isoplan.metrics.image import snr
 from isoplan.report import pictures, restoration_plots, style
 from isoplan.report.network_plots import PUBLISHED_GREY
