@@ -328,3 +328,27 @@ def test_what_is_left_open():
         assert validate({"restoration": {"psf_scale": scale, "psf_shape": "disk 4"}})
     plain = validate({"restoration": {"tv_step": "none"}})["restoration"]
     assert plain["tv_weight"] == 0 and left_open(plain) == ["iterations", *psfs]
+
+
+def test_the_default_window_is_said_in_one_place(monkeypatch):
+    """With another one every shipped study holds its own, and the default study fits together."""
+    shipped = STUDIES
+    assert len(shipped) > 10
+    before = {path: windows(load(path)) for path in shipped}
+    known = schema()["properties"]["networks"]["items"]["properties"]["window_px"]
+    monkeypatch.setitem(known, "otherwise", 96)
+    assert {path: windows(load(path)) for path in shipped} == before
+    assert windows(validate({})) == ({96}, {96}, 96, 32, set())
+    test = validate({"restoration_tests": [{"name": "a"}]})["restoration_tests"][0]
+    assert (test["size_px"], test["cell_px"]) == (192, 96)
+
+
+def windows(study: dict) -> tuple:
+    """All that follows the window of a study's networks."""
+    return (
+        {network["window_px"] for network in study["networks"]},
+        {item["window_px"] for item in study["test_sets"]},
+        study["map"]["window_px"],
+        study["map"]["stride_px"],
+        {test["size_px"] for test in study["restoration_tests"]},
+    )
