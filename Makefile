@@ -49,7 +49,7 @@ lint: setup ## check style of Python and Snakemake files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check --compact-diff Snakefile workflow/rules
-	$(BIN)/snakemake --lint
+	$(BIN)/snakemake --lint --configfile config/studies/demo.yaml
 
 format: setup ## fix style
 	$(BIN)/ruff check --fix .

@@ -35,6 +35,7 @@ LIGHT = (
     "base.resources",
     "base.rows",
     "base.textfile",
+    "config.asked",
     "config.checks",
     "config.entries",
     "config.named_files",

@@ -18,6 +18,7 @@ from isoplan import stages, tasks
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import file_stamp, fingerprint, library_hashes
 from isoplan.config import entries
+from isoplan.config.asked import check_asked
 from isoplan.config.validation import validate
 from isoplan.mosaic import positions
 from isoplan.mosaic.table import read_table
@@ -30,6 +31,8 @@ FILES = sorted(
 try:
     # Once a run, not in each of its jobs: whether files are there, and the whole table of mosaics.
     STUDY = validate(dict(config), FILES, here=workflow.is_main_process)
+    if workflow.is_main_process:
+        check_asked(STUDY, FILES)
     if STUDY["mosaics"] and workflow.is_main_process:
         read_table(STUDY["mosaics"])
 except UserError as error:
