@@ -13,7 +13,7 @@ def settle(config: dict) -> None:
 
     A network's window is that of its weights' card, else `map.window_px`, else the schema's. The map takes its
     network's, a test set that of the first network that is judged on it, and so do sizes, cells and strides of
-    restoration tests.
+    restoration tests. A test takes the first network, where it names none.
     """
     usual = schema()["properties"]["networks"]["items"]["properties"]["window_px"]["otherwise"]
     asked = config["map"]["window_px"]
@@ -26,6 +26,8 @@ def settle(config: dict) -> None:
         judged = [t["network"] for t in config["tests"] if t["test_set"] == item["name"]]
         first = entry(config, "networks", judged[0]) if judged else own
         item["window_px"] = item["window_px"] or first["window_px"]
+    for test in (*config["restoration_tests"], *config["harm_tests"]):
+        test["network"] = test["network"] or config["networks"][0]["name"]
     for test in config["restoration_tests"]:
         window = entry(config, "networks", test["network"])["window_px"]
         for key in ("cell_px", "stride_px"):

@@ -225,8 +225,10 @@ def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
     """
     known = rules.set_index("rule")
     sizes = [m.facts for m in study.mosaics if m.facts.get("height_px")]
+    if not sizes or not study.config:
+        return []
     wanted = {rule for rule, stage in SHARED.items() if stage.wanted(study.config)}
-    if not sizes or not wanted <= set(known.index[known["overhead"].notna()]):
+    if not wanted <= set(known.index[known["overhead"].notna()]):
         return []
     largest = max(sizes, key=lambda facts: facts["height_px"] * facts["width_px"])
     shapes = [(largest["height_px"], largest["width_px"])]
