@@ -43,6 +43,8 @@ LIGHT = (
     "config.values",
     "config.windows",
     "config.yamlmarks",
+    "mosaic.formats.rows",
+    "mosaic.magic",
     "mosaic.positions",
     "mosaic.table",
     "stages",
