@@ -437,6 +437,13 @@ def mosaic_row(wildcards):
     return {key: value for key, value in row.items() if value is not None}
 
 
+def converted_row(wildcards):
+    """What of a mosaic's line its conversion reads: an edit of other cells does not convert it again."""
+    read = ("mosaic", "path", "series", "slice", "channel", "pixel_size_um")
+    row = mosaic_row(wildcards)
+    return {key: row[key] for key in read if key in row}
+
+
 @cache
 def _rows():
     """Lines of the table of mosaics, where the study has one."""

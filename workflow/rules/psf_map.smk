@@ -48,7 +48,7 @@ rule convert_mosaic:
     params:
         library=by_picture("convert_mosaic", "path"),
         store=made_store,
-        row=mosaic_row,
+        row=converted_row,
         files=mosaic_stamp,
     message:
         "Converts {wildcards.mosaic}, which cannot be read by window"
