@@ -44,6 +44,8 @@ LIGHT = (
     "config.values",
     "config.windows",
     "config.yamlmarks",
+    "mosaic.formats.rows",
+    "mosaic.magic",
     "mosaic.positions",
     "mosaic.table",
     "stages",

@@ -1,5 +1,5 @@
-"""What picture files hold: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 and 0.5, PNG and JPEG, and with an extra CZI, ND2 and
-LIF, as arrays to slice.
+"""What picture files hold: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 and 0.5, PNG and JPEG, and with an extra those of
+`formats.rows`, as arrays to slice.
 
 Nothing is read here but headers: which axis is which, how the file is cut into pieces (tiles, strips,
 chunks), and whether the file is whole.
@@ -9,7 +9,6 @@ import base64
 import contextlib
 import mmap
 import re
-import stat
 import struct
 from collections.abc import Iterator
 from math import prod
@@ -22,7 +21,9 @@ from PIL import Image, UnidentifiedImageError
 from zarr.storage import WrapperStore
 
 from isoplan.base.errors import UserError
+from isoplan.base.imports import load_named
 from isoplan.mosaic import headers
+from isoplan.mosaic.magic import first_bytes, format_of
 from isoplan.mosaic.ngff import MISSING
 from isoplan.mosaic.source import (
     Leading,
@@ -35,7 +36,6 @@ from isoplan.mosaic.source import (
 )
 from isoplan.mosaic.strips import inflate
 from isoplan.mosaic.tiff import open_tiff
-from isoplan.mosaic.vendors import open_vendor
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC, _JPEG_MAGIC = b"\x89PNG", b"\xff\xd8\xff"
@@ -46,7 +46,6 @@ _CUT_KINDS = {
     b"\x10\x06": "colours and transparency",
 }
 COUNTED_CHUNKS = 2**14  # of more it would take seconds to see which are there
-_VENDORS = {b"ZISR": "CZI", b"\xda\xce\xbe\n": "ND2", b"p\0\0\0": "LIF"}
 _MAKERS = {
     b"\0\0\0\x0c": "Nikon (ND2, of long ago) or JPEG 2000",
     b"\xd0\xcf\x11\xe0": "Olympus or Zeiss (OIB, ZVI)",
@@ -65,36 +64,20 @@ def open_source(path: str, series: int | None = None) -> Source:
     if Path(path).is_dir():
         return _open_zarr(path, series)
     magic = first_bytes(path)
-    if magic in _TIFF_MAGIC:
+    if magic.startswith(_TIFF_MAGIC):
         return open_tiff(path, series)
     if magic.startswith((_PNG_MAGIC, _JPEG_MAGIC)):
         return _open_picture(path, series)
-    if kind := _VENDORS.get(magic):
-        return open_vendor(path, kind, series)
-    if maker := _MAKERS.get(magic):
+    if known := format_of(magic):
+        name, code = known
+        return load_named(code)(path, name, series)
+    if maker := next((name for start, name in _MAKERS.items() if magic.startswith(start)), None):
         raise UserError(
             f"{path}: is a file of {maker}, which is not read; export it as OME-TIFF or OME-Zarr"
         )
     raise UserError(
         f"{path}: no TIFF, LSM, OME-Zarr, PNG or JPEG and no table of tile positions; export it as one"
     )
-
-
-def first_bytes(path: str) -> bytes:
-    """The first four bytes of a file. Raises UserError where there are none."""
-    try:
-        # A pipe would be waited for, and a device has no end.
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise UserError(f"{path}: is no ordinary file; give a file or a folder")
-        with open(path, "rb") as handle:
-            magic = handle.read(4)
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; correct the path") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be opened ({error.strerror}); check the file") from None
-    if not magic:
-        raise UserError(f"{path}: the file is empty; copy or export it again")
-    return magic
 
 
 # PNG and JPEG --------------------------------------------------------------------------------------
