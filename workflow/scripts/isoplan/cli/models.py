@@ -15,11 +15,11 @@ from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.imports import load_named
+from isoplan.base.resources import ROOT
 from isoplan.cli.network import UNFINISHED, library, spare_trained, task_of
 from isoplan.cli.outputs import spare
 from isoplan.config import entries
 from isoplan.config.entries import entry, recipe_of, told
-from isoplan.base.resources import ROOT
 from isoplan.config.validation import load
 from isoplan.networks import store
 from isoplan.training import loop as training

@@ -23,7 +23,7 @@ from isoplan.mosaic.convert import convert
 from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.ground import without_ground
 from isoplan.mosaic.headers import complete_optics
-from isoplan.mosaic.measure import in_words, measure
+from isoplan.mosaic.measure import describe_facts, measure
 from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
@@ -208,7 +208,7 @@ def _measured(args: argparse.Namespace, mosaic) -> Facts:
     """What the picture holds, and the camera that it goes with."""
     camera = _camera(args, mosaic)
     facts = Facts(measure(mosaic, offset=args.offset) | camera)
-    for note in [*check_camera_of(facts, args.picture), *in_words(facts)]:
+    for note in [*check_camera_of(facts, args.picture), *describe_facts(facts)]:
         print(f"{args.picture}: {note}")
     return facts
 
@@ -430,7 +430,7 @@ def _chosen(args, mosaic, found: Found, settings: dict, facts: dict) -> dict:
     local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
     how = {"seed": 0, "stream": "held-out", "device": pick_device(args.device)}
     choice = choosing.choose_for(mosaic, local, facts, settings, **how)
-    print(choice_words.in_words(choice))
+    print(choice_words.describe_choice(choice))
     return choice
 
 

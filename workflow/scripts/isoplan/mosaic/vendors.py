@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from isoplan.base.errors import UserError
-from isoplan.mosaic.headers import Known, micrometres, positive
-from isoplan.mosaic.source import Source, choose_series, reason, refuse_tiles
+from isoplan.mosaic.headers import Metadata, micrometres, positive_number
+from isoplan.mosaic.source import Source, choose_series, reason, tiles_error
 
 _INSTALL = "install the extra: .venv/bin/uv pip install -r envs/requirements-readers.txt"
 
@@ -94,26 +94,26 @@ def _czi(path: str, wanted: int | None, stack) -> Source:
     shape += [height, width, 3] if colours else [height, width]
     array = _Planes(shape, _TYPES[kind], len(letters), cut)
     axes = "".join(letters) + ("YXS" if colours else "YX")
-    return Source(array, axes, rgb=colours, notes=notes, known=_known_czi(document))
+    return Source(array, axes, rgb=colours, notes=notes, known=_czi_metadata(document))
 
 
-def _known_czi(document) -> Known:
-    known = Known()
+def _czi_metadata(document) -> Metadata:
+    known = Metadata()
     with contextlib.suppress(Exception):  # what a header does not tell costs no picture
         meta = document.metadata["ImageDocument"]["Metadata"]
         steps = {one["@Id"]: one["Value"] for one in meta["Scaling"]["Items"]["Distance"]}
-        known.measure(*(micrometres(steps.get(axis), "m") for axis in "YX"))
-        channels = _listed(meta["Information"]["Image"]["Dimensions"]["Channels"]["Channel"])
+        known.set_pixel_size(*(micrometres(steps.get(axis), "m") for axis in "YX"))
+        channels = _as_list(meta["Information"]["Image"]["Dimensions"]["Channels"]["Channel"])
         known.names = [str(one.get("@Name", "")) for one in channels]
         waves = [micrometres(one.get("EmissionWavelength"), "nm") for one in channels]
         known.wavelengths_um = waves
-        lens = _listed(meta["Information"]["Instrument"]["Objectives"]["Objective"])[0]
-        known.na = positive(lens.get("LensNA"))
-        known.magnification = positive(lens.get("NominalMagnification"))
+        lens = _as_list(meta["Information"]["Instrument"]["Objectives"]["Objective"])[0]
+        known.na = positive_number(lens.get("LensNA"))
+        known.magnification = positive_number(lens.get("NominalMagnification"))
     return known
 
 
-def _listed(one: Any) -> list:
+def _as_list(one: Any) -> list:
     return one if isinstance(one, list) else [one]
 
 
@@ -127,7 +127,7 @@ def _nd2(path: str, wanted: int | None, stack) -> Source:
     sizes = dict(file.sizes)
     count = sizes.get("P", 1)
     if count > 1 and wanted is None:
-        raise refuse_tiles(path, count)
+        raise tiles_error(path, count)
     position, notes = choose_series(path, [(sizes["Y"], sizes["X"])] * count, wanted)
     colours = "S" in sizes
     parts = 1 if colours else file.components_per_channel  # of a pixel, told as channels
@@ -153,18 +153,18 @@ def _nd2(path: str, wanted: int | None, stack) -> Source:
     array = _Planes(shape, file.dtype, len(leading), cut)
     packed = getattr(file.attributes, "compressionType", None)
     chunks = (*[1] * len(leading), *shape[len(leading) :]) if packed else None
-    known = Known()
+    known = Metadata()
     with contextlib.suppress(Exception):
         volume = file.metadata.channels[0].volume
         if all(volume.axesCalibrated[:2]):  # else 1 um
-            known.measure(*(positive(volume.axesCalibration[k]) for k in (1, 0)))
+            known.set_pixel_size(*(positive_number(volume.axesCalibration[k]) for k in (1, 0)))
         channels = [one.channel for one in file.metadata.channels]
         known.names = [str(one.name) for one in channels]
         if not colours:  # for which the library tells those of its own
             known.wavelengths_um = [micrometres(one.emissionLambdaNm, "nm") for one in channels]
         lens = file.metadata.channels[0].microscope
-        known.na = positive(lens.objectiveNumericalAperture)
-        known.magnification = positive(lens.objectiveMagnification)
+        known.na = positive_number(lens.objectiveNumericalAperture)
+        known.magnification = positive_number(lens.objectiveMagnification)
     return Source(array, "".join(axes), chunks, rgb=colours, notes=notes, known=known)
 
 
@@ -178,10 +178,10 @@ def _lif(path: str, wanted: int | None, stack) -> Source:
     images = list(file.images)
     if not images:
         raise UserError(f"{path}: holds no picture; give another file")
-    number, notes = choose_series(path, [_plane(one) for one in images], wanted)
+    number, notes = choose_series(path, [_plane_shape(one) for one in images], wanted)
     image = images[number]
     if image.sizes.get("M", 1) > 1:
-        raise refuse_tiles(path, image.sizes["M"], "choose a merged picture by `series`, or ")
+        raise tiles_error(path, image.sizes["M"], "choose a merged picture by `series`, or ")
     if "S" in image.sizes:
         raise UserError(f"{path}: colours of this kind are not read; export it as OME-TIFF")
     axes = "".join(axis if len(axis) == 1 else "Q" for axis in image.dims)
@@ -200,17 +200,17 @@ def _lif(path: str, wanted: int | None, stack) -> Source:
         return np.array(image.asarray(out="memmap")[index])
 
     array = _Planes(image.shape, image.dtype, 0, cut)
-    known = Known()
+    known = Metadata()
     with contextlib.suppress(Exception):
         steps = {key: float(header[key].get("Length")) / (counts[key] - 1) for key in "12"}  # X, Y
         units = {key: header[key].get("Unit") for key in steps}
-        known.measure(*(micrometres(steps[key], units[key]) for key in "21"))
+        known.set_pixel_size(*(micrometres(steps[key], units[key]) for key in "21"))
     if not prod(image.shape):
         raise UserError(f"{path}: the picture is empty (shape {image.shape}); give another file")
     return Source(array, axes, notes=notes, known=known)
 
 
-def _plane(image: Any) -> tuple[int, int]:
+def _plane_shape(image: Any) -> tuple[int, int]:
     """(H, W); of none where it is of a kind that is not read, which shall not cost the others."""
     try:
         return image.sizes.get("Y", 0), image.sizes.get("X", 0)
