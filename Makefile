@@ -7,22 +7,23 @@ STAMP := .venv/.pins
 RUN := PYTHONPATH=workflow/scripts $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study test lint format bench chaos preflight resume models verify-models config clean
+.PHONY: help setup demo study test lint format bench chaos wheel preflight resume models verify-models config clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@echo "A study of your own: make study STUDY=<name>, of config/studies/<name>.yaml"
 
-setup: $(STAMP) ## install everything into .venv (once, and after a change of the pins)
+setup: $(STAMP) ## install everything into .venv (once, and after a change of the pins); TORCH=cpu takes torch for processors alone
 
 # uv takes a tenth of pip's time, and links from its cache in the next clone. Compiled once here, torch and Snakemake
 # start two to three times as fast where the first job may not write beside them.
-$(STAMP): envs/requirements.txt envs/requirements-readers.txt envs/requirements-dev.txt
+$(STAMP): envs/requirements.txt envs/requirements-readers.txt envs/requirements-dev.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "isoplan needs Python 3.11, and there is no '$(PYTHON)' here: install it (Debian: apt install python3.11-venv), or name yours: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "isoplan's packages are tried on Python 3.11 only, and '$(PYTHON)' is another: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing (Debian: apt install python3.11-venv)" >&2; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.8
-	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r envs/requirements-dev.txt
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode $(if $(TORCH),--torch-backend $(TORCH)) -r envs/requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: setup ## run the default study, to results/demo/report.html
@@ -41,11 +42,14 @@ study: setup ## run a study, or go on with it: make study STUDY=<name or .yaml> 
 test: setup ## run every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
+wheel: setup ## build the package, to dist/
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
+
 lint: setup ## check style of Python and Snakemake files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check --compact-diff Snakefile workflow/rules
-	$(BIN)/snakemake --lint
+	$(BIN)/snakemake --lint --configfile config/studies/demo.yaml
 
 format: setup ## fix style
 	$(BIN)/ruff check --fix .

@@ -31,6 +31,8 @@ def settings():
         # Names that an entry refers to: the default study has them.
         if section == "simulations":
             keys = {"mosaic": "made", "psf": "gaussian-2", "camera": "field", **keys}
+        if section == "networks":
+            keys = {"camera": "training", "weights": None, **keys}
         default = validate({})[section]
         extra = {"name": "extra", **keys} if section != "simulations" else keys
         return validate({section: [*default, extra]})[section][-1]

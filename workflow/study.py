@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 from isoplan.base.errors import UserError
 from isoplan.config import yamlmarks
+from isoplan.config.asked import check_asked
 from isoplan.config.validation import validate
 from isoplan.mosaic.table import read_table
 
@@ -123,7 +124,9 @@ def read_study(config: Path, *, here: bool = False) -> dict:
     merged: dict = {}
     for file in dict.fromkeys(files):
         _merge(merged, yamlmarks.read(file))
-    return validate(merged, files, here=here)
+    settings = validate(merged, files, here=here)
+    check_asked(settings, [*map(str, files)])
+    return settings
 
 
 def check_table(path: str | None) -> None:

@@ -11,7 +11,7 @@ import csv
 
 import numpy as np
 import torch
-from isoplan.config.validation import validate
+from fields import demo
 from isoplan.mosaic.measure import DARK_PX, DARK_SHARE
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
@@ -72,7 +72,7 @@ class Seen:
     """A picture as a camera of GAIN counts per electron saw it through the demo's PSFs."""
 
     def __init__(self, picture: str, photons: float, read_noise_e: float, haze: float = 0.0):
-        study = validate({})
+        study = demo()
         camera = study["cameras"][1] | {"photons": [photons] * 2}
         spec = study["simulations"][0] | {"size_px": [SIZE_PX] * 2, "pictures": [picture]}
         made = Simulation(spec, make_psf_model(study["psfs"][0]), camera, "mask-blur", 1)

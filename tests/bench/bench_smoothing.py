@@ -10,8 +10,8 @@ import csv
 
 import numpy as np
 import torch
+from fields import demo
 from isoplan.config.entries import released
-from isoplan.config.validation import validate
 from isoplan.networks import store
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
@@ -53,7 +53,7 @@ def run() -> list[dict]:
 
 
 def compared(network, model, field: str, photons: float) -> list[dict]:
-    study = validate({})
+    study = demo()
     spec = study["simulations"][0] | {"size_px": [SIZE_PX] * 2}
     kind = FIELDS[field]
     spec["field"] = [

@@ -11,6 +11,7 @@ import csv
 
 import numpy as np
 import torch
+from fields import demo
 from isoplan.config.validation import validate
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.psf import make_psf_model
@@ -54,9 +55,10 @@ class Seen:
         entry, field = FIELDS[model]
         cameras = {"name": "seen", "photons": [photons] * 2, "gain": [GAIN] * 2, "bits": 0}
         cameras |= {"read_noise_e": [READ_NOISE_E] * 2, "offset": 0}
-        default = validate({})
+        default = demo()
         study = validate(
             {
+                "simulations": default["simulations"],
                 "psfs": [*default["psfs"], {"name": "seen", "model": model, **entry}],
                 "cameras": [*default["cameras"], cameras],
             }

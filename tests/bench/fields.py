@@ -1,8 +1,10 @@
 """PSFs of 127 px on a grid of 15 x 15 over a picture, whose optics change in one way or another."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
-from isoplan.config.validation import validate
+from isoplan.config.validation import load, validate
 from isoplan.optics.psf import make_psf_model
 
 PSF_PX = 127
@@ -33,3 +35,8 @@ def transforms(picture: torch.Tensor, size: int):
     for _ in range(2):
         torch.fft.rfft2(picture, s=(size, size))
         torch.fft.irfft2(spectrum, s=(size, size))
+
+
+def demo() -> dict:
+    """The demo's study, whose mosaic benchmarks take."""
+    return load(Path(__file__).resolve().parents[2] / "config" / "studies" / "demo.yaml")

@@ -34,7 +34,7 @@ from isoplan.training.loop import train
 from isoplan.training.psf_regression import PsfRegression
 from isoplan.training.samples import Recipe
 
-CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
+CONFIG = Path(__file__).resolve().parents[2] / "config" / "studies" / "demo.yaml"
 CPU = torch.device("cpu")
 FACTS = {
     "offset": 100.0,

@@ -11,6 +11,7 @@ from isoplan.config.schema import choices, schema
 from isoplan.config.validation import load, validate
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAINED = "networks: [{name: small}]\ntest_sets: [{name: scenes}]\n"
 STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
 
 
@@ -152,7 +153,10 @@ def test_validating_twice_changes_nothing():
             "restoration_tests: [{name: t, size_px: 96, cell_px: 96}]",
             ["size_px: 96 px is less than the network's window (128 px)"],
         ),
-        ("restoration_tests: [{name: t, stride_px: 96}]", ["does not divide the window of small"]),
+        (
+            "restoration_tests: [{name: t, stride_px: 96}]",
+            ["does not divide the window of released"],
+        ),
         (
             "restoration_tests: [{name: t, masks: hard, stride_px: 64}]",
             [
@@ -176,19 +180,21 @@ def test_validating_twice_changes_nothing():
         ),
         ("restoration: {core_px: auto}", ["'auto' is not a whole number"]),
         (
-            "tests: [{network: small, test_set: scenes, strengths: [0.5]}]",
+            TRAINED + "tests: [{network: small, test_set: scenes, strengths: [0.5]}]",
             ["tests[0].strengths: go with a degradation; name one"],
         ),
         (
-            "tests: [{network: small, test_set: scenes, degradation: poisson}]",
+            TRAINED + "tests: [{network: small, test_set: scenes, degradation: poisson}]",
             ["tests[0].strengths: of the degradation poisson are missing"],
         ),
         (
-            "tests: [{network: small, test_set: scenes, degradation: mixed, strengths: [1, 1]}]",
+            TRAINED
+            + "tests: [{network: small, test_set: scenes, degradation: mixed, strengths: [1, 1]}]",
             ["tests[0].strengths: name a strength twice"],
         ),
         (
-            "tests: [{network: small, test_set: scenes}, {network: small, test_set: scenes}]",
+            TRAINED
+            + "tests: [{network: small, test_set: scenes}, {network: small, test_set: scenes}]",
             ["network small and test_set scenes and degradation none stands in item 0 already"],
         ),
         (
@@ -328,3 +334,28 @@ def test_what_is_left_open():
         assert validate({"restoration": {"psf_scale": scale, "psf_shape": "disk 4"}})
     plain = validate({"restoration": {"tv_step": "none"}})["restoration"]
     assert plain["tv_weight"] == 0 and left_open(plain) == ["iterations", *psfs]
+
+
+def test_the_default_window_is_said_in_one_place(monkeypatch):
+    """With another one every shipped study holds its own, and the default study fits together."""
+    shipped = STUDIES
+    assert len(shipped) > 10
+    before = {path: windows(load(path)) for path in shipped}
+    known = schema()["properties"]["networks"]["items"]["properties"]["window_px"]
+    monkeypatch.setitem(known, "otherwise", 96)
+    assert {path: windows(load(path)) for path in shipped} == before
+    trained = yaml.safe_load(TRAINED)
+    assert windows(validate(trained)) == ({96}, {96}, 96, 32, set())
+    test = validate(trained | {"restoration_tests": [{"name": "a"}]})["restoration_tests"][0]
+    assert (test["size_px"], test["cell_px"]) == (192, 96)
+
+
+def windows(study: dict) -> tuple:
+    """All that follows the window of a study's networks."""
+    return (
+        {network["window_px"] for network in study["networks"]},
+        {item["window_px"] for item in study["test_sets"]},
+        study["map"]["window_px"],
+        study["map"]["stride_px"],
+        {test["size_px"] for test in study["restoration_tests"]},
+    )

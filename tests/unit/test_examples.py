@@ -6,10 +6,13 @@ from importlib import import_module
 import pytest
 
 MODULES = (
+    "api",
     "cli.outputs",
     "mosaic.facts",
     "mosaic.headers",
+    "mosaic.ngff",
     "mosaic.table",
+    "mosaic.tiles",
     "optics.plain",
     "restoration.richardson_lucy",
 )

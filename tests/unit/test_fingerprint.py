@@ -104,6 +104,12 @@ def test_no_script_imports_what_is_chosen(key):
         assert not (code & imported) - SHARED_CODE, script.name
 
 
+def test_no_script_imports_a_reader_through_a_library():
+    """Nor the list of them: they count where files of their format are opened."""
+    for script in module.LIBRARY.parent.glob("[a-z]*.py"):
+        assert not [name for name in library_hashes(script) if ".formats." in name], script.name
+
+
 SHARED_CODE = {"isoplan.optics.gaussian", "isoplan.networks.spectrum_fit"}
 
 

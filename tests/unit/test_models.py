@@ -96,7 +96,7 @@ def test_the_network_is_the_trained_one_rounded(made, released):
 def test_the_card_says_what_was_done(released):
     card = store.load(released)[2]
     assert card["psf"]["width_px"] == [1.5, 5] and card["seed"] == 1 and card["samples"] == 16
-    command = "python -m isoplan release study.yaml net"
+    command = "isoplan release study.yaml net"
     assert card["released"]["command"] == command and card["released"]["isoplan"]
     scenes, dark, processed = card["tests"]
     assert [scenes["test_set"], scenes["seed"], scenes["samples"]] == ["scenes", 1, 24]

@@ -43,7 +43,7 @@ def test_a_network_and_its_card(old):
     with torch.no_grad():
         seen = network(torch.rand(1, 1, 96, 96), cutoff=torch.tensor([0.25]))
     assert seen.isfinite().all() and model.spec["model"] == "gaussian-2"
-    study = validate({"map": {"window_px": 96, "stride_px": 32}})
+    study = validate({"networks": [{"name": "small", "window_px": 96}]})
     spec = entries.told(study, "psfs", "gaussian-2") | {"width_px": [1.5, 5]}
     store.check_fits(old, card, spec, 96)
 

@@ -53,8 +53,8 @@ def test_installed_versions_are_the_pinned_ones():
 
 # Wanted by one method of `restoration_tests`, which says so where it is missing (rivals.check_installed).
 RIVALS = {"deepinv"}
-# An extra, which `mosaic.vendors` asks for where it is missing.
-READERS = {"pylibczirw", "nd2", "liffile"}
+# An extra, which `mosaic.formats` asks for where it is missing.
+READERS = set(pins("requirements-readers.txt"))
 
 
 def test_what_the_code_imports_is_pinned():

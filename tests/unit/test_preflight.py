@@ -216,17 +216,19 @@ def test_no_default_partition(site):
 
 
 def test_a_gpu_that_the_profile_does_not_ask_for(site):
-    found = only(site({"device": "cuda"}).gpus())
+    trained = {"device": "cuda", "networks": [{"name": "n"}], "test_sets": [{"name": "s"}]}
+    trained |= {"tests": [{"network": "n", "test_set": "s"}]}
+    found = only(site(trained).gpus())
     asked = ["train_network", "evaluate_network", "map_psf", "choose_restoration"]
     asked += ["restore_mosaic", "check_seams"]
     assert found.level == FAIL and found.text.endswith(f"no GPU to {', '.join(asked)}")
     much = {"iterations": 10, "tv_weight": 0.001, "psf_scale": 1, "resolution_px": 0}
-    given = {"device": "cuda", "restoration": much}
+    given = trained | {"restoration": much}
     assert "choose_restoration" not in only(site(given).gpus()).text
     follow(found.advice)
     profile = Profile.find("slurm")
     assert profile.settings["set-resources"] == {rule: {"gpu": 1} for rule in asked}
-    second = [f.text for f in site({"device": "cuda"}).gpus()]
+    second = [f.text for f in site(trained).gpus()]
     assert len(second) == len(asked)
     assert all("no node of partition short has one" in text for text in second)
 

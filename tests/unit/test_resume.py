@@ -435,7 +435,7 @@ def test_what_killed_writers_left_is_removed(results):
 
 def test_what_is_damaged_goes_and_snakemake_is_asked_for_it(results, monkeypatch, capsys):
     Path("config").mkdir()
-    config = {"study": "toy", "jobs_per_mosaic": JOBS, "mosaics": None}
+    config = {"study": "toy", "jobs_per_mosaic": JOBS, "networks": [{"name": "n"}]}
     Path("config/config.yaml").write_text(json.dumps(config))
     flip(results / "psf_map/m/n.zarr/raw/c/0/0/1")
     flip(results / SHARD)

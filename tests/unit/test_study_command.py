@@ -14,7 +14,7 @@ from isoplan.base.errors import UserError
 
 WORKFLOW = Path(study.__file__).parent
 CONFIGS = {
-    "config/config.yaml": b"study: demo\nmosaics: null\nseed: 5\nmap: {neighbours: 3}\n",
+    "config/config.yaml": b"study: demo\nnetworks: [{name: small}]\nmosaics: null\nseed: 5\nmap: {neighbours: 3}\n",
     "config/studies/demo.yaml": b"study: demo\nseed: 6\n",
     "config/studies/first.yaml": b"study: mine\nmap: {stride_px: 64}\n",
     "config/studies/twin.yaml": b"study: twin\n",
@@ -29,6 +29,9 @@ CONFIGS = {
     "results/elsewhere/config.yaml": b"study: elsewhere\n",
     "results/open/config.yaml": b"study: open\n",
 }
+
+
+PICTURES = b"study: two\nmosaics: config/two.tsv\n"  # a whole study of a user's
 
 
 @pytest.fixture
@@ -171,3 +174,38 @@ def test_a_mistake_ends_each_at_once(folder, script):
     assert done.returncode == 1 and not done.stdout
     assert done.stderr.startswith("ERROR config/studies/latin.yaml, line 1: not UTF-8")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_study_of_two_lines_takes_the_released_network(folder):
+    Path("config/config.yaml").write_bytes(b"study: demo\n")
+    Path("config/studies/two.yaml").write_bytes(PICTURES)
+    settings = study.read_study(Path("config/studies/two.yaml"))
+    assert [network["weights"] for network in settings["networks"]] == ["released"]
+    assert not settings["simulations"] and not settings["tests"]
+
+
+def test_a_study_that_asks_for_nothing(folder):
+    Path("config/config.yaml").write_bytes(b"study: demo\n")
+    for config in (study.DEFAULT, Path("config/studies/twin.yaml")):
+        with pytest.raises(UserError, match="asks for nothing: name your table of mosaics"):
+            study.read_study(config)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (b"", True),
+        (b"networks: [{name: small}]\n", False),
+        (b"networks: [{name: released, weights: released}]\n", False),
+    ],
+)
+def test_a_study_that_trained_by_default_is_not_switched_in_silence(folder, more, told):
+    Path("config/config.yaml").write_bytes(b"study: demo\n")
+    config = Path("config/studies/two.yaml")
+    config.write_bytes(PICTURES + more)
+    Path("results/two/networks/small").mkdir(parents=True)
+    if told:
+        with pytest.raises(UserError, match="once trained its own; it now takes the released one"):
+            study.read_study(config)
+        Path("results/two/networks/released").mkdir()  # of one that was switched
+    assert study.read_study(config)["study"] == "two"

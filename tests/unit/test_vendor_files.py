@@ -1,14 +1,27 @@
 """Microscopes' own files, by window, with the numbers that were written; and what is said without the extra."""
 
+import ast
+import inspect
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
 from isoplan.base.errors import UserError
+from isoplan.mosaic.formats.rows import FORMATS
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
 from vendor_files import write_lif, write_nd2
 
 SHAPE = (90, 120)
+
+
+def imported(code):
+    """Top names of what the module of "module:name" imports anywhere."""
+    tree = ast.parse(inspect.getsource(import_module(code.partition(":")[0])))
+    nodes = [*ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.split(".")[0] for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -169,18 +182,16 @@ def test_a_frame_that_an_nd2_lacks(tmp_path, nd2):
         mosaic.read(0, 90, 0, 120)
 
 
-MAGIC = {"CZI": b"ZISRAWFILE", "ND2": b"\xda\xce\xbe\n", "LIF": b"p\0\0\0"}
-
-
-@pytest.mark.parametrize("kind", MAGIC)
-def test_a_broken_file_and_one_without_its_library(tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize("magic", FORMATS)
+def test_a_broken_file_and_one_without_its_library(tmp_path, monkeypatch, magic):
+    kind, code = FORMATS[magic]
     path = tmp_path / f"a.{kind.lower()}"
-    path.write_bytes(MAGIC[kind] + bytes(500))
+    path.write_bytes(magic + bytes(500))
     with pytest.raises(
         UserError, match=rf"a\.{kind.lower()}: cannot be read as {kind} \(.*OME-TIFF"
     ):
         open_mosaic(path)
-    for name in ("pylibCZIrw", "nd2", "liffile"):
+    for name in imported(code) - {*sys.stdlib_module_names, "isoplan", "numpy"}:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=rf"to read {kind} files, install the extra: .*requirements-readers.txt"):  # fmt: skip
         open_mosaic(path)

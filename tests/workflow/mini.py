@@ -18,6 +18,8 @@ networks:
     patience_epochs: 0
 test_sets:
   - {name: scenes, samples: 32}
+tests:
+  - {network: small, test_set: scenes}
 simulations:
   - mosaic: pictures
     size_px: [256, 1152]

@@ -5,6 +5,7 @@ import csv
 import os
 import sys
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +19,9 @@ from isoplan import stages, tasks
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import file_stamp, fingerprint, library_hashes
 from isoplan.config import entries
+from isoplan.config.asked import check_asked
 from isoplan.config.validation import validate
-from isoplan.mosaic import positions
+from isoplan.mosaic import magic, positions
 from isoplan.mosaic.table import read_table
 
 # In the order that they were merged in: those of the command line last.
@@ -30,6 +32,8 @@ FILES = sorted(
 try:
     # Once a run, not in each of its jobs: whether files are there, and the whole table of mosaics.
     STUDY = validate(dict(config), FILES, here=workflow.is_main_process)
+    if workflow.is_main_process:
+        check_asked(STUDY, FILES)
     if STUDY["mosaics"] and workflow.is_main_process:
         read_table(STUDY["mosaics"])
 except UserError as error:
@@ -92,9 +96,54 @@ def library(script, *chosen):
     return library_hashes(f"{workflow.basedir}/workflow/scripts/{script}.py", *chosen)
 
 
-def by_network(script):
+def by_picture(script, *opened):
+    """The code behind a script that opens pictures of its mosaic's line. opened: the columns that name them, `path` and
+    `reference`, here and below."""
+    return lambda wildcards: library(script, *readers(wildcards.mosaic, *opened))
+
+
+@cache
+def readers(mosaic, *columns):
+    """The readers through libraries that a mosaic's pictures are opened by, of one that is converted too, as its pixels
+    are theirs. Its line is one that its name begins with: to ask the checkpoint, every job would have to wait for it.
+    """
+    if mosaic in SIMULATED:
+        return []
+    rows = _rows()
+    names = accumulate(mosaic.split("-"), lambda start, part: f"{start}-{part}")
+    lines = [mosaic] if mosaic in rows else [name for name in names if name in rows]
+    return _readers([rows[name][column] for name in lines for column in columns])
+
+
+@cache
+def all_readers():
+    """Those of all pictures that the table names."""
+    try:
+        rows = _rows().values()
+    except UserError:
+        return []  # check_mosaics will say what is wrong
+    return _readers([row[column] for row in rows for column in ("path", "reference")])
+
+
+def _readers(paths):
+    return sorted({code for path in paths if path for code in _readers_of(path)})
+
+
+@cache
+def _readers_of(path):
+    try:
+        return magic.readers_of(_files(path))
+    except (UserError, OSError):
+        return []  # check_mosaics will say what is wrong
+
+
+def by_network(script, *opened):
     """The code behind a script that uses the network of its wildcards."""
-    return lambda wildcards: library(script, *network_code(wildcards.network))
+    return lambda wildcards: library(
+        script,
+        *network_code(wildcards.network),
+        *(readers(wildcards.mosaic, *opened) if opened else []),
+    )
 
 
 @cache
@@ -111,9 +160,11 @@ def psf_code(name):
     return entries.code_of_psf(entries.entry(STUDY, "psfs", name))
 
 
-def by_method(script):
+def by_method(script, *opened):
     """The code behind a script that restores by the PSFs of its mosaic and method."""
-    return lambda wildcards: library(script, ALGORITHM, method_code(wildcards))
+    return lambda wildcards: library(
+        script, ALGORITHM, method_code(wildcards), *readers(wildcards.mosaic, *opened)
+    )
 
 
 def method_code(wildcards):
@@ -127,9 +178,13 @@ def method_code(wildcards):
     return map_code()
 
 
-def by_mosaic(script):
+def by_mosaic(script, *opened):
     """The code behind a script that uses PSFs of all methods of its mosaic, and the true ones."""
-    return lambda wildcards: library(script, *mosaic_code(wildcards.mosaic))
+    return lambda wildcards: library(
+        script,
+        *mosaic_code(wildcards.mosaic),
+        *readers(wildcards.mosaic, *opened),
+    )
 
 
 def mosaic_code(mosaic):
@@ -309,7 +364,7 @@ def mosaics():
 def mosaic_stamps(wildcards):
     """Marks of the table's files, so that a corrected one is read again."""
     try:
-        rows = _rows().values() if STUDY["mosaics"] else []
+        rows = _rows().values()
     except UserError:
         return {}  # check_mosaics will say what is wrong
     return {
@@ -329,15 +384,21 @@ def mosaic_stamp(wildcards):
 def _stamp(path):
     """Sizes and dates of a mosaic's files, of thousands of tiles in one short mark; None without them."""
     try:
-        return fingerprint([file_stamp(file) for file in positions.files_of(path)])
+        return fingerprint([file_stamp(file) for file in _files(path)])
     except (UserError, OSError):
         return None  # check_mosaics will say what is wrong
+
+
+@cache
+def _files(path):
+    """What a picture is read from, of tiles all."""
+    return positions.files_of(path)
 
 
 def watched(path):
     """Files of a picture, of tiles all, for Snakemake to watch. Names that it would take for wildcards are
     left out: `_stamp` notices a change of theirs."""
-    return [file for file in positions.files_of(path) if not contains_wildcard(file)]
+    return [file for file in _files(path) if not contains_wildcard(file)]
 
 
 def mosaic_files(wildcards):
@@ -379,9 +440,18 @@ def mosaic_row(wildcards):
     return {key: value for key, value in row.items() if value is not None}
 
 
+def converted_row(wildcards):
+    """What of a mosaic's line its conversion reads: an edit of other cells does not convert it again."""
+    read = ("mosaic", "path", "series", "slice", "channel", "pixel_size_um")
+    row = mosaic_row(wildcards)
+    return {key: row[key] for key in read if key in row}
+
+
 @cache
 def _rows():
-    return {row["mosaic"]: row for row in read_table(STUDY["mosaics"])}
+    """Lines of the table of mosaics, where the study has one."""
+    rows = read_table(STUDY["mosaics"]) if STUDY["mosaics"] else []
+    return {row["mosaic"]: row for row in rows}
 
 
 def methods(mosaic):

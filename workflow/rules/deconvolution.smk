@@ -21,7 +21,7 @@ rule choose_restoration:
     resources:
         **asks("choose_restoration"),
     params:
-        library=by_method("choose_restoration"),
+        library=by_method("choose_restoration", "path"),
         psf=psf_choice,
         # How it is stored does not matter here.
         restoration=restoration_settings("core_px", "halo_px", "dtype"),
@@ -74,7 +74,7 @@ rule restore_mosaic:
     resources:
         **asks("restore_mosaic"),
     params:
-        library=by_method("restore_mosaic"),
+        library=by_method("restore_mosaic", "path"),
         store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
         psf=psf_choice,
         ledger=f"{RESULTS}/ledgers/restored/{{mosaic}}/{{method}}",

@@ -31,7 +31,7 @@ rule register_reference:
     resources:
         **asks("register_reference"),
     params:
-        library=library("register_reference"),
+        library=by_picture("register_reference", "path", "reference"),
         files=lambda wc: _stamp(mosaic_row(wc)["reference"]),
     message:
         "Brings the reference of {wildcards.mosaic} onto it"
@@ -83,7 +83,7 @@ rule evaluate_mosaic:
     resources:
         **asks("evaluate_mosaic"),
     params:
-        library=library("evaluate_mosaic"),
+        library=by_picture("evaluate_mosaic", "path", "reference"),
         store=f"{RESULTS}/evaluation/{{mosaic}}.zarr",
         ledger=f"{RESULTS}/ledgers/evaluation/{{mosaic}}",
         stores=restored_stores,
@@ -116,7 +116,7 @@ rule correlate_mosaic:
     resources:
         **asks("correlate_mosaic"),
     params:
-        library=by_mosaic("correlate_mosaic"),
+        library=by_mosaic("correlate_mosaic", "path", "reference"),
         stores=restored_stores,
         psfs=lambda wc: {
             method: psf_choice(SimpleNamespace(mosaic=wc.mosaic, method=method))
@@ -145,7 +145,7 @@ rule check_seams:
     resources:
         **asks("check_seams"),
     params:
-        library=by_mosaic("check_seams"),
+        library=by_mosaic("check_seams", "path"),
         store=f"{RESULTS}/restored/{{mosaic}}/{{method}}.ome.zarr",
         psf=psf_choice,
         device=STUDY["device"],

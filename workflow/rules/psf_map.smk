@@ -23,7 +23,7 @@ checkpoint check_mosaics:
     conda:
         "../../envs/isoplan.yaml"
     params:
-        library=library("check_mosaics"),
+        library=lambda wc: library("check_mosaics", *all_readers()),
         simulated=SIMULATED,
         files=mosaic_stamps,
     message:
@@ -46,9 +46,9 @@ rule convert_mosaic:
     resources:
         **asks("convert_mosaic"),
     params:
-        library=library("convert_mosaic"),
+        library=by_picture("convert_mosaic", "path"),
         store=made_store,
-        row=mosaic_row,
+        row=converted_row,
         files=mosaic_stamp,
     message:
         "Converts {wildcards.mosaic}, which cannot be read by window"
@@ -70,7 +70,7 @@ rule measure_mosaic:
     resources:
         **asks("measure_mosaic"),
     params:
-        library=library("measure_mosaic"),
+        library=by_picture("measure_mosaic", "path"),
         store=made_store,
         row=mosaic_row,
         # One above all light is refused as an offset is.
@@ -147,7 +147,7 @@ rule map_psf:
     resources:
         **asks("map_psf"),
     params:
-        library=by_network("map_psf"),
+        library=by_network("map_psf", "path"),
         store=f"{RESULTS}/psf_map/{{mosaic}}/{{network}}.zarr",
         ledger=f"{RESULTS}/ledgers/psf_map/{{mosaic}}/{{network}}",
         jobs=JOBS,

@@ -54,8 +54,9 @@ rule write_report:
     resources:
         **asks("write_report"),
     params:
-        library=library(
+        library=lambda wc: library(
             "write_report",
+            *all_readers(),
             *(entries.code_of_psf(psf) for psf in STUDY["psfs"]),
             *SECTIONS.values(),
             # The costs say how large units are.

@@ -104,7 +104,16 @@ class LaidOut:
 class Simulation:
     """One entry of the config's `simulations` with the entries that it names."""
 
-    def __init__(self, simulation: dict, psf_model: PsfModel, camera: dict, order: str, seed: int):
+    def __init__(
+        self,
+        simulation: dict,
+        psf_model: PsfModel,
+        camera: dict,
+        order: str,
+        seed: int,
+        layout=None,
+    ):
+        """layout: what the sharp picture is read from, by `read`; by default pictures laid out as the entry says."""
         self.spec, self.model, self.camera, self.order, self.seed = (
             simulation,
             psf_model,
@@ -114,7 +123,7 @@ class Simulation:
         )
         self.shape_px = tuple(simulation["size_px"])
         self.field = Field(psf_model, tuple(simulation["field"]), self.shape_px)
-        self.layout = LaidOut(simulation, seed)
+        self.layout = layout or LaidOut(simulation, seed)
 
     @cached_property
     def settings(self) -> dict:

@@ -350,8 +350,18 @@ _END = (
 )
 STAGES = (*_WORK, *rows("STAGES"), *_END)
 BY_RULE = {stage.rule: stage for stage in STAGES}
+# The lists of the config whose entries' names a wildcard takes.
+LISTS = (
+    *(("network", "networks"), ("test_set", "test_sets")),
+    *(("test", "restoration_tests"), ("test", "harm_tests")),
+)
 # Former name of a rule -> its name now: users' profiles may still set resources for the former one.
 RENAMED = {"test_restoration": "assess_restoration", "test_harm": "assess_harm"}
+
+
+def lists() -> list[tuple[str, str]]:
+    """(wildcard, key of the config): the lists whose entries' names wildcards take."""
+    return [*LISTS, *(pair for stage in STAGES for pair in stage.lists)]
 
 
 def stage(rule: str) -> Stage:

@@ -14,8 +14,8 @@ from pathlib import Path
 LIBRARY = Path(__file__).resolve().parents[1]
 MOST_FILES = 20_000  # whose sizes are asked for, which takes 0.1 s on a disk
 # What the room `config` makes of a study reaches the jobs as their settings, which count themselves; how a scheduler is
-# asked makes no result.
-UNCOUNTED = ("isoplan.config.", "isoplan.cluster.schedulers.")
+# asked makes no result; of the formats of files those count that a job's pictures have.
+UNCOUNTED = ("isoplan.config.", "isoplan.cluster.schedulers.", "isoplan.mosaic.formats.rows")
 BY_VIEWERS = (".DS_Store", "Thumbs.db")  # left where somebody looked into a folder
 
 

@@ -31,6 +31,7 @@ class Stage:
     the first of `data`, a function to read a unit back and how many there are, or None for as many as are known;
     each has its record in the folder `ledger`, and belongs to job unit modulo jobs. laid_out_by: the rule that makes
     the store they lie in. unit_px: "module:function" that gives a unit's side, of a checked study.
+    lists: of a wildcard of an application's own, (wildcard, key of the config): the list whose entries' names it takes.
     then: rules whose files go with what is damaged. first: rules that are then run before all others, as what they
     make may come out as it was, and what was made of it stays.
     """
@@ -53,6 +54,7 @@ class Stage:
     unit_px: str | None = None
     then: tuple[str, ...] = ()
     first: tuple[str, ...] = ()
+    lists: tuple[tuple[str, str], ...] = ()
 
     @property
     def shared(self) -> bool:

@@ -8,8 +8,10 @@ they are asked for: threads are set before torch is loaded, and `train`, `evalua
 import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+from isoplan import __version__
 from isoplan.base.errors import UserError
 from isoplan.base.imports import load_named
 from isoplan.config.entries import MODELS
@@ -53,10 +55,15 @@ def _set_threads() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m isoplan",
+        prog="isoplan",
         description="Finds the local PSF of one picture and restores it, with networks that come "
         "with isoplan, or trains one. Whole studies run through Snakemake (see README.md).",
     )
+    parser.add_argument("--version", action="version", version=f"isoplan {__version__}")
+    with suppress(ImportError):  # a borrowed machine may lack it
+        import shtab
+
+        shtab.add_argument_to(parser, help="print what completes commands in a shell")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_map(commands)
     _add_restore(commands)

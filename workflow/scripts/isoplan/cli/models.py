@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from isoplan import tasks
+from isoplan import __version__, tasks
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint

@@ -4,7 +4,6 @@ import argparse
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.cli import preview
 from isoplan.cli.outputs import SOFTWARE, Outputs, is_file, reserve
-from isoplan.config.entries import CHOSEN, left_open, released
+from isoplan.config.entries import CHOSEN
 from isoplan.config.validation import validate
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
@@ -27,25 +26,26 @@ from isoplan.mosaic.measure import describe_facts, measure
 from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
-from isoplan.networks import store
+from isoplan.one_picture import (
+    MapNetwork,
+    PictureMap,
+    blocks_of,
+    describe_map,
+    estimate_map,
+    how_to_restore,
+    network_for,
+    restored_cores,
+)
 from isoplan.optics.camera_facts import check_camera_of, complete_camera
-from isoplan.optics.exposure import exposure_of
-from isoplan.optics.model import PsfModel
 from isoplan.optics.plain import PlainPsf
-from isoplan.psf_map.estimate import map_whole
-from isoplan.psf_map.layout import MapLayout, at_cutoff, channels, check_window, strides
 from isoplan.registration import is_restoration
 from isoplan.report import plots
-from isoplan.report.map_stores import WHOLE, PsfMap
+from isoplan.report.map_stores import PsfMap
 from isoplan.report.maps import map_figures, psf_figures
 from isoplan.report.results import Mosaic, Study
-from isoplan.restoration import choice_words, choosing
-from isoplan.restoration.cores import restore_with_trust
-from isoplan.restoration.halo import halo_of, with_choice
 from isoplan.restoration.psfs import LocalPsfs
-from isoplan.restoration.trust import RestoredStore, cell_px, create_trust
+from isoplan.restoration.trust import RestoredStore, create_trust
 
-DEFAULT_MODEL = "gaussian-2"
 NO_PIXEL_SIZE = "its pixel size is not known, so lengths are in pixels there; give --pixel-size-um"
 RESTORED = (".ome.zarr", ".tif", ".tiff", ".ome.tif", ".ome.tiff")
 FORCED = {"psf_scale": 1, "resolution_px": 0}  # what --force means
@@ -58,8 +58,8 @@ def make_map(args: argparse.Namespace) -> int:
         raise UserError(f"{folder}: is the name of a file; the map comes in a folder")
     settings = _map_settings(args)
     with outputs_of(args, folder) as outputs, open_picture(args, outputs) as mosaic:
-        network = _choose(args, mosaic.shape)
-        found = _estimate(args, network, mosaic, _measured(args, mosaic), settings)
+        network = _network(args, mosaic.shape)
+        found = _estimate(network, mosaic, _measured(args, mosaic), settings)
         _write_map(args, outputs[folder], found)
         outputs.deliver()
     print(f"PSF map: {folder}/psf_map.csv", end="")
@@ -79,27 +79,23 @@ def restore(args: argparse.Namespace) -> int:
         outputs_of(args, args.out, maps, image) as outputs,
         open_picture(args, outputs) as mosaic,
     ):
-        network = _choose(args, mosaic.shape)
+        network = _network(args, mosaic.shape)
         if settings["psf_shape"] not in ("auto", "map"):  # refuses one that is too large
             LocalPsfs(network.model).by(PlainPsf.read(settings["psf_shape"]))
         facts = _measured(args, mosaic)
-        found = _estimate(args, network, mosaic, facts, mapped)
+        found = _estimate(network, mosaic, facts, mapped)
         _write_map(args, outputs[maps], found)
-        known = facts.brightness
-        if left_open(settings):
-            settings = with_choice(settings, _chosen(args, mosaic, found, settings, facts))
-        settings |= {"halo_px": halo_of(settings, found.model.size_px), "offset": args.offset}
-        settings["exposure"] = asdict(exposure_of(facts, settings["background"]))
-        settings["trust_px"] = cell_px(found.layout.stride_px, settings["core_px"])
-        blocks = _restored(args, mosaic, found, settings, known)
+        settings = how_to_restore(mosaic, found, settings, facts, network.device)
+        bar = Progress("restoring, squares", len(tiles.shards(mosaic.shape, settings["core_px"])))
+        blocks = restored_cores(mosaic, found, settings, facts, network.device, step=bar.step)
         overview = preview.overview(mosaic)
         piece = preview.choose_piece(overview, mosaic.shape)
         save = _save_zarr if _is_store(args.out) else _save_tiff
         made = outputs[args.out]
-        after = save(args, made, blocks, mosaic.shape, settings, known["scale"], found, piece)
+        after = save(args, made, blocks, mosaic.shape, settings, facts, found, piece)
         rows, columns = piece
         before = mosaic.read(rows.start, rows.stop, columns.start, columns.stop) - args.offset
-        shown = before, after, piece, overview, mosaic.shape, found.drawable(), args.pixel_size_um
+        shown = before, after, piece, overview, mosaic.shape, drawable(found), args.pixel_size_um
         outputs[image].write_bytes(plots.render(lambda: preview.draw(*shown)))
         outputs.deliver()
     print(f"restored picture: {args.out} (float32, counts above the offset)")
@@ -213,47 +209,16 @@ def _measured(args: argparse.Namespace, mosaic) -> Facts:
     return facts
 
 
-@dataclass
-class Chosen:
-    """A network for a picture's optics. model, together: of `psf_map.layout.at_cutoff`. window_px, stride_px: of the map."""
-
-    file: Path
-    network: object
-    model: PsfModel
-    together: int
-    window_px: int
-    stride_px: int
-
-
-def _choose(args: argparse.Namespace, shape: tuple[int, int]) -> Chosen:
-    file = Path(args.network) if args.network else released(args.psf_model or DEFAULT_MODEL)
-    network, model, card = store.load(file, pick_device(args.device))
-    known = card["psf"]["model"]
-    if args.psf_model and known != args.psf_model:
-        raise UserError(f"{file}: estimates {known}, not {args.psf_model}; leave one of them out")
-    cutoff = _cutoff(args)
-    low, high = model.cutoff_range
-    if cutoff is None and low < high:
-        raise UserError(
-            f"{known} depends on the optics: give --na, --wavelength-um and --pixel-size-um (at the "
-            "sample), or --cutoff"
-        )
-    model, together = at_cutoff(model, cutoff)
-    check_window(network.window_px, together, shape)
-    if together > 1:
-        print(
-            f"{together} x {together} pixels are taken together, as the picture is finely sampled"
-        )
-    window, possible = network.window_px * together, strides(network.window_px, together)
-    stride = args.stride_px
-    if stride is None:
-        stride = max(s for s in possible if s <= max(possible[0], window / 2))
-    if stride not in possible:
-        raise UserError(
-            f"--stride-px {stride}: give one of {', '.join(map(str, possible))}, which divide the "
-            f"network's {window}"
-        )
-    return Chosen(file, network, model, together, window, stride)
+def _network(args: argparse.Namespace, shape: tuple[int, int]) -> MapNetwork:
+    """The network that is asked for, at the picture's optics."""
+    return network_for(
+        shape,
+        pick_device(args.device),
+        psf_model=args.psf_model,
+        file=args.network,
+        cutoff=_cutoff(args),
+        stride_px=args.stride_px,
+    )
 
 
 def _cutoff(args: argparse.Namespace) -> float | None:
@@ -273,50 +238,28 @@ def _cutoff(args: argparse.Namespace) -> float | None:
 # The map -------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Found:
-    """The filled map of a picture: cells (channels, ny, nx), each channel by its name."""
-
-    layout: MapLayout
-    model: PsfModel
-    cells: np.ndarray
-    network: str
-    alarm_threshold: float
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self.cells[[channel["name"] for channel in channels(self.model)].index(name)]
-
-    @property
-    def valid(self) -> np.ndarray:
-        return self["filled"] == 0
-
-    @property
-    def any_known(self) -> bool:
-        """Whether there is any PSF, be it a doubtful one."""
-        return bool(np.isfinite(self.cells[0]).any())
-
-    def drawable(self) -> PsfMap:
-        """The map as the report's figures take it."""
-        parameters = self.model.parameters
-        values = np.stack([self[p.name] for p in parameters])
-        return PsfMap(
-            mosaic="picture",
-            network=self.network,
-            spec=self.model.spec,
-            names=[p.name for p in parameters],
-            units=[p.unit for p in parameters],
-            stride_px=self.layout.stride_px,
-            step=1,
-            shape_cells=self.layout.cells,
-            values=values,
-            raw=values,
-            validity=self["validity"],
-            untrusted=~self.valid,
-            uncertainty=np.stack([self[f"{p.name}_uncertainty"] for p in parameters]),
-            alarm=self["alarm"],
-            usable=self["usable"],
-            alarm_threshold=self.alarm_threshold,
-        )
+def drawable(found: PictureMap) -> PsfMap:
+    """The map as the report's figures take it."""
+    parameters = found.model.parameters
+    values = np.stack([found[p.name] for p in parameters])
+    return PsfMap(
+        mosaic="picture",
+        network=found.network,
+        spec=found.model.spec,
+        names=[p.name for p in parameters],
+        units=[p.unit for p in parameters],
+        stride_px=found.layout.stride_px,
+        step=1,
+        shape_cells=found.layout.cells,
+        values=values,
+        raw=values,
+        validity=found["validity"],
+        untrusted=~found.valid,
+        uncertainty=np.stack([found[f"{p.name}_uncertainty"] for p in parameters]),
+        alarm=found["alarm"],
+        usable=found["usable"],
+        alarm_threshold=found.alarm_threshold,
+    )
 
 
 def _camera(args: argparse.Namespace, mosaic) -> dict:
@@ -328,79 +271,24 @@ def _camera(args: argparse.Namespace, mosaic) -> dict:
     return camera
 
 
-def _estimate(
-    args: argparse.Namespace, chosen: Chosen, mosaic, facts: dict, settings: dict
-) -> Found:
-    """The map of a picture, unit by unit, and what it says in words. settings: the config's `map`."""
-    model = chosen.model
-    layout = MapLayout(mosaic.shape, chosen.window_px, chosen.stride_px, settings["edges"])
-    cells = map_whole(
-        *(chosen.network, model, mosaic, layout, settings),
-        step=Progress("mapping, blocks", len(layout.units)).step,
-        offset=args.offset,
-        device=pick_device(args.device),
-        together=chosen.together,
-        exposure=exposure_of(facts),
-    )
-    found = Found(layout, model, cells, chosen.file.stem, settings["alarm_threshold"])
-    for line in _in_words(found, settings["alarm_threshold"]):
+def _estimate(network: MapNetwork, mosaic, facts: Facts, settings: dict) -> PictureMap:
+    """The map of a picture, and what it says in words. settings: the config's `map`."""
+    bar = Progress("mapping, blocks", blocks_of(mosaic.shape, network, settings))
+    found = estimate_map(network, mosaic, facts, settings, step=bar.step)
+    for line in describe_map(found):
         print(line)
     return found
 
 
-def _in_words(found: Found, alarm_threshold: float) -> Iterator[str]:
-    """How much of the map there is, and how far it is to be trusted."""
-    valid, count = found.valid, int(found.valid.sum())
-    yield f"{count} of {valid.size} cells are valid ({100 * count / valid.size:.0f} %)"
-    if alarms := int((found["alarm"] > alarm_threshold).sum()):
-        yield (
-            f"{alarms} cells raise the alarm: they do not look like a raw camera picture of a thin "
-            "sample (denoised, compressed, resampled, saturated or hazy?), and count as not valid; "
-            "--alarm-threshold 1 takes them all the same"
-        )
-    partly = found["usable"] < WHOLE
-    if partly.any():
-        yield (
-            f"{int(partly.sum())} cells see less than {100 * WHOLE:.0f} % of their window: the rest is missing, "
-            f"saturated, dead or hot (`usable` in psf_map.csv); the worst cell sees {100 * np.nanmin(found['usable']):.0f} %"
-        )
-    if not found.any_known:
-        yield "so the PSF stays unknown, and a restoration takes noise alone away"
-        return
-    if not count:
-        yield "so every PSF is doubtful: a restoration takes noise alone away, unless --force is given"
-        return
-    if count < valid.size:
-        yield (
-            "cells that are not valid (too little texture, a window that crosses the border, the "
-            "alarm) take the PSF of their neighbours"
-        )
-    for parameter in found.model.parameters:
-        middle = float(np.median(found[parameter.name][valid]))
-        half = float(np.median(found[f"{parameter.name}_uncertainty"][valid]))
-        if parameter.period:  # an axis has no median
-            yield f"{parameter.name}: uncertain by {math.degrees(half):.2g} degrees in the median cell"
-        else:
-            words = f"{parameter.name}: {middle:.3g} {parameter.unit} in the median cell"
-            yield f"{words}, uncertain by {half:.2g} {parameter.unit} (90 % interval)"
-
-
-def _write_map(args, folder: Path, found: Found) -> None:
+def _write_map(args, folder: Path, found: PictureMap) -> None:
     """psf_map.csv, and PNGs where any PSF is known."""
     folder.mkdir(parents=True, exist_ok=True)
-    layout = found.layout
-    y, x = np.meshgrid(layout.centres_px(0), layout.centres_px(1), indexing="ij")
-    table = {"y_px": y.ravel(), "x_px": x.ravel()}
-    for channel, values in zip(channels(found.model), found.cells, strict=True):
-        unitless = channel["unit"] in ("probability", "share of the window", "0 or 1")
-        name = channel["name"] if unitless else f"{channel['name']}_{channel['unit']}"
-        table[name] = values.ravel().astype(int) if name == "filled" else values.ravel()
-    pd.DataFrame(table).to_csv(folder / "psf_map.csv", index=False)
+    found.table().to_csv(folder / "psf_map.csv", index=False)
     for name, content in _drawn(args, found):
         (folder / f"{name}.png").write_bytes(content)
 
 
-def _drawn(args, found: Found) -> Iterator[tuple[str, bytes]]:
+def _drawn(args, found: PictureMap) -> Iterator[tuple[str, bytes]]:
     """(name, PNG) of the report's figures for this one picture."""
     facts = {"path": args.picture, "pixel_size_um": args.pixel_size_um, "offset": args.offset}
     facts |= {"channel": args.channel, "slice": args.slice, "series": args.series}
@@ -411,7 +299,7 @@ def _drawn(args, found: Found) -> Iterator[tuple[str, bytes]]:
         mosaics=[Mosaic("picture", facts)],
         networks=[],
         tables={},
-        maps={"picture": found.drawable()},
+        maps={"picture": drawable(found)},
         true_maps={},
         benchmarks=pd.DataFrame(),
     )
@@ -425,28 +313,7 @@ def _drawn(args, found: Found) -> Iterator[tuple[str, bytes]]:
 # The restoration -----------------------------------------------------------------------------------
 
 
-def _chosen(args, mosaic, found: Found, settings: dict, facts: dict) -> dict:
-    """Iterations and TV weight from held-out photons, and in words what was chosen and why."""
-    local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
-    how = {"seed": 0, "stream": "held-out", "device": pick_device(args.device)}
-    choice = choosing.choose_for(mosaic, local, facts, settings, **how)
-    print(choice_words.describe_choice(choice))
-    return choice
-
-
-def _restored(args, mosaic, found: Found, settings: dict, known: dict) -> Iterator[tuple]:
-    """Cores of the picture, (rows, columns), and what `restore_with_trust` makes of them."""
-    local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
-    device = pick_device(args.device)
-    cores = tiles.shards(mosaic.shape, settings["core_px"])
-    bar = Progress("restoring, squares", len(cores))
-    for core in cores:
-        found = restore_with_trust(mosaic, local, core, settings, brightness=known, device=device)
-        yield core, found
-        bar.step()
-
-
-def _made(settings: dict, found: Found) -> dict:
+def _made(settings: dict, found: PictureMap) -> dict:
     """What a restored picture says of itself."""
     return {
         "unit": "counts above the camera's offset",
@@ -456,7 +323,7 @@ def _made(settings: dict, found: Found) -> dict:
     }
 
 
-def _save_tiff(args, made: Path, blocks, shape, settings, scale, found, piece) -> np.ndarray:
+def _save_tiff(args, made: Path, blocks, shape, settings, facts, found, piece) -> np.ndarray:
     """Writes a TIFF. Returns the piece of it that is shown."""
     tags = tiff_tags(shape, args.pixel_size_um)
     tags |= {"description": json.dumps(_made(settings, found)), "metadata": None}
@@ -476,7 +343,7 @@ def tiff_tags(shape, pixel_size_um: float | None) -> dict:
     return tags | {"software": SOFTWARE}
 
 
-def _save_zarr(args, made: Path, blocks, shape, settings, scale, found, piece) -> np.ndarray:
+def _save_zarr(args, made: Path, blocks, shape, settings, facts, found, piece) -> np.ndarray:
     """Writes an OME-Zarr with its pyramid; returns the piece of it that is shown."""
     if args.pixel_size_um is None:
         print(f"{args.out}: {NO_PIXEL_SIZE}")
@@ -487,12 +354,11 @@ def _save_zarr(args, made: Path, blocks, shape, settings, scale, found, piece) -
         pixel_size_um=args.pixel_size_um,
         shard_px=settings["core_px"],
         mask=True,
-        window=(0, scale),
+        window=(0, facts.brightness["scale"]),
         attributes=_made(settings, found),
     )
-    facts = {"height_px": shape[0], "width_px": shape[1]}
-    facts |= {"pixel_size_um": args.pixel_size_um}
-    create_trust(made, settings, facts, {"network": found.network})
+    known = {"height_px": shape[0], "width_px": shape[1], "pixel_size_um": args.pixel_size_um}
+    create_trust(made, settings, known, {"network": found.network})
     stored = RestoredStore(made, "r+")
     for unit, (_, block) in enumerate(blocks):
         stored.write(unit, block)

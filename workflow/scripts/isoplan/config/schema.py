@@ -32,6 +32,9 @@ def _part(file: Path) -> tuple[str, dict]:
         shared = SCHEMAS / "shared" / f"{name}.yaml"
         for key, inner in yamlmarks.parse(shared.read_text(), str(shared))["properties"].items():
             block["properties"][key] = inner | block["properties"].get(key, {})
+    for inner in block.get("properties", {}).values():
+        if "otherwise" in inner:
+            inner["description"] += f" Where neither says it is {inner['otherwise']}."
     if "chosen_by" in rule:
         known = rule.get("items", rule)["properties"]
         told = {name: one for name, one in choices(file.stem).items() if not one.get("internal")}

@@ -12,7 +12,8 @@ def settle(config: dict) -> None:
     """Fills in the windows that a study leaves open, in a config whose keys are each right and whose names exist.
 
     A network's window is that of its weights' card, else `map.window_px`, else the schema's. The map takes its
-    network's, a test set that of the first network that is judged on it, and so do cells and strides of restoration tests.
+    network's, a test set that of the first network that is judged on it, and so do sizes, cells and strides of
+    restoration tests. A test takes the first network, where it names none.
     """
     usual = schema()["properties"]["networks"]["items"]["properties"]["window_px"]["otherwise"]
     asked = config["map"]["window_px"]
@@ -25,10 +26,13 @@ def settle(config: dict) -> None:
         judged = [t["network"] for t in config["tests"] if t["test_set"] == item["name"]]
         first = entry(config, "networks", judged[0]) if judged else own
         item["window_px"] = item["window_px"] or first["window_px"]
+    for test in (*config["restoration_tests"], *config["harm_tests"]):
+        test["network"] = test["network"] or config["networks"][0]["name"]
     for test in config["restoration_tests"]:
         window = entry(config, "networks", test["network"])["window_px"]
         for key in ("cell_px", "stride_px"):
             test[key] = test[key] or window
+        test["size_px"] = test["size_px"] or 2 * window
 
 
 def _half(window: int) -> int:

@@ -20,6 +20,7 @@ from isoplan.optics.model import PsfModel
 from isoplan.optics.psf import make_psf_model
 
 SHARD_CELLS = 32
+WHOLE = 0.99  # a window of which more than this share is usable counts as seen whole
 VALIDITY, ALARM, OTHER_BLUR, USABLE, FILLED = range(-5, 0)  # places of the last channels
 
 

@@ -122,7 +122,8 @@ def _entries(folder: Path) -> pd.DataFrame:
 
 
 def _unit_px(study: Study, rule: str) -> int | None:
-    return load_named(SHARED[rule].unit_px)(study.config)
+    unit_px = SHARED[rule].unit_px
+    return load_named(unit_px)(study.config) if unit_px else None
 
 
 # By rule -------------------------------------------------------------------------------------------
@@ -224,7 +225,10 @@ def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
     """
     known = rules.set_index("rule")
     sizes = [m.facts for m in study.mosaics if m.facts.get("height_px")]
-    if not sizes or not set(SHARED) <= set(known.index[known["overhead"].notna()]):
+    if not sizes or not study.config:
+        return []
+    wanted = {rule for rule, stage in SHARED.items() if stage.wanted(study.config)}
+    if not wanted <= set(known.index[known["overhead"].notna()]):
         return []
     largest = max(sizes, key=lambda facts: facts["height_px"] * facts["width_px"])
     shapes = [(largest["height_px"], largest["width_px"])]
@@ -241,10 +245,13 @@ def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Su
     work = known["dearest"].fillna(0) * math.prod(shape) / 1e6
     sampled = [rule for rule in known.index if PER_MOSAIC[rule].sampled]
     work[sampled] = known.loc[sampled, "longest_s"]
+    sides = {rule: _unit_px(study, rule) for rule in SHARED if rule in known.index}
     units = {
-        rule: math.prod(-(-length // _unit_px(study, rule)) for length in shape) for rule in SHARED
+        rule: math.prod(-(-length // side) for length in shape)
+        for rule, side in sides.items()
+        if side
     }
-    jobs = jobs_for(work[list(SHARED)].max(), methods, chosen=CHOOSING in known.index)
+    jobs = jobs_for(work[list(sides)].max(), methods, chosen=CHOOSING in known.index)
     jobs = min(jobs, max(units.values()))
     # One job may have a unit more than another.
     shares = pd.Series({rule: math.ceil(n / jobs) / n for rule, n in units.items()})

@@ -9,7 +9,7 @@ from isoplan.report.section import Part, Section
 from isoplan.report.tables import Cell, Table
 
 PACKAGES = (
-    *("isoplan", "snakemake", "snakemake-executor-plugin-slurm", "torch", "torchvision", "timm"),
+    *("isoplan", "snakemake", "torch", "torchvision", "timm"),
     *("numpy", "scipy", "scikit-image", "tifffile", "zarr", "pandas", "matplotlib", "jinja2"),
 )
 
@@ -39,7 +39,14 @@ def mosaic_table(study: Study) -> Table | None:
 
 def version_table() -> Table:
     rows = [[Cell("Python"), Cell(platform.python_version())]]
-    for package in PACKAGES:
+    plugins = sorted(
+        {
+            one.name
+            for one in metadata.distributions()
+            if one.name.startswith("snakemake-executor-plugin-")
+        }
+    )
+    for package in (*PACKAGES, *plugins):
         try:
             rows.append([Cell(package), Cell(metadata.version(package))])
         except metadata.PackageNotFoundError:

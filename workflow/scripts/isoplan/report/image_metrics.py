@@ -15,8 +15,8 @@ INTRO = (
     " is better. The best value is marked; the oracle, the truth and the reference do not compete. Look at "
     "SNR-reblurred where the reference is as blurred as the picture (a longer exposure, the rest of a split one): such a"
     " reference counts sharpening as an error. "
-    "Where neither truth nor reference is known, only contrast (CV) and sharpness can be given: both rise with "
-    "noise too, so more is not always better."
+    "Where neither truth nor reference is known, only {alone} can be given. CV and Sharpness rise with noise too, so "
+    "more is not always better."
 )
 
 
@@ -82,8 +82,8 @@ def _best_method(grid: pd.DataFrame, metric: Metric) -> str | None:
 
 
 def _metric_head(metric: Metric, standard: str | None) -> str:
-    arrows = {1: "\u2191", -1: "\u2193", 0: f"\u2192 {standard}" if standard else "\u2191"}
-    return f"{style.with_unit(metric.name, metric.unit)} {arrows[metric.better]}"
+    arrows = {1: "\u2191", -1: "\u2193", 0: f"\u2192 {standard}" if standard else ""}
+    return f"{style.with_unit(metric.name, metric.unit)} {arrows[metric.better]}".rstrip()
 
 
 def parts(study: Study) -> list[Part]:
@@ -96,10 +96,11 @@ def parts(study: Study) -> list[Part]:
     ]
     if not found:
         return [Part(remarks=["No image metrics were computed in this study."])]
+    alone = ", ".join(m.name for m in catalogue.METRICS if not m.needs_truth)
     shown = set(metric_values(study)["metric"])
     meanings = [f"{m.name}: {m.meaning}" for m in catalogue.METRICS if m.name in shown]
     return [
-        Part(words=[INTRO, f"{'; '.join(meanings)}."]),
+        Part(words=[INTRO.format(alone=alone), f"{'; '.join(meanings)}."]),
         *found,
         Part(data=["metrics.csv", "cells.csv", "frc.csv"]),
     ]

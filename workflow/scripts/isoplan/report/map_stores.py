@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from isoplan.psf_map.layout import WHOLE
+
 MAP_LIMIT_CELLS = 1024
 # A 90 % interval that spans more than this share of a parameter's range says next to nothing.
 UNCERTAIN_SHARE = 0.5
-# A window of which more than this share is usable counts as seen whole.
-WHOLE = 0.99
 
 
 @dataclass

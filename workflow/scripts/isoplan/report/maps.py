@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from isoplan.psf_map.layout import WHOLE
 from isoplan.report import pictures, plots, style
-from isoplan.report.map_stores import WHOLE, PsfMap
+from isoplan.report.map_stores import PsfMap
 from isoplan.report.psfs import cell_psfs, model_parameters, same_size, visible_radius
 from isoplan.report.results import Study
 from isoplan.report.section import Caution, Part, Section, StudyFigure

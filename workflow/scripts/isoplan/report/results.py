@@ -172,13 +172,9 @@ class Present:
 
     def names(self, wildcard: str) -> set[str] | None:
         """What a wildcard of the rules may be; None for one that is not looked at."""
-        listed = {
-            "network": ["networks"],
-            "test_set": ["test_sets"],
-            "test": ["restoration_tests", "harm_tests"],
-        }
-        if wildcard in listed:
-            return {item["name"] for key in listed[wildcard] for item in self.config[key]}
+        keys = [key for name, key in stages.lists() if name == wildcard]
+        if keys:
+            return {item["name"] for key in keys for item in self.config[key]}
         return {"mosaic": {*self.mosaics}, "method": {*self.methods}}.get(wildcard)
 
     def has(self, rule: str, job: str) -> bool:

@@ -18,18 +18,18 @@ from isoplan.restoration.psfs import LocalPsfs
 
 
 class Counts(Picture):
-    """A picture (h, w) that lies in memory, in counts."""
+    """A picture (h, w) in counts that is an array: in memory, or one that is read by window, as of zarr or dask."""
 
     path = "memory"
 
-    def __init__(self, counts: np.ndarray):
+    def __init__(self, counts):
         self.counts = counts
-        self.shape, self.dtype = counts.shape, counts.dtype
+        self.shape, self.dtype = tuple(counts.shape), np.dtype(counts.dtype)
         self.files, self.channels, self.notes, self.optics = [], [], [], {}
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         self.check_window(y0, y1, x0, x1)
-        return self.counts[y0:y1, x0:x1].astype(np.float32)
+        return np.asarray(self.counts[y0:y1, x0:x1]).astype(np.float32)
 
     def close(self) -> None:
         pass

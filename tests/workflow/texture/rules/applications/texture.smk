@@ -53,7 +53,7 @@ rule texture_mosaic:
     resources:
         **asks("texture_mosaic"),
     params:
-        library=library("texture_mosaic"),
+        library=by_picture("texture_mosaic", "path"),
         folder=TEXTURE,
         ledger=f"{RESULTS}/ledgers/textures/{{mosaic}}/{{texture}}",
         texture=lambda wc: entry("textures", wc.texture),

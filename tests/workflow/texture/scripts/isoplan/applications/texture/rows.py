@@ -29,6 +29,7 @@ STAGES = (
         data=("denoisers/{texture}/network.safetensors",),
         reads="isoplan.networks.store:read",
         first=("train_denoiser",),
+        lists=(("texture", "textures"),),
     ),
     Stage(
         "texture_mosaic",

@@ -122,3 +122,37 @@ def _entry(name, value) -> bytes:
     length = 2 + len(text) + 12 + len(inner)
     head = bytes([11, len(text) // 2]) + text + struct.pack("<IQ", len(value), length)
     return head + inner + bytes(8 * len(value))
+
+
+# A format of our own ------------------------------------------------------------------------------
+
+_READER = """
+import numpy as np
+
+from isoplan.mosaic.formats.libraries import through_library
+from isoplan.mosaic.source import Source
+
+
+@through_library
+def open_plain(path, wanted, stack):
+    handle = stack.enter_context(open(path, "rb"))
+    handle.seek(8)
+    return Source(np.load(handle), "YX")
+"""
+
+
+def add_format(library):
+    """Adds a format to a copy of the library, as one would: a file, and a row. Returns its module's name."""
+    formats = library / "mosaic" / "formats"
+    (formats / "plain.py").write_text(_READER)
+    rows, start = (formats / "rows.py").read_text(), "FORMATS = {\n"
+    row = '    b"PLAIN": ("PLAIN", "isoplan.mosaic.formats.plain:open_plain"),\n'
+    assert start in rows
+    (formats / "rows.py").write_text(rows.replace(start, start + row))
+    return "isoplan.mosaic.formats.plain"
+
+
+def write_plain(path, picture):
+    with open(path, "wb") as handle:
+        handle.write(b"PLAIN\0\0\0")
+        np.save(handle, picture)
