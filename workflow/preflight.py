@@ -133,7 +133,7 @@ def headers(study: dict) -> tuple[list[Picture], list[Finding]]:
     bad = []
     for row in rows:
         try:
-            with open_row(row, look=True) as mosaic:
+            with open_row(row, any_slice=True) as mosaic:
                 pictures.append(Picture(row["mosaic"], mosaic.shape, mosaic.chunk_px))
         except Exception as error:  # whatever a broken file raises
             bad.append(f"{row['mosaic']}: {' '.join(str(error).split())}")

@@ -95,7 +95,7 @@ def test_aliases_that_are_no_bomb(tmp_path):
 HEAD = "mosaic\tpath\tpixel_size_um\n"
 TABLES = {
     "nothing": ("", ": the table of mosaics is empty"),
-    "only a header": (HEAD, ": the table of mosaics has a header only"),
+    "only a header": (HEAD, ": the table of mosaics has only a header"),
     "Latin-1": (f"{HEAD}a\tPr\xe4parat.tif\t1\n".encode("latin-1"), ", line 2: not UTF-8 text"),
     "UTF-16": (f"{HEAD}a\tx.tif\t1\n".encode("utf-16"), ", line 1: not UTF-8 text"),
     "an open quote": (HEAD + 'a\t"x.tif\t1\nb\ty.tif\t1\n', ", line 2: a cell begins with a quote and does not"),
@@ -103,7 +103,7 @@ TABLES = {
     "an open quote at the end": (HEAD + 'a\tx.tif\t"1\n', ", line 2: a cell begins with a quote and does not"),
     "a quoted header": ('"mosaic\tpath\tpixel_size_um\na\tx.tif\t1\n', ", line 1: a cell begins with a quote"),
     "a cell of two lines": (HEAD + 'a\t"x\ny.tif"\t1\n', ", line 2: a cell begins with a quote"),
-    "a vertical tab": (HEAD + "a\tx\x0by.tif\t1\n", ", line 2: has the character U+000B, which is no text"),
+    "a vertical tab": (HEAD + "a\tx\x0by.tif\t1\n", ", line 2: has the control character U+000B; type the line again"),
     "a form feed": (HEAD + "a\tx\x0cy.tif\t1\n", ", line 2: has the character U+000C"),
     "Unicode's line end": (HEAD + "a\tx.tif\u2028\t1\n", ", line 2: has the character U+2028"),
     "a next line": (HEAD + "a\tx\x85y.tif\t1\n", ", line 2: has the character U+0085"),
@@ -114,13 +114,13 @@ TABLES = {
     "spaces in a line": (HEAD + "a\tx.tif\t1\nb    y.tif   1\n", ", line 3: its cells are not separated by tabs"),
     "commas in a line": (HEAD + "a,x.tif,1\n", ", line 2: its cells are not separated by tabs"),
     "no column path": ("mosaic\tpixel_size_um\na\t1\n", ", line 1: column 'path' is missing"),
-    "no header": ("a\tx.tif\t1\n", ", line 1: is no header; begin the table with mosaic, path"),
+    "no header": ("a\tx.tif\t1\n", ", line 1: is not a header; begin the table with mosaic, path"),
     "a comma for a point": (HEAD + "a\tx.tif\t0,325\n", ", line 2: pixel_size_um is '0,325', not a number; write a point"),
     "an underscore for a point": (HEAD + "a\tx.tif\t0_5", ", line 2: pixel_size_um is '0_5', not a number"),
     "5,000 digits": ("mosaic\tpath\tslice\na\tx.tif\t" + "1" * 5000, ", line 2: slice is '1111"),
     "400 digits": (HEAD + "a\tx.tif\t" + "1" * 400, ", line 2: pixel_size_um is 1111"),
     "a name of 300 letters": (HEAD + "a" * 300 + "\tx.tif\t1\n", ", line 2: mosaic name 'aaa"),
-    "a name with a brace": (HEAD + "{a}\tx.tif\t1\n", ", line 2: mosaic name '{a}' names result files"),
+    "a name with a brace": (HEAD + "{a}\tx.tif\t1\n", ", line 2: mosaic name '{a}' cannot name result files"),
     "a million letters": (HEAD + "a\tx.tif\t" + "x" * 10**6, ", line 2: is 1,000,008 characters long"),
 }
 # fmt: on

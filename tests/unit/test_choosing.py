@@ -19,7 +19,7 @@ from isoplan.restoration.candidates import (
     resolution_for,
     weights_for,
 )
-from isoplan.restoration.choice_words import in_words
+from isoplan.restoration.choice_words import describe_choice
 from isoplan.restoration.choosing import UNJUDGED_WEIGHT, choose, choose_for
 from isoplan.restoration.halo import MOST_RESOLUTION_PX, halo_of, with_choice
 from isoplan.restoration.held_out import HELD_OUT
@@ -156,9 +156,9 @@ def test_what_ends_at_the_end_of_its_range_is_said(psfs, auto):
     choice = chosen(exposed(psfs, 1), psfs, auto)
     assert choice["tv_weight"] == LARGEST_WEIGHT
     assert choice["ends"] == {"tv_weight": "a TV weight of 0.3 is the largest that may be"}
-    assert "At the end of its range: a TV weight of 0.3 is the largest" in in_words(choice)
+    assert "At the end of its range: a TV weight of 0.3 is the largest" in describe_choice(choice)
     given = chosen(exposed(psfs, 1), psfs, auto | {"tv_weight": LARGEST_WEIGHT})
-    assert given["ends"] == {} and "end of its range" not in in_words(given)
+    assert given["ends"] == {} and "end of its range" not in describe_choice(given)
     few = chosen(exposed(psfs, 10_000), psfs, auto | {"tv_weight": 5e-4, "acceleration": "none"})
     last = MOST_ITERATIONS["none"]
     assert ("iterations" in few["ends"]) == (few["iterations"] == last)
@@ -257,7 +257,9 @@ def test_psfs_that_are_too_wide_are_narrowed(model, psfs, auto):
     assert scales == sorted(scales, reverse=True) and 1.0 in scales
     worse = {width["psf_scale"]: width["worse"] for width in choice["widths"]}
     assert worse[1.0] > 2.5 and min(worse.values()) == 0
-    assert "finer than" in choice["reason"] and "times as wide as estimated" in in_words(choice)
+    assert "finer than" in choice["reason"] and "times as wide as estimated" in describe_choice(
+        choice
+    )
 
 
 def test_psfs_that_are_right_stay(model, psfs, auto):
@@ -272,7 +274,7 @@ def test_where_nothing_was_blurred_noise_alone_is_taken_away(model, auto):
     for width in (LEAST_PX - 0.5, 3.0):
         choice = doubted(model, counts, [width, width], auto, doubt=0.5)
         assert choice["psf_scale"] == 0 and choice["resolution_px"] == 0
-        assert "only noise" in in_words(choice)
+        assert "only noise" in describe_choice(choice)
 
 
 def test_known_psfs_are_taken_as_they_are(psfs, auto):
@@ -333,7 +335,7 @@ def test_nothing_is_known(psfs, auto):
         assert ("give the gain if the picture is a raw one" in choice["reason"]) == (
             "gain" in words
         )
-        assert in_words(choice).startswith("left as it is")
+        assert describe_choice(choice).startswith("left as it is")
     given = auto | {"iterations": 7}
     choice = chosen(counts, psfs, given, Exposure(gain=None), start=1.0, scale=100.0)
     assert (choice["iterations"], choice["tv_weight"]) == (7, UNJUDGED_WEIGHT)
@@ -502,10 +504,12 @@ def test_wrong_psfs_restore_by_few_iterations(model, auto):
     choice = chosen_for(counts, flagged, auto, **alone)
     assert 0 < choice["iterations"] <= MOST_OTHER and choice["psf_scale"]
     assert "hardly one of the PSF model's" in choice["reason"]
-    assert "CAUTION: 100 % of the map's valid cells say that the blur is hardly" in in_words(choice)
+    assert "CAUTION: 100 % of the map's valid cells say that the blur is hardly" in describe_choice(
+        choice
+    )
     assert flagged.contradicted(choice) and not flagged.contradicted({"psf_shape": "disk 4"})
     usual = chosen_for(counts, mapped(model, counts.shape, width=4.0), auto, **alone)
-    assert "CAUTION" not in in_words(usual)
+    assert "CAUTION" not in describe_choice(usual)
     assert usual["iterations"] > MOST_OTHER
     assert usual["psf_scale"] == pytest.approx(choice["psf_scale"], abs=0.1)
     # So is one PSF that stands for some that differ.
@@ -550,8 +554,8 @@ def test_a_blur_of_another_kind_is_found(model, auto, truth, mapped_px, hinted, 
         assert found.size_px == pytest.approx(true.size_px, rel=0.08)
     assert abs(found.angle_deg - true.angle_deg) < 5
     assert choice["psf_scale"] == 1 and choice["resolution_px"] > 0
-    assert "CAUTION" not in in_words(choice)
-    assert found.words in in_words(choice) and found.words in choice["reason"]
+    assert "CAUTION" not in describe_choice(choice)
+    assert found.words in describe_choice(choice) and found.words in choice["reason"]
     best = gain(chosen_for(counts, local, auto, psf_shape=truth))
     assert best > 2 and gain(choice) > 0.8 * best
 
@@ -560,4 +564,4 @@ def test_a_given_psf_is_taken(waves, model, auto):
     local = mapped(model, waves.shape, width=4.0, alarm=0.9, filled=1.0)
     choice = chosen_for(waves, local, auto, psf_shape="gaussian 3")
     assert choice["psf_shape"] == "gaussian 3" and choice["psf_scale"] == 1
-    assert choice["iterations"] > 0 and "Gaussian of 3 px" in in_words(choice)
+    assert choice["iterations"] > 0 and "Gaussian of 3 px" in describe_choice(choice)

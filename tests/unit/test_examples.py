@@ -10,7 +10,9 @@ MODULES = (
     "cli.outputs",
     "mosaic.facts",
     "mosaic.headers",
+    "mosaic.ngff",
     "mosaic.table",
+    "mosaic.tiles",
     "optics.plain",
     "restoration.richardson_lucy",
 )

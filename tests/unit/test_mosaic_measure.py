@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from isoplan.mosaic.facts import Facts
-from isoplan.mosaic.measure import in_words, measure
+from isoplan.mosaic.measure import describe_facts, measure
 from isoplan.mosaic.reader import LUMINANCE, open_mosaic
 from isoplan.optics.exposure import lone_pixels
 from scipy import ndimage
@@ -154,7 +154,7 @@ def test_dead_and_weak_lines_of_a_camera(tmp_path, kind):
         with open_mosaic(tmp_path / f"{name}.tif") as mosaic:
             facts = measure(mosaic, offset=100)
         assert (facts["bad_rows"], facts["bad_columns"]) == (rows, columns)
-        words = " ".join(in_words(facts))
+        words = " ".join(describe_facts(facts))
         assert (
             ("CAUTION: rows 333 differ" in words) == ("columns 140 differ" in words) == bool(rows)
         )

@@ -190,7 +190,7 @@ def test_orientation_is_told_of(tmp_path, kind, orientation):
     assert found.shape == SHAPE
     if kind != "jpg":
         np.testing.assert_array_equal(found, picture)
-    words = f"stored turned or mirrored (orientation {orientation}): read as stored"
+    words = f"stored rotated or mirrored (orientation {orientation}): read as stored"
     assert (words in notes) == (orientation > 1)
 
 
@@ -329,7 +329,7 @@ def test_an_ome_tiff_in_two_files_of_different_byte_order(tmp_path, options):
         for k in (0, 1):
             found, notes = pixels(tmp_path / name, slice=k)
             np.testing.assert_array_equal(found, picture[k])
-            assert "belongs to a set of 2 files: channels and slices are counted over all" in notes
+            assert "belongs to a set of 2 files: channels and slices count over all" in notes
         with open_mosaic(tmp_path / name, slice=0) as mosaic:  # and as rows from top to bottom
             for k in (0, 1):
                 bands = mosaic._source.stream and list(mosaic._source.stream({"Z": k}, 20))
@@ -680,15 +680,15 @@ def colours(**options):
 
 
 BAD = {
-    "pipe.tif": (os.mkfifo, "is no ordinary file; give a file or a folder"),
-    "pipe.txt": (os.mkfifo, "is no ordinary file"),
-    "cmyk.tif": (colours(samples=4, photometric="separated"), r"ink \(CMYK\), no intensities"),
-    "lab.tif": (colours(samples=3, photometric="cielab"), "CIE Lab colours, no intensities"),
-    "ycc.tif": (colours(samples=3, photometric="ycbcr"), "YCbCr colours, no intensities"),
+    "pipe.tif": (os.mkfifo, "is not a regular file; give a file or a folder"),
+    "pipe.txt": (os.mkfifo, "is not a regular file"),
+    "cmyk.tif": (colours(samples=4, photometric="separated"), r"ink \(CMYK\), not intensities"),
+    "lab.tif": (colours(samples=3, photometric="cielab"), "CIE Lab colours, not intensities"),
+    "ycc.tif": (colours(samples=3, photometric="ycbcr"), "YCbCr colours, not intensities"),
     "cfa.tif": (lambda path: tifffile.imwrite(path, noise(), photometric="cfa"), "colour-filter camera"),
     "cmyk.jpg": (lambda path: Image.fromarray(noise((*SHAPE, 4), "uint8", 256), "CMYK").save(path), r"ink \(CMYK\)"),
-    "12.jpg": (lambda path: path.write_bytes(imagecodecs.jpeg8_encode(noise(), bitspersample=12)), "of a kind that is not read, such as JPEG of 12"),
-    "gel.tif": (lambda path: tifffile.imwrite(path, noise(), metadata=None, extratags=[(33445, 4, 1, 2), (33446, 5, 1, (1, 9))]), "no counts"),
+    "12.jpg": (lambda path: path.write_bytes(imagecodecs.jpeg8_encode(noise(), bitspersample=12)), "is damaged or not supported, such as a 12-bit"),
+    "gel.tif": (lambda path: tifffile.imwrite(path, noise(), metadata=None, extratags=[(33445, 4, 1, 2), (33446, 5, 1, (1, 9))]), "not counts"),
     "places.tif": (lambda path: tifffile.imwrite(path, noise((3, *SHAPE)), photometric="minisblack", metadata={"axes": "RYX"}), "3 pictures of one size at different positions of the stage, tiles or fields; export the tiles"),
     "fewer.tif": (fewer_strips, "the TIFF is truncated or damaged"),
     "never.tif": (never_written, "the TIFF is truncated or damaged"),
@@ -696,9 +696,9 @@ BAD = {
     "imaris.ims": (lambda path: path.write_bytes(b"\x89HDF\r\n"), r"HDF5, as Imaris writes \(IMS\), which is not read; export it"),
     "plate.zarr": (plate, "is a plate of 2 wells; give one field of one, such as .*plate.zarr/A/1/0"),
     "well.zarr": (well, "is a well of 1 fields; give one, such as .*well.zarr/0"),
-    "labels.zarr": (labels, "its numbers are labels of objects, no intensities"),
+    "labels.zarr": (labels, "its numbers are labels of objects, not intensities"),
     "small_first.zarr": (small_first, "level 0 is larger than 1, which is listed first"),
-    "other_names.zarr": (other_names, "holds no chunk by the names that its metadata give"),
+    "other_names.zarr": (other_names, "has none of the chunks that its metadata name"),
     "void.zarr": (void, "1000000000 x 1000000000 px, more than any disk holds"),
     "bomb.png": (bomb, "is compressed in pieces of 9537 MiB"),
 }  # fmt: skip
@@ -787,7 +787,7 @@ def test_a_header_that_knows_of_more_pictures_than_the_file(tmp_path, first, kno
     [
         ("cf=0\nc0=-32768\nc1=1", "numbers are read as stored; ImageJ shows -32768 + 1 * number"),
         ("cf=1\nc0=1\nc1=2\nc2=3", "numbers are read as stored; ImageJ shows a function of it"),
-        ("images=6\nchannels=2\nslices=3", "CAUTION: ImageJ's header tells of other slices and"),
+        ("images=6\nchannels=2\nslices=3", "CAUTION: ImageJ's header lists other slices and"),
         ("cf=0\nc0=0\nc1=1", ""),
     ],
 )

@@ -272,7 +272,7 @@ def test_so_many_notes_of_tiles_at_most(tmp_path, monkeypatch):
     with open_mosaic(tmp_path) as mosaic:
         _, first, second, rest = mosaic.notes
     assert first.endswith("(tile0.tif)") and second.endswith("(tile1.tif)")
-    assert rest == "CAUTION: tiles say 7 things more: look at their files"
+    assert rest == "CAUTION: there are 7 more notes on tiles: look at their files"
 
 
 def test_positions_that_are_not_in_px_are_told_of(tmp_path):
@@ -293,7 +293,7 @@ def test_tiles_that_the_table_leaves_out_are_told_of(tmp_path):
     (tmp_path / "positions.tsv").write_text(own(names[:7], places[:7]))
     with open_mosaic(tmp_path) as mosaic:
         assert (
-            "2 files like the tiles lie beside positions.tsv but are not in it, such as tile7.tif: not read"
+            "2 files beside positions.tsv look like tiles but are not listed, such as tile7.tif: not read"
             in mosaic.notes
         )
 
@@ -304,7 +304,7 @@ def test_two_tiles_at_one_place(tmp_path, place):
     places = [(y0, x0) for y0, _, x0, _ in BOXES]
     places[7] = place  # that of the fifth
     (tmp_path / "positions.tsv").write_text(own(names, places))
-    with pytest.raises(UserError, match=r"tsv: tile4.tif and tile7.tif lie at the same place"):
+    with pytest.raises(UserError, match=r"tsv: tile4.tif and tile7.tif lie at the same position"):
         open_mosaic(tmp_path)
 
 
@@ -336,9 +336,7 @@ def test_a_position_far_away(tmp_path):
 def test_a_table_of_tiles_with_other_columns_is_named(tmp_path, header):
     (tmp_path / "positions.tsv").write_text(f"{header}\na.tif\t0\t0\n")
     for path in (tmp_path, tmp_path / "positions.tsv"):
-        with pytest.raises(
-            UserError, match=r"positions\.tsv: is a table of tiles, but gives no y_px"
-        ):
+        with pytest.raises(UserError, match=r"positions\.tsv: is a table of tiles without y_px"):
             open_mosaic(path)
     write_tiles(tmp_path, np.zeros((90, 90)), [(0, 90, 0, 90)])
     (tmp_path / "where.tsv").write_text(own(["tile0.tif"], [(0, 0)]))
@@ -363,22 +361,25 @@ def test_two_tables_in_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("tile\ty_px\tx_px\n", "names no tile"),
+        ("tile\ty_px\tx_px\n", "lists no tile"),
         ("tile\ty_px\tx_px\ntile0.tif\t0\n", r"line 2: .*give tile, y_px, x_px"),
         ("tile\ty_px\tx_px\ntile0.tif\t0\t50_5\n", "line 2: .*could not convert"),
         ("tile\ty_px\tx_px\ntile0.tif\t0\tleft\n", "line 2: .*could not convert"),
         (
             "tile\ty_px\tx_px\ntile0.tif\t0\tnan\n",
-            "line 2: the position of 'tile0.tif', .nan, 0., is none that a mosaic has",
+            "line 2: the position of 'tile0.tif', .nan, 0., is impossible",
         ),
-        ("tile\ty_px\tx_px\ntile0.tif\t1e300\t0\n", "line 2: .* is none that a mosaic has"),
+        ("tile\ty_px\tx_px\ntile0.tif\t1e300\t0\n", "line 2: .* is impossible"),
         ("tile\ty_px\tx_px\n../gone/t.tif\t0\t0\n", "line 2: there is no tile .*gone/t.tif"),
         ("tile\ty_px\tx_px\ntile0.tif\t0\t0\ntile0.tif\t9\t9\n", "line 3: .* already in line 2"),
         ("tile\ty_px\tx_px\ntile0.tif\t0\t0\n./tile0.tif\t9\t9\n", "line 3: .* already in line 2"),
         ("tile\tx_px\ty_px\tx_px\ntile0.tif\t0\t0\t9\n", "line 1: column 'x_px' occurs twice"),
-        ("dim = 3\ntile0.tif; ; (0, 0, 5.0)\ntile1.tif; ; (0, 9, 6)\n", "line 3: another height z"),
+        (
+            "dim = 3\ntile0.tif; ; (0, 0, 5.0)\ntile1.tif; ; (0, 9, 6)\n",
+            "line 3: has another height z",
+        ),
         ("dim = 2\ntile0.tif; 3; (0.0, 0.0)\n", "line 2: positions of series 3"),
-        ("dim = 2\ntile0.tif; ; (0.0, 0.0)\nrubbish\n", "line 3: 'rubbish' is no position"),
+        ("dim = 2\ntile0.tif; ; (0.0, 0.0)\nrubbish\n", "line 3: 'rubbish' is not a position"),
         ("tile0.tif; ; (0.0.1, 0.0)\n", "line 1: .* has no numbers"),
     ],
 )

@@ -301,7 +301,7 @@ def test_a_disk_that_fails_is_no_damage(tmp_path, monkeypatch):
 
     with open_mosaic(tmp_path / "a.tif") as mosaic:
         monkeypatch.setattr(mosaic, "_raw", fail)
-        with pytest.raises(UserError, match=r"Input/output error\); if its disk is well again"):
+        with pytest.raises(UserError, match=r"Input/output error\); check the disk"):
             mosaic.read(0, 20, 0, 20)
 
 
@@ -322,10 +322,10 @@ def test_what_is_no_picture(tmp_path):
         "empty.tif": "is empty",
         "text.tif": "no TIFF",
         ".": "no OME-Zarr store",
-        "group.zarr": "no whole OME-Zarr picture",
+        "group.zarr": "no complete OME-Zarr picture",
         "array.zarr": "no OME-Zarr store",
         "line.zarr": "no image plane",
-        "gone.zarr": "no whole OME-Zarr picture",
+        "gone.zarr": "no complete OME-Zarr picture",
         "complex.tif": "complex64",
     }.items():
         with pytest.raises(UserError, match=message) as error:

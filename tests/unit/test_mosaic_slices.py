@@ -66,7 +66,7 @@ def test_how_sure_the_choice_is():
         np.random.default_rng(0).poisson(50, (5, 99, 99)) + np.array([0, 9, 2, 0, 0])[:, None, None]
     )
     number, note = chosen(noise)
-    assert number == 1 and "the brightest by its mean, since none holds structure" in note
+    assert number == 1 and "the brightest by its mean, since none has structure" in note
 
 
 @pytest.mark.parametrize("how", ["rows", "overexposed", "bars"])

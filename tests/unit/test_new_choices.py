@@ -83,7 +83,7 @@ def test_an_algorithm_without_iterations_and_weight(house):
     assert "noise_share" in told and not {"tv_step", "acceleration"} & {*told}
     choice = {"iterations": 1, "tv_weight": 0.0, "fixed": ["iterations", "tv_weight"]}
     choice |= {"psf_scale": 1.0, "psf_shape": "map", "resolution_px": 0.0, "reason": "so"}
-    assert choice_words.in_words(choice) == "one step, PSFs as estimated: so"
+    assert choice_words.describe_choice(choice) == "one step, PSFs as estimated: so"
     for key, value in (("iterations", 20), ("tv_weight", 0.01)):
         with pytest.raises(UserError, match=f"restoration.{key}: is not read by wiener; leave it"):
             validate({"restoration": {"algorithm": "wiener", key: value}})

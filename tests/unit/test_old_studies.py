@@ -15,7 +15,7 @@ import yaml
 from isoplan.base.ledger import damaged
 from isoplan.config import entries
 from isoplan.config.validation import validate
-from isoplan.mosaic.facts import EXPOSED, PIXELS, Facts
+from isoplan.mosaic.facts import EXPOSURE, PIXELS, Facts
 from isoplan.networks import store
 from isoplan.psf_map.layout import stored_units
 from isoplan.report.results import read_study
@@ -56,7 +56,7 @@ def test_a_map_and_its_ledger(old):
     facts = Facts.read(old / "mosaics/pictures.json")
     kernels, _, _ = local_psfs({"store": str(made)}, facts.shape).around(0, 256, 0, 256)
     assert kernels.shape[-1] == 15
-    assert facts.only(*PIXELS, *EXPOSED).brightness == facts.brightness
+    assert facts.only(*PIXELS, *EXPOSURE).brightness == facts.brightness
 
 
 def test_nothing_of_it_counts_as_damaged(old):

@@ -160,7 +160,7 @@ def test_ground_of_a_fused_reference_is_no_reference(tmp_path):
 def test_a_slice_of_no_reference_is_a_mistake_in_the_table(tmp_path):
     table = tmp_path / "mosaics.tsv"
     table.write_text("mosaic\tpath\tpixel_size_um\treference_slice\na\ta.tif\t1\t3\n")
-    with pytest.raises(UserError, match="line 2: reference_slice goes with a reference"):
+    with pytest.raises(UserError, match="line 2: reference_slice needs a reference"):
         read_table(table)
 
 

@@ -17,7 +17,7 @@ def main(snakemake):
     with facts.open() as mosaic:
         error = seam_error(
             mosaic,
-            ngff.Values(params.store),
+            ngff.ScaledArray(params.store),
             local_psfs(params.psf, facts.shape),
             tiles.shards(facts.shape, settings["core_px"]),
             settings,

@@ -6,7 +6,7 @@ from _job import job
 from isoplan.base.device import pick_device
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.facts import Facts
-from isoplan.restoration.choice_words import in_words
+from isoplan.restoration.choice_words import describe_choice
 from isoplan.restoration.choosing import choose_for
 from isoplan.restoration.psfs import local_psfs
 
@@ -26,7 +26,7 @@ def main(snakemake):
             stream=f"held-out/{wildcards.mosaic}",
             device=pick_device(params.device),
         )
-    print(f"{wildcards.mosaic}, {wildcards.method}: {in_words(choice)}")
+    print(f"{wildcards.mosaic}, {wildcards.method}: {describe_choice(choice)}")
     write_atomically(snakemake.output.choice, json.dumps(choice, indent=1) + "\n")
 
 

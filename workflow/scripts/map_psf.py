@@ -8,7 +8,7 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.cluster.units import run_units
 from isoplan.mosaic import ngff
-from isoplan.mosaic.facts import EXPOSED, PIXELS, Facts
+from isoplan.mosaic.facts import EXPOSURE, PIXELS, Facts
 from isoplan.networks import store
 from isoplan.optics.exposure import exposure_of
 from isoplan.optics.psf import make_psf_model
@@ -18,7 +18,7 @@ from isoplan.psf_map.layout import MapLayout
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    facts = Facts.read(snakemake.input.facts).only(*PIXELS, *EXPOSED)
+    facts = Facts.read(snakemake.input.facts).only(*PIXELS, *EXPOSURE)
     device = pick_device(params.device)
     network, _, card = store.load(snakemake.input.network, device)
     made = ngff.read_attributes(params.store)

@@ -13,7 +13,7 @@ from isoplan.base.ledger import write_atomically
 from isoplan.mosaic.convert import REFUSED
 from isoplan.mosaic.ground import Grounded, without_ground
 from isoplan.mosaic.headers import complete_optics
-from isoplan.mosaic.measure import in_words, measure
+from isoplan.mosaic.measure import describe_facts, measure
 from isoplan.mosaic.ngff import read_attributes
 from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row
@@ -70,7 +70,7 @@ def measured(row, store, source):
         facts |= optics | camera | {"notes": notes}
     if path:  # what was simulated may be as it likes
         facts["notes"] += check_camera_of(facts, path)
-    facts["notes"] += in_words(facts)
+    facts["notes"] += describe_facts(facts)
     return facts
 
 

@@ -20,17 +20,16 @@ from isoplan.evaluation import compared
 from isoplan.mosaic import tiles
 from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.ground import without_ground
-from isoplan.mosaic.measure import in_words as facts_in_words
-from isoplan.mosaic.measure import measure
+from isoplan.mosaic.measure import describe_facts, measure
 from isoplan.mosaic.table import cutoff_of
 from isoplan.mosaic.window import Picture
 from isoplan.one_picture import (
     MapNetwork,
     PictureMap,
     blocks_of,
+    describe_map,
     estimate_map,
     how_to_restore,
-    in_words,
     network_for,
     restored_cores,
 )
@@ -243,12 +242,12 @@ def map_psf(
         *picture.notes,
         *found_camera,
         *check_camera_of(facts, "the picture"),
-        *facts_in_words(facts),
+        *describe_facts(facts),
     ]:
         say(note)
     bar = _bar("mapping, blocks", blocks_of(picture.shape, chosen, settings), quiet)
     found = estimate_map(chosen, picture, facts, settings, step=bar)
-    for line in in_words(found):
+    for line in describe_map(found):
         say(line)
     named = found.model.parameters
     return PsfMap(

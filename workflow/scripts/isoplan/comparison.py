@@ -50,7 +50,7 @@ def open_readers(
 
 
 def _picture(store) -> Callable:
-    level = ngff.Values(store)
+    level = ngff.ScaledArray(store)
     return lambda y0, y1, x0, x1: level[y0:y1, x0:x1]
 
 

@@ -150,7 +150,7 @@ def blocks_of(shape: tuple[int, int], chosen: MapNetwork, settings: dict) -> int
     return len(layout.units)
 
 
-def in_words(found: PictureMap) -> Iterator[str]:
+def describe_map(found: PictureMap) -> Iterator[str]:
     """How much of the map there is, and how far it is to be trusted."""
     valid, count = found.valid, int(found.valid.sum())
     yield f"{count} of {valid.size} cells are valid ({100 * count / valid.size:.0f} %)"
@@ -204,7 +204,7 @@ def how_to_restore(
         local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
         how = {"seed": 0, "stream": "held-out", "device": device}
         choice = choosing.choose_for(picture, local, facts, settings, **how)
-        say(choice_words.in_words(choice))
+        say(choice_words.describe_choice(choice))
         settings = with_choice(settings, choice)
     settings = settings | {"offset": facts["offset"]}
     settings["halo_px"] = halo_of(settings, found.model.size_px)

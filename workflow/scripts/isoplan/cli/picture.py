@@ -22,8 +22,7 @@ from isoplan.mosaic.convert import convert
 from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.ground import without_ground
 from isoplan.mosaic.headers import complete_optics
-from isoplan.mosaic.measure import in_words as facts_in_words
-from isoplan.mosaic.measure import measure
+from isoplan.mosaic.measure import describe_facts, measure
 from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row, sources_of
 from isoplan.mosaic.table import cutoff_of
@@ -31,9 +30,9 @@ from isoplan.one_picture import (
     MapNetwork,
     PictureMap,
     blocks_of,
+    describe_map,
     estimate_map,
     how_to_restore,
-    in_words,
     network_for,
     restored_cores,
 )
@@ -205,7 +204,7 @@ def _measured(args: argparse.Namespace, mosaic) -> Facts:
     """What the picture holds, and the camera that it goes with."""
     camera = _camera(args, mosaic)
     facts = Facts(measure(mosaic, offset=args.offset) | camera)
-    for note in [*check_camera_of(facts, args.picture), *facts_in_words(facts)]:
+    for note in [*check_camera_of(facts, args.picture), *describe_facts(facts)]:
         print(f"{args.picture}: {note}")
     return facts
 
@@ -276,7 +275,7 @@ def _estimate(network: MapNetwork, mosaic, facts: Facts, settings: dict) -> Pict
     """The map of a picture, and what it says in words. settings: the config's `map`."""
     bar = Progress("mapping, blocks", blocks_of(mosaic.shape, network, settings))
     found = estimate_map(network, mosaic, facts, settings, step=bar.step)
-    for line in in_words(found):
+    for line in describe_map(found):
         print(line)
     return found
 

@@ -11,7 +11,7 @@ from isoplan.cli.outputs import Outputs, reserve, sealed
 from isoplan.cli.picture import open_picture, stem_of, tiff_tags
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import sources_of
-from isoplan.mosaic.table import fitting_name
+from isoplan.mosaic.table import valid_name
 from isoplan.optics.camera_facts import check_camera_of, counting_camera
 from isoplan.optics.exposure import split as split_exposure
 from isoplan.optics.exposure import split_camera
@@ -24,7 +24,7 @@ def split(args: argparse.Namespace) -> int:
     """Both parts of every picture, and the table that names them."""
     if not 0 < args.share <= 0.5:
         raise UserError(f"--share {args.share:g}: give a number above 0 and at most 0.5")
-    names = [fitting_name(stem_of(picture)) for picture in args.pictures]
+    names = [valid_name(stem_of(picture)) for picture in args.pictures]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{name}: two pictures bear this name; split them into two folders")

@@ -1,4 +1,4 @@
-"""Which lines of the table of mosaics can be worked on, and what becomes of each."""
+"""Checks every line of the table of mosaics and lists the mosaics that can be processed."""
 
 from pathlib import Path
 
@@ -6,20 +6,39 @@ from isoplan.mosaic.convert import memory_mb
 from isoplan.mosaic.positions import files_of
 from isoplan.mosaic.reader import open_row
 
-# mosaic: its name in the results. row: the line of the table. file: what it is read from. channel: ""
-# where there is but one. convert_mb: memory that its conversion takes, 0 where it is read as it is.
+# Columns of the list of accepted mosaics:
+# - mosaic: its name in the results,
+# - row: the name of its line in the table,
+# - file: the file that it is read from,
+# - channel: empty if there is only one,
+# - convert_mb: memory that its conversion needs, 0 if it is read directly.
 COLUMNS = ("mosaic", "row", "file", "channel", "convert_mb")
 
 
 def accept(
     rows: list[dict], taken: list[str], results: Path
 ) -> tuple[list[dict], list[tuple[dict, str]]]:
-    """Looks at the headers of all mosaics: (accepted, refused with the reason).
+    """Read the headers of all mosaics and decide which ones can be processed.
 
-    rows: of `table.read_table`. taken: names that no mosaic may bear. results: the study's folder, from which
-    none may be read. A line that names no channel, of
-    a file with several, becomes a mosaic for each: name-DAPI, or name-c0 where the file has no names
-    that serve. Whatever a broken file raises costs its own line alone.
+    If a line names no channel and its file has several, each channel becomes a mosaic of its own:
+    name-DAPI, or name-c0 if the file's channel names cannot be used in file names. A broken file
+    only costs its own line.
+
+    Parameters
+    ----------
+    rows
+        Lines of the table, as `table.read_table` returns them.
+    taken
+        Names that no mosaic may have, because simulations of the study have them.
+    results
+        The study's results folder. Mosaics and references must lie outside it.
+
+    Returns
+    -------
+    accepted
+        One dict per mosaic, with the keys `COLUMNS`.
+    refused
+        Lines of the table, each with the reason.
     """
     accepted, refused = [], []
     names = {row["mosaic"] for row in rows}
@@ -27,8 +46,8 @@ def accept(
         try:
             if row["mosaic"] in taken:
                 raise ValueError("a simulation of this study bears the same name; rename one")
-            _check_place(row, results)
-            found = _look(row)
+            _check_outside_results(row, results)
+            found = _entries(row)
             for name in (one["mosaic"] for one in found):
                 others = (
                     (names - {row["mosaic"]}) | set(taken) | {one["mosaic"] for one in accepted}
@@ -43,7 +62,7 @@ def accept(
     return accepted, refused
 
 
-def _check_place(row: dict, results: Path) -> None:
+def _check_outside_results(row: dict, results: Path) -> None:
     own = results.resolve()
     read = [row["path"], *([row["reference"]] if row["reference"] else [])]
     for file in (file for path in read for file in files_of(path)):
@@ -53,11 +72,11 @@ def _check_place(row: dict, results: Path) -> None:
             )
 
 
-def _look(row: dict) -> list[dict]:
+def _entries(row: dict) -> list[dict]:
     if row["reference"]:
         reference = {"path": row["reference"], "slice": row["reference_slice"]}
-        open_row(reference, look=True).close()
-    with open_row(row, look=True, large_pieces=True) as mosaic:
+        open_row(reference, any_slice=True).close()
+    with open_row(row, any_slice=True, large_pieces=True) as mosaic:
         if row["pixel_size_um"] is None and "pixel_size_um" not in mosaic.optics:
             raise ValueError(
                 f"{mosaic.path} does not tell its pixel size; give pixel_size_um in the table"

@@ -1,7 +1,7 @@
-"""OME-Zarr of pictures that cannot be read by window: one huge strip, a large PNG.
+"""Converts pictures that cannot be read by window (one huge strip, a large PNG) to OME-Zarr.
 
-The chosen plane is read once from top to bottom and written in shards of its own type. Strips that
-Deflate packed, and uncompressed ones, are decoded as they come; pieces of other codecs are decoded
+The chosen plane is read once from top to bottom and written shard by shard in the file's data type.
+Uncompressed and Deflate strips are decoded as a stream. Pieces of other codecs are decoded as a
 whole, up to `LARGEST_PIECE`.
 """
 
@@ -17,19 +17,27 @@ from isoplan.mosaic.window import Picture
 
 LARGEST_PIECE = 2**31  # bytes, decoded
 SHARD_PX = 1024
-REFUSED = "refused: "  # how the record of a conversion begins that found its file damaged
-_BASE_MB = 250  # Python with numpy and zarr, and the shards under way
+REFUSED = "refused: "  # begins the record of a conversion whose input was damaged
+_BASE_MB = 250  # Python with numpy and zarr, and the shards being written
 
 
 def memory_mb(mosaic: Picture) -> int:
-    """What `convert` takes at its peak, in MB; 0 where the picture is read by window as it is.
+    """Peak memory of `convert` for a picture.
 
-    Raises UserError where a piece is too large even for that.
+    Returns
+    -------
+    int
+        Memory in MB; 0 if the picture can be read by window and needs no conversion.
+
+    Raises
+    ------
+    UserError
+        If a compressed piece of the file is too large to decode.
     """
     if mosaic.by_window:
         return 0
     if mosaic.streams:
-        # A band of shards in float32, in the file's type, and while it is decoded.
+        # One row of shards: as float32, in the file's type, and once more during decoding.
         band = SHARD_PX * mosaic.shape[1] * (3 if mosaic.luminance else 1)
         return _BASE_MB + round(band * (8 + 3 * mosaic.dtype.itemsize) / 2**20)
     if mosaic.piece_bytes > LARGEST_PIECE:
@@ -37,7 +45,7 @@ def memory_mb(mosaic: Picture) -> int:
             f"{mosaic.path}: is compressed in pieces of {mosaic.piece_bytes / 2**30:.1f} GiB, too large to"
             " decode; save it as tiled TIFF or as OME-Zarr"
         )
-    # The piece packed, decoded and copied, in float32 and cast back.
+    # The piece compressed, decoded, copied, as float32 and cast back.
     pixels = mosaic.piece_bytes // mosaic.dtype.itemsize
     return _BASE_MB + round((3 * mosaic.piece_bytes + 5 * pixels) / 2**20)
 
@@ -45,12 +53,26 @@ def memory_mb(mosaic: Picture) -> int:
 def convert(
     mosaic: Picture, store: str | Path, *, pixel_size_um: float | None, attributes: dict
 ) -> None:
-    """Writes the plane of a picture as an OME-Zarr of one level, under another name until it is whole.
+    """Write one plane of a picture as an OME-Zarr of a single level.
 
-    Integers of 8 and 16 bits keep their type; all others, and tiles with gaps between them, become
-    float32, as `read` would give them.
-    pixel_size_um: None where nobody knows it. attributes: our own. An older store is replaced.
-    Raises UserError where the file is damaged or the folder cannot be written.
+    The store gets its final name only when it is complete; an older store is replaced. Integers of
+    8 and 16 bits keep their type. All other types, and mosaics with gaps, become float32.
+
+    Parameters
+    ----------
+    mosaic
+        The picture, opened with `large_pieces=True`.
+    store
+        Path of the OME-Zarr to write.
+    pixel_size_um
+        Side of a pixel in micrometres, None if unknown.
+    attributes
+        Attributes of the store's group "isoplan".
+
+    Raises
+    ------
+    UserError
+        If the file is damaged or the folder cannot be written.
     """
     store = Path(store)
     kept = mosaic.dtype.kind in "ui" and mosaic.dtype.itemsize <= 2 and not mosaic.luminance

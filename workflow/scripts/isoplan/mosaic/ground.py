@@ -1,10 +1,13 @@
-"""Ground of a fused mosaic: zeros where no tile was, as ashlar, MIST and Fiji write them, and as chunks of a
-store read that were never written. They count as pixels that no tile covers: NaN.
+"""Finds the ground of a fused mosaic: zeros where no tile was.
 
-Ground is what squares of 8 px that hold zeros alone cover, and what zeros join to them within 8 px. A camera makes such
-squares too, where the dark is clipped at 0 or cut off by a threshold. Then single zeros lie about the rim, by noise,
-or the light fades into the dark, or the rim is as crooked as what is in the picture. Beside ground the picture
-begins at once, along straight lines. Where in doubt nothing is touched.
+ashlar, MIST and Fiji write such zeros, and chunks of a store that were never written read as zeros.
+They are treated as pixels that no tile covers: NaN.
+
+Ground is the union of all 8 x 8 px squares of zeros, grown by 8 px along connected zeros. A camera
+makes such squares too, if its dark level is clipped at 0 or cut off by a threshold. Three signs tell
+the two apart. At the rim of clipped darkness, noise scatters single zeros, the light fades gradually,
+and the outline is as irregular as the specimen. Beside ground the picture begins at once, along
+straight lines. In doubt, the zeros are left alone.
 """
 
 import numpy as np
@@ -13,33 +16,33 @@ from scipy import ndimage
 from isoplan.mosaic.window import Picture
 
 SIDE = 8
-REACH = 2 * SIDE  # how far a pixel's neighbours decide whether it is ground
+REACH = 2 * SIDE  # distance (px) up to which neighbours decide whether a pixel is ground
 LEAST_PX = 256
-LOOSE = 0.02  # zeros that are no ground, as a share of the pixels beside ground
-FADING = 0.5  # the least share of the light 5 px off the ground that is there beside it
+MOST_LOOSE_ZEROS = 0.02  # zeros outside the ground, as a share of the pixels beside ground
+LEAST_LIGHT_BESIDE = 0.5  # mean light beside the ground, as a share of that 5 px away
 _AWAY_PX = 5
-STRAIGHT = 0.8  # the least share of the rim that is straight
-_BENT = 0.03  # share of a square on the rim that may be missing from its half that is ground
+LEAST_STRAIGHT = 0.8  # straight share of the rim
+_BENT = 0.03  # tolerance on the ground's half of a square centred on a straight rim
 
 
 def ground_of(block: np.ndarray) -> np.ndarray:
-    """Which pixels (h, w) are ground; what lies beyond the block counts as zeros.
+    """Mask (h, w) of the ground in a block; outside the block, zeros are assumed.
 
-    A pixel's answer is that of the whole picture where REACH px around it are in the block, or end with
-    the picture.
+    A pixel at least REACH px from an inner edge of the block gets the same answer as in the whole
+    picture.
     """
     zero = np.pad(block == 0, REACH, constant_values=True)
     if not zero[REACH:-REACH, REACH:-REACH].any():
         return np.zeros(block.shape, bool)
     least = ndimage.minimum_filter(zero, SIDE, mode="nearest")
-    # The maximum's window is mirrored, so that both together are an opening.
+    # The maximum filter's window is mirrored, so that both filters together are an opening.
     squares = ndimage.maximum_filter(least, SIDE, mode="nearest", origin=-1)
     grown = ndimage.binary_dilation(squares & zero, np.ones((3, 3)), iterations=SIDE, mask=zero)
     return grown[REACH:-REACH, REACH:-REACH]
 
 
 def share_of_ground(mosaic: Picture, block_px: int = 1024) -> float:
-    """Share of a picture that is ground; 0 where its zeros are the camera's. One pass over it."""
+    """Share of a picture that is ground; 0 if its zeros come from the camera. Reads it once."""
     area = loose = straight = 0
     light, count = np.zeros(2), np.zeros(2)
     for y0, y1, x0, x1 in mosaic.windows(block_px):
@@ -67,15 +70,22 @@ def share_of_ground(mosaic: Picture, block_px: int = 1024) -> float:
             count[k] += values.size
     if area < LEAST_PX or not count.all():
         return 0.0
-    if loose > LOOSE * count[0] or straight < STRAIGHT * count[0]:
+    if loose > MOST_LOOSE_ZEROS * count[0] or straight < LEAST_STRAIGHT * count[0]:
         return 0.0
     beside, away = light / count
-    return area / (mosaic.shape[0] * mosaic.shape[1]) if beside >= FADING * away > 0 else 0.0
+    return (
+        area / (mosaic.shape[0] * mosaic.shape[1])
+        if beside >= LEAST_LIGHT_BESIDE * away > 0
+        else 0.0
+    )
 
 
 def _straight(rim: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Which pixels of a rim lie on a line: along rows or columns for REACH px, or where ground is half of the square
-    of REACH px around them."""
+    """Which pixels of a rim lie on a straight line.
+
+    Such a pixel is part of a run of REACH px along a row or column, or ground fills half of the
+    square that reaches REACH px around it.
+    """
     side = 2 * REACH + 1
     half = ndimage.uniform_filter(ground.astype(np.float32), side, mode="nearest") - REACH / side
     lines = (ndimage.binary_opening(rim, np.ones(shape)) for shape in ((1, REACH), (REACH, 1)))
@@ -83,19 +93,19 @@ def _straight(rim: np.ndarray, ground: np.ndarray) -> np.ndarray:
 
 
 def without_ground(mosaic: Picture) -> Picture:
-    """The picture itself, or where it has ground the same with nothing there, which its notes tell."""
+    """The picture, with its ground (if it has any) read as NaN and a note that says so."""
     share = 0.0 if mosaic.gaps else share_of_ground(mosaic)
     if not share:
         return mosaic
     found = Grounded(mosaic)
     found.notes.append(
-        f"{100 * share:.2g} % of the picture is ground, zeros where no tile was: it counts as not covered"
+        f"{100 * share:.2g} % of the picture is ground, zeros where no tile was: it is treated as not covered"
     )
     return found
 
 
 class Grounded(Picture):
-    """A picture whose ground is covered by nothing: read as NaN."""
+    """A picture whose ground no tile covers: it reads as NaN."""
 
     gaps = True
 

@@ -1,6 +1,7 @@
-"""What a file's header knows of its picture: names of channels, pixel size, aperture, wavelengths.
+"""Metadata in file headers: names of channels, pixel size, numerical aperture, wavelengths.
 
-All of it is a comfort: no broken header shall cost a picture, so that what cannot be read is not known.
+All of it is optional. A broken header must not make a picture unreadable, so whatever cannot be
+parsed counts as unknown.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 import tifffile
 
-_UM = {
+_MICROMETRES = {
     "m": 1e6,
     "cm": 1e4,
     "mm": 1e3,
@@ -30,17 +31,29 @@ _UM = {
     "in": 25400.0,
     "angstrom": 1e-4,
 }
-_MICRO_MANAGER, _PER_CENTIMETRE = 51123, 3  # a tag, and a unit of the resolution
-# Larger pixels are those of a printer, a scanner, or the camera's chip.
+_MICRO_MANAGER, _PER_CENTIMETRE = 51123, 3  # a TIFF tag, and a value of ResolutionUnit
+# Larger pixels belong to a printer, a scanner or the camera's chip.
 _LARGEST_AT_SAMPLE_UM = 2.0
 
 
 @dataclass
-class Known:
-    """names: of the channels. pixel_size_um: at the sample. wavelengths_um: of each channel's emission.
-    notes: for the log.
+class Metadata:
+    """What a header says about one picture; None or an empty list where it says nothing.
 
-    None, or an empty list, stands for what the header does not tell.
+    Attributes
+    ----------
+    names
+        Names of the channels.
+    pixel_size_um
+        Side of a pixel at the sample, in micrometres.
+    na
+        Numerical aperture of the objective.
+    magnification
+        Nominal magnification of the objective.
+    wavelengths_um
+        Emission wavelength of each channel, in micrometres.
+    notes
+        Messages for the log.
     """
 
     names: list[str] = field(default_factory=list)
@@ -50,8 +63,8 @@ class Known:
     wavelengths_um: list[float | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def measure(self, y: float | None, x: float | None) -> None:
-        """Takes the sides of a pixel in um for its size, where both are the same to a thousandth."""
+    def set_pixel_size(self, y: float | None, x: float | None) -> None:
+        """Set the pixel size from its two sides in um, if they agree to 0.1 %."""
         if not y or not x:
             return
         if math.isclose(y, x, rel_tol=1e-3):
@@ -59,11 +72,11 @@ class Known:
         else:
             self.notes.append(
                 f"CAUTION: a pixel is {x:g} um wide and {y:g} um high, as the file says: give pixel_size_um, "
-                "by which it counts as square"
+                "and pixels are taken as square"
             )
 
     def optics(self, channel: int) -> dict[str, float]:
-        """What is known of one channel's picture, by the names of the table's columns."""
+        """What is known of one channel, keyed by the table's column names."""
         waves = self.wavelengths_um
         wave = waves[channel] if channel < len(waves) else None
         found = {"pixel_size_um": self.pixel_size_um, "na": self.na, "wavelength_um": wave}
@@ -71,18 +84,34 @@ class Known:
         return {key: value for key, value in found.items() if value is not None}
 
 
-# Between these no note is made; outside a unit was mistaken, more likely than not.
-_USUAL = {"pixel_size_um": (0.005, 20.0), "na": (0.02, 1.7), "wavelength_um": (0.2, 2.5)}
+# A value outside these ranges probably has the wrong unit, so a note is made.
+_USUAL_RANGES = {"pixel_size_um": (0.005, 20.0), "na": (0.02, 1.7), "wavelength_um": (0.2, 2.5)}
 
 
 def complete_optics(given: dict, known: dict[str, float]) -> tuple[dict, list[str]]:
-    """Pixel size, NA and wavelength of a picture: as given, else as its file knows them.
+    """Pixel size, NA and wavelength of a picture: as given, else from its file.
 
-    given: of the table or the command line. known: a picture's `optics`. Returns the values (None where
-    nobody knows) and notes: what was taken from the file, where the two disagree, and what is unusual.
+    Parameters
+    ----------
+    given
+        Values from the table or the command line.
+    known
+        The picture's `optics`, from its header.
+
+    Returns
+    -------
+    values
+        `pixel_size_um`, `na` and `wavelength_um`; None if unknown.
+    notes
+        What was taken from the file, where the two disagree, and which values are unusual.
+
+    Examples
+    --------
+    >>> complete_optics({"na": 0.8}, {"na": 0.8, "pixel_size_um": 0.325})[1]
+    ['pixel_size_um 0.325, as the file says']
     """
     values, notes = {}, []
-    for key, (low, high) in _USUAL.items():
+    for key, (low, high) in _USUAL_RANGES.items():
         told, own = given.get(key), known.get(key)
         values[key] = own if told is None else told
         if values[key] is None:
@@ -99,18 +128,20 @@ def complete_optics(given: dict, known: dict[str, float]) -> tuple[dict, list[st
 
 
 def micrometres(value: object, unit: object) -> float | None:
-    """A length in um; None where it is no positive number or its unit is none.
+    """Convert a length to um; None if it is not a positive number or its unit is unknown.
 
+    Examples
+    --------
     >>> micrometres("325", "nm")
     0.325
     """
     text = str(unit).strip().replace("\\u00B5", "u").replace("µ", "u").replace("μ", "u")
-    scale = _UM.get(text, _UM.get(text.lower()))
-    number = positive(value)
+    scale = _MICROMETRES.get(text, _MICROMETRES.get(text.lower()))
+    number = positive_number(value)
     return None if scale is None or number is None else float(f"{number * scale:.12g}")
 
 
-def finite(value: object) -> float | None:
+def finite_number(value: object) -> float | None:
     try:
         number = float(str(value))
     except ValueError:
@@ -118,50 +149,56 @@ def finite(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def positive(value: object) -> float | None:
-    number = finite(value)
+def positive_number(value: object) -> float | None:
+    number = finite_number(value)
     return number if number is not None and number > 0 else None
 
 
-def of_tiff(tiff: tifffile.TiffFile, number: int, count: int, shape: tuple[int, int]) -> Known:
-    """Of picture `number` among `count`, which has this (H, W)."""
+def tiff_metadata(
+    tiff: tifffile.TiffFile, number: int, count: int, shape: tuple[int, int]
+) -> Metadata:
+    """Metadata of picture `number` of `count` in a TIFF; shape: its (H, W) in px."""
     try:
         if tiff.is_ome:
-            known = _of_ome(tiff, number, count, shape)
+            known = _ome_metadata(tiff, number, count, shape)
         elif tiff.is_imagej and not tiff.pages.first.is_micromanager:
-            known = _of_imagej(tiff)
+            known = _imagej_metadata(tiff)
         elif tiff.is_lsm:
-            known = _of_lsm(tiff.lsm_metadata)
+            known = _lsm_metadata(tiff.lsm_metadata)
         else:
-            known = _of_page(tiff.pages.first)
+            known = _page_metadata(tiff.pages.first)
     except Exception:
-        return Known()
-    size, (low, high) = known.pixel_size_um, _USUAL["pixel_size_um"]
-    with contextlib.suppress(Exception):  # the tag may be missing or broken
-        if size and not low <= size <= high and (tag := _of_page(tiff.pages.first).pixel_size_um):
+        return Metadata()
+    size, (low, high) = known.pixel_size_um, _USUAL_RANGES["pixel_size_um"]
+    with contextlib.suppress(Exception):  # the resolution tag may be missing or broken
+        if (
+            size
+            and not low <= size <= high
+            and (tag := _page_metadata(tiff.pages.first).pixel_size_um)
+        ):
             known.notes.append(f"its resolution tag says pixel_size_um {tag:g}")
     return known
 
 
-def of_ngff(multiscale: dict, axes: str, omero: dict | None) -> Known:
-    """Of one entry of `multiscales`, whose axes have these letters."""
+def ngff_metadata(multiscale: dict, axes: str, omero: dict | None) -> Metadata:
+    """Metadata of one entry of `multiscales`; axes: a letter per axis."""
     try:
         channels = (omero or {}).get("channels") or []
-        known = Known([str(channel.get("label", "")) for channel in channels])
+        known = Metadata([str(channel.get("label", "")) for channel in channels])
         parts = (multiscale["datasets"][0], multiscale)
         steps = [step for part in parts for step in part.get("coordinateTransformations") or []]
         scales = [step["scale"] for step in steps if step.get("type") == "scale"]
-        if not scales:  # else a pixel would be 1 of the axes' unit
+        if not scales:  # a pixel of 1 unit would be a guess
             return known
         scale = [math.prod(factors) for factors in zip(*scales, strict=True)]
         sizes = {
             letter: micrometres(length, axis.get("unit"))
             for letter, length, axis in zip(axes, scale, multiscale["axes"], strict=True)
         }
-        known.measure(sizes.get("Y"), sizes.get("X"))
+        known.set_pixel_size(sizes.get("Y"), sizes.get("X"))
         return known
     except Exception:
-        return Known()
+        return Metadata()
 
 
 # OME-XML -------------------------------------------------------------------------------------------
@@ -171,56 +208,59 @@ def _tag(element: ET.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _all(element: ET.Element, name: str) -> list[ET.Element]:
+def _elements(element: ET.Element, name: str) -> list[ET.Element]:
     return [one for one in element.iter() if _tag(one) == name]
 
 
-def _of_ome(tiff: tifffile.TiffFile, number: int, count: int, shape: tuple[int, int]) -> Known:
+def _ome_metadata(
+    tiff: tifffile.TiffFile, number: int, count: int, shape: tuple[int, int]
+) -> Metadata:
     tree = ET.fromstring(tiff.ome_metadata)
-    images = _all(tree, "Image")
-    # Where the file does not hold all of them, nobody knows which one a picture is: what all share serves.
+    images = _elements(tree, "Image")
+    # If the file does not hold all images of the header, it is unclear which one this is. Then only
+    # metadata that all of them share are used.
     chosen = images[number : number + 1] if len(images) == count else images
-    found = [_of_image(tree, image, shape) for image in chosen]
-    return found[0] if all(one == found[0] for one in found) else Known()
+    found = [_ome_image_metadata(tree, image, shape) for image in chosen]
+    return found[0] if all(one == found[0] for one in found) else Metadata()
 
 
-def _of_image(tree: ET.Element, image: ET.Element, shape: tuple[int, int]) -> Known:
-    known = Known([one.get("Name") or "" for one in _all(image, "Channel")])
+def _ome_image_metadata(tree: ET.Element, image: ET.Element, shape: tuple[int, int]) -> Metadata:
+    known = Metadata([one.get("Name") or "" for one in _elements(image, "Channel")])
     known.wavelengths_um = [
         micrometres(one.get("EmissionWavelength"), one.get("EmissionWavelengthUnit", "nm"))
-        for one in _all(image, "Channel")
+        for one in _elements(image, "Channel")
     ]
-    pixels = _all(image, "Pixels")[0]
+    pixels = _elements(image, "Pixels")[0]
     sides = [
         micrometres(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "um"))
         for axis in "YX"
     ]
     told = int(pixels.get("SizeY")), int(pixels.get("SizeX"))
     if told == shape:
-        known.measure(*sides)
-    elif any(sides):  # a picture that was scaled or cut, under the header of another
+        known.set_pixel_size(*sides)
+    elif any(sides):  # the picture was resampled or cropped and kept the original's header
         known.notes.append(
-            f"its pixel size is not known: the header is that of a picture of {told[0]} x {told[1]} px"
+            f"its pixel size is not known: the header describes a picture of {told[0]} x {told[1]} px"
         )
-    used = [one.get("ID") for one in _all(image, "ObjectiveSettings")]
-    lenses = _all(tree, "Objective")
+    used = [one.get("ID") for one in _elements(image, "ObjectiveSettings")]
+    lenses = _elements(tree, "Objective")
     lens = [one for one in lenses if one.get("ID") in used] or (lenses if len(lenses) == 1 else [])
     if lens:
-        known.na = positive(lens[0].get("LensNA"))
-        known.magnification = positive(lens[0].get("NominalMagnification"))
+        known.na = positive_number(lens[0].get("LensNA"))
+        known.magnification = positive_number(lens[0].get("NominalMagnification"))
     return known
 
 
 def stage_positions(xml: str | bytes | None) -> list[tuple[float, float] | None]:
-    """Where the stage stood for each picture that OME's XML tells of, in its order."""
+    """Stage position (x, y) of each picture in OME-XML, in its order; None if not given."""
     try:
-        images = _all(ET.fromstring(xml), "Image")
+        images = _elements(ET.fromstring(xml), "Image")
     except Exception:
         return []
     places = []
     for image in images:
-        at = [(one.get("PositionX"), one.get("PositionY")) for one in _all(image, "Plane")]
-        at += [(one.get("X"), one.get("Y")) for one in _all(image, "StageLabel")]
+        at = [(one.get("PositionX"), one.get("PositionY")) for one in _elements(image, "Plane")]
+        at += [(one.get("X"), one.get("Y")) for one in _elements(image, "StageLabel")]
         try:
             places.append(next((float(x), float(y)) for x, y in at if None not in (x, y)))
         except (ValueError, StopIteration):
@@ -229,19 +269,24 @@ def stage_positions(xml: str | bytes | None) -> list[tuple[float, float] | None]
 
 
 def files_of_set(tiff: tifffile.TiffFile) -> list[str]:
-    """The files that the header of an OME-TIFF names as parts of its set."""
+    """File names that the header of an OME-TIFF lists as parts of its set."""
     try:
         tree = ET.fromstring(tiff.ome_metadata)
     except Exception:
         return []
-    return list(dict.fromkeys(e.get("FileName") for e in _all(tree, "UUID") if e.get("FileName")))
+    return list(
+        dict.fromkeys(e.get("FileName") for e in _elements(tree, "UUID") if e.get("FileName"))
+    )
 
 
 # ImageJ and LSM ------------------------------------------------------------------------------------
 
 
 def calibration(tiff: tifffile.TiffFile) -> str | None:
-    """What ImageJ shows for a stored number, where that is another; signed numbers it stores 32768 too high."""
+    """ImageJ's calibration of stored numbers, as text; None if it shows them as stored.
+
+    ImageJ stores signed numbers with 32768 added.
+    """
     told = (tiff.imagej_metadata or {}) if tiff.is_imagej else {}
     if "cf" not in told or (told.get("c0", 0), told.get("c1", 1)) == (0, 1):
         return None
@@ -250,36 +295,36 @@ def calibration(tiff: tifffile.TiffFile) -> str | None:
     return "a function of it"
 
 
-def _of_imagej(tiff: tifffile.TiffFile) -> Known:
-    known, page = Known(), tiff.pages.first
+def _imagej_metadata(tiff: tifffile.TiffFile) -> Metadata:
+    known, page = Metadata(), tiff.pages.first
     sides = []
     for name in ("YResolution", "XResolution"):
         top, bottom = page.tags[name].value
         sides.append(micrometres(bottom / top, tiff.imagej_metadata.get("unit", "")))
-    known.measure(*sides)
+    known.set_pixel_size(*sides)
     return known
 
 
-def _of_page(page: tifffile.TiffPage) -> Known:
-    """Of Micro-Manager's tag, else of the resolution, where that can be a pixel at the sample."""
-    known = Known()
+def _page_metadata(page: tifffile.TiffPage) -> Metadata:
+    """Pixel size from Micro-Manager's tag, else from the resolution if it is plausible at the sample."""
+    known = Metadata()
     if page.is_micromanager:
-        size = positive(page.tags[_MICRO_MANAGER].value.get("PixelSizeUm"))
-        known.measure(size, size)
+        size = positive_number(page.tags[_MICRO_MANAGER].value.get("PixelSizeUm"))
+        known.set_pixel_size(size, size)
     elif page.tags["ResolutionUnit"].value == _PER_CENTIMETRE:
         pairs = [page.tags[name].value for name in ("YResolution", "XResolution")]
         sides = [1e4 * below / above for above, below in pairs]
         if max(sides) <= _LARGEST_AT_SAMPLE_UM:
-            known.measure(*(float(f"{side:.6g}") for side in sides))
+            known.set_pixel_size(*(float(f"{side:.6g}") for side in sides))
     return known
 
 
-def _of_lsm(meta: dict) -> Known:
-    known = Known([str(name) for name in meta.get("ChannelColors", {}).get("ColorNames", [])])
-    known.measure(*(micrometres(meta.get(f"VoxelSize{a}"), "m") for a in "YX"))
+def _lsm_metadata(meta: dict) -> Metadata:
+    known = Metadata([str(name) for name in meta.get("ChannelColors", {}).get("ColorNames", [])])
+    known.set_pixel_size(*(micrometres(meta.get(f"VoxelSize{a}"), "m") for a in "YX"))
     scan = meta.get("ScanInformation", {})
     lens = str(scan.get("Objective", ""))
     if found := re.search(r"(\d+(?:\.\d+)?)x\s*/\s*(\d+(?:[.,]\d+)?)", lens):
-        known.magnification = positive(found[1])
-        known.na = positive(found[2].replace(",", "."))
+        known.magnification = positive_number(found[1])
+        known.na = positive_number(found[2].replace(",", "."))
     return known

@@ -1,6 +1,6 @@
-"""What a file is by its first bytes, and whose code opens it.
+"""Recognises file formats by their first bytes.
 
-Read while Snakemake parses, so nothing heavy is imported.
+Snakemake imports this when it parses the workflow, so nothing heavy is imported.
 """
 
 import stat
@@ -13,11 +13,11 @@ _LENGTH = 16
 
 
 def first_bytes(path: str) -> bytes:
-    """The first bytes of a file, 16 of a longer one. Raises UserError where there are none."""
+    """The first 16 bytes of a file, or fewer if it is shorter. Raises UserError if it is empty."""
     try:
-        # A pipe would be waited for, and a device has no end.
+        # Reading from a pipe would block, and a device never ends.
         if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise UserError(f"{path}: is no ordinary file; give a file or a folder")
+            raise UserError(f"{path}: is not a regular file; give a file or a folder")
         with open(path, "rb") as handle:
             magic = handle.read(_LENGTH)
     except FileNotFoundError:
@@ -30,14 +30,14 @@ def first_bytes(path: str) -> bytes:
 
 
 def format_of(magic: bytes) -> tuple[str, str] | None:
-    """Name and opener of the format that is read through a library, as `rows` has them; None for all others."""
+    """Name and opener of a format that is read through a library, from `rows`; None for all others."""
     return next((row for start, row in FORMATS.items() if magic.startswith(start)), None)
 
 
 def readers_of(files: list[str]) -> list[str]:
-    """The openers, as "module:name", of the files that a picture lies in; of tiles, of the first of each ending.
+    """The openers ("module:name") of a picture's files; of tiles, only the first of each extension counts.
 
-    Empty for what is read without such a library, and for what cannot be read: who opens it says why.
+    Formats that need no library have none. Unreadable files have none either; opening them says why.
     """
     first = {Path(file).suffix: file for file in reversed(files)}
     return sorted({code for file in first.values() if (code := _reader(file))})

@@ -1,35 +1,35 @@
-"""What a mosaic holds, in one streaming pass: extremes, mean, percentiles, bad and saturated pixels.
+"""Statistics of a mosaic in one pass: extremes, mean, percentiles, bad and saturated pixels.
 
-Memory is bounded: one window of about block_px^2 px and two histograms of at most 32 MiB.
+Memory is bounded: one window of about block_px^2 px and two histograms of at most 32 MiB each.
 """
 
 import numpy as np
 
 from isoplan.mosaic.window import Picture
 
-# A histogram over the leading bits of a float32 (sign, exponent, 13 bits of mantissa): a level is
-# a share of 2^-13 of its value wide, and whole numbers up to 2^14 have a level each.
+# Float histograms bin by the leading bits of a float32 (sign, exponent, 13 bits of mantissa). The
+# relative width of a bin is 2^-13, and integers up to 2^14 have a bin each.
 _KEPT_BITS = 22
 _DROPPED_BITS = 32 - _KEPT_BITS
 _PERCENTILES = {"p01": 0.01, "p50": 0.5, "p999": 0.999}
 SATURATED_SHARE = 1e-4
-# Squares whose means say how dark the darkest parts are: they hold an eighth of a pixel's noise.
+# The darkest parts are found from means of squares, which have an eighth of a pixel's noise.
 DARK_PX, DARK_SHARE = 8, 0.01
-# A line of a camera that is dead, weak or hot: nearly all its pixels lie on one side of both neighbours' mean, by a
-# good part of the light there.
+# A dead, weak or hot line of a camera: nearly all its pixels lie on the same side of the mean of both
+# neighbouring lines, and the difference is a good part of the light there.
 LINE_SIDED, LINE_SHARE, LEAST_LINE_PX, MOST_LINES = 0.9, 0.2, 64, 20
-RIM = 8  # px of a border where lines say nothing
+RIM = 8  # px at the border where lines are not judged
 
 
 def _levels(values: np.ndarray) -> np.ndarray:
-    """Order-preserving level of each float32: bits of negative numbers are flipped."""
-    bits = (values + np.float32(0)).view(np.uint32)  # + 0 turns -0 into 0
+    """Order-preserving integer level of each float32; the bits of negative numbers are flipped."""
+    bits = (values + np.float32(0)).view(np.uint32)  # adding 0 turns -0 into 0
     ordered = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(1 << 31))
     return ordered >> _DROPPED_BITS
 
 
-def _value(level: int) -> float:
-    """The number of smallest magnitude in a level."""
+def _value_of_level(level: int) -> float:
+    """The value of smallest magnitude in a level."""
     ordered = np.uint32(level << _DROPPED_BITS)
     if ordered >> 31 == 1:
         bits = ordered & np.uint32(0x7FFFFFFF)
@@ -39,7 +39,7 @@ def _value(level: int) -> float:
 
 
 class _Histogram:
-    """Counts per level: exact for integers of 8 and 16 bits, else to 2^-13 of the value."""
+    """Histogram: exact for integers of 8 and 16 bits, else with a relative resolution of 2^-13."""
 
     def __init__(self, dtype: np.dtype, exact: bool):
         self.lowest = np.iinfo(dtype).min if exact else None
@@ -55,27 +55,27 @@ class _Histogram:
         self.counts[: found.size] += found
 
     def percentile(self, share: float) -> float:
-        """The smallest level that at least this share of the pixels does not exceed."""
+        """The smallest value that at least this share of the pixels does not exceed."""
         reached = np.cumsum(self.counts)
         level = int(np.searchsorted(reached, share * reached[-1]))
-        return _value(level) if self.lowest is None else float(level + self.lowest)
+        return _value_of_level(level) if self.lowest is None else float(level + self.lowest)
 
     def piled_up(self) -> int:
-        """Pixels at the highest level, where they are more than at the level below that occurs."""
+        """Number of pixels at the highest value, if more than at the next lower one; else 0."""
         occupied = np.flatnonzero(self.counts)
         top, below = self.counts[occupied[-1]], self.counts[occupied[-2]]
         return int(top) if top > below else 0
 
 
-class _Lines:
-    """Along one axis, how each line differs from the mean of the two beside it."""
+class _LineDifferences:
+    """For each line along one axis, its difference from the mean of its two neighbours."""
 
     def __init__(self, count: int):
         self.pixels, self.sided = np.zeros(count, np.int64), np.zeros(count, np.int64)
         self.difference, self.light = np.zeros(count), np.zeros(count)
 
     def add(self, first: int, block: np.ndarray, offset: float) -> None:
-        """block: (lines, pixels) from line `first` on."""
+        """Add a block (lines, pixels) that starts at line `first`."""
         beside = (block[:-2] + block[2:]) / 2
         difference = block[1:-1] - beside
         known = np.isfinite(difference)
@@ -88,11 +88,11 @@ class _Lines:
         )
 
     def found(self) -> list[int]:
-        """Lines that are none of the picture's; of those beside one another the one that differs most."""
+        """Bad lines; of adjacent ones, only the one that differs most."""
         enough = self.pixels >= LEAST_LINE_PX
         share = np.abs(self.difference) / np.maximum(self.light, 1e-9)
         bad = enough & (np.abs(self.sided) >= LINE_SIDED * self.pixels) & (share >= LINE_SHARE)
-        # A picture's rim is often dark, and rings where it was deconvolved.
+        # The border of a picture is often dark, and it rings if the picture was deconvolved.
         bad[:RIM], bad[-RIM:] = False, False
         near = np.pad(np.where(bad, np.abs(self.difference), 0), 1)
         highest = np.maximum(near[:-2], near[2:])
@@ -101,23 +101,47 @@ class _Lines:
 
 @np.errstate(invalid="ignore")  # of infinite pixels
 def measure(mosaic: Picture, block_px: int = 1024, *, offset: float = 0.0) -> dict:
-    """Statistics of a mosaic in its own units, from its finite pixels.
+    """Statistics of a mosaic's finite pixels, in the units of its file.
 
-    block_px: side of the windows read. offset: the camera's, in counts. Returns height_px, width_px, dtype, minimum, maximum, mean,
-    p01, p50, p999 (the 1st, 50th and 99.9th percentile: exact for integers of 8 and 16 bits, else
-    to 2^-13 of the value), dark (1st percentile of the means of squares of 8 x 8 px, to 2^-13 of the
-    value), below_offset (share of the pixels that lie below the offset
-    by more than noise, `_least_of_noise`), bad_rows and bad_columns (MOST_LINES at most, that differ from both neighbours
-    along their length, as dead lines of a camera do; none of a mosaic of tiles, which has the lines of each), nonfinite_pixels, uncovered_pixels (where no tile is), saturated_pixels, saturation (the
-    value from which on pixels count as saturated, None where none do), constant.
-    The statistics are None where no pixel is finite, and `constant` is True then; `dark` also where no
-    square of finite pixels is.
+    Parameters
+    ----------
+    mosaic
+        The picture to read.
+    block_px
+        Side of the windows that are read, in px.
+    offset
+        Offset of the camera, in counts.
 
-    Saturated are, in integer data, the pixels at the top of the type; or, for a camera of fewer
-    bits, those at the observed maximum where more than 0.01 % of all pixels lie there and more than
-    at the next lower value (a dim picture has many pixels at its maximum too, but still more
-    below). A constant picture has none below the top of its type.
-    Raises UserError where the file is damaged.
+    Returns
+    -------
+    dict
+        - height_px, width_px, dtype,
+        - minimum, maximum, mean,
+        - p01, p50, p999: 1st, 50th and 99.9th percentile, exact for integers of 8 and 16 bits, else
+          to a relative 2^-13,
+        - dark: 1st percentile of the means of 8 x 8 px squares, to a relative 2^-13,
+        - below_offset: share of the pixels that lie below the offset by more than noise,
+        - bad_rows, bad_columns: at most MOST_LINES lines that differ from both neighbours along
+          their length, as dead lines of a camera do; empty for a mosaic of tiles, where every tile
+          has its own lines,
+        - nonfinite_pixels, uncovered_pixels (where no tile is),
+        - saturated_pixels, saturation: the value from which pixels count as saturated, None if none do,
+        - constant: whether all pixels are equal.
+
+        If no pixel is finite, the statistics are None and `constant` is True. `dark` is also None if
+        no square is finite throughout.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+
+    Notes
+    -----
+    Only integer data can be saturated. Pixels at the maximum of the type count as saturated. For
+    cameras of fewer bits, pixels at the observed maximum do too, if they are more than 0.01 % of all
+    pixels and more than those at the next lower value. (A dim picture has many pixels at its maximum,
+    but even more just below.) A constant picture is saturated only at the maximum of its type.
     """
     height, width = mosaic.shape
     integer = mosaic.dtype.kind in "ui"
@@ -125,8 +149,8 @@ def measure(mosaic: Picture, block_px: int = 1024, *, offset: float = 0.0) -> di
     top = np.iinfo(mosaic.dtype).max - 0.5 if integer else np.inf
     histogram, squares = _Histogram(mosaic.dtype, exact), _Histogram(np.dtype("float32"), False)
     low, high, total, finite_pixels, saturated, uncovered = np.inf, -np.inf, 0.0, 0, 0, 0
-    below, floor = 0, _least_of_noise(mosaic.middle(), offset, rounded=integer)
-    lines = [_Lines(length) for length in (height, width)]
+    below, floor = 0, _lowest_by_noise(mosaic.middle(), offset, rounded=integer)
+    lines = [_LineDifferences(length) for length in (height, width)]
     for y0, y1, x0, x1 in mosaic.windows(block_px):
         block = mosaic.read(y0, y1, x0, x1)
         covered = mosaic.covered(y0, y1, x0, x1)
@@ -136,16 +160,14 @@ def measure(mosaic: Picture, block_px: int = 1024, *, offset: float = 0.0) -> di
             continue
         finite_pixels += values.size
         for axis, first, along in ((0, y0, block), (1, x0, block.T)):
-            if len(along) > 2:  # of long lines every fourth pixel says enough
+            if len(along) > 2:  # every fourth pixel of a long line is enough
                 lines[axis].add(first, along[:, :: 4 if along.shape[1] >= 512 else 1], offset)
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         total += float(values.sum(dtype=np.float64))
         saturated += int(np.count_nonzero(values > top))
         histogram.add(values)
         below += int(np.count_nonzero(values < floor))
-        means = _squares(block).mean(
-            (1, 3), dtype=np.float32
-        )  # of one with a bad pixel, not finite
+        means = _squares(block).mean((1, 3), dtype=np.float32)  # not finite if one pixel is not
         squares.add(means[np.isfinite(means)])
 
     result: dict = {"height_px": height, "width_px": width, "dtype": mosaic.dtype.name}
@@ -178,16 +200,17 @@ def measure(mosaic: Picture, block_px: int = 1024, *, offset: float = 0.0) -> di
 
 
 def _squares(block: np.ndarray) -> np.ndarray:
-    """The block's whole squares of DARK_PX, over axes 1 and 3."""
+    """The block cut into whole squares of DARK_PX, which lie along axes 1 and 3."""
     rows, columns = (length // DARK_PX for length in block.shape)
     whole = block[: rows * DARK_PX, : columns * DARK_PX]
     return whole.reshape(rows, DARK_PX, columns, DARK_PX)
 
 
-def _least_of_noise(picture: np.ndarray, offset: float, *, rounded: bool) -> float:
-    """What no pixel lies below by noise: 4 deviations under the offset, and a count where counts were rounded.
+def _lowest_by_noise(picture: np.ndarray, offset: float, *, rounded: bool) -> float:
+    """The lowest value that noise explains: 4 standard deviations, but at least a count, below the offset.
 
-    The deviation is that of the quieter squares of a piece of the picture; of those below the offset, if there are any.
+    The deviation is the first quartile over squares of a part of the picture; squares below the offset
+    are preferred. rounded: whether values are whole counts.
     """
     squares = _squares(np.where(np.isfinite(picture), picture, np.nan).astype(np.float64))
     means, deviations = squares.mean((1, 3)), squares.std((1, 3))
@@ -198,15 +221,15 @@ def _least_of_noise(picture: np.ndarray, offset: float, *, rounded: bool) -> flo
     return offset - max(4 * deviation, 1.0 if rounded else 0.0)
 
 
-def in_words(facts: dict) -> list[str]:
-    """What of a mosaic is no picture, of `measure`'s facts, for the log."""
+def describe_facts(facts: dict) -> list[str]:
+    """Messages for the log about pixels that cannot be used, from the facts of `measure`."""
     words, pixels = [], facts["height_px"] * facts["width_px"]
     if facts["nonfinite_pixels"]:
         words.append(f"{facts['nonfinite_pixels']} pixels are not finite: invalid cells")
     if facts["saturated_pixels"]:
         words.append(
-            f"{facts['saturated_pixels']} pixels are saturated: their light is not known, and what is restored of them "
-            "and beside them may come out far too bright"
+            f"{facts['saturated_pixels']} pixels are saturated: their true brightness is not known, and the restoration "
+            "may be far too bright there and beside them"
         )
     if facts["uncovered_pixels"]:
         words.append(
@@ -216,9 +239,9 @@ def in_words(facts: dict) -> list[str]:
         if found := facts.get(f"bad_{name}"):
             few = ", ".join(map(str, found[:5])) + (" and more" if len(found) > 5 else "")
             words.append(
-                f"CAUTION: {name} {few} differ from those beside them along their length, as a camera's dead or weak lines "
-                "do, or ringing and stitching: PSFs that are found there are wrong; of a camera's fill them from their neighbours, or "
-                "write NaN there"
+                f"CAUTION: {name} {few} differ from those beside them along their length, as dead or weak lines of a camera "
+                "do, or ringing, or stitching: PSFs estimated there are wrong. Fill a camera's dead lines from their "
+                "neighbours, or write NaN there"
             )
     if facts["constant"]:
         words.append("the picture is constant: no cell is valid, nothing is restored")

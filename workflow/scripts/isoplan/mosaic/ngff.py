@@ -1,15 +1,18 @@
-"""OME-Zarr stores: restored pictures and PSF maps, as NGFF 0.5 on Zarr v3.
+"""Writes OME-Zarr stores of restored pictures and PSF maps: NGFF 0.5 on Zarr v3.
 
-One shard is one work unit: writers of different shards never touch the same file. Inner chunks are
-compressed and carry a CRC-32C, so a flipped bit raises when it is read. All metadata is written when
-the store is made, under a temporary name that is renamed last: a half-made store is never taken as
-whole. Its own CRC-32 is part of it, as a changed digit there would be read without a word.
+One shard is one work unit, so writers of different shards never touch the same file. Chunks are
+compressed and carry a CRC-32C, so reading a flipped bit raises an error. All metadata are written when
+the store is created, under a temporary name; renaming is the last step, so a half-made store is never
+mistaken for a complete one. The metadata have a CRC-32 of their own, since a changed digit in them
+would go unnoticed.
 
-Coordinates (micrometres; px where the pixel size is not known): the centre of pixel i of the picture lies at i * pixel_size_um. NGFF's
-`translation` is where the centre of an array's first sample lies, thus
-- pyramid level k, whose first pixel is the mean of 2^k x 2^k pixels: (2^k - 1) / 2 * pixel_size_um;
-- a PSF map, whose first cell covers pixels 0 to stride - 1: (stride - 1) / 2 * pixel_size_um.
-Both lie exactly over the picture in a viewer.
+Coordinates are in micrometres, or in px if the pixel size is unknown. The centre of pixel i lies at
+i * pixel_size_um. NGFF's `translation` is the position of the centre of an array's first sample:
+
+- in pyramid level k, the first pixel is the mean of 2^k x 2^k pixels: (2^k - 1) / 2 * pixel_size_um;
+- in a PSF map, the first cell covers pixels 0 to stride - 1: (stride - 1) / 2 * pixel_size_um.
+
+Thus both lie exactly over the picture in a viewer.
 """
 
 import itertools
@@ -30,12 +33,12 @@ from isoplan.mosaic.tiles import shards
 SMALLEST_LEVEL_PX = 512
 RAW = "raw"
 CRC = "isoplan_metadata_crc32"
-MISSING = "missing"  # array of a picture of whole numbers
+MISSING = "missing"  # name of the mask array of an integer picture
 DTYPES = ("float32", "uint16", "uint8", "int16", "int8")
-# A restoration brightens what is small: room above the brightest pixel observed.
+# Deconvolution brightens small objects, so integers need room above the brightest observed pixel.
 HEADROOM = 2
-# Chunks equal to the fill value are written too: what is missing was never written. An array takes
-# this setting when it is opened; open_array's own argument for it is dropped by zarr 3.1.
+# Chunks equal to the fill value are written too, so that a missing chunk means it was never written.
+# An array takes this setting when it is opened; zarr 3.1 ignores open_array's own argument for it.
 _SETTINGS = {"array.write_empty_chunks": True}
 
 
@@ -53,21 +56,44 @@ def create_image(
     mask: bool = False,
     attributes: dict,
 ) -> None:
-    """Makes an empty multiscale picture with arrays "0" (full size), "1", ... each (y, x).
+    """Create an empty multiscale picture; an older store at `path` is replaced.
 
-    shape: (H, W) px. dtype: one of DTYPES; floats are filled with NaN, whole numbers with 0. pixel_size_um: None
-    where nobody knows it: lengths are in px then, and the axes bear no unit. scale:
-    what a stored 1 stands for (`Values`). levels: None halves until the longer side is at most 512 px;
-    level k has ceil(shape / 2^k) px. window: values that a viewer shows as black and white, in units of
-    the picture. mask: whole numbers, which know no NaN, get an array MISSING beside them, true where nothing is
-    known. attributes: our own, under "isoplan"; those of whole numbers get `stored` (dtype, scale, offset:
-    value = stored * scale + offset).
-    Chunks are what a viewer fetches, 256 px a side: 0.25 MiB in float32. Shards are what a file system
-    or an object store keeps, 1024 px: 16 chunks in 4 MiB before compression, one request for their
-    index and one for each chunk. Where chunk_px does not divide shard_px, the divisor nearest to it
-    serves.
-    An older store at `path` is replaced. Write level "0" by shard, then call `build_pyramid`.
-    Raises UserError where the folder is not writable or `path` is something else than a store.
+    Write array "0" shard by shard, then call `build_pyramid`.
+
+    Parameters
+    ----------
+    path
+        Path of the store.
+    shape
+        (H, W) in px.
+    dtype
+        One of `DTYPES`. Floats are filled with NaN, integers with 0.
+    pixel_size_um
+        Side of a pixel in micrometres. If None, lengths are in px and the axes have no unit.
+    scale
+        Value of a stored 1, see `ScaledArray`.
+    chunk_px
+        Side of the chunks that a viewer fetches; 256 px are 0.25 MiB in float32. If it does not divide
+        `shard_px`, the nearest divisor is taken.
+    shard_px
+        Side of the shards, the files or objects that are stored. 1024 px are 16 chunks in 4 MiB before
+        compression; a viewer needs one request for their index and one per chunk.
+    levels
+        Number of pyramid levels; level k has ceil(shape / 2^k) px. None halves the picture until its
+        longer side is at most 512 px.
+    window
+        Values that a viewer shows as black and white, in units of the picture.
+    mask
+        Whether an integer picture, which cannot hold NaN, gets a boolean array `MISSING`, true where
+        the value is unknown.
+    attributes
+        Attributes of the group "isoplan". Integer pictures also get `stored` (dtype, scale, offset):
+        value = stored * scale + offset.
+
+    Raises
+    ------
+    UserError
+        If the folder is not writable or `path` exists and is not a store.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype} must be one of {', '.join(DTYPES)}")
@@ -89,7 +115,7 @@ def create_image(
             "dtype": dtype,
             "fill_value": fill,
             "dimension_names": ["y", "x"],
-            # NGFF has no place for it; these are the CF conventions' names, which xarray applies.
+            # NGFF has no field for a scale; these names are those of the CF conventions (xarray).
             "attributes": {} if scale == 1 else {"scale_factor": scale, "add_offset": 0.0},
         }
         datasets.append(_dataset(str(level), [step * pixel] * 2, [(step - 1) / 2 * pixel] * 2))
@@ -113,10 +139,22 @@ def _divisor(shard_px: int, chunk_px: int) -> int:
 
 
 def scale_for(dtype: str, maximum: float, *, counts: bool) -> float:
-    """What a stored 1 is to stand for, so that a restoration's whole numbers hold its range.
+    """Value of a stored 1, chosen so that integers hold the range of a restoration.
 
-    maximum: the brightest pixel observed, above the offset. counts: whether the observed picture holds
-    whole numbers; these stay as they are, scale 1, where HEADROOM times the maximum fits. 1 for floats.
+    Parameters
+    ----------
+    dtype
+        Data type of the store; floats always have scale 1.
+    maximum
+        Brightest observed pixel, in counts above the offset.
+    counts
+        Whether the observed picture holds whole counts. They keep scale 1 if HEADROOM times the
+        maximum fits into the type.
+
+    Examples
+    --------
+    >>> scale_for("uint16", 20000, counts=True)
+    1.0
     """
     if dtype.startswith("float"):
         return 1.0
@@ -124,18 +162,18 @@ def scale_for(dtype: str, maximum: float, *, counts: bool) -> float:
     return 1.0 if (counts and top <= 1) or not 0 < top < np.inf else float(top)
 
 
-class Values:
-    """A level of a picture in its own units, float32, whatever numbers it is stored in.
+class ScaledArray:
+    """A level of a picture that is sliced like an array and returns float32 in the picture's units.
 
-    Sliced as an array; value = stored * scale, by the array's own attributes; NaN where the store's mask says
-    that nothing is known.
+    value = stored * scale, where the scale is an attribute of the array. Pixels that the store's mask
+    marks as unknown are NaN.
     """
 
     def __init__(self, path: str | Path, name: str = "0"):
         self.array = open_array(path, name)
-        self.scale = np.float32(scaling(self.array.attrs))
+        self.scale = np.float32(stored_scale(self.array.attrs))
         self.shape = self.array.shape
-        self.missing = missing(path) if name == "0" else None
+        self.missing = missing_mask(path) if name == "0" else None
 
     def __getitem__(self, window) -> np.ndarray:
         block = np.asarray(self.array[window], np.float32) * self.scale
@@ -144,27 +182,27 @@ class Values:
         return np.where(self.missing[window], np.float32(np.nan), block)
 
 
-def missing(path: str | Path, mode: str = "r") -> zarr.Array | None:
-    """The mask of a picture of whole numbers, (y, x) bool, true where nothing is known; None without one."""
+def missing_mask(path: str | Path, mode: str = "r") -> zarr.Array | None:
+    """The mask of an integer picture, (y, x) bool, true where the value is unknown; None without one."""
     return open_array(path, MISSING, mode) if (Path(path) / MISSING).is_dir() else None
 
 
-def scaling(attributes) -> float:
-    """What a stored 1 stands for, by an array's attributes."""
+def stored_scale(attributes) -> float:
+    """Value of a stored 1, from an array's attributes."""
     return float(attributes.get("scale_factor", 1.0))
 
 
 def to_stored(block: np.ndarray, array: zarr.Array) -> np.ndarray:
-    """Values as an array of a store keeps them: scaled, rounded and clipped for whole numbers, NaN 0."""
+    """Convert values to those stored in `array`: integers are scaled, rounded and clipped, NaN is 0."""
     if array.dtype.kind == "f":
         return block.astype(array.dtype)
     limits = np.iinfo(array.dtype)
-    scaled = np.nan_to_num(block / np.float32(scaling(array.attrs)), posinf=limits.max)
+    scaled = np.nan_to_num(block / np.float32(stored_scale(array.attrs)), posinf=limits.max)
     return np.rint(np.clip(scaled, limits.min, limits.max)).astype(array.dtype)
 
 
 def clipped_share(path: str | Path) -> float:
-    """Share of a picture's pixels at the top of its whole numbers; 0 for floats. One pass, by shards."""
+    """Share of pixels at the maximum of an integer type; 0 for floats. Reads the picture once."""
     array = open_array(path)
     if array.dtype.kind == "f":
         return 0.0
@@ -187,14 +225,37 @@ def create_map(
     dtype: str = "float32",
     attributes: dict,
 ) -> None:
-    """Makes an empty map of cells, a PSF map's arrays by default: "0" (filled; the one viewers show) and
-    "raw" (as estimated).
+    """Create an empty map of cells; an older store at `path` is replaced.
 
-    channels: {"name", "unit"} each, with "low" and "high" where a viewer's range is known; they are
-    kept as `isoplan.channels`. shape_cells: (ny, nx) as `tiles.cell_grid` gives it. All arrays are
-    (channels, ny, nx), fill NaN; a shard is shard_cells wide and high and holds all
-    channels. pixel_size_um: of the picture, None where nobody knows it, as in `create_image`. attributes: our own, under "isoplan". An older store at `path` is replaced.
-    Raises UserError where the folder is not writable or `path` is something else than a store.
+    All arrays have the shape (channels, ny, nx) and are filled with NaN. By default they are those of
+    a PSF map: "0" (filled; the one that viewers show) and "raw" (as estimated).
+
+    Parameters
+    ----------
+    path
+        Path of the store.
+    channels
+        One dict per channel: "name", "unit", and "low" and "high" if a viewer's range is known. Names
+        and units are kept as `isoplan.channels`.
+    shape_cells
+        (ny, nx), as `tiles.cell_grid` returns them.
+    stride_px
+        Side of a cell in px of the picture.
+    pixel_size_um
+        Side of the picture's pixels in micrometres, or None, as in `create_image`.
+    shard_cells
+        Side of a shard in cells; a shard holds all channels.
+    names
+        Names of the arrays.
+    dtype
+        Data type of the arrays.
+    attributes
+        Attributes of the group "isoplan".
+
+    Raises
+    ------
+    UserError
+        If the folder is not writable or `path` exists and is not a store.
     """
     array = {
         "shape": (len(channels), *(int(length) for length in shape_cells)),
@@ -226,7 +287,7 @@ def create_map(
 
 
 def _plane(pixel_size_um: float | None) -> list[dict]:
-    """The axes y and x; without a unit where nobody knows how large a pixel is."""
+    """The axes y and x, without a unit if the pixel size is unknown."""
     unit = {} if pixel_size_um is None else {"unit": "micrometer"}
     return [{"name": name, "type": "space"} | unit for name in "yx"]
 
@@ -263,11 +324,9 @@ def _channel(label: str, low: float, high: float, *, active: bool) -> dict:
 
 
 def _create(path: Path, arrays: dict[str, dict], attributes: dict) -> None:
-    """Builds the store beside its place and moves it there in one step."""
+    """Build the store under a temporary name beside `path`, then rename it."""
     if path.exists() and not (path / "zarr.json").is_file():
-        raise UserError(
-            f"{path}: is in the way and no Zarr store; move it or choose another folder"
-        )
+        raise UserError(f"{path}: exists and is not a Zarr store; move it or choose another folder")
     part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -290,9 +349,9 @@ def _create(path: Path, arrays: dict[str, dict], attributes: dict) -> None:
 
 
 def open_array(path: str | Path, name: str = "0", mode: str = "r") -> zarr.Array:
-    """An array of a store made here. mode: "r", or "r+" to write whole shards.
+    """Open an array of a store. mode: "r", or "r+" to write whole shards.
 
-    Raises UserError where there is no such store or array.
+    Raises UserError if there is no such store or array.
     """
     try:
         with zarr.config.set(_SETTINGS):
@@ -304,11 +363,24 @@ def open_array(path: str | Path, name: str = "0", mode: str = "r") -> zarr.Array
 
 
 def write_shards(array: zarr.Array, window: Sequence[slice], block: np.ndarray) -> None:
-    """Writes `block` to array[window], where the window is made of whole shards.
+    """Write `block` to array[window], a window of whole shards.
 
-    Their old files are removed first: zarr reads an old shard before it writes the new one, and would
-    fail for ever on a damaged one. window: slices as `tiles.shards` gives them, for all axes.
-    Raises ValueError where the window cuts a shard.
+    Old files of the shards are removed first. zarr reads an old shard before it writes the new one,
+    so a damaged shard could never be replaced.
+
+    Parameters
+    ----------
+    array
+        The array, opened with mode "r+".
+    window
+        One slice per axis; those of y and x as `tiles.shards` returns them.
+    block
+        Values of the window's shape.
+
+    Raises
+    ------
+    ValueError
+        If the window cuts a shard.
     """
     grid = []
     for part, length, shard in zip(window, array.shape, array.shards, strict=True):
@@ -323,24 +395,24 @@ def write_shards(array: zarr.Array, window: Sequence[slice], block: np.ndarray) 
 
 
 def read_attributes(path: str | Path) -> dict:
-    """Our own attributes of a store, the group "isoplan".
+    """Attributes of a store's group "isoplan".
 
-    Raises UserError where there are none, and where the store's metadata are not those it was made with.
+    Raises UserError if there are none, or if the store's metadata were changed since it was made.
     """
     try:
         attributes = zarr.open_group(path, mode="r").attrs.asdict()
         ours = attributes["isoplan"]
     except (FileNotFoundError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: is no store of isoplan; give one of its results") from error
+        raise UserError(f"{path}: was not written by isoplan; give one of its results") from error
     if attributes.get(CRC) not in (None, _metadata_crc(Path(path), attributes)):
         raise UserError(f"{path}: its metadata were changed or damaged; remove it and run again")
     return ours
 
 
 def _metadata_crc(path: Path, attributes: dict) -> int:
-    """CRC-32 of a store's attributes, but for itself, and of its arrays' metadata.
+    """CRC-32 of a store's attributes (without this one) and of the metadata of its arrays.
 
-    A group in it is a store of its own.
+    Groups inside the store are stores of their own and do not count.
     """
     kept = {name: value for name, value in attributes.items() if name != CRC}
     files = sorted(path.glob("*/zarr.json"))
@@ -349,11 +421,15 @@ def _metadata_crc(path: Path, attributes: dict) -> int:
 
 
 def build_pyramid(path: str | Path) -> None:
-    """Fills levels 1, 2, ... of a picture from level 0, each by the mean of 2 x 2 pixels.
+    """Fill levels 1, 2, ... of a picture from level 0, each with the means of 2 x 2 pixels.
 
-    Out of core: holds one shard and the four that it is made of. An odd last row or column stands
-    for itself (its pixel is the mean of those there are). uint16 is rounded.
-    Raises UserError where level 0 is missing.
+    Only one shard and the four that it is made of are in memory. At an odd last row or column, the mean
+    is that of the pixels there are. Integers are rounded.
+
+    Raises
+    ------
+    UserError
+        If level 0 is missing.
     """
     keys = zarr.open_group(path, mode="r", use_consolidated=False).array_keys()
     names = sorted((name for name in keys if name.isdecimal()), key=int)
@@ -363,14 +439,14 @@ def build_pyramid(path: str | Path) -> None:
             block = source[
                 2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop
             ].astype(np.float32)
-            mean = _halved(block)
+            mean = _downsampled(block)
             if target.dtype.kind in "ui":
                 mean = np.rint(mean)
             write_shards(target, (rows, columns), mean.astype(target.dtype))
 
 
-def _halved(block: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2 pixels (h, w) -> (ceil(h/2), ceil(w/2)); an odd edge is repeated."""
+def _downsampled(block: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels, (h, w) -> (ceil(h/2), ceil(w/2)); an odd edge is repeated."""
     block = np.pad(block, [(0, length % 2) for length in block.shape], mode="edge")
     height, width = block.shape
     return block.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))

@@ -1,9 +1,9 @@
-"""A mosaic of unstitched tiles, each put where its position says: nothing is blended or moved.
+"""A mosaic of unstitched tiles, placed at their listed positions without blending or registration.
 
-Where tiles overlap, every pixel comes from one of them: the one whose centre is nearest, the first in
-the table of two as near. That depends on positions and sizes alone, so that every window sees the same
-mosaic. Pixels that no tile covers are NaN. At a seam light, focus and registration may jump, and a PSF
-that is estimated across it means nothing: `seamless` gives each window pixels of one tile only.
+Where tiles overlap, each pixel comes from the tile whose centre is nearest, or from the first in the
+table if two are equally near. This depends only on positions and sizes, so every window sees the same
+mosaic. Pixels that no tile covers are NaN. Brightness, focus and registration may jump at a seam, so a
+PSF estimated across it would be meaningless: `seamless` gives each window pixels of one tile only.
 """
 
 import math
@@ -21,33 +21,33 @@ from isoplan.mosaic.table import SLICES
 from isoplan.mosaic.window import Picture
 
 OPEN_TILES = 64
-OPEN_BYTES = 2**27  # of tiles that are held whole
-# Tiles lost in a void of a thousand times their area: a wrong position, not a mosaic.
+OPEN_BYTES = 2**27  # pixels of open tiles that are held in memory
+# If tiles cover less than a thousandth of the area that they span, a position is wrong.
 LEAST_COVERED = 1e-3
-MOST_NOTES = 20  # different ones, of all tiles
-MOST_COVERED = 3  # tiles at a place, on average: they overlap by 42 % along both axes
+MOST_NOTES = 20  # different notes of tiles
+MOST_COVERED = 3  # mean number of tiles per pixel; 3 means an overlap of 42 % along both axes
 
 
-def _alike(one: object, other: object) -> bool:
+def _equal(one: object, other: object) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=0.02)
     return one == other
 
 
-def _words(fact: object) -> str:
+def _in_units(fact: object) -> str:
     return f"{fact:g} um" if isinstance(fact, float) else str(fact)
 
 
 @dataclass(frozen=True)
-class _View:
-    """The tiles of one sheet, none of which overlap: read as a picture with NaN between them."""
+class _SheetView:
+    """Reads the tiles of one sheet, which do not overlap, as a picture with NaN between them."""
 
     mosaic: "PlacedMosaic"
     sheet: int
 
     def __call__(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         block = np.full((y1 - y0, x1 - x0), np.nan, np.float32)
-        for number in self.mosaic.touched(y0, y1, x0, x1):
+        for number in self.mosaic.tiles_in(y0, y1, x0, x1):
             if self.mosaic.sheets[number] == self.sheet:
                 inner, own = self.mosaic.overlap(number, y0, y1, x0, x1)
                 block[inner] = self.mosaic.read_tile(number, own)
@@ -55,11 +55,16 @@ class _View:
 
 
 class PlacedMosaic(Picture):
-    """Tiles by position, read by window like any picture. Made by `open_mosaic`.
+    """Tiles at listed positions, read by window like any picture. Use `open_mosaic` to open one.
 
-    boxes: (n, 4) y0, y1, x0, x1 of every tile in px of the mosaic. sheets: (n,) a number per tile, so
-    that tiles of one number do not overlap: four numbers serve a grid. A read opens the tiles that it
-    touches; of those, 64 stay open, or fewer where they are held whole.
+    A read opens the tiles that it needs. Up to 64 stay open, fewer if their pixels are held in memory.
+
+    Attributes
+    ----------
+    boxes
+        (n, 4): y0, y1, x0, x1 of every tile, in px of the mosaic.
+    sheets
+        (n,): a number per tile, such that tiles with the same number do not overlap. A grid needs four.
     """
 
     gaps = True
@@ -71,10 +76,22 @@ class PlacedMosaic(Picture):
         channel: int | None,
         slice_index: int | str | None,
     ):
-        """open_tile(path, channel, slice) opens one tile; the others as in `open_mosaic`.
+        """Open and compare all tiles.
 
-        Raises UserError where a tile cannot be read, where tiles differ in type, channels or slices,
-        and where they cover less than a thousandth of what the positions span.
+        Parameters
+        ----------
+        positions
+            The table of positions.
+        open_tile
+            Function (path, channel, slice) that opens one tile.
+        channel, slice_index
+            As in `open_mosaic`.
+
+        Raises
+        ------
+        UserError
+            If a tile cannot be read, if tiles differ in type, channels or slices, or if they cover
+            less than a thousandth of the area that they span.
         """
         self.path = positions.table
         self.files = [positions.table, *positions.tiles]
@@ -89,8 +106,8 @@ class PlacedMosaic(Picture):
         stops = starts + sizes
         self.boxes = np.stack([starts[0], stops[0], starts[1], stops[1]], axis=1)
         self.shape = int(stops[0].max()), int(stops[1].max())
-        self._check_places(rounded.T.tolist())
-        self._check_spread()
+        self._check_distinct_positions(rounded.T.tolist())
+        self._check_extent()
         if moved := np.abs(places - rounded).max():
             self.notes.append(f"positions are rounded to whole px, by at most {moved:.2f} px")
         self.sheets = self._sort_into_sheets()
@@ -100,7 +117,7 @@ class PlacedMosaic(Picture):
         self._choose_slice()
 
     def _check_tiles(self) -> tuple[np.ndarray, np.dtype]:
-        """Heights and widths (2, n) and the type that all tiles share."""
+        """Heights and widths (2, n) in px, and the data type that all tiles share."""
         sizes, first, notes = [], {}, {}
         first_slice = self.slice if isinstance(self.slice, int) else 0
         self.optics = {}
@@ -112,34 +129,34 @@ class PlacedMosaic(Picture):
                     "slices": tile.slices,
                     "colours": "RGB" if tile.luminance else "grey",
                     **tile.meaning,
-                    # Not all tell one: the first that does is compared with.
+                    # A tile may not state it; the others are compared with the first that does.
                     "pixel size": tile.optics.get("pixel_size_um"),
                 }
                 for what, value in facts.items():
                     if value is None:
                         continue
                     told, other = first.setdefault(what, (value, path))
-                    if not _alike(value, told):
+                    if not _equal(value, told):
                         raise UserError(
-                            f"{self.path}: tiles differ: {other} has {what} {_words(told)},"
-                            f" {path} {_words(value)}; save them alike"
+                            f"{self.path}: tiles differ: {other} has {what} {_in_units(told)},"
+                            f" {path} {_in_units(value)}; save them alike"
                         )
                 if not sizes:
                     self._slices, self.channels = tile.slices, tile.channels
                     self._stack = tile.stack
                     self.luminance = tile.luminance
                 self.optics = tile.optics | self.optics
-                # What each tile says of itself; its slice is chosen for the whole mosaic.
+                # The slice is chosen for the whole mosaic, so its note is not the tile's own.
                 for note in tile.notes:
                     if not note.startswith(slices.UNITS):
                         notes.setdefault(note, []).append(Path(path).name)
                 sizes.append(tile.shape)
                 dtype = tile.dtype
-        self.notes += self._of_tiles(notes)
+        self.notes += self._tile_notes(notes)
         return np.array(sizes, np.int64).T, dtype
 
-    def _of_tiles(self, notes: dict[str, list[str]]) -> list[str]:
-        """Each note once, with the tiles that say it where not all do; so many of them at most."""
+    def _tile_notes(self, notes: dict[str, list[str]]) -> list[str]:
+        """Each note once, with the tiles that it is about unless it is about all; at most MOST_NOTES."""
         found = []
         for note, names in list(notes.items())[:MOST_NOTES]:
             if len(names) < len(self._tiles):
@@ -149,22 +166,22 @@ class PlacedMosaic(Picture):
             found.append(note)
         if len(notes) > MOST_NOTES:
             found.append(
-                f"CAUTION: tiles say {len(notes) - MOST_NOTES} things more: look at their files"
+                f"CAUTION: there are {len(notes) - MOST_NOTES} more notes on tiles: look at their files"
             )
         return found
 
-    def _check_places(self, places: list[list[int]]) -> None:
-        """Refuses two tiles at one place, of which the second would never be seen."""
+    def _check_distinct_positions(self, places: list[list[int]]) -> None:
+        """Refuse two tiles at the same position, as the second would never be visible."""
         first: dict[tuple, int] = {}
         for number, place in enumerate(map(tuple, places)):
             other = first.setdefault(place, number)
             if other != number:
                 raise UserError(
                     f"{self.path}: {Path(self._tiles[other]).name} and {Path(self._tiles[number]).name} lie at the same"
-                    " place, to a pixel; keep one, or give positions in px"
+                    " position, to a pixel; keep one, or give positions in px"
                 )
 
-    def _check_spread(self) -> None:
+    def _check_extent(self) -> None:
         heights, widths = self.boxes[:, 1] - self.boxes[:, 0], self.boxes[:, 3] - self.boxes[:, 2]
         share = float((heights * widths).sum()) / (float(self.shape[0]) * self.shape[1])
         if share < LEAST_COVERED:
@@ -177,12 +194,12 @@ class PlacedMosaic(Picture):
             )
         if share > MOST_COVERED:
             self.notes.append(
-                f"CAUTION: the tiles overlap so much that a place lies in {share:.2g} of them; check that their"
-                " positions are in px"
+                f"CAUTION: the tiles overlap so much that a pixel lies in {share:.2g} of them on average; check that"
+                " their positions are in px"
             )
 
     def _sort_into_sheets(self) -> np.ndarray:
-        """The lowest number for each tile that no earlier tile bears that overlaps it."""
+        """For each tile the lowest number that no earlier, overlapping tile has."""
         sheets = np.zeros(len(self.boxes), np.int64)
         for number, (y0, y1, x0, x1) in enumerate(self.boxes):
             taken = set(sheets[:number][self._meets(y0, y1, x0, x1)[:number]].tolist())
@@ -207,7 +224,7 @@ class PlacedMosaic(Picture):
         rows = (boxes[:, 0] < y1) & (boxes[:, 1] > y0)
         return rows & (boxes[:, 2] < x1) & (boxes[:, 3] > x0)
 
-    def touched(self, y0: int, y1: int, x0: int, x1: int) -> list[int]:
+    def tiles_in(self, y0: int, y1: int, x0: int, x1: int) -> list[int]:
         """The tiles that reach into a window, in the table's order."""
         return np.flatnonzero(self._meets(y0, y1, x0, x1)).tolist()
 
@@ -238,7 +255,7 @@ class PlacedMosaic(Picture):
         self.check_window(y0, y1, x0, x1)
         block = np.full((y1 - y0, x1 - x0), np.nan, np.float32)
         owner = self._owners(y0, y1, x0, x1)
-        for number in self.touched(y0, y1, x0, x1):
+        for number in self.tiles_in(y0, y1, x0, x1):
             (rows, columns), (top, _, left, _) = self.overlap(number, y0, y1, x0, x1)
             own = owner[rows, columns] == number
             if not own.any():
@@ -251,12 +268,12 @@ class PlacedMosaic(Picture):
         return block
 
     def _owners(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        """The tile that every pixel of a window comes from, -1 for none."""
+        """The number of the tile that each pixel of a window comes from, -1 for none."""
         owner = np.full((y1 - y0, x1 - x0), -1, np.int32)
         nearest = np.full(owner.shape, np.iinfo(np.int64).max)
-        for number in self.touched(y0, y1, x0, x1):
+        for number in self.tiles_in(y0, y1, x0, x1):
             (rows, columns), _ = self.overlap(number, y0, y1, x0, x1)
-            # Twice the distance to the centre, squared: whole numbers, so that ties are ties.
+            # Twice the distance to the centre, squared: integers, so that ties are exact.
             y, x = self._centres[number]
             dy = (2 * (y0 + np.arange(rows.start, rows.stop)) - y) ** 2
             dx = (2 * (x0 + np.arange(columns.start, columns.stop)) - x) ** 2
@@ -268,23 +285,23 @@ class PlacedMosaic(Picture):
 
     def covered(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray | None:
         covered = np.zeros((y1 - y0, x1 - x0), bool)
-        for number in self.touched(y0, y1, x0, x1):
+        for number in self.tiles_in(y0, y1, x0, x1):
             covered[self.overlap(number, y0, y1, x0, x1)[0]] = True
         return None if covered.all() else covered
 
     def seamless(
         self, tops: np.ndarray, lefts: np.ndarray, side_px: int
     ) -> Iterator[tuple[Callable[..., np.ndarray], np.ndarray]]:
-        """As in `Picture`: a window belongs to the tile that holds it whole and whose centre is nearest.
+        """As in `Picture`: a window belongs to the tile that contains it and whose centre is nearest.
 
-        One view per sheet, so that a block is estimated at most as often as tiles overlap (four times
-        in a grid), whatever their size.
+        There is one view per sheet. So however small the tiles are, a block is processed at most as
+        often as tiles overlap (four times in a grid).
         """
         tops, lefts = (np.asarray(starts).astype(np.int64) for starts in (tops, lefts))
         holder = np.full((len(tops), len(lefts)), -1)
         nearest = np.full(holder.shape, np.iinfo(np.int64).max)
         last = int(tops[-1]) + side_px, int(lefts[-1]) + side_px
-        for number in self.touched(int(tops[0]), last[0], int(lefts[0]), last[1]):
+        for number in self.tiles_in(int(tops[0]), last[0], int(lefts[0]), last[1]):
             y0, y1, x0, x1 = self.boxes[number]
             y, x = self._centres[number]
             whole = ((tops >= y0) & (tops + side_px <= y1))[:, None]
@@ -296,10 +313,10 @@ class PlacedMosaic(Picture):
         held = holder >= 0
         of_sheet = np.where(held, self.sheets[holder], -1)
         for sheet in np.unique(of_sheet[held]):
-            yield _View(self, int(sheet)), of_sheet == sheet
+            yield _SheetView(self, int(sheet)), of_sheet == sheet
 
     def middle(self, side_px: int = 1024) -> np.ndarray:
-        """The middle of the tile that lies nearest to the middle of the mosaic: no seam in it."""
+        """The middle of the tile nearest to the middle of the mosaic, so that it has no seam."""
         distance = ((self._centres - (np.array(self.shape) - 1)) ** 2).sum(axis=1)
         number = int(distance.argmin())
         height, width = self.boxes[number, 1::2] - self.boxes[number, ::2]

@@ -1,12 +1,13 @@
-"""Tables that say where the tiles of a mosaic lie.
+"""Reads tables of tile positions.
 
-Read while Snakemake parses, so nothing heavy is imported and no picture is opened here. Three forms:
+Snakemake imports this when it parses the workflow, so nothing heavy is imported and no picture is
+opened. There are three formats:
 
 - our own: tab-separated, with the columns tile, y_px and x_px;
 - ImageJ/Fiji's TileConfiguration: `tile.tif; ; (x, y)`;
 - MIST's global positions: `file: tile.tif; corr: 1.0; position: (x, y); grid: (column, row);`.
 
-Positions are those of a tile's first pixel, in px, of any origin.
+A position is that of a tile's first pixel, in px. The origin is arbitrary.
 """
 
 import csv
@@ -19,8 +20,8 @@ from isoplan.base.errors import UserError
 from isoplan.mosaic.table import plain_number
 
 COLUMNS = ("tile", "y_px", "x_px")
-_LARGEST_BYTES = 2**24  # no table is longer
-_FARTHEST_PX = 2**31  # no mosaic is wider
+_LARGEST_BYTES = 2**24  # larger files are not tables
+_FARTHEST_PX = 2**31  # larger positions are mistakes
 _ENDINGS = (".txt", ".tsv", ".csv")
 _ZARR = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 _NUMBER = r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*"
@@ -30,7 +31,19 @@ _MIST = re.compile(rf"\s*file:\s*([^;]+?)\s*;.*?position:\s*\({_NUMBER},{_NUMBER
 
 @dataclass(frozen=True)
 class Positions:
-    """table: its file. tiles: the pictures' paths. y_px, x_px: where each begins. notes: for the log."""
+    """A table of positions that was read.
+
+    Attributes
+    ----------
+    table
+        Path of the table.
+    tiles
+        Paths of the tiles.
+    y_px, x_px
+        Position of each tile's first pixel, in px.
+    notes
+        Messages for the log.
+    """
 
     table: str
     tiles: list[str]
@@ -40,42 +53,46 @@ class Positions:
 
 
 def is_table_of_tiles(path: str | Path) -> bool:
-    """Whether a path is a position table or a folder with one, by names and first lines alone."""
+    """Whether a path is a position table or a folder with one, judged by names and first lines."""
     path = Path(path)
     if path.is_dir():
         return not any((path / name).exists() for name in _ZARR) and bool(_tables(path))
-    return path.suffix.lower() in _ENDINGS and _form(path) is not None
+    return path.suffix.lower() in _ENDINGS and _format(path) is not None
 
 
 def read(path: str | Path) -> Positions:
-    """Reads a position table, or the only one in a folder.
+    """Read a position table, or the only one in a folder.
 
-    Tiles lie beside their table unless it gives whole paths. Of Fiji's pair TileConfiguration.txt and
-    TileConfiguration.registered.txt the registered one is taken.
-    Raises UserError with file and line for what cannot be read, tiles named twice or missing, more
-    than one table in a folder, and positions at more than one height (z).
+    Tile names are relative to the table's folder. If Fiji wrote both TileConfiguration.txt and
+    TileConfiguration.registered.txt, the registered one is read.
+
+    Raises
+    ------
+    UserError
+        With file and line: if a line cannot be read, a tile is missing or listed twice, a folder has
+        several tables, or positions have more than one height (z).
     """
     table, notes = _choose(Path(path))
-    if _form(table) == "unlike":
+    if _format(table) == "misnamed":
         raise UserError(
-            f"{table}: is a table of tiles, but gives no y_px and x_px; give the columns {', '.join(COLUMNS)}, in px"
+            f"{table}: is a table of tiles without y_px and x_px; give the columns {', '.join(COLUMNS)}, in px"
         )
-    rows = _own(table) if _form(table) == "own" else _lines(table)
+    rows = _own_rows(table) if _format(table) == "own" else _fiji_or_mist_rows(table)
     if not rows:
-        raise UserError(f"{table}: names no tile; give a line for each")
+        raise UserError(f"{table}: lists no tile; give a line for each")
     first: dict[str, int] = {}
     tiles = []
     for number, name, y, x in rows:
         where = f"{table}, line {number}"
-        real = os.path.realpath(table.parent / name)  # by another name, too
+        real = os.path.realpath(table.parent / name)  # finds links to the same file, too
         if real in first:
             raise UserError(
-                f"{where}: tile {name!r} stands already in line {first[real]}; keep one"
+                f"{where}: tile {name!r} is already listed in line {first[real]}; keep one"
             )
         first[real] = number
         if not (abs(y) < _FARTHEST_PX and abs(x) < _FARTHEST_PX):
             raise UserError(
-                f"{where}: the position of {name!r}, ({x:g}, {y:g}), is none that a mosaic has; correct it"
+                f"{where}: the position of {name!r}, ({x:g}, {y:g}), is impossible; correct it"
             )
         tile = table.parent / name
         if not tile.exists():
@@ -85,13 +102,13 @@ def read(path: str | Path) -> Positions:
         tiles.append(str(tile))
     if beside := _unlisted(table, tiles):
         notes.append(
-            f"{len(beside)} files like the tiles lie beside {table.name} but are not in it, such as {beside[0]}: not read"
+            f"{len(beside)} files beside {table.name} look like tiles but are not listed, such as {beside[0]}: not read"
         )
     return Positions(str(table), tiles, [row[2] for row in rows], [row[3] for row in rows], notes)
 
 
 def files_of(path: str | Path) -> list[str]:
-    """What a mosaic is read from: the path itself, or a position table and its tiles (as `read` raises)."""
+    """All files of a mosaic: the path itself, or a position table and its tiles. Raises as `read` does."""
     if not is_table_of_tiles(path):
         return [str(path)]
     found = read(path)
@@ -99,7 +116,7 @@ def files_of(path: str | Path) -> list[str]:
 
 
 def _unlisted(table: Path, tiles: list[str]) -> list[str]:
-    """Names of what lies beside a table and its tiles, with a tile's ending."""
+    """Names of files beside a table that have a tile's extension but are not listed."""
     folder = table.parent
     listed = {Path(tile).name for tile in tiles if Path(tile).parent == folder}
     endings = {Path(name).suffix for name in listed}
@@ -108,14 +125,14 @@ def _unlisted(table: Path, tiles: list[str]) -> list[str]:
 
 
 def _tables(folder: Path) -> list[Path]:
-    """A folder's position tables; without any, what was meant for one."""
+    """A folder's position tables; if there are none, those with wrong column names."""
     files = (
         file
         for file in folder.iterdir()
         if file.suffix.lower() in _ENDINGS and not file.name.startswith(".")
     )
-    forms = {file: form for file in sorted(files) if (form := _form(file))}
-    return [file for file, form in forms.items() if form != "unlike"] or [*forms]
+    forms = {file: form for file in sorted(files) if (form := _format(file))}
+    return [file for file, form in forms.items() if form != "misnamed"] or [*forms]
 
 
 def _choose(path: Path) -> tuple[Path, list[str]]:
@@ -144,36 +161,38 @@ def _text(table: Path) -> list[str]:
         return []
     try:
         return text.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:  # a µ in a comment, as Windows wrote it; Latin-1 reads every byte
+    except UnicodeDecodeError:  # such as a µ in a comment from Windows; Latin-1 reads any byte
         return text.decode("latin-1").splitlines()
 
 
-def _is_no_row(table: Path, line: str) -> bool:
-    """Whether a line is empty, a setting or a comment, which a tile whose name begins so is not."""
+def _is_comment(table: Path, line: str) -> bool:
+    """Whether a line is empty, a setting or a comment. A tile's name may begin with `#`, too."""
     if line.startswith("#"):
         return not os.path.isfile(table.parent / re.split(r"[\t;]", line)[0].strip())
     return not line.strip() or bool(re.match(r"\s*(dim|multiseries)\s*=", line))
 
 
-def _form(table: Path) -> str | None:
-    """own, fiji or mist, by the first line that says so; unlike, where its columns are called otherwise than our own;
-    None where the file is no position table."""
+def _format(table: Path) -> str | None:
+    """Format of a table by its first telling line: "own", "fiji" or "mist".
+
+    "misnamed" is a table like our own whose columns have other names; None is not a position table.
+    """
     for line in _text(table)[:100]:
-        if _is_no_row(table, line):
+        if _is_comment(table, line):
             continue
         cells = {cell.strip() for cell in line.split("\t")}
         if set(COLUMNS) <= cells:
             return "own"
         if "tile" in cells and all(any(cell.startswith(axis) for cell in cells) for axis in "yx"):
-            return "unlike"
+            return "misnamed"
         return "mist" if _MIST.fullmatch(line) else "fiji" if _FIJI.fullmatch(line) else None
     return None
 
 
-def _own(table: Path) -> list[tuple[int, str, float, float]]:
+def _own_rows(table: Path) -> list[tuple[int, str, float, float]]:
     rows, header = [], None
     for number, line in enumerate(_text(table), start=1):
-        if _is_no_row(table, line):
+        if _is_comment(table, line):
             continue
         cells = [cell.strip() for cell in next(csv.reader([line], delimiter="\t"))]
         if header is None:
@@ -195,17 +214,17 @@ def _own(table: Path) -> list[tuple[int, str, float, float]]:
     return rows
 
 
-def _lines(table: Path) -> list[tuple[int, str, float, float]]:
+def _fiji_or_mist_rows(table: Path) -> list[tuple[int, str, float, float]]:
     rows: list[tuple[int, str, float, float]] = []
-    heights: dict[str | None, int] = {}  # with the first line of each
-    pattern = _MIST if _form(table) == "mist" else _FIJI
+    heights: dict[str | None, int] = {}  # height to the first line that has it
+    pattern = _MIST if _format(table) == "mist" else _FIJI
     for number, line in enumerate(_text(table), start=1):
-        if _is_no_row(table, line):
+        if _is_comment(table, line):
             continue
         found = pattern.fullmatch(line)
         if not found:
             raise UserError(
-                f"{table}, line {number}: {line!r} is no position; correct or remove it"
+                f"{table}, line {number}: {line!r} is not a position; correct or remove it"
             )
         groups = found.groups()
         if pattern is _FIJI:
@@ -218,7 +237,7 @@ def _lines(table: Path) -> list[tuple[int, str, float, float]]:
                 )
             if len(heights) > 1:
                 raise UserError(
-                    f"{table}, line {number}: another height z than in line {min(heights.values())}; a mosaic is one "
+                    f"{table}, line {number}: has another height z than line {min(heights.values())}; a mosaic is one "
                     "plane, keep the tiles of one"
                 )
         else:

@@ -1,12 +1,12 @@
-"""Reading mosaics by window: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 and 0.5, PNG, JPEG, tiles by position.
+"""Reads mosaics by window, from any supported file or from a table of tile positions.
 
-Memory is bounded: a read holds the window in the file's type and in float32, and the file's pieces
-(tiles, strips, chunks) under way, at most ten at a time. A picture in pieces of more than 1 Mpx is
-held whole from its first read on, in the file's type, where that takes at most 64 MiB. Where it takes
-more and a piece more than 8 MiB (one huge strip, a large PNG), it is not read by window: `convert`
-makes an OME-Zarr of it first. Uncompressed TIFF is mapped into memory, only while a window is read.
+Memory is bounded. A read holds the window in the file's type and in float32, and at most ten pieces
+(tiles, strips, chunks) of the file. A picture in pieces of more than 1 Mpx is kept in memory, in the
+file's type, if it takes at most 64 MiB. If it takes more and a piece takes more than 8 MiB (one huge
+strip, a large PNG), it cannot be read by window: `convert` makes an OME-Zarr of it first. Uncompressed
+TIFF is memory-mapped, but only while a window is read.
 
-Values stay in the file's own units. NaN and infinite pixels are kept: whoever reads decides on them.
+Values stay in the units of the file. NaN and infinite pixels are kept; the caller handles them.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from isoplan.mosaic.window import Picture
 
 HOLD_PX = 2**20
 LARGEST_PX = 2**40
-LEAST_ROWS = 16  # of a window, as far as the picture has them
+LEAST_ROWS = 16  # rows of a window, unless the picture has fewer
 HELD_BYTES = 2**26
 PIECE_BYTES = 2**23
 LUMINANCE = np.array(
@@ -41,10 +41,20 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
 class Mosaic(Picture):
-    """One grey picture inside a file. Made by `open_mosaic`.
+    """One grey picture inside a file. Use `open_mosaic` to open one.
 
-    slices: how many a stack has. stack: the letter of the axis that they lie along. meaning: of the stored numbers, in words, by what they tell. piece_bytes: what is decoded at once. Where by_window is False only
-    `blocks` serves.
+    If `by_window` is False, only `blocks` works.
+
+    Attributes
+    ----------
+    slices
+        Number of slices of a stack, 1 if there is none.
+    stack
+        Letter of the axis that the slices lie along, None if there is no stack.
+    meaning
+        Polarity and calibration of the stored numbers, as text.
+    piece_bytes
+        Bytes that are decoded at once.
     """
 
     def __init__(
@@ -59,7 +69,7 @@ class Mosaic(Picture):
             "calibration": source.calibration or "none",
         }
         shape = tuple(source.array.shape)
-        axes = source.axes = _distinct(path, source.axes, shape)
+        axes = source.axes = _distinct_axes(path, source.axes, shape)
         if "Y" not in axes or "X" not in axes:
             raise UserError(f"{path}: has no image plane (axes {axes}); give a picture of two axes")
         if 0 in shape:
@@ -76,13 +86,13 @@ class Mosaic(Picture):
         if source.missing is not None:
             self.gaps = True
             self.notes.append(
-                f"pixels of {source.missing:g} are not read: the file says that it stands for no measurement"
+                f"pixels of {source.missing:g} are not read: the file says that they mark missing measurements"
             )
         sizes = dict(zip(axes, shape, strict=True))
         self.shape = sizes["Y"], sizes["X"]
         if prod(self.shape) > LARGEST_PX:
             raise UserError(
-                f"{path}: says that it has {self.shape[0]} x {self.shape[1]} px, more than any disk holds;"
+                f"{path}: claims {self.shape[0]} x {self.shape[1]} px, more than any disk holds;"
                 " its header is damaged, export it again"
             )
         self._held: np.ndarray | None = None
@@ -96,18 +106,20 @@ class Mosaic(Picture):
         self._hold = large and max(plane_bytes, self.piece_bytes) <= HELD_BYTES
         self.by_window = self._hold or self.piece_bytes <= PIECE_BYTES
         self._choose_slice(sizes, slice_index)
-        self.optics = source.known.optics(self._index[self._spread] if self._spread else 0)
+        self.optics = source.known.optics(
+            self._index[self._channel_axis] if self._channel_axis else 0
+        )
         self.chunk_px = (1, 1) if self._hold else self._chunk
 
-    def _choose(self, what: str, size: int, wanted: int) -> int:
+    def _checked_index(self, what: str, size: int, wanted: int) -> int:
         if wanted >= size:
             raise UserError(
                 f"{self.path}: has no {what} {wanted}; it has {size}, choose 0 to {size - 1}"
             )
         return wanted
 
-    def _numbered(self, name: str, count: int) -> int:
-        """The number of a channel by its name, however its letters are written."""
+    def _channel_number(self, name: str, count: int) -> int:
+        """The number of a channel by its name, in upper or lower case."""
         names = self._source.known.names
         names = names if len(names) == count else []
         alike = [n for n, told in enumerate(names) if told.lower() == name.lower()]
@@ -122,16 +134,18 @@ class Mosaic(Picture):
         several = [axis for axis in "CS" if sizes.get(axis, 1) > 1]
         samples = sizes.get("S", 1)
         colours = self._source.rgb and several[:1] == ["S"]
-        self.channels, self._spread = [], None
+        self.channels, self._channel_axis = [], None
         if isinstance(channel, str):
-            channel = self._numbered(channel, sizes[several[0]] if several else 1)
+            channel = self._channel_number(channel, sizes[several[0]] if several else 1)
         if several and not colours:
-            self._spread = several[0]
+            self._channel_axis = several[0]
             self.channels = _channel_names(self._source.known.names, sizes[several[0]])
         if not several:
-            self._choose("channel", 1, channel or 0)
+            self._checked_index("channel", 1, channel or 0)
         elif channel is not None or not colours:
-            self._index[several[0]] = self._choose("channel", sizes[several[0]], channel or 0)
+            self._index[several[0]] = self._checked_index(
+                "channel", sizes[several[0]], channel or 0
+            )
             if channel is None:
                 self.notes.append(f"channel 0 of {sizes[several[0]]} is read; others by `channel`")
         if "S" in several and self._source.rgb and (several[0] == "C" or channel is None):
@@ -144,7 +158,7 @@ class Mosaic(Picture):
         stacked = [axis for axis in sizes if axis not in "YXCS" and sizes[axis] > 1]
         self.slices, self.stack = 1, None
         if not stacked:
-            self._choose("slice", 1, wanted if isinstance(wanted, int) else 0)
+            self._checked_index("slice", 1, wanted if isinstance(wanted, int) else 0)
             return
         self.stack = "Z" if "Z" in stacked else stacked[0]
         self.slices = sizes[self.stack]
@@ -154,31 +168,31 @@ class Mosaic(Picture):
             if axis != self.stack
         ]
         if isinstance(wanted, int):
-            self.slice = self._index[self.stack] = self._choose("slice", self.slices, wanted)
+            self.slice = self._index[self.stack] = self._checked_index("slice", self.slices, wanted)
             return
         self.slice, note = slices.choose(self.tallies(), wanted or SLICES[0], self.stack)
         self._index[self.stack] = self.slice
         self.notes.append(note)
 
     def tallies(self) -> np.ndarray:
-        """What each slice of each channel holds, (slices, channels, n) of `slices.tally`."""
+        """`slices.tally` of each slice of each channel, (slices, channels, n)."""
         chosen, channels = self._index.copy(), max(len(self.channels), 1)
         found = []
         for number in range(self.slices):
             for channel in range(channels):
                 if self.stack is not None:
                     self._index[self.stack] = number
-                if self._spread is not None:
-                    self._index[self._spread] = channel
+                if self._channel_axis is not None:
+                    self._index[self._channel_axis] = channel
                 found.append(slices.tally(block for _, block in self.blocks()))
         self._index = chosen
         return np.array(found).reshape(self.slices, channels, -1)
 
     def windows(self, block_px: int = 1024) -> Iterator[tuple[int, int, int, int]]:
-        """Windows (y0, y1, x0, x1) that cover the picture once, in the order that costs least.
+        """Windows (y0, y1, x0, x1) that cover the picture once, in the cheapest order.
 
-        Each holds about block_px^2 px, at least one piece and 16 rows; a file in strips gives full-width
-        bands, so that no strip is decoded twice.
+        Each has about block_px^2 px, and at least one piece and 16 rows. For a file in strips they have
+        the full width, so that no strip is decoded twice.
         """
         width, (chunk_y, chunk_x) = self.shape[1], self._chunk
         step_x = width if chunk_x >= width else max(block_px // chunk_x, 1) * chunk_x
@@ -188,25 +202,28 @@ class Mosaic(Picture):
             yield rows.start, rows.stop, columns.start, columns.stop
 
     def blocks(self, rows: int = 256) -> Iterator[tuple[tuple[int, int, int, int], np.ndarray]]:
-        """The whole picture once, as (window, float32 block): in bands of so many full rows where
-        pieces too large for `read` are decoded as they come, else by `windows`."""
+        """The whole picture once, as (window, float32 block).
+
+        Pieces too large for `read` are decoded as a stream, in bands of `rows` full rows. Other
+        pictures are read by `windows`.
+        """
         if self.streams:
             top = 0
             bands = self._source.stream(self._index, rows)
             while top < self.shape[0]:
-                with self._damage(top, min(top + rows, self.shape[0])):
+                with self._damage_named(top, min(top + rows, self.shape[0])):
                     band = next(bands)
-                yield (top, top + len(band), 0, self.shape[1]), self._finished(band)
+                yield (top, top + len(band), 0, self.shape[1]), self._converted(band)
                 top += len(band)
             return
         for window in self.windows():
-            with self._damage(*window[:2]):
+            with self._damage_named(*window[:2]):
                 block = self._raw(*window)
-            yield window, self._finished(block)
+            yield window, self._converted(block)
 
     @property
     def streams(self) -> bool:
-        """Whether `blocks` decodes pieces as they come."""
+        """Whether `blocks` decodes pieces as a stream."""
         return not self.by_window and self._source.stream is not None
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
@@ -214,28 +231,28 @@ class Mosaic(Picture):
         if not self.by_window:
             raise ValueError(f"{self.path} is not read by window")
         if self._hold and self._held is None:
-            with self._damage(0, self.shape[0]):
+            with self._damage_named(0, self.shape[0]):
                 self._held = self._raw(0, self.shape[0], 0, self.shape[1])
         if self._held is not None:
-            return self._finished(self._held[y0:y1, x0:x1])
-        with self._damage(y0, y1):
+            return self._converted(self._held[y0:y1, x0:x1])
+        with self._damage_named(y0, y1):
             block = self._raw(y0, y1, x0, x1)
-        return self._finished(block)
+        return self._converted(block)
 
     def _raw(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        """A window as it lies in the file, (y, x) or (y, x, samples)."""
+        """A window as stored in the file, (y, x) or (y, x, samples)."""
         index = {**self._index, "Y": slice(y0, y1), "X": slice(x0, x1)}
         kept = [axis for axis in self._source.axes if isinstance(index[axis], slice)]
         block = np.asarray(self._source.array[tuple(index.values())])
         return block.transpose([kept.index(axis) for axis in "YXS" if axis in kept])
 
-    def _finished(self, block: np.ndarray) -> np.ndarray:
-        """float32, colours weighed, white bright, NaN where the file has no measurement; always a copy."""
+    def _converted(self, block: np.ndarray) -> np.ndarray:
+        """A new float32 block: colours as luminance, polarity corrected, missing measurements as NaN."""
         missing = self._source.missing
         gone = None if missing is None else block == missing
         if gone is not None and self.luminance:
-            gone = gone.all(axis=-1)  # of a colour, one sample may well be that number
-        if self._source.white is not None:  # in whole numbers, which float32 would round
+            gone = gone.all(axis=-1)  # one sample of a colour may have that value by chance
+        if self._source.white is not None:  # subtracted as integers, since float32 would round
             dark = np.asarray(self._source.white, self.dtype.newbyteorder("="))
             block = ~block if block.dtype == bool else dark - block
         block = block.astype(np.float32)
@@ -244,20 +261,20 @@ class Mosaic(Picture):
         return block @ LUMINANCE if self.luminance else block
 
     @contextlib.contextmanager
-    def _damage(self, y0: int, y1: int) -> Iterator[None]:
+    def _damage_named(self, y0: int, y1: int) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # codecs of TIFF and Zarr share no error class
             advice = "the file is damaged, copy or export it again"
             if of_the_disk(error):
-                advice = "if its disk is well again, run again"
+                advice = "check the disk, then run again"
             raise UserError(
                 f"{self.path}: rows {y0} to {y1} cannot be read ({reason(error)}); {advice}"
             ) from error
 
     @property
     def held_bytes(self) -> int:
-        """What stays in memory between reads."""
+        """Bytes that stay in memory between reads."""
         return 0 if self._held is None else self._held.nbytes
 
     def close(self) -> None:
@@ -265,9 +282,11 @@ class Mosaic(Picture):
         self._source.close()
 
 
-def _distinct(path: str, axes: str, shape: tuple[int, ...]) -> str:
-    """Axes of which no two share a letter: those of length 1 take another, and of several longer ones
-    nobody knows which is which."""
+def _distinct_axes(path: str, axes: str, shape: tuple[int, ...]) -> str:
+    """Make the letters of axes unique: axes of length 1 get another letter if theirs is taken.
+
+    Raises UserError if two longer axes share a letter, as their meaning is unknown.
+    """
     kept = list(axes)
     for letter in sorted({axis for axis in axes if axes.count(axis) > 1}):
         places = [place for place, axis in enumerate(axes) if axis == letter]
@@ -285,7 +304,7 @@ def _distinct(path: str, axes: str, shape: tuple[int, ...]) -> str:
 
 
 def _channel_names(told: list[str], count: int) -> list[str]:
-    """What the file calls its channels, where that serves in file names; else c0, c1, ..."""
+    """The file's channel names if they can be used in file names, else c0, c1, ..."""
     plain = len(told) == count and all(_PLAIN_NAME.fullmatch(name) for name in told)
     if plain and len({name.lower() for name in told}) == count:
         return told
@@ -300,16 +319,35 @@ def open_mosaic(
     series: int | None = None,
     large_pieces: bool = False,
 ) -> Picture:
-    """Opens a picture for reading by window and checks that the file is whole.
+    """Open a picture for reading by window, and check that the file is complete.
 
-    path: TIFF, OME-TIFF, LSM, OME-Zarr 0.4 or 0.5 (a folder), PNG or JPEG, or `scikit-image:NAME`; or
-    a table of tile positions, or a folder with one (`positions`, `placed`).
-    channel: which channel or colour, from 0, or a channel's name in the file; None takes the first channel, and the luminance of RGB.
-    slice: which slice of a stack, from 0, or "sharpest" (None takes this one) or "brightest", by one
-    pass over all slices of all channels (`slices`). series: which of several pictures in a file, from 0;
-    None takes the largest. All choices are told in the picture's `notes`. large_pieces: also opens what
-    is not read by window, for `convert`.
-    Raises UserError for what is missing, truncated, damaged, empty, no picture or not supported.
+    What was chosen is said in the picture's `notes`.
+
+    Parameters
+    ----------
+    path
+        A TIFF, OME-TIFF, LSM, OME-Zarr (0.4 or 0.5, a folder), PNG, JPEG or vendor's file, or
+        `scikit-image:NAME`; or a table of tile positions, or a folder with one.
+    channel
+        Channel or colour, by number from 0 or by its name in the file. None takes the first channel,
+        and the luminance of RGB.
+    slice
+        Slice of a stack, from 0, or "sharpest" (the default) or "brightest", which need one pass over
+        all slices of all channels.
+    series
+        Which of several pictures in a file, from 0; None takes the largest.
+    large_pieces
+        Also open a picture that cannot be read by window, for `convert`.
+
+    Returns
+    -------
+    Picture
+        A context manager; it closes the file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, truncated, damaged, empty, not a picture or not supported.
     """
     path = resolve_path(path)
     if positions.is_table_of_tiles(path):
@@ -325,20 +363,27 @@ def open_mosaic(
     return mosaic
 
 
-def open_row(row: dict, *, look: bool = False, **how) -> Picture:
-    """Opens what a line of the table of mosaics names, or what was measured of one, its ground too (`ground`).
+def open_row(row: dict, *, any_slice: bool = False, **how) -> Picture:
+    """Open the picture of a line of the table of mosaics, or of the facts measured on it.
 
-    look: any slice serves, as to choose one would read the whole stack. how: of `open_mosaic`.
+    Parameters
+    ----------
+    row
+        A line of the table or `Facts`. If the facts say that the picture has ground, it reads as NaN.
+    any_slice
+        Take the first slice of a stack unless one is given; choosing the sharpest reads the whole stack.
+    **how
+        Further arguments of `open_mosaic`.
     """
     chosen = {key: row.get(key) for key in ("channel", "slice", "series")}
-    if look and not isinstance(chosen["slice"], int):
+    if any_slice and not isinstance(chosen["slice"], int):
         chosen["slice"] = 0
     mosaic = open_mosaic(row["path"], **chosen, **how)
     return Grounded(mosaic) if row.get("ground") else mosaic
 
 
 def sources_of(path: str | Path) -> list[str]:
-    """Files and folders that a picture is read from, as far as its name and a table of tiles say."""
+    """Files and folders that a picture is read from, going by its path and a table of tiles."""
     path = resolve_path(path)
     return [path, *positions.files_of(path)]
 

@@ -1,29 +1,31 @@
-"""Which slice of a stack is read: the sharpest one, or the brightest.
+"""Chooses the slice of a stack that is read: the sharpest or the brightest.
 
-Sharpest is the slice of most energy in the finest band that holds more than noise. The bands are the
-levels of a Haar transform (periods of 2-4, 4-8, 8-16, 16-32 px), in which white noise, of the camera as
-of the photons, has the same energy at every level: that of the first level's diagonal band is taken
-off. The mean would not do: focus leaves it as it is in widefield, so that bleaching would decide. Light
-that fades from slice to slice, as by bleaching, is allowed for.
+The sharpest slice has the most energy in the finest band that holds more than noise. The bands are the
+levels of a Haar transform (periods of 2-4, 4-8, 8-16, 16-32 px). White noise, from the camera or from
+photons, has the same energy at every level. It is measured in the diagonal band of the first level and
+subtracted. The mean is no measure of focus: in widefield it does not depend on focus, so bleaching
+would decide. Light that fades from slice to slice, as by bleaching, is corrected for.
 """
 
 from collections.abc import Iterable
 
 import numpy as np
 
-UNITS = "slice", "frame"  # of a stack, and of a time series
+UNITS = "slice", "frame"  # what one is called in a stack, and in a time series
 _LEVELS = 4
-_SURE = 20.0  # standard errors of noise above which a band holds structure
-_APART = 3.0  # standard errors of noise that two slices have to differ by
-# In stacks of so many slices, a share of the sharpest one's fine structure that the next one has at least.
-_STACK, _LONELY = 5, 0.25
-# Of a tally: sum and count of finite pixels, sum and count of squared noise, then of each band.
+_SURE = 20.0  # standard errors of the noise above which a band holds structure
+_LEAST_DIFFERENCE = 3.0  # standard errors of noise that two slices have to differ by
+# In a stack of at least _LONG_STACK slices, the second sharpest is expected to have at least this share
+# of the fine structure of the sharpest.
+_LONG_STACK, _LEAST_NEIGHBOUR = 5, 0.25
+# Entries of a tally: sum and count of finite pixels, then sum of squares and count for the noise and
+# for each band.
 _LIGHT, _PIXELS, _NOISE, _NOISES, _BANDS = 0, 1, 2, 3, 4
 
 
 @np.errstate(invalid="ignore")  # of infinite pixels
 def tally(blocks: Iterable[np.ndarray]) -> np.ndarray:
-    """What a slice holds, as sums that add over blocks and tiles: float64 (4 + 2 * levels,)."""
+    """Sums that describe a slice and can be added over blocks and tiles: float64 (4 + 2 * levels,)."""
     sums = np.zeros(_BANDS + 2 * _LEVELS)
     for block in blocks:
         finite = np.isfinite(block)
@@ -37,24 +39,39 @@ def tally(blocks: Iterable[np.ndarray]) -> np.ndarray:
             pairs = low[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2)
             a, b, c, d = pairs[:, 0, :, 0], pairs[:, 0, :, 1], pairs[:, 1, :, 0], pairs[:, 1, :, 1]
             if level == 0:
-                _add(sums, _NOISE, (a - b - c + d) / 2)
-            _add(sums, _BANDS + 2 * level, np.stack([a + b - c - d, a - b + c - d]) / 2)
+                _add_squares(sums, _NOISE, (a - b - c + d) / 2)
+            _add_squares(sums, _BANDS + 2 * level, np.stack([a + b - c - d, a - b + c - d]) / 2)
             low = (a + b + c + d) / 2
     return sums
 
 
-def _add(sums: np.ndarray, place: int, values: np.ndarray) -> None:
+def _add_squares(sums: np.ndarray, place: int, values: np.ndarray) -> None:
     finite = values[np.isfinite(values)].astype(np.float64)
     sums[place] += finite @ finite
     sums[place + 1] += finite.size
 
 
 def choose(tallies: np.ndarray, how: str, axis: str | None = "Z") -> tuple[int, str]:
-    """The slice that is read and a note that says why.
+    """Choose a slice and say why.
 
-    tallies: (slices, channels, 4 + 2 * levels), of `tally`. All channels decide together, each with the
-    same weight. Where no slice holds structure above its noise, the brightest is taken. axis: along which slices lie;
-    those of T are frames of a time series, of which no focus is known.
+    All channels decide together, with equal weights. If no slice has structure above its noise, the
+    brightest is taken.
+
+    Parameters
+    ----------
+    tallies
+        (slices, channels, 4 + 2 * levels), from `tally`.
+    how
+        "sharpest" or "brightest".
+    axis
+        Axis of the slices. Slices along T are frames of a time series, which has no focus range.
+
+    Returns
+    -------
+    int
+        Number of the slice, from 0.
+    str
+        A note for the log.
     """
     in_time = axis == "T"
     unit = UNITS[in_time]
@@ -71,27 +88,29 @@ def choose(tallies: np.ndarray, how: str, axis: str | None = "Z") -> tuple[int, 
     found = [one for one in found if one is not None]
     if not found:
         return brightest, (
-            f"{unit} {brightest} of {count} is read, the brightest by its mean, since none holds structure above its "
+            f"{unit} {brightest} of {count} is read, the brightest by its mean, since none has structure above its "
             "noise; others by `slice`"
         )
-    score, error = np.mean([one[0] for one in found], axis=0), _together(found)
+    score, error = np.mean([one[0] for one in found], axis=0), _combined_error(found)
     best, second = np.argsort(-score)[:2].tolist()
     note = f"{unit} {best} of {count} is read, the sharpest; others by `slice`. "
     note += f"The next, {unit} {second}, has {100 * max(score[second], 0) / score[best]:.0f} % of its fine structure"
-    if score[best] - score[second] < _APART * np.hypot(error[best], error[second]):
+    if score[best] - score[second] < _LEAST_DIFFERENCE * np.hypot(error[best], error[second]):
         note += ", which may be noise"
-    if count >= _STACK and score[second] < _LONELY * score[best]:
-        note += f". CAUTION: look at {unit} {best}: no other is nearly as sharp. A disturbed or overexposed {unit} looks so"
-        note += "" if in_time else ", and one of a stack with coarse steps"
+    if count >= _LONG_STACK and score[second] < _LEAST_NEIGHBOUR * score[best]:
+        note += f". CAUTION: look at {unit} {best}: no other is nearly as sharp. It may be disturbed or overexposed"
+        note += "" if in_time else ", or the stack may have coarse steps"
     if count > 2 and not in_time and best in (0, count - 1):
         end = "first" if best == 0 else "last"
-        note += f". CAUTION: it is the {end} of the stack, so that the focus may lie outside"
+        note += f". CAUTION: it is the {end} of the stack, so the focus may lie outside"
     return best, note
 
 
 def _sharpness(tallies: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Of each slice of one channel, energy and its standard error in the finest band that holds more
-    than noise somewhere, as shares of the most; None where no band does."""
+    """Energy of each slice of one channel, and its standard error, relative to the largest energy.
+
+    They are those of the finest band in which some slice has more than noise; None if there is none.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         noise = np.nan_to_num(tallies[:, _NOISE] / tallies[:, _NOISES])
         fading = _fading(tallies[:, _LIGHT] / tallies[:, _PIXELS]) ** 2
@@ -106,8 +125,10 @@ def _sharpness(tallies: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _fading(means: np.ndarray) -> np.ndarray:
-    """The light of each slice as a share of the first one's, where it fades from slice to slice, as by
-    bleaching: means = dark + light * share^number, of which the dark is not known. Else ones."""
+    """Brightness of each slice relative to the first, if it fades from slice to slice; else ones.
+
+    Model of bleaching, with an unknown dark level: mean = dark + light * share^number.
+    """
     steps = -np.diff(means)
     if len(steps) < 3 or not (steps > 0).all():
         return np.ones(len(means))
@@ -116,5 +137,5 @@ def _fading(means: np.ndarray) -> np.ndarray:
     return min(share, 1.0) ** np.arange(len(means))
 
 
-def _together(found: list) -> np.ndarray:
+def _combined_error(found: list) -> np.ndarray:
     return np.sqrt(np.sum([error**2 for _, error in found], axis=0)) / len(found)

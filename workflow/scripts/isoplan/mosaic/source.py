@@ -1,4 +1,4 @@
-"""What every reader of files gives: an array to slice, and what its axes and numbers mean."""
+"""What every file reader returns: an array to slice, with the meaning of its axes and numbers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -7,18 +7,39 @@ from typing import Any
 import numpy as np
 
 from isoplan.base.errors import UserError
-from isoplan.mosaic.headers import Known, stage_positions
+from isoplan.mosaic.headers import Metadata, stage_positions
 
 
 @dataclass
 class Source:
-    """An array that can be sliced, with a letter per axis: Y X, S samples, C channels, Z T I Q...
+    """A picture file as an array, with the meaning of its axes and numbers.
 
-    chunks: the pieces that are decoded as a whole; None: any window costs only itself. white: what dark
-    is stored as, where white is zero; None where it is not. stream: rows of one plane from top to
-    bottom, of `strips.rows`, where a piece need not be decoded as a whole. files: all that it lies in,
-    where that is not one. calibration: what the stored numbers stand for where the file
-    says that it is another number, in words. missing: the stored number that stands for no measurement. known: by the file's header.
+    Attributes
+    ----------
+    array
+        Anything that can be sliced along all its axes.
+    axes
+        A letter per axis: Y, X, S (samples), C (channels), and others such as Z, T, I, Q.
+    chunks
+        Shape of the pieces that are decoded as a whole; None if a window costs only itself.
+    rgb
+        Whether the samples are colours.
+    white
+        Stored value of black, if the file stores white as zero; else None.
+    notes
+        Messages for the log.
+    files
+        All files of the picture, if there are several.
+    stream
+        Function of `strips.stream` that reads a plane from top to bottom, if the file allows that.
+    close
+        Closes the file.
+    calibration
+        How stored numbers convert to those that the file means, as text; None if they are the same.
+    missing
+        Stored value that marks missing measurements.
+    known
+        Metadata of the file's header.
     """
 
     array: Any
@@ -32,11 +53,11 @@ class Source:
     close: Callable[[], None] = lambda: None
     calibration: str | None = None
     missing: float | None = None
-    known: Known = field(default_factory=Known)
+    known: Metadata = field(default_factory=Metadata)
 
 
-class Leading:
-    """An array of which only the first samples count (the others are transparency)."""
+class LeadingSamples:
+    """An array reduced to its first samples; the others are transparency."""
 
     def __init__(self, array: Any, axis: int, count: int):
         self.array, self.axis, self.dtype = array, axis, array.dtype
@@ -46,10 +67,10 @@ class Leading:
         return self.array[index]
 
 
-def refuse_tiles(path: str, count: int, choice: str = "choose one by `series`, or ") -> UserError:
-    """What is said of tiles, or fields, inside one file: none of them is the picture.
+def tiles_error(path: str, count: int, choice: str = "choose one by `series`, or ") -> UserError:
+    """The error for a file of several tiles or fields, of which none is the whole picture.
 
-    choice: what can be read of the file, if anything.
+    choice: advice on what can be read from the file, if anything.
     """
     return UserError(
         f"{path}: holds {count} pictures of one size at different positions of the stage, tiles or fields; "
@@ -57,22 +78,38 @@ def refuse_tiles(path: str, count: int, choice: str = "choose one by `series`, o
     )
 
 
-def check_tiles(path: str, xml: str | bytes | None, sizes: list, number: int) -> None:
-    """Refuses pictures of one size that a stage moved between: tiles, of which none is the picture.
+def refuse_tiles(path: str, xml: str | bytes | None, sizes: list, number: int) -> None:
+    """Refuse pictures of equal size at different stage positions: they are tiles of a mosaic.
 
-    xml: OME's, of all pictures. sizes: (H, W) of each. number: the picture that would be read.
+    Parameters
+    ----------
+    path
+        The file, for the message.
+    xml
+        OME-XML of all pictures.
+    sizes
+        (H, W) of each picture in px.
+    number
+        The picture that would be read.
+
+    Raises
+    ------
+    UserError
+        If the file holds tiles.
     """
     places = stage_positions(xml)
     alike = [place for place, size in zip(places, sizes, strict=False) if size == sizes[number]]
     if len({place for place in alike if place is not None}) > 1:
-        raise refuse_tiles(path, len(alike))
+        raise tiles_error(path, len(alike))
 
 
 def choose_series(
     path: str, sizes: list[tuple[int, int]], wanted: int | None
 ) -> tuple[int, list[str]]:
-    """Which of a file's pictures is read, and a note on the choice: the one of most pixels, the first
-    of several, where none is wanted. sizes: (H, W) of each."""
+    """Choose one of a file's pictures: the wanted one, else the first of the largest.
+
+    sizes: (H, W) of each in px. Returns its number and a list with a note on the choice.
+    """
     if wanted is not None:
         if wanted >= len(sizes):
             raise UserError(
@@ -90,22 +127,26 @@ def choose_series(
     ]
 
 
-def of_palette(colours: np.ndarray) -> str:
-    """The note on a picture that is stored as indices of colours (n, 3), as microscopes store a look-up table."""
+def palette_note(colours: np.ndarray) -> str:
+    """The note on a picture stored as palette indices; colours: the palette, (n, 3).
+
+    Microscope software stores a look-up table this way.
+    """
     light = colours.astype(float) @ (0.2125, 0.7154, 0.0721)
-    words = "the colour palette is ignored: its indices are taken as intensities"
+    words = "the colour palette is ignored: palette indices are taken as intensities"
     if (np.diff(light) < -0.02 * np.ptp(light)).any():
-        words = f"CAUTION: {words}, though the brightness of its colours does not rise with them; save it as grey or RGB"
+        words = f"CAUTION: {words}, but the brightness of the colours does not rise with the index; save it as grey or RGB"
     return words
 
 
-def turned(orientation: object) -> list[str]:
-    """A note where a header asks viewers to turn or mirror a picture: TIFF's numbers, 1 for neither."""
+def orientation_note(orientation: object) -> list[str]:
+    """A note if the header asks viewers to rotate or mirror the picture (TIFF tag Orientation)."""
     if orientation not in range(2, 9):
         return []
-    return [f"it is stored turned or mirrored (orientation {orientation}): read as stored"]
+    return [f"it is stored rotated or mirrored (orientation {orientation}): read as stored"]
 
 
 def reason(error: BaseException) -> str:
+    """Class and message of an error, for a message to the user."""
     text = str(getattr(error, "strerror", None) or (error.args[0] if error.args else ""))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

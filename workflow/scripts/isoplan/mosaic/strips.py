@@ -1,7 +1,7 @@
-"""Rows of a TIFF plane from top to bottom, in bands, without holding a strip as a whole.
+"""Reads a TIFF plane from top to bottom, in bands of rows, without decoding a strip as a whole.
 
-A strip may be the whole picture. Deflate and uncompressed strips are read and decoded as they come,
-and the predictor is undone row by row; the other codecs decode strips only whole.
+A strip may be the whole picture. Uncompressed and Deflate strips are decoded as a stream, and the
+predictor is undone row by row. Other codecs can only decode whole strips.
 """
 
 import zlib
@@ -18,10 +18,11 @@ _PREDICTORS = (1, 2, 3)  # none, horizontal differences, floating point
 
 
 def stream(level: tifffile.TiffPageSeries) -> Callable[[dict, int], Iterator[np.ndarray]] | None:
-    """How to read the planes of a series in bands; None where its strips are decoded whole only.
+    """A function that reads planes of a series in bands; None if strips must be decoded as a whole.
 
-    The function takes (index, rows): a number per leading axis by its letter, and S as a number or a
-    slice; it gives arrays (rows, width) or (rows, width, samples), the last one of fewer rows.
+    The function takes (index, rows). index holds a number per leading axis, by its letter, and for S a
+    number or a slice. It yields arrays (rows, width) or (rows, width, samples); the last one may have
+    fewer rows.
     """
     page = level.keyframe
     itemsize = np.dtype(level.dtype).itemsize
@@ -60,7 +61,7 @@ def stream(level: tifffile.TiffPageSeries) -> Callable[[dict, int], Iterator[np.
 
 
 def _bands(plane, page: tifffile.TiffPage, sample: int, rows: int) -> Iterator[np.ndarray]:
-    """Bands of a plane's rows; sample: which one, where they lie one after the other."""
+    """Bands of rows of a plane; sample: which one, if samples are stored in separate planes."""
     contiguous = page.axes == "YXS"
     height, width = page.imagelength, page.imagewidth
     shape = (width, page.shape[2] if contiguous else 1)
@@ -72,14 +73,15 @@ def _bands(plane, page: tifffile.TiffPage, sample: int, rows: int) -> Iterator[n
         band = rows_of(min(rows, height - top))
         array = np.frombuffer(band, dtype).reshape(-1, *shape)
         if undo is not None:
-            # Horizontal differences are of numbers, those of floats of bytes in an order of their own.
+            # Horizontal differencing works on numbers in native byte order, the predictor of floats on
+            # bytes in an order of its own.
             array = array.astype(dtype.newbyteorder("=")) if page.predictor == 2 else array
             array = undo(array, axis=-2)
         yield array if contiguous else array[..., 0]
 
 
 def _rows(plane, page, sample: int, row_bytes: int) -> Callable[[int], bytearray]:
-    """A function that gives the bytes of the next so many rows."""
+    """A function that returns the bytes of the next n rows."""
     height, per_strip = page.imagelength, min(page.rowsperstrip, page.imagelength)
     count = -(-height // per_strip)
     strips = slice(sample * count, (sample + 1) * count)
@@ -90,7 +92,7 @@ def _rows(plane, page, sample: int, row_bytes: int) -> Callable[[int], bytearray
         with open(plane.parent.filehandle.path, "rb") as handle:
             for number, (offset, length) in enumerate(zip(offsets, lengths, strict=True)):
                 wanted = min(per_strip, height - number * per_strip) * row_bytes
-                if not length:  # a sparse file: never written
+                if not length:  # a strip of a sparse file that was never written
                     yield bytes(wanted)
                     continue
                 handle.seek(offset)
@@ -124,7 +126,7 @@ def _read(handle, length: int) -> Iterator[bytes]:
 
 
 def inflate(source: Iterator[bytes]) -> Iterator[bytes]:
-    """What was packed, to the very end, where a checksum says whether it is what it was."""
+    """Decompress zlib data to its end, where a checksum is verified."""
     decoder = zlib.decompressobj()
     for piece in source:
         while piece:
@@ -132,4 +134,4 @@ def inflate(source: Iterator[bytes]) -> Iterator[bytes]:
             piece = decoder.unconsumed_tail
     yield decoder.flush()
     if not decoder.eof:
-        raise EOFError("its packed pixels are cut off")
+        raise EOFError("its compressed pixels are cut off")

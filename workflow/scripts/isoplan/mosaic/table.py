@@ -1,6 +1,7 @@
-"""The table of mosaics: one tab-separated line per mosaic, checked before anything runs.
+"""Reads and checks the table of mosaics: one tab-separated line per mosaic.
 
-Read while Snakemake parses, so nothing heavy is imported and no picture is opened here.
+Snakemake imports this when it parses the workflow, so nothing heavy is imported and no picture is
+opened.
 """
 
 import csv
@@ -18,9 +19,9 @@ from isoplan.config.schema import schema
 
 PACKAGED = "scikit-image:"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-_MOST_DIGITS = 9  # of a count; Python refuses to read thousands
-_LONGEST = 20_000  # a system's paths have 4096
-_NO_TEXT = {"Cc", "Zl", "Zp"}  # control characters, and what Unicode has for ends of lines
+_MOST_DIGITS = 9  # in an integer; Python refuses to convert thousands of digits
+_LONGEST = 20_000  # characters in a line; a path has at most 4096
+_NO_TEXT = {"Cc", "Zl", "Zp"}  # control characters and Unicode's line separators
 _PICTURES = {".png", ".jpg", ".jpeg", ".tif"}
 
 REQUIRED = ("mosaic", "path")
@@ -29,10 +30,14 @@ SLICES = tuple(COLUMNS["slice"]["words"])
 
 
 def resolve_path(path: str | Path) -> str:
-    """The file behind a path of the table: `scikit-image:NAME` is a picture in scikit-image's wheel.
+    """The file behind a path of the table.
 
-    Every other path comes back as it is, relative to the working directory.
-    Raises UserError, with the names there are, where the wheel has no such picture.
+    `scikit-image:NAME` is a picture in scikit-image's wheel. Every other path is returned unchanged.
+
+    Raises
+    ------
+    UserError
+        If the wheel has no such picture; the message lists those it has.
     """
     text = str(path)
     if not text.startswith(PACKAGED):
@@ -51,10 +56,12 @@ def resolve_path(path: str | Path) -> str:
     return str(folder / name)
 
 
-def fitting_name(text: str) -> str:
-    """The mosaic's name nearest to a text: what no name may hold is "-".
+def valid_name(text: str) -> str:
+    """A valid mosaic name made from a text: other characters become "-".
 
-    >>> fitting_name("my sec (2)")
+    Examples
+    --------
+    >>> valid_name("my sec (2)")
     'my-sec-2'
     """
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".-")[:100].rstrip(".-")
@@ -62,15 +69,13 @@ def fitting_name(text: str) -> str:
 
 
 def _cells(where: str, line: str) -> list[str]:
-    """The cells of a line; those that a spreadsheet put in quotes without them."""
+    """The cells of a line, without the quotes that a spreadsheet may have added."""
     odd = next((mark for mark in line if mark != "\t" and category(mark) in _NO_TEXT), None)
     if odd:
-        raise UserError(
-            f"{where}: has the character U+{ord(odd):04X}, which is no text; type it anew"
-        )
+        raise UserError(f"{where}: has the control character U+{ord(odd):04X}; type the line again")
     if len(line) > _LONGEST:
         raise UserError(
-            f"{where}: is {len(line):,} characters long; a line is one mosaic's few cells"
+            f"{where}: is {len(line):,} characters long; a line holds the few cells of one mosaic"
         )
     try:
         (cells,) = csv.reader([line], delimiter="\t", strict=True)
@@ -84,7 +89,7 @@ def _cells(where: str, line: str) -> list[str]:
 def _check_header(path: Path, line: int, header: list[str]) -> None:
     if len(header) > 1 and not {*header} & {*COLUMNS}:
         raise UserError(
-            f"{path}, line {line}: is no header; begin the table with {', '.join(REQUIRED)}"
+            f"{path}, line {line}: is not a header; begin the table with {', '.join(REQUIRED)}"
         )
     for name in header:
         if name not in COLUMNS and {*re.split(r"[\s,;|]+", name)} & {*COLUMNS}:
@@ -103,14 +108,14 @@ def _check_header(path: Path, line: int, header: list[str]) -> None:
 
 
 def plain_number(text: str) -> float:
-    """float(text), but that 0_5, a slip for 0.5, is not 5. Raises ValueError for what is no number."""
+    """float(text), except that 0_5 (a typo for 0.5) is refused. Raises ValueError."""
     if "_" in text:
         raise ValueError(f"could not convert string to float: {text!r}")
     return float(text)
 
 
 def number_of(column: str, text: str) -> float:
-    """A number within the range of its column. Raises UserError that says what is wrong with it."""
+    """A number, checked against the range of its column. Raises UserError that says what is wrong."""
     rule = COLUMNS[column]
     try:
         value = plain_number(text)
@@ -127,8 +132,8 @@ def number_of(column: str, text: str) -> float:
     return value
 
 
-def _whole(column: str, text: str) -> int | str:
-    """A cell as a whole number from 0 on, or as one of its column's words."""
+def _whole_number(column: str, text: str) -> int | str:
+    """A cell as an integer from 0, or as one of its column's words."""
     words = COLUMNS[column].get("words", ())
     if text in words:
         return text
@@ -139,14 +144,14 @@ def _whole(column: str, text: str) -> int | str:
 
 
 def _row(where: str, cells: dict[str, str]) -> dict:
-    """Checks one line's cells; empty ones become None, absent columns too."""
+    """Check the cells of one line; empty cells and absent columns become None."""
     for name in REQUIRED:
         if not cells[name]:
             raise UserError(f"{where}: {name} is empty; fill it in, with tabs between the cells")
     if not _NAME.fullmatch(cells["mosaic"]):
         raise UserError(
-            f"{where}: mosaic name {cells['mosaic'][:60]!r} names result files; use letters, digits,"
-            " '_', '.' and '-' only, beginning with a letter, a digit or '_', at most 100 in all"
+            f"{where}: mosaic name {cells['mosaic'][:60]!r} cannot name result files; use letters, digits,"
+            " '_', '.' and '-' only, at most 100, and begin with a letter, a digit or '_'"
         )
     row: dict = dict.fromkeys(COLUMNS)
     row["mosaic"] = cells["mosaic"]
@@ -155,12 +160,12 @@ def _row(where: str, cells: dict[str, str]) -> dict:
         row["reference"] = resolve_path(cells["reference"]) if cells.get("reference") else None
         for name, rule in COLUMNS.items():
             if cells.get(name) and rule["type"] != "string":
-                read = _whole if rule["type"] == "integer" else number_of
+                read = _whole_number if rule["type"] == "integer" else number_of
                 row[name] = read(name, cells[name])
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if cells.get("reference_slice") and not row["reference"]:
-        raise UserError(f"{where}: reference_slice goes with a reference; name one or clear it")
+        raise UserError(f"{where}: reference_slice needs a reference; name one or clear it")
     own, other = (os.path.realpath(row[name] or "") for name in ("path", "reference"))
     if row["reference"] and own == other and row["slice"] == row["reference_slice"]:
         raise UserError(f"{where}: reference is the picture itself; name a better one of its field")
@@ -168,18 +173,34 @@ def _row(where: str, cells: dict[str, str]) -> dict:
 
 
 def read_table(path: str | Path) -> list[dict]:
-    """Reads and checks the table of mosaics.
+    """Read and check the table of mosaics.
 
-    path: a tab-separated file with a header; empty lines and lines that begin with `#` are skipped.
-    Columns: mosaic, path, and optional pixel_size_um, na, wavelength_um (as the file says where it is not
-    given), gain (counts per electron),
-    offset (counts), read_noise_e (electrons), series (which picture of a file), channel, slice (all three
-    count from 0; of a stack, "sharpest" and "brightest" serve too), reference (a better picture of the same
-    field and pixel size, such as one in focus) and reference_slice of a stack.
-    Returns one dict per line with all of these keys, None where nothing was given; `path` is the
-    file itself, as `resolve_path` finds it. Whether the file can be read is asked by `open_mosaic`,
-    so that one bad mosaic does not stop the others.
-    Raises UserError with the file and the line.
+    Whether the files can be read is checked later, by `open_mosaic`, so that one bad mosaic does not
+    stop the others.
+
+    Parameters
+    ----------
+    path
+        A tab-separated file with a header. Empty lines and lines that begin with `#` are skipped.
+        Required columns: mosaic, path. Optional columns:
+
+        - pixel_size_um, na, wavelength_um: from the file's header if not given;
+        - gain (counts per electron), offset (counts), read_noise_e (electrons);
+        - series (which picture of a file), channel, slice: from 0; slice also takes "sharpest" and
+          "brightest";
+        - reference: a better picture of the same field and pixel size, such as one in focus;
+        - reference_slice: a slice of the reference's stack.
+
+    Returns
+    -------
+    list of dict
+        One per line, with all columns as keys; None where nothing was given. `path` and `reference` are
+        files, as `resolve_path` finds them.
+
+    Raises
+    ------
+    UserError
+        With the file and the line.
     """
     path = Path(path)
     numbered = [
@@ -206,19 +227,26 @@ def read_table(path: str | Path) -> list[dict]:
         row = _row(where, dict(zip(header, cells, strict=True)))
         if row["mosaic"] in first_line:
             raise UserError(
-                f"{where}: mosaic {row['mosaic']!r} is named already in line"
+                f"{where}: mosaic {row['mosaic']!r} is already named in line"
                 f" {first_line[row['mosaic']]}; give each its own name"
             )
         first_line[row["mosaic"]] = number
         rows.append(row)
     if not rows:
-        raise UserError(f"{path}: the table of mosaics has a header only; add a line per mosaic")
+        raise UserError(f"{path}: the table of mosaics has only a header; add a line per mosaic")
     return rows
 
 
 def cutoff_of(facts: dict) -> float | None:
-    """Cut-off of a mosaic's pupil in cycles/px: as given (simulated mosaics), or NA * pixel size /
-    wavelength; None where one of these is not known."""
+    """Cut-off frequency of a mosaic's pupil in cycles/px; None if unknown.
+
+    It is given for simulated mosaics; else it is NA * pixel size / wavelength.
+
+    Examples
+    --------
+    >>> cutoff_of({"na": 0.8, "pixel_size_um": 0.25, "wavelength_um": 0.5})
+    0.4
+    """
     if facts.get("cutoff"):
         return facts["cutoff"]
     values = [facts.get(key) for key in ("na", "pixel_size_um", "wavelength_um")]

@@ -1,4 +1,4 @@
-"""What every mosaic offers, whatever it is read from: one grey picture, read by window."""
+"""The interface of every mosaic: one grey picture that is read by window."""
 
 from collections.abc import Callable, Iterator
 from typing import Self
@@ -11,11 +11,32 @@ from isoplan.mosaic.tiles import shards
 class Picture:
     """One grey picture (H, W) that is read by window.
 
-    shape: (H, W) in px. dtype: the file's. slice: the slice of a stack that is read, None where there
-    is but one. channels: names of the channels there are, where more than one. luminance: whether
-    colours were weighed. by_window: False where `read` would decode pieces too large for it. gaps:
-    whether pixels may be covered by nothing, or hold no measurement. chunk_px: rows and columns that are decoded at once, (1, 1)
-    where a window costs only itself. optics: what the file's header knows, by the table's columns. files: all that is read. notes: what was chosen or converted, for the log.
+    Attributes
+    ----------
+    path
+        The file, folder or table that it is read from.
+    shape
+        (H, W) in px.
+    dtype
+        Data type of the file.
+    luminance
+        Whether colours are converted to luminance.
+    slice
+        The slice of a stack that is read, None if there is only one.
+    by_window
+        False if `read` would have to decode pieces that are too large.
+    gaps
+        Whether pixels may be missing: covered by no tile, or without a measurement.
+    chunk_px
+        Rows and columns that are decoded at once; (1, 1) if a window costs only itself.
+    optics
+        Optics in the file's header, keyed by the table's column names.
+    files
+        All files that are read.
+    channels
+        Names of the channels, if there are several.
+    notes
+        What was chosen or converted, for the log.
     """
 
     path: str
@@ -32,9 +53,19 @@ class Picture:
     notes: list[str]
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        """The window [y0, y1) x [x0, x1), inside the picture: float32 (y1 - y0, x1 - x0), file units.
+        """Read the window [y0, y1) x [x0, x1), which must lie inside the picture.
 
-        Raises ValueError where the window leaves the picture, UserError where the file is damaged.
+        Returns
+        -------
+        numpy.ndarray
+            float32 (y1 - y0, x1 - x0), in the units of the file.
+
+        Raises
+        ------
+        ValueError
+            If the window leaves the picture.
+        UserError
+            If the file is damaged.
         """
         raise NotImplementedError
 
@@ -56,9 +87,9 @@ class Picture:
             yield window, self.read(*window)
 
     def read_reflected(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        """Any window, also outside: the picture goes on as its mirror image, as often as needed.
+        """Read any window; beyond its edges the picture is continued by reflection.
 
-        The edge pixel is repeated (numpy's mode "symmetric"). float32 (y1 - y0, x1 - x0).
+        The edge pixel is repeated (numpy's padding mode "symmetric"). float32 (y1 - y0, x1 - x0).
         """
         rows, columns = _mirror(y0, y1, self.shape[0]), _mirror(x0, x1, self.shape[1])
         top, left = rows.min(), columns.min()
@@ -66,24 +97,37 @@ class Picture:
         return block[np.ix_(rows - top, columns - left)]
 
     def middle(self, side_px: int = 1024) -> np.ndarray:
-        """The middle of the picture, (side_px, side_px) or less, float32."""
+        """The middle of the picture, at most (side_px, side_px), float32."""
         y0, x0 = (max(0, (length - side_px) // 2) for length in self.shape)
         return self.read(y0, min(self.shape[0], y0 + side_px), x0, min(self.shape[1], x0 + side_px))
 
     def seamless(
         self, tops: np.ndarray, lefts: np.ndarray, side_px: int
     ) -> Iterator[tuple[Callable[..., np.ndarray], np.ndarray]]:
-        """Views (read, served) in which the windows at tops x lefts (px, may lie beyond the edges) are
-        free of seams.
+        """Views of the picture in which given windows have no seams.
 
-        read(y0, y1, x0, x1) takes any window, also outside. served (len(tops), len(lefts)): the
-        windows of side_px that this view is for; each is in one view or, where no exposure holds it
-        whole, in none. A picture of one piece is its own one view, mirrored at its edges.
+        A picture that is not made of tiles has one view, reflected at its edges.
+
+        Parameters
+        ----------
+        tops, lefts
+            First rows and columns of the windows in px; they may lie beyond the edges. All their
+            combinations are windows.
+        side_px
+            Side of the windows in px.
+
+        Yields
+        ------
+        read
+            Function (y0, y1, x0, x1) that reads any window, also beyond the edges.
+        windows
+            Boolean array (len(tops), len(lefts)): the windows to read from this view. Each window
+            belongs to one view, or to none if no single exposure contains it.
         """
         yield self.read_reflected, np.ones((len(tops), len(lefts)), bool)
 
     def covered(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray | None:
-        """Which pixels of a window were exposed at all; None where all were."""
+        """Mask of the pixels of a window that were exposed; None if all were."""
         return None
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.report import choice_plots, style
 from isoplan.report.results import Study
 from isoplan.report.section import Caution, Part, Section, StudyFigure
-from isoplan.restoration.choice_words import how_much, in_words
+from isoplan.restoration.choice_words import describe_choice, how_much
 
 INTRO = (
     "Iterations and TV weight were chosen from the pictures alone. Three tenths of the photons were held out, the others "
@@ -67,7 +67,7 @@ def choice_words(study: Study, mosaic: str) -> list[str]:
     """What was chosen for each method of a mosaic, and why."""
     choices = study.choices.get(mosaic, {})
     return [
-        f"{style.method_label(method)}: {in_words(choices[method])}."
+        f"{style.method_label(method)}: {describe_choice(choices[method])}."
         for method in style.sort_methods(choices)
     ]
 

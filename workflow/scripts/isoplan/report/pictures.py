@@ -10,7 +10,7 @@ import zarr
 from matplotlib import colormaps
 from PIL import Image
 
-from isoplan.mosaic.ngff import scaling
+from isoplan.mosaic.ngff import stored_scale
 from isoplan.report.style import PSF_MAP
 
 OVERVIEW_PX = 1024
@@ -82,7 +82,7 @@ class SourcePicture:
 def _window(level, rows: slice, columns: slice) -> np.ndarray:
     leading = (0,) * (level.ndim - 2)
     values = np.asarray(level[(*leading, rows, columns)], np.float32)
-    return values * np.float32(scaling(level.attrs))
+    return values * np.float32(stored_scale(level.attrs))
 
 
 def open_pictures(folder: Path, mosaic: str, facts: dict, methods: list[str] | None = None) -> dict:

@@ -31,7 +31,7 @@ def reason(
     )
 
 
-def in_words(choice: dict) -> str:
+def describe_choice(choice: dict) -> str:
     """What was chosen, for people, what of it lies at an end of its range, and why to be wary of it."""
     ends = "; ".join(choice.get("ends", {}).values())
     ends = f". At the end of its range: {ends}" if ends else ""

@@ -197,7 +197,7 @@ class RestoredStore:
         ngff.read_attributes(Path(path) / TRUST)
         self.picture = ngff.open_array(path, "0", mode)
         self.trust = ngff.open_array(Path(path) / TRUST, "0", mode)
-        self.missing = ngff.missing(path, mode)
+        self.missing = ngff.missing_mask(path, mode)
         self.cores = tiles.shards(self.picture.shape, self.settings["core_px"])
         cells = self.settings["core_px"] // self.settings["trust_px"]
         self.cells = [(slice(None), *unit) for unit in tiles.shards(self.trust.shape, cells)]

@@ -1,4 +1,4 @@
-"""CZI, Zeiss's own, through pylibCZIrw: a scene as its tiles were put together."""
+"""Opens CZI files (Zeiss) through pylibCZIrw, which stitches the tiles of a scene."""
 
 import contextlib
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic.formats.libraries import Planes, through_library
-from isoplan.mosaic.headers import Known, micrometres, positive
+from isoplan.mosaic.headers import Metadata, micrometres, positive_number
 from isoplan.mosaic.source import Source, choose_series
 
 _TYPES = {"Gray8": "u1", "Gray16": "u2", "Gray32Float": "f4", "Bgr24": "u1", "Bgr48": "u2"}
@@ -52,24 +52,24 @@ def open_czi(path: str, wanted: int | None, stack: contextlib.ExitStack) -> Sour
     shape += [height, width, 3] if colours else [height, width]
     array = Planes(shape, _TYPES[kind], len(letters), cut)
     axes = "".join(letters) + ("YXS" if colours else "YX")
-    return Source(array, axes, rgb=colours, notes=notes, known=_known_czi(document))
+    return Source(array, axes, rgb=colours, notes=notes, known=_czi_metadata(document))
 
 
-def _known_czi(document) -> Known:
-    known = Known()
-    with contextlib.suppress(Exception):  # what a header does not tell costs no picture
+def _czi_metadata(document) -> Metadata:
+    known = Metadata()
+    with contextlib.suppress(Exception):  # a broken header must not make the picture unreadable
         meta = document.metadata["ImageDocument"]["Metadata"]
         steps = {one["@Id"]: one["Value"] for one in meta["Scaling"]["Items"]["Distance"]}
-        known.measure(*(micrometres(steps.get(axis), "m") for axis in "YX"))
-        channels = _listed(meta["Information"]["Image"]["Dimensions"]["Channels"]["Channel"])
+        known.set_pixel_size(*(micrometres(steps.get(axis), "m") for axis in "YX"))
+        channels = _as_list(meta["Information"]["Image"]["Dimensions"]["Channels"]["Channel"])
         known.names = [str(one.get("@Name", "")) for one in channels]
         waves = [micrometres(one.get("EmissionWavelength"), "nm") for one in channels]
         known.wavelengths_um = waves
-        lens = _listed(meta["Information"]["Instrument"]["Objectives"]["Objective"])[0]
-        known.na = positive(lens.get("LensNA"))
-        known.magnification = positive(lens.get("NominalMagnification"))
+        lens = _as_list(meta["Information"]["Instrument"]["Objectives"]["Objective"])[0]
+        known.na = positive_number(lens.get("LensNA"))
+        known.magnification = positive_number(lens.get("NominalMagnification"))
     return known
 
 
-def _listed(one: Any) -> list:
+def _as_list(one: Any) -> list:
     return one if isinstance(one, list) else [one]

@@ -1,7 +1,7 @@
-"""What readers of microscopes' own files share: one function each, through a library that is an optional extra.
+"""What readers of vendors' formats share: each is one function that uses an optional library.
 
-A reader is a module here with such a function, a row in `rows` and a pin in envs/requirements-readers.txt. Its library is
-imported in the function, not before such a file is opened.
+A reader is a module here with such a function, a row in `rows` and a pin in
+envs/requirements-readers.txt. The function imports its library, so only opening such a file needs it.
 """
 
 import contextlib
@@ -19,10 +19,16 @@ _INSTALL = "install the extra: .venv/bin/uv pip install -r envs/requirements-rea
 def through_library(
     read: Callable[[str, int | None, contextlib.ExitStack], Source],
 ) -> Callable[[str, str, int | None], Source]:
-    """Of read(path, wanted, stack) the function that a row names: (path, name of the format, wanted) -> Source.
+    """Decorator that turns read(path, wanted, stack) into the opener that a row of `rows` names.
 
-    wanted: which scene, position or image of the file; None the largest. stack: what is entered there is closed with
-    the Source. Raises UserError where the library is missing, and for what that cannot read.
+    The opener takes (path, name of the format, wanted) and returns a Source. It raises UserError if
+    the library is missing or cannot read the file.
+
+    Parameters
+    ----------
+    read
+        Function (path, wanted, stack). wanted: which scene, position or image of the file, None for
+        the largest. What the function enters into `stack` is closed with the Source.
     """
 
     @wraps(read)
@@ -36,7 +42,7 @@ def through_library(
                 raise UserError(
                     f"{path}: to read {name} files, {_INSTALL}; or export it as OME-TIFF ({error})"
                 ) from None
-            except Exception as error:  # their parsers share no error class
+            except Exception as error:  # the libraries' parsers share no error class
                 raise UserError(
                     f"{path}: cannot be read as {name} ({reason(error)}); copy it again, or export it as OME-TIFF"
                 ) from error
@@ -47,10 +53,10 @@ def through_library(
 
 
 class Planes:
-    """An array (leading axes, then those of a plane), each plane of which is cut where it lies."""
+    """An array with leading axes and those of a plane; a function reads parts of planes."""
 
     def __init__(self, shape, dtype, leading: int, cut):
-        """cut(places, index): numbers of the leading axes, and what of the plane is wanted."""
+        """cut(places, index): reads part `index` of the plane at `places` along the leading axes."""
         self.shape, self.dtype, self.leading, self.cut = tuple(shape), np.dtype(dtype), leading, cut
 
     def __getitem__(self, index: tuple) -> np.ndarray:

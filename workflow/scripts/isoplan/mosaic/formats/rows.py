@@ -1,8 +1,9 @@
-"""Formats that are read through libraries: the one list.
+"""The list of formats that are read through libraries.
 
-What a file begins with -> what it is called, and the function that opens it (`libraries.through_library`), as
-"module:name", which is loaded where such a file is opened. A row counts in no hash, its reader in those of jobs that open such a
-file: a new row reruns nothing else. Read while Snakemake parses, hence the standard library alone.
+Each row maps the first bytes of a file to the format's name and the function that opens it
+(`libraries.through_library`), as "module:name"; it is loaded when such a file is opened. Rows count in
+no job's hash. The reader counts in the hashes of jobs that open such a file, so a new row reruns
+nothing else. Snakemake imports this when it parses the workflow: standard library only.
 """
 
 FORMATS = {
