@@ -320,7 +320,7 @@ def test_what_is_no_picture(tmp_path):
     for name, message in {
         "missing.tif": "no such file; correct the path",
         "empty.tif": "is empty",
-        "text.tif": "no TIFF",
+        "text.tif": "neither a TIFF",
         ".": "no OME-Zarr store",
         "group.zarr": "no complete OME-Zarr picture",
         "array.zarr": "no OME-Zarr store",
