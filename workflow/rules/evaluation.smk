@@ -5,9 +5,13 @@ for _table in ("metrics", "cells", "map_errors", "frc"):
 TARGETS["metrics"] = REPORTED["metrics"]
 # The settings that metrics.csv tells of each restoration, its algorithm's own among them.
 RESTORED_HOW = [
-    *("algorithm", "psf_scale", "psf_shape", "resolution_px", "iterations"),
-    *entries.algorithm(STUDY["restoration"])["reads"],
-    "tv_weight",
+    key
+    for key in (
+        *("algorithm", "psf_scale", "psf_shape", "resolution_px", "iterations"),
+        *entries.algorithm(STUDY["restoration"])["reads"],
+        "tv_weight",
+    )
+    if key not in entries.algorithm(STUDY["restoration"]).get("fixed", ())
 ]
 
 

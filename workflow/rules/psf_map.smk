@@ -83,9 +83,11 @@ rule measure_mosaic:
 
 
 # A damaged strip in the middle shows only when every pixel was read: such a mosaic is refused too, and the
-# others go on.
+# others go on. It runs whenever check_mosaics does, for the same reasons: behind a checkpoint that was to run, and then
+# need not as its input came out as it was, Snakemake looks no further, and what else had changed would wait for the next run.
 checkpoint refuse_mosaics:
     input:
+        table=STUDY["mosaics"] or [],
         accepted=f"{RESULTS}/stages/mosaics/accepted.tsv",
         refused=f"{RESULTS}/stages/mosaics/refused.csv",
         facts=lambda wc: [f"{RESULTS}/mosaics/{name}.json" for name in accepted()],
@@ -100,6 +102,8 @@ checkpoint refuse_mosaics:
         "../../envs/isoplan.yaml"
     params:
         library=library("refuse_mosaics"),
+        checked=lambda wc: library("check_mosaics", *all_readers()),
+        files=mosaic_stamps,
     message:
         "Sets the mosaics aside that could not be read whole"
     script:

@@ -11,7 +11,7 @@ rule train_network:
         validation=lambda wc: (
             []
             if entry("networks", wc.network)["weights"]
-            or entry("networks", wc.network)["architecture"] == "spectrum-fit"
+            or not entries.learns(entry("networks", wc.network))
             else f"{RESULTS}/stages/validation/{wc.network}.done"
         ),
         weights=lambda wc: (

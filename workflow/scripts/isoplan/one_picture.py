@@ -111,7 +111,7 @@ class PictureMap:
         y, x = np.meshgrid(self.layout.centres_px(0), self.layout.centres_px(1), indexing="ij")
         table = {"y_px": y.ravel(), "x_px": x.ravel()}
         for channel, values in zip(channels(self.model), self.cells, strict=True):
-            unitless = channel["unit"] in ("probability", "share of the window", "0 or 1")
+            unitless = channel["unit"] in ("", "probability", "share of the window", "0 or 1")
             name = channel["name"] if unitless else f"{channel['name']}_{channel['unit']}"
             table[name] = values.ravel().astype(int) if name == "filled" else values.ravel()
         return pd.DataFrame(table)

@@ -107,6 +107,11 @@ def code_of_network(config: dict, network: dict) -> list[str]:
     return [known[architecture]["code"], psf] if architecture in known else [psf]
 
 
+def learns(network: dict) -> bool:
+    """Whether the architecture of an entry of `networks` is trained."""
+    return choices("networks")[network["architecture"]].get("without") != "training"
+
+
 def algorithm(settings: dict) -> dict:
     """What `schema.choices` tells of the algorithm of a `restoration`; settings of tests, and of version 0.1.0, name none."""
     return choices("restoration")[settings.get("algorithm", "richardson-lucy")]

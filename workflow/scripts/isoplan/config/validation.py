@@ -47,7 +47,7 @@ def validate(config: dict, files: list[str] | tuple = (), *, here: bool = False)
     problems = problems or list(_references(resolved, schema(), resolved))
     if not problems:  # each can rely on what was checked before
         settle(resolved)
-        problems = list(_cross_checks(resolved))
+        problems = [*_settle_fixed(resolved), *_cross_checks(resolved)]
     problems = problems or list(missing(resolved, schema()) if here else ())
     if problems:
         raise UserError("\n".join(_message(path, text, marks) for path, text in _some(problems)))
@@ -76,6 +76,23 @@ def _references(value, rule: dict, config: dict, path: tuple = ()) -> Iterator[t
             hint = f"did you mean {near[0]}? " if near else ""
             known = ", ".join(names) or "none at all"
             yield path, f"{shown(value)} is no entry of {rule['reference']}; {hint}known: {known}"
+
+
+def _settle_fixed(config: dict) -> Problems:
+    """Fills in the values that stand for what a choice does not read of the keys that all families have. Returns a
+    problem for each that was given another."""
+    problems: Problems = []
+    for key, rule in schema()["properties"].items():
+        known = rule.get("items", rule).get("properties", {})
+        blocks = config[key] if isinstance(config[key], list) else [config[key]]
+        for i, block in enumerate(blocks if "chosen_by" in rule else []):
+            chosen = block[rule["chosen_by"]]
+            for name, stands in choices(key).get(chosen, {}).get("fixed", {}).items():
+                if block[name] not in (known[name].get("default"), stands):
+                    place = (i, name) if isinstance(config[key], list) else (name,)
+                    problems.append(((key, *place), f"is not read by {chosen}; leave it out"))
+                block[name] = stands
+    return problems
 
 
 def _cross_checks(config: dict) -> Iterator[tuple[tuple, str]]:

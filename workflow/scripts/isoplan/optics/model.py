@@ -31,6 +31,11 @@ class Parameter:
     period: float | None = None
     size: bool = True
 
+    @property
+    def span(self) -> str:
+        """The range, in words."""
+        return f"{self.low:g} to {self.high:.4g} {self.unit}".rstrip()
+
 
 class PsfModel:
     """A family of PSFs. Subclasses set `parameters` and write `_crop`, and what else differs.
@@ -40,6 +45,7 @@ class PsfModel:
 
     parameters: tuple[Parameter, ...]
     knows_cutoff = False  # whether its PSFs depend on the optics' cut-off
+    plain_kinds: tuple[str, ...] = ()  # of `optics.plain`, those that it holds too
 
     def __init__(self, spec: dict):
         self.spec = spec

@@ -26,7 +26,7 @@ def accuracy_figures(study: Study) -> list[StudyFigure]:
             "test_type" if rows["test_type"].nunique() == rows["test_set"].nunique() else "test_set"
         )
         foreign = (rows["train_set"] != rows["test_type"]) & (rows["train_set"].nunique() > 1)
-        foreign &= rows["architecture"] != lineup.NOT_TRAINED
+        foreign &= ~rows["architecture"].isin(lineup.NOT_TRAINED)
         start = (rows["train_set"].astype(str) + " \u2192 ").where(foreign, "")
         rows["row"] = start + rows[tested].astype(str)
         panels = []
@@ -219,7 +219,7 @@ def _learning_lines(rows: pd.DataFrame, x: str, by: str) -> list[Line]:
 
     The network-free fit is a dashed level.
     """
-    fitted = rows[rows["architecture"] == lineup.NOT_TRAINED]
+    fitted = rows[rows["architecture"].isin(lineup.NOT_TRAINED)]
     rows = rows[~rows.index.isin(fitted.index) & np.isfinite(rows[x])].sort_values(x)
     parts = list(rows.groupby(["architecture", by], sort=False))
     words = {}
@@ -248,9 +248,8 @@ def _learning_lines(rows: pd.DataFrame, x: str, by: str) -> list[Line]:
     if len(fitted) and len(rows):
         # What needs no training is a level to compare with.
         ends, level = np.array([rows[x].min(), rows[x].max()]), fitted["value"].iloc[0]
-        label, colour = (
-            d[lineup.NOT_TRAINED] for d in (style.NETWORK_LABELS, style.NETWORK_COLOURS)
-        )
+        label = style.network_label(fitted["architecture"].iloc[0])
+        colour = style.network_colours({label: fitted["architecture"].iloc[0]})[label]
         found.append(Line(label, ends, np.full(2, level), colour, dashed=True))
     return found
 

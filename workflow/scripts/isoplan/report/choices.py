@@ -8,7 +8,7 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.report import choice_plots, style
 from isoplan.report.results import Study
 from isoplan.report.section import Caution, Part, Section, StudyFigure
-from isoplan.restoration.choice_words import describe_choice
+from isoplan.restoration.choice_words import describe_choice, how_much
 
 INTRO = (
     "Iterations and TV weight were chosen from the pictures alone. Three tenths of the photons were held out, the others "
@@ -39,7 +39,7 @@ def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
         title = style.method_label(method)
         alt = (
             f"Error of held-out photons over iterations for {mosaic} restored by {title}: least after "
-            f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}."
+            f"{how_much(choice)}."
         )
         alt += " ".join(f" At the end of its range: {words}." for words in ends.values())
         names = f"choice_{mosaic}_{method}", f"choice_{mosaic}"
@@ -80,7 +80,7 @@ def _narrowed(study: Study, mosaic: str) -> list[str]:
     if choice and choice["psf_shape"] != "map":
         return [
             f"{mosaic}: restored by a {PlainPsf.read(choice['psf_shape']).words}, the same everywhere, in place of "
-            "the map's PSFs: the PSF model has no such blur, and this one predicts photons held out better."
+            "the map's PSFs, as it predicts photons held out better."
         ]
     if not choice or choice["psf_scale"] >= 1:
         return []

@@ -4,13 +4,17 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from isoplan.config.schema import choices
 from isoplan.report import style
 from isoplan.report.results import Study
 from isoplan.report.section import Bar
 
 # What networks of one architecture may differ in, the most telling first.
 TELLING = ("weights", "objects", "psf", "width", "samples", "camera")
-NOT_TRAINED = "spectrum-fit"  # an architecture without weights
+# Architectures without weights.
+NOT_TRAINED = [
+    name for name, told in choices("networks").items() if told.get("without") == "training"
+]
 # From here on (peak photons, all of a camera's range) a picture shows no noise.
 NOISE_FREE_PHOTONS = 1e6
 

@@ -301,9 +301,10 @@ def _pinned(study: Study, mosaic: str) -> list[str]:
         top = parameter.high - 0.02 * (parameter.high - parameter.low)
         share = float((values >= top).mean())
         if share > 0.01:
+            end = f"{parameter.high:g} {parameter.unit}".rstrip()
             words.append(
                 f"{mosaic}: in {style.percent(share)} of the cells {style.parameter_label(name)} is at "
-                f"the end of the trained range ({parameter.high:g} {parameter.unit}); the real one may be larger."
+                f"the end of the trained range ({end}); the real one may be larger."
             )
     return words
 

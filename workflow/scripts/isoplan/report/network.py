@@ -243,7 +243,7 @@ def _poor_parameters(study: Study) -> list[str]:
     table = lineup.weakest(lineup.scores(study))
     poor = table[(table["parameter"] != "mean") & (table["value"] < POOR_R2)]
     # The baseline without a network is there to be beaten.
-    poor = poor[poor["architecture"] != "spectrum-fit"]
+    poor = poor[~poor["architecture"].isin(lineup.NOT_TRAINED)]
     return [
         f"{row.network} reads {style.parameter_label(row.parameter)} poorly on {row.test_set} "
         f"(R² {style.fixed(row.value, 2)})."

@@ -170,7 +170,7 @@ def protocols(study: Study, table: pd.DataFrame) -> list[Protocol]:
 
 def _tables(name: str, rows: pd.DataFrame) -> list[tuple[str, Table]]:
     if name == "table_2_4":
-        trained = rows["architecture"] != lineup.NOT_TRAINED
+        trained = ~rows["architecture"].isin(lineup.NOT_TRAINED)
         rows = rows.assign(train_set=rows["train_set"].where(trained, "(nothing)"))
         parts = rows.groupby(["psf_model", "label"], sort=False)
         return [
@@ -194,7 +194,7 @@ def lines(name: str, rows: pd.DataFrame) -> pd.Series:
     """What a row of `compare` is called: its network, and how that was trained where it matters."""
     if name == "table_2_3":
         foreign = (rows["train_set"] != rows["test_type"]) | ~rows["train_set"].isin(TYPES)
-        foreign &= rows["architecture"] != lineup.NOT_TRAINED
+        foreign &= ~rows["architecture"].isin(lineup.NOT_TRAINED)
         return rows["label"] + (", trained on " + rows["train_set"]).where(foreign, "")
     if name == "figure_2_6":
         return rows["label"] + pd.Series(", trained without noise", rows.index).where(

@@ -39,8 +39,16 @@ def describe_choice(choice: dict) -> str:
     return _taken(choice) + ends + caution
 
 
+def how_much(choice: dict) -> str:
+    """Iterations and TV weight, where the algorithm has them."""
+    fixed = choice.get("fixed", ())
+    parts = [] if "iterations" in fixed else [f"{choice['iterations']} iterations"]
+    parts += [] if "tv_weight" in fixed else [f"a TV weight of {choice['tv_weight']:g}"]
+    return " with ".join(parts) or "one step"
+
+
 def _taken(choice: dict) -> str:
-    much = f"{choice['iterations']} iterations with a TV weight of {choice['tv_weight']:g}"
+    much = how_much(choice)
     shown = f", shown at {choice['resolution_px']:g} px" if choice["resolution_px"] else ""
     scale = choice["psf_scale"]
     if not choice["iterations"]:

@@ -8,6 +8,7 @@ speaks for them, and last weights and iterations with the PSFs that were chosen.
 import numpy as np
 
 from isoplan.base.progress import Progress
+from isoplan.config import entries
 from isoplan.optics.plain import KINDS, PlainPsf
 from isoplan.restoration.candidates import (
     LARGEST_WEIGHT,
@@ -97,7 +98,8 @@ class Search:
             resolution = resolution_for(self.photons) if which and self.doubt else 0.0
         plain = isinstance(which, PlainPsf)
         asked = self.settings["psf_shape"]
-        return {
+        fixed = sorted(entries.algorithm(self.settings).get("fixed", ()))
+        return ({"fixed": fixed} if fixed else {}) | {
             "psf_scale": 1.0 if plain else which,
             "psf_shape": str(which) if plain else "map" if asked == "auto" else asked,
             "resolution_px": resolution,

@@ -69,7 +69,7 @@ def train(
             }
             if not all(math.isfinite(row[name]) for name in (*losses[0], task.score)):
                 raise UserError(
-                    f"networks {spec['name']}: the loss is no longer finite in epoch {epoch + 1}; "
+                    f"network {spec['name']}: the loss is no longer finite in epoch {epoch + 1}; "
                     "lower learning_rate"
                 )
             row["best"] = all(row[task.score] < past[task.score] for past in history)

@@ -11,9 +11,7 @@ LEAST = 100  # samples of a group below which its share says little
 def limits(card: dict) -> list[str]:
     """What the network cannot do, as far as its card tells."""
     model, camera = make_psf_model(card["psf"]), card["camera"]
-    ranges = ", ".join(
-        f"{p.name} {p.low:g} to {p.high:g} {p.unit}" for p in model.parameters if p.period is None
-    )
+    ranges = ", ".join(f"{p.name} {p.span}" for p in model.parameters if p.period is None)
     low, high = camera["photons"]
     found = [
         f"Range: {ranges}. Beyond it the estimate is the nearest end of the range.",
@@ -105,10 +103,9 @@ def _optics_options(card: dict) -> str:
 
 
 def _parameters(card: dict) -> str:
-    return " and ".join(
-        f"{p.name} ({p.unit}, {p.low:g} to {p.high:.4g})"
-        for p in make_psf_model(card["psf"]).parameters
-    )
+    parameters = make_psf_model(card["psf"]).parameters
+    told = [", ".join(filter(None, (p.unit, f"{p.low:g} to {p.high:.4g}"))) for p in parameters]
+    return " and ".join(f"{p.name} ({words})" for p, words in zip(parameters, told, strict=True))
 
 
 def _has_axis(card: dict) -> bool:
@@ -254,7 +251,7 @@ def _camera(camera: dict) -> str:
 def _ranges(psf: dict) -> str:
     """Ranges that the model reads, its cut-off and the side of its window."""
     model = make_psf_model(psf)
-    words = [f"{p.name} {p.low:g} to {p.high:.4g} {p.unit}" for p in model.parameters]
+    words = [f"{p.name} {p.span}" for p in model.parameters]
     if model.knows_cutoff:
         words.append(f"cut-off {_span(psf.get('cutoff_range') or [psf['cutoff']])} cycles/px")
     form = "" if psf["form"] == "isoplan" else f", {psf['form']} form"

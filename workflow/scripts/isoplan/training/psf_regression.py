@@ -8,6 +8,7 @@ from zlib import crc32
 
 import torch
 
+from isoplan.config.entries import learns
 from isoplan.metrics.regression import summarise
 from isoplan.networks import store
 from isoplan.networks.outputs import log_errors, pinball, predict, read, split
@@ -52,11 +53,6 @@ def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> tor
     return (flag + error + SPREAD_WEIGHT * interval).mean()
 
 
-def _learns(spec: dict) -> bool:
-    """Whether an architecture is trained; the network-free baseline is not, and has none of the keys for it."""
-    return spec["architecture"] != "spectrum-fit"
-
-
 class PsfRegression:
     """PSF targets, their half-widths and flags from patches; a `training.task.Task`.
 
@@ -78,7 +74,7 @@ class PsfRegression:
     ):
         self.recipe, self.spec, self.seed, self.device = recipe, spec, seed, device
         self.model, self.validation = recipe.model, validation
-        self.learns = _learns(spec)
+        self.learns = learns(spec)
         self.released_as = recipe.psf["model"]
         torch.manual_seed(seed)
         self.network = store.build(spec, recipe.window_px, self.model)
@@ -112,7 +108,7 @@ class PsfRegression:
         """The task of an entry of `networks`; as in `training.task.Task`."""
         made = Recipe(**recipe)
         made.check()
-        stored = load_set(validation) if validation and _learns(spec) else None
+        stored = load_set(validation) if validation and learns(spec) else None
         return cls(made, spec, seed, device, stored)
 
     @staticmethod
