@@ -260,7 +260,7 @@ def test_a_constant_picture_comes_back_as_it_is(network, tmp_path, capsys):
     [
         ({"picture": "no.tif"}, "no.tif"),
         ({"network": "no.safetensors"}, "no such network"),
-        ({"out": "restored.png"}, "let its name end in .ome.zarr or in .tif"),
+        ({"out": "restored.png"}, "the name must end in .ome.zarr or .tif"),
         ({"stride": 40}, "give one of 32, 96, which divide the network's 96"),
         ({"stride": 0}, "--stride-px 0: give one of 32, 96"),
         ({"iterations": 0}, "iterations: 0 is out of range"),
@@ -393,11 +393,11 @@ def test_a_restored_picture_s_map_is_not_replaced_by_another_s(picture, network,
     capsys.readouterr()
     assert run("restore", picture, "-o", second, *options, "--overwrite") == 1
     (error,) = capsys.readouterr().err.strip().splitlines()
-    assert f"{second}: {first} is restored already" in error and "another name" in error
+    assert f"{second}: {first} is another restored picture" in error and "another name" in error
     assert (map_.read_bytes(), map_.stat().st_mtime_ns) == before and not second.exists()
     assert run("restore", picture, "-o", tmp_path / "other.tif", *options) == 0
     assert run("restore", picture, "-o", tmp_path / "other.ome.zarr", *options, "--overwrite") == 1
-    assert f"{tmp_path / 'other.tif'} is restored already" in capsys.readouterr().err
+    assert f"{tmp_path / 'other.tif'} is another restored picture" in capsys.readouterr().err
 
 
 def test_a_pixel_size_that_nobody_gave_is_no_fact(picture, network, tmp_path, capsys):
@@ -428,7 +428,11 @@ def test_a_pixel_size_that_nobody_gave_is_no_fact(picture, network, tmp_path, ca
 def test_an_ending_is_no_name(picture, tmp_path, capsys, command, name):
     assert run(command, picture, "-o", tmp_path / name) == 1
     (error,) = capsys.readouterr().err.strip().splitlines()
-    wanted = "is an ending without a name" if "zarr" in name or command == "restore" else "let its"
+    wanted = (
+        "is an extension without a name"
+        if "zarr" in name or command == "restore"
+        else "the name must end"
+    )
     assert f"{tmp_path / name}: {wanted}" in error
     assert [file.name for file in tmp_path.iterdir()] == ["picture.tif"]
 
@@ -533,7 +537,7 @@ def test_split_gives_names_that_a_table_takes(exposure, tmp_path, capsys):
     same = tmp_path / "mein-Schnitt.tif"
     same.write_bytes(odd.read_bytes())
     assert run("split", odd, same, *options, "--overwrite") == 1
-    assert "mein-Schnitt: two pictures bear this name" in capsys.readouterr().err
+    assert "mein-Schnitt: two pictures have this name" in capsys.readouterr().err
 
 
 def test_split_tells_what_it_cannot_count(exposure, tmp_path, capsys):
@@ -573,7 +577,7 @@ def test_split_refuses_what_is_no_exposure(exposure, tmp_path, capsys):
         ([picture, "--share", 0.7], "--share 0.7: give a number above 0 and at most 0.5"),
         ([picture, "--share", 0], "--share 0"),
         ([picture, "--offset", 600], "give a lower --offset"),
-        ([picture, picture], "two pictures bear this name"),
+        ([picture, picture], "two pictures have this name"),
     ):
         assert run("split", *arguments, "--out", tmp_path / "parts") == 1
         error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -741,7 +745,7 @@ def test_another_training_s_network_is_replaced_only_if_asked(
         assert run("train", edited, "net", "--folder", folder) == 1
     (error,) = capsys.readouterr().err.strip().splitlines()
     name = "network.safetensors" if finished else "checkpoint.pt"
-    assert f"{folder / name}: is of a training with other settings or code" in error
+    assert f"{folder / name}: comes from a training with other settings or code" in error
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     assert run("train", study, "net", "--folder", folder) == 0
     assert store.load(folder / "network.safetensors")[2]["seed"] == 1

@@ -56,14 +56,14 @@ def write(folder: Path, study: dict) -> Path:
 def made(tmp_path_factory):
     """A tiny network, released: the folder with study.yaml, networks/ and models/."""
     folder = tmp_path_factory.mktemp("released")
-    kept, models.FIRST = models.FIRST, 10
+    kept, models.QUICK_SAMPLES = models.QUICK_SAMPLES, 10
     try:
         code = run(
             *("release", write(folder, RELEASE), "net"),
             *("--folder", folder / "networks", "--out", folder / "models"),
         )
     finally:
-        models.FIRST = kept
+        models.QUICK_SAMPLES = kept
     assert code == 0
     return folder
 
@@ -140,7 +140,7 @@ def test_verify_finds_what_the_card_says(released, capsys):
     assert run("verify", released, "--whole") == 0
     said = capsys.readouterr().out
     assert "gaussian-2 on scenes, 24 samples" in said and "gaussian-2 on dark, 12 samples" in said
-    assert "every figure is as the cards say" in said
+    assert "all figures match the cards" in said
     assert len(re.findall(r"R2 \w+: card -?[\d.]+, now -?[\d.]+$", said, re.MULTILINE)) == 9
     assert run("verify", released) == 0
     said = capsys.readouterr().out
@@ -154,14 +154,14 @@ def test_verify_fails_for_altered_weights(released, capsys):
     store.save(released, network, card)
     assert run("verify", released) == 1
     said = capsys.readouterr().out
-    assert "R2 width_y" in said and "DIFFERS" in said and "differ from the cards" in said
+    assert "R2 width_y" in said and "DIFFERS" in said and "figures differ from the cards" in said
 
 
 def test_verify_fails_for_a_card_that_is_not_the_file_s(released, capsys):
     card = released.with_suffix(".md")
     card.write_text(card.read_text().replace("Known limits", "No limits"))
     assert run("verify", released) == 1
-    assert "gaussian-2.md beside it is not its card" in capsys.readouterr().out
+    assert "gaussian-2.md beside it does not match its card" in capsys.readouterr().out
 
 
 def test_verify_wants_released_networks(made, tmp_path, monkeypatch, capsys):
@@ -169,7 +169,7 @@ def test_verify_wants_released_networks(made, tmp_path, monkeypatch, capsys):
     assert "its card names no test sets" in capsys.readouterr().err
     monkeypatch.setattr(entries, "MODELS", tmp_path)
     assert run("verify") == 1
-    assert "holds no released network" in capsys.readouterr().err
+    assert "has no released network" in capsys.readouterr().err
 
 
 def test_slices_give_the_same_release(made, tmp_path, monkeypatch, capsys):
@@ -178,7 +178,7 @@ def test_slices_give_the_same_release(made, tmp_path, monkeypatch, capsys):
     clock = SimpleNamespace(monotonic=itertools.count().__next__)
     for module in (models, models.training):
         monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(models, "FIRST", 10)
+    monkeypatch.setattr(models, "QUICK_SAMPLES", 10)
     command = [
         *("release", study, "--folder", tmp_path / "networks", "--out", tmp_path / "models"),
         *("--stop-after-minutes", 9 / 60),
@@ -251,7 +251,7 @@ def test_another_training_s_network_is_replaced_only_if_asked(made, tmp_path, ca
     command = ["release", study, "--folder", tmp_path / "networks", "--out", tmp_path / "models"]
     assert run(*command) == 1
     (error,) = capsys.readouterr().err.strip().splitlines()
-    assert f"{tmp_path / place}: is of a training with other settings or code" in error
+    assert f"{tmp_path / place}: comes from a training with other settings or code" in error
     assert (tmp_path / place).read_bytes() == before and not (tmp_path / folder).exists()
     assert run(*command, "--overwrite") == 0
     assert store.load(tmp_path / place)[2]["seed"] == 2

@@ -17,7 +17,7 @@ import zarr
 from isoplan.base.errors import UserError
 from isoplan.cli import picture as commands
 from isoplan.cli.arguments import main
-from isoplan.cli.outputs import FOLDER_MARK, Outputs, reserve, sealed
+from isoplan.cli.outputs import FOLDER_MARK, Outputs, allocate, sealed
 from isoplan.mosaic import ngff
 from isoplan.report import plots
 from matplotlib.figure import Figure
@@ -84,7 +84,7 @@ def test_what_is_there_is_replaced_only_if_asked_and_only_if_isoplan_made_it(tmp
     place = tmp_path / name
     make(place)
     first = content(place)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         make(place)
     make(place, overwrite=True)
     assert content(place).keys() == first.keys()
@@ -92,7 +92,7 @@ def test_what_is_there_is_replaced_only_if_asked_and_only_if_isoplan_made_it(tmp
     theirs(place)
     before = content(place)
     for overwrite in (False, True):
-        with pytest.raises(UserError, match=r"exists already|not made by isoplan|did not make"):
+        with pytest.raises(UserError, match=r"already exists|not made by isoplan|did not make"):
             make(place, overwrite=overwrite)
     assert content(place) == before and [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -104,11 +104,11 @@ def test_links_and_things_of_another_kind_are_not_replaced(tmp_path, name):
     ours(elsewhere)
     place.symlink_to(elsewhere)
     for overwrite in (False, True):
-        with pytest.raises(UserError, match=r"exists already|not made by isoplan"):
+        with pytest.raises(UserError, match=r"already exists|not made by isoplan"):
             make(place, overwrite=overwrite)
     place.unlink()
     place.write_text("") if elsewhere.is_dir() else place.mkdir()
-    with pytest.raises(UserError, match=r"exists already|not made by isoplan"):
+    with pytest.raises(UserError, match=r"already exists|not made by isoplan"):
         make(place, overwrite=True)
 
 
@@ -129,7 +129,7 @@ def test_what_a_user_put_into_a_result_keeps_it_from_being_replaced(tmp_path, na
     make(place)
     (place / own).parent.mkdir(parents=True, exist_ok=True)
     (place / own).write_text("mine")
-    with pytest.raises(UserError, match=rf"holds {own}, which isoplan did not make"):
+    with pytest.raises(UserError, match=rf"contains {own}, which isoplan did not make"):
         make(place, overwrite=True)
     assert (place / own).read_text() == "mine"
 
@@ -202,11 +202,11 @@ def test_what_is_read_is_never_a_place(tmp_path):
     os.link(raw / "a.tif", tmp_path / "hard.tif")
     (tmp_path / "link").symlink_to(raw)
     for place, sources, words in (
-        (raw / "a.tif", [raw / "a.tif"], "is read itself"),
-        (tmp_path / "link" / "a.tif", [raw / "a.tif"], "is read itself"),
-        (tmp_path / "hard.tif", [raw / "a.tif"], "is read itself"),
+        (raw / "a.tif", [raw / "a.tif"], "is an input"),
+        (tmp_path / "link" / "a.tif", [raw / "a.tif"], "is an input"),
+        (tmp_path / "hard.tif", [raw / "a.tif"], "is an input"),
         (raw / "b.tif", [tmp_path / "link"], "lies inside"),
-        (raw, [raw / "a.tif"], "holds"),
+        (raw, [raw / "a.tif"], "contains"),
     ):
         with pytest.raises(UserError, match=words):
             Outputs(place, sources=sources, overwrite=True)
@@ -227,11 +227,11 @@ def test_nothing_comes_of_a_command_that_fails(tmp_path):
 def test_two_commands_do_not_make_the_same(tmp_path):
     place = tmp_path / "a.tif"
     with Outputs(place) as first:
-        with pytest.raises(UserError, match="another command is making it"), Outputs(place):
+        with pytest.raises(UserError, match="another command is writing it"), Outputs(place):
             pass
         ours(first[place])
         place.write_text("by somebody else")
-        with pytest.raises(UserError, match="exists already"):
+        with pytest.raises(UserError, match="already exists"):
             first.deliver()
     assert place.read_text() == "by somebody else"
 
@@ -242,7 +242,7 @@ def test_a_folder_that_somebody_else_filled_meanwhile_stays(tmp_path):
         ours(outputs[place])
         place.mkdir()
         (place / "psf_map.csv").write_text("by somebody else")
-        with pytest.raises(UserError, match="exists already"):
+        with pytest.raises(UserError, match="already exists"):
             outputs.deliver()
     assert (place / "psf_map.csv").read_text() == "by somebody else"
 
@@ -276,7 +276,7 @@ def test_a_full_disk_is_told_before_a_memory_map_kills(tmp_path, monkeypatch):
     words = r"a\.tif: the disk or your quota is full"
     with pytest.raises(UserError, match=words), Outputs(place) as outputs:
         tifffile.memmap(outputs[place], shape=(4, 4), dtype="float32")
-        reserve(outputs[place])
+        allocate(outputs[place])
     assert not list(tmp_path.iterdir())
 
 
@@ -285,7 +285,7 @@ def test_reserved_space_is_on_the_disk(tmp_path):
     with open(part, "wb") as handle:
         handle.truncate(2**20)
     assert 512 * part.stat().st_blocks < 2**20
-    reserve(part)
+    allocate(part)
     assert 512 * part.stat().st_blocks >= part.stat().st_size == 2**20
 
 
@@ -335,13 +335,13 @@ def raw(tmp_path) -> Path:
 @pytest.mark.parametrize(
     "command, source, out, words",
     [
-        ("restore", "section1.tif", "section1.tif", "is read itself"),
+        ("restore", "section1.tif", "section1.tif", "is an input"),
         ("restore", "section1.png", "section2.ome.zarr", "section2-preview.png"),
         ("restore", "section1.png", "section1.tif", "section1.tif"),
         ("restore", "tiles", "tiles/a.tif", "lies inside"),
-        ("restore", "tiles/TileConfiguration.txt", "tiles/tile1.tif", "is read itself"),
-        ("restore", "scan.ome.zarr/0", "scan.ome.zarr", "holds"),
-        ("convert", "scan.ome.zarr/0", "scan.ome.zarr", "holds"),
+        ("restore", "tiles/TileConfiguration.txt", "tiles/tile1.tif", "is an input"),
+        ("restore", "scan.ome.zarr/0", "scan.ome.zarr", "contains"),
+        ("convert", "scan.ome.zarr/0", "scan.ome.zarr", "contains"),
         ("restore", "scan.ome.zarr/0", "scan.ome.zarr/r.tif", "lies inside the store"),
         ("convert", "section1.tif", "notes.ome.zarr", "notes.ome.zarr"),
         ("map", "section1.png", "section1.tif", "is the name of a file"),

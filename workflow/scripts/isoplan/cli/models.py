@@ -1,4 +1,4 @@
-"""`release` and `verify`: from a study's network to a released one with its card, and the card's proof."""
+"""`release` and `verify`: release a study's networks with their cards, and check the cards."""
 
 import argparse
 import json
@@ -16,8 +16,8 @@ from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.imports import load_named
 from isoplan.base.resources import ROOT
-from isoplan.cli.network import UNFINISHED, library, spare_trained, task_of
-from isoplan.cli.outputs import spare
+from isoplan.cli.network import UNFINISHED, library, refuse_other_training, task_of
+from isoplan.cli.outputs import refuse_foreign
 from isoplan.config import entries
 from isoplan.config.entries import entry, recipe_of, told
 from isoplan.config.validation import load
@@ -26,42 +26,45 @@ from isoplan.training import loop as training
 from isoplan.training.task import Judge, Judgement
 
 LARGEST_BYTES = 8_000_000
-FIRST = 2000  # samples of a test set that are judged a second time by themselves, for a quick proof
+# The first samples of a test set are also evaluated on their own, so that a card can be checked quickly.
+QUICK_SAMPLES = 2000
 
 
 def release(args: argparse.Namespace) -> int:
-    """Trains, judges and documents networks of a study, one after the other."""
+    """Train, evaluate and document networks of a study, one after the other."""
     study = load(args.config)
     known = [item["name"] for item in study["networks"]]
     names = args.network or known
     for name in names:
         if name not in known:
             raise UserError(f"{args.config}: has no network {name}; known: {', '.join(known)}")
-    files = [_check(args, study, name) for name in names]
+    files = [_released_file(args, study, name) for name in names]
     if twice := {str(file) for file in files if files.count(file) > 1}:
         raise UserError(f"{args.config}: two networks would be written to {', '.join(twice)}")
     end = time.monotonic() + 60 * (args.stop_after_minutes or math.inf)
     for name, file in zip(names, files, strict=True):
         if time.monotonic() >= end or not _release(args, study, name, file, end):
-            print("time is up; run the same command again to go on")
+            print("time is up; run the same command again to continue")
             return UNFINISHED
         print(f"released: {file} ({file.stat().st_size / 1e6:.1f} MB), card: {_card_of(file)}")
     print("next: make verify-models")
     return 0
 
 
-def _check(args, study: dict, name: str) -> Path:
-    """The file that a network will be released as. Raises UserError for what would fail at the end."""
+def _released_file(args, study: dict, name: str) -> Path:
+    """The file that a network will be released as. Raises UserError if the release is bound to fail."""
     spec = told(study, "networks", name)
     if spec["weights"]:
-        raise UserError(f"{args.config}: {name} has weights; only what is trained here is released")
+        raise UserError(
+            f"{args.config}: {name} has weights; only networks that are trained here are released"
+        )
     if not _test_sets(study, name):
         raise UserError(f"{args.config}: tests names no test set for {name}; add one")
     task = task_of(study, spec, pick_device("cpu"))
-    _halve(name, task.network)
+    _to_half_precision(name, task.network)
     file, folder = args.out / f"{task.released_as}.safetensors", _folder(args, study, name)
-    spare(_card_of(file), folder / "released.safetensors")
-    spare_trained(args, folder, task, study, file)
+    refuse_foreign(_card_of(file), folder / "released.safetensors")
+    refuse_other_training(args, folder, task, study, file)
     return file
 
 
@@ -69,29 +72,29 @@ def _folder(args, study: dict, name: str) -> Path:
     return (args.folder or Path("results") / study["study"] / "networks") / name
 
 
-def _halve(name: str, network):
-    """Weights of two and more dimensions in 16 bits; the few others, such as variances, stay.
+def _to_half_precision(name: str, network):
+    """Convert weights of two and more dimensions to 16 bits; the few others, such as variances, stay.
 
-    Raises UserError where the file would be too large, or a weight does not fit into 16 bits.
+    Raises UserError if the file would be too large or a weight exceeds the range of 16-bit floats.
     """
     for weight in network.parameters():
         if weight.ndim > 1:
             weight.data = weight.data.half()
             if not weight.isfinite().all():
                 raise UserError(
-                    f"networks {name}: has weights beyond 65504, which 16 bits do not hold"
+                    f"networks {name}: has weights beyond 65504, the limit of 16-bit floats"
                 )
     size = sum(tensor.nbytes for tensor in network.state_dict().values())
     if size > LARGEST_BYTES:
         raise UserError(
-            f"networks {name}: {size / 1e6:.1f} MB in 16 bits are more than the "
+            f"networks {name}: {size / 1e6:.1f} MB in 16 bits exceed the "
             f"{LARGEST_BYTES / 1e6:.0f} MB that a released network may have; lower width"
         )
     return network
 
 
 def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
-    """Takes one network as far as the time allows; True when it is released."""
+    """Train and evaluate one network as far as time allows; True if it is released."""
     spec, device = told(study, "networks", name), pick_device(args.device)
     folder = _folder(args, study, name)
     finished = training.train(
@@ -102,10 +105,10 @@ def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
     )
     if not finished:
         return False
-    # What is judged is what is released: the weights as 16 bits hold them.
+    # The weights are evaluated as they are released, in 16 bits.
     row = tasks.of(spec)
     trained = load_named(row.judge)(folder / "network.safetensors", pick_device("cpu"))
-    halved, card = _halve(name, trained.network), trained.card
+    halved, card = _to_half_precision(name, trained.network), trained.card
     draft = folder / "released.safetensors"
     store.save(draft, halved, card)
     judge, judged = load_named(row.judge)(draft, device), []
@@ -122,7 +125,7 @@ def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
 
 
 def _test_sets(study: dict, name: str) -> list[dict]:
-    """Entries of the test sets that judge a network, as they are: no degradations."""
+    """Entries of the test sets of a network, without those that are degraded."""
     tests = [test for test in study["tests"] if test["network"] == name]
     return [
         entry(study, "test_sets", test["test_set"])
@@ -132,7 +135,7 @@ def _test_sets(study: dict, name: str) -> list[dict]:
 
 
 def _judge_once(folder: Path, judge: Judge, study: dict, test: dict) -> dict:
-    """What the card says of one test set; kept in the folder, so that no slice does it twice."""
+    """Results on one test set for the card; stored in the folder, so that a restart does not repeat it."""
     asked = {
         "test_set": test["name"],
         "seed": study["seed"],
@@ -141,40 +144,42 @@ def _judge_once(folder: Path, judge: Judge, study: dict, test: dict) -> dict:
     }
     part = tasks.of(judge.card).judge
     code = library("evaluate_network", study, judge.card["network"], part)
-    mark = fingerprint(asked, FIRST, judge.card["fingerprint"], code)
+    mark = fingerprint(asked, QUICK_SAMPLES, judge.card["fingerprint"], code)
     kept = folder / "judged" / f"{test['name']}.json"
     if kept.exists():
         found = json.loads(kept.read_text())
         if found.pop("mark") == mark:
             return found
-    print(f"judging on {test['name']}, {test['samples']} samples", flush=True)
+    print(f"evaluating on {test['name']}, {test['samples']} samples", flush=True)
     whole = judge.judge(judge.samples(asked, test["samples"]))
     found = asked | {
-        "figures": _rows(whole.regression),
-        "calibration": _rows(whole.calibration),
-        "abstention": _rows(whole.abstention),
+        "figures": _json_rows(whole.regression),
+        "calibration": _json_rows(whole.calibration),
+        "abstention": _json_rows(whole.abstention),
     }
-    if test["samples"] > FIRST:
-        first = judge.judge(judge.samples(asked, FIRST))
-        found["first"] = {"samples": FIRST, "figures": _rows(first.regression)}
+    if test["samples"] > QUICK_SAMPLES:
+        first = judge.judge(judge.samples(asked, QUICK_SAMPLES))
+        found["first"] = {"samples": QUICK_SAMPLES, "figures": _json_rows(first.regression)}
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps(found | {"mark": mark}))
     return found
 
 
-def _rows(table: pd.DataFrame) -> list[dict]:
-    """Rows of a table for JSON: six digits, null for what is not a number."""
-    return [{key: _plain(value) for key, value in row.items()} for row in table.to_dict("records")]
+def _json_rows(table: pd.DataFrame) -> list[dict]:
+    """Rows of a table for JSON: six significant digits, null for NaN."""
+    return [
+        {key: _json_value(value) for key, value in row.items()} for row in table.to_dict("records")
+    ]
 
 
-def _plain(value):
+def _json_value(value):
     if not isinstance(value, float):
         return value
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _origin(args, name: str) -> dict:
-    """The command that made it, and of which version of this repository."""
+    """The command that made a network, and the version of the code."""
     path = Path(args.config).resolve()
     file = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
     return {
@@ -185,7 +190,7 @@ def _origin(args, name: str) -> dict:
 
 
 def _commit() -> str | None:
-    """Commit of the code, with "-dirty" where files differ from it; None where git does not tell."""
+    """Commit of the code, with "-dirty" if files differ from it; None if git does not know."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
@@ -198,14 +203,14 @@ def _card_of(file: Path) -> Path:
     return file.with_suffix(".md")
 
 
-# Proof ---------------------------------------------------------------------------------------------
+# Verification ---------------------------------------------------------------------------------------------
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Judges released networks again on their cards' test sets; 1 where a figure differs."""
+    """Evaluate released networks again on their cards' test sets; returns 1 if a figure differs."""
     files = args.weights or sorted(entries.MODELS.glob("*.safetensors"))
     if not files:
-        raise UserError("resources/models: holds no released network; make models trains them")
+        raise UserError("resources/models: has no released network; make models trains them")
     device, wrong = pick_device(args.device), 0
     for file in files:
         row = tasks.of(store.read(file)[0])
@@ -216,24 +221,24 @@ def verify(args: argparse.Namespace) -> int:
                 f"{file}: its card names no test sets; only released networks have them"
             )
         if not _card_of(file).is_file() or _card_of(file).read_text() != words.markdown(card):
-            print(f"{file.name}: {_card_of(file).name} beside it is not its card")
+            print(f"{file.name}: {_card_of(file).name} beside it does not match its card")
             wrong += 1
         for asked in card["tests"]:
             said = asked if args.whole else asked.get("first", asked)
             found = judge.judge(judge.samples(asked, said["samples"]))
             title = f"{file.stem} on {asked['test_set']}, {said['samples']} samples"
             wrong += _compare(title, said["figures"], found, judge.compared)
-    print("every figure is as the cards say" if not wrong else f"{wrong} differ from the cards")
+    print("all figures match the cards" if not wrong else f"{wrong} figures differ from the cards")
     return 1 if wrong else 0
 
 
 def _compare(title: str, said: list[dict], found: Judgement, compared: dict) -> int:
-    """Prints the figures that a card stands for beside those found now; how many differ too much.
+    """Print a card's figures beside those measured now, and return how many differ too much.
 
-    compared: of `training.task.Judge`.
+    compared: as in `training.task.Judge`.
     """
     print(title)
-    now = {(row["parameter"], row["metric"]): row["value"] for row in _rows(found.regression)}
+    now = {(row["parameter"], row["metric"]): row["value"] for row in _json_rows(found.regression)}
     wrong = 0
     for row in said:
         if row["metric"] not in compared:

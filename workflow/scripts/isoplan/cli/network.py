@@ -1,4 +1,4 @@
-"""`train` and `evaluate`: one network of a study's config, its samples made in memory."""
+"""`train` and `evaluate`: train or evaluate one network of a study, with samples made in memory."""
 
 import argparse
 from pathlib import Path
@@ -11,25 +11,28 @@ from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
 from isoplan.base.imports import load_named
 from isoplan.base.resources import ROOT
-from isoplan.cli.outputs import Outputs, spare
+from isoplan.cli.outputs import Outputs, refuse_foreign
 from isoplan.config.entries import code_of_network, entry, recipe_of, told
 from isoplan.config.validation import load
 from isoplan.training import loop as training
 from isoplan.training.task import Task
 
 UNFINISHED = 3  # exit code of a training that stopped for time
-# Tables beside the regression's, and how each of them begins.
-BESIDE, HEADER = ("calibration", "abstention"), "network,psf_model,train_set,test_set,"
-MADE = ("network.safetensors", "checkpoint.pt", "card.json", "history.csv")  # by training
-TRAINED = (".safetensors", ".pt", ".json")  # of these, what bears a training's fingerprint
+# Tables that are written beside the regression table, and the first columns of all of them.
+EXTRA_TABLES, REGRESSION_HEADER = (
+    ("calibration", "abstention"),
+    "network,psf_model,train_set,test_set,",
+)
+TRAINING_FILES = ("network.safetensors", "checkpoint.pt", "card.json", "history.csv")  # by training
+FINGERPRINTED = (".safetensors", ".pt", ".json")  # of these, what bears a training's fingerprint
 SCRIPTS = ROOT / "workflow" / "scripts"
 
 
 def train(args: argparse.Namespace) -> int:
-    """Trains one network; the validation samples are made in memory."""
+    """Train one network; validation samples are made in memory."""
     study, spec = _network_of(args)
     task = task_of(study, spec, pick_device(args.device))
-    spare_trained(args, args.folder, task, study)
+    refuse_other_training(args, args.folder, task, study)
     finished = training.train(
         task,
         args.folder,
@@ -37,7 +40,9 @@ def train(args: argparse.Namespace) -> int:
         stop_after_s=60 * (args.stop_after_minutes or float("inf")),
     )
     if not finished:
-        print(f"time is up; run the same command again to go on from {args.folder}/checkpoint.pt")
+        print(
+            f"time is up; run the same command again to continue from {args.folder}/checkpoint.pt"
+        )
         return UNFINISHED
     weights = args.folder / "network.safetensors"
     print(f"network: {weights}")
@@ -46,53 +51,77 @@ def train(args: argparse.Namespace) -> int:
 
 
 def task_of(study: dict, spec: dict, device) -> Task:
-    """The task of an entry of `networks`; it makes its validation samples in memory."""
+    """The training task of an entry of `networks`; it makes its validation samples in memory."""
     make = load_named(tasks.of(spec).task).of_config
     return make(_recipe(study, spec), spec, seed=study["seed"], device=device)
 
 
 def _recipe(study: dict, spec: dict) -> dict:
-    """Of the whole entry: what is not trained has a recipe too, which the network has to fit."""
+    """Recipe of the whole entry, which a network that is not trained here must fit, too."""
     return recipe_of(study, entry(study, "networks", spec["name"]))
 
 
-def spare_trained(
+def refuse_other_training(
     args: argparse.Namespace, folder: Path, task: Task, study: dict, *released: Path
 ) -> None:
-    """Refuses a folder, and files to be released, that hold what isoplan did not make, or without --overwrite
-    what another training made: hours of work."""
-    places = [*(folder / name for name in MADE), *released]
-    spare(*places)
+    """Refuse to overwrite foreign files or, without --overwrite, the results of another training.
+
+    A training takes hours. released: further files that would be written.
+    """
+    places = [*(folder / name for name in TRAINING_FILES), *released]
+    refuse_foreign(*places)
     part = tasks.of(task.spec).task
     mark = training.mark_of(task, library("train_network", study, task.spec, part))
     for place in places:
-        if place.suffix in TRAINED and not args.overwrite and training.of_another(place, mark):
+        if (
+            place.suffix in FINGERPRINTED
+            and not args.overwrite
+            and training.of_another(place, mark)
+        ):
             raise UserError(
-                f"{place}: is of a training with other settings or code, and would be written over; give another "
+                f"{place}: comes from a training with other settings or code and would be overwritten; give another "
                 "folder, or --overwrite"
             )
 
 
 def library(rule: str, study: dict, spec: dict, part: str) -> dict[str, str]:
-    """Of the workflow's rule, so that each goes on from the other's checkpoints.
+    """Code hashes as in the workflow's rule, so that each can continue from the other's checkpoints.
 
-    spec: the network's entry. part: what the rule's script loads of its task.
+    Parameters
+    ----------
+    rule
+        Name of the rule and its script.
+    study
+        The checked config.
+    spec
+        The network's entry.
+    part
+        What the script loads of the network's task, as "module:name".
+
+    Returns
+    -------
+    dict
+        Hash of the code by module.
     """
     chosen = code_of_network(study, entry(study, "networks", spec["name"]))
     return library_hashes(SCRIPTS / f"{rule}.py", part, *chosen)
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Regression metrics of a network, as the rule evaluate_network writes them."""
+    """Write a network's regression metrics, as the rule `evaluate_network` does."""
     study, spec = _network_of(args)
-    beside = [args.out.with_suffix(f".{name}.csv") for name in BESIDE]
+    beside = [args.out.with_suffix(f".{name}.csv") for name in EXTRA_TABLES]
     read = [args.config, args.weights]
     if args.out.suffix.lower() != ".csv":
-        raise UserError(f"{args.out}: let its name end in .csv")
-    with Outputs(args.out, *beside, sources=read, overwrite=args.overwrite, header=HEADER) as found:
+        raise UserError(f"{args.out}: the name must end in .csv")
+    with Outputs(
+        args.out, *beside, sources=read, overwrite=args.overwrite, header=REGRESSION_HEADER
+    ) as found:
         _evaluate(args, study, spec, found)
         found.deliver()
-    print(f"all metrics: {args.out}; beside it {args.out.stem}.calibration.csv and .abstention.csv")
+    print(
+        f"all metrics: {args.out}; beside it, {args.out.stem}.calibration.csv and .abstention.csv"
+    )
     return 0
 
 
@@ -114,7 +143,7 @@ def _evaluate(args: argparse.Namespace, study: dict, spec: dict, outputs: Output
         )
     regression = pd.concat([part.regression for part in parts])
     regression.to_csv(outputs[args.out], index=False)
-    for name in BESIDE:
+    for name in EXTRA_TABLES:
         table = pd.concat([getattr(part, name) for part in parts])
         table.to_csv(outputs[args.out.with_suffix(f".{name}.csv")], index=False)
     shown = regression[regression["metric"].isin(judge.compared)]

@@ -1,9 +1,9 @@
-"""Where a command writes, so that nothing of the user's is lost.
+"""Writes a command's results without ever losing a file of the user.
 
-What is there is replaced only where the user says so, and then only what isoplan made, by its own mark in it. What is
-read is never written over. Results are made in a folder beside their places, which one command holds at a time, and
-moved there at the end, all together: a command that was killed leaves nothing but that folder, which the next one
-clears away.
+An existing file is replaced only on request, and only if a mark in it shows that isoplan made it.
+Inputs are never overwritten. Results are made in a temporary folder beside their final places, which
+one command locks, and moved together at the end. A killed command leaves only that folder, and the
+next one removes it.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from typing import Self
 
 from isoplan.base.errors import UserError
 
-SOFTWARE = "isoplan"  # TIFF's and PNG's tag of that name begins so
-FOLDER_MARK = "isoplan.json"  # in a folder of results: the files that were made, with their SHA-256
+SOFTWARE = "isoplan"  # begins the tag Software of TIFF and PNG files
+FOLDER_MARK = "isoplan.json"  # lists the files of a results folder, with their SHA-256
 _SEAL = "# made by isoplan, SHA-256 of what follows: "
 _LOCK = "isoplan.lock"
 _FILES = (".tif", ".tiff", ".png", ".csv", ".tsv")
-_IN_STORES = ("zarr.json", "raw", "trust", "missing")  # beside the levels
-# What stands near the beginning of what training and releasing write, by the name's ending.
+_IN_STORES = ("zarr.json", "raw", "trust", "missing")  # besides the levels
+# Bytes near the beginning of files that `train` and `release` write, by extension.
 _MARKS = {
     ".safetensors": b'"card"',
     ".pt": b"fingerprint",
@@ -37,13 +37,28 @@ _STORES = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 
 class Outputs:
-    """Places of a command's results, all of them in one folder. `with` holds them; outputs[place] is where the
-    result is made, and `deliver` moves all to their places.
+    """The results of a command, all in one folder.
 
-    A place that ends in .zarr is a store, one that ends as tables and pictures do a file, any other a folder.
-    header: how isoplan's tables begin, by which they are known.
-    Raises UserError, before anything is done, for what is in the way: anything that exists, or with overwrite all
-    but what isoplan made; and always for a place that is, holds or lies inside a source, or lies inside a store.
+    Used as a context manager, which locks the temporary folder. Write each result to `outputs[place]`,
+    then call `deliver` to move all to their places. A place that ends in .zarr is a store; one with the
+    extension of a table or picture is a file; any other is a folder.
+
+    Parameters
+    ----------
+    *places
+        Final places of the results.
+    sources
+        Inputs, which must not be overwritten.
+    overwrite
+        Whether earlier results of isoplan are replaced.
+    header
+        First columns of isoplan's tables, by which they are recognised.
+
+    Raises
+    ------
+    UserError
+        Before anything is written: if a place exists (with `overwrite`: and isoplan did not make it),
+        or if it is, contains or lies inside a source, or lies inside a store.
     """
 
     def __init__(
@@ -51,7 +66,7 @@ class Outputs:
     ):
         self.places, self.overwrite, self.header = places, overwrite, header
         self.folder = places[0].parent / f".{places[0].name}.part"
-        self.spare(sources)
+        self.refuse_sources(sources)
         for place in places:
             self._check(place)
 
@@ -62,18 +77,18 @@ class Outputs:
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = self.folder / _LOCK
         if any(self.folder.iterdir()) and not lock.exists():
-            raise UserError(f"{self.folder}: is in the way, and isoplan did not make it; move it")
+            raise UserError(f"{self.folder}: exists, and isoplan did not make it; move it")
         self._lock = open(lock, "w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
             raise UserError(
-                f"{self.places[0]}: another command is making it; wait for it to end"
+                f"{self.places[0]}: another command is writing it; wait until that has finished"
             ) from None
         except OSError:
             pass  # a file system without locks
-        for left in self.folder.iterdir():  # by a command that was killed
+        for left in self.folder.iterdir():  # left by a killed command
             if left.name != _LOCK:
                 _remove(left)
         return self
@@ -81,14 +96,14 @@ class Outputs:
     def __exit__(self, kind, error, trace) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
-        # Libraries that write seldom say what file it was.
+        # Libraries seldom say which file could not be written.
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"{self.places[0]}: the disk or your quota is full; free some space and run the same command again"
             ) from None
 
-    def spare(self, sources: Iterable) -> None:
-        """Refuses places that are, hold, or lie inside one of the sources, links followed."""
+    def refuse_sources(self, sources: Iterable) -> None:
+        """Refuse places that are, contain or lie inside a source; symbolic links are followed."""
         found = [Path(source).resolve() for source in sources]
         for place in self.places:
             real = place.resolve()
@@ -96,19 +111,17 @@ class Outputs:
                 if real == source or (
                     place.exists() and source.exists() and place.samefile(source)
                 ):
-                    raise UserError(f"{place}: is read itself; give the result another name")
+                    raise UserError(f"{place}: is an input; give the result another name")
                 if real in source.parents:
-                    raise UserError(f"{place}: holds {source}, which is read; give another name")
+                    raise UserError(f"{place}: contains the input {source}; give another name")
                 if source in real.parents:
-                    raise UserError(
-                        f"{place}: lies inside {source}, which is read; give another place"
-                    )
+                    raise UserError(f"{place}: lies inside the input {source}; give another place")
             store = next((p for p in real.parents if any((p / n).is_file() for n in _STORES)), None)
             if store:
                 raise UserError(f"{place}: lies inside the store {store}; give another place")
 
     def deliver(self) -> None:
-        """Moves the results to their places, if none was taken by somebody else meanwhile."""
+        """Move the results to their places, unless another program has taken one meanwhile."""
         for place in self.places:
             self._check(place)
         for place in self.places:
@@ -117,7 +130,7 @@ class Outputs:
                 self._deliver_folder(made, place)
                 continue
             if not os.path.lexists(place):
-                # Made anew: one that appears at this very moment is not replaced either.
+                # Exclusive creation: a file that appears at this very moment is not replaced either.
                 place.mkdir() if made.is_dir() else open(place, "x").close()
             elif place.is_dir():
                 place.rename(self.folder / "replaced")
@@ -139,7 +152,7 @@ class Outputs:
             return
         if not self.overwrite:
             raise UserError(
-                f"{place}: exists already; give the result another name, or --overwrite to replace what isoplan made"
+                f"{place}: already exists; give the result another name, or --overwrite to replace what isoplan made"
             )
         foreign = f"{place}: was not made by isoplan, or was changed since, so --overwrite does not replace it; give the result another name"
         if place.is_symlink() or is_file(place) != place.is_file():
@@ -158,17 +171,17 @@ class Outputs:
                     )
         else:
             known = _levels_of(place)
-            others = _strangers(place, {*_IN_STORES, *known}) if known else []
+            others = _foreign_files(place, {*_IN_STORES, *known}) if known else []
         if not known:
             raise UserError(foreign)
         if others:
             raise UserError(
-                f"{place}: holds {others[0]}, which isoplan did not make and --overwrite does not remove; move it"
+                f"{place}: contains {others[0]}, which isoplan did not make and --overwrite does not remove; move it"
             )
 
     def _is_marked(self, file: Path) -> bool:
-        """Whether isoplan made a file, by what stands in it."""
-        with contextlib.suppress(Exception):  # of a broken one nobody knows
+        """Whether a file's content shows that isoplan made it."""
+        with contextlib.suppress(Exception):  # a broken file shows nothing
             if file.suffix.lower() in (".tif", ".tiff"):
                 import tifffile
 
@@ -187,24 +200,27 @@ class Outputs:
 
 
 def sealed(text: str) -> str:
-    """A table that users may go on with, behind a comment by which one that they changed is known.
+    """Put a comment with a checksum above a table, which shows later whether a user has edited it.
 
+    Examples
+    --------
     >>> sealed("mosaic\\tpath\\n")[:30]
     '# made by isoplan, SHA-256 of '
     """
     return f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
-def reserve(path: Path) -> None:
-    """Takes all of a file's space on the disk: to write to a memory map where there is none kills the process.
+def allocate(path: Path) -> None:
+    """Reserve a file's space on the disk. Writing to a memory map on a full disk kills the process.
 
-    Raises OSError where the disk or the quota is full."""
+    Raises OSError if the disk or the quota is full.
+    """
     with open(path, "r+b") as handle:
         os.posix_fallocate(handle.fileno(), 0, path.stat().st_size)
 
 
 def is_file(place: Path) -> bool:
-    """Whether a place has the name of a file."""
+    """Whether a place has the extension of a file."""
     return place.suffix.lower() in _FILES
 
 
@@ -218,7 +234,7 @@ def _digest(file: Path) -> str:
 
 
 def _files_of(folder: Path) -> dict[str, str]:
-    """What isoplan made of a folder, with its digest, its mark too, without; nothing of a foreign one."""
+    """Files that isoplan made in a folder, with their digests (none for its mark); {} for a foreign one."""
     try:
         told = json.loads((folder / FOLDER_MARK).read_text(encoding="utf-8"))
         names = told["files"].items() if told["made_by"] == SOFTWARE else ()
@@ -228,7 +244,7 @@ def _files_of(folder: Path) -> dict[str, str]:
 
 
 def _levels_of(store: Path) -> list[str]:
-    """The levels of a store that isoplan made; none of a foreign one."""
+    """The levels of a store that isoplan made; [] for a foreign one."""
     try:
         told = json.loads((store / "zarr.json").read_text(encoding="utf-8"))["attributes"]
         levels = [one["path"] for one in told["ome"]["multiscales"][0]["datasets"]]
@@ -237,8 +253,8 @@ def _levels_of(store: Path) -> list[str]:
         return []
 
 
-def _strangers(store: Path, known: set[str]) -> list[str]:
-    """Files in a store that are neither metadata nor chunks, which bear numbers, of what is known there."""
+def _foreign_files(store: Path, known: set[str]) -> list[str]:
+    """Files in a store that are neither metadata nor chunks (named by numbers) of its known arrays."""
     found = []
     for path in store.rglob("*"):
         file = path.relative_to(store)
@@ -249,16 +265,16 @@ def _strangers(store: Path, known: set[str]) -> list[str]:
     return sorted(found)
 
 
-def spare(*places: Path) -> None:
-    """Refuses places of what training or releasing writes, where something lies that isoplan did not make."""
+def refuse_foreign(*places: Path) -> None:
+    """Refuse places that `train` or `release` would write to if they hold foreign files."""
     for place in places:
-        if os.path.lexists(place) and not _is_training_s(place):
+        if os.path.lexists(place) and not _is_training_file(place):
             raise UserError(
-                f"{place}: was not made by isoplan, and would be written over; move it, or give another folder"
+                f"{place}: was not made by isoplan and would be overwritten; move it, or give another folder"
             )
 
 
-def _is_training_s(place: Path) -> bool:
+def _is_training_file(place: Path) -> bool:
     if not place.is_file() or place.is_symlink():
         return False
     with open(place, "rb") as handle:

@@ -1,4 +1,4 @@
-"""`map` and `restore`: one picture, in the memory of one block whatever its size."""
+"""`map`, `restore` and `convert`: process one picture of any size, block by block."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.cli import preview
-from isoplan.cli.outputs import SOFTWARE, Outputs, is_file, reserve
+from isoplan.cli.outputs import SOFTWARE, Outputs, allocate, is_file
 from isoplan.config.entries import CHOSEN
 from isoplan.config.validation import validate
 from isoplan.mosaic import ngff, tiles
@@ -52,14 +52,14 @@ FORCED = {"psf_scale": 1, "resolution_px": 0}  # what --force means
 
 
 def make_map(args: argparse.Namespace) -> int:
-    """PSF map of one picture into a folder."""
+    """Write the PSF map of one picture to a folder."""
     folder = args.out or Path(f"{stem_of(args.picture)}-map")
     if is_file(folder):
-        raise UserError(f"{folder}: is the name of a file; the map comes in a folder")
+        raise UserError(f"{folder}: is the name of a file; the map needs a folder")
     settings = _map_settings(args)
     with outputs_of(args, folder) as outputs, open_picture(args, outputs) as mosaic:
         network = _network(args, mosaic.shape)
-        found = _estimate(network, mosaic, _measured(args, mosaic), settings)
+        found = _estimate_map(network, mosaic, _measure(args, mosaic), settings)
         _write_map(args, outputs[folder], found)
         outputs.deliver()
     print(f"PSF map: {folder}/psf_map.csv", end="")
@@ -68,11 +68,11 @@ def make_map(args: argparse.Namespace) -> int:
 
 
 def restore(args: argparse.Namespace) -> int:
-    """Map, then restoration core by core into a file that is only ever held in part."""
+    """Map the PSFs of one picture, then restore it core by core into a file."""
     _check_ending(args.out)
     mapped, settings = _map_settings(args), _restoration_settings(args)
     if args.overwrite:
-        _spare_siblings(args.out)
+        _refuse_siblings(args.out)
     name = stem_of(args.out)
     maps, image = args.out.with_name(f"{name}-psf-map"), args.out.with_name(f"{name}-preview.png")
     with (
@@ -80,36 +80,44 @@ def restore(args: argparse.Namespace) -> int:
         open_picture(args, outputs) as mosaic,
     ):
         network = _network(args, mosaic.shape)
-        if settings["psf_shape"] not in ("auto", "map"):  # refuses one that is too large
+        if settings["psf_shape"] not in ("auto", "map"):  # raises if it is too large
             LocalPsfs(network.model).by(PlainPsf.read(settings["psf_shape"]))
-        facts = _measured(args, mosaic)
-        found = _estimate(network, mosaic, facts, mapped)
+        facts = _measure(args, mosaic)
+        found = _estimate_map(network, mosaic, facts, mapped)
         _write_map(args, outputs[maps], found)
         settings = how_to_restore(mosaic, found, settings, facts, network.device)
         bar = Progress("restoring, squares", len(tiles.shards(mosaic.shape, settings["core_px"])))
         blocks = restored_cores(mosaic, found, settings, facts, network.device, step=bar.step)
         overview = preview.overview(mosaic)
-        piece = preview.choose_piece(overview, mosaic.shape)
+        piece = preview.choose_crop(overview, mosaic.shape)
         save = _save_zarr if _is_store(args.out) else _save_tiff
         made = outputs[args.out]
         after = save(args, made, blocks, mosaic.shape, settings, facts, found, piece)
         rows, columns = piece
         before = mosaic.read(rows.start, rows.stop, columns.start, columns.stop) - args.offset
-        shown = before, after, piece, overview, mosaic.shape, drawable(found), args.pixel_size_um
+        shown = (
+            before,
+            after,
+            piece,
+            overview,
+            mosaic.shape,
+            as_report_map(found),
+            args.pixel_size_um,
+        )
         outputs[image].write_bytes(plots.render(lambda: preview.draw(*shown)))
         outputs.deliver()
     print(f"restored picture: {args.out} (float32, counts above the offset)")
     print(f"where to trust it: validity, alarm and uncertainty of every cell in {maps}/psf_map.csv")
     if _is_store(args.out):
-        print(f"whether it agrees with the data, cell by cell: {args.out}/trust")
+        print(f"whether it agrees with the data, for every cell: {args.out}/trust")
     print(f"open {image} first")
     return 0
 
 
-def make_store(args: argparse.Namespace) -> int:
-    """One plane as an OME-Zarr that is read by window."""
+def convert_picture(args: argparse.Namespace) -> int:
+    """Convert one plane to an OME-Zarr that can be read by window."""
     if not _is_store(args.out):
-        raise UserError(f"{args.out}: let its name end in .ome.zarr")
+        raise UserError(f"{args.out}: the name must end in .ome.zarr")
     _check_ending(args.out)
     with (
         outputs_of(args, args.out) as outputs,
@@ -125,11 +133,11 @@ def make_store(args: argparse.Namespace) -> int:
     return 0
 
 
-# What is asked for ---------------------------------------------------------------------------------
+# Arguments -------------------------------------------------------------------------------------
 
 
 def stem_of(path) -> str:
-    """A picture's name without folder and endings: of scikit-image:retina.jpg, retina."""
+    """A picture's name without folder and extensions: "retina" for scikit-image:retina.jpg."""
     name = Path(str(path).rpartition("scikit-image:")[2]).name
     for ending in (".zarr", ".ome", *Path(name).suffixes[-1:]):
         name = name.removesuffix(ending)
@@ -142,30 +150,32 @@ def _is_store(out: Path) -> bool:
 
 def _check_ending(out: Path) -> None:
     if not out.name.lower().endswith((".ome.zarr", ".tif", ".tiff")):
-        raise UserError(f"{out}: let its name end in .ome.zarr or in .tif, which says what it is")
+        raise UserError(
+            f"{out}: the name must end in .ome.zarr or .tif, which says what it will be"
+        )
     if out.name.lower() in RESTORED:
-        raise UserError(f"{out}: is an ending without a name; give one before it")
+        raise UserError(f"{out}: is an extension without a name; give a name before it")
 
 
-def _spare_siblings(out: Path) -> None:
-    """Refuses a place beside a restored picture of the same stem, whose map and preview bear the same names."""
+def _refuse_siblings(out: Path) -> None:
+    """Refuse a result beside another restored picture whose map and preview have the same names."""
     for ending in RESTORED:
         other = out.with_name(stem_of(out) + ending)
         if other.name.lower() != out.name.lower() and is_restoration(other):
             raise UserError(
-                f"{out}: {other} is restored already, and --overwrite would replace its map and preview; give the "
-                "result another name"
+                f"{out}: {other} is another restored picture, and --overwrite would replace its map and preview; give "
+                "the result another name"
             )
 
 
 def _map_settings(args: argparse.Namespace) -> dict:
-    """The config's `map`. One place checks the numbers and knows the defaults."""
+    """The config's `map`, so that checks and defaults are the same as in a study."""
     asked = {} if args.alarm_threshold is None else {"alarm_threshold": args.alarm_threshold}
     return validate({"map": asked})["map"]
 
 
 def _restoration_settings(args: argparse.Namespace) -> dict:
-    """The config's `restoration`, likewise."""
+    """The config's `restoration`, so that checks and defaults are the same as in a study."""
     asked = {key: getattr(args, key) for key in ("algorithm", *CHOSEN, "order")}
     settings = validate({"restoration": asked})["restoration"]
     if not args.force:
@@ -173,24 +183,27 @@ def _restoration_settings(args: argparse.Namespace) -> dict:
     for key, value in FORCED.items():
         if settings[key] not in ("auto", value):
             raise UserError(
-                f"--{key.replace('_', '-')} {settings[key]:g}: contradicts --force, which takes the PSFs as estimated "
+                f"--{key.replace('_', '-')} {settings[key]:g}: contradicts --force, which uses the PSFs as estimated "
                 "(--psf-scale 1 --resolution-px 0); leave one of them out"
             )
     return settings | FORCED
 
 
 def outputs_of(args: argparse.Namespace, *places: Path) -> Outputs:
-    """The places of a command's results, none of which may be what it reads."""
+    """The results of a command, none of which may be one of its inputs."""
     network = [args.network] if getattr(args, "network", None) else []
     read = [*sources_of(args.picture), *network]
     return Outputs(*places, sources=read, overwrite=args.overwrite)
 
 
 def open_picture(args: argparse.Namespace, outputs: Outputs, *, fused: bool = True, **how):
-    """The picture that a command reads, without its ground where it was fused of tiles; what its file knows of
-    the optics stands in `args` then, where nothing was given."""
+    """Open the picture of a command, and complete the optics in `args` from its file.
+
+    fused: read the ground of a fused mosaic (zeros where no tile was) as NaN. **how: further arguments
+    of `open_mosaic`.
+    """
     mosaic = open_row(vars(args) | {"path": args.picture}, **how)
-    outputs.spare(mosaic.files)
+    outputs.refuse_sources(mosaic.files)
     if fused:
         mosaic = without_ground(mosaic)
     optics, notes = complete_optics(vars(args), mosaic.optics)
@@ -200,8 +213,8 @@ def open_picture(args: argparse.Namespace, outputs: Outputs, *, fused: bool = Tr
     return mosaic
 
 
-def _measured(args: argparse.Namespace, mosaic) -> Facts:
-    """What the picture holds, and the camera that it goes with."""
+def _measure(args: argparse.Namespace, mosaic) -> Facts:
+    """Statistics of the picture, and its camera."""
     camera = _camera(args, mosaic)
     facts = Facts(measure(mosaic, offset=args.offset) | camera)
     for note in [*check_camera_of(facts, args.picture), *describe_facts(facts)]:
@@ -210,7 +223,7 @@ def _measured(args: argparse.Namespace, mosaic) -> Facts:
 
 
 def _network(args: argparse.Namespace, shape: tuple[int, int]) -> MapNetwork:
-    """The network that is asked for, at the picture's optics."""
+    """The requested network, at the picture's optics."""
     return network_for(
         shape,
         pick_device(args.device),
@@ -222,7 +235,7 @@ def _network(args: argparse.Namespace, shape: tuple[int, int]) -> MapNetwork:
 
 
 def _cutoff(args: argparse.Namespace) -> float | None:
-    """Cut-off of the picture's pupil in cycles/px; None where the optics are not told."""
+    """Cut-off frequency of the picture's pupil in cycles/px; None if the optics are not known."""
     told = cutoff_of(vars(args) | {"cutoff": None})
     if args.cutoff is None:
         if told is not None:
@@ -238,8 +251,8 @@ def _cutoff(args: argparse.Namespace) -> float | None:
 # The map -------------------------------------------------------------------------------------------
 
 
-def drawable(found: PictureMap) -> PsfMap:
-    """The map as the report's figures take it."""
+def as_report_map(found: PictureMap) -> PsfMap:
+    """The map in the form that the report's figures need."""
     parameters = found.model.parameters
     values = np.stack([found[p.name] for p in parameters])
     return PsfMap(
@@ -263,7 +276,7 @@ def drawable(found: PictureMap) -> PsfMap:
 
 
 def _camera(args: argparse.Namespace, mosaic) -> dict:
-    """Offset, gain and read noise, as given or as the picture tells them, which it says."""
+    """Offset, gain and read noise, as given or estimated from the picture; notes are printed."""
     given = {"offset": args.offset, "gain": getattr(args, "gain", None)}
     camera, notes = complete_camera(given, mosaic.middle())
     for note in notes:
@@ -271,8 +284,8 @@ def _camera(args: argparse.Namespace, mosaic) -> dict:
     return camera
 
 
-def _estimate(network: MapNetwork, mosaic, facts: Facts, settings: dict) -> PictureMap:
-    """The map of a picture, and what it says in words. settings: the config's `map`."""
+def _estimate_map(network: MapNetwork, mosaic, facts: Facts, settings: dict) -> PictureMap:
+    """Estimate the map of a picture and print its summary. settings: the config's `map`."""
     bar = Progress("mapping, blocks", blocks_of(mosaic.shape, network, settings))
     found = estimate_map(network, mosaic, facts, settings, step=bar.step)
     for line in describe_map(found):
@@ -281,15 +294,15 @@ def _estimate(network: MapNetwork, mosaic, facts: Facts, settings: dict) -> Pict
 
 
 def _write_map(args, folder: Path, found: PictureMap) -> None:
-    """psf_map.csv, and PNGs where any PSF is known."""
+    """Write psf_map.csv, and figures as PNG if any PSF is known."""
     folder.mkdir(parents=True, exist_ok=True)
     found.table().to_csv(folder / "psf_map.csv", index=False)
-    for name, content in _drawn(args, found):
+    for name, content in _figures(args, found):
         (folder / f"{name}.png").write_bytes(content)
 
 
-def _drawn(args, found: PictureMap) -> Iterator[tuple[str, bytes]]:
-    """(name, PNG) of the report's figures for this one picture."""
+def _figures(args, found: PictureMap) -> Iterator[tuple[str, bytes]]:
+    """The report's figures for this picture, as (name, PNG)."""
     facts = {"path": args.picture, "pixel_size_um": args.pixel_size_um, "offset": args.offset}
     facts |= {"channel": args.channel, "slice": args.slice, "series": args.series}
     study = Study(
@@ -299,7 +312,7 @@ def _drawn(args, found: PictureMap) -> Iterator[tuple[str, bytes]]:
         mosaics=[Mosaic("picture", facts)],
         networks=[],
         tables={},
-        maps={"picture": drawable(found)},
+        maps={"picture": as_report_map(found)},
         true_maps={},
         benchmarks=pd.DataFrame(),
     )
@@ -313,8 +326,8 @@ def _drawn(args, found: PictureMap) -> Iterator[tuple[str, bytes]]:
 # The restoration -----------------------------------------------------------------------------------
 
 
-def _made(settings: dict, found: PictureMap) -> dict:
-    """What a restored picture says of itself."""
+def _provenance(settings: dict, found: PictureMap) -> dict:
+    """What is stored with a restored picture: its unit, settings, PSF model and network."""
     return {
         "unit": "counts above the camera's offset",
         "restoration": settings,
@@ -324,11 +337,11 @@ def _made(settings: dict, found: PictureMap) -> dict:
 
 
 def _save_tiff(args, made: Path, blocks, shape, settings, facts, found, piece) -> np.ndarray:
-    """Writes a TIFF. Returns the piece of it that is shown."""
+    """Write a TIFF, and return the crop that the preview shows."""
     tags = tiff_tags(shape, args.pixel_size_um)
-    tags |= {"description": json.dumps(_made(settings, found)), "metadata": None}
+    tags |= {"description": json.dumps(_provenance(settings, found)), "metadata": None}
     picture = tifffile.memmap(made, shape=shape, dtype="float32", **tags)
-    reserve(made)
+    allocate(made)
     for core, (block, _) in blocks:
         picture[core] = block
     picture.flush()
@@ -336,7 +349,7 @@ def _save_tiff(args, made: Path, blocks, shape, settings, facts, found, piece) -
 
 
 def tiff_tags(shape, pixel_size_um: float | None) -> dict:
-    """How a picture in float32 is written as TIFF."""
+    """Arguments of tifffile for a float32 picture."""
     tags = {"photometric": "minisblack", "bigtiff": 4 * shape[0] * shape[1] > 4e9}
     if pixel_size_um:
         tags |= {"resolution": (1e4 / pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
@@ -344,7 +357,7 @@ def tiff_tags(shape, pixel_size_um: float | None) -> dict:
 
 
 def _save_zarr(args, made: Path, blocks, shape, settings, facts, found, piece) -> np.ndarray:
-    """Writes an OME-Zarr with its pyramid; returns the piece of it that is shown."""
+    """Write an OME-Zarr with its pyramid, and return the crop that the preview shows."""
     if args.pixel_size_um is None:
         print(f"{args.out}: {NO_PIXEL_SIZE}")
     ngff.create_image(
@@ -355,7 +368,7 @@ def _save_zarr(args, made: Path, blocks, shape, settings, facts, found, piece) -
         shard_px=settings["core_px"],
         mask=True,
         window=(0, facts.brightness["scale"]),
-        attributes=_made(settings, found),
+        attributes=_provenance(settings, found),
     )
     known = {"height_px": shape[0], "width_px": shape[1], "pixel_size_um": args.pixel_size_um}
     create_trust(made, settings, known, {"network": found.network})

@@ -1,4 +1,4 @@
-"""The PNG beside a restored picture: a piece before and after, and the PSFs found over the whole."""
+"""The PNG beside a restored picture: a crop before and after, and the estimated PSFs of the whole."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,23 +11,23 @@ from isoplan.report.map_stores import PsfMap
 from isoplan.report.maps import GLYPHS_PER_SIDE, glyph_cells
 from isoplan.report.psfs import cell_psfs, visible_radius
 
-PIECE_PX = 384
+CROP_PX = 384
 SIDE, GAP, TOP = 4.6, 0.14, 0.42  # inches
 
 
 def overview(mosaic, limit_px: int = pictures.OVERVIEW_PX) -> np.ndarray | None:
-    """A picture made small by block means; None where it is too large to be read as a whole."""
+    """A picture reduced by block means; None if it is too large to read as a whole."""
     return pictures.SourcePicture(mosaic).overview(limit_px)
 
 
-def choose_piece(small: np.ndarray | None, shape_px: tuple[int, int]) -> tuple[slice, slice]:
-    """The square with the most detail, by the overview; without one the middle of the picture."""
-    side = min(PIECE_PX, *shape_px)
+def choose_crop(small: np.ndarray | None, shape_px: tuple[int, int]) -> tuple[slice, slice]:
+    """The square with the most detail in the overview; without an overview the middle of the picture."""
+    side = min(CROP_PX, *shape_px)
     start = [(length - side) // 2 for length in shape_px]
-    if small is not None and min(small.shape) > 1:  # a line has no slopes across
+    if small is not None and min(small.shape) > 1:  # a gradient needs two pixels
         scale = max(shape_px) / max(small.shape)
         slopes = np.nan_to_num(np.hypot(*np.gradient(small.astype(np.float64))))
-        # One bright edge is not much to see.
+        # One bright edge must not outweigh fine detail.
         slopes = np.minimum(slopes, np.quantile(slopes, 0.95))
         detail = uniform_filter(slopes, max(1, round(side / scale)), mode="constant")
         middle = np.unravel_index(np.argmax(detail), detail.shape)
@@ -47,10 +47,22 @@ def draw(
     psf_map: PsfMap,
     pixel_size_um: float | None,
 ) -> Figure:
-    """Three squares: the piece (h, w) before and after in the same greys, and the PSFs.
+    """Draw three squares: the crop before and after on the same grey scale, and the PSFs.
 
-    piece: its rows and columns in the picture of shape_px. small: of `overview`. pixel_size_um: None
-    gives scale bars in px.
+    Parameters
+    ----------
+    before, after
+        The crop (h, w) of the observed and the restored picture.
+    piece
+        Rows and columns of the crop in the picture.
+    small
+        The picture, reduced by `overview`.
+    shape_px
+        (H, W) of the picture.
+    psf_map
+        The PSFs to draw over the whole picture.
+    pixel_size_um
+        Side of a pixel in micrometres; None gives scale bars in px.
     """
     figure = Figure(figsize=(3 * SIDE + 2 * GAP, SIDE + TOP), facecolor="white")
     levels = pictures.levels_of(np.stack([before, after]))
@@ -64,7 +76,7 @@ def draw(
     plots.scale_bar(panels[0], before.shape[1] * size, unit)
     _draw_map(panels[2], psf_map, small, shape_px, piece)
     plots.scale_bar(panels[2], shape_px[1] * size, unit)
-    title = "PSFs found in the picture alone"
+    title = "PSFs estimated from the picture alone"
     if psf_map.untrusted.all():
         title = "Doubtful PSFs: no cell is valid" if psf_map.has_values else "No PSF could be found"
     _label(panels[2], title)
@@ -72,7 +84,7 @@ def draw(
 
 
 def _panel(figure: Figure, number: int):
-    """A square with no frame; lengths as shares of the figure."""
+    """Square axes without a frame."""
     width, height = figure.get_size_inches()
     axes = figure.add_axes((number * (SIDE + GAP) / width, 0, SIDE / width, SIDE / height))
     axes.set_axis_off()
@@ -85,7 +97,7 @@ def _label(axes, text: str) -> None:
 
 
 def _draw_map(axes, psf_map: PsfMap, small, shape_px, piece) -> None:
-    """PSFs in magma over the dimmed picture, and where the other two squares lie."""
+    """Draw PSFs over the dimmed picture, and a frame around the crop."""
     height, width = shape_px
     grey = np.zeros((2, 2), np.uint8)
     if small is not None:

@@ -1,4 +1,4 @@
-"""`split`: one exposure as a dark one and the rest, in the memory of one block whatever its size."""
+"""`split`: splits an exposure into a dark one and the rest, block by block."""
 
 import argparse
 
@@ -7,7 +7,7 @@ import tifffile
 
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import numpy_rng
-from isoplan.cli.outputs import Outputs, reserve, sealed
+from isoplan.cli.outputs import Outputs, allocate, sealed
 from isoplan.cli.picture import open_picture, stem_of, tiff_tags
 from isoplan.mosaic.measure import measure
 from isoplan.mosaic.reader import sources_of
@@ -17,17 +17,17 @@ from isoplan.optics.exposure import split as split_exposure
 from isoplan.optics.exposure import split_camera
 
 COLUMNS = ("mosaic", "path", "pixel_size_um", "gain", "offset", "read_noise_e", "reference")
-MOST_UNKNOWN, MOST_SATURATED = 0.1, 0.01  # of the pixels; beyond, a picture is refused
+MOST_UNKNOWN, MOST_SATURATED = 0.1, 0.01  # largest shares of such pixels in a picture
 
 
 def split(args: argparse.Namespace) -> int:
-    """Both parts of every picture, and the table that names them."""
+    """Write both parts of every picture, and the table of mosaics that lists them."""
     if not 0 < args.share <= 0.5:
         raise UserError(f"--share {args.share:g}: give a number above 0 and at most 0.5")
     names = [valid_name(stem_of(picture)) for picture in args.pictures]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{name}: two pictures bear this name; split them into two folders")
+            raise UserError(f"{name}: two pictures have this name; split them into two folders")
     for picture, name in zip(args.pictures, names, strict=True):
         if name != stem_of(picture):
             print(f"{picture}: is called {name} in the table")
@@ -47,25 +47,27 @@ def split(args: argparse.Namespace) -> int:
         outputs.deliver()
     if any(row["pixel_size_um"] == 1 for row in rows):
         print(
-            "where neither --pixel-size-um nor the file tells, a pixel counts as 1 um in the table"
+            "where neither --pixel-size-um nor the file gives the pixel size, the table says 1 um"
         )
-    print(f"table of mosaics: {table}; restore and judge the dark parts:")
+    print(f"table of mosaics: {table}; to restore and evaluate the dark parts:")
     print(f"  make study STUDY=pairs ARGS='--config mosaics={table}'")
     return 0
 
 
 def _split(args: argparse.Namespace, outputs: Outputs, picture: str, name: str) -> dict:
-    """Writes the two parts of a picture; its line of the table."""
+    """Write the two parts of a picture, and return its line of the table."""
     dark, rest = (args.out / f"{name}-{part}.tif" for part in ("dark", "rest"))
     chosen = argparse.Namespace(**vars(args) | {"picture": picture})
     with open_picture(chosen, outputs, fused=False) as mosaic:
         if mosaic.luminance:
-            raise UserError(f"{picture}: weighed colours are no photons; choose one by --channel")
+            raise UserError(
+                f"{picture}: luminance of colours is not a photon count; choose one colour by --channel"
+            )
         facts = measure(mosaic, offset=args.offset or 0.0)
         saturated = facts["saturated_pixels"]
         if saturated > MOST_SATURATED * mosaic.shape[0] * mosaic.shape[1]:
             raise UserError(
-                f"{picture}: {saturated:,} pixels are saturated, whose photons nobody can count; take a shorter "
+                f"{picture}: {saturated:,} pixels are saturated, so their photons cannot be counted; take a shorter "
                 "exposure"
             )
         given = {"gain": args.gain, "offset": args.offset, "read_noise_e": args.read_noise}
@@ -77,7 +79,7 @@ def _split(args: argparse.Namespace, outputs: Outputs, picture: str, name: str) 
         notes += check_camera_of(facts, picture)
         if saturated:
             notes.append(
-                f"{saturated:,} saturated pixels are split as they are, too dark in both parts"
+                f"{saturated:,} saturated pixels are split as recorded, so both parts are too dark there"
             )
         unknown = _write(mosaic, facts, (dark, rest), outputs, chosen, name)
         if unknown:
@@ -88,7 +90,7 @@ def _split(args: argparse.Namespace, outputs: Outputs, picture: str, name: str) 
             print(f"{picture}: {note}")
         levels = [(facts[key] - facts["offset"]) / facts["gain"] for key in ("mean", "p999")]
         print(
-            f"{picture}: the dark part has {args.share * levels[0]:.3g} electrons a pixel, "
+            f"{picture}: the dark part has {args.share * levels[0]:.3g} electrons per pixel on average, "
             f"{args.share * levels[1]:.3g} in the brightest"
         )
     told = split_camera(facts, args.share)
@@ -102,13 +104,13 @@ def _split(args: argparse.Namespace, outputs: Outputs, picture: str, name: str) 
 
 
 def _write(mosaic, facts: dict, places, outputs: Outputs, args, name: str) -> int:
-    """Writes both parts block by block. Returns how many pixels hold no photon count."""
+    """Write both parts block by block, and return the number of pixels without a photon count."""
     tags = tiff_tags(mosaic.shape, args.pixel_size_um)
     parts = []
     for place in places:
         made = outputs[place]
         parts.append(tifffile.memmap(made, shape=mosaic.shape, dtype="float32", **tags))
-        reserve(made)
+        allocate(made)
     unknown = 0
     for number, ((y0, y1, x0, x1), block) in enumerate(mosaic.blocks()):
         found = split_exposure(

@@ -1,0 +1,69 @@
+"""Options and argument types that several commands share."""
+
+import argparse
+
+from isoplan.base.errors import UserError
+from isoplan.mosaic.table import SLICES, number_of
+
+
+def add_command(
+    commands, name: str, run: str, summary: str, more: str = ""
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}. {more}".strip(),
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def add_overwrite(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace earlier results of isoplan with these names; other files are never replaced",
+    )
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device",
+        default="auto",
+        choices=("auto", "cpu", "cuda"),
+        help="auto takes a GPU if there is one",
+    )
+
+
+def channel(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def slice_number(text: str) -> int | str:
+    return text if text in SLICES else non_negative_int(text)
+
+
+def non_negative_int(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def column_type(column: str):
+    """Argument type that accepts the same numbers as this column of the table of mosaics."""
+
+    def read(text: str) -> float:
+        try:
+            return number_of(column, text)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+def positive_float(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
