@@ -320,10 +320,10 @@ def test_what_is_no_picture(tmp_path):
     for name, message in {
         "missing.tif": "no such file; correct the path",
         "empty.tif": "is empty",
-        "text.tif": "no TIFF",
-        ".": "no OME-Zarr store",
+        "text.tif": "neither a TIFF",
+        ".": "not an OME-Zarr store",
         "group.zarr": "no complete OME-Zarr picture",
-        "array.zarr": "no OME-Zarr store",
+        "array.zarr": "not an OME-Zarr store",
         "line.zarr": "no image plane",
         "gone.zarr": "no complete OME-Zarr picture",
         "complex.tif": "complex64",
