@@ -371,8 +371,14 @@ def test_two_tables_in_a_folder(tmp_path):
         ),
         ("tile\ty_px\tx_px\ntile0.tif\t1e300\t0\n", "line 2: .* is impossible"),
         ("tile\ty_px\tx_px\n../gone/t.tif\t0\t0\n", "line 2: there is no tile .*gone/t.tif"),
-        ("tile\ty_px\tx_px\ntile0.tif\t0\t0\ntile0.tif\t9\t9\n", "line 3: .* already listed in line 2"),
-        ("tile\ty_px\tx_px\ntile0.tif\t0\t0\n./tile0.tif\t9\t9\n", "line 3: .* already listed in line 2"),
+        (
+            "tile\ty_px\tx_px\ntile0.tif\t0\t0\ntile0.tif\t9\t9\n",
+            "line 3: .* already listed in line 2",
+        ),
+        (
+            "tile\ty_px\tx_px\ntile0.tif\t0\t0\n./tile0.tif\t9\t9\n",
+            "line 3: .* already listed in line 2",
+        ),
         ("tile\tx_px\ty_px\tx_px\ntile0.tif\t0\t0\t9\n", "line 1: column 'x_px' occurs twice"),
         (
             "dim = 3\ntile0.tif; ; (0, 0, 5.0)\ntile1.tif; ; (0, 9, 6)\n",

@@ -138,7 +138,7 @@ def accounts(default: str) -> dict:
 def test_an_account_that_the_site_wants(site):
     guessed = site(enforce="associations", **accounts("lab")).account()
     assert guessed.level == WARN
-    assert "guesses one of your accounts (imaging, lab)" in guessed.text
+    assert "will guess one of your accounts (imaging, lab)" in guessed.text
     arguments = {"enforce": "associations", **accounts("")}
     assert mended(site, Site.account, **arguments).text == "account imaging"
 
@@ -355,12 +355,12 @@ def test_memory_asked_and_measured(tmp_path, monkeypatch):
 def test_a_network_file_system_wants_patience(site, monkeypatch):
     profile = Profile.find("slurm")
     monkeypatch.setattr(preflight, "filesystem", lambda path: "nfs4")
-    assert preflight.shared({}, profile).level == OK
+    assert preflight.results_filesystem({}, profile).level == OK
     follow(profile.change("latency-wait", "latency-wait: 3"))
-    found = preflight.shared({}, Profile.find("slurm"))
+    found = preflight.results_filesystem({}, Profile.find("slurm"))
     assert found.level == FAIL
     follow(found.advice)
-    assert preflight.shared({}, Profile.find("slurm")).level == OK
+    assert preflight.results_filesystem({}, Profile.find("slurm")).level == OK
 
 
 def test_the_file_system_of_a_folder():
