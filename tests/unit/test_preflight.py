@@ -147,7 +147,7 @@ def test_an_account_that_is_not_ours(site):
     follow(Profile.find("slurm").change("slurm_account", '  slurm_account: "labb"'))
     found = site(**accounts("lab")).account()
     assert found.level == FAIL
-    assert "labb is none of yours (imaging, lab)" in found.text
+    assert "labb is not one of yours (imaging, lab)" in found.text
     follow(found.advice)
     assert site(**accounts("lab")).account().text == "account lab"
 
@@ -205,7 +205,7 @@ def test_partitions_that_are_not_there(site):
     follow(Profile.find("slurm").change("slurm_partition", '  slurm_partition: "lnog"'))
     found = check_map(site())
     assert found.level == FAIL
-    assert "lnog of map_psf is not here (there are short, long, gpu)" in found.text
+    assert "lnog of map_psf does not exist (known: short, long, gpu)" in found.text
 
 
 def test_no_default_partition(site):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from isoplan.metrics import catalogue
 from isoplan.report import plots, style
-from isoplan.report.results import Study, metric_values
+from isoplan.report.results import Study, is_simulated, metric_values
 from isoplan.report.section import Score, StudyFigure
 
 MEASURED_BY = {"truth": "known truth", "reference": "a reference frame"}
@@ -46,8 +46,9 @@ def score(study: Study) -> Score | None:
     if not mosaics:
         return None
     known = [mosaic for mosaic in mosaics if "estimated" in mosaic.gains]
+    level, headline, lead = _headline(study, mosaics, known)
     return Score(
-        *_headline(study, mosaics, known),
+        *(level, headline, f"{lead} {_measured_on(study, mosaics, known)}".strip()),
         sound="No check found anything: no invalid cells, no cell that came out worse, no mosaic refused.",
         mosaics=mosaics,
         figures=gain_figure(study),
@@ -283,6 +284,18 @@ def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
     if better:
         return "fair", f"It worked on {count} with {_measures(study)}", _lead(known, span)
     return "fair", "It helped no more than the simple alternatives", _lead(known, span)
+
+
+def _measured_on(study: Study, mosaics, known) -> str:
+    """Says that a gain is that of simulated mosaics, where it is, and not of the user's own."""
+    simulated = [m for m in known if is_simulated(study.config, m.name)]
+    if not simulated:
+        return ""
+    count = style.count(len(simulated), "simulated mosaic")
+    words = f"The gain is measured on {count}, whose truth is known"
+    if len(known) > len(simulated):
+        words += f", and beside {style.count(len(known) - len(simulated), 'reference frame')}"
+    return words + ("; of the others none is." if len(mosaics) > len(known) else ".")
 
 
 def _farther(known) -> str:

@@ -265,7 +265,7 @@ def read_study(folder: Path, more: Iterable[ResultTable] = ()) -> Study:
                 s
                 for s in stores
                 if s.stem in present.names("network")
-                or (s.stem == "true" and _simulated(config, mosaic.name))
+                or (s.stem == "true" and is_simulated(config, mosaic.name))
             ]
         estimated = [store for store in stores if store.stem != "true"]
         estimated.sort(key=lambda store: store.stem != used)
@@ -297,8 +297,8 @@ def read_study(folder: Path, more: Iterable[ResultTable] = ()) -> Study:
     )
 
 
-def _simulated(config: dict, mosaic: str) -> bool:
-    return any(item["mosaic"] == mosaic for item in config["simulations"])
+def is_simulated(config: dict, mosaic: str) -> bool:
+    return any(item["mosaic"] == mosaic for item in config.get("simulations") or [])
 
 
 def metric_values(study: Study) -> pd.DataFrame:
