@@ -1,6 +1,7 @@
-"""What a study's results claim to be done and is not: read back, and compared with what was recorded.
+"""Finds damaged results of a study: everything recorded as done is read and compared with its record.
 
-Which files say so, what is behind them and what goes with it stands in `isoplan.stages`, rule by rule.
+`isoplan.stages` says for each rule which files claim that it is done, which data they stand for, and
+what depends on them.
 """
 
 import csv
@@ -20,7 +21,7 @@ from isoplan.base.rows import Stage
 from isoplan.config.schema import schema
 from isoplan.mosaic.convert import REFUSED
 
-# The methods of a study that leave a restoration.
+# The methods of a study that write a restoration.
 RESTORING = {*schema()["properties"]["restoration"]["properties"]["methods"]["items"]["enum"]} - {
     "none"
 }
@@ -28,7 +29,10 @@ RESTORING = {*schema()["properties"]["restoration"]["properties"]["methods"]["it
 
 @dataclass
 class Finding:
-    """text: what is damaged. remove: files that claim it is done. again: to be made before the rest."""
+    """A damaged result.
+
+    text: what is damaged. remove: files that claim it is done. again: files to make before the rest.
+    """
 
     text: str
     remove: list[Path]
@@ -36,21 +40,20 @@ class Finding:
 
 
 def leftovers(results: Path) -> Iterator[Path]:
-    """Files and stores that were being written under another name, to be renamed when whole."""
+    """Temporary files and stores of writers, which would have been renamed when complete."""
     for pattern in (".*.part", ".*.old", "checkpoint.part", "*.partial"):
         yield from results.rglob(pattern)
 
 
 def check(results: Path, jobs: int) -> Iterator[Finding]:
-    """Everything recorded as done under results/<study>/ whose data are not there or not unharmed.
+    """Find everything recorded as done under results/<study>/ whose data are missing or damaged.
 
     jobs: the config's `jobs_per_mosaic`; unit u belongs to job u modulo that.
     """
-    known: set[Path] = (
-        set()
-    )  # stores of which units are lost: their jobs and what follows are run again anyway
+    # Stores with lost units: their jobs and all later ones are run again anyway.
+    known: set[Path] = set()
     for stage in stages.STAGES:
-        for names in begun(results, stage) if stage.data else ():
+        for names in recorded_wildcards(results, stage) if stage.data else ():
             data = [results / path.format(**names) for path in stage.data]
             if stage.units:
                 found = check_units(results, stage, names, data[0], jobs)
@@ -64,8 +67,8 @@ def check(results: Path, jobs: int) -> Iterator[Finding]:
     yield from check_records(results)
 
 
-def begun(results: Path, stage: Stage) -> list[dict[str, str]]:
-    """The wildcards, the job's apart, under which something of a stage is recorded."""
+def recorded_wildcards(results: Path, stage: Stage) -> list[dict[str, str]]:
+    """Wildcards (without `job`) for which something of a stage is recorded."""
     if stage.laid_out_by:
         patterns = stages.stage(stage.laid_out_by).made
     else:
@@ -76,7 +79,7 @@ def begun(results: Path, stage: Stage) -> list[dict[str, str]]:
 
 
 def matching(results: Path, pattern: str, **known: str) -> list[tuple[dict[str, str], Path]]:
-    """Files by a row's pattern, with the wildcards that are not known."""
+    """Files that match the pattern of a stage, each with the wildcards that are not given."""
     for name, value in known.items():
         pattern = pattern.replace(f"{{{name}}}", value)
     names = re.findall(r"{(\w+)}", pattern)
@@ -89,13 +92,13 @@ def matching(results: Path, pattern: str, **known: str) -> list[tuple[dict[str, 
 
 
 def files_of(results: Path, rules: tuple[str, ...], names: dict[str, str]) -> list[Path]:
-    """Files by which rules say that they are done, as far as they are of these wildcards."""
+    """Files that say that rules are done for these wildcards."""
     patterns = [pattern for rule in rules for pattern in stages.stage(rule).made]
     return [path for pattern in patterns for _, path in matching(results, pattern, **names)]
 
 
 def check_whole(results: Path, stage: Stage, names: dict, data: list[Path]) -> list[Finding]:
-    """Whether what one job made is there and reads back."""
+    """Check that the data of one job are there and readable."""
     done = files_of(results, (stage.rule,), names)
     if done[0].suffix == ".done" and done[0].read_text().startswith(REFUSED):
         return []  # no data were made
@@ -103,7 +106,7 @@ def check_whole(results: Path, stage: Stage, names: dict, data: list[Path]) -> l
         if stage.reads:
             for path in data:
                 load_named(stage.reads)(path)
-        lost = [] if stage.reads else [path for path in data if not all_whole(path)]
+        lost = [] if stage.reads else [path for path in data if not is_complete(path)]
         text = f"{', '.join(map(str, lost))}, made by {stage.rule}" if lost else ""
     except UserError as error:
         text = str(error)
@@ -114,7 +117,7 @@ def check_whole(results: Path, stage: Stage, names: dict, data: list[Path]) -> l
 
 
 def check_units(results: Path, stage: Stage, names: dict, store: Path, jobs: int) -> list[Finding]:
-    """What of a store is lost, the whole or some units."""
+    """Check a store that is written unit by unit; all or some units may be lost."""
     ledger = results / stage.ledger.format(**names)
     after, again = files_of(results, stage.then, names), files_of(results, stage.first, names)
     try:
@@ -123,7 +126,7 @@ def check_units(results: Path, stage: Stage, names: dict, store: Path, jobs: int
         own = files_of(results, (stage.laid_out_by, stage.rule), names)
         records = sorted(ledger.glob("*.json"))
         return [Finding(f"{store}, the whole store", [*own, *records, *after], again)]
-    if count is None:  # as many as are known
+    if count is None:  # then count those that are recorded or written
         files = [file for place in (ledger, store) for file in place.glob("[0-9]*.*")]
         count = max((int(file.stem) for file in files), default=-1) + 1
     done = {job: results / stage.made[0].format(job=job, **names) for job in range(jobs)}
@@ -137,7 +140,7 @@ def check_units(results: Path, stage: Stage, names: dict, store: Path, jobs: int
 
 
 def lost_units(ledger: Path, read: Callable, count: int, done: dict[int, Path]) -> list[int]:
-    """Units whose data are damaged, and units that a finished job should have recorded and has not."""
+    """Units whose data are damaged, and units that a finished job failed to record."""
     lost = set(damaged(ledger, read))
     for unit in range(count):
         if done[unit % len(done)].exists() and not (ledger / f"{unit}.json").exists():
@@ -146,12 +149,12 @@ def lost_units(ledger: Path, read: Callable, count: int, done: dict[int, Path]) 
 
 
 def check_evaluations(results: Path) -> Iterator[Finding]:
-    """Restorations that were measured and have since been lost together with their records."""
+    """Find restorations that were evaluated and have since been lost together with their records."""
     laid_out, restored = stages.stage("create_restoration"), stages.stage("restore_mosaic")
     for names, table in matching(results, "evaluation/{mosaic}.metrics.csv"):
         with table.open(newline="") as handle:
             named = {row.get("method") for row in csv.DictReader(handle)}
-        for method in sorted(named & RESTORING):  # none was not restored, nor truth and reference
+        for method in sorted(named & RESTORING):  # `none`, truth and reference are not restorations
             if not (results / laid_out.made[0].format(**names, method=method)).exists():
                 path = results / restored.data[0].format(**names, method=method)
                 after = files_of(results, stages.MEASURED, names)
@@ -159,7 +162,7 @@ def check_evaluations(results: Path) -> Iterator[Finding]:
 
 
 def check_records(results: Path) -> Iterator[Finding]:
-    """Tables and other small files that do not hold what their jobs wrote."""
+    """Find tables and other small files that differ from what their jobs wrote."""
     for stage in stages.STAGES:
         place = "/".join([FOLDER, stage.rule, *(f"{{{name}}}" for name in stage.per)])
         for names, record in matching(results, f"{place}.json"):
@@ -169,22 +172,22 @@ def check_records(results: Path) -> Iterator[Finding]:
                 yield Finding(text, [*changed, *after], files_of(results, stage.first, names))
 
 
-def all_whole(path: Path) -> bool:
-    """Whether an array, or all arrays of a store, are there and read without an error."""
+def is_complete(path: Path) -> bool:
+    """Whether an array, or all arrays of a store, exist and can be read without an error."""
     try:
         found = zarr.open(path, mode="r", use_consolidated=False)
         names = [""] if isinstance(found, zarr.Array) else list(found.array_keys())
     except Exception:  # zarr raises many kinds
         return False
-    return bool(names) and all(whole(path / name) for name in names)
+    return bool(names) and all(array_is_complete(path / name) for name in names)
 
 
-def whole(path: Path) -> bool:
-    """Whether every shard or chunk file of an array is there and reads back."""
+def array_is_complete(path: Path) -> bool:
+    """Whether every shard or chunk file of an array exists and can be read."""
     try:
         array = zarr.open_array(path, mode="r")
         grid = array.shards or array.chunks
-        for place in places(array.shape, grid):
+        for place in chunk_indices(array.shape, grid):
             key = array.metadata.encode_chunk_key(place)
             if not (path / key).is_file():
                 return False  # a missing file would read as the fill value
@@ -194,7 +197,7 @@ def whole(path: Path) -> bool:
     return True
 
 
-def places(shape, grid) -> Iterator[tuple[int, ...]]:
+def chunk_indices(shape, grid) -> Iterator[tuple[int, ...]]:
     return itertools.product(
         *(range(-(-length // step)) for length, step in zip(shape, grid, strict=True))
     )

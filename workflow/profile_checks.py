@@ -1,4 +1,4 @@
-"""A Snakemake profile, and what is found of it, of a study and of a site."""
+"""Snakemake profiles, and findings about a profile, a study and a site."""
 
 import os
 import re
@@ -17,7 +17,7 @@ NAMES = ("profile.v9+.yaml", "config.v9+.yaml", "profile.yaml", "config.yaml")
 
 @dataclass
 class Finding:
-    """level: OK, WARN or FAIL. advice: what to do, in one or more lines."""
+    """The result of a check. level: OK, WARN or FAIL. advice: what to do, in one or more lines."""
 
     level: str
     text: str
@@ -34,14 +34,14 @@ class Profile:
 
     @classmethod
     def find(cls, name: str) -> "Profile":
-        """Where Snakemake finds it. Raises UserError where there is none, or it is no YAML."""
+        """Find a profile as Snakemake does. Raises UserError if there is none or it is not YAML."""
         home = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"))
         places = [Path(name), home / "snakemake" / name, Path("/etc/xdg/snakemake") / name]
         for folder in places:
             for file in (folder / known for known in NAMES):
                 if file.is_file():
                     return cls.read(file)
-        raise UserError(f"profile {name}: none of {', '.join(map(str, places))} holds one")
+        raise UserError(f"profile {name}: there is none in {', '.join(map(str, places))}")
 
     @classmethod
     def read(cls, path: Path) -> "Profile":
@@ -49,7 +49,7 @@ class Profile:
         return cls(path, path.read_text().splitlines(), settings)
 
     def change(self, key: str, text: str) -> str:
-        """Advice to make the line of `key`, also where it is commented out, read `text`."""
+        """Advice to change the line of `key` (which may be commented out) to `text`, or to add it."""
         for number, line in enumerate(self.lines, start=1):
             if re.match(rf"#?\s*{re.escape(key)}\s*:", line):
                 return f"change {self.path}, line {number}, to:\n{text}"
@@ -61,7 +61,7 @@ class Profile:
         return f"add to {self.path}:\n{text}"
 
     def resource(self, rule: str, key: str):
-        """What a rule is given by the profile, or None."""
+        """The resource that the profile gives to a rule, or None."""
         own = (self.settings.get("set-resources") or {}).get(rule) or {}
         return own.get(key, (self.settings.get("default-resources") or {}).get(key))
 
@@ -71,7 +71,7 @@ class Profile:
 
 
 def site(profile: Profile, study: dict) -> Iterator[Finding]:
-    """What the cluster of a profile's executor offers, by `site_<executor>.py` beside this file."""
+    """Check the cluster of a profile's executor, with `site_<executor>.py` beside this file."""
     executor = profile.settings.get("executor")
     known = sorted(
         file.stem.removeprefix("site_") for file in Path(__file__).parent.glob("site_*.py")
@@ -79,7 +79,7 @@ def site(profile: Profile, study: dict) -> Iterator[Finding]:
     if executor in known:
         yield from import_module(f"site_{executor}").Site(profile, study).findings()
     elif any(scheduler.__name__.endswith(f".{executor}") for scheduler in schedulers()):
-        text = f"nothing here looks at what a cluster of {executor} offers"
+        text = f"a cluster of {executor} is not checked"
         advice = f"ask its administrators, or write workflow/site_{executor}.py"
         yield Finding(WARN, text, advice)
     else:

@@ -1,17 +1,18 @@
-"""Goes on with a study after any accident: python workflow/resume.py STUDY [--profile P | --cores N].
+"""Resumes a study after any accident: python workflow/resume.py STUDY [--profile P | --cores N].
 
-A killed run leaves a lock and, on a cluster, jobs that go on writing beside those that a new run
-submits. A full disk, a crash or a bad copy leaves stores with holes, behind files that say "done".
-So, in this order:
+A killed run leaves a lock. On a cluster it also leaves jobs that keep writing while a new run submits
+the same ones. A full disk, a crash or a bad copy leaves incomplete stores behind files that say
+"done". So this script does the following, in this order:
 
-1. the study's config is found; where a run of this folder is still alive on this machine, that is all;
-2. its jobs are stopped: those in Slurm's queue, and processes that a killed run left on this machine;
-3. the folder is unlocked, and what writers left half-written under another name is removed;
-4. everything that is recorded as done is read back and compared with its checksum. What is damaged
-   loses its record and the "done" files of its job and of all that came after it;
-5. Snakemake makes that again, and goes on with the study.
+1. It finds the study's config, and stops if a run of this folder is still alive on this machine.
+2. It stops the study's jobs: those in Slurm's queue, and processes that a killed run left here.
+3. It unlocks the folder and removes temporary files of killed writers.
+4. It reads everything that is recorded as done, and compares checksums. Whatever is damaged loses its
+   record, and the "done" files of its job and of all later jobs are removed.
+5. Snakemake makes that again and continues the study.
 
-Nothing else is deleted. Stop a run that still goes on elsewhere (another login node) yourself first.
+Nothing else is deleted. If a run is still active elsewhere, such as on another login node, stop it
+yourself first.
 """
 
 import argparse
@@ -22,12 +23,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from study import arguments, one_line, read_early, snakemake
+from study import arguments, check_early, exit_code_of, snakemake
 
 ABOUT = __doc__.splitlines()[0]
 if __name__ == "__main__":
-    read_early(ABOUT)
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as in the jobs
+    check_early(ABOUT)
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, as in the jobs
 
 import psutil
 from damage import check, leftovers
@@ -36,11 +37,11 @@ from isoplan.cluster.timelimit import schedulers
 
 
 def main(given: list[str] | None = None) -> int:
-    return one_line(lambda: resume(arguments(ABOUT, given)))
+    return exit_code_of(lambda: resume(arguments(ABOUT, given)))
 
 
 def resume(args: argparse.Namespace) -> int:
-    """Everything, in the order above; returns Snakemake's exit code."""
+    """Do all steps in the order above; return Snakemake's exit code."""
     results = Path("results") / args.study
     print(f"study {args.study}, config {args.config}, results {results}/", flush=True)
 
@@ -57,7 +58,7 @@ def resume(args: argparse.Namespace) -> int:
         for path in finding.remove:
             path.unlink(missing_ok=True)
     if not findings:
-        print("everything that is recorded as done is whole")
+        print("everything that is recorded as done is intact")
     how = ["--profile", args.profile] if args.profile else ["--cores", args.cores]
     command = snakemake(args.config, *how)
     # First by themselves: where they come out as they were, what was made from them stays valid.
@@ -67,7 +68,7 @@ def resume(args: argparse.Namespace) -> int:
         code = run([*command, *again])
         if code:
             return code
-    print("going on with the study", flush=True)
+    print("continuing the study", flush=True)
     return run(command)
 
 
@@ -83,14 +84,14 @@ def run(command: list[str], *, quiet: bool = False) -> int:
 
 
 def refuse_beside_a_run() -> None:
-    """Raises UserError where a Snakemake that was started in this folder is alive on this machine.
+    """Raise UserError if a Snakemake that was started in this folder is alive on this machine.
 
-    It would submit again what is cancelled here, and both would write the same files.
+    It would submit cancelled jobs again, and both runs would write the same files.
     """
     for process in psutil.process_iter(["pid", "cmdline"]):
         command = process.info["cmdline"] or [""]
-        with contextlib.suppress(psutil.Error):  # ended meanwhile, or another user's
-            # `--mode` stands in the commands of jobs, not of runs.
+        with contextlib.suppress(psutil.Error):  # has ended, or belongs to another user
+            # Only the commands of jobs have `--mode`.
             run = program_of(command).name == "snakemake" and "--mode" not in command
             if run and Path(process.cwd()) == Path.cwd():
                 raise UserError(
@@ -100,7 +101,7 @@ def refuse_beside_a_run() -> None:
 
 
 def stop_local_jobs(study: str) -> None:
-    """Ends scripts of the study that outlived their run."""
+    """Stop scripts of the study that are still running after their run was killed."""
     orphans = []
     for process in psutil.process_iter(["pid", "cmdline", "username"]):
         script = script_of(process, study)
@@ -117,21 +118,21 @@ def stop_local_jobs(study: str) -> None:
 
 
 def script_of(process: psutil.Process, study: str) -> Path | None:
-    """The script that a process runs for this study, as Snakemake wrote it into this folder."""
+    """The script of this study that a process runs, as Snakemake wrote it to this folder; else None."""
     try:
         script = program_of(process.info["cmdline"] or [""])
-        # Its first lines hold the job, with the names of all its files.
+        # Its first lines describe the job, with the names of all its files.
         if script.parent == Path.cwd() / ".snakemake" / "scripts" and (
             f"results/{study}/" in script.read_text(errors="replace")
         ):
             return script
     except (OSError, psutil.Error):
-        pass  # ended meanwhile
+        pass  # the process has ended
     return None
 
 
 def program_of(command: list[str]) -> Path:
-    """The script or module that a Python runs, behind Python's own options; Path() of what is no Python."""
+    """The script or module that a Python process runs; Path() for other processes."""
     rest = iter(command[1:] if Path(command[0]).name.startswith("python") else [])
     for part in rest:
         if not part.startswith("-"):
@@ -146,7 +147,7 @@ def program_of(command: list[str]) -> Path:
 
 
 def remove_leftovers(results: Path) -> None:
-    """Removes what killed writers left; by now nobody writes any more."""
+    """Remove temporary files of killed writers; no writer is alive at this point."""
     for path in list(leftovers(results)):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

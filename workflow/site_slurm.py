@@ -1,4 +1,7 @@
-"""What a Slurm site offers, beside what a profile and a study ask of it. Found by the profile's executor."""
+"""Compares what a Slurm cluster offers with what a profile and a study request.
+
+`profile_checks.site` finds this module by the profile's executor.
+"""
 
 import getpass
 import json
@@ -17,8 +20,8 @@ from isoplan.cluster.schedulers.slurm import Partition, ask, last_line, read_par
 from profile_checks import FAIL, OK, WARN, Finding, Profile
 
 COMMANDS = ("sbatch", "squeue", "scancel", "sinfo", "scontrol", "srun")
-KEPT_S = 120  # how long squeue must still list an ended job for Snakemake to see how it ended
-# The rule that stands for each kind of the config's `resources`.
+KEPT_S = 120  # squeue must list an ended job for so long, else Snakemake may miss how it ended
+# An example rule for each kind of the config's `resources`.
 RULES = {kind: stages.example(kind).rule for kind in stages.KINDS}
 PROBE_S = 60
 PROBE = """
@@ -37,7 +40,7 @@ print(json.dumps(said))
 
 @dataclass
 class Site:
-    """The cluster that Slurm's commands here talk to."""
+    """The cluster that the Slurm commands on this machine talk to."""
 
     profile: Profile
     study: dict
@@ -49,7 +52,7 @@ class Site:
         if absent:
             yield Finding(
                 FAIL, f"Slurm's commands are not here: {', '.join(absent)}",
-                "start this on the cluster's login node; `module load slurm` where the site wants it",
+                "start this on the cluster's login node, after `module load slurm` if your site needs it",
             )  # fmt: skip
             return
         said, why = ask("scontrol", "show", "config")
@@ -78,13 +81,13 @@ class Site:
         return self.config.get("AccountingStorageType", "").endswith("slurmdbd")
 
     def status_command(self) -> Finding:
-        """Whether Snakemake will learn that a job ended."""
+        """Whether Snakemake will notice that a job has ended."""
         command = self.profile.settings.get("slurm-status-command", "sacct")
         kept = int(re.match(r"\d*", self.config.get("MinJobAge", "")).group() or 300)
         change = self.profile.change
         if command == "sacct" and not (self.keeps_accounts and ask("sacct", "-n", "-X")[1] is None):
             return Finding(
-                FAIL, "sacct has no database here: Snakemake would wait for ever",
+                FAIL, "sacct has no database here: Snakemake would wait forever",
                 change("slurm-status-command", "slurm-status-command: squeue"),
             )  # fmt: skip
         if command == "squeue" and kept < KEPT_S:
@@ -101,21 +104,19 @@ class Site:
         return Finding(OK, f"job states by {command}; ended jobs stay listed {kept} s")
 
     def account(self) -> Finding:
-        """Whether jobs have an account that the site knows."""
+        """Whether jobs run under an account that the site knows."""
         given = self.profile.resource("", "slurm_account")
         if self.profile.settings.get("slurm-no-account"):
             given = None
             if "associations" not in self.config.get("AccountingStorageEnforce", ""):
-                return Finding(OK, "jobs name no account, and the site wants none")
+                return Finding(OK, "jobs name no account, and the site needs none")
         if not self.keeps_accounts:
             if given:
-                return Finding(
-                    OK, f"account {given}; the site keeps no accounts to compare it with"
-                )
+                return Finding(OK, f"account {given}; the site has no list of accounts to check it")
             return Finding(
-                OK, "the site keeps no accounts",
+                OK, "the site has no accounts",
                 self.profile.change("slurm-no-account", "slurm-no-account: true")
-                + "\n(else every run begins with a warning)"
+                + "\n(otherwise every run begins with a warning)"
                 if not self.profile.settings.get("slurm-no-account") else "",
             )  # fmt: skip
         user = getpass.getuser()
@@ -125,19 +126,19 @@ class Site:
         wanted = default or (sorted(known)[0] if known else "ask your site")
         advice = self.profile.change("slurm_account", f'  slurm_account: "{wanted}"')
         if given and known and given.lower() not in {name.lower() for name in known}:
-            return Finding(FAIL, f"account {given} is none of yours ({names})", advice)
+            return Finding(FAIL, f"account {given} is not one of yours ({names})", advice)
         if given:
             return Finding(OK, f"account {given}")
         if "associations" in self.config.get("AccountingStorageEnforce", "") and not default:
-            text = f"the site wants an account, and you have no default one (yours: {names})"
+            text = f"the site needs an account, and you have no default one (yours: {names})"
             return Finding(FAIL, text, advice)
         if len(set(known)) > 1:
-            text = f"Snakemake guesses one of your accounts ({names})"
+            text = f"Snakemake will guess one of your accounts ({names})"
             return Finding(WARN, text, advice)
         return Finding(OK, f"your account is {default or names}")
 
     def queue(self) -> Finding:
-        """Whether as many jobs may wait in the queue as the profile submits."""
+        """Whether the site allows as many jobs in the queue as the profile submits."""
         jobs = self.profile.settings.get("jobs", 1)
         limits = [int(value) for value in [self.config.get("MaxJobCount", "")] if value.isdigit()]
         if self.keeps_accounts:
@@ -146,7 +147,7 @@ class Site:
         least = min(limits, default=None)
         if least is not None and jobs != "unlimited" and int(jobs) > least:
             return Finding(
-                FAIL, f"{jobs} jobs in the queue at once, and the site allows {least}",
+                FAIL, f"{jobs} jobs in the queue at once, but the site allows {least}",
                 self.profile.change("jobs", f"jobs: {max(1, int(0.9 * least))}"),
             )  # fmt: skip
         return Finding(OK, f"up to {jobs} jobs in the queue at once")
@@ -160,7 +161,7 @@ class Site:
         return next((part for part in self.partitions.values() if part.default), None)
 
     def fits(self, kind: str, rule: str) -> Iterator[Finding]:
-        """Whether a rule's time, memory and cores are what its partition gives, on a retry too."""
+        """Whether a rule's partition allows its time, memory and cores, even on the last retry."""
         given = self.profile.resource(rule, "slurm_partition")
         part = self.partition(rule)
         names = ", ".join(self.partitions)
@@ -171,12 +172,12 @@ class Site:
         }
         if part is None:
             text = (
-                f"partition {given} of {rule} is not here"
+                f"partition {given} of {rule} does not exist"
                 if given
                 else "there is no default partition"
             )
             other = self.other_partition(asked) or next(iter(self.partitions), "ask your site")
-            yield Finding(FAIL, f"{text} (there are {names})", self.name_partition(rule, other))
+            yield Finding(FAIL, f"{text} (known: {names})", self.name_partition(rule, other))
             return
         if not part.up:
             yield Finding(WARN, f"partition {part.name} is not up: jobs of {rule} will wait")
@@ -184,7 +185,7 @@ class Site:
         short = [key for key in words if over(asked[key], getattr(part, key))]
         for key in short:
             text = (
-                f"{rule} asks for {asked[key]:g} {words[key]}, partition {part.name} gives "
+                f"{rule} requests {asked[key]:g} {words[key]}, partition {part.name} allows "
                 f"{getattr(part, key):g}"
             )
             other = self.other_partition(asked)
@@ -204,7 +205,7 @@ class Site:
             return
         limits = " and ".join(f"{getattr(part, key):g} {words[key]}" for key in late)
         yield Finding(
-            WARN, f"{text}; its last try would ask for more than the {limits} there",
+            WARN, f"{text}; its last retry would request more than the {limits} there",
             self.profile.change("retries", f"retries: {self.tries_that_fit(asked, part)}"),
         )  # fmt: skip
 
@@ -217,7 +218,7 @@ class Site:
         return retries
 
     def other_partition(self, asked: dict) -> str | None:
-        """A partition that gives what is asked."""
+        """A partition that allows these requests, or None."""
         fits = [
             part.name
             for part in self.partitions.values()
@@ -246,25 +247,25 @@ class Site:
         return f"in the config: resources: {{{setting}: {getattr(part, key):.0f}}}{more}"
 
     def gpus(self) -> Iterator[Finding]:
-        """device: cuda wants a GPU in every job that computes."""
+        """Whether every job that computes gets a GPU, as `device: cuda` needs."""
         rules = [s.rule for s in stages.STAGES if s.device and s.wanted(self.study)]
         without = [rule for rule in rules if not self.profile.wants_gpu(rule)]
         if without:
             yield Finding(
-                FAIL, f"device: cuda, and the profile gives no GPU to {', '.join(without)}",
+                FAIL, f"device: cuda, but the profile gives no GPU to {', '.join(without)}",
                 self.profile.change("set-resources", "set-resources:")
                 + "".join(f"\n  {rule}:\n    gpu: 1" for rule in without),
             )  # fmt: skip
         for rule in (rule for rule in rules if rule not in without):
             if (part := self.partition(rule)) and not part.gpus:
                 with_gpus = next((p.name for p in self.partitions.values() if p.gpus), None)
-                text = f"{rule} wants a GPU, and no node of partition {part.name} has one"
+                text = f"{rule} needs a GPU, but no node of partition {part.name} has one"
                 yield Finding(FAIL, text, self.name_partition(rule, with_gpus or "ask your site"))
 
     # A node ----------------------------------------------------------------------------------------
 
     def node(self) -> Finding:
-        """Whether a node sees this folder and its Python, by a job of seconds."""
+        """Whether a node sees this folder and its Python, tested by a job of seconds."""
         command = ["srun", "--quiet", "--nodes=1", "--ntasks=1", "--mem=1000", "--time=3"]
         command += [f"--immediate={PROBE_S}", f"--chdir={Path.cwd()}"]
         part, account = self.partition("map_psf"), self.profile.resource("map_psf", "slurm_account")
@@ -283,7 +284,7 @@ class Site:
             if done.returncode:
                 why = last_line(done.stderr)
                 if "llocat" in why or "immediate" in why.lower():
-                    return Finding(WARN, f"no node was free to be asked ({why}); try again later")
+                    return Finding(WARN, f"no node was free ({why}); try again later")
                 return Finding(
                     FAIL, f"a node cannot run this folder's Python: {why}",
                     "clone and `make setup` on a file system that the nodes mount at the same place",
@@ -300,13 +301,13 @@ class Site:
                 time.sleep(0.2)
             if not answer.exists():
                 return Finding(
-                    FAIL, f"a file that node {said['node']} wrote is not seen here after {wait} s",
+                    FAIL, f"a file written by node {said['node']} does not appear here within {wait} s",
                     self.profile.change("latency-wait", f"latency-wait: {max(60, 4 * wait)}"),
                 )  # fmt: skip
         late = time.monotonic() - begin
         return Finding(
             OK,
-            f"node {said['node']} runs this folder's Python; its files are seen after {late:.1f} s",
+            f"node {said['node']} runs this folder's Python; its files appear here after {late:.1f} s",
         )
 
 

@@ -1,8 +1,8 @@
 """Runs a study: python workflow/study.py STUDY [Snakemake's options, such as --cores 4 or --profile slurm -n].
 
-The study is read before Snakemake is asked: Snakemake reads a config file before any file of ours, and says
-of one that is broken little or nothing. STUDY is its name or the path of its config. `preflight.py` and
-`resume.py` find their study here too.
+STUDY is the name of a study or the path of its config. The study is checked before Snakemake starts, since
+Snakemake says little or nothing about a broken config file. `preflight.py` and `resume.py` find their study
+with this module, too.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main(given: list[str]) -> int:
         print(f"ERROR say which study: {__doc__.splitlines()[0]}", file=sys.stderr)
         return 1
     config = find_config(given[0])
-    options = joined(given[1:], config)
+    options = join_config_options(given[1:], config)
     settings = read_study(config)
     given = [option.partition("=")[2] for option in options if option.startswith("mosaics=")]
     check_table(given[-1] if given else settings["mosaics"])
@@ -35,8 +35,8 @@ def main(given: list[str]) -> int:
     os.execv(command[0], command)
 
 
-def one_line(work) -> int:
-    """What a function of a study returns: its exit code; 1, and one line for every mistake, after a UserError."""
+def exit_code_of(work) -> int:
+    """Run a function and return its exit code; after a UserError, print one line per mistake and return 1."""
     try:
         return work()
     except UserError as error:
@@ -45,11 +45,11 @@ def one_line(work) -> int:
         return 1
 
 
-def joined(options: list[str], config: Path) -> list[str]:
-    """Snakemake's options with all of `--config` in one, as a later one would stand in place of those before.
+def join_config_options(options: list[str], config: Path) -> list[str]:
+    """Join all `--config` options of Snakemake into one, since a later one would replace earlier ones.
 
-    Raises UserError for another config file, which would stand in place of the study's own, and for what is no
-    key=value.
+    Raises UserError for another config file, which would replace the study's own, and for an argument
+    that is not KEY=VALUE.
     """
     rest, pairs, taking = [], [], False
     for option in options:
@@ -58,8 +58,7 @@ def joined(options: list[str], config: Path) -> list[str]:
             taking = name in ("--config", "-C")
         if name in ("--configfile", "--configfiles") and config != DEFAULT:
             raise UserError(
-                f"{name} would stand in place of {config}, not over it; write what differs into the study, or give "
-                "it by --config KEY=VALUE"
+                f"{name} would replace {config}; write what differs into the study, or give it by --config KEY=VALUE"
             )
         if not taking:
             rest.append(option)
@@ -76,27 +75,27 @@ def joined(options: list[str], config: Path) -> list[str]:
             )
         if not (key.isidentifier() and equals):
             raise UserError(
-                f"--config {pair}: is no KEY=VALUE; correct it, or put targets before --config"
+                f"--config {pair}: is not KEY=VALUE; correct it, or put targets before --config"
             )
     return [*rest, "--config", *pairs] if pairs else rest
 
 
 def snakemake(config: Path, *options: str) -> list[str]:
-    """The command that runs a study; the default one is read anyway."""
+    """The command that runs a study; Snakemake reads the default config in any case."""
     own = [] if config == DEFAULT else ["--configfile", str(config)]
     return [sys.executable, "-m", "snakemake", *own, *options]
 
 
 def arguments(about: str, given: list[str] | None = None) -> argparse.Namespace:
-    """What `preflight.py` and `resume.py` are asked: study, config, settings (checked), profile, cores.
+    """Arguments of `preflight.py` and `resume.py`: study, config, checked settings, profile, cores.
 
-    Raises UserError where there is no such study, or it does not serve.
+    Raises UserError if there is no such study or its config is wrong.
     """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("study", help="its name, or the path of its config")
-    parser.add_argument("--configfile", type=Path, help="where it is not in config/studies/")
+    parser.add_argument("--configfile", type=Path, help="its config, if not in config/studies/")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--profile", help="Snakemake profile, such as slurm; without, this machine")
+    how.add_argument("--profile", help="Snakemake profile, such as slurm (default: this machine)")
     how.add_argument("--cores", default="all", help="cores of this machine")
     args = parser.parse_args(given)
     args.config = args.configfile or find_config(args.study)
@@ -104,21 +103,23 @@ def arguments(about: str, given: list[str] | None = None) -> argparse.Namespace:
     check_table(args.settings["mosaics"])
     name = args.settings["study"]
     if args.study not in (name, str(args.config)):
-        raise UserError(f"{args.config}: is study {name}, not {args.study}; give its own file")
+        raise UserError(
+            f"{args.config}: is the study {name}, not {args.study}; give the right file"
+        )
     args.study = name
     return args
 
 
-def read_early(about: str) -> None:
-    """Ends a script with one line where its study does not serve, before the rest of it takes seconds to load."""
-    if code := one_line(lambda: arguments(about) and 0):
+def check_early(about: str) -> None:
+    """End a script early if its study is wrong, before slow imports."""
+    if code := exit_code_of(lambda: arguments(about) and 0):
         sys.exit(code)
 
 
 def read_study(config: Path, *, here: bool = False) -> dict:
-    """A study over config/config.yaml, as Snakemake merges them, checked, with every default filled in.
+    """Read a study, merge it over config/config.yaml as Snakemake does, check it and fill in defaults.
 
-    here: whether what it names has to be there.
+    here: whether the files that it names must exist.
     """
     files = [file for file in (DEFAULT, config) if file == config or file.is_file()]
     merged: dict = {}
@@ -130,7 +131,7 @@ def read_study(config: Path, *, here: bool = False) -> dict:
 
 
 def check_table(path: str | None) -> None:
-    """Raises UserError of a slip in the table of mosaics, which Snakemake would wrap in words of its own."""
+    """Raise UserError if the table of mosaics has a mistake; Snakemake would bury it in its own message."""
     if path and Path(path).is_file():
         read_table(path)
 
@@ -152,7 +153,9 @@ def find_config(study: str) -> Path:
         return Path(study)
     if Path(study).is_file():
         table = f", with the line `mosaics: {study}`" if study.endswith(".tsv") else ""
-        raise UserError(f"{study}: is no .yaml; a study is a YAML file in config/studies/{table}")
+        raise UserError(
+            f"{study}: is not a .yaml file; a study is a YAML file in config/studies/{table}"
+        )
     known, broken = {}, {}
     for file in sorted(file for file in STUDIES.glob("*.y*ml") if file.is_file()):
         try:
@@ -180,4 +183,4 @@ def find_config(study: str) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(one_line(lambda: main(sys.argv[1:])))
+    sys.exit(exit_code_of(lambda: main(sys.argv[1:])))

@@ -30,9 +30,9 @@ def test_a_study_that_asks_for_more_time_than_the_partition_gives(checkout, clus
     assert done.returncode == 1, said + done.stderr
     # All is well but this, and the retries of what asks for half of a node.
     assert said.count("FAIL") == 1, said
-    assert "FAIL  map_psf asks for 600 minutes, partition main gives 60\n" in said
+    assert "FAIL  map_psf requests 600 minutes, partition main allows 60\n" in said
     assert "resources: {map_minutes: 60}" in said
     assert "OK    job states by squeue; ended jobs stay listed 3600 s" in said
-    assert "OK    the site keeps no accounts" in said
-    assert "runs this folder's Python; its files are seen after" in said
+    assert "OK    the site has no accounts" in said
+    assert "runs this folder's Python; its files appear here after" in said
     assert not list((checkout / "results").glob(".preflight-*"))

@@ -550,7 +550,7 @@ def test_split_tells_what_it_cannot_count(exposure, tmp_path, capsys):
     assert run("split", picture, stack, "--out", folder, "--slice", 0) == 0
     said = capsys.readouterr().out
     assert "30 saturated pixels" in said and "400 pixels are empty in both parts" in said
-    assert "a pixel counts as 1 um" in said
+    assert "the table says 1 um" in said
     rows = read_table(folder / "pairs.tsv")
     assert [row["mosaic"] for row in rows] == ["cells", "stack"]
     for key in ("path", "reference"):

@@ -346,5 +346,5 @@ def test_whole_numbers_keep_a_mask_beside_them(tmp_path):
     assert np.isfinite(ngff.ScaledArray(tmp_path / "a.zarr")[64:70, :]).all()
     with open_mosaic(tmp_path / "a.zarr") as mosaic:
         np.testing.assert_array_equal(mosaic.read(0, 64, 0, 64), block)
-        assert any("nothing is known" in note for note in mosaic.notes)
+        assert any("mask marks as unknown" in note for note in mosaic.notes)
     ngff.build_pyramid(tmp_path / "a.zarr")  # of the picture alone

@@ -250,7 +250,7 @@ def test_the_pixel_size_of_another_picture_s_header(tmp_path, scale):
     tifffile.imwrite(tmp_path / "a.ome.tif", noise(), description=xml, metadata=None)
     with open_mosaic(tmp_path / "a.ome.tif") as mosaic:
         assert mosaic.optics == ({"pixel_size_um": 0.1} if scale == 1 else {})
-        words = "its pixel size is not known: the header is that of a picture of 96 x 120 px"
+        words = "its pixel size is not known: the header describes a picture of 96 x 120 px"
         assert (words in mosaic.notes) == (scale == 2)
 
 
@@ -258,7 +258,7 @@ def test_a_header_that_lists_too_few_planes(tmp_path):
     pages = "".join(f'<TiffData IFD="{k}" FirstZ="{k}" PlaneCount="1"/>' for k in range(2))
     xml = ome(SHAPE, 3, pages)
     tifffile.imwrite(tmp_path / "a.ome.tif", noise((3, *SHAPE)), description=xml, metadata=None, photometric="minisblack")  # fmt: skip
-    assert "its OME header lists 2 of the 3 planes" in refused(tmp_path / "a.ome.tif")
+    assert "its OME header lists only 2 of its 3 planes" in refused(tmp_path / "a.ome.tif")
 
 
 @pytest.mark.parametrize(

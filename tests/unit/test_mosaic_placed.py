@@ -371,8 +371,14 @@ def test_two_tables_in_a_folder(tmp_path):
         ),
         ("tile\ty_px\tx_px\ntile0.tif\t1e300\t0\n", "line 2: .* is impossible"),
         ("tile\ty_px\tx_px\n../gone/t.tif\t0\t0\n", "line 2: there is no tile .*gone/t.tif"),
-        ("tile\ty_px\tx_px\ntile0.tif\t0\t0\ntile0.tif\t9\t9\n", "line 3: .* already in line 2"),
-        ("tile\ty_px\tx_px\ntile0.tif\t0\t0\n./tile0.tif\t9\t9\n", "line 3: .* already in line 2"),
+        (
+            "tile\ty_px\tx_px\ntile0.tif\t0\t0\ntile0.tif\t9\t9\n",
+            "line 3: .* already listed in line 2",
+        ),
+        (
+            "tile\ty_px\tx_px\ntile0.tif\t0\t0\n./tile0.tif\t9\t9\n",
+            "line 3: .* already listed in line 2",
+        ),
         ("tile\tx_px\ty_px\tx_px\ntile0.tif\t0\t0\t9\n", "line 1: column 'x_px' occurs twice"),
         (
             "dim = 3\ntile0.tif; ; (0, 0, 5.0)\ntile1.tif; ; (0, 9, 6)\n",
@@ -421,5 +427,5 @@ def test_folders_and_files_that_are_no_tiles(tmp_path):
     (tmp_path / "readme.txt").write_text("nothing here; at all; (really)")
     with pytest.raises(UserError, match="or tiles with a position table"):
         open_mosaic(tmp_path)
-    with pytest.raises(UserError, match="no table of tile positions"):
+    with pytest.raises(UserError, match="nor a table of tile positions"):
         open_mosaic(tmp_path / "readme.txt")

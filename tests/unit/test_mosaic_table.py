@@ -53,7 +53,7 @@ def test_pictures_of_scikit_image(tmp_path):
         (["mosaic\tna"], r"'path' is missing"),
         (["# x", "mosaic\tpath\tpath\tpixel_size_um"], r"line 2.*'path' occurs twice"),
         (["mosaic\tpath,pixel_size_um"], r"line 1: 'path,pixel_size_um' is not separated by tabs"),
-        ([HEADER], r"header only"),
+        ([HEADER], r"only a header"),
         (["# nothing"], r"is empty"),
         ([HEADER, "a\tx.tif\t1", "a\ty.tif\t1"], r"line 3.*'a' is already named in line 2"),
         ([HEADER, "a/b\tx.tif\t1"], r"line 2.*'a/b'"),

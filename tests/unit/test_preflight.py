@@ -138,7 +138,7 @@ def accounts(default: str) -> dict:
 def test_an_account_that_the_site_wants(site):
     guessed = site(enforce="associations", **accounts("lab")).account()
     assert guessed.level == WARN
-    assert "guesses one of your accounts (imaging, lab)" in guessed.text
+    assert "will guess one of your accounts (imaging, lab)" in guessed.text
     arguments = {"enforce": "associations", **accounts("")}
     assert mended(site, Site.account, **arguments).text == "account imaging"
 
@@ -147,7 +147,7 @@ def test_an_account_that_is_not_ours(site):
     follow(Profile.find("slurm").change("slurm_account", '  slurm_account: "labb"'))
     found = site(**accounts("lab")).account()
     assert found.level == FAIL
-    assert "labb is none of yours (imaging, lab)" in found.text
+    assert "labb is not one of yours (imaging, lab)" in found.text
     follow(found.advice)
     assert site(**accounts("lab")).account().text == "account lab"
 
@@ -205,7 +205,7 @@ def test_partitions_that_are_not_there(site):
     follow(Profile.find("slurm").change("slurm_partition", '  slurm_partition: "lnog"'))
     found = check_map(site())
     assert found.level == FAIL
-    assert "lnog of map_psf is not here (there are short, long, gpu)" in found.text
+    assert "lnog of map_psf does not exist (known: short, long, gpu)" in found.text
 
 
 def test_no_default_partition(site):
@@ -355,12 +355,12 @@ def test_memory_asked_and_measured(tmp_path, monkeypatch):
 def test_a_network_file_system_wants_patience(site, monkeypatch):
     profile = Profile.find("slurm")
     monkeypatch.setattr(preflight, "filesystem", lambda path: "nfs4")
-    assert preflight.shared({}, profile).level == OK
+    assert preflight.results_filesystem({}, profile).level == OK
     follow(profile.change("latency-wait", "latency-wait: 3"))
-    found = preflight.shared({}, Profile.find("slurm"))
+    found = preflight.results_filesystem({}, Profile.find("slurm"))
     assert found.level == FAIL
     follow(found.advice)
-    assert preflight.shared({}, Profile.find("slurm")).level == OK
+    assert preflight.results_filesystem({}, Profile.find("slurm")).level == OK
 
 
 def test_the_file_system_of_a_folder():

@@ -74,7 +74,7 @@ def test_the_default_study_without_a_file_of_its_own(folder):
         ("mien", "known are 7, demo, mine, twin (not read: config/studies/latin.yaml, config/studies/list"),
         ("first", "first: no file in config/studies/ has `study: first`"),
         ("gone.yaml", "gone.yaml: no such config file"),
-        ("config/mine.tsv", "config/mine.tsv: is no .yaml; a study is a YAML file in config/studies/, with"),
+        ("config/mine.tsv", "config/mine.tsv: is not a .yaml file; a study is a YAML file in config/studies/, with"),
         ("config/studies/number.yml", "config/studies/number.yml:1: study: 7 is not a word or text"),
         ("config/studies/foreign.yaml", "config/studies/foreign.yaml:1: services: unknown key"),
     ],
@@ -103,7 +103,7 @@ def test_a_broken_default_is_named_whatever_the_study(folder):
 def test_a_path_stands_for_its_name(folder):
     args = study.arguments("", ["config/studies/first.yaml", "--profile", "slurm"])
     assert (args.study, args.profile) == ("mine", "slurm")
-    with pytest.raises(UserError, match=r"first\.yaml: is study mine, not demo"):
+    with pytest.raises(UserError, match=r"first\.yaml: is the study mine, not demo"):
         study.arguments("", ["demo", "--configfile", "config/studies/first.yaml"])
 
 
@@ -143,19 +143,19 @@ def test_all_of_config_counts(folder):
     ]
     own = Path("config/studies/first.yaml")
     joined = ["--config", "seed=2", "map={neighbours: 3}", "device=cpu", "study=a"]
-    assert study.joined(given, own) == ["-n", "-p", *joined]
-    assert study.joined(["-n"], own) == ["-n"]
+    assert study.join_config_options(given, own) == ["-n", "-p", *joined]
+    assert study.join_config_options(["-n"], own) == ["-n"]
     over = ["--configfile", "over.yaml"]
-    assert study.joined(over, study.DEFAULT) == over
+    assert study.join_config_options(over, study.DEFAULT) == over
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--configfile", "over.yaml"], "--configfile would stand in place of config/studies/first.yaml"),
+        (["--configfile", "over.yaml"], "--configfile would replace config/studies/first.yaml"),
         (["-n", "--configfile=over.yaml"], "write what differs into the study"),
         (["--config", "map.neighbours=5"], "given as map={neighbours: 5}"),
-        (["--config", "seed=2", "all"], "--config all: is no KEY=VALUE"),
+        (["--config", "seed=2", "all"], "--config all: is not KEY=VALUE"),
     ],
 )  # fmt: skip
 def test_options_that_would_drop_the_study_are_one_line(folder, given, said):
