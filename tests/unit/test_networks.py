@@ -361,7 +361,9 @@ def test_check_fits(card, gaussian):
     with pytest.raises(UserError, match=r"window_px 96.*128"):
         store.check_fits("x.safetensors", card, gaussian, 128)
     assert card["network"]["architecture"] == "isoplan"
-    with pytest.raises(UserError, match="of the architecture isoplan, the study asks for resnet34"):
+    with pytest.raises(
+        UserError, match="has the architecture isoplan, but the study wants resnet34"
+    ):
         store.check_fits("x.safetensors", card, gaussian, WINDOW, "resnet34")
     other = card | {"network": {"architecture": "resnet34"}}
     for given in ("isoplan", "resnet34"):  # which is the default, or right

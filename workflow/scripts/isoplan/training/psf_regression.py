@@ -26,7 +26,7 @@ from isoplan.training.samples import (
 
 WEIGHED_SPREADS = (0.05, 1.0)  # of a parameter's range; beyond them samples weigh no more or less
 SPREAD_WEIGHT = 0.05  # the half-widths' loss is of order 1, the others' far below
-LOOK_BLOCK = {"cpu": 1024, "cuda": 8192}  # samples fixed at together: about 1 GB, and 8 GB
+LOOK_BLOCK = {"cpu": 1024, "cuda": 8192}  # samples at a time: about 1 GB, and 8 GB
 
 
 def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> torch.Tensor:
@@ -126,7 +126,7 @@ class PsfRegression:
     def batches(self, epoch: int, steps: int):
         """Pairs of a batch and what the network sees of it, made in blocks of LOOK_BLOCK samples.
 
-        Where the network has fixed at the patches they are let go, as an epoch of several passes is held whole: then
+        where the network has looked at the patches they are let go, as an epoch of several passes is held whole: then
         it takes about 80 kB a sample.
         """
         count = self.spec["batch"]
