@@ -12,6 +12,7 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.fill import sums_of
 from isoplan.psf_map.layout import MapLayout
+from isoplan.restoration import choosing
 from isoplan.restoration.candidates import (
     LARGEST_WEIGHT,
     beyond,
@@ -429,6 +430,12 @@ def test_pieces_are_drawn_where_there_is_detail(model):
 # Maps and noise that cannot be believed ------------------------------------------------------------
 
 
+@pytest.fixture
+def thinned_once(monkeypatch):
+    """Of one small piece four thinnings are judged; one takes a quarter of the time, and makes it harder to choose."""
+    monkeypatch.setattr(choosing, "PIECES", 1)
+
+
 @pytest.fixture(scope="module")
 def waves() -> np.ndarray:
     """Fine waves in 1000 photons, blurred by what is between the pixels: 500 counts and an offset of 10."""
@@ -451,6 +458,7 @@ def test_an_alarm_in_most_cells_leaves_the_picture_alone(waves, model, auto):
     assert forced["psf_scale"] == 1 and forced["iterations"] > 0
 
 
+@pytest.mark.usefixtures("thinned_once")
 def test_a_sharp_picture_of_raw_noise_loses_it_in_spite_of_an_alarm(waves, model, auto):
     local = mapped(model, waves.shape, width=0.8, alarm=0.9, filled=1.0)
     choice = chosen_for(waves, local, auto)
@@ -461,11 +469,13 @@ def test_a_sharp_picture_of_raw_noise_loses_it_in_spite_of_an_alarm(waves, model
     assert chosen_for(smooth, local, auto)["iterations"] == 0
 
 
+@pytest.mark.usefixtures("thinned_once")
 def test_without_a_valid_cell_noise_alone_is_taken_away(waves, model, auto):
     choice = chosen_for(waves, mapped(model, waves.shape, validity=0.1, filled=1.0), auto)
     assert choice["psf_scale"] == 0 < choice["iterations"] and "no cell" in choice["reason"]
 
 
+@pytest.mark.usefixtures("thinned_once")
 @pytest.mark.parametrize("gain", [4.0, 0.8])
 def test_noise_corrects_the_gain(waves, model, auto, gain):
     """Photons are counted by it, where the PSFs pass nothing."""
@@ -477,6 +487,7 @@ def test_noise_corrects_the_gain(waves, model, auto, gain):
     assert choice["photons"] == pytest.approx(right["photons"], rel=0.1)
 
 
+@pytest.mark.usefixtures("thinned_once")
 def test_noise_that_is_none(waves, model, auto):
     """Far less of it than the gain makes: nothing can be judged. Far more: only noise is removed."""
     local = mapped(model, waves.shape, width=4.0)
@@ -494,6 +505,7 @@ def test_smoothed_noise_is_noticed(waves, model, auto):
     assert forced["iterations"] > 0
 
 
+@pytest.mark.usefixtures("thinned_once")
 def test_wrong_psfs_restore_by_few_iterations(model, auto):
     rng = np.random.default_rng(4)
     sharp = np.kron(rng.random((32, 32)) ** 4, np.ones((8, 8)))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from isoplan import one_picture
 from isoplan.base.errors import UserError
 from isoplan.cli import picture as commands
 from isoplan.cli.arguments import main
@@ -303,7 +304,7 @@ def no_work(monkeypatch):
     def work(*_, **__):
         raise AssertionError("a map was made")
 
-    monkeypatch.setattr(commands, "map_whole", work)
+    monkeypatch.setattr(one_picture, "map_whole", work)
     monkeypatch.setattr(commands, "convert", work)
 
 

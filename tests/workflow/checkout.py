@@ -58,11 +58,11 @@ class Checkout:
         assert code == 0, output[-8000:]
         return output
 
-    def kill_when(self, ready, seconds: float = 300) -> None:
+    def kill_when(self, ready, *arguments: str, seconds: float = 300) -> None:
         """Starts a run and kills all of it, as a power cut would, as soon as ready() is true."""
         with open(self.folder / "killed.log", "w") as log:
             process = subprocess.Popen(
-                self._command(),
+                self._command(*arguments),
                 cwd=self.folder,
                 env=CHECKED,
                 stdout=log,
@@ -82,7 +82,7 @@ class Checkout:
 
 
 def planned(output: str) -> dict[str, int]:
-    """Jobs by rule, from the table that a dry run prints."""
+    """Jobs by rule, from the table that a run prints before it starts, and a dry run too."""
     lines = output.split("Job stats:")[1].split("\n\n")[0].splitlines()
     cells = [line.split() for line in lines if line.strip()]
     return {name: int(count) for name, count in (c for c in cells if c[1:] and c[1].isdigit())}

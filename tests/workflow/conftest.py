@@ -1,5 +1,9 @@
 """The study that several tests share, run once."""
 
+import fcntl
+import os
+import shutil
+
 import pytest
 from checkout import Checkout
 from mini import STUDY
@@ -7,7 +11,21 @@ from mini import STUDY
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Checkout:
-    """The study, run once without a disturbance. Tests that change something clone it."""
-    checkout = Checkout.make(tmp_path_factory.mktemp("study") / "isoplan", "mini.yaml", STUDY)
-    checkout.output = checkout.run()
+    """The study, run once without a disturbance, and what a dry run says after it (`again`).
+
+    All workers share it, and the first one makes it. Nothing is started in its folder after that: tests that start or
+    change something clone it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, said = root / "finished", [root / "finished.log", root / "finished-again.log"]
+    with (root / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        checkout = Checkout(folder, "mini.yaml")
+        if not said[-1].exists():
+            shutil.rmtree(folder, ignore_errors=True)  # where another worker failed
+            Checkout.make(folder, checkout.study, STUDY)
+            said[0].write_text(checkout.run())
+            said[1].write_text(checkout.run("--dry-run"))
+    checkout.output, checkout.again = (file.read_text() for file in said)
     return checkout

@@ -7,7 +7,7 @@ import ast
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,13 @@ MOST_FILES = 20_000  # whose sizes are asked for, which takes 0.1 s on a disk
 # What the room `config` makes of a study reaches the jobs as their settings, which count themselves; how a scheduler is
 # asked makes no result; of the formats of files those count that a job's pictures have.
 UNCOUNTED = ("isoplan.config.", "isoplan.cluster.schedulers.", "isoplan.mosaic.formats.rows")
+STATEMENTS = (
+    "body",
+    "orelse",
+    "finalbody",
+    "handlers",
+    "cases",
+)  # where a node of Python's code holds some
 BY_VIEWERS = (".DS_Store", "Thumbs.db")  # left where somebody looked into a folder
 
 
@@ -94,7 +101,7 @@ def _path(module: str) -> Path:
 def _tree(path: Path) -> ast.Module:
     """The code without docstrings; comments and layout are not in it anyway."""
     tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             value = body[0].value
@@ -103,11 +110,23 @@ def _tree(path: Path) -> ast.Module:
     return tree
 
 
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """The module and all statements in it: no expression holds one, and to walk through those takes most of the time."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for name in STATEMENTS:
+            held = getattr(node, name, None)
+            if isinstance(held, list):  # else that of a lambda or `x if y else z`
+                waiting += held
+
+
 @cache
 def _imports(path: Path) -> frozenset[str]:
     """The library's modules that a file imports anywhere, functions included."""
     found = set()
-    for node in ast.walk(_tree(path)):
+    for node in _statements(_tree(path)):
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names if a.name.split(".")[0] == "isoplan"}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "isoplan":
