@@ -6,7 +6,7 @@ import timm
 import torch
 from isoplan.networks import store
 from isoplan.networks.onepass import FINE, FINE_TOP, SQUARE_PX, STEP_PX, OnePass, spectra
-from isoplan.networks.outputs import count
+from isoplan.networks.outputs import channel_count
 from timing import in_turn
 
 SIZE_PX, STRIDE_PX = 1024, 64
@@ -34,7 +34,9 @@ def _released(name: str):
 
 def _row(network, model, picture: torch.Tensor, what: str) -> dict:
     window = network.window_px
-    peer = timm.create_model("resnet34", pretrained=False, in_chans=1, num_classes=count(model))
+    peer = timm.create_model(
+        "resnet34", pretrained=False, in_chans=1, num_classes=channel_count(model)
+    )
     peer = peer.eval().to(memory_format=torch.channels_last)
 
     def slide():

@@ -154,7 +154,10 @@ class DenoisingJudge:
     def __init__(self, file: str | Path, device, recipe=None):
         self.card, weights = store.read(file, NAME)
         build = lambda card: UNet(card["network"]["width"])  # noqa: E731
-        self.network, self.device = store.fill(file, self.card, weights, build).to(device), device
+        self.network, self.device = (
+            store.build_with_weights(file, self.card, weights, build).to(device),
+            device,
+        )
 
     @staticmethod
     def stored(path):

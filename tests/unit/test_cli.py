@@ -693,23 +693,23 @@ def test_files_that_are_no_network_are_told_apart(picture, network, tmp_path, ca
     files = {
         "cut.safetensors": (whole[: len(whole) // 2], "not a readable safetensors file"),
         "picture.safetensors": (picture.read_bytes(), "not a readable safetensors file"),
-        "foreign.safetensors": (save(tensors, {"format": "pt"}), "carries no isoplan card"),
+        "foreign.safetensors": (save(tensors, {"format": "pt"}), "has no isoplan card"),
         "changed.safetensors": (
             save(tensors, {"card": json.dumps(store.load(network)[2])}),
-            "the weights do not fit the card",
+            "its weights do not fit its card",
         ),
-        "half.safetensors": (save(tensors, {"card": '{"psf": {}}'}), "carries no isoplan card"),
+        "half.safetensors": (save(tensors, {"card": '{"psf": {}}'}), "has no isoplan card"),
         "deep.safetensors": (
             save(tensors, {"card": "[" * 100_000 + "]" * 100_000}),
-            "deep.safetensors: carries no isoplan card",
+            "deep.safetensors: has no isoplan card",
         ),
         "reversed.safetensors": (
             save(tensors, {"card": json.dumps(reversed_range)}),
-            "reversed.safetensors: its card is not of this version of isoplan",
+            "reversed.safetensors: its card does not fit this version of isoplan",
         ),
         "older.safetensors": (
             save(tensors, {"card": '{"psf": {}, "network": {}, "window_px": 96}'}),
-            "its card is not of this version of isoplan",
+            "its card does not fit this version of isoplan",
         ),
     }
     for name, (content, words) in files.items():

@@ -13,6 +13,7 @@ MODULES = (
     "mosaic.ngff",
     "mosaic.table",
     "mosaic.tiles",
+    "objects.pictures",
     "optics.plain",
     "restoration.richardson_lucy",
 )

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from isoplan.networks import store
-from isoplan.networks.outputs import log_errors, pinball, split
+from isoplan.networks.outputs import log_errors, pinball_loss, split
 from isoplan.training.intervals import fit_intervals
 from isoplan.training.samples import make_set
 
@@ -46,7 +46,7 @@ def test_only_the_head_of_the_half_widths_changes_and_fits_soft_scenes_better(so
         with torch.no_grad():
             targets, spread, *_ = split(network(batch.patches)[:, :, 0, 0], soft.model)
         wrong = log_errors(soft.model, batch.params, targets)
-        return float(pinball(wrong, spread)[batch.measurable].mean())
+        return float(pinball_loss(wrong, spread)[batch.measurable].mean())
 
     after = loss()
     network.load_state_dict(before)
@@ -65,5 +65,5 @@ def test_nothing_is_fitted_without_soft_scenes(soft, spec, over):
 def test_pinball_is_least_where_nine_in_ten_errors_are_held():
     wrong = torch.linspace(-3, 0, 1001)[:, None]
     tried = torch.linspace(-3, 0, 301)
-    losses = torch.stack([pinball(wrong, spread.expand(1001, 1)).mean() for spread in tried])
+    losses = torch.stack([pinball_loss(wrong, spread.expand(1001, 1)).mean() for spread in tried])
     assert tried[losses.argmin()] == pytest.approx(-0.3, abs=0.02)

@@ -51,7 +51,7 @@ def batch_of(model, count, **fields) -> Batch:
 def answers(model, batch, off=0.0, half=1.0) -> torch.Tensor:
     """Outputs of a network that errs by `off` (n, P) in the parameters' units and says `half`."""
     count = len(batch.params)
-    spread = (torch.as_tensor(half) / outputs.units(model, batch.params)).log()
+    spread = (torch.as_tensor(half) / outputs.interval_units(model, batch.params)).log()
     spread = spread.expand(count, len(model.parameters))
     flags = torch.stack([batch.invalid == 1, batch.processed == 1, batch.other_blur == 1], 1)
     flags = 20.0 * flags - 10

@@ -277,9 +277,9 @@ def test_a_study_takes_the_released_network(released, tmp_path, monkeypatch):
         ({"cutoff": 0.4}, None),
         ({"cutoff_range": [0.25, 0.3]}, None),
         ({"cylinder_waves": [0, 3]}, None),  # zernike-1 has none
-        ({"cutoff": 0.19}, r"cutoff_range \[0.2, 0.4\], the study asks for \[0.19, 0.19\]"),
+        ({"cutoff": 0.19}, r"cutoff_range \[0.2, 0.4\], but the study wants \[0.19, 0.19\]"),
         ({"cutoff_range": [0.3, 0.5]}, "cutoff_range"),
-        ({"focus_waves": [0, 0.6]}, r"focus_waves \[0, 0.5\], the study asks for \[0, 0.6\]"),
+        ({"focus_waves": [0, 0.6]}, r"focus_waves \[0, 0.5\], but the study wants \[0, 0.6\]"),
         ({"excitation_cutoff": 0.3}, "excitation_cutoff None"),
         ({"model": "zernike-2"}, "model zernike-1"),
     ],

@@ -127,9 +127,9 @@ def test_what_is_not_learnt_is_seen_once(model, picture):
     torch.manual_seed(0)
     network = lively(OnePass(WINDOW, model, 16))
     with torch.no_grad():
-        looked = network.look(picture, 32)
-        assert not any(part.requires_grad for part in looked)
-        torch.testing.assert_close(network.learnt(looked, 32), outputs(network, picture, 32))
+        fixed = network.fixed_features(picture, 32)
+        assert not any(part.requires_grad for part in fixed)
+        torch.testing.assert_close(network.regress(fixed, 32), outputs(network, picture, 32))
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_missing_and_foreign_files_are_refused(tmp_path):
 def test_weights_without_a_card_are_refused(tmp_path, metadata):
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(3)}, path, metadata=metadata)
-    with pytest.raises(UserError, match="carries no isoplan card"):
+    with pytest.raises(UserError, match="has no isoplan card"):
         store.load(path)
 
 
@@ -304,7 +304,7 @@ def test_weights_of_another_shape_are_refused(saved, card):
     path, network = saved
     wrong = card | {"network": card["network"] | {"width": 4}}
     save_file(network.state_dict(), path, metadata={"card": json.dumps(wrong)})
-    with pytest.raises(UserError, match="do not fit the card"):
+    with pytest.raises(UserError, match="do not fit its card"):
         store.load(path)
 
 
@@ -315,11 +315,11 @@ def test_a_flipped_bit_is_refused(saved, share):
     data = bytearray(path.read_bytes())
     data[int(share * len(data))] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match="a byte of it at least was altered"):
+    with pytest.raises(UserError, match="was altered since it was written, by a byte at least"):
         store.load(path)
     text = path.read_bytes().replace(b"abc", b"abd")  # the card's fingerprint
     path.write_bytes(text)
-    with pytest.raises(UserError, match="a byte of it at least was altered"):
+    with pytest.raises(UserError, match="was altered since it was written, by a byte at least"):
         store.load(path)
 
 
@@ -361,7 +361,9 @@ def test_check_fits(card, gaussian):
     with pytest.raises(UserError, match=r"window_px 96.*128"):
         store.check_fits("x.safetensors", card, gaussian, 128)
     assert card["network"]["architecture"] == "isoplan"
-    with pytest.raises(UserError, match="of the architecture isoplan, the study asks for resnet34"):
+    with pytest.raises(
+        UserError, match="has the architecture isoplan, but the study wants resnet34"
+    ):
         store.check_fits("x.safetensors", card, gaussian, WINDOW, "resnet34")
     other = card | {"network": {"architecture": "resnet34"}}
     for given in ("isoplan", "resnet34"):  # which is the default, or right

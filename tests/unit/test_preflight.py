@@ -174,7 +174,7 @@ def check_map(site):
 def test_time_that_another_partition_gives(site):
     arguments = {"config": {"resources": {"map_minutes": 120}}}
     found = check_map(site(**arguments))
-    assert "asks for 120 minutes, partition short gives 60" in found.text
+    assert "requests 120 minutes, partition short allows 60" in found.text
     assert 'slurm_partition: "long"' in found.advice
     assert mended(site, check_map, **arguments).level == OK
 

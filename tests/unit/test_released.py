@@ -31,7 +31,7 @@ def test_intervals_hold_nine_in_ten(name):
     recipe = Recipe(**card_of_set["recipe"])
     recipe.psf.update(cutoff=0.25, cutoff_range=None)
     batch = make_set(recipe, 448, seed=20, stream="calibration", split="test")
-    found = outputs.read(outputs.predict(network, batch, "cpu"), model)
+    found = outputs.to_estimate(outputs.predict(network, batch, "cpu"), model)
     usable = batch.invalid == VALID
     assert usable.sum() > 350
     for k, p in enumerate(model.parameters):
@@ -49,7 +49,7 @@ def test_abstaining_lowers_the_error():
     network, model, card = of("gaussian-2")
     recipe = Recipe(**card["tests"][0]["recipe"])
     batch = make_set(recipe, 448, seed=21, stream="abstention", split="test")
-    found = outputs.read(outputs.predict(network, batch, "cpu"), model)
+    found = outputs.to_estimate(outputs.predict(network, batch, "cpu"), model)
     usable = batch.invalid == VALID
     squares = (found.params - batch.params)[usable].square().mean(1)
     order = found.half_width[usable].max(1).values.argsort()
@@ -93,7 +93,7 @@ def alarms(pictures) -> float:
     network, model, _ = of("gaussian-2")
     with torch.no_grad():
         found = network(torch.from_numpy(pictures)[:, None])[:, :, 0, 0]
-    return float((outputs.read(found, model).alarm > 0.5).double().mean())
+    return float((outputs.to_estimate(found, model).alarm > 0.5).double().mean())
 
 
 # What is seldom missed, and what is found about every other time. Neither: haze, and what a bilateral filter smoothed.

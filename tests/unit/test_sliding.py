@@ -19,7 +19,7 @@ def test_sums_and_means(shape, side, step):
     expected = F.avg_pool2d(values, side, step, divisor_override=1)
     assert torch.equal(sliding.sums(values, side, step), expected)
     torch.testing.assert_close(sliding.means(values, side, step), F.avg_pool2d(values, side, step))
-    assert torch.equal(sliding.pooled(values, side, step, (2, 3)), expected)
+    assert torch.equal(sliding.strided_sums(values, side, step, (2, 3)), expected)
 
 
 @pytest.mark.parametrize(("shape", "side", "step"), SIZES)
@@ -27,10 +27,10 @@ def test_highest_and_how_many(shape, side, step):
     values = whole_numbers(shape, most=200) - 100
     views = values.unfold(2, side, step).unfold(3, side, step)
     top = views.amax((-2, -1), keepdim=True)
-    assert torch.equal(sliding.highest(values, side, step), top[..., 0, 0])
+    assert torch.equal(sliding.maxima(values, side, step), top[..., 0, 0])
     number = (views == top).sum((-2, -1)).float()
     assert number.max() > 1
-    assert torch.equal(sliding.count_highest(values, side, step), number)
+    assert torch.equal(sliding.count_maxima(values, side, step), number)
 
 
 def test_product():

@@ -72,7 +72,7 @@ def coarse(monkeypatch):
 
 
 def test_widths_are_found_within_their_intervals(fit, samples):
-    found = outputs.read(outputs.predict(fit, samples, "cpu"), fit.model)
+    found = outputs.to_estimate(outputs.predict(fit, samples, "cpu"), fit.model)
     usable = samples.invalid == VALID
     assert usable.sum() > 30
     error = (found.params - samples.params)[usable]
@@ -82,7 +82,7 @@ def test_widths_are_found_within_their_intervals(fit, samples):
 
 
 def test_validity_tells_blanks_from_texture(fit, samples):
-    found = outputs.read(outputs.predict(fit, samples, "cpu"), fit.model)
+    found = outputs.to_estimate(outputs.predict(fit, samples, "cpu"), fit.model)
     assert (found.validity[samples.invalid == VALID] > 0.5).float().mean() > 0.95
     assert (samples.invalid == INVALID).sum() > 5
     assert (found.validity[samples.invalid == INVALID] < 0.5).all()
@@ -112,7 +112,7 @@ def test_flat_and_black_windows_give_numbers(fit):
     for level in (0.0, 1e-3, 5e4):
         found = fit(torch.full((1, 1, WINDOW, WINDOW), level))
         assert found.isfinite().all()
-        assert outputs.read(found[:, :, 0, 0], fit.model).validity < 0.5
+        assert outputs.to_estimate(found[:, :, 0, 0], fit.model).validity < 0.5
 
 
 @pytest.mark.parametrize("form", ["isoplan", "published"])
@@ -123,9 +123,9 @@ def test_every_psf_model_runs(settings, coarse, name, form):
     model = make_psf_model(settings("psfs", model=name, form=form, size_px=31))
     fit = SpectrumFit(96, model)
     found = fit(torch.rand(1, 1, 96, 128, generator=torch.Generator().manual_seed(1)), 32)
-    assert found.shape == (1, outputs.count(model), 1, 2)
+    assert found.shape == (1, outputs.channel_count(model), 1, 2)
     assert found.isfinite().all()
-    inside = outputs.read(found[..., 0, 0], model).params[0]
+    inside = outputs.to_estimate(found[..., 0, 0], model).params[0]
     for value, p in zip(inside.tolist(), model.parameters, strict=True):
         assert p.low - 1e-4 <= value <= p.high + 1e-4
 
@@ -146,9 +146,9 @@ def test_each_patch_is_fitted_at_its_own_cutoff(settings):
         ]
     )
     blurred = torch.poisson(1e4 * blurred, generator=rng)[:, None]
-    found = outputs.read(fit(blurred, cutoff=cutoff)[:, :, 0, 0], model).params
+    found = outputs.to_estimate(fit(blurred, cutoff=cutoff)[:, :, 0, 0], model).params
     assert (found - waves).abs().max() < 0.05  # a small focus hardly shows
-    other = outputs.read(fit(blurred, cutoff=cutoff.flip(0))[:, :, 0, 0], model).params
+    other = outputs.to_estimate(fit(blurred, cutoff=cutoff.flip(0))[:, :, 0, 0], model).params
     assert (other - waves).abs().max() > 0.05  # a wrong cut-off gives a wrong focus
 
 

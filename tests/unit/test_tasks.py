@@ -130,9 +130,7 @@ def test_a_card_without_a_psf(task, spec, tmp_path):
     assert not judge.network.training
     for name, tensor in judge.network.state_dict().items():
         assert torch.equal(tensor, made.network.state_dict()[name])
-    with pytest.raises(
-        UserError, match="is a network for denoising, and not one for psf-regression"
-    ):
+    with pytest.raises(UserError, match="is a network for denoising, not for psf-regression"):
         store.load(file)
 
 
@@ -143,9 +141,7 @@ def test_a_network_for_psfs_serves_no_other_task(settings, gaussian, recipe, tmp
     assert train(made, tmp_path)
     file = tmp_path / "network.safetensors"
     assert load_named(row.judge)(file, CPU).card["psf"] == gaussian
-    with pytest.raises(
-        UserError, match="is a network for psf-regression, and not one for denoising"
-    ):
+    with pytest.raises(UserError, match="is a network for psf-regression, not for denoising"):
         DenoisingJudge(file, CPU)
 
 

@@ -111,8 +111,8 @@ def test_files_that_do_not_serve(plain):
     lines = error_lines(plain, text, *targets)
     errors = [line for line in lines if line.startswith("ERROR ")]
     for start in (
-        "ERROR stray.safetensors: carries no isoplan card",
-        "ERROR other.safetensors: trained for PSF width_px [2, 9], the study asks for [1.5, 5]",
+        "ERROR stray.safetensors: has no isoplan card",
+        "ERROR other.safetensors: was trained for PSF width_px [2, 9], but the study wants [1.5, 5]",
         "ERROR empty: holds no pictures",
     ):
         assert any(line.startswith(start) for line in errors), (start, errors)

@@ -1,12 +1,12 @@
 """The one-pass regressor: one forward pass over a picture gives the PSF targets of every cell.
 
-Blur is plain in the local power spectrum: log |Y|^2 = log |X|^2 + log |H|^2 where there is signal,
-and the noise floor shows where there is none. The picture's phase says where things are, which does
-not help to find an even PSF. The network therefore sees log power spectra of overlapping squares
-of SQUARE_PX, encodes each by itself, and pools over the window.
+Blur is visible in the local power spectrum: log |Y|^2 = log |X|^2 + log |H|^2 where there is signal, and
+the noise floor where there is none. The picture's phase says where objects are, which does not help to
+estimate a symmetric PSF. So the network takes log power spectra of overlapping squares of SQUARE_PX,
+encodes each by itself, and pools them over the window.
 
-Frequencies are counted in units of the pupil's cut-off: a PSF of given waves looks the same at every
-cut-off, so that one network is enough for every objective. What lies beyond Nyquist is left blank.
+Frequencies are in units of the pupil's cut-off. A wavefront aberration looks the same at every cut-off,
+so one network is enough for every objective. Frequencies beyond Nyquist are left blank.
 """
 
 import math
@@ -21,21 +21,21 @@ from isoplan.networks.sliding import STEP_PX
 from isoplan.networks.spectrum_fit import SpectrumFit
 from isoplan.optics.model import PsfModel
 
-SQUARE_PX = 64  # side of a square; STEP_PX lies between neighbours
-# Frequencies an axis, and the highest in units of the cut-off: of a square, up to where an OTF ends,
-# and of the whole window, up to where those of wide PSFs end.
+SQUARE_PX = 64  # side of a square; neighbours are STEP_PX apart
+# Frequencies per axis, and the highest one in units of the cut-off. Those of a square reach to the end of
+# the OTF, those of the whole window to the end of the OTF of wide PSFs.
 FINE, FINE_TOP = 33, 2.0
 COARSE, COARSE_TOP = 17, 0.5
-SQUARES = {"cpu": 128, "cuda": 16384}  # at a time, which bounds the memory
+SQUARES = {"cpu": 128, "cuda": 16384}  # squares at a time, which bounds memory
 
 
 def bins(frequencies: int) -> int:
-    """Of a half-plane: all kx from 0 on, ky of both signs."""
+    """Number of bins of a half-plane: kx from 0, ky of both signs."""
     return frequencies * (2 * frequencies - 2)
 
 
 class Pointwise(nn.Conv2d):
-    """A linear layer at every place by itself."""
+    """A linear layer that is applied to every pixel by itself (1 x 1 convolution)."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True):
         super().__init__(inputs, outputs, 1, bias=bias)
@@ -45,7 +45,7 @@ class Pointwise(nn.Conv2d):
 
 
 def pointwise(inputs: int, outputs: int) -> nn.Sequential:
-    """One layer at every place by itself, normalisation, rectifier."""
+    """A pointwise layer with batch normalisation and ReLU."""
     return nn.Sequential(
         Pointwise(inputs, outputs, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
@@ -54,12 +54,20 @@ def pointwise(inputs: int, outputs: int) -> nn.Sequential:
 class OnePass(nn.Module):
     """Fully convolutional regressor on local power spectra, without padding.
 
-    window_px: side of the window that one output sees, a multiple of STEP_PX. model: the PSF model; its
-    targets and half-widths are the outputs, flags beside them (outputs.py). width: channels of the
-    squares' encoder; the heads have twice as many. fit: whether the network starts from the fit of the
-    window's spectrum (spectrum_fit.py) and learns what is to be added to it.
-    Neither offset nor scale of the picture matters: each square's mean goes, and its log spectrum is
-    taken relative to its own power.
+    The picture's offset and scale do not matter: the mean of each square is subtracted, and its log
+    spectrum is relative to its own power.
+
+    Parameters
+    ----------
+    window_px
+        Side of the window that one output sees, a multiple of STEP_PX.
+    model
+        The PSF model, which determines the outputs (`outputs`).
+    width
+        Channels of the encoder of squares; the heads have twice as many.
+    fit
+        Whether the network starts from the fit of the window's spectrum (`spectrum_fit`) and learns a
+        correction to it.
     """
 
     @classmethod
@@ -75,7 +83,7 @@ class OnePass(nn.Module):
             )
         self.window_px, self.targets, self.cutoff = window_px, model.n_targets, model.cutoff
         self.squares = (window_px - SQUARE_PX) // STEP_PX + 1  # of a window, per axis
-        # It has no weights, so it is no part of the network's file.
+        # In a list, so that torch does not register it: it has no weights and is not saved.
         self.fit = [SpectrumFit(window_px, model)] if fit else []
         spreads = len(model.parameters)
         side = len(TRACES) + 1 + (model.n_targets + spreads + 1 if fit else 0)
@@ -93,7 +101,7 @@ class OnePass(nn.Module):
             )
 
         self.head = head(self.targets + FLAGS)
-        if fit:  # what is to be added begins at nothing
+        if fit:  # the correction starts at zero
             nn.init.zeros_(self.head[-1].weight[: self.targets])
             nn.init.zeros_(self.head[-1].bias[: self.targets])
         self.spread_head = head(spreads)
@@ -104,43 +112,57 @@ class OnePass(nn.Module):
         stride_px: int | None = None,
         cutoff: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(n, 1, h, w) -> (n, outputs, ny, nx): one output per window, every stride_px pixels.
+        """Estimate the PSF of every window.
 
-        ny = (h - window_px) // stride_px + 1 (thesis, eq. 2.12). stride_px: a multiple of STEP_PX;
-        without it the windows do not overlap. cutoff: (n,) cycles/px; the PSF model's own without it.
+        Parameters
+        ----------
+        picture
+            (n, 1, h, w).
+        stride_px
+            Distance between windows, a multiple of STEP_PX; None for windows that do not overlap.
+        cutoff
+            (n,) cut-offs in cycles/px; None for that of the PSF model.
+
+        Returns
+        -------
+        torch.Tensor
+            (n, channels, ny, nx), with ny = (h - window_px) // stride_px + 1 (thesis, eq. 2.12).
         """
-        return self.learnt(self.look(picture, stride_px, cutoff), stride_px)
+        return self.regress(self.fixed_features(picture, stride_px, cutoff), stride_px)
 
     @torch.no_grad()
-    def look(self, picture, stride_px=None, cutoff=None) -> tuple[torch.Tensor, ...]:
-        """What is seen of a picture, arguments as `forward`: nothing here is learnt, so that training
-        computes it once for a sample. Log spectra of the squares (n, bins, ky, kx), of the windows
-        by Welch's mean and as a whole, and single numbers of each window, all (n, ., ny, nx)."""
+    def fixed_features(self, picture, stride_px=None, cutoff=None) -> tuple[torch.Tensor, ...]:
+        """Features of a picture that do not depend on weights; training computes them once per sample.
+
+        Arguments as in `forward`. Returns log spectra of the squares (n, bins, rows, columns); and for
+        the windows, all (n, ., ny, nx): log spectra by Welch's method, log spectra of the whole window,
+        and single numbers.
+        """
         stride = stride_px or self.window_px
         if cutoff is None:
             cutoff = picture.new_full((len(picture),), self.cutoff)
         power, floor, seen = spectra(picture, SQUARE_PX, STEP_PX, FINE_TOP * cutoff, FINE)
-        # Of many channels the slow part of the average is to find them: sums of whole squares instead.
-        pooled = [
-            sliding.pooled(part, self.squares, stride // STEP_PX, (2, 3)) / self.squares**2
+        # With many channels, adding whole slices is faster than pooling each channel.
+        strided_sums = [
+            sliding.strided_sums(part, self.squares, stride // STEP_PX, (2, 3)) / self.squares**2
             for part in (power, floor)
         ]
         coarse = spectra(picture, self.window_px, stride, COARSE_TOP * cutoff, COARSE)
         side = [traces(picture, self.window_px, stride)]
         side.append(cutoff.log()[:, None, None, None].expand_as(side[0][:, :1]))
-        # Of the fit all but two flags, which are constants.
+        # All outputs of the fit except the last two flags, which are constant.
         side += [fit(picture, stride, cutoff)[:, :-2] for fit in self.fit]
         return (
             relative_log(power, floor, seen),
-            relative_log(*pooled, seen),
+            relative_log(*strided_sums, seen),
             relative_log(*coarse),
             torch.cat(side, dim=1),
         )
 
-    def learnt(self, looked: tuple[torch.Tensor, ...], stride_px=None) -> torch.Tensor:
-        """Outputs (n, ., ny, nx) of what `look` saw with the same stride."""
-        features, side = self.features(looked, stride_px), looked[-1]
-        # The half-widths watch the estimate; what they learn must not bend it.
+    def regress(self, fixed: tuple[torch.Tensor, ...], stride_px=None) -> torch.Tensor:
+        """Outputs (n, channels, ny, nx) from `fixed_features`, computed with the same stride."""
+        features, side = self.features(fixed, stride_px), fixed[-1]
+        # Half-widths describe the estimate; training them must not change it.
         values, spread = self.head(features), self.spread_head(features.detach())
         targets = values[:, : self.targets]
         if self.fit:
@@ -148,9 +170,9 @@ class OnePass(nn.Module):
             targets = targets + side[:, start : start + self.targets]
         return torch.cat([targets, spread, values[:, self.targets :]], dim=1)
 
-    def features(self, looked: tuple[torch.Tensor, ...], stride_px=None) -> torch.Tensor:
-        """What the heads see of each window, (n, ., ny, nx)."""
-        squares, welch, coarse, side = looked
+    def features(self, fixed: tuple[torch.Tensor, ...], stride_px=None) -> torch.Tensor:
+        """Inputs of the heads for each window, (n, ., ny, nx)."""
+        squares, welch, coarse, side = fixed
         stride = stride_px or self.window_px
         code = self.encoder(squares)
         mean = self._pool(code, stride)
@@ -162,22 +184,25 @@ class OnePass(nn.Module):
         return F.avg_pool2d(values, self.squares, stride_px // STEP_PX)
 
 
-# What processing leaves in a picture and a power spectrum does not show.
+# Names of statistics that reveal processing which power spectra do not show.
 TRACES = ("equal", "top", "tails", "peak", "shot", "skew", *(f"grid {k}" for k in range(8)))
 
 
 @torch.no_grad()
 def traces(picture: torch.Tensor, window_px: int, stride_px: int) -> torch.Tensor:
-    """(n, 1, h, w) -> (n, len(TRACES), ny, nx): statistics of neighbouring pixels in every window.
+    """Traces of processing: statistics of neighbouring pixels in every window.
 
-    equal: share of pixels equal to their right neighbour (posterised, or of few counts). top: logarithm
-    of the number of pixels at the window's highest value (saturated). tails, peak: shape of
-    the distribution of second differences (denoised, sharpened). shot, skew: how their square goes with
-    the brightness (shot noise), and their asymmetry. grid: steps between columns and rows by their place
-    in a raster of 8 px, over the mean step, the largest first (JPEG).
+    (n, 1, h, w) -> (n, len(TRACES), ny, nx), in this order:
+
+    - equal: share of pixels equal to their right neighbour (posterised, or few counts);
+    - top: logarithm of the number of pixels at the window's maximum (saturated);
+    - tails, peak: shape of the distribution of second differences (denoised, sharpened);
+    - shot, skew: correlation of their square with brightness (shot noise), and their skewness;
+    - grid: steps between columns and rows by position in blocks of 8 px, relative to the mean step,
+      the largest first (JPEG).
     """
 
-    side = window_px - 2  # second differences lack a pixel at every edge of a window
+    side = window_px - 2  # second differences lose a pixel at each edge of a window
 
     def pool(values):
         return sliding.means(values, side, stride_px)
@@ -193,7 +218,7 @@ def traces(picture: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
     shot = (pool(square * inner) - power * mean) / (power * variance.sqrt())
     found = [
         pool((picture[..., 1:-1, 1:-1] - picture[..., 1:-1, 2:]).eq_(0)),
-        sliding.count_highest(picture, window_px, stride_px).log(),
+        sliding.count_maxima(picture, window_px, stride_px).log(),
         (pool(square * square) / power.square()).clamp_min(1e-3).log(),
         (pool(noise.abs()) / power.sqrt()).clamp_min(1e-3).log(),
         shot.clamp(-5, 5),
@@ -201,8 +226,10 @@ def traces(picture: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
     ]
 
     def raster(lines):
-        """Mean steps between columns by their place, (n, 8, ny, nx), of those between the columns of rows
-        of windows; windows begin on the raster."""
+        """Mean steps between columns by position in blocks of 8, (n, 8, ny, nx), relative to all.
+
+        lines: steps, already summed along the other axis. Windows begin at a block's edge.
+        """
         place = torch.arange(lines.shape[-1], device=x.device) % 8
         kept = lines * (place == torch.arange(8, device=x.device)[:, None])[:, None]
         mean = sliding.sums_along(kept, side, stride_px, -1) / side**2
@@ -218,18 +245,34 @@ def traces(picture: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
 
 @torch.no_grad()
 def spectra(picture: torch.Tensor, side: int, step: int, top: torch.Tensor, count: int):
-    """Power spectra of the tapered squares of a side, every `step` px, up to a highest frequency.
+    """Power spectra of tapered squares up to a highest frequency.
 
-    picture: (n, 1, h, w). top: (n,) cycles/px; `count` frequencies an axis, even from 0 to it. Returns
-    the power (n, bins(count), rows, columns), a floor far below any noise's, and which bins
-    tell anything, (n, bins(count), 1, 1): those within Nyquist, without the mean's.
+    Parameters
+    ----------
+    picture
+        (n, 1, h, w).
+    side, step
+        Side of the squares and distance between them, in px.
+    top
+        (n,) highest frequencies in cycles/px.
+    count
+        Number of frequencies per axis, evenly spaced from 0 to `top`.
+
+    Returns
+    -------
+    power
+        (n, bins(count), rows, columns).
+    floor
+        A floor far below any noise, which keeps logarithms finite.
+    seen
+        (n, bins(count), 1, 1): bins with information, within Nyquist and without the mean.
     """
     device = picture.device
     frequency = top[:, None] * torch.linspace(0, 1, count, device=device)
     seen = frequency <= 0.5
     seen = seen[:, :, None] & torch.cat([seen, seen[:, 1:-1]], dim=1)[:, None]
-    seen[:, 0, 0] = False  # with the mean gone, rounding errors alone
-    if len(frequency.unique(dim=0)) == 1:  # the same for all: one product instead of many
+    seen[:, 0, 0] = False  # the mean was subtracted, only rounding errors are left
+    if len(frequency.unique(dim=0)) == 1:  # the same for all pictures: one product is enough
         frequency = frequency[:1]
     squares = picture[:, 0].unfold(1, side, step).unfold(2, side, step)
     n, rows, columns = squares.shape[:3]
@@ -237,7 +280,7 @@ def spectra(picture: torch.Tensor, side: int, step: int, top: torch.Tensor, coun
     mean = power.new_empty(n, rows, columns)
     deep = max(1, SQUARES[device.type] // columns)
     many = max(1, SQUARES[device.type] // (columns * min(deep, rows)))
-    # Spectra span nine decades: no half precision here, whatever the rest runs in.
+    # Spectra span nine decades, so they are never computed in half precision.
     with torch.autocast(device.type, enabled=False):
         taper = _taper(side, device)
         plane = taper[:, None] * taper
@@ -260,9 +303,10 @@ def _taper(side: int, device) -> torch.Tensor:
 
 
 def _waves(frequency: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tapered waves of frequencies (n, count), cycles/px: for x (n, 2 count, side), cosines and sines;
-    for y (n, 4 count - 4, 2 side), what makes of both the real and then the imaginary part, at ky = 0, 1,
-    ... and -1, -2, ...
+    """Tapered waves of frequencies (n, count) in cycles/px, as factors of a separable transform.
+
+    For x: cosines and sines, (n, 2 count, side). For y, (n, 4 count - 4, 2 side): they combine both
+    into the real and then the imaginary part, at ky = 0, 1, ... and -1, -2, ...
     """
     taper = _taper(side, frequency.device)
     place = torch.arange(side, device=frequency.device) - side // 2
@@ -274,7 +318,7 @@ def _waves(frequency: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tens
 
 
 def _power(squares: torch.Tensor, in_x: torch.Tensor, in_y: torch.Tensor) -> torch.Tensor:
-    """Power (n, rows, columns, bins) of squares (n, rows, columns, side, side) at the waves of `_waves`."""
+    """Power (n, rows, columns, bins) of squares (n, rows, columns, side, side), with `_waves`."""
     shape, side = squares.shape[:3], squares.shape[-1]
     lines = _times(squares.reshape(len(squares), -1, side), in_x)
     lines = lines.reshape(*shape, side, 2, -1).permute(0, 1, 2, 5, 4, 3)  # kx, parts, y
@@ -284,13 +328,15 @@ def _power(squares: torch.Tensor, in_x: torch.Tensor, in_y: torch.Tensor) -> tor
 
 
 def _times(rows: torch.Tensor, waves: torch.Tensor) -> torch.Tensor:
-    """(n, m, k) and (n, count, k), or (1, count, k) for all: (n, m, count)."""
+    """(n, m, k) times (n, count, k), or (1, count, k) for all: (n, m, count)."""
     return sliding.product(rows, waves[0]) if len(waves) == 1 else rows @ waves.mT
 
 
 def relative_log(power: torch.Tensor, floor: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """log of a power spectrum (n, bins, ky, kx) relative to its mean over the bins seen, about -5 to 2;
-    0 in the others."""
+    """Log of power spectra (n, bins, y, x) relative to their mean over the bins seen; 0 in the others.
+
+    Scaled by 1/4; values are about -5 to 2.
+    """
     seen = seen.to(power.dtype)
     power = power + floor
     mean = torch.einsum("ncyx,nc->nyx", power, seen[..., 0, 0])[:, None] / seen.sum(1, keepdim=True)

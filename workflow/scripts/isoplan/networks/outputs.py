@@ -1,9 +1,12 @@
-"""What every network puts out for a window, and how it reads.
+"""The outputs of every network for PSF regression, and their meaning.
 
-In this order: T targets that the PSF model decodes into its P parameters; P logarithms of the
-half-width of the 90 % interval, in units of the parameter's range (of its period, if it has one);
-a logit of "no usable texture"; a logit of "no raw camera picture of a thin sample"; a logit of "blurred by
-no PSF of this model".
+For each window, in this order:
+
+- T targets, which the PSF model decodes into its P parameters;
+- P logarithms of the half-width of the 90 % interval, in units of the parameter's range (or period);
+- the logit of "no usable texture";
+- the logit of "not a raw camera picture of a thin sample" (alarm);
+- the logit of "blurred by no PSF of this model" (other blur).
 """
 
 from dataclasses import dataclass
@@ -14,17 +17,26 @@ from isoplan.optics.model import PsfModel
 
 FLAGS = 3
 CHECK_BLOCK = 512  # windows at a time outside training
-COVERAGE = 0.9  # share of the truth that an interval is to hold
+COVERAGE = 0.9  # share of true values that intervals should contain
 
 
 @dataclass
 class Estimate:
-    """n estimates. params, half_width: (n, P) in the parameters' units, an axis wrapped.
+    """Estimates for n windows.
 
-    The interval params +- half_width holds the truth in 90 % of cases. validity: (n,) probability of
-    usable texture. alarm: (n,) probability that the picture is not what the network was made for
-    (denoised, compressed, resampled, saturated, a thick sample's haze). other_blur: (n,) probability that
-    no PSF of the model blurred it (motion, coma, a disk, a halo).
+    Attributes
+    ----------
+    params
+        (n, P) PSF parameters in their units; angles are wrapped to their period.
+    half_width
+        (n, P) half-widths of intervals around `params` that should contain the truth in 90 % of cases.
+    validity
+        (n,) probability of usable texture.
+    alarm
+        (n,) probability that the picture is not of the kind that the network was trained for
+        (denoised, compressed, resampled, saturated, hazy).
+    other_blur
+        (n,) probability that the blur is not of the model's kind (motion, coma, a disk, a halo).
     """
 
     params: torch.Tensor
@@ -34,59 +46,81 @@ class Estimate:
     other_blur: torch.Tensor
 
 
-def count(model: PsfModel) -> int:
-    """Channels of a network for a PSF model."""
+def channel_count(model: PsfModel) -> int:
+    """Number of output channels of a network for a PSF model."""
     return model.n_targets + len(model.parameters) + FLAGS
 
 
 def split(outputs: torch.Tensor, model: PsfModel) -> tuple[torch.Tensor, ...]:
-    """(n, count) -> targets (n, T), log half-widths (n, P), logits of invalid, alarm and other blur
-    (n,)."""
+    """Split outputs (n, channels) into targets (n, T), log half-widths (n, P) and three logits (n,)."""
     targets, spread, flags = outputs.split([model.n_targets, len(model.parameters), FLAGS], dim=1)
     return targets, spread, *flags.unbind(1)
 
 
-def units(model: PsfModel, like: torch.Tensor) -> torch.Tensor:
-    """(P,) what a half-width counts in: the parameter's range, or its period."""
+def interval_units(model: PsfModel, like: torch.Tensor) -> torch.Tensor:
+    """(P,) units of the half-widths: each parameter's range, or its period."""
     return like.new_tensor([p.period or p.high - p.low for p in model.parameters])
 
 
 def errors(model: PsfModel, true: torch.Tensor, estimated: torch.Tensor) -> torch.Tensor:
-    """Absolute errors (n, P) in `units`; those of a parameter with a period are wrapped."""
-    error = (estimated - true) / units(model, true)
+    """Absolute errors (n, P) in `interval_units`; errors of periodic parameters are wrapped."""
+    error = (estimated - true) / interval_units(model, true)
     turn = torch.tensor([p.period is not None for p in model.parameters], device=true.device)
     return torch.where(turn, error - error.round(), error).abs()
 
 
 def log_errors(model: PsfModel, true: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Logarithms (n, P) of the `errors` of targets (n, T), which nothing can be learnt through."""
-    with torch.no_grad():  # an interval is to fit the errors, not the errors the interval
+    """Logarithms (n, P) of the `errors` of targets (n, T), without gradients."""
+    with torch.no_grad():  # intervals should adapt to the errors, not the errors to the intervals
         return errors(model, true, model.decode(targets)).clamp_min(1e-5).log()
 
 
-def pinball(wrong: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-    """Loss (n,) of log half-widths (n, P), least where they hold COVERAGE of the errors (Koenker and Bassett
-    1978). wrong: of `log_errors`; on logarithms sure and unsure samples count alike."""
+def pinball_loss(wrong: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+    """Quantile loss (n,) of log half-widths, minimal if a share COVERAGE of errors lies below them.
+
+    Logarithms give confident and uncertain samples the same weight. Source: Koenker and Bassett,
+    Econometrica 46 (1978) 33.
+
+    Parameters
+    ----------
+    wrong
+        (n, P) from `log_errors`.
+    spread
+        (n, P) log half-widths.
+    """
     over = wrong - spread
     return torch.maximum(COVERAGE * over, (COVERAGE - 1) * over).mean(dim=1)
 
 
-def read(outputs: torch.Tensor, model: PsfModel) -> Estimate:
-    """Outputs (n, count) of single windows in the parameters' units."""
+def to_estimate(outputs: torch.Tensor, model: PsfModel) -> Estimate:
+    """Convert outputs (n, channels) of single windows to parameters and probabilities."""
     targets, spread, *flags = split(outputs, model)
-    # No interval is wider than all that there is.
-    half = spread.clamp(-12, 0).exp() * units(model, spread)
+    # An interval is not wider than the parameter's whole range.
+    half = spread.clamp(-12, 0).exp() * interval_units(model, spread)
     invalid, alarm, other_blur = (torch.sigmoid(flag) for flag in flags)
     return Estimate(model.decode(targets), half, 1 - invalid, alarm, other_blur)
 
 
 @torch.no_grad()
 def predict(network: torch.nn.Module, batch, device) -> torch.Tensor:
-    """Outputs of a batch's windows, (n, count) on the CPU, in blocks of CHECK_BLOCK.
+    """Outputs of a network for the windows of a batch, in blocks of CHECK_BLOCK.
 
-    batch: `patches` and `cutoff` of n windows, as in `training.samples.Batch`. The last block is filled up with its
-    last sample to a multiple of 64: arithmetic differs in the last bits between sizes, and the logarithm of a weak
-    spectrum enlarges that.
+    The last block is padded with its last sample to a multiple of 64. Otherwise results would depend
+    on the block's size: arithmetic differs in the last bits, and logarithms of weak spectra amplify that.
+
+    Parameters
+    ----------
+    network
+        The network; it is set to evaluation mode.
+    batch
+        `patches` and `cutoff` of n windows, as in `training.samples.Batch`.
+    device
+        Where the network lies.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, channels) on the CPU.
     """
     network.eval()
     outputs, count = [], len(batch.patches)

@@ -1,18 +1,18 @@
-"""Sums and maxima over sliding windows, and large products: most of what the networks' time goes into."""
+"""Sums and maxima over sliding windows, and large products: where networks spend most of their time."""
 
 import math
 
 import torch
 from torch.nn import functional as F
 
-STEP_PX = 32  # what the distance between two windows is a multiple of
+STEP_PX = 32  # distances between windows are multiples of this
 
 
 def product(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """rows (..., k) times columns (n, k): (..., n), as rows @ columns.T.
+    """rows (..., k) times columns (n, k): (..., n), the same as rows @ columns.T.
 
-    On a processor as a 1 x 1 convolution: oneDNN uses the vector units of every maker, MKL, which does
-    torch's products, only half of them on AMD's.
+    On a CPU it is computed as a 1 x 1 convolution. torch's products use MKL, which is half as fast on
+    AMD processors as oneDNN, which convolutions use.
     """
     if rows.device.type != "cpu" or rows.dtype != torch.float32 or not rows.numel():
         return rows @ columns.T
@@ -23,24 +23,24 @@ def product(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
 
 def pointwise(values: torch.Tensor, weight: torch.Tensor, bias=None) -> torch.Tensor:
     """1 x 1 convolution of (n, c, h, w) with (d, c, 1, 1)."""
-    # One thread alone torch sends to MKL, unless it is told of a dilation, which one pixel has not.
+    # With one thread torch uses MKL, unless there is a dilation, which does not change a 1 x 1 kernel.
     dilation = 2 if values.device.type == "cpu" else 1
     return F.conv2d(values, weight, bias, dilation=dilation)
 
 
 def sums(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
-    """Sums over squares of `side` places every `step`: (..., h, w) -> (..., ny, nx)."""
+    """Sums over squares of `side` pixels every `step` pixels: (..., h, w) -> (..., ny, nx)."""
     return sums_along(sums_along(values, side, step, -2), side, step, -1)
 
 
 def means(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
-    """As `sums`, divided by the number of places."""
+    """Means over squares of `side` pixels every `step` pixels, as in `sums`."""
     return sums(values, side, step) / side**2
 
 
 def sums_along(values: torch.Tensor, side: int, step: int, dim: int) -> torch.Tensor:
-    """Sums over `side` places every `step` along a dimension (negative)."""
-    # A window is some whole steps and the beginning of the next: each place is added up once.
+    """Sums over `side` pixels every `step` pixels along a dimension (counted from the last: -1, -2)."""
+    # A window consists of whole steps and the beginning of the next, so partial sums are shared.
     whole, rest = divmod(side, step)
     heads = values.unfold(dim, rest, step).sum(-1) if rest else 0
     if not whole:
@@ -54,8 +54,11 @@ def sums_along(values: torch.Tensor, side: int, step: int, dim: int) -> torch.Te
     return found + heads.narrow(dim, whole, count) if rest else found
 
 
-def pooled(values: torch.Tensor, side: int, step: int, dims: tuple[int, int]) -> torch.Tensor:
-    """Sums over few places, `side` every `step`, along two dimensions: the others stay as they lie."""
+def strided_sums(values: torch.Tensor, side: int, step: int, dims: tuple[int, int]) -> torch.Tensor:
+    """Sums over `side` elements every `step`, along two dimensions; for small sides.
+
+    Whole slices are added, so the memory layout of the other dimensions does not matter.
+    """
     for dim in dims:
         count = (values.shape[dim] - side) // step + 1
         every = (slice(None),) * dim
@@ -65,8 +68,8 @@ def pooled(values: torch.Tensor, side: int, step: int, dims: tuple[int, int]) ->
     return values
 
 
-def highest(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
-    """Highest values of squares of `side` places every `step`: (..., h, w) -> (..., ny, nx)."""
+def maxima(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
+    """Maxima of squares of `side` pixels every `step` pixels: (..., h, w) -> (..., ny, nx)."""
     tile = math.gcd(side, step)
     for dim in (-2, -1):
         values = _tiles(values, tile, dim).amax(dim)
@@ -74,14 +77,14 @@ def highest(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
     return values
 
 
-def count_highest(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
-    """How many places have their square's highest value: as `highest`, floats."""
+def count_maxima(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
+    """How many pixels have the maximum of their square, as floats; arguments as in `maxima`."""
     tile = math.gcd(side, step)
     tiles = _tiles(_tiles(values, tile, -1), tile, -3)  # rows, y, columns, x
     top = tiles.amax((-3, -1))
     number = (
         (tiles - top[..., None, :, None]).eq_(0).sum((-3, -1))
-    )  # a mask would cost a conversion
+    )  # subtracting is faster than converting a boolean mask
     tops, numbers = (
         part.unfold(-2, side // tile, step // tile).unfold(-2, side // tile, step // tile)
         for part in (top, number)
@@ -90,6 +93,6 @@ def count_highest(values: torch.Tensor, side: int, step: int) -> torch.Tensor:
 
 
 def _tiles(values: torch.Tensor, tile: int, dim: int) -> torch.Tensor:
-    """A dimension (negative) cut into whole tiles: their number stands before it, their places at it."""
+    """Split a dimension (negative index) into (number of tiles, tile); the rest is dropped."""
     length = values.shape[dim] // tile * tile
     return values.narrow(dim, 0, length).unflatten(dim, (-1, tile))

@@ -1,13 +1,13 @@
-"""The network-free baseline: a fit of the window's power spectrum, with nothing learnt.
+"""A baseline without learning: a fit of the window's power spectrum.
 
     S(f) = A |f|^-b |OTF(f)|^2 + N
 
-S is Welch's estimate (mean over tapered, overlapping squares), compared with what the taper makes of
-the model, in the logarithm, for every PSF of a grid. For each of them the scene's A, b and the noise
-N are fitted, and with them four shape terms, because scenes are no exact power laws: curvature, and
-two- and fourfold anisotropy of log S. The terms are linear in log S wherever signal stands above
-noise, so that given N/A and b the best fit is one ridge regression in closed form. The estimate is the
-mean over the grid with weights (residual sum of squares)^-SHARPNESS, its spread the uncertainty.
+S is Welch's estimate, the mean over tapered, overlapping squares. Its logarithm is compared with the
+model, including the taper's leakage, for every PSF of a grid. For each PSF the scene's A and b and the
+noise N are fitted. Scenes are not exact power laws, so shape terms are fitted, too: curvature, and two-
+and fourfold anisotropy of log S. The terms are linear in log S wherever signal exceeds noise. So for
+given N/A and b, the best fit is one ridge regression in closed form. The estimate is the mean over the
+grid with weights (residual sum of squares)^-SHARPNESS, and the spread of these weights is its uncertainty.
 
 Sources: Welch, IEEE Trans. Audio Electroacoust. 15 (1967) 70; the taper's leakage in the model
 after Sykulski et al., Biometrika 106 (2019) 251.
@@ -24,36 +24,43 @@ from isoplan.networks import sliding
 from isoplan.networks.sliding import STEP_PX
 from isoplan.optics.model import PsfModel
 
-SQUARE_PX = 96  # side of a square; STEP_PX lies between neighbours
-LOWEST = 2  # cycles per square; what is slower is not looked at
+SQUARE_PX = 96  # side of a square; neighbours are STEP_PX apart
+LOWEST = 2  # lowest frequency used, in cycles per square
 # Frequencies (cycles/px) from which 2 x 2, then 4 x 4 bins of the spectrum are averaged.
 PAIRS_ABOVE, FOURS_ABOVE = 0.094, 0.188
-SLOPES = (1.0, 2.5)  # b; the ridge regression fits what lies between and beyond
+SLOPES = (1.0, 2.5)  # values of b; the shape terms cover those between and beyond
 SIGNAL_OVER_NOISE = tuple(10 ** (-1 + 0.75 * k) for k in range(13))  # at the spectrum's highest bin
 RIDGE = 0.01  # weight of the prior on every term, relative to all bins together
-NODES = {1: (64,), 2: (16, 16), 3: (12, 8, 24)}  # grid of the parameters, by their number
-NODES_PUBLISHED_AXIS = {2: (64, 2), 3: (32, 32, 2)}  # two axes are all that is ever drawn there
-COARSE = 4  # of the grid, for the choice of noise levels
-# Misfit over the best, up to which a noise level counts; SHARPNESS makes the rest vanish.
+NODES = {1: (64,), 2: (16, 16), 3: (12, 8, 24)}  # nodes of the grid, by number of parameters
+NODES_PUBLISHED_AXIS = {2: (64, 2), 3: (32, 32, 2)}  # the published form only has two axes
+COARSE = 4  # every fourth node along each parameter is used to choose noise levels
+# Noise levels with a misfit up to this factor above the best count; SHARPNESS makes the others vanish.
 NEAR = 1.5
-CUTOFF_STEP = 0.05  # tables are made for cut-offs of about this ratio
-# By trial on synthetic scenes: what gives the lowest errors and intervals that hold 90 %.
+CUTOFF_STEP = 0.05  # ratio of cut-offs that share a table
+# Chosen on synthetic scenes, for the lowest errors and intervals that contain 90 % of true values.
 SHARPNESS = 36.0
 HALF_WIDTH = 1.645  # of a normal distribution, in standard deviations
-# Texture over noise where validity is 1/2, and how sure that is; noise alone shows 0.7.
+# Ratio of texture to noise at which validity is 1/2, and the steepness there; pure noise has 0.7.
 TEXTURE, TEXTURE_STEEPNESS = 1.0, 4.0
-NO_ALARM = -10.0  # logit: a fit cannot tell what has been done to a picture, nor other blurs
-# Squares, windows and table entries at a time, which bounds the memory; a GPU would wait for small ones.
+NO_ALARM = -10.0  # logit; the fit detects neither processing nor other blurs
+# Squares, windows and table entries at a time, which bounds memory; small blocks would be slow on a GPU.
 SQUARES, WINDOWS = {"cpu": 128, "cuda": 8192}, {"cpu": 512, "cuda": 8192}
 ENTRIES, NODES_AT_ONCE = 512, 64
-ROWS_MB = 384  # of products kept for the next windows
+ROWS_MB = 384  # memory for rows of tables that are cached
 
 
 class SpectrumFit(nn.Module):
-    """Same interface as the networks. window_px: from SQUARE_PX on.
+    """The spectrum fit, with the interface of a network.
 
-    At the first picture it makes its table, which takes seconds. Where the model's cut-off varies, every
-    twentieth of it has a table.
+    It makes its table when it sees the first picture, which takes seconds. If the model's cut-off
+    varies, there is a table for about every 5 %.
+
+    Parameters
+    ----------
+    window_px
+        Side of a window, at least SQUARE_PX.
+    model
+        The PSF model.
     """
 
     @classmethod
@@ -72,7 +79,7 @@ class SpectrumFit(nn.Module):
 
     @torch.no_grad()
     def forward(self, picture, stride_px: int | None = None, cutoff=None) -> torch.Tensor:
-        """(n, 1, h, w) -> (n, T + P + 3, ny, nx), as `OnePass.forward`; cutoff: (n,) cycles/px."""
+        """(n, 1, h, w) -> (n, channels, ny, nx), as `OnePass.forward`; cutoff: (n,) cycles/px."""
         with torch.autocast(picture.device.type, enabled=False):
             power = welch(picture[:, 0].float(), self.window_px, stride_px or self.window_px)
             n, ny, nx, _ = power.shape
@@ -85,7 +92,7 @@ class SpectrumFit(nn.Module):
             place = place.long().clamp(0, steps - 1).repeat_interleave(ny * nx)
             weights = power.new_empty(len(power), len(self.nodes))
             for step in place.unique().tolist():
-                # The middle of the step; of a cut-off that does not vary, the cut-off itself.
+                # The middle of the step; a fixed cut-off is used exactly.
                 table = self._tables(low * (high / low) ** ((step + 0.5) / steps), picture.device)
                 for mine in (place == step).nonzero()[:, 0].split(WINDOWS[picture.device.type]):
                     weights[mine] = posterior(power[mine].log(), table)
@@ -93,7 +100,7 @@ class SpectrumFit(nn.Module):
         return found.unflatten(0, (n, ny, nx)).permute(0, 3, 1, 2)
 
     def _outputs(self, power: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """(n, T + P + 3) of spectra (n, F) and weights of the grid's PSFs."""
+        """Outputs (n, channels) from spectra (n, F) and weights (n, PSFs) of the grid."""
         params, spread = self._moments(weights)
         invalid = TEXTURE_STEEPNESS * (math.log(TEXTURE) - texture_over_noise(power).log())
         return torch.cat(
@@ -107,9 +114,9 @@ class SpectrumFit(nn.Module):
         )
 
     def _moments(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Means (n, P) over the grid and standard deviations, in units of range or period."""
+        """Means (n, P) over the grid, and standard deviations in units of range or period."""
         means, spreads = [], []
-        # A network that starts from a fit moves without it to its device.
+        # A network does not move its fit along to another device.
         nodes = self.nodes.to(weights.device)
         for column, p in zip(nodes.T, self.model.parameters, strict=True):
             distance = column.unique().diff().min() if p.high > p.low else column.new_zeros(())
@@ -122,13 +129,13 @@ class SpectrumFit(nn.Module):
                 mean = weights @ column
                 variance = (weights * (column - mean[:, None]).square()).sum(1)
             means.append(mean)
-            # Within a step of the grid nothing is known.
+            # Add the variance within a step of the grid.
             deviation = (variance + distance**2 / 12 + 1e-12).sqrt()
             spreads.append(deviation / (p.period or max(p.high - p.low, 1e-12)))
         return torch.stack(means, 1), torch.stack(spreads, 1)
 
     def _make_table(self, cutoff: float, device) -> "Table":
-        """Expected spectra of scenes without noise, the highest bin 1."""
+        """Expected spectra of scenes without noise, scaled to a highest bin of 1."""
         side = 2 * SQUARE_PX
         laws, shares = leakage(device)
         parts = []
@@ -145,33 +152,43 @@ class SpectrumFit(nn.Module):
 
 
 class Table:
-    """What log spectra are multiplied with to get their misfit under every PSF and noise level.
+    """Rows that log spectra are multiplied with to get their misfit for every PSF and noise level.
 
-    spectra: (slopes, PSFs, F), expected without noise. coarse: places of some PSFs of the grid. Their
-    rows are kept for every noise level; those of all PSFs are made when a picture asks for them, and
-    kept as well while those of all tables take less than ROWS_MB. kept: where they are kept.
+    The rows of a coarse grid of PSFs are computed for every noise level. Those of all PSFs are computed
+    on demand, and cached while all tables together take less than ROWS_MB.
+
+    Parameters
+    ----------
+    spectra
+        (slopes, PSFs, F), expected without noise.
+    coarse
+        Indices of the coarse grid's PSFs.
+    kept
+        The cache, shared by all tables.
+    cutoff
+        The table's cut-off in cycles/px, its key in the cache.
     """
 
     def __init__(self, spectra: torch.Tensor, coarse: torch.Tensor, kept: dict, cutoff: float):
         self.slopes, self.psfs, _ = spectra.shape
         self.entries = spectra.flatten(0, 1)
         few = spectra[:, coarse].flatten(0, 1)
-        self.coarse = torch.cat([rows_of(few, signal) for signal in SIGNAL_OVER_NOISE], dim=1)
+        self.coarse = torch.cat([misfit_rows(few, signal) for signal in SIGNAL_OVER_NOISE], dim=1)
         self._kept, self._cutoff = kept, cutoff
 
     def rows(self, level: int, first: int) -> torch.Tensor:
-        """`rows_of` ENTRIES entries from the `first` on, at a noise level."""
+        """`misfit_rows` of ENTRIES entries from `first`, at a noise level."""
         place = self._cutoff, level, first, self.entries.device
         if place in self._kept:
             return self._kept[place]
-        rows = rows_of(self.entries[first : first + ENTRIES], SIGNAL_OVER_NOISE[level])
+        rows = misfit_rows(self.entries[first : first + ENTRIES], SIGNAL_OVER_NOISE[level])
         if sum(r.nbytes for r in self._kept.values()) + rows.nbytes <= ROWS_MB * 2**20:
             self._kept[place] = rows
         return rows
 
 
 def grid(model: PsfModel) -> torch.Tensor:
-    """(G, P) parameters, evenly over their ranges; of a parameter with a period no value twice."""
+    """(G, P) parameters, evenly spaced over their ranges; periodic ones without a repeated value."""
     axes = [
         p.low + p.period * torch.arange(count) / count
         if p.period and not model.published
@@ -182,14 +199,14 @@ def grid(model: PsfModel) -> torch.Tensor:
 
 
 def coarse(model: PsfModel) -> torch.Tensor:
-    """Places in `grid` of every COARSE-th value of each parameter."""
+    """Indices into `grid` of every COARSE-th value of each parameter."""
     axes = [torch.arange(count) for count in _counts(model)]
     places = torch.cartesian_prod(*axes).reshape(-1, len(axes))
     return (places % COARSE == 0).all(1).nonzero()[:, 0]
 
 
 def _counts(model: PsfModel) -> tuple[int, ...]:
-    """Length of the grid along each parameter."""
+    """Number of nodes of the grid along each parameter."""
     if model.published and model.parameters[-1].period:
         return NODES_PUBLISHED_AXIS[len(model.parameters)]
     return NODES[len(model.parameters)]
@@ -197,12 +214,14 @@ def _counts(model: PsfModel) -> tuple[int, ...]:
 
 @lru_cache(2)
 def _bins(device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What averages a square's rfft2 into bins, (square * (square // 2 + 1), F), the bins' share of
-    all frequencies (F,), and the shape terms (F, 7) there.
+    """Bins of a square's spectrum.
+
+    Returns the matrix that averages a flattened rfft2 into bins (square * (square // 2 + 1), F), the
+    share of each bin in all frequencies (F,), and the shape terms in the bins (F, 7).
     """
     ky = (torch.fft.fftfreq(SQUARE_PX) * SQUARE_PX).round()[:, None].expand(-1, SQUARE_PX // 2 + 1)
     kx = torch.arange(SQUARE_PX // 2 + 1.0).expand(SQUARE_PX, -1)
-    ky = torch.where(kx == 0, ky.abs(), ky)  # there both signs are one frequency
+    ky = torch.where(kx == 0, ky.abs(), ky)  # at kx = 0, both signs are one frequency
     radius = torch.hypot(ky, kx)
     side = 1.0 + (radius >= PAIRS_ABOVE * SQUARE_PX) + 2 * (radius >= FOURS_ABOVE * SQUARE_PX)
     place = [side, ((ky + side // 2) / side).floor(), ((kx + side // 2) / side).floor()]
@@ -222,8 +241,10 @@ def _bins(device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 @lru_cache(2)
 def _members(device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The bins as lists of the real and imaginary parts in a flattened rfft2: members of all bins, where
-    each bin's begin, and how many frequencies it has."""
+    """The bins as lists of real and imaginary parts in a flattened rfft2.
+
+    Returns the members of all bins, the start of each bin in that list, and its number of frequencies.
+    """
     mean = _bins(device)[0]
     used, label = mean.nonzero().unbind(1)
     order = used[label.argsort(stable=True)]
@@ -239,11 +260,12 @@ def _taper(device) -> torch.Tensor:
 
 
 def welch(pictures: torch.Tensor, window_px: int, stride_px: int) -> torch.Tensor:
-    """Binned power spectra (n, ny, nx, F) of the windows of pictures (n, h, w), white noise of variance v
-    giving v.
+    """Welch's power spectra (n, ny, nx, F) of the windows of pictures (n, h, w), averaged into bins.
+
+    They are normalised such that white noise of variance v gives v.
     """
     across = (window_px - SQUARE_PX) // STEP_PX + 1  # squares of a window, per axis
-    # On a raster for all windows, unless it missed some of their squares or had many that are none's.
+    # All windows share a raster of squares, unless it would miss some of them or hold many unused ones.
     if stride_px % STEP_PX or stride_px > across * STEP_PX:
         views = pictures.unfold(1, window_px, stride_px).unfold(2, window_px, stride_px)
         counts = views.shape[:3]
@@ -267,42 +289,48 @@ def welch(pictures: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
 
 
 def _band(pictures: torch.Tensor, window_px: int, stride_px: int) -> torch.Tensor:
-    """`welch` of all squares at once; the stride is a multiple of STEP_PX."""
+    """`welch` for all squares at once; the stride is a multiple of STEP_PX."""
     taper = _taper(pictures.device)
     squares = pictures.unfold(1, SQUARE_PX, STEP_PX).unfold(2, SQUARE_PX, STEP_PX)
-    # The mean shows in frequencies alone that are not looked at; it would cost digits.
+    # The mean only affects frequencies that are not used, but it would cost numerical precision.
     level = sliding.means(pictures, SQUARE_PX, STEP_PX)[..., None, None]
     spectrum = torch.fft.rfft2((squares - level).mul_(taper))
     power = torch.view_as_real(spectrum).square_().flatten(3)
     across, step = (window_px - SQUARE_PX) // STEP_PX + 1, stride_px // STEP_PX
-    power = sliding.pooled(power, across, step, (1, 2))
+    power = sliding.strided_sums(power, across, step, (1, 2))
     floor = sliding.means(pictures.square(), window_px, stride_px)
     order, starts, count = _members(pictures.device)
     columns = power.flatten(0, 2).T.contiguous()
     binned = F.embedding_bag(order, columns, starts, mode="sum").T / (count * across**2)
-    # A floor far below any noise.
+    # The floor lies far below any noise.
     return binned.unflatten(0, power.shape[:3]) + (1e-13 * floor[..., None] + 1e-30)
 
 
 def leakage(device) -> tuple[torch.Tensor, torch.Tensor]:
-    """From a scene-free spectrum |OTF|^2 on a grid of 2 SQUARE_PX (rfft2, flattened) to the bins that
-    Welch's estimate is expected to show: the scene's law for every slope (slopes, grid), which it is
-    multiplied with, and the bins' shares of the product (F, grid).
+    """Factors that turn |OTF|^2 into the expected value of Welch's estimate.
 
-    A tapered square shows the spectrum convolved with the taper's, here through the bins.
+    A tapered square shows the spectrum convolved with that of the taper.
+
+    Returns
+    -------
+    laws
+        (slopes, grid): the scene's power law for every slope, on a grid of 2 SQUARE_PX (rfft2,
+        flattened). |OTF|^2 is multiplied with it.
+    shares
+        (F, grid): weights of the product in each bin.
     """
     side = 2 * SQUARE_PX
     mean = _bins(device)[0].T.reshape(-1, SQUARE_PX, SQUARE_PX // 2 + 1)
-    # |taper|^2 is the transform of the taper's correlation with itself, which fits into the grid.
+    # |taper|^2 is the transform of the taper's autocorrelation, which fits into the grid.
     taper = torch.fft.rfft2(_taper(device), s=(side, side)).abs().square()
     correlation = torch.fft.irfft2(taper, s=(side, side))
     fy = torch.fft.fftfreq(side, device=device)[:, None]
     fx = torch.fft.rfftfreq(side, device=device)
-    squared = fy**2 + fx**2 + (0.5 / SQUARE_PX) ** 2  # a power law has no end towards 0
-    twice = torch.where((fx == 0) | (fx == 0.5), 1.0, 2.0)  # the half of the plane that rfft2 omits
-    twice = twice * (fy**2 + fx**2 > 0)  # no mean
+    squared = fy**2 + fx**2 + (0.5 / SQUARE_PX) ** 2  # keeps the power law finite at 0
+    twice = torch.where((fx == 0) | (fx == 0.5), 1.0, 2.0)  # counts the half plane that rfft2 omits
+    twice = twice * (fy**2 + fx**2 > 0)  # without the mean
     edge = torch.arange(SQUARE_PX // 2 + 1, device=device) % (SQUARE_PX // 2) == 0
-    both = torch.where(edge, 1.0, 0.5)  # f, and -f by irfft2
+    both = torch.where(edge, 1.0, 0.5)  # irfft2 adds -f to f
     shares = mean.new_empty(len(mean), side * (SQUARE_PX + 1))
     for part, share in zip(mean.split(64), shares.split(64), strict=True):
         half = mean.new_zeros(len(part), side, SQUARE_PX + 1)
@@ -314,12 +342,12 @@ def leakage(device) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def posterior(log_power: torch.Tensor, table: Table) -> torch.Tensor:
-    """Weights (n, PSFs), sum 1, of log spectra (n, F) under a table.
+    """Weights (n, PSFs) of sum 1 for log spectra (n, F), from a table.
 
-    With some PSFs of the grid every noise level is tried; with all PSFs then those levels that came
-    near the best, which are few.
+    Every noise level is tried with the coarse grid of PSFs. Then all PSFs are tried with the few levels
+    that came close to the best.
     """
-    # Means over the bins take the noise's level out of all that follows.
+    # Without the mean over the bins, the scale of the spectrum does not matter.
     y = log_power - log_power.mean(1, keepdim=True)
     length = y.square().mean(1)
     y = F.pad(y, (0, 1), value=1.0)
@@ -329,7 +357,7 @@ def posterior(log_power: torch.Tensor, table: Table) -> torch.Tensor:
     best = y.new_full((len(y), len(table.entries)), math.inf)
     for level in range(levels):
         mine = near[level].nonzero()[:, 0]
-        # Filled up, or a window's last bits would depend on how many others share its level.
+        # Padded, else a window's last bits would depend on how many others share its level.
         mine = torch.cat([mine, mine[-1:].expand(-len(mine) % 32)])
         for first in range(0, len(table.entries) if len(mine) else 0, ENTRIES):
             found = misfit(table.rows(level, first), y[mine], length[mine])
@@ -339,18 +367,24 @@ def posterior(log_power: torch.Tensor, table: Table) -> torch.Tensor:
     return weights.unflatten(1, (table.slopes, table.psfs)).sum(1)
 
 
-def rows_of(entries: torch.Tensor, signal: float) -> torch.Tensor:
-    """What `misfit` multiplies log spectra with, (1 + terms, entries, F + 1), for spectra (entries, F)
-    of that signal over noise.
+def misfit_rows(entries: torch.Tensor, signal: float) -> torch.Tensor:
+    """Rows (1 + terms, entries, F + 1) that `misfit` multiplies log spectra with.
 
-    With L L' the terms' normal matrix, the rows are the model's and those of L^-1 terms'; behind the
-    bins stands what does not depend on the log spectrum.
+    With L L' the normal matrix of the terms, the rows are those of the model and of L^-1 terms'. The
+    last column holds the part that does not depend on the log spectrum.
+
+    Parameters
+    ----------
+    entries
+        (entries, F): spectra without noise.
+    signal
+        Ratio of signal to noise.
     """
     bins = entries.shape[1]
     terms = _bins(entries.device)[2]
     exact, count = terms.double() / bins, terms.shape[1]
     model = torch.log1p(signal * entries)
-    share = -torch.expm1(-model)  # of the signal in a bin's power
+    share = -torch.expm1(-model)  # share of the signal in a bin's power
     model -= model.mean(1, keepdim=True)
     level = share.double() @ exact
     pairs = (terms[:, :, None] * exact[:, None, :]).flatten(1)
@@ -361,7 +395,7 @@ def rows_of(entries: torch.Tensor, signal: float) -> torch.Tensor:
     rows = entries.new_empty(1 + count, len(entries), bins + 1)
     rows[0, :, :-1] = model * (-2 / bins)
     rows[0, :, -1] = model.double().square().mean(1)
-    # Of log spectra with mean 0 the terms' own does not matter.
+    # The mean of the terms does not matter, as log spectra have mean 0.
     shapes = (inverse / bins).float() @ terms.T
     torch.mul(shapes.transpose(0, 1), share, out=rows[1:, :, :-1])
     rows[1:, :, -1] = -(inverse @ ((share * model).double() @ exact)[..., None])[..., 0].T
@@ -369,18 +403,24 @@ def rows_of(entries: torch.Tensor, signal: float) -> torch.Tensor:
 
 
 def misfit(rows: torch.Tensor, y: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-    """Mean squared residuals (entries, n) of log spectra, mean 0, when the shape terms are fitted.
+    """Mean squared residuals (entries, n) of log spectra after the shape terms are fitted.
 
-    rows: of `rows_of`. y: (n, F + 1), the log spectra with a 1 behind them. length: (n,) their mean
-    square.
+    Parameters
+    ----------
+    rows
+        From `misfit_rows`.
+    y
+        (n, F + 1): log spectra of mean 0, followed by a 1.
+    length
+        (n,): mean square of the log spectra.
     """
     found = sliding.product(rows, y)
     return length + found[0] - found[1:].square_().sum(0)
 
 
 def texture_over_noise(power: torch.Tensor) -> torch.Tensor:
-    """Deviation of signal over that of noise (n,), the weakest tenth of the bins taken for noise."""
+    """Ratio (n,) of the standard deviations of signal and noise; the weakest tenth of bins is noise."""
     _, share, _ = _bins(power.device)
-    # Only of the bins that are means of many frequencies, which noise alone scatters little.
+    # Only bins that average many frequencies are used, as they scatter little.
     noise = power[:, share == share.max()].quantile(0.1, dim=1)
     return ((power @ share / noise - 1).clamp_min(1e-4)).sqrt()

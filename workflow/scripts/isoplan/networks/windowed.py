@@ -1,4 +1,4 @@
-"""The published backbones: one patch in, one vector out, slid over a picture window by window."""
+"""The published networks: an image classifier's backbone, applied to one window at a time."""
 
 import math
 from pathlib import Path
@@ -13,19 +13,30 @@ from isoplan.base.errors import UserError
 from isoplan.networks import outputs
 from isoplan.optics.model import PsfModel
 
-BATCH = 64  # windows at a time, which bounds the memory of a large block
+BATCH = 64  # windows at a time, which bounds memory
 BACKBONES = {"resnet34": "resnet34", "resnext50": "resnext50_32x4d"}  # timm's names
-PRETRAINED_PX = 224  # side of the pictures that ImageNet weights have seen
+PRETRAINED_PX = 224  # side of the images that ImageNet weights were trained on
 
 
 class Windowed(nn.Module):
-    """ResNet-34 or ResNeXt-50 (32 x 4d) of the thesis (2.3.1) from timm, standardised patch by patch.
+    """ResNet-34 or ResNeXt-50 (32 x 4d) from timm, with patches standardised one by one.
 
-    window_px: side of a window. channels: of outputs (outputs.py). pretrained: whether it starts from
-    ImageNet weights (`take_pretrained`); its patches are then enlarged to 224 x 224 px, bilinearly,
-    as published. cutoff_range: where cut-offs vary, they are a second, constant input channel.
+    Source: the thesis, section 2.3.1. Deviation: timm's stride-2 stem and global pooling, the same as
+    torchvision's.
 
-    Deviation from the thesis: timm's stride-2 stem and global pooling, the same as torchvision's.
+    Parameters
+    ----------
+    window_px
+        Side of a window in px.
+    channels
+        Number of outputs, see `outputs.channel_count`.
+    architecture
+        "resnet34" or "resnext50".
+    pretrained
+        Whether training starts from ImageNet weights (`take_pretrained`). Patches are then enlarged to
+        224 x 224 px, bilinearly, as published.
+    cutoff_range
+        Range of cut-offs in cycles/px. If they vary, they are a second, constant input channel.
     """
 
     @classmethod
@@ -33,7 +44,7 @@ class Windowed(nn.Module):
         """The network of an entry of the config's `networks`."""
         return cls(
             window_px,
-            outputs.count(model),
+            outputs.channel_count(model),
             spec["architecture"],
             pretrained=bool(spec.get("pretrained")),
             cutoff_range=model.cutoff_range,
@@ -65,14 +76,14 @@ class Windowed(nn.Module):
         stride_px: int | None = None,
         cutoff: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(n, 1, h, w) -> (n, outputs, ny, nx), as `OnePass.forward`; cutoff: (n,) cycles/px."""
+        """(n, 1, h, w) -> (n, channels, ny, nx), as `OnePass.forward`; cutoff: (n,) cycles/px."""
         n, window = len(picture), self.window_px
         stride = stride_px or window
         views = picture[:, 0].unfold(1, window, stride).unfold(2, window, stride)
         ny, nx = views.shape[1:3]
         if cutoff is None:
             cutoff = picture.new_full((n,), math.sqrt(self.cutoff_range[0] * self.cutoff_range[1]))
-        if self.training:  # the batch is the windows
+        if self.training:  # each picture of the batch is one window
             return self._patches(views[:, 0, 0, None], cutoff)[:, :, None, None]
         where = [(k, j, i) for k in range(n) for j in range(ny) for i in range(nx)]
         out = []
@@ -96,19 +107,22 @@ class Windowed(nn.Module):
         return self.backbone(patches)
 
     def take_pretrained(self, path: str | Path) -> None:
-        """Starts from ImageNet weights of this architecture: torchvision's or timm's, .pth or
-        .safetensors.
+        """Load ImageNet weights of this architecture from torchvision or timm (.pth or .safetensors).
 
-        The first convolution is summed over red, green and blue, which gives the numbers of a grey
-        picture in all three for a third of the work; the last layer starts anew. Raises UserError
-        where the file is missing, unreadable or of another network.
+        The first convolution is summed over red, green and blue. That is equivalent to a grey picture
+        in all three channels, for a third of the work. The last layer is not loaded.
+
+        Raises
+        ------
+        UserError
+            If the file is missing, unreadable or belongs to another network.
         """
         given = {k: v for k, v in _read_weights(path).items() if not k.startswith("fc.")}
         own = self.backbone.state_dict()
         stem = "conv1.weight"
         if stem in given and given[stem].ndim == 4:
             summed = given[stem].float().sum(1, keepdim=True)
-            # The cut-off's channel, if there is one, starts without a say.
+            # The channel of the cut-off, if there is one, starts with zero weights.
             given[stem] = torch.cat([summed, torch.zeros_like(summed)], 1)[:, : own[stem].shape[1]]
         wanted = {k for k in own if not k.startswith("fc.") and "num_batches_tracked" not in k}
         wrong = sorted(
@@ -128,13 +142,13 @@ def _read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     if not Path(path).is_file():
         raise UserError(
             f"{path}: no such file; `pretrained` names ImageNet weights that you have (.pth or "
-            ".safetensors), nothing is downloaded; null starts from scratch"
+            ".safetensors), as nothing is downloaded; null trains from scratch"
         )
     try:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
         return dict(found.get("state_dict", found))
-    except Exception as error:  # both readers raise many kinds
+    except Exception as error:  # the readers share no error class
         reason = str(error).partition("\n")[0][:200]
         raise UserError(f"{path}: cannot be read as .pth or .safetensors ({reason})") from None

@@ -1,6 +1,6 @@
-"""Random fields made at the zoom, stretch and angle at which they are wanted.
+"""Random fields, generated directly at the wanted zoom, stretch and angle.
 
-Nothing is resampled: the geometry goes into the spectrum, so a zoomed scene is as sharp as any other.
+Nothing is resampled. The geometry goes into the spectrum, so a zoomed scene is as sharp as any other.
 Fields are periodic over the scene.
 """
 
@@ -14,7 +14,17 @@ import torch
 
 @dataclass(frozen=True)
 class View:
-    """How the object's lengths turn into pixels: zoom, and a stretch along one direction."""
+    """How lengths of the object map to pixels: a zoom, and a stretch along one direction.
+
+    Attributes
+    ----------
+    zoom
+        Pixels per px of the object.
+    stretch
+        Ratio of the scales along and across the direction; the area stays the same.
+    angle
+        The direction, in radians from x towards y.
+    """
 
     zoom: float = 1.0
     stretch: float = 1.0
@@ -22,7 +32,7 @@ class View:
 
     @property
     def matrix(self) -> np.ndarray:
-        """(2, 2), acting on (x, y) of the object, in px."""
+        """(2, 2) matrix that maps (x, y) of the object to px."""
         c, s = math.cos(self.angle), math.sin(self.angle)
         turn = np.array([[c, -s], [s, c]])
         root = math.sqrt(self.stretch)
@@ -30,7 +40,7 @@ class View:
 
 
 def draw_view(rng: np.random.Generator, zoom: list[float]) -> View:
-    """A log-uniform zoom; half of the views are stretched, up to 3 times, along any direction."""
+    """Draw a view with a log-uniform zoom; half of the views are stretched by up to 3."""
     factor = math.exp(rng.uniform(math.log(zoom[0]), math.log(zoom[1])))
     stretch = math.exp(rng.uniform(0, math.log(3))) if rng.random() < 0.5 else 1.0
     return View(factor, stretch, rng.uniform(0, math.pi))
@@ -50,7 +60,7 @@ def _object_frequency(size: int, view: View, device) -> tuple[torch.Tensor, torc
 
 
 def _filtered_noise(size: int, amplitude: torch.Tensor, generator: torch.Generator):
-    """White noise (size, size) times an amplitude over frequency, of mean 0 and deviation 1."""
+    """White noise (size, size), filtered by an amplitude over frequency; mean 0, standard deviation 1."""
     noise = torch.randn(size, size, generator=generator, device=generator.device)
     amplitude[0, 0] = 0
     field = torch.fft.irfft2(torch.fft.rfft2(noise) * amplitude, s=(size, size))
@@ -58,7 +68,7 @@ def _filtered_noise(size: int, amplitude: torch.Tensor, generator: torch.Generat
 
 
 def fractal(size, view: View, generator, rng: np.random.Generator, power=(0.7, 1.6)):
-    """Field (size, size) with amplitude 1 / f^b, b drawn from `power`; one in two is oriented."""
+    """Fractal field (size, size) with amplitude 1 / f^b, b drawn from `power`; half are oriented."""
     ky, kx = _object_frequency(size, view, generator.device)
     radius = torch.sqrt(kx**2 + ky**2).clamp_min(1e-9)
     amplitude = radius ** -rng.uniform(*power)
@@ -70,9 +80,9 @@ def fractal(size, view: View, generator, rng: np.random.Generator, power=(0.7, 1
 
 
 def smooth(size, view: View, generator, length: float, roughness: float):
-    """Field (size, size) of correlation length `length` (object's px).
+    """Smooth field (size, size) of correlation length `length` (px of the object).
 
-    The amplitude is (1 + (2 pi length f)^2)^-roughness: 1 gives ragged contours, 3 smooth ones.
+    The amplitude is (1 + (2 pi length f)^2)^-roughness; 1 gives ragged contours, 3 smooth ones.
     """
     ky, kx = _object_frequency(size, view, generator.device)
     amplitude = (1 + (2 * math.pi * length) ** 2 * (kx**2 + ky**2)) ** -roughness
@@ -87,5 +97,5 @@ def distance_to_level(field: torch.Tensor, level: float = 0.0) -> torch.Tensor:
 
 
 def coverage(distance):
-    """Share of a pixel that lies inside an edge, from the distance of its centre in px."""
+    """Share of a pixel that lies inside an edge, from the distance of its centre to the edge in px."""
     return (distance + 0.5).clip(0, 1)

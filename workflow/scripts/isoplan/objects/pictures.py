@@ -1,4 +1,4 @@
-"""Real pictures as sharp objects: those bundled with scikit-image, and a user's own folder."""
+"""Real pictures as sharp objects: those in scikit-image's wheel, and those in a user's folder."""
 
 import hashlib
 import os
@@ -9,8 +9,8 @@ import numpy as np
 
 from isoplan.base.errors import UserError
 
-# A picture belongs to one split for ever: demo pictures train nothing. Left out: what is drawn and
-# not photographed, and what is blurred by itself (clock_motion.png).
+# A picture always belongs to the same split: demo pictures never train a network. Drawings and blurred
+# photographs (clock_motion.png) are left out.
 SPLITS = {
     "demo": (
         "ihc.png",
@@ -36,52 +36,59 @@ LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)  # Rec. 709
 
 
 def load_picture(name: str) -> np.ndarray:
-    """Grey picture (h, w) float32 in [0, 1] of scikit-image's wheel, by its file name.
+    """A picture of scikit-image's wheel by its file name, as grey (h, w) float32 in [0, 1].
 
-    Raises UserError where the installed scikit-image does not have it.
+    Raises UserError if the installed scikit-image does not have it.
     """
     import skimage
 
     path = Path(skimage.__file__).parent / "data" / name
     if not path.is_file():
         raise UserError(
-            f"scikit-image:{name}: not among the pictures of the installed scikit-image; "
+            f"scikit-image:{name}: the installed scikit-image has no such picture; "
             f"known are {', '.join(n for names in SPLITS.values() for n in names)}"
         )
     return read_grey(path)
 
 
 def read_grey(path: str | Path) -> np.ndarray:
-    """Luminance (h, w) float32 of a picture file; integers are scaled by their type's maximum.
+    """Luminance (h, w) float32 of a picture file.
 
-    Floats are scaled to a peak of 1. Raises UserError naming a file that does not read as a picture.
+    Integers are scaled by their type's maximum, floats to a peak of 1. Raises UserError if the file
+    cannot be read as a picture.
     """
     from skimage.io import imread
 
     try:
         raw = np.asarray(imread(str(path)))
     except Exception as error:
-        raise UserError(f"{path}: does not read as a picture ({error}); remove it") from error
+        raise UserError(f"{path}: cannot be read as a picture ({error}); remove it") from error
     if raw.ndim == 3 and raw.shape[2] in (3, 4):
         raw, colour = raw[..., :3], True
     else:
         colour = False
     if raw.size == 0 or raw.ndim != (3 if colour else 2):
-        raise UserError(f"{path}: shape {raw.shape} is no picture (y, x) or (y, x, colour)")
+        raise UserError(f"{path}: shape {raw.shape} is not a picture (y, x) or (y, x, colour)")
     if raw.dtype.kind not in "buif":
-        raise UserError(f"{path}: pixels of type {raw.dtype}; save whole numbers or floats")
+        raise UserError(f"{path}: pixels of type {raw.dtype}; save integers or floats")
     if np.issubdtype(raw.dtype, np.integer):
         grey = raw.astype(np.float32) / np.iinfo(raw.dtype).max
     else:
         grey = raw.astype(np.float32)
         if not np.isfinite(grey).all():
-            raise UserError(f"{path}: holds NaN or infinite pixels; correct or remove it")
+            raise UserError(f"{path}: has NaN or infinite pixels; correct or remove it")
         grey = grey / max(float(grey.max()), 1e-12)
     return np.clip(grey @ LUMINANCE if colour else grey, 0, 1)
 
 
 def reduce_by_area(picture: np.ndarray, factor: int) -> np.ndarray:
-    """Means over factor x factor pixels, (h // factor, w // factor): sharper, less noisy."""
+    """Means over factor x factor pixels, (h // factor, w // factor), which are sharper and less noisy.
+
+    Examples
+    --------
+    >>> reduce_by_area(np.arange(16.0).reshape(4, 4), 2).tolist()
+    [[2.5, 4.5], [10.5, 12.5]]
+    """
     height, width = (n // factor * factor for n in picture.shape)
     blocks = picture[:height, :width].reshape(height // factor, factor, width // factor, factor)
     return blocks.mean((1, 3))
@@ -95,28 +102,28 @@ def split_of(name: str) -> str:
 
 @lru_cache(maxsize=64)
 def bundled(split: str, reduce: int) -> tuple[np.ndarray, ...]:
-    """The bundled pictures of a split, each reduced by area and scaled to a peak of about 1."""
+    """scikit-image's pictures of a split, each reduced by area and scaled to a peak of about 1."""
     return tuple(_prepare(load_picture(name), reduce) for name in SPLITS[split])
 
 
 @lru_cache(maxsize=64)
 def folder_files(folder: str, split: str) -> tuple[str, ...]:
-    """Paths of a folder's pictures of one split, sorted; subfolders included.
+    """Sorted paths of the pictures of one split in a folder and its subfolders.
 
-    Raises UserError naming the folder where there is no picture, or none of this split.
+    Raises UserError if there are none.
     """
     if not os.path.isdir(folder):
         raise UserError(f"{folder}: no such folder; objects of kind folder need one with pictures")
     paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
     if not paths:
         raise UserError(
-            f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))}); add some, or leave out "
+            f"{folder}: has no pictures ({', '.join(sorted(SUFFIXES))}); add some, or leave out "
             "the kind folder"
         )
     chosen = tuple(str(p) for p in paths if split_of(p.name) == split)
     if not chosen:
         raise UserError(
-            f"{folder}: none of its {len(paths)} pictures falls to the {split} split "
+            f"{folder}: none of its {len(paths)} pictures belongs to the {split} split "
             "(80/10/10 by the hash of the file name); add more"
         )
     return chosen
@@ -134,10 +141,10 @@ def _prepare(picture: np.ndarray, reduce: int) -> np.ndarray:
 
 
 def cut(picture: np.ndarray, size: int, zoom: float, rng: np.random.Generator) -> np.ndarray:
-    """A random window (size, size) of a picture, shrunk by `zoom` <= 1, in one of eight turns.
+    """A random window (size, size) of a picture, shrunk by `zoom` <= 1, in a random orientation.
 
-    Never enlarged. Shrunk no further than the picture has pixels for; a picture smaller than the
-    window is extended by mirror reflection.
+    The picture is never enlarged, and it is shrunk no further than its size allows. A picture smaller
+    than the window is extended by reflection. There are eight orientations, by rotation and mirroring.
     """
     shrink = min(1.0, max(zoom, size / min(picture.shape)))
     wide = round(size / shrink)

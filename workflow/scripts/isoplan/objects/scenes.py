@@ -1,9 +1,9 @@
-"""Sharp scenes for synthesis: the objects before any blur.
+"""Synthetic scenes: sharp objects before any blur.
 
-Scene i of a stream is a pure function of (seed, stream, i), bit-equal on one kind of machine
-whatever the batch it is drawn in. Scenes are sharp at the pixel, for a blur of their own would be an
-error in the label. All but SOFT ones: specimens are soft themselves, and nobody can tell that from the
-optics' blur, so that a network has to learn to be unsure there.
+Scene i of a stream is a pure function of (seed, stream, i). It is bit-identical on one kind of machine,
+whatever batch it is drawn in. Scenes are sharp to the pixel, since a blur of their own would be an error
+in the label. The SOFT ones are an exception: real specimens can be soft, which cannot be distinguished
+from the blur of the optics, so networks must learn to be uncertain there.
 """
 
 import math
@@ -40,11 +40,32 @@ def draw_scenes(
     split: str = "train",
     device="cpu",
 ) -> torch.Tensor:
-    """Scenes first ... first + n - 1 of a stream, (n, size_px, size_px) float32, 0 to about 1.
+    """Draw scenes first, ..., first + n - 1 of a stream.
 
-    spec: one entry of the config's `objects`; each scene is of one of its kinds, drawn at random.
-    split: which of the real pictures may be used (train, validation, test, demo).
-    Raises UserError where a kind is unknown or a folder has no pictures.
+    Parameters
+    ----------
+    spec
+        An entry of the config's `objects`. Each scene is of one of its kinds, chosen at random.
+    n
+        Number of scenes.
+    size_px
+        Side of a scene in px.
+    seed, stream, first
+        Which scenes of which random stream.
+    split
+        Which real pictures may be used: train, validation, test or demo.
+    device
+        Where the scenes are made.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, size_px, size_px) float32, from 0 to about 1.
+
+    Raises
+    ------
+    UserError
+        If a kind is unknown or a folder has no pictures.
     """
     unknown = [kind for kind in spec["kinds"] if kind not in KINDS]
     if unknown or not spec["kinds"]:
@@ -60,10 +81,10 @@ def draw_scenes(
     return scenes
 
 
-def source_of(spec: dict, number: int, *, seed: int, stream: str, split: str) -> int:
-    """Number of the picture that scene `number` is cut from, from 0; -1 for a scene that is drawn.
+def source_picture(spec: dict, number: int, *, seed: int, stream: str, split: str) -> int:
+    """Number (from 0) of the real picture that scene `number` is cut from; -1 for a synthetic scene.
 
-    Scenes of one picture are no independent samples of the world's pictures.
+    Scenes from the same picture are not statistically independent.
     """
     rng = numpy_rng(seed, stream, number)
     kind = spec["kinds"][rng.integers(len(spec["kinds"]))]
@@ -87,7 +108,7 @@ def _scene(kind, spec, size, split, rng, generator) -> torch.Tensor:
         scene = _planes(spec, size, rng, generator)
     else:
         scene = _synthetic(kind, draw_view(rng, spec["zoom"]), size, rng, generator)
-    return _finish(scene, spec, rng)
+    return _vary(scene, spec, rng)
 
 
 def _picture(kind, spec, size, split, rng) -> np.ndarray:
@@ -104,7 +125,7 @@ def _picture(kind, spec, size, split, rng) -> np.ndarray:
 
 
 def _synthetic(kind, view: View, size, rng, generator) -> torch.Tensor:
-    """One scene (size, size) of peak 1."""
+    """A scene (size, size) of one kind, with a peak of 1."""
     if kind == "syn":
         scene = _cells(view, size, rng, generator)
     elif kind == "poi":
@@ -112,7 +133,7 @@ def _synthetic(kind, view: View, size, rng, generator) -> torch.Tensor:
     elif kind == "nuclei":
         texture = fractal(size, view, generator, rng, power=(1, 2)).cpu().numpy()
         nuclei = torch.from_numpy(shapes.nuclei(size, view, texture, rng)).to(generator.device)
-        scene = _softened(nuclei, rng.uniform(0, 4))
+        scene = _blurred_by_gaussian(nuclei, rng.uniform(0, 4))
     elif kind == "glyphs":
         scene = torch.from_numpy(shapes.glyphs(size, view, rng)).to(generator.device)
     elif kind == "filaments":
@@ -122,13 +143,13 @@ def _synthetic(kind, view: View, size, rng, generator) -> torch.Tensor:
         leaves = shapes.dead_leaves(size, view, texture, rng, textured=rng.random() < 0.5)
         scene = torch.from_numpy(leaves).to(generator.device)
     else:
-        # Held at 3 deviations, or the brightest pixel would leave all others in the dark.
+        # Clipped at 3 standard deviations, else one bright pixel would leave all others dark.
         scene = torch.exp(rng.uniform(0.3, 1) * fractal(size, view, generator, rng).clamp(-3, 3))
-    return _to_peak(scene)
+    return _scaled_to_peak(scene)
 
 
 def _cells(view, size, rng, generator) -> torch.Tensor:
-    """Ellipses one by one, or the inside of a smooth field's contour; textured in both cases."""
+    """Textured cells: single ellipses, or the inside of the contours of a smooth field."""
     texture = fractal(size, view, generator, rng, power=(0.5, 1.6))
     if rng.random() < 0.5:
         painted = shapes.cells(size, view, texture.cpu().numpy(), rng)
@@ -142,7 +163,7 @@ def _cells(view, size, rng, generator) -> torch.Tensor:
 
 
 def _filaments(view, size, rng, generator) -> torch.Tensor:
-    """Lines of even width, 0.7 px and up, along the contours of two to six smooth fields."""
+    """Lines of constant width, at least 0.7 px, along the contours of two to six smooth fields."""
     scene = torch.zeros(size, size, device=generator.device)
     length = max(rng.uniform(4, 20), 3 / view.zoom)
     width = max(0.7, rng.uniform(0.7, 2.5) * view.zoom)
@@ -157,7 +178,7 @@ def _filaments(view, size, rng, generator) -> torch.Tensor:
 
 
 def _mixture(spec, size, rng, generator) -> torch.Tensor:
-    """Two scenes of different kinds: added, multiplied, or side by side along a hard contour."""
+    """Two scenes of different kinds, added, multiplied, or side by side along a sharp contour."""
     kinds = rng.choice(len(SYNTHETIC), 2, replace=False)
     a, b = (
         _synthetic(SYNTHETIC[k], draw_view(rng, spec["zoom"]), size, rng, generator) for k in kinds
@@ -174,37 +195,39 @@ def _mixture(spec, size, rng, generator) -> torch.Tensor:
 
 
 def _planes(spec, size, rng, generator) -> torch.Tensor:
-    """A thick specimen: up to three planes of one kind, each softer than the last, the first seldom sharp.
+    """A thick specimen: up to three planes of one kind, each more blurred than the one before.
 
-    The last may be a haze of 8 to 24 px, fainter than the other planes' contrast.
+    Even the first is seldom sharp. A haze, blurred by 8 to 24 px, may be added.
     """
     kind = (*SYNTHETIC, "nuclei")[rng.integers(len(SYNTHETIC) + 1)]
     scene = torch.zeros(size, size, device=generator.device)
     width = rng.uniform(0, 5)
     for _ in range(rng.integers(1, 4)):
         plane = _synthetic(kind, draw_view(rng, spec["zoom"]), size, rng, generator)
-        scene = scene + rng.uniform(0.2, 1) * _softened(plane, width)
+        scene = scene + rng.uniform(0.2, 1) * _blurred_by_gaussian(plane, width)
         width += rng.uniform(1, 8)
     if rng.random() < 0.3:
         plane = _synthetic(kind, draw_view(rng, spec["zoom"]), size, rng, generator)
-        scene = scene + rng.uniform(0.2, 1) * _softened(plane, rng.uniform(8, 24))
+        scene = scene + rng.uniform(0.2, 1) * _blurred_by_gaussian(plane, rng.uniform(8, 24))
     return scene
 
 
-def _softened(scene: torch.Tensor, width_px: float) -> torch.Tensor:
-    """Scene under a Gaussian of some full width at half maximum; its borders meet."""
+def _blurred_by_gaussian(scene: torch.Tensor, width_px: float) -> torch.Tensor:
+    """Scene blurred by a Gaussian of a full width at half maximum in px, with periodic borders."""
     ky, kx = grid(scene.shape[-1], scene.device)
     # A Gaussian of width w has the transform exp(-(pi w f)^2 / (4 log 2)).
     otf = torch.exp(-((math.pi * width_px) ** 2) / (4 * math.log(2)) * (ky**2 + kx**2))
     return torch.fft.irfft2(torch.fft.rfft2(scene) * otf, s=scene.shape).clamp_min(0)
 
 
-def _finish(scene: torch.Tensor, spec, rng) -> torch.Tensor:
-    """What any synthetic scene may get: points, inverted contrast, gamma, background."""
+def _vary(scene: torch.Tensor, spec, rng) -> torch.Tensor:
+    """Random variations of a synthetic scene: points, inverted contrast, gamma, background."""
     if rng.random() < 0.2:
         dots = shapes.points(scene.shape[-1], draw_view(rng, spec["zoom"]), rng)
-        scene = scene + rng.uniform(0.3, 1.5) * _to_peak(torch.from_numpy(dots).to(scene.device))
-    scene = _to_peak(scene)
+        scene = scene + rng.uniform(0.3, 1.5) * _scaled_to_peak(
+            torch.from_numpy(dots).to(scene.device)
+        )
+    scene = _scaled_to_peak(scene)
     if rng.random() < 0.25:
         scene = 1 - scene
     scene = scene ** rng.uniform(0.6, 1.8)
@@ -212,7 +235,7 @@ def _finish(scene: torch.Tensor, spec, rng) -> torch.Tensor:
     return background + (1 - background) * scene
 
 
-def _to_peak(scene: torch.Tensor) -> torch.Tensor:
+def _scaled_to_peak(scene: torch.Tensor) -> torch.Tensor:
     """Scaled to a peak of 1."""
     scene = scene.clamp_min(0)
     return scene / scene.amax().clamp_min(1e-6)

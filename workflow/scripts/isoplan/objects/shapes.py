@@ -1,7 +1,7 @@
-"""Scenes painted shape by shape: dead leaves, cells, points. Edges are anti-aliased and no softer,
-but those of nuclei.
+"""Scenes painted shape by shape: dead leaves, cells, nuclei, points, glyphs.
 
-Painted with NumPy on windows of a few hundred pixels, where it beats every accelerator.
+Edges are anti-aliased but otherwise sharp, except for those of nuclei. Painting is done with NumPy, which
+is faster than a GPU on windows of a few hundred pixels.
 """
 
 import math
@@ -14,7 +14,7 @@ REFERENCE_AREA = 256**2
 
 
 class Canvas:
-    """A picture that ellipses and rectangles are painted on, the later over the earlier."""
+    """A picture that ellipses and rectangles are painted on, later ones over earlier ones."""
 
     def __init__(self, size: int, texture: np.ndarray, ground: float):
         self.picture = np.full((size, size), ground, np.float32)
@@ -23,9 +23,10 @@ class Canvas:
         self.size = size
 
     def window(self, centre, matrix, rectangle: bool):
-        """Window of a unit circle or square put through `matrix` (x, y), and distances inside it.
+        """The window around a shape, and the distance of its pixels to the shape's edge.
 
-        Distances in px to the shape's edge, positive inside. None where the shape is outside.
+        The shape is a unit circle or square, transformed by `matrix` (x, y) and moved to `centre`.
+        Distances are in px, positive inside. Returns None if the shape lies outside the picture.
         """
         half = np.abs(matrix).sum(1) if rectangle else np.sqrt((matrix**2).sum(1))
         low = np.maximum(np.floor(centre - half - 1), 0).astype(int)
@@ -41,7 +42,7 @@ class Canvas:
             norm = np.sqrt((inverse**2).sum(1))
             distance = np.minimum((1 - np.abs(u)) / norm[0], (1 - np.abs(v)) / norm[1])
         else:
-            # To first order: (1 - q) over the slope of q, q the ellipse's radius function.
+            # To first order, (1 - q) / |grad q|, with q the radius function of the ellipse.
             square = u * u + v * v
             gx = inverse[0, 0] * u + inverse[1, 0] * v
             gy = inverse[0, 1] * u + inverse[1, 1] * v
@@ -51,26 +52,38 @@ class Canvas:
         return (slice(low[1], high[1]), slice(low[0], high[0])), distance
 
     def paint(self, where, share, value):
-        """Puts `value` (number or array) over the picture, in the given share of each pixel."""
+        """Paint `value` (a number or an array) over the picture, in a given share of each pixel."""
         patch = self.picture[where]
         patch += share * (value - patch)
 
     def cut_texture(self, where, start) -> np.ndarray:
-        """The texture over a window, begun at another place `start` for each shape."""
+        """The texture over a window, taken from position `start`."""
         height, width = where[0].stop - where[0].start, where[1].stop - where[1].start
         return self.texture[start[0] : start[0] + height, start[1] : start[1] + width]
 
 
 def norm_of(inverse) -> float:
-    """The largest stretch of a matrix, hence one over the smallest half-axis."""
+    """The spectral norm of a matrix; for an inverse, one over the smallest semi-axis."""
     return float(np.linalg.norm(inverse, 2))
 
 
 def dead_leaves(size, view: View, texture, rng, textured: bool) -> np.ndarray:
-    """Leaves over leaves, (size, size): ellipses and rectangles, largest first.
+    """Dead leaves, (size, size): ellipses and rectangles that occlude each other, largest first.
 
-    Radii follow an inverse-cube law from 2-8 to 20-80 px, times the zoom, over a layer of large ones.
-    texture: (size, size) fractal of deviation 1, laid anew into every leaf if `textured`.
+    Radii follow an inverse-cube law from 2-8 to 20-80 px, times the zoom, above a layer of large leaves.
+
+    Parameters
+    ----------
+    size
+        Side of the scene in px.
+    view
+        Zoom, stretch and angle.
+    texture
+        (size, size) fractal field of standard deviation 1.
+    rng
+        Source of random numbers.
+    textured
+        Whether every leaf gets its own part of the texture.
     """
     low, high = rng.uniform(2, 8), rng.uniform(20, 80)
     low = max(low, 0.8 / view.zoom)
@@ -78,7 +91,7 @@ def dead_leaves(size, view: View, texture, rng, textured: bool) -> np.ndarray:
     count = int(np.clip(180 * area / view.zoom**2, 60 * area, 240 * area)) + 8
     u = rng.random(count)
     small = (high**-2 + u * (low**-2 - high**-2)) ** -0.5
-    # The law alone leaves most of the ground bare: some large leaves go under the small ones.
+    # The law alone would leave most of the ground bare, so large leaves are painted below.
     under = int(np.clip(30 * (50 / high) ** 2 * area / view.zoom**2, 10, 40 * area))
     large = max(high, 12 / view.zoom) * rng.uniform(0.5, 1, under)
     radius = np.concatenate([large, np.sort(small)[::-1]])
@@ -92,7 +105,7 @@ def dead_leaves(size, view: View, texture, rng, textured: bool) -> np.ndarray:
     depth = rng.uniform(0.05, 0.45, count) if textured else np.zeros(count)
     canvas = Canvas(size, texture, rng.random())
     for i in range(count):
-        matrix = view.matrix @ turned(angle[i], radius[i] * aspect[i] ** 0.5, aspect[i])
+        matrix = view.matrix @ ellipse_matrix(angle[i], radius[i] * aspect[i] ** 0.5, aspect[i])
         found = canvas.window(centre[i], matrix, rectangle[i])
         if found is None:
             continue
@@ -109,9 +122,9 @@ def dead_leaves(size, view: View, texture, rng, textured: bool) -> np.ndarray:
 
 
 def cells(size, view: View, texture, rng) -> np.ndarray:
-    """Cells, (size, size): textured ellipses of radii about 12 px on a faint ground.
+    """Cells, (size, size): textured ellipses with radii of about 12 px on a faint ground.
 
-    Each with its own brightness, some with a bright rim or a nucleus, dark or bright.
+    Each has its own brightness; some have a bright rim, or a dark or bright nucleus.
     """
     full = size**2 / REFERENCE_AREA * math.exp(rng.uniform(math.log(15), math.log(110)))
     count = int(np.clip(full / view.zoom**2, full / 4 + 4, 2.5 * full + 8))
@@ -123,7 +136,7 @@ def cells(size, view: View, texture, rng) -> np.ndarray:
         radius = mean * math.exp(rng.normal(0, 0.35))
         angle, aspect = rng.uniform(0, math.pi), math.exp(abs(rng.normal(0, 0.4)))
         centre = rng.uniform(-mean, size + mean, 2)
-        body = view.matrix @ turned(angle, radius * aspect**0.5, aspect)
+        body = view.matrix @ ellipse_matrix(angle, radius * aspect**0.5, aspect)
         value, start = rng.uniform(0.3, 1), rng.integers(0, size, 2)
         place, share = rng.uniform(-0.3, 0.3, 2), rng.uniform(0.25, 0.5)
         found = canvas.window(centre, body, False)
@@ -143,10 +156,10 @@ def cells(size, view: View, texture, rng) -> np.ndarray:
 
 
 def nuclei(size, view: View, texture, rng) -> np.ndarray:
-    """Nuclei, (size, size): blunt ellipses of radii about 14 px on a faint ground, with soft rims.
+    """Nuclei, (size, size): soft ellipses with radii of about 14 px on a faint ground.
 
-    Each is as bright as it is thick, so that its rim rises over a tenth to all of its radius, and
-    smoothly textured inside, with some softly edged spots, dark or bright.
+    Brightness is proportional to thickness, so it rises over a tenth to all of the radius. Each nucleus
+    has a smooth texture, and dark or bright spots with soft edges.
     """
     full = size**2 / REFERENCE_AREA * math.exp(rng.uniform(math.log(8), math.log(150)))
     count = int(np.clip(full / view.zoom**2, 2, 2.5 * full + 8))
@@ -157,34 +170,34 @@ def nuclei(size, view: View, texture, rng) -> np.ndarray:
         radius = mean * math.exp(rng.normal(0, 0.25))
         angle, aspect = rng.uniform(0, math.pi), math.exp(abs(rng.normal(0, 0.3)))
         centre = rng.uniform(-mean, size + mean, 2)
-        body = view.matrix @ turned(angle, radius * aspect**0.5, aspect)
+        body = view.matrix @ ellipse_matrix(angle, radius * aspect**0.5, aspect)
         value, start = math.exp(rng.normal(-0.7, 0.4)), rng.integers(0, size, 2)
         places, shares = rng.uniform(-0.5, 0.5, (spots, 2)), rng.uniform(0.1, 0.3, spots)
         found = canvas.window(centre, body, False)
         if found is None:
             continue
         where, distance = found
-        thick = _soft(distance, rim / norm_of(np.linalg.inv(body)))
+        thick = _soft_thickness(distance, rim / norm_of(np.linalg.inv(body)))
         canvas.picture[where] += value * thick * np.exp(depth * canvas.cut_texture(where, start))
         for place, share in zip(places, shares, strict=True):
             found = canvas.window(centre + body @ place, share * body, False)
             if found:
                 where, distance = found
-                inside = _soft(distance, 1 / norm_of(np.linalg.inv(share * body)))
+                inside = _soft_thickness(distance, 1 / norm_of(np.linalg.inv(share * body)))
                 canvas.picture[where] *= 1 + spot * inside
     return canvas.picture
 
 
-def _soft(distance, rim_px: float) -> np.ndarray:
-    """Thickness of a body that curves down over its rim: 0 outside, 1 from rim_px inside on."""
+def _soft_thickness(distance, rim_px: float) -> np.ndarray:
+    """Thickness of a body with a rounded rim: 0 outside, 1 at least rim_px inside the edge."""
     inside = np.clip((distance + 0.5) / max(rim_px, 1.0), 0, 1)
     return np.sqrt(1 - (1 - inside) ** 2)
 
 
 def points(size, view: View, rng) -> np.ndarray:
-    """Points, (size, size): single pixels or small discs, of log-normal brightness, on black.
+    """Points, (size, size): single pixels or small discs of log-normal brightness, on black.
 
-    Density 10^-4.6 to 10^-1.8 per px. Half of the scenes are beads, radii up to 2.5 px.
+    The density is 10^-4.6 to 10^-1.8 per px. Half of the scenes show beads with radii up to 2.5 px.
     """
     density = 10 ** rng.uniform(-4.6, -1.8)
     count = max(3, rng.poisson(density * size**2))
@@ -212,24 +225,24 @@ def points(size, view: View, rng) -> np.ndarray:
     return picture
 
 
-def turned(angle: float, long: float, aspect: float) -> np.ndarray:
-    """(2, 2) that puts a unit circle into an ellipse of half-axis `long` along `angle`."""
+def ellipse_matrix(angle: float, long: float, aspect: float) -> np.ndarray:
+    """(2, 2) matrix that maps a unit circle to an ellipse with semi-axis `long` along `angle`."""
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c * long, -s * long / aspect], [s * long, c * long / aspect]])
 
 
 def glyphs(size: int, view: View, rng: np.random.Generator) -> np.ndarray:
-    """Lines of writing (size, size), 0 or 1 inside: letters are random dots on a raster, some px a dot.
+    """Lines of text, (size, size), from 0 to 1: letters are random dots on a raster of some px.
 
-    Regular rows with gaps, as of print, of gratings and of chips; sharp at any angle by 3 x 3 samples a
-    pixel.
+    Such regular rows with gaps occur in print, gratings and chips. They are sharp at any angle, with
+    3 x 3 samples per pixel.
     """
     dot = max(1.0, rng.uniform(0.8, 3) * view.zoom)
     dots = math.ceil(1.5 * size / dot) + 2
     height, width = rng.integers(3, 9), rng.integers(2, 7)
     lines, letters = height + rng.integers(1, 7), width + rng.integers(1, 3)
     bits = rng.random((dots, dots)) < rng.uniform(0.3, 0.7)
-    # Strokes: a dot goes on along the line, or down, more often than not.
+    # Strokes: a dot is often continued along the line, or downwards.
     bits |= np.roll(bits, 1, rng.integers(2)) & (rng.random((dots, dots)) < 0.6)
     at = np.arange(dots)
     bits &= (at % lines < height)[:, None] & (at % letters < width)[None, :]

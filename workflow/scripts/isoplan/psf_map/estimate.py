@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from isoplan.base.device import at_once, in_batches
 from isoplan.networks import sliding
-from isoplan.networks.outputs import read
+from isoplan.networks.outputs import to_estimate
 from isoplan.optics.exposure import Exposure, replace_lone_pixels, sort_pixels
 from isoplan.psf_map.fill import fill_invalid
 from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR, USABLE, VALIDITY, MapLayout, channels
@@ -66,9 +66,9 @@ def _estimate_band(network, model, picture, bad, stride_px: int, device, togethe
     cutoff = block.new_full((1,), model.cutoff * together)
     outputs = network(block, stride, cutoff)[0]
     ny, nx = outputs.shape[1:]
-    found = read(outputs.flatten(1).T.cpu(), model)
-    hopeless = sliding.highest(block, window, stride) == -sliding.highest(-block, window, stride)
-    hopeless |= sliding.highest(touched, window, stride) > 0
+    found = to_estimate(outputs.flatten(1).T.cpu(), model)
+    hopeless = sliding.maxima(block, window, stride) == -sliding.maxima(-block, window, stride)
+    hopeless |= sliding.maxima(touched, window, stride) > 0
     hopeless = hopeless.flatten().cpu()
     found.params[hopeless] = found.half_width[hopeless] = torch.nan
     found.validity[hopeless] = found.alarm[hopeless] = found.other_blur[hopeless] = 0

@@ -18,7 +18,7 @@ import torch
 from isoplan.base.seeds import torch_rng
 from isoplan.metrics.image import SUMS, cell_sums
 from isoplan.networks import store
-from isoplan.objects.scenes import draw_scenes, source_of
+from isoplan.objects.scenes import draw_scenes, source_picture
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts
 from isoplan.optics.exposure import Exposure, noise_of
@@ -117,7 +117,7 @@ class RestorationTest:
 
     def source(self, index: int) -> int:
         """Number that pictures cut from one real picture share; those that were drawn have their own."""
-        found = source_of(
+        found = source_picture(
             self.spec["objects"], index, seed=self.seed, stream=f"{STREAM}/scenes", split="test"
         )
         return -1 - found if found >= 0 else index

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from isoplan.networks.outputs import log_errors, pinball, split
+from isoplan.networks.outputs import log_errors, pinball_loss, split
 from isoplan.objects.scenes import SOFT
 from isoplan.training.samples import Recipe, make_set
 
@@ -42,7 +42,7 @@ def fit_intervals(network: torch.nn.Module, recipe: Recipe, spec: dict, seed: in
     network.eval()  # statistics of the features stay those of the training
     for _ in range(steps):
         chosen = torch.randint(len(features), (BATCH,), generator=order).to(device)
-        loss = pinball(wrong[chosen], head(features[chosen])[:, :, 0, 0]).mean()
+        loss = pinball_loss(wrong[chosen], head(features[chosen])[:, :, 0, 0]).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -73,6 +73,8 @@ def _seen(network, model, batch, device) -> tuple[torch.Tensor, torch.Tensor]:
     network.eval()
     known = batch.measurable
     params = batch.params[known].to(device)
-    looked = network.look(batch.patches[known].to(device), cutoff=batch.cutoff[known].to(device))
-    targets = split(network.learnt(looked)[:, :, 0, 0], model)[0]
-    return network.features(looked), log_errors(model, params, targets)
+    fixed = network.fixed_features(
+        batch.patches[known].to(device), cutoff=batch.cutoff[known].to(device)
+    )
+    targets = split(network.regress(fixed)[:, :, 0, 0], model)[0]
+    return network.features(fixed), log_errors(model, params, targets)

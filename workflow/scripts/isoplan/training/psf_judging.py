@@ -15,7 +15,7 @@ import torch
 from isoplan.base.seeds import torch_rng
 from isoplan.metrics.regression import abstention, calibration, share, summarise
 from isoplan.networks import store
-from isoplan.networks.outputs import CHECK_BLOCK, Estimate, predict, read
+from isoplan.networks.outputs import CHECK_BLOCK, Estimate, predict, to_estimate
 from isoplan.optics.camera import degrade
 from isoplan.training.samples import INVALID, VALID, Batch, Recipe, load_set, make_set
 from isoplan.training.task import Judgement
@@ -176,7 +176,7 @@ def estimate(
             patches = degrade(full, degradation, strength, rng)[: len(patches), None]
         part = replace(batch, patches=patches, cutoff=batch.cutoff[block])
         outputs.append(predict(network, part, device))
-    return read(torch.cat(outputs).float(), model)
+    return to_estimate(torch.cat(outputs).float(), model)
 
 
 def _scaled(patches: torch.Tensor) -> torch.Tensor:

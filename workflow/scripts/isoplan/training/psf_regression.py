@@ -11,7 +11,7 @@ import torch
 from isoplan.config.entries import learns
 from isoplan.metrics.regression import summarise
 from isoplan.networks import store
-from isoplan.networks.outputs import log_errors, pinball, predict, read, split
+from isoplan.networks.outputs import log_errors, pinball_loss, predict, split, to_estimate
 from isoplan.optics.model import PsfModel
 from isoplan.training.intervals import fit_intervals
 from isoplan.training.samples import (
@@ -26,14 +26,14 @@ from isoplan.training.samples import (
 
 WEIGHED_SPREADS = (0.05, 1.0)  # of a parameter's range; beyond them samples weigh no more or less
 SPREAD_WEIGHT = 0.05  # the half-widths' loss is of order 1, the others' far below
-LOOK_BLOCK = {"cpu": 1024, "cuda": 8192}  # samples looked at together: about 1 GB, and 8 GB
+LOOK_BLOCK = {"cpu": 1024, "cuda": 8192}  # samples at a time: about 1 GB, and 8 GB
 
 
 def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> torch.Tensor:
-    """What a regressor is trained on, averaged over the samples; outputs: (n, outputs.count(model)).
+    """What a regressor is trained on, averaged over the samples; outputs: (n, outputs.channel_count(model)).
 
     Thesis, eq. 2.11 with gamma = 1, (a0 - a0~)^2 + (1 - a0) / (2 N) sum (a - a~)^2, over the targets;
-    the alarm in the same way as a0; and for the half-widths the `pinball` loss. Beyond the thesis, the targets' errors are weighed by the half-width of the surest parameter,
+    the alarm in the same way as a0; and for the half-widths the `pinball_loss` loss. Beyond the thesis, the targets' errors are weighed by the half-width of the surest parameter,
     as least squares of uneven noise are: then low light, whose errors are large whatever is
     learnt, does not drown the rest. Where a0 is undecided it does not count; samples that were
     processed or blurred by another PSF count in the flags alone. Whether another PSF blurred them is
@@ -49,7 +49,7 @@ def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> tor
     weight = usable * spread.detach().amin(dim=1).exp().clamp(*WEIGHED_SPREADS) ** -2
     weight = weight * usable.sum() / weight.sum().clamp_min(1e-9)
     error = (targets - model.encode(batch.params)).square().mean(dim=1) / 2 * weight
-    interval = pinball(log_errors(model, batch.params, targets), spread) * usable
+    interval = pinball_loss(log_errors(model, batch.params, targets), spread) * usable
     return (flag + error + SPREAD_WEIGHT * interval).mean()
 
 
@@ -126,7 +126,7 @@ class PsfRegression:
     def batches(self, epoch: int, steps: int):
         """Pairs of a batch and what the network sees of it, made in blocks of LOOK_BLOCK samples.
 
-        Where the network has looked at the patches they are let go, as an epoch of several passes is held whole: then
+        where the network has looked at the patches they are let go, as an epoch of several passes is held whole: then
         it takes about 80 kB a sample.
         """
         count = self.spec["batch"]
@@ -145,12 +145,12 @@ class PsfRegression:
     def _look(self, batches: list[Batch]) -> list:
         """What the network computes of each batch without having learnt it, all in one block; None for
         networks that learn from the pixels."""
-        if not hasattr(self.network, "look"):
+        if not hasattr(self.network, "fixed_features"):
             return [None] * len(batches)
         patches, cutoffs = (
             torch.cat([getattr(b, key) for b in batches]) for key in ("patches", "cutoff")
         )
-        parts = self.network.look(patches, cutoff=cutoffs)
+        parts = self.network.fixed_features(patches, cutoff=cutoffs)
         return list(zip(*(p.split(len(batches[0].patches)) for p in parts), strict=True))
 
     def step(self, pair: tuple, rate: float) -> dict[str, float]:
@@ -161,7 +161,7 @@ class PsfRegression:
             group["lr"] = rate
         with self._precision():
             if seen:
-                outputs = self.network.learnt(seen)
+                outputs = self.network.regress(seen)
             else:
                 outputs = self.network(batch.patches, cutoff=batch.cutoff)
         loss = regression_loss(outputs[:, :, 0, 0].float(), batch, self.model)
@@ -188,7 +188,7 @@ class PsfRegression:
         batch = self.validation
         outputs = predict(self.network, batch, self.device)
         loss = regression_loss(outputs, batch, self.model).item()
-        estimated = read(outputs, self.model).params.numpy()
+        estimated = to_estimate(outputs, self.model).params.numpy()
         rows = summarise(
             batch.params.numpy(), estimated, batch.measurable.numpy(), self.model.parameters
         )

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import torch_rng
-from isoplan.objects.scenes import draw_scenes, source_of
+from isoplan.objects.scenes import draw_scenes, source_picture
 from isoplan.optics.blur_cells import good_size
 from isoplan.optics.camera import check_camera, draw_camera, expose, mean_counts, noise_variance
 from isoplan.optics.model import PsfModel
@@ -273,7 +273,7 @@ def make_set(
         first = number * block // 2
         sources = torch.tensor(
             [
-                source_of(
+                source_picture(
                     recipe.objects, first + k, seed=seed, stream=f"{stream}/scenes", split=split
                 )
                 for k in range(block // 2)
