@@ -281,13 +281,13 @@ def plan(study: dict, config: Path, pictures: list[Picture]) -> Iterator[Finding
         text += "; more follow once the mosaics are known"
     methods = [m for m in study["restoration"]["methods"] if m not in ("none", "oracle")]
     chosen = left_open(study["restoration"])
-    each = jobs_of(len(methods), study["jobs_per_mosaic"], chosen=bool(chosen))
+    each = jobs_of(len(methods), study["jobs_per_mosaic"], chosen=bool(chosen), study=study)
     text += f"; each mosaic needs about {each} jobs, {each * len(pictures):,} for {len(pictures)}"
     work_s = S_A_MEGAPIXEL * max((prod(picture.shape) for picture in pictures), default=0) / 1e6
     if each <= JOBS_A_MOSAIC or work_s / study["jobs_per_mosaic"] >= JOB_S:
         yield Finding(OK, text)
     else:
-        fewer = jobs_for(work_s, len(methods), chosen=bool(chosen))
+        fewer = jobs_for(work_s, len(methods), chosen=bool(chosen), study=study)
         text += f", of about {work_s / study['jobs_per_mosaic']:.0f} s"
         advice = f"fewer, longer jobs are easier on the scheduler; in the config: jobs_per_mosaic: {fewer}"
         yield Finding(WARN, text, advice)

@@ -84,4 +84,4 @@ def site(profile: Profile, study: dict) -> Iterator[Finding]:
         yield Finding(WARN, text, advice)
     else:
         text = f"the profile's executor is {executor}, not {' or '.join(known)}"
-        yield Finding(FAIL, text, profile.change("executor", f"executor: {known[0]}"))
+        yield Finding(FAIL, text, profile.change("executor", f"executor: {' or '.join(known)}"))

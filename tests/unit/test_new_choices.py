@@ -13,7 +13,7 @@ from isoplan.one_picture import PictureMap
 from isoplan.optics.model import Parameter, PsfModel, read_range
 from isoplan.optics.other_blurs import moffat
 from isoplan.psf_map.layout import MapLayout, channels
-from isoplan.restoration import choice_words
+from isoplan.restoration import choice_words, choosing
 from isoplan.restoration.candidates import candidates
 from isoplan.restoration.psfs import LocalPsfs
 
@@ -45,6 +45,9 @@ class Moffat(PsfModel):
             Parameter("width", "px", *read_range(spec, "moffat_width_px")),
             Parameter("exponent", "", *read_range(spec, "moffat_exponent"), size=False),
         )
+
+    def narrowed(self, params, factor):
+        return torch.stack([params[:, 0] * factor, params[:, 1]], dim=1)
 
     def _crop(self, params, cutoff):
         return moffat(params[:, 0], params[:, 1], self.size_px), torch.zeros(len(params))
@@ -84,6 +87,12 @@ def test_an_algorithm_without_iterations_and_weight(house):
     choice = {"iterations": 1, "tv_weight": 0.0, "fixed": ["iterations", "tv_weight"]}
     choice |= {"psf_scale": 1.0, "psf_shape": "map", "resolution_px": 0.0, "reason": "so"}
     assert choice_words.describe_choice(choice) == "one step, PSFs as estimated: so"
+    # Of what a table of metrics tells.
+    shown = {k: v for k, v in settings.items() if k not in ("iterations", "tv_weight")}
+    assert entries.left_open(shown) == entries.left_open(settings)
+    # Without a gain the picture is left as it is: no user gave its one step.
+    left = choosing._unjudged(settings, "the gain is not known", None)
+    assert left["iterations"] == 0 and left["fixed"] == ["iterations", "tv_weight"]
     for key, value in (("iterations", 20), ("tv_weight", 0.01)):
         with pytest.raises(UserError, match=f"restoration.{key}: is not read by wiener; leave it"):
             validate({"restoration": {"algorithm": "wiener", key: value}})
@@ -97,6 +106,14 @@ def test_a_model_with_a_parameter_without_unit(house):
     )
     model = Moffat(psf["psfs"][0])
     assert [p.span for p in model.parameters] == ["1 to 6 px", "3 to 8"]
+    field = [{"parameter": "width", "low": 2}, {"parameter": "exponent", "low": 4}]
+    validate(
+        {
+            "psfs": [{"name": "m", "model": "moffat"}],
+            "simulations": [{"mosaic": "a", "psf": "m", "field": field}],
+            "networks": [{"name": "n", "psf": "m"}],
+        }
+    )
     assert float(model.psf(torch.tensor([[2.0, 4.0]]))[0].sum()) == pytest.approx(1)
     layout = MapLayout((256, 256), 128, 64, "valid")
     cells = np.ones((len(channels(model)), *layout.cells), np.float32)

@@ -35,7 +35,10 @@ def imported(folder: str) -> set[str]:
 def test_conda_repeats_the_pins():
     conda = yaml.safe_load((ROOT / "envs" / "isoplan.yaml").read_text())["dependencies"]
     pip = next(entry["pip"] for entry in conda if isinstance(entry, dict))
-    assert dict(row.split("==") for row in pip) == pins("requirements.txt")
+    # Jobs submit no others, and a new plugin shall rerun none.
+    wanted = pins("requirements.txt")
+    wanted = {k: v for k, v in wanted.items() if not k.startswith("snakemake-executor-plugin-")}
+    assert dict(row.split("==") for row in pip) == wanted
 
 
 def test_no_package_is_pinned_twice():

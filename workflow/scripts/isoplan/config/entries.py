@@ -120,7 +120,7 @@ def algorithm(settings: dict) -> dict:
 def left_open(restoration: dict) -> list[str]:
     """What of CHOSEN is to be chosen from the data (`isoplan.restoration.choosing`)."""
     given = restoration["psf_scale"] != "auto"  # PSFs of another kind come with it alone
-    return [k for k in CHOSEN if restoration[k] == "auto" and not (k == "psf_shape" and given)]
+    return [k for k in CHOSEN if restoration.get(k) == "auto" and not (k == "psf_shape" and given)]
 
 
 def recipe_of(config: dict, item: dict) -> dict:

@@ -115,6 +115,10 @@ class PsfModel:
 
     def narrowed(self, params: torch.Tensor, factor: float) -> torch.Tensor:
         """Parameters (n, P) of PSFs that are narrower by a factor. Models without parameters have one PSF."""
+        if self.parameters:
+            raise NotImplementedError(
+                f"{type(self).__name__} does not say how its PSFs are narrowed"
+            )
         return params
 
     def check(self) -> float:

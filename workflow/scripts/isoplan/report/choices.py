@@ -30,7 +30,7 @@ def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     table = pd.DataFrame(rows, columns=["method", "tv_weight", "iterations", "error_e2"])
     for method in style.sort_methods(choices):
         choice = choices[method]
-        if not choice["curves"]:
+        if not choice["curves"] or "iterations" in choice.get("fixed", ()):
             continue
         ends = choice.get("ends", {})
         draw = partial(

@@ -171,24 +171,32 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("rule", key=lambda names: names.map(order), kind="stable")
 
 
-def jobs_of(methods: int, jobs_per_mosaic: int, *, chosen: bool = False) -> int:
+def jobs_of(
+    methods: int, jobs_per_mosaic: int, *, chosen: bool = False, study: dict | None = None
+) -> int:
     """Jobs that a mosaic of the user's has in all, with so many methods that restore it.
 
-    chosen: whether something of the restoration is `auto`.
+    chosen: whether something of the restoration is `auto`. study: the checked config, by which an application's jobs
+    count or do not.
     """
     count = 0
     for stage in stages.of_mosaics():
+        if study and not stage.wanted(study):
+            continue
         if stage.usual and (chosen or stage.rule != CHOOSING):
             times = methods if stage.of_method else min(methods, 1) if stage.one_method else 1
             count += times * (jobs_per_mosaic if stage.shared else 1)
     return count
 
 
-def jobs_for(seconds: float, methods: int, *, chosen: bool = False) -> int:
+def jobs_for(
+    seconds: float, methods: int, *, chosen: bool = False, study: dict | None = None
+) -> int:
     """Jobs to share a mosaic among whose longest stage takes so many seconds: of JOB_S, but no more than
     JOBS_A_MOSAIC in all; of LONGEST_S where those would last longer."""
     few = range(2, JOBS_A_MOSAIC)
-    most = max([1, *(j for j in few if jobs_of(methods, j, chosen=chosen) <= JOBS_A_MOSAIC)])
+    known = {"chosen": chosen, "study": study}
+    most = max([1, *(j for j in few if jobs_of(methods, j, **known) <= JOBS_A_MOSAIC)])
     return max(min(math.ceil(seconds / JOB_S), most), math.ceil(seconds / LONGEST_S), 1)
 
 
@@ -227,7 +235,8 @@ def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
     sizes = [m.facts for m in study.mosaics if m.facts.get("height_px")]
     if not sizes or not study.config:
         return []
-    wanted = {rule for rule, stage in SHARED.items() if stage.wanted(study.config)}
+    config = _whole(study)
+    wanted = {rule for rule, stage in SHARED.items() if not config or stage.wanted(config)}
     if not wanted <= set(known.index[known["overhead"].notna()]):
         return []
     largest = max(sizes, key=lambda facts: facts["height_px"] * facts["width_px"])
@@ -236,6 +245,11 @@ def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
         return []
     shapes += [(side, side) for side in SIDES_PX if side**2 > math.prod(shapes[0])]
     return [_suggestion(study, known, shape) for shape in shapes]
+
+
+def _whole(study: Study) -> dict | None:
+    """The study's config, where it is known whole."""
+    return study.present.config if study.present else None
 
 
 def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Suggestion:
@@ -251,7 +265,12 @@ def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Su
         for rule, side in sides.items()
         if side
     }
-    jobs = jobs_for(work[list(sides)].max(), methods, chosen=CHOOSING in known.index)
+    jobs = jobs_for(
+        work[list(sides)].max(),
+        methods,
+        chosen=CHOOSING in known.index,
+        study=_whole(study),
+    )
     jobs = min(jobs, max(units.values()))
     # One job may have a unit more than another.
     shares = pd.Series({rule: math.ceil(n / jobs) / n for rule, n in units.items()})

@@ -7,8 +7,8 @@ from isoplan.report.section import NO_MOSAIC, Caution, Score, Section
 
 EMPTY = Score(
     "empty",
-    "This study has no results yet",
-    "No mosaic was scored and no network was tested. Run the study, or look into its logs.",
+    "Nothing here was scored",
+    "No mosaic was scored and no network was tested: the study asks for neither, or has not run yet.",
     data="regression.csv",
     note=NO_MOSAIC,
     sound="Nothing was measured, so nothing can be trusted.",

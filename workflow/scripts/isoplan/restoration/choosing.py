@@ -35,6 +35,7 @@ from dataclasses import replace
 import numpy as np
 
 from isoplan.base.seeds import numpy_rng
+from isoplan.config import entries
 from isoplan.optics.exposure import Exposure, exposure_of
 from isoplan.restoration.held_out import HeldOut
 from isoplan.restoration.pieces import PIECES, Piece, pieces_of
@@ -172,9 +173,14 @@ def _unjudged(settings: dict, why: str, photons: float | None, give: str = GIVEN
     """Nothing is done where nothing can be judged, unless the iterations are given."""
     taken = {"iterations": 0, "tv_weight": UNJUDGED_WEIGHT, "psf_scale": 1.0, "resolution_px": 0.0}
     taken |= {"psf_shape": "map"}
-    known = {key: settings[key] for key in taken if settings[key] != "auto"}
+    fixed = sorted(
+        entries.algorithm(settings).get("fixed", ())
+    )  # given by the algorithm, and by no user
+    known = {k: settings[k] for k in taken if settings[k] != "auto" and k not in fixed}
+    if fixed:
+        known["fixed"] = fixed
     reason = f"{why}, so nothing can be held out and judged"
-    if "iterations" not in known:
+    if "iterations" not in known and "iterations" not in fixed:
         reason += f"; {give} to restore it all the same"
     return (
         taken
