@@ -59,8 +59,10 @@ def test_a_mosaic_is_made_again_for_its_own_reader_alone(study):
         *("references/leica.json", "stages/evaluation/leica/evaluate.0.done"),
         *("stages/evaluation/leica/created.done", "evaluation/leica.metrics.csv"),
     }
+    # Of the mosaic: all but what facts that come out as they were are enough for.
     again = remade(study, readers / "lif.py")
-    assert again == {name for name in made(study) if "leica" in name}
+    its_own = {name for name in made(study) if "leica" in name}
+    assert again == its_own - {"stages/psf_map/leica/ready/created.done"}
     assert "Nothing to be done" in study.run("--dry-run")
 
 
