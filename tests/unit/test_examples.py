@@ -16,6 +16,7 @@ MODULES = (
     "objects.pictures",
     "optics.plain",
     "restoration.richardson_lucy",
+    "training.loop",
 )
 
 
