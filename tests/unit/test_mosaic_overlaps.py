@@ -142,7 +142,7 @@ def test_shifts_after_which_tiles_agree_are_told(tmp_path):
 
 
 def test_of_many_overlaps_it_is_said_how_many_were_looked_at(tmp_path, monkeypatch):
-    monkeypatch.setattr(overlaps, "LOOKED", 6)
+    monkeypatch.setattr(overlaps, "MOST_COMPARED", 6)
     (note,) = tiles(tmp_path, large_scene(), boxes=FIVE)
     assert note.endswith(") in 12 of 40 overlaps")
 
