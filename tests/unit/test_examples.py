@@ -8,6 +8,8 @@ import pytest
 MODULES = (
     "api",
     "cli.outputs",
+    "metrics.image",
+    "metrics.regression",
     "mosaic.facts",
     "mosaic.headers",
     "mosaic.ngff",
