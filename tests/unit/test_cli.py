@@ -579,7 +579,7 @@ def test_split_refuses_what_is_no_exposure(exposure, tmp_path, capsys):
         )
     for arguments, words in (
         (["no.tif"], "no.tif"),
-        ([tmp_path / "flat.tif"], "the gain cannot be found"),
+        ([tmp_path / "flat.tif"], "the gain cannot be estimated"),
         ([tmp_path / "burnt.tif"], "are saturated"),
         ([tmp_path / "colour.tif"], "choose one colour by --channel"),
         ([picture, "--share", 0.7], "--share 0.7: give a number above 0 and at most 0.5"),

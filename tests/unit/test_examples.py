@@ -16,6 +16,7 @@ MODULES = (
     "mosaic.table",
     "mosaic.tiles",
     "objects.pictures",
+    "optics.gaussian",
     "optics.plain",
     "restoration.richardson_lucy",
     "training.loop",
