@@ -10,7 +10,7 @@ from isoplan.optics.exposure import Exposure
 from isoplan.optics.model import equivalent_width_px
 from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map.fill import sums_of
+from isoplan.psf_map.fill import summarise_map
 from isoplan.psf_map.layout import MapLayout
 from isoplan.restoration import choosing
 from isoplan.restoration.candidates import (
@@ -527,7 +527,7 @@ def test_wrong_psfs_restore_by_few_iterations(model, auto):
     # So is one PSF that stands for some that differ.
     cells = mapped(model, counts.shape, width=4.0).cells
     cells[:2] *= np.linspace(0.7, 1.3, cells.shape[2])
-    one = LocalPsfs(model, constant=(4.0, 4.0), mean_of=sums_of(cells, model))
+    one = LocalPsfs(model, constant=(4.0, 4.0), mean_of=summarise_map(cells, model))
     choice = chosen_for(counts, one, auto, **alone)
     assert 0 < choice["iterations"] <= MOST_OTHER
     assert "one PSF stands for some that differ" in choice["reason"]

@@ -579,7 +579,7 @@ def test_split_refuses_what_is_no_exposure(exposure, tmp_path, capsys):
         )
     for arguments, words in (
         (["no.tif"], "no.tif"),
-        ([tmp_path / "flat.tif"], "the gain cannot be found"),
+        ([tmp_path / "flat.tif"], "the gain cannot be estimated"),
         ([tmp_path / "burnt.tif"], "are saturated"),
         ([tmp_path / "colour.tif"], "choose one colour by --channel"),
         ([picture, "--share", 0.7], "--share 0.7: give a number above 0 and at most 0.5"),
@@ -651,7 +651,7 @@ def test_optics_reach_the_network(picture, focus, tmp_path, capsys):
     assert (
         "cut-off 0.3 cycles/px (NA" in said
         and "as given" not in said
-        and "2 x 2 pixels are taken together" in said
+        and "2 x 2 pixels are binned" in said
     )
     pd.testing.assert_frame_equal(maps[0], maps[1])
     assert not maps[0]["focus_waves"].equals(maps[2]["focus_waves"])
@@ -675,8 +675,8 @@ def test_a_cutoff_that_contradicts_the_optics_is_told(picture, focus, tmp_path, 
     [
         ([], "give --na, --wavelength-um and --pixel-size-um"),
         (["--na", 0.5, "--pixel-size-um", 0.3], "give --na, --wavelength-um and --pixel-size-um"),
-        (["--cutoff", 0.9], "not one that this network is for: 0.2 to 0.4"),
-        (["--cutoff", 0.0003], "667 x 667 pixels would be taken together"),
+        (["--cutoff", 0.9], "does not fit this network, which is for 0.2 to 0.4"),
+        (["--cutoff", 0.0003], "667 x 667 pixels would be binned"),
     ],
 )
 def test_optics_that_are_missing_or_impossible(optics, words, picture, focus, tmp_path, capsys):

@@ -8,14 +8,18 @@ import pytest
 MODULES = (
     "api",
     "cli.outputs",
+    "metrics.image",
+    "metrics.regression",
     "mosaic.facts",
     "mosaic.headers",
     "mosaic.ngff",
     "mosaic.table",
     "mosaic.tiles",
     "objects.pictures",
+    "optics.gaussian",
     "optics.plain",
     "restoration.richardson_lucy",
+    "training.loop",
 )
 
 

@@ -9,7 +9,7 @@ from isoplan.networks import outputs, store
 from isoplan.networks.outputs import CHECK_BLOCK
 from isoplan.objects import pictures, scenes
 from isoplan.optics.psf import make_psf_model
-from isoplan.training.psf_judging import SHOWN, estimate, judge, judge_test
+from isoplan.training.psf_judging import KEPT_PREDICTIONS, estimate, judge, judge_test
 from isoplan.training.samples import Batch, blur_patches, make_set
 
 CPU = torch.device("cpu")
@@ -103,8 +103,8 @@ def test_judged_by_hand(gaussian):
 
     shown = found.predictions
     assert list(shown) == ["parameter", "true", "estimated", "half_width", "photons", "valid"]
-    assert len(shown) == 2 * SHOWN and shown["valid"].mean() == 0.5
-    np.testing.assert_allclose(shown["half_width"][:SHOWN], 0.6, rtol=1e-5)
+    assert len(shown) == 2 * KEPT_PREDICTIONS and shown["valid"].mean() == 0.5
+    np.testing.assert_allclose(shown["half_width"][:KEPT_PREDICTIONS], 0.6, rtol=1e-5)
 
 
 def test_an_axis_counts_where_it_means_something(settings):

@@ -40,7 +40,9 @@ def test_likelihood_is_that_of_all_contrasts():
     found, expected = [], []
     for variance, reach in ((0.5, 1.5), (2.0, 4.0)):
         process = Process(0.0, variance, reach, 0.3, 1.4)
-        covariance = process.common(cells, cells) + process.errors(cells, np.ones(12))
+        covariance = process.signal_covariance(cells, cells) + process.error_covariance(
+            cells, np.ones(12)
+        )
         found.append(kriging._likelihood(value, covariance.copy())[0])
         inner = contrasts.T @ covariance @ contrasts
         expected.append(multivariate_normal(cov=inner).logpdf(contrasts.T @ value))
@@ -54,18 +56,22 @@ def test_estimates_are_those_of_the_normal_distribution():
     weights = np.array([[1.0, 1.0, 2.0], [0.5, 1.0, 1.0]])
     process = Process(1.2, 0.7, 2.0, 0.2, 1.4)
     known, cells = np.argwhere(own), np.argwhere(np.ones((2, 3)))
-    found = kriging._at(np.s_[0:2, 0:3], known, plane, weights, process)
-    inner = process.common(known, known) + process.errors(known, weights[own])
-    expected = 1.2 + process.common(cells, known) @ np.linalg.inv(inner) @ (plane[own] - 1.2)
+    found = kriging._predict(np.s_[0:2, 0:3], known, plane, weights, process)
+    inner = process.signal_covariance(known, known) + process.error_covariance(known, weights[own])
+    expected = 1.2 + process.signal_covariance(cells, known) @ np.linalg.inv(inner) @ (
+        plane[own] - 1.2
+    )
     np.testing.assert_allclose(found.ravel(), expected, rtol=1e-4)
 
 
 def test_errors_of_windows_that_do_not_overlap_are_none_of_each_other():
-    process = Process(0.0, 1.0, 2.0, 0.5, kriging.ALIKE * 2)
+    process = Process(0.0, 1.0, 2.0, 0.5, kriging.ERROR_REACH * 2)
     cells = np.array([[0, 0], [0, 1], [1, 1], [0, 2]])
-    errors = process.errors(cells, np.array([1.0, 1.0, 1.0, 4.0]))
-    alike = 1 - 1 / 1.4
-    np.testing.assert_allclose(errors[0], [0.5, 0.5 * alike, 0.5 * alike**2, 0], rtol=1e-6)
+    errors = process.error_covariance(cells, np.array([1.0, 1.0, 1.0, 4.0]))
+    correlation = 1 - 1 / 1.4
+    np.testing.assert_allclose(
+        errors[0], [0.5, 0.5 * correlation, 0.5 * correlation**2, 0], rtol=1e-6
+    )
     assert errors[3, 3] == pytest.approx(0.5 / 4)
 
 
@@ -115,7 +121,7 @@ def test_squares_of_large_maps_leave_no_seams(monkeypatch):
     true = np.sin(y / 6) * np.cos(x / 7)
     values = noisy(true)
     whole = smoothed(values)[0]
-    monkeypatch.setattr(kriging, "MOST", 100)
+    monkeypatch.setattr(kriging, "MOST_AT_ONCE", 100)
     monkeypatch.setattr(kriging, "SQUARE", 12)
     pieces = smoothed(values)[0]
     assert rms(pieces - whole) < 0.2 * NOISE**0.5

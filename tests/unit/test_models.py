@@ -214,7 +214,7 @@ def test_what_cannot_be_released_is_told_before_training(tmp_path, monkeypatch, 
     taken = [NETWORK | {"weights": "x.safetensors"}]
     assert "net has weights" in error(RELEASE | {"networks": taken})
     monkeypatch.setattr(models, "LARGEST_BYTES", 1000)
-    assert "more than the 0 MB" in error(RELEASE)
+    assert "exceed the 0 MB" in error(RELEASE)
 
 
 @pytest.mark.parametrize("own", ["models/gaussian-2.md", "models/gaussian-2.safetensors", "networks/net/history.csv", "networks/net/card.json", "networks/net/checkpoint.pt", "networks/net/network.safetensors"])  # fmt: skip

@@ -336,11 +336,11 @@ def test_weights_that_are_not_finite_are_refused(saved, card, value):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"window_px": 10**9}, r"window_px 1e\+09, from 1 to 4096"),
+        ({"window_px": 10**9}, r"window_px 1e\+09 must be from 1 to 4096"),
         ({"window_px": -128}, "window_px -128"),
         ({"network": {"width": 10**12}}, r"width 1e\+12"),
         ({"psf": {"size_px": 10**7 + 1}}, r"size_px 1e\+07"),
-        ({"window_px": "128"}, "not of this version"),
+        ({"window_px": "128"}, "does not fit this version"),
     ],
 )
 def test_a_card_of_absurd_sizes_is_refused_at_once(saved, card, changed, words):

@@ -128,7 +128,7 @@ def test_a_bad_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="empty"):
         draw_scenes(spec("folder", folder=str(empty)), 1, 32, seed=0, stream="s")
     empty.mkdir()
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match="has no pictures"):
         draw_scenes(spec("folder", folder=str(empty)), 1, 32, seed=0, stream="s")
     broken = next(n for n in (f"{i}.png" for i in range(50)) if pictures.split_of(n) == "train")
     (empty / broken).write_bytes(b"not a picture")

@@ -197,7 +197,7 @@ def test_a_retry_beyond_the_limit(site):
 def test_memory_beyond_every_node_of_the_partition(site):
     found = check_map(site({"resources": {"map_mem_mb": 20_000, "map_minutes": 5}}))
     assert found.level == FAIL
-    assert "20000 MB, partition short gives 16000" in found.text
+    assert "20000 MB, partition short allows 16000" in found.text
     assert '"long"' in found.advice
 
 
@@ -293,7 +293,7 @@ def test_times_of_slurm(text, minutes):
 
 def test_profiles_that_are_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="none of"):
+    with pytest.raises(UserError, match="there is none in"):
         Profile.find("nowhere")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/config.yaml").write_text("a: [1\n")

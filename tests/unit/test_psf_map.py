@@ -445,10 +445,10 @@ def test_a_gap_between_axes_on_both_sides_of_zero(zernike):
 
 def test_a_released_network_serves_its_cut_offs_and_whole_fractions(settings):
     wide = make_psf_model(settings("psfs", model="zernike-1", size_px=79, cutoff_range=[0.2, 0.4]))
-    model, together = at_cutoff(wide, 0.3)
-    assert (model.cutoff, model.cutoff_range, model.size_px, together) == (0.3, (0.3, 0.3), 79, 1)
-    model, together = at_cutoff(wide, 0.08)
-    assert (model.cutoff, model.size_px, together) == (0.08, 79 * 3, 3)
+    model, binning = at_cutoff(wide, 0.3)
+    assert (model.cutoff, model.cutoff_range, model.size_px, binning) == (0.3, (0.3, 0.3), 79, 1)
+    model, binning = at_cutoff(wide, 0.08)
+    assert (model.cutoff, model.size_px, binning) == (0.08, 79 * 3, 3)
     for beyond in (0.45, None):
         with pytest.raises(UserError, match=r"0\.2 to 0\.4"):
             at_cutoff(wide, beyond)
@@ -474,7 +474,7 @@ def test_pixels_taken_together_are_a_larger_pixel(settings):
     picture = textured((192, 256))
     (fine, two), (coarse, one) = at_cutoff(wide, 0.15), at_cutoff(wide, 0.3)
     assert (two, one) == (2, 1)
-    cells = estimate_cells(network, fine, picture, 64, CPU, together=two)
+    cells = estimate_cells(network, fine, picture, 64, CPU, binning=two)
     binned = picture.reshape(96, 2, 128, 2).mean((1, 3))
     expected = estimate_cells(network, coarse, binned, 32, CPU)
     assert cells.shape == expected.shape == (7, 1, 2)

@@ -209,7 +209,7 @@ def test_a_measured_psf_is_centred_and_stripped_of_its_background(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         make_psf_model(spec("measured", file=str(tmp_path / "none.tif")))
     for wrong, (values, words) in {
-        "flat": (np.ones((9, 9)), "nothing brighter than its border"),
+        "flat": (np.ones((9, 9)), "nothing is brighter than its border"),
         "complex": (bead.astype(complex), "pixels of type complex128"),
         "words": (np.full((9, 9), "a"), "pixels of type <U1"),
         "huge": (1e300 * bead, "NaN or infinite pixels"),

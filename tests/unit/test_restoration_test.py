@@ -149,7 +149,7 @@ def test_psf_distance_pads_to_the_larger():
 def test_a_cut_off_that_the_network_does_not_serve_is_refused():
     model = make_psf_model(made(psf="focus").spec["psf"] | {"cutoff": 0.3, "cutoff_range": None})
     asked = made(psf="focus").spec["psf"] | {"cutoff": 0.15}
-    with pytest.raises(UserError, match="taken together"):
+    with pytest.raises(UserError, match="binned pixels"):
         fields.detection_model(model, asked)
 
 
@@ -282,8 +282,8 @@ def test_summary_means_differences_and_intervals():
 def test_pictures_cut_from_one_real_picture_count_together():
     values = {"true": [1.0] * 50 + [3.0] * 50}
     apart = tables.summarise(table(values)).iloc[0]
-    together = tables.summarise(table(values, [0] * 50 + [1] * 50)).iloc[0]
-    assert apart["high"] - apart["low"] < 0.6 and together["high"] - together["low"] == 2
+    binning = tables.summarise(table(values, [0] * 50 + [1] * 50)).iloc[0]
+    assert apart["high"] - apart["low"] < 0.6 and binning["high"] - binning["low"] == 2
 
 
 def test_budget_follows_the_chain_that_was_run():

@@ -14,7 +14,7 @@ from isoplan.training.samples import (
     VALID,
     Recipe,
     SceneBank,
-    _turned,
+    _rotated_or_flipped,
     blur_patches,
     load_set,
     make_batch,
@@ -77,7 +77,7 @@ def test_blur_patches_is_the_valid_convolution(shape, size):
 
 def test_the_eight_turns():
     picture = torch.arange(6.0).reshape(1, 2, 3)[:, :, :2].expand(8, 2, 2)
-    turned = _turned(picture, torch.arange(8))
+    turned = _rotated_or_flipped(picture, torch.arange(8))
     assert len({tuple(t.flatten().tolist()) for t in turned}) == 8
 
 

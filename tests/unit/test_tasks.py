@@ -21,7 +21,7 @@ from isoplan.cli import models
 from isoplan.networks import store
 from isoplan.report.network import curve_figures
 from isoplan.report.results import Network
-from isoplan.training.loop import mark_of, train
+from isoplan.training.loop import train, training_fingerprint
 from isoplan.training.psf_regression import PsfRegression
 from isoplan.training.task import Judge, Task
 from test_models import RELEASE, run
@@ -146,11 +146,15 @@ def test_a_network_for_psfs_serves_no_other_task(settings, gaussian, recipe, tmp
 
 
 def test_the_mark_is_of_task_settings_seed_and_code(task, spec):
-    mark = mark_of(task(), {"a": "1"})
-    assert mark == mark_of(task(), {"a": "1"})
+    mark = training_fingerprint(task(), {"a": "1"})
+    assert mark == training_fingerprint(task(), {"a": "1"})
     others = [Denoising.of_config({"noise": 0.2}, spec, seed=1, device=CPU), task(), task()]
     others[1].seed, others[2].name = 2, "other"
-    marks = {mark, mark_of(task(), {"a": "2"}), *(mark_of(other, {"a": "1"}) for other in others)}
+    marks = {
+        mark,
+        training_fingerprint(task(), {"a": "2"}),
+        *(training_fingerprint(other, {"a": "1"}) for other in others),
+    }
     assert len(marks) == 5
 
 

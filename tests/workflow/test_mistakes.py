@@ -113,7 +113,7 @@ def test_files_that_do_not_serve(plain):
     for start in (
         "ERROR stray.safetensors: has no isoplan card",
         "ERROR other.safetensors: was trained for PSF width_px [2, 9], but the study wants [1.5, 5]",
-        "ERROR empty: holds no pictures",
+        "ERROR empty: has no pictures",
     ):
         assert any(line.startswith(start) for line in errors), (start, errors)
     assert len(errors) == 3

@@ -24,18 +24,18 @@ def main(snakemake):
     _, model, card = store.load(snakemake.input.network)
     store.check_fits(snakemake.input.network, card, params.psf, params.window_px)
     shape = facts.shape
-    model, together = at_cutoff(model, cutoff_of(facts))
+    model, binning = at_cutoff(model, cutoff_of(facts))
     try:
-        check_window(params.window_px, together, shape)
+        check_window(params.window_px, binning, shape)
     except UserError as error:
         raise UserError(f"{wildcards.mosaic}: {error}") from None
-    possible = strides(params.window_px, together)
+    possible = strides(params.window_px, binning)
     if params.stride_px not in possible:
         raise UserError(
-            f"map.stride_px {params.stride_px}: {wildcards.mosaic} is mapped with {together} x {together} "
-            f"pixels taken together; give one of {', '.join(map(str, possible))}"
+            f"map.stride_px {params.stride_px}: {wildcards.mosaic} is mapped with {binning} x {binning} "
+            f"binned pixels; give one of {', '.join(map(str, possible))}"
         )
-    layout = MapLayout(shape, params.window_px * together, params.stride_px, params.edges)
+    layout = MapLayout(shape, params.window_px * binning, params.stride_px, params.edges)
     ngff.create_map(
         params.store,
         channels(model),
@@ -48,7 +48,7 @@ def main(snakemake):
             "network": wildcards.network,
             "psf": model.spec,
             "window_px": layout.window_px,
-            "together": together,
+            "together": binning,
             "edges": params.edges,
             "shape_px": shape,
             "network_fingerprint": card["fingerprint"],

@@ -6,7 +6,7 @@ from _job import job
 from isoplan.base.ledger import write_atomically
 from isoplan.mosaic import ngff
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map.fill import fill_invalid, sums_of
+from isoplan.psf_map.fill import fill_invalid, summarise_map
 
 
 def main(snakemake):
@@ -24,7 +24,7 @@ def main(snakemake):
         overlap=made["window_px"] / params.stride_px,
     )
     ngff.write_shards(ngff.open_array(params.store, "0", "r+"), (slice(None),) * 3, filled)
-    found = sums_of(filled, model, params.alarm_threshold)
+    found = summarise_map(filled, model, params.alarm_threshold)
     write_atomically(snakemake.output.summary, json.dumps(found, indent=1) + "\n")
     if found["mean"] is None:
         print("no cell of this mosaic is valid, and no PSF is known: only noise is removed")

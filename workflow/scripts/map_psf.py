@@ -40,7 +40,7 @@ def main(snakemake):
                 unit,
                 offset=facts["offset"],
                 device=device,
-                together=made["together"],
+                binning=made["together"],
                 exposure=exposure_of(facts),
             ),
             write=lambda unit, block: ngff.write_shards(

@@ -18,7 +18,7 @@ from isoplan.optics.exposure import exposure_of
 from isoplan.optics.model import PsfModel
 from isoplan.psf_map.estimate import map_whole
 from isoplan.psf_map.layout import (
-    WHOLE,
+    FULLY_USABLE,
     MapLayout,
     at_cutoff,
     channels,
@@ -36,12 +36,12 @@ DEFAULT_MODEL = "gaussian-2"
 
 @dataclass
 class MapNetwork:
-    """A network for a picture's optics. model, together: of `psf_map.layout.at_cutoff`. window_px, stride_px: of the map."""
+    """A network for a picture's optics. model, binning: from `psf_map.layout.at_cutoff`. window_px, stride_px: of the map."""
 
     file: Path
     network: object
     model: PsfModel
-    together: int
+    binning: int
     window_px: int
     stride_px: int
     device: object
@@ -73,11 +73,11 @@ def network_for(
             f"{known} depends on the optics: give --na, --wavelength-um and --pixel-size-um (at the "
             "sample), or --cutoff"
         )
-    model, together = at_cutoff(model, cutoff)
-    check_window(network.window_px, together, shape)
-    if together > 1:
-        say(f"{together} x {together} pixels are taken together, as the picture is finely sampled")
-    window, possible = network.window_px * together, strides(network.window_px, together)
+    model, binning = at_cutoff(model, cutoff)
+    check_window(network.window_px, binning, shape)
+    if binning > 1:
+        say(f"{binning} x {binning} pixels are binned, as the picture is finely sampled")
+    window, possible = network.window_px * binning, strides(network.window_px, binning)
     stride = stride_px
     if stride is None:
         stride = max(s for s in possible if s <= max(possible[0], window / 2))
@@ -86,7 +86,7 @@ def network_for(
             f"--stride-px {stride}: give one of {', '.join(map(str, possible))}, which divide the "
             f"network's {window}"
         )
-    return MapNetwork(file, network, model, together, window, stride, device)
+    return MapNetwork(file, network, model, binning, window, stride, device)
 
 
 @dataclass
@@ -137,7 +137,7 @@ def estimate_map(
         step=step,
         offset=facts["offset"],
         device=chosen.device,
-        together=chosen.together,
+        binning=chosen.binning,
         exposure=exposure_of(facts),
     )
     threshold = settings["alarm_threshold"]
@@ -160,10 +160,10 @@ def describe_map(found: PictureMap) -> Iterator[str]:
             "sample (denoised, compressed, resampled, saturated or hazy?), and count as not valid; "
             "--alarm-threshold 1 takes them all the same"
         )
-    partly = found["usable"] < WHOLE
+    partly = found["usable"] < FULLY_USABLE
     if partly.any():
         yield (
-            f"{int(partly.sum())} cells see less than {100 * WHOLE:.0f} % of their window: the rest is missing, "
+            f"{int(partly.sum())} cells see less than {100 * FULLY_USABLE:.0f} % of their window: the rest is missing, "
             f"saturated, dead or hot (`usable` in psf_map.csv); the worst cell sees {100 * np.nanmin(found['usable']):.0f} %"
         )
     if not found.any_known:

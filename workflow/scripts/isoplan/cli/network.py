@@ -71,12 +71,12 @@ def refuse_other_training(
     places = [*(folder / name for name in TRAINING_FILES), *released]
     refuse_foreign(*places)
     part = tasks.of(task.spec).task
-    mark = training.mark_of(task, library("train_network", study, task.spec, part))
+    mark = training.training_fingerprint(task, library("train_network", study, task.spec, part))
     for place in places:
         if (
             place.suffix in FINGERPRINTED
             and not args.overwrite
-            and training.of_another(place, mark)
+            and training.is_of_other_training(place, mark)
         ):
             raise UserError(
                 f"{place}: comes from a training with other settings or code and would be overwritten; give another "

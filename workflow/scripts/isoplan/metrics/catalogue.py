@@ -1,6 +1,7 @@
-"""The image metrics of a study, one row each: all that the evaluation, the tables and the verdict know of them.
+"""The image metrics of a study, one row each. Evaluation, tables and verdict use only this list.
 
-A new metric is a row here, with its function `local`: nothing else is edited, and the evaluation alone runs again.
+A new metric is a row here with its function `local`. Nothing else is edited, and only the evaluation runs
+again.
 """
 
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LOCAL_PX = 8  # so far around a pixel may `local` look
+LOCAL_PX = 8  # `local` may use pixels up to this distance
 
 
 @dataclass(frozen=True)
@@ -18,21 +19,22 @@ class Metric:
     Parameters
     ----------
     name : str
-        In metrics.csv and in the report, which shows the metrics in the order of METRICS.
+        Its name in metrics.csv and in the report, which shows metrics in the order of METRICS.
     meaning : str
-        What it says, in a line.
+        Its meaning in one line.
     better : int
-        1 where higher is better, -1 where lower is, 0 where nearer to what the truth itself has.
+        1 if higher is better, -1 if lower is, 0 if closer to the value of the truth is.
     unit : str
-        "" where it has none.
+        Its unit, "" if it has none.
     decimals : int, optional
-        That are shown; three significant digits where it is None.
+        Number of decimals that are shown; None for three significant digits.
     needs_truth : bool
         Whether it compares with a truth or a reference frame.
     local : callable, optional
-        ``local(picture, truth)`` gives an array (h, w) of which the metric is the mean, NaN where it does not count.
-        Both pictures are (h, w) float32 on a scale of 0 to 255, NaN where nothing is known; truth is None for a
-        metric that needs none. None where `image.metrics_of`, `frc` or the evaluation compute the metric.
+        ``local(picture, truth)`` returns an array (h, w) whose mean is the metric, NaN where pixels do not
+        count. Both pictures are (h, w) float32 on a scale of 0 to 255, NaN where unknown; truth is None
+        for a metric that needs none. None if `image.metrics_of`, `frc` or the evaluation compute the
+        metric.
     """
 
     name: str
@@ -63,5 +65,5 @@ def by_name() -> dict[str, Metric]:
 
 
 def local_metrics() -> list[Metric]:
-    """Those that the catalogue itself computes."""
+    """The metrics that are computed by their function `local`."""
     return [metric for metric in METRICS if metric.local]

@@ -1,11 +1,11 @@
 """Image metrics from sums over cells, block by block, and the SNR of a whole picture.
 
-Formulas of the SSFI-1 report on restoring mosaics (MSE, SSIM, PSNR, CV, Sharpness, gradient-MSE),
-in floating point, and the signal-to-noise ratio. Pictures are (h, w); sums run in float64.
+The formulas are those of the SSFI-1 report on restoring mosaics (MSE, SSIM, PSNR, CV, Sharpness,
+gradient-MSE), in floating point, and the signal-to-noise ratio. Pictures are (h, w); sums are float64.
 
-`valid` is a mask (h, w) of the pixels that count, None for all; a pixel that is not finite in either
-picture never counts. A metric of a neighbourhood (3 x 3 gradients, 11 x 11 SSIM) counts where all of
-it is valid. Where nothing counts a metric is NaN.
+`valid` is a mask (h, w) of the pixels that count, None for all. A pixel that is not finite in either
+picture never counts. A metric of a neighbourhood (3 x 3 gradients, 11 x 11 SSIM) counts where all of it is
+valid. If nothing counts, a metric is NaN.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 SSIM_SIGMA_PX = 1.5
-HALO_PX = 5  # half the 11 x 11 window of SSIM; the gradients need 1
+HALO_PX = 5  # half the 11 x 11 window of SSIM; gradients need 1
 _K1, _K2 = 0.01, 0.03  # Wang et al. 2004
 
 
@@ -25,7 +25,7 @@ def _usable(valid: np.ndarray | None, *pictures: np.ndarray | None) -> np.ndarra
 
 
 def _eroded(usable: np.ndarray, radius: int) -> np.ndarray:
-    """Pixels whose whole neighbourhood is usable; what lies outside the picture counts as usable."""
+    """Pixels whose whole neighbourhood is usable; pixels outside the picture count as usable."""
     if usable.all():
         return usable
     size = 2 * radius + 1
@@ -33,12 +33,12 @@ def _eroded(usable: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _cleaned(picture: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """float64, zero where not usable, so that NaN does not spread through sums and filters."""
+    """The picture as float64, zero where not usable, so that NaN does not spread in filters and sums."""
     return np.where(usable, picture, 0).astype(np.float64)
 
 
 def gradient_magnitude(picture: np.ndarray) -> np.ndarray:
-    """sqrt(Gx^2 + Gy^2) by unnormalised Sobel kernels (+-1, +-2), the edge mirrored: (h, w) float64."""
+    """sqrt(Gx^2 + Gy^2) by unnormalised Sobel kernels (+-1, +-2), reflected at edges: (h, w) float64."""
     picture = np.asarray(picture, np.float64)
     return np.hypot(ndimage.sobel(picture, axis=0), ndimage.sobel(picture, axis=1))
 
@@ -64,10 +64,10 @@ def ssim_map(picture: np.ndarray, truth: np.ndarray, data_range: float) -> np.nd
     )
 
 
-# What is summed over a cell; all metrics follow from such sums over any number of cells. In this order:
-# pixels that count, their values, squared deviations from the cell's own mean; places with a whole
-# gradient, gradients; squared errors, squares of the truth; places with a whole SSIM window, SSIM;
-# squared errors of the gradient. The last five are NaN without a truth.
+# The sums over a cell, from which all metrics follow, over any number of cells. In this order: pixels that
+# count, their values, squared deviations from the cell's mean; pixels with a complete gradient, gradients;
+# squared errors, squares of the truth; pixels with a complete SSIM window, SSIM; squared errors of the
+# gradient. The last five are NaN without a truth.
 SUMS = (
     "count", "sum", "deviations", "gradient_count", "gradient",
     "error", "signal", "ssim_count", "ssim", "gradient_error",
@@ -83,13 +83,34 @@ def cell_sums(
     core: tuple[slice, slice] | None = None,
     valid: np.ndarray | None = None,
 ) -> np.ndarray:
-    """SUMS over cells of cell_px, the last ones smaller: (len(SUMS), ny, nx) float64.
+    """SUMS over cells of a block.
 
-    picture, truth: a block (h, w). core: the part that is cut into cells. Around it a block carries a
-    halo of at least HALO_PX, less only where the picture ends (`tiles.with_halo`): SSIM leaves out the
-    outermost HALO_PX of the picture, as scikit-image does, and takes a block's edge for the picture's
-    where the halo is shorter. data_range: the span of values that SSIM refers to; at 0 no place counts.
-    Memory: some ten float64 arrays of the block's size. Raises ValueError for a negative data_range.
+    Memory: about ten float64 arrays of the block's size.
+
+    Parameters
+    ----------
+    picture, truth
+        The block (h, w), and the truth if there is one.
+    data_range
+        Range of values that SSIM refers to; SSIM does not count if it is 0.
+    cell_px
+        Side of a cell in px; the last ones may be smaller.
+    core
+        The part of the block that is cut into cells. The halo around it has at least HALO_PX, except where
+        the picture ends (`tiles.with_halo`). SSIM leaves out the outermost HALO_PX of the picture, as
+        scikit-image does; it takes a block's edge with a shorter halo for the picture's edge.
+    valid
+        Mask (h, w) of the pixels that count.
+
+    Returns
+    -------
+    numpy.ndarray
+        (len(SUMS), ny, nx) float64.
+
+    Raises
+    ------
+    ValueError
+        If data_range is negative.
     """
     _check_range(data_range)
     shape = np.shape(picture)
@@ -121,24 +142,35 @@ def cell_sums(
 
 
 def per_cell(values: np.ndarray, cell_px: int) -> np.ndarray:
-    """Sums of values (h, w) over cells of cell_px, the last ones smaller: (ny, nx) float64."""
+    """Sums of values (h, w) over cells of cell_px (the last ones may be smaller): (ny, nx) float64."""
     values = values.astype(np.float64, copy=False)
     rows = np.add.reduceat(values, np.arange(0, values.shape[0], cell_px), axis=0)
     return np.add.reduceat(rows, np.arange(0, values.shape[1], cell_px), axis=1)
 
 
 def metrics_of(sums: np.ndarray, data_range: float) -> dict[str, float]:
-    """All metrics of a picture from its `cell_sums` (len(SUMS), ...): Mean, CV, Sharpness; where there
-    was a truth also MSE, SSIM, PSNR, gradient-MSE and SNR (dB).
+    """All metrics of a picture from its cell sums.
 
-    data_range: the span of values that PSNR refers to; at 0 it is NaN. The cells' size does not matter
-    beyond 1e-9. A picture equal to its truth has MSE 0, SSIM 1 and PSNR and SNR inf.
+    A picture that equals its truth has MSE 0, SSIM 1, and infinite PSNR and SNR. The cells' size only
+    matters to a relative 1e-9.
+
+    Parameters
+    ----------
+    sums
+        (len(SUMS), ...), from `cell_sums`.
+    data_range
+        Range of values that PSNR refers to; PSNR is NaN if it is 0.
+
+    Returns
+    -------
+    dict
+        Mean, CV and Sharpness; with a truth also MSE, SSIM, PSNR, gradient-MSE and SNR (dB).
     """
     _check_range(data_range)
     cells = dict(zip(SUMS, np.reshape(sums, (len(SUMS), -1)), strict=True))
     total = {name: float(values.sum()) for name, values in cells.items()}
     mean = _ratio(total["sum"], total["count"])
-    # Deviations from the whole mean (Chan et al. 1979), which sums of squares would blur.
+    # Deviations from the overall mean (Chan et al. 1979); sums of squares would lose precision.
     own = cells["sum"] / np.maximum(cells["count"], 1)
     deviations = total["deviations"] + float((cells["count"] * (own - mean) ** 2).sum())
     deviation = math.sqrt(_ratio(deviations, total["count"])) if total["count"] else math.nan
@@ -169,7 +201,7 @@ def _ratio(total: float, count: float) -> float:
 
 
 def _decibel(signal: float, error: float) -> float:
-    """10 log10(signal / error); inf at error 0, -inf at signal 0, NaN where either is or both are 0."""
+    """10 log10(signal / error): inf if error is 0, -inf if signal is 0, NaN if both are or error is NaN."""
     if math.isnan(error) or (signal == 0 and error == 0):
         return math.nan
     if error == 0:
@@ -178,7 +210,13 @@ def _decibel(signal: float, error: float) -> float:
 
 
 def snr(picture: np.ndarray, truth: np.ndarray) -> float:
-    """10 log10(sum truth^2 / sum (truth - picture)^2) in dB; inf for a perfect picture."""
+    """Signal-to-noise ratio, 10 log10(sum truth^2 / sum (truth - picture)^2) in dB.
+
+    Examples
+    --------
+    >>> snr(np.array([[1.0, 1.0]]), np.array([[1.0, 1.1]])) > 20
+    True
+    """
     usable = _usable(None, picture, truth)
     x, y = (np.asarray(values, np.float64)[usable] for values in (picture, truth))
     return _decibel(float((y**2).sum()), float(((y - x) ** 2).sum()))

@@ -1,11 +1,11 @@
 """Metrics of estimated PSF parameters: pure functions on arrays.
 
-A parameter with a period (the axis of an astigmatism, in rad) has wrapped errors: an estimate just
-below the period is close to a truth just above 0.
+Errors of a periodic parameter (the axis of an astigmatism, in rad) are wrapped: an estimate just below the
+period is close to a truth just above 0.
 
-Samples cut from one scene are alike, so intervals come from a bootstrap over scenes: whole scenes are
-drawn again, with replacement. Nearly all metrics are functions of sums over samples, so that the sums
-of each scene are enough.
+Samples from the same scene are correlated, so intervals come from a bootstrap over scenes: whole scenes are
+resampled with replacement. Nearly all metrics are functions of sums over samples, so the sums of each scene
+are sufficient.
 """
 
 import math
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-# An axis means little where the PSF is nearly round: errors of a parameter with a period are
-# counted only where the true values of these parameters, where the model has them, reach so far.
+# An axis means little if the PSF is nearly round. So errors of a periodic parameter only count where the true
+# values of these parameters (if the model has them) are at least so large.
 AXIS_NEEDS = {"focus": 0.05, "cylinder": 0.1}
 AXIS_REGIONS = 6
 KEPT_SHARES = tuple(round(1 - 0.05 * k, 2) for k in range(19))  # 1, .95, ... .1
@@ -23,13 +23,19 @@ RESAMPLES = 400
 
 
 def errors(true: np.ndarray, estimated: np.ndarray, period: float | None = None) -> np.ndarray:
-    """estimated - true, float64; with a period wrapped into [-period / 2, period / 2)."""
+    """estimated - true, float64; with a period, wrapped to [-period / 2, period / 2).
+
+    Examples
+    --------
+    >>> errors(np.array([0.1]), np.array([3.0]), period=3.0).round(3).tolist()
+    [-0.1]
+    """
     error = np.asarray(estimated, np.float64) - np.asarray(true, np.float64)
     return error if period is None else (error + period / 2) % period - period / 2
 
 
 def axis_counts(true: np.ndarray, parameters: Sequence[Any]) -> np.ndarray:
-    """(n,) bool: where AXIS_NEEDS holds for the truth (n, P), so that a period's value has meaning."""
+    """(n,) bool: where the truth (n, P) fulfils AXIS_NEEDS, so that an axis has a meaning."""
     counts = np.ones(len(true), bool)
     for index, parameter in enumerate(parameters):
         if parameter.name in AXIS_NEEDS:
@@ -38,9 +44,18 @@ def axis_counts(true: np.ndarray, parameters: Sequence[Any]) -> np.ndarray:
 
 
 class Resampling:
-    """Scenes drawn again with replacement, as often as there are scenes; draw 0 takes each once.
+    """Bootstrap over scenes: each draw resamples all scenes with replacement; draw 0 is the original.
 
-    scene: (n,) number of the scene of each sample; None: one scene, no further draws.
+    Parameters
+    ----------
+    scene
+        (n,) number of each sample's scene; None for a single scene, without further draws.
+    n
+        Number of samples.
+    resamples
+        Number of further draws.
+    seed
+        Seed of the draws.
     """
 
     def __init__(self, scene: np.ndarray | None, n: int, resamples: int = RESAMPLES, seed: int = 0):
@@ -49,20 +64,20 @@ class Resampling:
         scenes, self.index = np.unique(scene, return_inverse=True)
         count = len(scenes)
         rng = np.random.default_rng(seed)
-        # One scene says nothing of the difference between scenes.
+        # A single scene says nothing about the variation between scenes.
         drawn = rng.integers(count, size=(resamples, count)) if count > 1 else np.empty((0, 1), int)
         row = np.arange(len(drawn))[:, None]
         times = np.bincount((drawn + row * count).ravel(), minlength=len(drawn) * count)
         self.times = np.vstack([np.ones(count), times.reshape(len(drawn), count)])
 
     def sums(self, *values: np.ndarray) -> np.ndarray:
-        """(len(values), draws) sums over each draw's samples, of values (n,)."""
+        """Sums (len(values), draws) of arrays of values (n,) over the samples of each draw."""
         count = self.times.shape[1]
         at_scene = [np.bincount(self.index, value, minlength=count) for value in values]
         return (self.times @ np.stack(at_scene, 1)).T
 
     def percentiles(self, values: np.ndarray, at: Sequence[float], use: np.ndarray) -> np.ndarray:
-        """(len(at), draws) percentiles of the values (n,) where `use` (n,) holds; NaN for none."""
+        """Percentiles (len(at), draws) of values (n,) where `use` (n,) is true; NaN if it never is."""
         found = np.full((len(at), len(self.times)), np.nan)
         values, index = values[use], self.index[use]
         for draw, times in enumerate(self.times.astype(int)):
@@ -73,14 +88,14 @@ class Resampling:
 
 
 def interval(draws: np.ndarray) -> dict[str, float]:
-    """low, high: 95 % interval of a metric over draws 1, 2, ...; NaN where there are none."""
+    """low, high: 95 % interval of a metric over draws 1, 2, ...; NaN if there are none."""
     finite = draws[1:][np.isfinite(draws[1:])]
     low, high = np.percentile(finite, [2.5, 97.5]) if finite.size else (math.nan, math.nan)
     return {"low": float(low), "high": float(high)}
 
 
 def share(holds: np.ndarray, scene: np.ndarray) -> dict[str, float]:
-    """value, low, high, n of the mean of values (n,) from scenes (n,), as of true and false."""
+    """value, low, high, n: mean of values (n,), such as true and false, with an interval over scenes."""
     draws = Resampling(scene, len(holds))
     with np.errstate(invalid="ignore"):
         mean = np.divide(*draws.sums(np.asarray(holds, np.float64), np.ones(len(holds))))
@@ -94,19 +109,33 @@ def summarise(
     parameters: Sequence[Any],
     scene: np.ndarray | None = None,
 ) -> list[dict]:
-    """Tidy rows {parameter, metric, value, n} of all parameters.
+    """R2 and errors of all parameters, as rows.
 
-    true, estimated: (n, P). valid: (n,) bool, the samples that count, None for all; a sample with a
-    value that is not finite never counts. parameters: P of them, with `.name` and `.period`
-    (None, or the period in the parameter's unit).
-    scene: (n,) number of each sample's scene; rows then also have low and high, a 95 % interval by
-    bootstrap over scenes, and the last one is R2 of parameter "mean", the mean of all (thesis, eq.
-    2.13).
-    Metrics: R2 = 1 - sum (true - estimated)^2 / sum (true - mean(true))^2 (truth as truth; NaN where
-    it does not vary), RMSE, bias (mean error), spread (deviation of the error about its bias), all
-    but R2 in the parameter's unit. With a period, R2 is the published plain one, RMSE, bias and
-    spread are of the wrapped error, and circular-median, circular-p90 and kept-share (of the valid
-    samples) go over those where AXIS_NEEDS holds.
+    Parameters
+    ----------
+    true, estimated
+        (n, P). A sample with a value that is not finite never counts.
+    valid
+        (n,) bool: samples that count, None for all.
+    parameters
+        P objects with `name` and `period` (None, or the period in the parameter's unit).
+    scene
+        (n,) number of each sample's scene, for intervals.
+
+    Returns
+    -------
+    list of dict
+        Rows {parameter, metric, value, n}. With scenes, they also have low and high, a 95 % interval by
+        bootstrap over scenes, and the last row is R2 of the parameter "mean", the mean over all
+        parameters (thesis, eq. 2.13).
+
+    Notes
+    -----
+    R2 = 1 - sum (true - estimated)^2 / sum (true - mean(true))^2; NaN if the truth does not vary. RMSE,
+    bias (mean error) and spread (standard deviation of the error) are in the parameter's unit. For
+    periodic parameters R2 is the plain one, as published; RMSE, bias and spread use wrapped errors.
+    circular-median and circular-p90 only use samples that fulfil AXIS_NEEDS, and kept-share is the share
+    of these.
     """
     true, estimated = np.asarray(true, np.float64), np.asarray(estimated, np.float64)
     if true.shape != estimated.shape or true.ndim != 2 or true.shape[1] != len(parameters):
@@ -153,7 +182,7 @@ def summarise(
 def _moments(true, estimated, period, draws: Resampling) -> dict[str, np.ndarray]:
     """R2, RMSE, bias and spread of one parameter, each (draws,)."""
     error = errors(true, estimated, period)
-    # About their means over all samples, or small differences of large sums would remain.
+    # Relative to the means over all samples, else small differences of large sums would lose precision.
     count = max(1, len(true))
     middle, offset = true.sum() / count, error.sum() / count
     t, e = true - middle, error - offset
@@ -175,17 +204,31 @@ def calibration(
     photons: np.ndarray,
     parameters: Sequence[Any],
 ) -> list[dict]:
-    """Rows {parameter, group, level, coverage, n}: how often estimated +- half_width holds the truth.
+    """How often the intervals estimated +- half_width contain the truth, by group.
 
-    true, estimated, half_width: (n, P). photons: (n,). Groups and their levels:
-    all              0
-    spread fifth     1 to 5, from the narrowest intervals to the widest
-    photons decade   k for 10^k up to 10^(k+1)
-    axis region      centre in degrees of six equal regions of the true axis; of an axis alone
-    A parameter with a period counts where AXIS_NEEDS holds.
+    Periodic parameters only count where AXIS_NEEDS is fulfilled.
+
+    Parameters
+    ----------
+    true, estimated, half_width
+        (n, P).
+    photons
+        (n,).
+    parameters
+        As in `summarise`.
+
+    Returns
+    -------
+    list of dict
+        Rows {parameter, group, level, coverage, n}. Groups and their levels:
+
+        - all: 0
+        - spread fifth: 1 to 5, from the narrowest to the widest intervals
+        - photons decade: k for 10^k up to 10^(k+1)
+        - axis region (only of an axis): centre in degrees of six equal regions of the true axis
     """
     defined, rows = axis_counts(true, parameters), []
-    # Photons are known to float32, so that 10^4 may read as a little less.
+    # Photons are float32, so 10^4 may be stored as a little less.
     decade = np.floor(np.log10(photons) + 1e-6)
     for index, parameter in enumerate(parameters):
         period = parameter.period
@@ -209,7 +252,7 @@ def calibration(
 
 
 def coverage(inside: np.ndarray, labels: np.ndarray) -> list[dict]:
-    """{level, coverage, n} of every label: the share of `inside` (n,) among the samples with it."""
+    """Rows {level, coverage, n}: for every label, the share of its samples where `inside` (n,) is true."""
     levels, index = np.unique(labels, return_inverse=True)
     count, hits = np.bincount(index), np.bincount(index, inside)
     return [
@@ -221,10 +264,20 @@ def coverage(inside: np.ndarray, labels: np.ndarray) -> list[dict]:
 def abstention(
     true: np.ndarray, estimated: np.ndarray, half_width: np.ndarray, parameters: Sequence[Any]
 ) -> list[dict]:
-    """Rows {parameter, kept_share, metric, value, n}: the error of the surest samples alone.
+    """The error of the most certain samples, when those with the widest intervals are left out.
 
-    true, estimated, half_width: (n, P). For each of KEPT_SHARES the widest intervals are left out.
-    metric: RMSE, or circular-median for a parameter with a period, where AXIS_NEEDS holds.
+    Parameters
+    ----------
+    true, estimated, half_width
+        (n, P).
+    parameters
+        As in `summarise`.
+
+    Returns
+    -------
+    list of dict
+        Rows {parameter, kept_share, metric, value, n}, for each of KEPT_SHARES. The metric is RMSE, or
+        circular-median for periodic parameters, where AXIS_NEEDS is fulfilled.
     """
     defined, rows = axis_counts(true, parameters), []
     for index, parameter in enumerate(parameters):
@@ -252,7 +305,7 @@ def abstention(
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Place of each value (n,) in rising order, from 0."""
+    """Rank of each value (n,) in ascending order, from 0."""
     ranks = np.empty(len(values), int)
     ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
     return ranks

@@ -1,9 +1,9 @@
-"""The camera: photons to counts, with the noise it adds (thesis eq. 2.10 and its extensions).
+"""Model of a camera: from photons to counts, with noise (thesis, eq. 2.10, extended).
 
     electrons = Poisson(photons * quantum_efficiency * image * illumination * vignette) + N(0, read^2)
     counts    = quantise(gain * electrons + offset), then salt and pepper
 
-`photons` is the budget at the picture's peak (image 1); illumination scales it for the whole picture.
+`photons` is the number of photons at the picture's peak (image 1); illumination scales the whole picture.
 """
 
 import math
@@ -13,14 +13,14 @@ import torch
 from isoplan.base.errors import UserError
 
 DRAWN_EVENLY = ("read_noise_e", "salt_pepper", "illumination", "vignetting")
-DRAWN_BY_RATIO = ("photons", "gain")  # evenly on a logarithmic scale
-# What is left out of a camera that does without (`absent` in the schema).
+DRAWN_BY_RATIO = ("photons", "gain")  # uniform on a logarithmic scale
+# Neutral values of the keys that a camera may leave out (`absent` in the schema).
 WITHOUT = {"salt_pepper": (0, 0), "illumination": (1, 1), "vignetting": (0, 0)}
 CONSTANT = ("quantum_efficiency", "offset", "bits")
 
 
 def check_camera(spec: dict) -> None:
-    """Raises UserError where a camera cannot be, or would clip its brightest picture."""
+    """Raise UserError if a camera is impossible or would clip its brightest picture."""
     name, spec = spec["name"], WITHOUT | spec
     for key, least, most in (
         ("photons", 1e-6, math.inf),
@@ -33,24 +33,26 @@ def check_camera(spec: dict) -> None:
         low, high = spec[key]
         if not least <= low <= high <= most:
             raise UserError(
-                f"cameras {name}: {key} is [{low}, {high}]; give [low, high], rising, "
+                f"cameras {name}: {key} is [{low}, {high}]; give [low, high] in ascending order, "
                 f"from {least:g} to {most:g}"
             )
     if not 0 < spec["quantum_efficiency"] <= 1 or spec["bits"] < 0:
-        raise UserError(f"cameras {name}: quantum_efficiency must lie in (0, 1], bits from 0 on")
+        raise UserError(
+            f"cameras {name}: quantum_efficiency must be in (0, 1], and bits at least 0"
+        )
     electrons = spec["photons"][1] * spec["quantum_efficiency"] * spec["illumination"][1]
     counts = electrons * spec["gain"][1] + spec["offset"]
     if spec["bits"] and counts > 2 ** spec["bits"] - 1:
         raise UserError(
-            f"cameras {name}: the brightest picture reaches {counts:.0f} counts, {spec['bits']} bits "
+            f"cameras {name}: the brightest picture reaches {counts:.0f} counts, but {spec['bits']} bits "
             f"end at {2 ** spec['bits'] - 1}; lower photons or gain, or raise bits (0: no limit)"
         )
 
 
 def draw_camera(spec: dict, n: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Settings of n exposures, each (n,) float32 on the generator's device.
+    """Draw the settings of n exposures, each (n,) float32 on the generator's device.
 
-    spec: one entry of the config's `cameras`. Photons and gain are log-uniform, the other ranges uniform.
+    spec: an entry of the config's `cameras`. Photons and gain are log-uniform, other ranges are uniform.
     """
     drawn = (*DRAWN_BY_RATIO, *DRAWN_EVENLY)
     share = torch.rand(len(drawn), n, generator=generator, device=generator.device)
@@ -73,10 +75,24 @@ def expose(
     full_field: tuple[int, int] | None = None,
     origin: tuple[int, int] | None = None,
 ) -> torch.Tensor:
-    """Counts (n, h, w) float32 of blurred pictures (n, h, w), each >= 0 with its peak at about 1.
+    """Simulate exposures.
 
-    settings: of `draw_camera`. full_field, origin: size and place (y, x) in px of the whole picture
-    that these are a window of, for vignetting; without them the window is the whole field.
+    Parameters
+    ----------
+    image
+        (n, h, w) blurred pictures, non-negative with a peak of about 1.
+    settings
+        From `draw_camera`.
+    generator
+        Random numbers, on the pictures' device.
+    full_field, origin
+        For vignetting, if the pictures are windows of a larger field: its size, and the position of the
+        windows in it, (y, x) in px.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, h, w) float32 counts.
     """
     s = {key: value.view(-1, 1, 1) for key, value in settings.items()}
     rate = _electrons(image, s, full_field, origin)
@@ -90,10 +106,10 @@ def expose(
 
 
 def poisson(rate: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Poisson numbers of the rates, on the generator's device.
+    """Draw Poisson numbers with given rates, on the generator's device.
 
-    On a CPU, rates from 32 on are drawn as a rounded normal with the Poisson's skewness (Cornish-Fisher,
-    first order), ten times faster; its mean is right, its variance within 0.3 %.
+    On a CPU, rates from 32 are drawn ten times faster, as a rounded normal with the skewness of the
+    Poisson distribution (first-order Cornish-Fisher). Its mean is exact, its variance within 0.3 %.
     """
     if rate.device.type != "cpu":
         return torch.poisson(rate, generator=generator)
@@ -105,20 +121,20 @@ def poisson(rate: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def mean_counts(image: torch.Tensor, settings: dict, **place) -> torch.Tensor:
-    """Expected counts (n, h, w) of `expose`, clipping and salt and pepper left out."""
+    """Expected counts (n, h, w) of `expose`, without clipping and salt-and-pepper noise."""
     s = {key: value.view(-1, 1, 1) for key, value in settings.items()}
     return s["gain"] * _electrons(image, s, **place) + s["offset"]
 
 
 def noise_variance(image: torch.Tensor, settings: dict, **place) -> torch.Tensor:
-    """Variance in counts^2 (n, h, w) of `expose`, clipping and salt and pepper left out."""
+    """Variance (n, h, w) of `expose` in counts^2, without clipping and salt-and-pepper noise."""
     s = {key: value.view(-1, 1, 1) for key, value in settings.items()}
     electrons = _electrons(image, s, **place) + s["read_noise_e"] ** 2
     return s["gain"] ** 2 * electrons + torch.where(s["bits"] > 0, 1 / 12, 0.0)
 
 
 def vignette(full_field, origin, shape, vignetting: torch.Tensor) -> torch.Tensor:
-    """Factor (n, h, w): 1 in the field's centre, 1 - vignetting in its corners, quadratic between."""
+    """Vignetting factor (n, h, w): 1 in the field's centre, 1 - vignetting in its corners, quadratic."""
     axes = []
     for length, start, count in zip(full_field, origin, shape, strict=True):
         at = torch.arange(count, device=vignetting.device) + start + 0.5

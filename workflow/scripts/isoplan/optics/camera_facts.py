@@ -1,4 +1,4 @@
-"""Offset, gain and read noise of a picture's camera: as given, completed from its noise, and whether they fit it."""
+"""Offset, gain and read noise of a picture's camera: completes them from its noise, and checks them."""
 
 import math
 
@@ -15,20 +15,31 @@ from isoplan.optics.noise import (
     noiseless_level,
 )
 
-MORE_READ = (
-    1.5  # a given read noise above this many times the noise of the darkest squares is reported
-)
-# This share of a picture may lie below the offset by more than noise before it is reported.
+# A given read noise is reported if it exceeds the noise of the darkest squares by this factor.
+MORE_READ = 1.5
+# Share of pixels that may lie below the offset by more than noise before it is reported.
 BELOW = 0.1
 
 
 def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
-    """Offset, gain and read noise of a mosaic, with what is not given estimated from a piece of it.
+    """Complete the offset, gain and read noise of a mosaic; missing ones are estimated from a part of it.
 
-    given: `offset` and `gain` (counts), `read_noise_e`, each possibly None or missing. picture:
-    (h, w) array in counts. Returns the three, whether the gain was given (`gain_given`), and notes for the log. An
-    offset that is not given is taken as 0: a picture without dark borders does not tell it. A gain that the picture does
-    not tell is None, and so is read noise then.
+    A missing offset is taken as 0, since a picture without dark borders does not reveal it.
+
+    Parameters
+    ----------
+    given
+        `offset` (counts), `gain` (counts per electron) and `read_noise_e` (electrons), each may be None
+        or missing.
+    picture
+        (h, w) array in counts.
+
+    Returns
+    -------
+    camera
+        The three values, and `gain_given`. Gain and read noise are None if they cannot be estimated.
+    notes
+        Messages for the log.
     """
     camera = {key: given.get(key) for key in ("offset", "gain", "read_noise_e")}
     camera["gain_given"] = camera["gain"] is not None
@@ -39,12 +50,12 @@ def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
     tensor = torch.as_tensor(picture, dtype=torch.float64)
     tensor = torch.where(tensor.isfinite(), tensor, camera["offset"])
     if camera["gain"] is not None and camera["read_noise_e"] is not None:
-        return camera, [*notes, *_more_than_all(camera, tensor)]
+        return camera, [*notes, *_excessive_read_noise(camera, tensor)]
     try:
         gain, read_noise = estimate_noise(
             tensor,
             offset=camera["offset"],
-            # Many give an offset of 0 for want of it.
+            # An offset of 0 often just means that it is unknown.
             known=bool(given.get("offset")) and not camera["gain_given"],
             sure=not camera["gain_given"],
         )
@@ -61,15 +72,15 @@ def complete_camera(given: dict, picture) -> tuple[dict, list[str]]:
         found.append(f"read noise {read_noise:.3g} counts")
     notes.append(f"estimated from the picture: {', '.join(found)}")
     if camera["read_noise_e"] is not None:
-        notes += _more_than_all(camera, tensor)
+        notes += _excessive_read_noise(camera, tensor)
     elif camera["gain"] > 0:
-        # Of a sharp picture the line takes texture for read noise, where a given gain is not its slope.
+        # If the given gain is not the slope of the fit, texture of a sharp picture adds to the read noise.
         camera["read_noise_e"] = min(read_noise / camera["gain"], MOST_READ_E)
     return camera, notes
 
 
-def _more_than_all(camera: dict, picture: torch.Tensor) -> list[str]:
-    """A note where the read noise that is given is clearly more than all the noise of the picture's darkest squares."""
+def _excessive_read_noise(camera: dict, picture: torch.Tensor) -> list[str]:
+    """A note if the given read noise clearly exceeds the total noise of the picture's darkest squares."""
     if min(picture.shape) < 5 * BLOCK_PX:
         return []
     mean, variance = block_noise(picture, BLOCK_PX)
@@ -82,15 +93,22 @@ def _more_than_all(camera: dict, picture: torch.Tensor) -> list[str]:
     if not told > MORE_READ * found:
         return []
     return [
-        f"CAUTION: read noise {camera['read_noise_e']:g} e is {told:.3g} counts, though the darkest squares of the picture "
-        f"have {found:.3g} counts of noise in all; check read_noise_e and gain, or leave it out"
+        f"CAUTION: read noise {camera['read_noise_e']:g} e is {told:.3g} counts, but the darkest squares of the picture "
+        f"have only {found:.3g} counts of noise in all; check read_noise_e and gain, or leave it out"
     ]
 
 
 def check_background(facts: dict, background: float | str, name) -> None:
-    """Raises UserError, which begins with the picture's name, where a background leaves no light of a picture.
+    """Raise UserError if a background leaves no light of a picture.
 
-    facts: of `mosaic.measure`, with offset. background: the config's, in counts above the offset.
+    Parameters
+    ----------
+    facts
+        From `mosaic.measure`, with offset.
+    background
+        The config's background, in counts above the offset, or "auto".
+    name
+        The picture's name, for the message.
     """
     if background == "auto" or not background or facts["constant"]:
         return
@@ -103,11 +121,25 @@ def check_background(facts: dict, background: float | str, name) -> None:
 
 
 def check_camera_of(facts: dict, name) -> list[str]:
-    """Notes where a picture does not look to be of the camera that is told.
+    """Check whether a picture can come from a camera with the given properties.
 
-    facts: of `mosaic.measure`, with offset, gain, gain_given. Raises UserError, which begins with the picture's
-    name, where nothing meaningful could come of them: no light is left in sum, by more than noise, or a gain that is
-    given makes no electron of it, or more of them than any pixel holds.
+    Parameters
+    ----------
+    facts
+        From `mosaic.measure`, with offset, gain and gain_given.
+    name
+        The picture's name, for the message.
+
+    Returns
+    -------
+    list of str
+        Notes on doubtful properties.
+
+    Raises
+    ------
+    UserError
+        If no light is left above the offset, or if the given gain leaves no electron, or more electrons
+        than a pixel can hold.
     """
     if facts["constant"]:
         return []
@@ -127,19 +159,20 @@ def check_camera_of(facts: dict, name) -> list[str]:
             )
     if below > BELOW:
         return [
-            f"{100 * below:.0f} % of the picture lies below the offset of {offset:g} counts by more than noise and counts "
-            "as dark, so that light comes out too bright: give a lower offset, or the picture before a background was "
-            "taken off"
+            f"{100 * below:.0f} % of the picture lies below the offset of {offset:g} counts by more than noise and is "
+            "treated as dark, so light will be too bright: give a lower offset, or the picture before a background was "
+            "subtracted"
         ]
     return []
 
 
 def counting_camera(given: dict, picture) -> tuple[dict, list[str]]:
-    """`complete_camera` for counting photons: gain must be known, and the offset is asked for too.
+    """`complete_camera` for counting photons, which needs the gain and estimates a missing offset, too.
 
-    An offset that is not given is put where the noise would be the read noise, or if that is not given
-    either, where it would be that of rounding, but not below 0; read noise is then what is left. Notes say
-    where the picture's own noise contradicts what is given. Raises UserError where the gain cannot be found.
+    A missing offset is set to the level at which the noise equals the read noise. If that is not given
+    either, it equals the rounding noise there, but the offset is not negative, and the rest is read noise.
+    Notes say if the noise of the picture contradicts the given values. Raises UserError if the gain cannot
+    be estimated.
     """
     tensor = torch.as_tensor(picture, dtype=torch.float64)
     known = tensor.isfinite()
@@ -151,12 +184,12 @@ def counting_camera(given: dict, picture) -> tuple[dict, list[str]]:
         wrong = str(error)
     if given.get("gain") is None and found is None:
         raise UserError(
-            f"the gain cannot be found ({wrong}); give it in counts per electron, with the offset and the "
+            f"the gain cannot be estimated ({wrong}); give it in counts per electron, with the offset and the "
             "read noise"
         )
     if given.get("offset") is not None or found is None:
         camera, notes = complete_camera(given, picture)
-        if camera["gain"] is None:  # the noise tells it, but is at odds with the offset
+        if camera["gain"] is None:  # the noise reveals the gain, but contradicts the offset
             camera, notes = complete_camera(given | {"gain": found[0]}, picture)
             camera["gain_given"] = False
         camera["read_noise_e"] = camera["read_noise_e"] or 0.0

@@ -1,4 +1,4 @@
-"""Denoisers, each as strong as the noise asks for."""
+"""Denoisers whose strength follows the noise, for simulating processed pictures."""
 
 import torch
 from torch.nn.functional import pad
@@ -17,11 +17,11 @@ from isoplan.optics.filters import (
 
 
 def denoised(pictures, generator):
-    """By any of the denoisers; three in ten are blended with up to 40 % of the original."""
+    """Apply random denoisers; three in ten results are blended with up to 40 % of the original."""
     out = apply_any(DENOISERS, pictures, generator)
     blend = uniform(pictures, -0.93, 0.4, generator).clamp_min(0)
     out = out + blend * (pictures - out)
-    # Where every pixel stands far above the noise, some denoisers find nothing to do.
+    # If all differences are far above the noise, some denoisers change hardly anything.
     change = (out - pictures).abs().mean((1, 2), keepdim=True)
     idle = (change < 0.4 * noise_deviation(pictures))[:, 0, 0].nonzero()[:, 0]
     out[idle] = smoothed(pictures[idle], generator)
@@ -42,7 +42,7 @@ def _median(side):
 
 
 def _bilateral(pictures, generator):
-    """5 x 5 px, weights that fall with distance and with difference in brightness."""
+    """Bilateral filter of 5 x 5 px: weights fall with distance and with the difference in brightness."""
     inner = 2 * (uniform(pictures, 3, 6, generator) * noise_deviation(pictures)) ** 2
     wide = 2 * uniform(pictures, 1, 3, generator) ** 2
     padded = pad(pictures[:, None], (2,) * 4, mode="replicate")[:, 0]
@@ -61,7 +61,7 @@ def _wiener(pictures, generator):
     """Local Wiener filter: Lee, IEEE PAMI 2 (1980) 165."""
     radius = uniform(pictures, 1, 5, generator).floor()
     box = convolution(pictures, lambda z: (z.abs() <= radius + 0.5).to(z.dtype))
-    # About the mean, or float32 would lose the variance of bright pictures.
+    # Relative to the mean, else float32 would lose the variance of bright pictures.
     about = pictures - pictures.mean((1, 2), keepdim=True)
     mean = box(about)
     variance = (box(about**2) - mean**2).clamp_min(TINY)
@@ -70,7 +70,7 @@ def _wiener(pictures, generator):
 
 
 def _shrinkage(basis, spins):
-    """Soft threshold on the coefficients of 8 x 8 blocks, the mean over `spins` grids of blocks."""
+    """Soft thresholding of the coefficients of 8 x 8 blocks, averaged over `spins` shifted grids."""
 
     def filtered(pictures, generator):
         threshold = uniform(pictures, 1.5, 4, generator) * noise_deviation(pictures)

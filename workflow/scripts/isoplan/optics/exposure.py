@@ -1,6 +1,4 @@
-"""What one camera did to a mosaic, as far as its restoration knows of it: noise, background, bad pixels; and
-one exposure split into two.
-"""
+"""The exposure of a mosaic (noise, background, bad pixels), and splitting one exposure into two."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,21 +6,31 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-# How far dead and hot pixels stand out, in ranges of what touches them: squares of four, and all others.
+# How far dead and hot pixels stand out from their neighbours, in units of the neighbours' range: squares of
+# four pixels, and all others.
 LONE_SQUARE, LONE = 19, 4
-# Clusters do so this far with the slope that they lie on, too. What is dead shows less than this share of the light.
+# Clusters must also stand out this far before the slope is subtracted. Dead pixels have less than this share
+# of the light around.
 ON_SLOPE, DARK = 2, 0.1
 _EIGHT = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """What one camera did to a whole mosaic, in counts above the offset: one for all of its tiles.
+    """Properties of a mosaic's exposure, in counts above the offset; all tiles share them.
 
-    background: counts that are not the object's. gain (counts per electron) and floor (variance at
-    zero light, counts^2): light of m counts has the variance gain * m + floor; None where they are
-    not known, and then read noise and bad pixels are not looked at. saturation: the least value that
-    a saturated pixel shows; None where none is saturated.
+    Light of m counts has the variance gain * m + floor.
+
+    Attributes
+    ----------
+    background
+        Counts that do not come from the object.
+    gain
+        Counts per electron. None if unknown; then read noise and bad pixels are ignored.
+    floor
+        Variance without light, in counts^2.
+    saturation
+        Lowest value of saturated pixels; None if none is saturated.
     """
 
     background: float = 0.0
@@ -32,18 +40,19 @@ class Exposure:
 
     @property
     def shift(self) -> float:
-        """What the floor adds to the data of a Poisson likelihood (`richardson_lucy`)."""
+        """Shift of the data that accounts for the floor in a Poisson likelihood (`richardson_lucy`)."""
         return self.floor / self.gain if self.gain else 0.0
 
     def start(self, level: float) -> float:
-        """What a restoration starts from where the mosaic's mean is `level` counts, background included."""
+        """Initial value of a restoration; level: mean of the mosaic in counts, with background."""
         return max(level - self.background, 1e-3 * level)
 
 
 def exposure_of(facts: dict, background: float | str = 0.0) -> Exposure:
-    """What a mosaic's facts (`mosaic.measure`, with offset, gain and read_noise_e) tell of its exposure.
+    """The exposure of a mosaic, from its facts.
 
-    background: the config's number, or "auto" for the facts' `dark` above the offset.
+    facts: from `mosaic.measure`, with offset, gain and read_noise_e. background: the config's number, or
+    "auto" for the facts' `dark` above the offset.
     """
     offset = facts["offset"]
     if background == "auto":
@@ -57,7 +66,7 @@ def exposure_of(facts: dict, background: float | str = 0.0) -> Exposure:
 
 
 class Pixels(NamedTuple):
-    """Which pixels of a block say what: (h, w) bool each."""
+    """Masks (h, w) of the pixels of a block, by what they can be used for."""
 
     usable: np.ndarray  # finite, and neither dead nor hot
     lone: np.ndarray  # dead or hot
@@ -65,25 +74,26 @@ class Pixels(NamedTuple):
 
 
 def sort_pixels(counts: np.ndarray, exposure: Exposure) -> Pixels:
-    """Sorts the pixels of a block by what they look like beside their eight neighbours.
+    """Classify the pixels of a block, by comparison with their eight neighbours.
 
-    A lone saturated pixel is a hot one. counts: (h, w) above the offset; may hold what is not finite.
+    A lone saturated pixel is a hot pixel. counts: (h, w) above the offset; it may have NaN.
     """
     finite, none = np.isfinite(counts), np.zeros(counts.shape, bool)
     lone = lone_pixels(counts, exposure.gain, exposure.floor) if exposure.gain else none
     usable, saturated = finite & ~lone, none
     if exposure.saturation is not None:
-        # Half a count less: what was a whole number may have been scaled and come back.
+        # Half a count of tolerance, as integers may have been scaled and scaled back.
         saturated = usable & (np.nan_to_num(counts) > exposure.saturation - 0.5)
     return Pixels(usable, lone, saturated)
 
 
 def noise_of(facts: dict) -> tuple[float, float] | None:
-    """Gain (counts per electron) and variance at zero light (counts^2); None where they are not known.
+    """Gain (counts per electron) and variance without light (counts^2); None if they are unknown.
 
-    facts: of a mosaic: `gain` and `read_noise_e`, given or estimated, and `dtype`. The variance of light
-    of m counts above the offset is gain * m + this. In whole numbers it is at least that of rounding,
-    1/12 (an estimated read noise holds it already).
+    The variance of light of m counts above the offset is gain * m plus the latter. In integer data it is
+    at least that of rounding, 1/12 (which is already part of an estimated read noise).
+
+    facts: `gain` and `read_noise_e`, given or estimated, and `dtype`.
     """
     gain, read_noise = facts.get("gain"), facts.get("read_noise_e")
     if not gain or read_noise is None:
@@ -218,17 +228,33 @@ def replace_lone_pixels(counts: np.ndarray, lone: np.ndarray) -> np.ndarray:
 
 # One exposure as two -------------------------------------------------------------------------------
 
-# So far below the least that read noise explains, in electrons, a value is no measurement.
+# A value this many electrons below what read noise explains is not a measurement.
 BELOW_E = 5
 
 
 def thin(electrons: np.ndarray, shift: float, rng: np.random.Generator, *, share: float):
-    """The rest of a picture and `share` of its photons, two independent pictures, both float32 of its shape.
+    """Split a picture's photons at random into two independent pictures.
 
-    electrons: counts above the offset over the gain. Read noise of variance s^2 = `shift` is taken as that of
-    s^2 more photons: electrons + s^2 has the mean and the variance of a Poisson number (shifted
-    Poisson: Snyder, Hammoud, White 1993), is rounded to a whole one and split photon by photon.
-    Both parts keep the shift: their means are 1 - share and share times (electrons + s^2).
+    Read noise of variance s^2 = `shift` is treated as that of s^2 additional photons: electrons + s^2 has
+    the mean and the variance of a Poisson number (shifted Poisson; Snyder, Hammoud, White 1993). It is
+    rounded to an integer and split photon by photon.
+
+    Parameters
+    ----------
+    electrons
+        Counts above the offset, divided by the gain.
+    shift
+        Variance of the read noise in electrons^2.
+    rng
+        Source of random numbers.
+    share
+        Share of the photons in the second picture.
+
+    Returns
+    -------
+    rest, part
+        Two float32 arrays of the picture's shape. Both keep the shift: their means are 1 - share and share
+        times (electrons + shift).
     """
     whole = np.maximum(np.rint(electrons.astype(np.float64) + shift), 0).astype(np.int64)
     part = rng.binomial(whole, share)
@@ -236,14 +262,29 @@ def thin(electrons: np.ndarray, shift: float, rng: np.random.Generator, *, share
 
 
 def split(counts: np.ndarray, facts: dict, rng: np.random.Generator, *, share: float):
-    """(part, rest) of one exposure: two pictures in counts, (h, w) float32, whose noise is independent.
+    """Split one exposure into two pictures with independent noise.
 
-    counts: as the camera gave them. facts: `offset`, `gain`, `read_noise_e`, `dtype`. `split_camera` says
-    what camera either part looks to be of. NaN where photons cannot be counted: values that are not
-    finite, or that lie below the offset by more than 4 deviations of the read noise and BELOW_E electrons
-    (painted over, beside the field). Saturated pixels are split as they are, too dark in both. Noise that
-    is neither the photons' nor read noise (fixed patterns, of an EM register, of a picture that was
-    processed) stays the same in both, and counts as detail wherever they are compared.
+    Saturated pixels are split as recorded, so both parts are too dark there. Noise that is neither photon
+    nor read noise (fixed patterns, an EM register, processing) is the same in both parts, and looks like
+    detail when they are compared.
+
+    Parameters
+    ----------
+    counts
+        (h, w) raw counts.
+    facts
+        `offset`, `gain`, `read_noise_e` and `dtype`.
+    rng
+        Source of random numbers.
+    share
+        Share of the photons in the first part.
+
+    Returns
+    -------
+    part, rest
+        (h, w) float32 in counts; `split_camera` describes the camera of a part. NaN where photons cannot
+        be counted: values that are not finite, or that lie below the offset by more than 4 standard
+        deviations of the read noise and BELOW_E electrons (as in areas that were painted over).
     """
     gain, floor = noise_of(facts)
     shift = floor / gain**2
@@ -258,11 +299,11 @@ def split(counts: np.ndarray, facts: dict, rng: np.random.Generator, *, share: f
 
 
 def split_camera(facts: dict, share: float) -> dict:
-    """offset, gain and read_noise_e of the part of an exposure that has `share` of its photons (`split`).
+    """offset, gain and read_noise_e of a part from `split` that has `share` of the photons.
 
-    The gain is the exposure's. The variance of the read noise is shared as the photons are, so the part
-    reads less noise than a shorter exposure by the same camera would; and as it is there in the form of
-    photons, their light has been added to the offset.
+    The gain does not change. The variance of the read noise is split like the photons, so a part has less
+    read noise than a shorter exposure by the same camera. Since it takes the form of photons, their light is
+    added to the offset.
     """
     gain, floor = noise_of(facts)
     shift = share * floor / gain**2

@@ -1,4 +1,4 @@
-"""What processings of pictures are made of: draws for each picture, filters along both axes, blocks of 8 x 8 pixels."""
+"""Building blocks for processing pictures: random draws, separable filters, transforms of 8 x 8 blocks."""
 
 import math
 from functools import cache
@@ -9,7 +9,7 @@ TINY = 1e-12
 
 
 def apply(functions, choice, pictures, generator) -> torch.Tensor:
-    """Each picture through the function of its choice (n,)."""
+    """Apply to each picture the function with the number in choice (n,)."""
     out = pictures.clone()
     for place, function in enumerate(functions):
         index = (choice == place).nonzero()[:, 0]
@@ -19,14 +19,14 @@ def apply(functions, choice, pictures, generator) -> torch.Tensor:
 
 
 def apply_any(functions, pictures, generator) -> torch.Tensor:
-    """Each picture through a function drawn at random."""
+    """Apply a random function to each picture."""
     n, device = len(pictures), pictures.device
     choice = torch.randint(len(functions), (n,), generator=generator, device=device)
     return apply(functions, choice, pictures, generator)
 
 
 def uniform(pictures, low, high, generator) -> torch.Tensor:
-    """(n, 1, 1) numbers between low and high."""
+    """Uniform random numbers (n, 1, 1) between low and high."""
     share = torch.rand(len(pictures), 1, 1, generator=generator, device=pictures.device)
     return low + share * (high - low)
 
@@ -35,13 +35,13 @@ def log_uniform(pictures, low, high, generator) -> torch.Tensor:
     return torch.exp(uniform(pictures, math.log(low), math.log(high), generator))
 
 
-# What a picture is like, (n, 1, 1) each ----------------------------------------------------------
+# Properties of pictures, (n, 1, 1) each ----------------------------------------------------------
 
 
 def noise_deviation(pictures: torch.Tensor) -> torch.Tensor:
-    """Deviation of the noise in counts (n, 1, 1), from second differences in both directions.
+    """Standard deviation of the noise in counts (n, 1, 1), from second differences in both directions.
 
-    By their median, which texture leaves alone, or by their mean where most pixels are dark.
+    It is based on their median, which hardly depends on texture, or on their mean if the median is 0.
     """
     rows = pictures[:, :-2] - 2 * pictures[:, 1:-1] + pictures[:, 2:]
     rest = (rows[:, :, :-2] - 2 * rows[:, :, 1:-1] + rows[:, :, 2:]).abs().flatten(1) / 6
@@ -55,7 +55,7 @@ def deviation(pictures) -> torch.Tensor:
 
 
 def ends(pictures, generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Black and white of a picture shown with 8 bits: 0 or the least, 99.9 % or the most."""
+    """Black level and range of a picture shown with 8 bits, from 0 or the minimum to 99.9 % or the maximum."""
     flat, draw = pictures.flatten(1), uniform(pictures, 0, 4, generator).long()
     low, high = pictures.amin((1, 2), keepdim=True), pictures.amax((1, 2), keepdim=True)
     most = flat.kthvalue(math.ceil(0.999 * flat.shape[1]), 1).values[:, None, None]
@@ -64,17 +64,17 @@ def ends(pictures, generator) -> tuple[torch.Tensor, torch.Tensor]:
     return low, (high - low).clamp_min(TINY)
 
 
-# Whatever is separable and linear is one product with a matrix along each axis --------------------
+# Separable linear filters: one matrix product along each axis --------------------
 
 
 def line_weights(place, length: int, kernel) -> torch.Tensor:
-    """(n, m, length) rows of sum 1 that read a line of pixels at places (n, m) px."""
+    """Interpolation weights (n, m, length), of sum 1, of a line of pixels at positions (n, m) px."""
     weights = kernel(place[..., None] - torch.arange(length, device=place.device))
     return weights / weights.sum(-1, keepdim=True)
 
 
 def along_both(pictures, matrix):
-    """A function that applies matrix(length) -> (n, m, length) along both axes of such pictures."""
+    """A function that applies matrix(length) -> (n, m, length) along both axes of pictures of this shape."""
     h, w = pictures.shape[-2:]
     rows = matrix(h)
     columns = (rows if h == w else matrix(w)).transpose(1, 2)
@@ -82,7 +82,7 @@ def along_both(pictures, matrix):
 
 
 def convolution(pictures, kernel):
-    """A function that convolves such pictures with kernel(distance in px) along both axes."""
+    """A function that convolves pictures of this shape with kernel(distance in px) along both axes."""
 
     def matrix(length):
         place = torch.arange(length, device=pictures.device, dtype=pictures.dtype)
@@ -100,7 +100,7 @@ def gaussian(pictures, sigma_px):
 
 @cache
 def _basis(name: str, device: torch.device) -> torch.Tensor:
-    """(8, 8) orthonormal transform, the constant first."""
+    """(8, 8) orthonormal transform whose first row is constant."""
     i = torch.arange(8, dtype=torch.float64)
     basis = torch.cos(math.pi / 8 * i[:, None] * (i + 0.5))
     if name == "haar":
@@ -113,12 +113,12 @@ def _basis(name: str, device: torch.device) -> torch.Tensor:
 
 
 def random_corner(pictures, generator) -> torch.Tensor:
-    """(2, n) how far the picture's corner lies inside a block."""
+    """(2, n) random offsets of the picture's corner within a block."""
     return torch.randint(8, (2, len(pictures)), generator=generator, device=pictures.device)
 
 
 def in_blocks(pictures, name, change, corner) -> torch.Tensor:
-    """Changes the coefficients (n, rows, 8, columns, 8) of blocks; mirrored beyond the borders."""
+    """Change the coefficients (n, rows, 8, columns, 8) of blocks; pictures are reflected at borders."""
     basis = _basis(name, pictures.device)
     index = torch.arange(len(pictures), device=pictures.device)[:, None, None]
     inside, outside = [], []

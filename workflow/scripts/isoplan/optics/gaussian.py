@@ -1,7 +1,8 @@
-"""Gaussian PSFs, isotropic and anisotropic (thesis eq. 2.8); widths are full widths at half maximum.
+"""Gaussian PSFs, isotropic and anisotropic (thesis, eq. 2.8); widths are full widths at half maximum.
 
-In our form the Gaussian is integrated over each pixel, as a camera does, and `gaussian-2` draws the
-whole square of widths. The published form samples it at the pixels' centres and draws a mixture.
+In our form the Gaussian is integrated over each pixel, as a camera does, and both widths of `gaussian-2`
+are drawn independently. The published form samples the Gaussian at the pixels' centres, and draws widths
+from a mixture.
 """
 
 import math
@@ -40,29 +41,37 @@ class Gaussian(PsfModel):
             sigma = (params / FWHM_PER_SIGMA).clamp_min(1e-3)[..., None]
             at = torch.arange(self.size_px, device=params.device, dtype=params.dtype)
             line = torch.exp(-0.5 * ((at - self.size_px // 2) / sigma) ** 2)
-        # (n, P, size): one line is enough for both directions of an isotropic Gaussian.
+        # (n, P, size): an isotropic Gaussian uses the same line in both directions.
         y, x = line[:, 0], line[:, -1]
         lost = (1 - kept[:, 0] * kept[:, -1]).clamp_min(0)
         return y[:, :, None] * x[:, None, :], lost
 
 
 def gaussian_psfs(widths_px: torch.Tensor, size_px: int) -> torch.Tensor:
-    """PSFs (n, size_px, size_px) of sum 1, of full widths at half maximum (n, 2) along y and x, integrated
-    over the pixels."""
+    """Gaussian PSFs (n, size_px, size_px) of sum 1, integrated over the pixels.
+
+    widths_px: (n, 2) full widths at half maximum along y and x.
+
+    Examples
+    --------
+    >>> psf = gaussian_psfs(torch.tensor([[3.0, 3.0]]), 15)
+    >>> psf.shape, round(float(psf.sum()), 3)
+    (torch.Size([1, 15, 15]), 1.0)
+    """
     lines = _line(widths_px, size_px)
     psfs = lines[:, 0, :, None] * lines[:, 1, None, :]
     return psfs / psfs.sum((-2, -1), keepdim=True)
 
 
 def _line(widths_px: torch.Tensor, size_px: int) -> torch.Tensor:
-    """Gaussians (..., size_px) of some widths (...), integrated over the pixels."""
-    sigma = (widths_px / FWHM_PER_SIGMA).clamp_min(1e-3)[..., None]  # width 0 is one lit pixel
+    """One-dimensional Gaussians (..., size_px) of widths (...), integrated over the pixels."""
+    sigma = (widths_px / FWHM_PER_SIGMA).clamp_min(1e-3)[..., None]  # width 0 is a single pixel
     at = torch.arange(size_px, device=widths_px.device, dtype=widths_px.dtype) - size_px // 2
     return torch.special.ndtr((at + 0.5) / sigma) - torch.special.ndtr((at - 0.5) / sigma)
 
 
 def _published_pairs(n: int, generator: torch.Generator) -> torch.Tensor:
-    """(n, 2) widths: a third each of narrow in x, narrow in y, and isotropic."""
+    """(n, 2) widths: a third each is narrow in x, narrow in y, and isotropic."""
     device = generator.device
     narrow, wide, both = torch.rand(3, n, generator=generator, device=device)
     narrow, wide, both = 2 * narrow, 5 + 15 * wide, 20 * both

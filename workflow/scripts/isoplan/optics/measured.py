@@ -1,4 +1,4 @@
-"""PSFs without parameters: a user's own, from the picture of a bead, and one pixel."""
+"""PSFs without parameters: a measured one, from the picture of a bead, and a single pixel."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from isoplan.optics.model import PsfModel
 
 
 class Measured(PsfModel):
-    """The PSF in `spec["file"]`: a TIFF or .npy of one bead (y, x) at the mosaic's pixel size.
+    """A measured PSF from `spec["file"]`: a TIFF or .npy of one bead (y, x) at the mosaic's pixel size.
 
-    The median of the border is taken off as background, negative rests are set to 0, and the crop is
-    centred on the pixel nearest to the centroid, never resampled.
+    The median of the border is subtracted as background, and negative values are set to 0. The crop is
+    centred on the pixel nearest to the centroid; it is never resampled.
     """
 
     parameters = ()
@@ -31,7 +31,7 @@ class Measured(PsfModel):
 
 
 class Pixel(PsfModel):
-    """One pixel, which blurs nothing: what restores with it takes noise away and no more."""
+    """A single pixel, which does not blur; restoration with it only removes noise."""
 
     parameters = ()
 
@@ -42,7 +42,7 @@ class Pixel(PsfModel):
 
 
 def read_bead(path: str | Path) -> np.ndarray:
-    """Picture (y, x) float32 of a bead. UserError names a file that holds none."""
+    """Read the picture (y, x) float32 of a bead. Raises UserError if the file holds none."""
     import tifffile
 
     try:
@@ -50,27 +50,29 @@ def read_bead(path: str | Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; `file` names the picture of a bead") from error
     except Exception as error:
-        raise UserError(f"{path}: does not read as TIFF or .npy ({error})") from error
+        raise UserError(f"{path}: cannot be read as TIFF or .npy ({error})") from error
     bead = np.squeeze(bead)
     if bead.ndim != 2 or min(bead.shape) < 3:
         raise UserError(f"{path}: shape {bead.shape}; a measured PSF is one grey plane (y, x)")
     if bead.dtype.kind not in "buif":
-        raise UserError(f"{path}: pixels of type {bead.dtype}; save whole numbers or floats")
-    with np.errstate(over="ignore"):  # beyond float32, infinite
+        raise UserError(f"{path}: pixels of type {bead.dtype}; save integers or floats")
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite
         bead = bead.astype(np.float32)
     if not np.isfinite(bead).all():
-        raise UserError(f"{path}: holds NaN or infinite pixels; correct them")
+        raise UserError(f"{path}: has NaN or infinite pixels; correct them")
     return bead
 
 
 def centred_psf(bead: np.ndarray, size_px: int, path="bead") -> tuple[np.ndarray, float]:
-    """Crop (size_px, size_px) around a bead's centroid, and the share of its energy left outside."""
+    """Crop (size_px, size_px) around a bead's centroid, and the share of its energy outside the crop."""
     border = np.concatenate([bead[0], bead[-1], bead[1:-1, 0], bead[1:-1, -1]])
     light = np.clip(bead - np.median(border), 0, None)
     total = float(light.sum())
     if total <= 0:
-        raise UserError(f"{path}: nothing brighter than its border; is this the picture of a bead?")
-    # Noise far from the bead would pull the centroid: weigh what is above half of the peak.
+        raise UserError(
+            f"{path}: nothing is brighter than its border; is this the picture of a bead?"
+        )
+    # Noise far from the bead would shift the centroid, so only pixels above half of the peak count.
     core = np.where(light >= light.max() / 2, light, 0)
     y, x = (round(float((core * index).sum() / core.sum())) for index in np.indices(light.shape))
     half = size_px // 2

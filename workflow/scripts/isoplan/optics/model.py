@@ -38,14 +38,14 @@ class Parameter:
 
 
 class PsfModel:
-    """A family of PSFs. Subclasses set `parameters` and write `_crop`, and what else differs.
+    """A family of PSFs with P parameters. Subclasses set `parameters` and implement `_crop`.
 
-    spec: one entry of the config's `psfs`, all keys present. P is the number of parameters.
+    spec: an entry of the config's `psfs`, with all keys.
     """
 
     parameters: tuple[Parameter, ...]
     knows_cutoff = False  # whether its PSFs depend on the optics' cut-off
-    plain_kinds: tuple[str, ...] = ()  # of `optics.plain`, those that it holds too
+    plain_kinds: tuple[str, ...] = ()  # kinds of `optics.plain` that the model includes
 
     def __init__(self, spec: dict):
         self.spec = spec
@@ -73,7 +73,7 @@ class PsfModel:
 
     @property
     def cutoff(self) -> float:
-        """Cut-off (cycles/px) of PSFs that are asked for without one."""
+        """Cut-off (cycles/px) that is used if none is given."""
         return NOMINAL_CUTOFF
 
     def draw_cutoff(self, n: int, generator: torch.Generator) -> torch.Tensor:
@@ -91,10 +91,21 @@ class PsfModel:
     def psf(
         self, params: torch.Tensor, cutoff: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """PSFs (n, size_px, size_px) float32 of sum 1, and the share of energy lost (n,).
+        """Compute PSFs.
 
-        params: (n, P) in the parameters' units, on the device where the PSFs are wanted. cutoff: (n,)
-        cycles/px, each within cutoff_range; the model's own without it.
+        Parameters
+        ----------
+        params
+            (n, P) in the parameters' units, on the device where the PSFs are needed.
+        cutoff
+            (n,) cut-offs in cycles/px, within `cutoff_range`; that of the model if not given.
+
+        Returns
+        -------
+        psfs
+            (n, size_px, size_px) float32, of sum 1.
+        lost
+            (n,) share of the energy that lies outside.
         """
         crop, lost = self._crop(params, cutoff)
         return crop / crop.sum((-2, -1), keepdim=True), lost
@@ -109,12 +120,12 @@ class PsfModel:
         return 2 * (params - low) / (high - low).clamp_min(1e-12) - 1
 
     def decode(self, targets: torch.Tensor) -> torch.Tensor:
-        """Parameters (n, P) of any targets (n, n_targets), held within the ranges."""
+        """Parameters (n, P) of any targets (n, n_targets), clipped to the ranges."""
         low, high = self._range(targets)
         return low + (targets.clamp(-1, 1) + 1) / 2 * (high - low)
 
     def narrowed(self, params: torch.Tensor, factor: float) -> torch.Tensor:
-        """Parameters (n, P) of PSFs that are narrower by a factor. Models without parameters have one PSF."""
+        """Parameters (n, P) of PSFs whose width is multiplied by a factor; unchanged without parameters."""
         if self.parameters:
             raise NotImplementedError(
                 f"{type(self).__name__} does not say how its PSFs are narrowed"
@@ -122,10 +133,9 @@ class PsfModel:
         return params
 
     def check(self) -> float:
-        """The largest share of energy lost at the corners of the parameters' ranges.
+        """The largest share of energy lost, over the corners of the parameters' ranges.
 
-        Warns above 1 %. Raises UserError above 2 %, unless the form is the published one, which is
-        kept whatever it loses.
+        Warns above 1 %. Raises UserError above 2 %, unless the form is the published one.
         """
         axes = [
             [p.low, p.high] if p.period is None else [p.low + p.period * k / 8 for k in range(8)]
@@ -153,16 +163,16 @@ class PsfModel:
 
 
 def equivalent_width_px(psfs: torch.Tensor) -> torch.Tensor:
-    """Full width at half maximum (...,) of the Gaussians that spread light as PSFs (..., s, s) of sum 1 do.
+    """Full width at half maximum (...,) of Gaussians with the same sum of squares as PSFs (..., s, s).
 
-    The sum of squares of a Gaussian of deviation d is 1 / (4 pi d^2); that of any PSF says how much
-    noise it averages. One pixel counts 0.66 px.
+    The PSFs have sum 1. The sum of squares says how much noise a PSF averages; for a Gaussian of standard
+    deviation d it is 1 / (4 pi d^2). A single pixel has a width of 0.66 px.
     """
     return 2 * (math.log(2) / (2 * math.pi) / psfs.square().sum((-2, -1))).sqrt()
 
 
 def read_range(spec: dict, key: str) -> tuple[float, float]:
-    """A [low, high] of a spec; UserError where it is negative, reversed or not finite."""
+    """A range [low, high] of a spec. Raises UserError if it is negative, reversed or not finite."""
     low, high = (float(v) for v in spec[key])
     if not (0 <= low <= high < math.inf):
         raise UserError(

@@ -1,12 +1,12 @@
-"""Blurs that no PSF model of a network makes: for a network to tell apart, and for restoration to be judged on.
+"""Blurs outside the networks' PSF models, to train their detection and to test restoration.
 
-    motion     a straight line, as of a stage that moved during the exposure
-    disk       geometric defocus, an even disk
+    motion     a straight line, from a stage that moved during the exposure
+    disk       geometric defocus, a uniform disk
     coma, trefoil, spherical, ...   a pupil with a Zernike mode of MODES, in waves RMS
-    halo       a narrow Gaussian with a share of the light in a wide one, as of scattering
-    moffat     a peak with wings (Moffat 1969), between a Gaussian and much of the light far out
+    halo       a narrow Gaussian with a share of the light in a wide one, from scattering
+    moffat     a peak with wings (Moffat 1969)
 
-All are (n, s, s) float32 of sum 1, cropped to s px, on the device of their parameters.
+All PSFs are (n, s, s) float32 of sum 1, cropped to s px, on the device of their parameters.
 """
 
 import math
@@ -18,12 +18,12 @@ from isoplan.optics.pupil import zernike
 
 MODES = {"defocus": 4, "astigmatism": 6, "coma": 7, "trefoil": 9, "spherical": 11}  # Noll
 DRAWN = ("motion", "disk", "coma", "trefoil", "spherical", "halo")
-# Samples a pixel: of a disk's and a line's light, and of a pupil's intensity.
+# Samples per pixel of a disk, samples of a line, and samples per pixel of a pupil's intensity.
 FINE, LINE, PUPIL = 5, 64, 3
 
 
 def motion(length_px: torch.Tensor, angle: torch.Tensor, size_px: int) -> torch.Tensor:
-    """Lines of some length at some angle (radians, from x towards y), both (n,)."""
+    """Motion blur: lines of given lengths (n,) and angles (n,) in radians, from x towards y."""
     along = (torch.arange(LINE, device=angle.device) + 0.5) / LINE - 0.5
     place = along * length_px[:, None]
     axes = [_tent(place * direction[:, None], size_px) for direction in (angle.sin(), angle.cos())]
@@ -31,17 +31,17 @@ def motion(length_px: torch.Tensor, angle: torch.Tensor, size_px: int) -> torch.
 
 
 def disk(radius_px: torch.Tensor, size_px: int) -> torch.Tensor:
-    """Even disks of some radius (n,)."""
+    """Uniform disks of given radii (n,)."""
     at = (torch.arange(size_px * FINE, device=radius_px.device) + 0.5) / FINE - size_px / 2
-    # An edge as wide as a sample: the disk grows evenly with its radius.
+    # The edge is as wide as a sample, so that the disk grows smoothly with its radius.
     inside = (FINE * (radius_px[:, None, None] - torch.hypot(at[:, None], at)) + 0.5).clamp(0, 1)
     return _normalised(inside.unflatten(2, (-1, FINE)).unflatten(1, (-1, FINE)).mean((2, 4)))
 
 
 def moffat(width_px: torch.Tensor, exponent: torch.Tensor, size_px: int) -> torch.Tensor:
-    """(1 + (r / a)^2)^-exponent of some full width at half maximum; both (n,), exponents from 1 on.
+    """Moffat profiles (1 + (r / a)^2)^-exponent; the smaller the exponent, the more light is in the wings.
 
-    The smaller the exponent, the more light lies in the wings.
+    width_px: (n,) full widths at half maximum. exponent: (n,), at least 1.
     """
     at = (torch.arange(size_px * FINE, device=width_px.device) + 0.5) / FINE - size_px / 2
     half = 2 * torch.hypot(at[:, None], at) / width_px[:, None, None]
@@ -53,7 +53,10 @@ def moffat(width_px: torch.Tensor, exponent: torch.Tensor, size_px: int) -> torc
 def halo(
     core_px: torch.Tensor, wide_px: torch.Tensor, share: torch.Tensor, size_px: int
 ) -> torch.Tensor:
-    """Gaussians of two widths (full, at half maximum), the wide one with some share of the light; all (n,)."""
+    """Sums of two Gaussians of different full widths at half maximum; all arguments are (n,).
+
+    share: share of the light in the wide one.
+    """
     core, wide = (
         gaussian_psfs(width[:, None].expand(-1, 2), size_px) for width in (core_px, wide_px)
     )
@@ -63,9 +66,18 @@ def halo(
 def aberrated(
     waves: dict[str, torch.Tensor], angle: torch.Tensor, cutoff: torch.Tensor, size_px: int
 ) -> torch.Tensor:
-    """PSFs of a pupil with modes (keys of MODES) in waves RMS, turned by an angle; all (n,).
+    """PSFs of a pupil with Zernike modes; the intensity is integrated over the pixel.
 
-    cutoff: cycles/px. The intensity is integrated over the pixel.
+    Parameters
+    ----------
+    waves
+        Amplitudes (n,) in waves RMS, by keys of MODES.
+    angle
+        (n,) rotation of the pupil in radians.
+    cutoff
+        (n,) cut-off in cycles/px.
+    size_px
+        Side of the PSFs in px.
     """
     side = PUPIL * (2 * size_px + 1)
     frequency = torch.fft.fftfreq(side, 1 / PUPIL, device=cutoff.device)
@@ -76,18 +88,18 @@ def aberrated(
         size[:, None, None] * zernike(MODES[name], radius.clamp(max=1), turned)
         for name, size in waves.items()
     )
-    # A soft edge one sample wide.
+    # The pupil's edge is one sample wide.
     edge = (1 - radius) * cutoff[:, None, None] * (side / PUPIL) + 0.5
     field = torch.fft.fft2(torch.polar(edge.clamp(0, 1), 2 * math.pi * phase))
     intensity = torch.fft.fftshift(field.real.square() + field.imag.square(), dim=(-2, -1))
-    # The middle sample lies at side // 2; PUPIL is odd, so that each pixel has a sample in its middle.
+    # The middle sample is at side // 2. PUPIL is odd, so every pixel has a sample at its centre.
     first = side // 2 - PUPIL * (size_px // 2) - PUPIL // 2
     crop = intensity[:, first : first + PUPIL * size_px, first : first + PUPIL * size_px]
     return _normalised(crop.unflatten(2, (-1, PUPIL)).unflatten(1, (-1, PUPIL)).mean((2, 4)))
 
 
 def draw_others(cutoff: torch.Tensor, size_px: int, generator: torch.Generator) -> torch.Tensor:
-    """One PSF of a kind of DRAWN for each cut-off (n,), strong enough that a bright picture shows it."""
+    """A random PSF of one of the kinds DRAWN for each cut-off (n,), strong enough to be visible."""
     n, device = len(cutoff), cutoff.device
     psfs = torch.empty(n, size_px, size_px, device=device)
     kinds = torch.randint(len(DRAWN), (n,), generator=generator, device=device)
@@ -119,7 +131,7 @@ def _blurred(psfs: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
 
 
 def _tent(place: torch.Tensor, size_px: int) -> torch.Tensor:
-    """Shares (n, k, s) of points at places (n, k) px from the middle, in the two pixels next to them."""
+    """Linear weights (n, k, s) of points at positions (n, k) px from the middle, in their two pixels."""
     at = torch.arange(size_px, device=place.device) - size_px // 2
     return (1 - (at - place[..., None]).abs()).clamp_min(0)
 

@@ -1,4 +1,4 @@
-"""PSFs of one or two numbers that need no optics: a Gaussian, a disk, a motion, a peak with wings."""
+"""Simple PSFs with one or two parameters that need no optics: Gaussian, disk, motion, peak with wings."""
 
 import math
 from dataclasses import dataclass, replace
@@ -8,18 +8,27 @@ import torch
 from isoplan.optics.gaussian import gaussian_psfs
 from isoplan.optics.other_blurs import disk, moffat, motion
 
-# What each kind's size is, and how many sizes a PSF spans.
+# The kinds, each with the number of its sizes that a PSF spans.
 KINDS = {"gaussian": 3.0, "disk": 2.0, "motion": 1.0, "moffat": 4.0}
 
 
 @dataclass(frozen=True)
 class PlainPsf:
-    """A PSF by its kind and size.
+    """A PSF by its kind and size, written as in the config's `psf_shape`.
 
-    size_px: of a gaussian and a moffat the full width at half maximum, of a disk the radius, of a motion the length.
-    angle_deg: of a motion, from x towards y, in [0, 180). exponent: of a moffat, from 1 on; the smaller, the more of
-    the light lies in its wings. Written as in the config's `psf_shape`.
+    Attributes
+    ----------
+    kind
+        "gaussian", "disk", "motion" or "moffat".
+    size_px
+        Full width at half maximum of a gaussian or a moffat, radius of a disk, length of a motion.
+    angle_deg
+        Angle of a motion, from x towards y, in [0, 180).
+    exponent
+        Exponent of a moffat, at least 1; the smaller it is, the more light lies in the wings.
 
+    Examples
+    --------
     >>> str(PlainPsf("motion", 6.5, 34)), PlainPsf.read("disk 4")
     ('motion 6.5 34', PlainPsf(kind='disk', size_px=4.0, angle_deg=0.0, exponent=0.0))
     """
@@ -31,14 +40,14 @@ class PlainPsf:
 
     @classmethod
     def read(cls, text: str) -> "PlainPsf":
-        """From the config's words, as in: motion 6.5 34. Raises ValueError where they are not a PSF."""
+        """Parse a PSF of the config, such as: motion 6.5 34. Raises ValueError if it is not a PSF."""
         kind, *numbers = text.split()
         size, *more = (float(number) for number in numbers)
         if kind not in KINDS or not size > 0 or len(more) != (kind in ("motion", "moffat")):
             raise ValueError(f"{text!r} is not a PSF")
         if kind == "moffat":
             if not more[0] >= 1:
-                raise ValueError(f"{text!r}: a moffat's exponent is 1 or more")
+                raise ValueError(f"{text!r}: the exponent of a moffat must be at least 1")
             return cls(kind, size, exponent=more[0])
         return cls(kind, size, *(number % 180 for number in more))
 
@@ -48,7 +57,7 @@ class PlainPsf:
 
     @property
     def words(self) -> str:
-        """For people."""
+        """A description for users."""
         if self.kind == "gaussian":
             return f"Gaussian of {self.size_px:g} px"
         if self.kind == "disk":
@@ -58,7 +67,7 @@ class PlainPsf:
         return f"motion of {self.size_px:g} px at {self.angle_deg:g} degrees"
 
     def fits(self, side: int) -> bool:
-        """Whether a square of so many px holds it."""
+        """Whether the PSF fits into a square of this side in px."""
         return KINDS[self.kind] * self.size_px <= side
 
     def resized(self, by: float) -> "PlainPsf":
@@ -68,7 +77,7 @@ class PlainPsf:
         return replace(self, angle_deg=round(self.angle_deg + degrees, 1) % 180)
 
     def winged(self, by: float) -> "PlainPsf":
-        """With an exponent so many times as far from 1, where all light lies in the wings."""
+        """The PSF with its exponent's distance from 1 (all light in the wings) scaled by a factor."""
         return replace(self, exponent=float(f"{1 + (self.exponent - 1) * by:.3g}"))
 
     def psf(self, side: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""PSF models by name: workflow/schemas/psfs/ says which there are, and where their code lies."""
+"""Makes PSF models by name; workflow/schemas/psfs/ lists them with the places of their code."""
 
 from isoplan.base.errors import UserError
 from isoplan.base.imports import load_named
@@ -7,9 +7,9 @@ from isoplan.optics.model import PsfModel
 
 
 def make_psf_model(spec: dict) -> PsfModel:
-    """PSF model of one entry of the config's `psfs` (all keys present that the model reads).
+    """Make the PSF model of an entry of the config's `psfs`, with all keys that the model reads.
 
-    Raises UserError where the model is unknown or its settings are impossible.
+    Raises UserError if the model is unknown or its settings are impossible.
     """
     known = choices("psfs")
     if spec["model"] not in known:

@@ -1,10 +1,10 @@
-"""The PSF map: parameters and validity of every cell of a mosaic (thesis, 2.2.6).
+"""Estimates the PSF map: parameters and validity of every cell of a mosaic (thesis, 2.2.6).
 
-Windows that cross the mosaic's edge see it mirrored (edges "reflect"), or leave
-their cell invalid, to be filled from its neighbours (edges "valid"). In a mosaic of tiles, windows
-that no tile holds whole do the latter, at edges and seams alike. Units are shards of
-SHARD_CELLS x SHARD_CELLS cells, each computed from one block of fixed size, 2112 x 2112 px at a
-stride of 64 px, in bands of as many rows of cells as the memory is to hold.
+For windows that cross the mosaic's edge, the picture is reflected (edges "reflect"), or their cell is
+invalid and later filled from its neighbours (edges "valid"). In a mosaic of tiles, a cell is invalid if
+no single tile contains its window, at edges and at seams. Units are shards of SHARD_CELLS x SHARD_CELLS
+cells. Each is computed from one block of fixed size, 2112 x 2112 px at a stride of 64 px, in bands of as
+many rows of cells as fit into memory.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from isoplan.optics.exposure import Exposure, replace_lone_pixels, sort_pixels
 from isoplan.psf_map.fill import fill_invalid
 from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR, USABLE, VALIDITY, MapLayout, channels
 
-# Of a band's working memory: what to count for a pixel, with room to spare, and all on a processor.
+# Working memory of a band: a generous estimate per pixel, and the limit on a CPU.
 PIXEL_BYTES, BAND_BYTES = 160, 192 * 2**20
 
 
@@ -30,24 +30,43 @@ def estimate_cells(
     stride_px: int,
     device,
     *,
-    together: int = 1,
+    binning: int = 1,
     usable: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Cells of one block: (h, w) counts above offset -> (channels, ny, nx) float32.
+    """Estimate the cells of one block.
 
-    model, together: of `at_cutoff`. usable: (h, w) bool, of which each cell tells its window's share; without
-    it, where the picture is finite. A cell is invalid for certain where its window holds a pixel that is
-    not finite, or no two different values; its parameters are then NaN and its validity 0.
+    A cell is certainly invalid if its window contains a pixel that is not finite, or only one value. Then
+    its parameters are NaN and its validity is 0.
+
+    Parameters
+    ----------
+    network
+        The network.
+    model, binning
+        The PSF model and the binning, from `layout.at_cutoff`.
+    picture
+        (h, w) counts above the offset.
+    stride_px
+        Distance between cells in px of the picture.
+    device
+        Where the network lies.
+    usable
+        (h, w) bool: pixels that count as usable; the finite ones if not given.
+
+    Returns
+    -------
+    numpy.ndarray
+        (channels, ny, nx) float32, see `layout.channels`.
     """
     bad = ~np.isfinite(picture)
     known = picture[~bad]
     filled = np.where(bad, np.float32(known.mean() if known.size else 0), picture)
-    window = network.window_px * together
+    window = network.window_px * binning
     rows = (picture.shape[0] - window) // stride_px + 1
 
     def band(first: int, last: int) -> np.ndarray:
         part = slice(first * stride_px, (last - 1) * stride_px + window)
-        return _estimate_band(network, model, filled[part], bad[part], stride_px, device, together)
+        return _estimate_band(network, model, filled[part], bad[part], stride_px, device, binning)
 
     size = at_once(PIXEL_BYTES * stride_px * picture.shape[1], device, BAND_BYTES)
     cells = np.concatenate(in_batches(band, rows, size), axis=1)
@@ -56,14 +75,14 @@ def estimate_cells(
     return cells
 
 
-def _estimate_band(network, model, picture, bad, stride_px: int, device, together: int):
-    """`estimate_cells` in one pass; bad: (h, w), the pixels that were not finite."""
+def _estimate_band(network, model, picture, bad, stride_px: int, device, binning: int):
+    """`estimate_cells` in one pass; bad: (h, w) pixels that were not finite."""
     block = torch.from_numpy(np.ascontiguousarray(picture, np.float32))[None, None].to(device)
     touched = torch.from_numpy(bad.astype(np.float32))[None, None].to(device)
-    if together > 1:
-        block, touched = F.avg_pool2d(block, together), F.max_pool2d(touched, together)
-    window, stride = network.window_px, stride_px // together
-    cutoff = block.new_full((1,), model.cutoff * together)
+    if binning > 1:
+        block, touched = F.avg_pool2d(block, binning), F.max_pool2d(touched, binning)
+    window, stride = network.window_px, stride_px // binning
+    cutoff = block.new_full((1,), model.cutoff * binning)
     outputs = network(block, stride, cutoff)[0]
     ny, nx = outputs.shape[1:]
     found = to_estimate(outputs.flatten(1).T.cpu(), model)
@@ -87,14 +106,34 @@ def map_unit(
     *,
     offset: float,
     device,
-    together: int = 1,
+    binning: int = 1,
     exposure: Exposure | None = None,
 ) -> np.ndarray:
-    """Raw map of one unit, (channels, rows, columns): the part of the block inside the map.
+    """Estimate the raw map of one unit.
 
-    A mosaic of tiles is estimated once per view without seams (`Picture.seamless`), in the same block;
-    a cell whose window no tile holds whole is NaN, and its validity 0. exposure: what the
-    camera did, where that is known: dead and hot pixels are replaced first, and saturated ones are not usable.
+    A mosaic of tiles is estimated once per seamless view (`Picture.seamless`), in the same block. A cell
+    is NaN, with validity 0, if no tile contains its window.
+
+    Parameters
+    ----------
+    network, model, binning, device
+        As in `estimate_cells`.
+    mosaic
+        The picture.
+    layout
+        Positions of the cells.
+    unit
+        Number of the unit.
+    offset
+        Offset of the camera in counts.
+    exposure
+        Properties of the exposure, if known. Dead and hot pixels are then replaced first, and saturated
+        ones are not usable.
+
+    Returns
+    -------
+    numpy.ndarray
+        (channels, rows, columns): the part of the block inside the map.
     """
     rows, columns = layout.units[unit]
     shape = rows.stop - rows.start, columns.stop - columns.start
@@ -106,7 +145,7 @@ def map_unit(
         pixels = sort_pixels(picture, exposure or Exposure())
         found = estimate_cells(
             *(network, model, replace_lone_pixels(picture, pixels.lone), layout.stride_px, device),
-            together=together,
+            binning=binning,
             usable=pixels.usable & ~pixels.saturated,
         )
         np.copyto(cells, found[:, : shape[0], : shape[1]], where=served_cells)
@@ -119,8 +158,10 @@ def map_unit(
 def map_whole(
     network, model, mosaic, layout: MapLayout, settings: dict, *, step=None, **how
 ) -> np.ndarray:
-    """Filled map of a whole picture, (channels, ny, nx). settings: the config's `map`. how: of `map_unit`. step:
-    called after each unit."""
+    """Estimate and fill the map of a whole picture, (channels, ny, nx).
+
+    settings: the config's `map`. step: called after each unit. **how: arguments of `map_unit`.
+    """
     raw = np.full((len(channels(model)), *layout.cells), np.nan, np.float32)
     for unit, (rows, columns) in enumerate(layout.units):
         raw[:, rows, columns] = map_unit(network, model, mosaic, layout, unit, **how)

@@ -1,4 +1,4 @@
-"""A mosaic's raw map made usable: invalid cells filled, and what it says as a whole (thesis, 2.2.6)."""
+"""Fills invalid cells of a raw map, smooths it, and summarises it (thesis, 2.2.6)."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.kriging import krige
 from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR, VALIDITY
 
-QUANTILE = 1.645  # half-width of a 90 % interval in deviations of the normal distribution
+QUANTILE = 1.645  # half-width of a 90 % interval of a normal distribution, in standard deviations
 
 
 def fill_invalid(
@@ -23,18 +23,39 @@ def fill_invalid(
     alarm_threshold: float = 1.0,
     overlap: float = 2.0,
 ) -> np.ndarray:
-    """The map to restore with: invalid cells filled (thesis, 2.2.6), and all smoothed as far as their errors allow.
+    """Fill the invalid cells of a raw map (thesis, 2.2.6), and optionally smooth it.
 
-    raw: (channels, ny, nx) -> the same with `filled` set. A cell is valid if its validity reaches
-    `threshold` and its alarm does not exceed `alarm_threshold`. Invalid cells become the mean of their
-    nearest valid neighbours by inverse distance. Smooth: every cell becomes what is likeliest of all valid
-    ones (`kriging`), so that where these differ by no more than their errors the map has one PSF. In
-    both a valid cell weighs by the inverse square of its uncertainty and by its validity.
-    Both are taken over the identifiable targets, so that angles average correctly; a filled cell is as
-    uncertain as the most uncertain of its neighbours. Where no cell is valid, those whose validity alone
-    falls short keep their own estimates, and all are `filled`; without any such cell every parameter
-    is NaN. overlap: how many windows hold a place, along an axis (`MapLayout.overlap`).
-    Works on the whole map: about 300 bytes a cell, 700 MB for a mosaic of 100,000 px a side.
+    Invalid cells become the mean of their nearest valid neighbours, weighted by inverse distance, by the
+    inverse square of uncertainty and by validity. A filled cell is as uncertain as the most uncertain of
+    its neighbours. Smoothing by `kriging` replaces every cell by the most likely value given all valid
+    ones. If these differ by no more than their errors, the whole map has one PSF. Means are taken over
+    the identifiable targets, so that angles average correctly.
+
+    If no cell is valid, cells without an alarm keep their own estimates, and all are marked as filled. If
+    there are none either, every parameter is NaN. Memory is about 300 bytes per cell, 700 MB for a
+    mosaic of 100,000 px a side.
+
+    Parameters
+    ----------
+    raw
+        (channels, ny, nx), see `layout.channels`.
+    model
+        The PSF model.
+    threshold
+        Validity from which a cell is valid,
+    alarm_threshold
+        unless its alarm is above this.
+    neighbours
+        Number of neighbours that an invalid cell is filled from.
+    smooth
+        Whether to smooth the map by kriging.
+    overlap
+        Number of windows over a place, along one axis (`MapLayout.overlap`).
+
+    Returns
+    -------
+    numpy.ndarray
+        (channels, ny, nx), with the channel `filled` set.
     """
     count = len(model.parameters)
     out = raw.copy()
@@ -42,15 +63,15 @@ def fill_invalid(
     possible = np.isfinite(raw[: 2 * count]).all(axis=0) & (raw[ALARM] <= alarm_threshold)
     valid = possible & (raw[VALIDITY] >= threshold)
     out[FILLED] = ~valid
-    own = valid if valid.any() else possible  # a doubtful PSF restores more than none
+    own = valid if valid.any() else possible  # a doubtful PSF is better than none
     if not own.any():
         out[: 2 * count] = np.nan
         return out
     targets = model.encode(torch.from_numpy(raw[:count, own].T.copy())).numpy()
-    # One weight a cell: of each parameter's precision relative to the map's, the least.
+    # One weight per cell: the lowest precision of its parameters, relative to those of the map.
     typical = np.median(half[:, own], axis=1, keepdims=True)
     weights = 1 / np.maximum(half[:, own] / np.maximum(typical, 1e-9), 0.1).max(axis=0) ** 2
-    weights *= np.maximum(raw[VALIDITY, own], 1e-6)  # of doubtful ones it may be 0
+    weights *= np.maximum(raw[VALIDITY, own], 1e-6)  # may be 0 in doubtful cells
     whole = np.empty((targets.shape[1], *own.shape), np.float32)
     whole[:, own] = targets.T
     changed = ~own
@@ -66,14 +87,14 @@ def fill_invalid(
     if smooth:
         trusted = np.ones(own.shape)
         trusted[own] = weights
-        noise = _noise(model, raw[:count, own], half[:, own])
+        noise = _target_variance(model, raw[:count, own], half[:, own])
         whole, changed = krige(whole, own, trusted, noise, overlap), np.ones_like(own)
     out[:count, changed] = model.decode(torch.from_numpy(whole[:, changed].T.copy())).numpy().T
     return out
 
 
-def _noise(model, values: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """Variance of each target (n,) of a typical cell, by its intervals. values, half: (P, cells)."""
+def _target_variance(model, values: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Variance (n,) of each target of a typical cell, from its intervals. values, half: (P, cells)."""
     plain = model.encode(torch.from_numpy(values.T.copy()))
     variance = torch.zeros_like(plain)
     for k, deviation in enumerate(half / QUANTILE):
@@ -84,8 +105,10 @@ def _noise(model, values: np.ndarray, half: np.ndarray) -> np.ndarray:
 
 
 def mean_parameters(filled: np.ndarray, model) -> list[float] | None:
-    """The one PSF that stands for a map: the mean of its valid cells' targets, without any of all cells';
-    None where these have no values."""
+    """Parameters of a map's mean PSF: decoded from the mean target of its valid cells.
+
+    If no cell is valid, it is that of all cells; None if these have no values.
+    """
     count = len(model.parameters)
     valid = filled[FILLED] == 0
     if not valid.any():
@@ -96,16 +119,18 @@ def mean_parameters(filled: np.ndarray, model) -> list[float] | None:
     return model.decode(targets.mean(dim=0, keepdim=True))[0].tolist()
 
 
-def width_doubt(cells: np.ndarray, model) -> float | None:
-    """Deviation of the PSFs' width as a share of it, as the intervals of cells (channels, ...) say: that of
-    the median cell; None where no cell knows it."""
-    largest, half = _largest(cells, model)
+def width_uncertainty(cells: np.ndarray, model) -> float | None:
+    """Relative standard deviation of the PSF's width in the median cell, from the intervals.
+
+    cells: (channels, ...). Returns None if no cell has values.
+    """
+    largest, half = _largest_size(cells, model)
     share = half / largest
     return float(np.nanmedian(share)) / QUANTILE if np.isfinite(share).any() else None
 
 
-def _largest(cells: np.ndarray, model) -> np.ndarray:
-    """Of the parameters that are sizes the largest, which makes most of the PSF, and its half-width: (2, ...)."""
+def _largest_size(cells: np.ndarray, model) -> np.ndarray:
+    """The largest of the size parameters, which dominates the PSF, and its half-width: (2, ...)."""
     count = len(model.parameters)
     sizes = [k for k, p in enumerate(model.parameters) if p.size and not p.period]
     both = np.stack([cells[sizes], cells[[count + k for k in sizes]]])
@@ -114,15 +139,33 @@ def _largest(cells: np.ndarray, model) -> np.ndarray:
 
 
 def _spread(cells: np.ndarray, model) -> float | None:
-    """Deviation of the PSFs' width over cells (channels, n) as a share of its mean; None where that is 0."""
-    width, _ = _largest(cells, model)
+    """Relative standard deviation of the PSFs' width over cells (channels, n); None if the mean is 0."""
+    width, _ = _largest_size(cells, model)
     return float(width.std() / width.mean()) if width.mean() > 0 else None
 
 
-def sums_of(filled: np.ndarray, model, alarm_threshold: float = 0.5) -> dict:
-    """What a filled map says as a whole: cells, valid_cells, alarm_cells, other_blur_cells (of the valid ones); mean and median, of each parameter
-    by name; doubt, of `width_doubt`; spread, the deviation of the PSFs' width over the map as a share of its mean. What
-    no cell knows is None."""
+def summarise_map(filled: np.ndarray, model, alarm_threshold: float = 0.5) -> dict:
+    """Summary of a filled map.
+
+    Parameters
+    ----------
+    filled
+        (channels, ny, nx), from `fill_invalid`.
+    model
+        The PSF model.
+    alarm_threshold
+        Cells whose alarm is above this are counted.
+
+    Returns
+    -------
+    dict
+        - cells, valid_cells, alarm_cells, and other_blur_cells (of the valid ones): numbers of cells,
+        - mean, median: parameters by name,
+        - doubt: `width_uncertainty`,
+        - spread: relative standard deviation of the PSFs' width over the map.
+
+        Values that no cell has are None.
+    """
     names = [p.name for p in model.parameters]
     valid, mean = filled[FILLED] == 0, mean_parameters(filled, model)
     return {
@@ -135,15 +178,24 @@ def sums_of(filled: np.ndarray, model, alarm_threshold: float = 0.5) -> dict:
             name: float(np.median(filled[k][valid])) if valid.any() else None
             for k, name in enumerate(names)
         },
-        "doubt": width_doubt(filled[:, valid] if valid.any() else filled, model),
+        "doubt": width_uncertainty(filled[:, valid] if valid.any() else filled, model),
         "spread": _spread(filled[:, valid], model) if valid.any() else None,
     }
 
 
 def map_errors(estimated_store, true_store) -> list[dict]:
-    """R2 and errors of an estimated map against the true one, over its valid cells.
+    """Compare an estimated map with the true one, over its valid cells.
 
-    Returns tidy rows (parameter, metric, value, n), the share of valid cells among them.
+    Parameters
+    ----------
+    estimated_store, true_store
+        Stores of both maps.
+
+    Returns
+    -------
+    list of dict
+        Rows (parameter, metric, value, n) with R2 and errors, and the share of valid cells. Empty if
+        the maps have different PSF models.
     """
     model = make_psf_model(ngff.read_attributes(true_store)["psf"])
     if ngff.read_attributes(estimated_store)["psf"]["model"] != model.spec["model"]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from isoplan.psf_map.layout import WHOLE
+from isoplan.psf_map.layout import FULLY_USABLE
 
 MAP_LIMIT_CELLS = 1024
 # A 90 % interval that spans more than this share of a parameter's range says next to nothing.
@@ -71,7 +71,7 @@ class PsfMap:
         """(y, x) bool: cells whose window has pixels that show nothing."""
         if self.usable is None:
             return np.zeros(self.untrusted.shape, bool)
-        return self.usable < WHOLE
+        return self.usable < FULLY_USABLE
 
     def uncertain(self, ranges: dict) -> np.ndarray:
         """(y, x) bool: cells with a PSF of their own whose interval spans half of a parameter's range.

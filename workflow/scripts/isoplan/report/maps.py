@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from isoplan.psf_map.layout import WHOLE
+from isoplan.psf_map.layout import FULLY_USABLE
 from isoplan.report import pictures, plots, style
 from isoplan.report.map_stores import PsfMap
 from isoplan.report.psfs import cell_psfs, model_parameters, same_size, visible_radius
@@ -270,7 +270,7 @@ def _doubts(study: Study, mosaic: str) -> list[str]:
         ),
         (
             psf_map.partly_seen,
-            f"of the cells see less than {100 * WHOLE:.0f} % of their window: the rest is missing, saturated, dead or hot "
+            f"of the cells see less than {100 * FULLY_USABLE:.0f} % of their window: the rest is missing, saturated, dead or hot "
             "(`usable` of the map).",
         ),
         (

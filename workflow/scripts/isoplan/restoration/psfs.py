@@ -12,7 +12,7 @@ from isoplan.base.errors import UserError
 from isoplan.mosaic import ngff, tiles
 from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
-from isoplan.psf_map.fill import sums_of, width_doubt
+from isoplan.psf_map.fill import summarise_map, width_uncertainty
 from isoplan.psf_map.layout import FILLED, OTHER_BLUR, MapLayout, channels
 
 MOSTLY = 0.5  # such a share of the map has to say that the blur is another than its model's
@@ -25,7 +25,7 @@ class LocalPsfs:
     cells: (P, ny, nx) array or zarr array of filled parameters, read by window; or None with
     constant: (P,) parameters, or None where the map knows none. factor: how much narrower than
     these the PSFs are (`PsfModel.narrowed`); of 0 it is one pixel, which blurs nothing. known: PSFs (ny, nx, s, s)
-    and their centres in px of the mosaic, which stay as they are. mean_of: sums (`psf_map.fill.sums_of`) of the map
+    and their centres in px of the mosaic, which stay as they are. mean_of: sums (`psf_map.fill.summarise_map`) of the map
     whose mean `constant` is.
     """
 
@@ -74,7 +74,10 @@ class LocalPsfs:
             return self.mean_of["doubt"]
         rows, columns = self._nodes(0, y0, y1), self._nodes(1, x0, x1)
         # Of a true map, whose intervals have no width, nothing is in doubt.
-        return width_doubt(np.asarray(self.cells[:, rows, columns], np.float32), self.model) or None
+        return (
+            width_uncertainty(np.asarray(self.cells[:, rows, columns], np.float32), self.model)
+            or None
+        )
 
     @property
     def estimated(self) -> bool:
@@ -86,10 +89,10 @@ class LocalPsfs:
 
     @cached_property
     def sums(self) -> dict | None:
-        """What the map says as a whole (`psf_map.fill.sums_of`); None where they are not estimated."""
+        """What the map says as a whole (`psf_map.fill.summarise_map`); None where they are not estimated."""
         if not self.estimated:
             return None
-        return self.mean_of or sums_of(np.asarray(self.cells, np.float32), self.model)
+        return self.mean_of or summarise_map(np.asarray(self.cells, np.float32), self.model)
 
     @property
     def other_blur(self) -> float:

@@ -73,11 +73,11 @@ def detection_model(network_model: PsfModel, psf: dict) -> PsfModel:
     Raises UserError where the network cannot be used for that cut-off with pixels as they are.
     """
     cutoff = None if network_model.published else psf.get("cutoff")
-    model, together = at_cutoff(network_model, cutoff)
-    if together > 1:
+    model, binning = at_cutoff(network_model, cutoff)
+    if binning > 1:
         raise UserError(
-            f"psfs {psf['name']}: at a cut-off of {psf['cutoff']:g} cycles/px the network wants {together} x "
-            f"{together} pixels taken together, which restoration tests do not do; raise the cutoff to "
+            f"psfs {psf['name']}: at a cut-off of {psf['cutoff']:g} cycles/px the network wants {binning} x "
+            f"{binning} binned pixels, which restoration tests do not support; raise the cutoff to "
             f"{network_model.cutoff_range[0]:g} or more"
         )
     return make_psf_model(model.spec | {"size_px": psf["size_px"]})

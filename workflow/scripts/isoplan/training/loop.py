@@ -1,6 +1,6 @@
-"""Training: one loop over any task, resumed exactly after a kill.
+"""The training loop for any task, which resumes exactly after a kill.
 
-A task (task.py) owns its networks, losses and optimisers, so the same loop trains regressors and GANs.
+A task (`task`) owns its networks, losses and optimisers, so the same loop trains regressors and GANs.
 """
 
 import json
@@ -29,30 +29,49 @@ def train(
     library: dict | None = None,
     stop_after_s: float = math.inf,
 ) -> bool:
-    """Trains a network of the config's `networks` into `folder`; True when it is finished.
+    """Train a network of the config's `networks`.
 
-    Writes network.safetensors (the best epoch on the validation set), history.csv (a row an epoch), card.json
-    and checkpoint.pt (after every epoch; rerun after a kill and it goes on, with the numbers of an
-    undisturbed run). A checkpoint of other settings or other library code is not used.
+    Writes network.safetensors (the best epoch on the validation set), history.csv (one row per epoch),
+    card.json and checkpoint.pt (after every epoch) to `folder`. After a kill, the same call continues
+    from the checkpoint and gives the numbers of an undisturbed run. A checkpoint of other settings or
+    other library code is not used.
 
-    stop_after_s: leaves cleanly at the end of the epoch after that many seconds, to be called again; so it
-    does where another epoch would not end within the job's time limit.
-    Raises UserError where the training diverges.
+    Parameters
+    ----------
+    task
+        What is trained.
+    folder
+        Folder of the results.
+    library
+        Hashes of the library's code, part of the training's fingerprint.
+    stop_after_s
+        Stop at the end of an epoch after so many seconds. Training also stops if another epoch would
+        exceed the job's time limit.
+
+    Returns
+    -------
+    bool
+        Whether training is finished; if not, call it again.
+
+    Raises
+    ------
+    UserError
+        If the training diverges.
     """
-    folder, spec, mark = Path(folder), task.spec, mark_of(task, library)
+    folder, spec, mark = Path(folder), task.spec, training_fingerprint(task, library)
     folder.mkdir(parents=True, exist_ok=True)
-    epochs, steps = _extent(spec) if task.learns else (0, 0)
+    epochs, steps = _epochs_and_steps(spec) if task.learns else (0, 0)
     history, best = _resume(folder / "checkpoint.pt", mark, task)
     begun, limit = time.monotonic(), TimeLimit()
     bar = Progress(f"training {spec['name']}, epochs", epochs, every_s=0, done=len(history))
 
     with closing(task):
         for epoch in range(len(history), epochs):
-            if _exhausted(history, spec["patience_epochs"]):
+            if _out_of_patience(history, spec["patience_epochs"]):
                 break
             started, losses = time.monotonic(), []
-            updates = spec["passes"] * steps  # of the weights, in an epoch
-            for batch in _repeated(task.batches(epoch, steps), spec["passes"]):
+            updates = spec["passes"] * steps  # updates of the weights per epoch
+            for batch in _repeat(task.batches(epoch, steps), spec["passes"]):
                 step = epoch * updates + len(losses)
                 rate = learning_rate(
                     step, epochs * updates, spec["learning_rate"], spec["warmup_share"]
@@ -74,7 +93,7 @@ def train(
                 )
             row["best"] = all(row[task.score] < past[task.score] for past in history)
             if row["best"]:
-                best = _copy(task.network)
+                best = _copy_weights(task.network)
             history.append(row)
             _save_checkpoint(folder / "checkpoint.pt", mark, task, history, best)
             _write_history(folder, task, history)
@@ -86,7 +105,7 @@ def train(
 
     task.network.load_state_dict(best)
     task.finish()
-    _write_history(folder, task, history)  # again, for a run whose checkpoint was complete already
+    _write_history(folder, task, history)  # needed if the checkpoint was already complete
     card = _card(task, history) | {"seed": task.seed, "fingerprint": mark}
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     store.save(folder / "network.safetensors", task.network, card)
@@ -94,15 +113,21 @@ def train(
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> float:
-    """Linear warm-up, then a cosine to zero."""
+    """Learning rate of a step: linear warm-up to `peak`, then a cosine to zero.
+
+    Examples
+    --------
+    >>> [round(learning_rate(step, 10, 1e-3, 0.2), 6) for step in (0, 1, 5, 9)]
+    [0.0005, 0.001, 0.000691, 3.8e-05]
+    """
     warmup = max(1, round(warmup_share * steps))
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _extent(spec: dict) -> tuple[int, int]:
-    """Epochs, and the steps of each that bring new samples."""
+def _epochs_and_steps(spec: dict) -> tuple[int, int]:
+    """Number of epochs, and of batches of new samples per epoch."""
     steps = max(1, spec["epoch_samples"] // spec["batch"])
     return max(1, round(spec["samples"] / (steps * spec["batch"]))), steps
 
@@ -113,13 +138,13 @@ def history_header(task: Task | type[Task]) -> tuple[str, ...]:
     return (*counted, *task.history_columns, "best")
 
 
-def mark_of(task: Task, library: dict | None = None) -> str:
-    """Fingerprint of a training: its task and settings, its seed and the library's code."""
+def training_fingerprint(task: Task, library: dict | None = None) -> str:
+    """Fingerprint of a training: its task, settings and seed, and the library's code."""
     return fingerprint(task.name, task.settings(), task.seed, library)
 
 
-def of_another(file: Path, mark: str) -> bool:
-    """Whether a network, checkpoint or card is of a training of another fingerprint; a damaged one is of none."""
+def is_of_other_training(file: Path, mark: str) -> bool:
+    """Whether a network, checkpoint or card has another training's fingerprint; False if damaged."""
     try:
         if file.suffix == ".json":
             told = json.loads(file.read_text())
@@ -128,12 +153,12 @@ def of_another(file: Path, mark: str) -> bool:
         else:
             told = read_card(file)
         return told.get("fingerprint") != mark
-    except Exception:  # none there, or cut off in the middle of writing
+    except Exception:  # the file is missing or incomplete
         return False
 
 
-def _repeated(batches, passes: int):
-    """The batches of an epoch, `passes` times over; they are held where that is more than once."""
+def _repeat(batches, passes: int):
+    """The batches of an epoch, repeated `passes` times; they stay in memory if that is more than once."""
     held = []
     for batch in batches:
         yield batch
@@ -143,12 +168,12 @@ def _repeated(batches, passes: int):
         yield from held
 
 
-def _copy(network: torch.nn.Module) -> dict:
+def _copy_weights(network: torch.nn.Module) -> dict:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 def _card(task: Task, history: list[dict]) -> dict:
-    """What a network's file says of itself, without times: the same training gives the same file."""
+    """The card of a network, without times, so that the same training gives the same file."""
     card = {
         "task": task.name,
         **task.card(),
@@ -169,8 +194,8 @@ def _write_history(folder: Path, task: Task, history: list[dict]) -> None:
     table.to_csv(folder / "history.csv", index=False)
 
 
-def _exhausted(history: list[dict], patience: int) -> bool:
-    """Early stopping: no better epoch among the last `patience` (0: never)."""
+def _out_of_patience(history: list[dict], patience: int) -> bool:
+    """Early stopping: whether the last `patience` epochs were not better (0: never stop)."""
     return (
         patience > 0 and len(history) > patience and not any(r["best"] for r in history[-patience:])
     )
@@ -185,12 +210,12 @@ def _save_checkpoint(path: Path, mark: str, task: Task, history: list, best: dic
 
 
 def _resume(path: Path, mark: str, task: Task) -> tuple[list, dict]:
-    """History and best weights of a fitting checkpoint; a damaged or foreign one is left aside."""
+    """History and best weights of a matching checkpoint; a damaged or foreign one is ignored."""
     try:
         kept = torch.load(path, map_location=task.device, weights_only=True)
-    except Exception:  # none yet, or cut off in the middle of writing
-        return [], _copy(task.network)
+    except Exception:  # the file is missing or incomplete
+        return [], _copy_weights(task.network)
     if kept.get("fingerprint") != mark:
-        return [], _copy(task.network)
+        return [], _copy_weights(task.network)
     task.load_state(kept["task"])
     return kept["history"], kept["best"]

@@ -1,15 +1,15 @@
-"""The card of a released network for PSF regression as Markdown, written from the card in its file and from nothing else."""
+"""Writes the card of a released network for PSF regression as Markdown, only from the card in its file."""
 
 import math
 
 from isoplan.optics.psf import make_psf_model
 
 NO_FIGURE = "none"
-LEAST = 100  # samples of a group below which its share says little
+LEAST = 100  # samples; the share of a smaller group says little
 
 
 def limits(card: dict) -> list[str]:
-    """What the network cannot do, as far as its card tells."""
+    """Sentences on what the network cannot do, according to its card."""
     model, camera = make_psf_model(card["psf"]), card["camera"]
     ranges = ", ".join(f"{p.name} {p.span}" for p in model.parameters if p.period is None)
     low, high = camera["photons"]
@@ -46,7 +46,7 @@ def limits(card: dict) -> list[str]:
 
 
 def markdown(card: dict) -> str:
-    """The whole card. The same card gives the same text."""
+    """The whole card as Markdown; the same card always gives the same text."""
     psf, made = card["psf"], card["released"]
     title = psf["model"]
     parts = [
@@ -112,8 +112,8 @@ def _has_axis(card: dict) -> bool:
     return any(p.period is not None for p in make_psf_model(card["psf"]).parameters)
 
 
-def _tampered(test: dict) -> bool:
-    """Whether a test set is there for its flags."""
+def _tests_only_flags(test: dict) -> bool:
+    """Whether a test set only tests the flags."""
     recipe = test["recipe"]
     return bool(recipe["processed_share"] or recipe.get("other_blur_share"))
 
@@ -121,8 +121,8 @@ def _tampered(test: dict) -> bool:
 def _accuracy(card: dict) -> str:
     rows = []
     for test in card["tests"]:
-        if _tampered(test):
-            continue  # its other half says nothing new
+        if _tests_only_flags(test):
+            continue  # its raw half is tested elsewhere
         names = dict.fromkeys(row["parameter"] for row in test["figures"] if row["metric"] == "R2")
         for name in names:
             of = {row["metric"]: row for row in test["figures"] if row["parameter"] == name}
@@ -148,7 +148,7 @@ def _calibration(card: dict) -> str:
     groups = ["all", "spread fifth", "photons decade", "axis region"]
     rows = []
     for test in card["tests"]:
-        if _tampered(test):
+        if _tests_only_flags(test):
             continue
         for name in dict.fromkeys(row["parameter"] for row in test["calibration"]):
             of = [row for row in test["calibration"] if row["parameter"] == name]
@@ -249,7 +249,7 @@ def _camera(camera: dict) -> str:
 
 
 def _ranges(psf: dict) -> str:
-    """Ranges that the model reads, its cut-off and the side of its window."""
+    """Ranges of the model's parameters, its cut-off and the side of its window."""
     model = make_psf_model(psf)
     words = [f"{p.name} {p.span}" for p in model.parameters]
     if model.knows_cutoff:

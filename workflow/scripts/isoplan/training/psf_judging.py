@@ -1,6 +1,6 @@
-"""Judging a network for PSF regression on a test set: errors with intervals, calibration, abstention.
+"""Evaluates a network for PSF regression on a test set: errors, calibration, abstention.
 
-The published robustness test (thesis 2.3.3) degrades the patches of one test set further and further.
+The published robustness test (thesis, 2.3.3) degrades the patches of a test set more and more.
 """
 
 import math
@@ -20,7 +20,7 @@ from isoplan.optics.camera import degrade
 from isoplan.training.samples import INVALID, VALID, Batch, Recipe, load_set, make_set
 from isoplan.training.task import Judgement
 
-SHOWN = 2000  # samples that predictions.csv keeps
+KEPT_PREDICTIONS = 2000  # number of samples in predictions.csv
 COLUMNS = {
     "calibration": ["parameter", "group", "level", "coverage", "n"],
     "abstention": ["parameter", "kept_share", "metric", "value", "n"],
@@ -28,7 +28,7 @@ COLUMNS = {
 
 
 class PsfJudge:
-    """A network for PSF regression and how it is judged; a `training.task.Judge`."""
+    """A network for PSF regression and its evaluation; a `training.task.Judge`."""
 
     compared: ClassVar = {
         "R2": (0.002, 1.0),
@@ -43,12 +43,12 @@ class PsfJudge:
 
     @staticmethod
     def stored(path: str | Path) -> Batch:
-        """Test samples of a store."""
+        """Load the test samples of a store."""
         return load_set(path)
 
     @staticmethod
     def samples(asked: dict, count: int) -> Batch:
-        """The first samples of a test set, the same on every machine of one kind."""
+        """Make the first samples of a test set, which are the same on every machine of one kind."""
         return make_set(
             Recipe(**asked["recipe"]),
             count,
@@ -58,11 +58,11 @@ class PsfJudge:
         )
 
     def judge(self, samples: Batch) -> Judgement:
-        """Judges it on samples as they are."""
+        """Evaluate the network on samples as they are."""
         return judge(self.network, self.model, samples, self.device)
 
     def judge_test(self, samples: Batch, test: dict, *, train_set: str, seed: int) -> Judgement:
-        """Judges it as an entry of the config's `tests` asks."""
+        """Evaluate the network by an entry of the config's `tests`."""
         return judge_test(
             self.network, self.model, samples, self.device, test, train_set=train_set, seed=seed
         )
@@ -77,15 +77,32 @@ def judge(
     strength: float = 0.0,
     seed: int = 0,
 ) -> Judgement:
-    """Judges a network on a test set whose patches are degraded, or left as they are ("none").
+    """Evaluate a network on a test set, with patches degraded or left as they are ("none").
 
-    Intervals are by bootstrap over scenes; predictions are of up to SHOWN samples.
-    degradation, strength: of `camera.degrade`. seed: of the noise that it adds; the same noise at every
-    strength, only more of it, so that curves over strengths are smooth. The samples that count have
-    usable texture before they are degraded. Beside R2 and errors of the PSF's parameters, regression
-    has for parameter "validity" the share of patches judged rightly, for "alarm" the share of raw
-    patches that raise it (false-alarms) and that of processed ones which do (found), and for
-    "other_blur" the like of patches with texture.
+    Only samples that have usable texture before they are degraded count. Intervals come from a
+    bootstrap over scenes.
+
+    Parameters
+    ----------
+    network, model
+        The network and its PSF model.
+    batch
+        The test set.
+    device
+        Where the network lies.
+    degradation, strength
+        Arguments of `camera.degrade`.
+    seed
+        Seed of the noise that is added. The same noise is scaled for every strength, so that curves
+        over strengths are smooth.
+
+    Returns
+    -------
+    Judgement
+        Besides R2 and errors of the PSF's parameters, `regression` has further rows. "validity": the
+        share of patches that are classified correctly. "alarm": the share of raw patches that raise it
+        (false-alarms) and of processed patches that do (found). "other_blur": the same for patches with
+        texture.
     """
     found = estimate(network, model, batch, device, degradation, strength, seed)
     true, estimated = batch.params.numpy(), found.params.numpy()
@@ -93,10 +110,10 @@ def judge(
     scene = batch.scene.numpy()
     usable = batch.measurable.numpy() & np.isfinite(estimated).all(1) & np.isfinite(half).all(1)
     rows = summarise(true, estimated, usable, model.parameters, scene)
-    if degradation == "none":  # else the labels of texture and processing hold no more
-        rows += _flags(found, batch)
+    if degradation == "none":  # a degradation makes the labels of texture and processing wrong
+        rows += _flag_rows(found, batch)
 
-    kept = slice(0, SHOWN)
+    kept = slice(0, KEPT_PREDICTIONS)
     predictions = pd.concat(
         pd.DataFrame(
             {
@@ -123,11 +140,20 @@ def judge(
 def judge_test(
     network, model, batch: Batch, device, test: dict, *, train_set: str, seed: int
 ) -> Judgement:
-    """Judges a network as an entry of the config's `tests` asks for, in tables as a study keeps them.
+    """Evaluate a network by an entry of the config's `tests`, in the form of a study's tables.
 
-    test: network, test_set, degradation, strengths. train_set: the objects that it was trained on. All
-    tables name network and test set, regression also psf_model, train_set, degradation and level (the
-    strength). The other three are of samples as they are: empty for any degradation but "none".
+    All tables have the columns network and test_set. `regression` also has psf_model, train_set,
+    degradation and level (the strength). The other three tables describe samples as they are, so they
+    are empty for any degradation except "none".
+
+    Parameters
+    ----------
+    network, model, batch, device, seed
+        As in `judge`.
+    test
+        The entry: network, test_set, degradation, strengths.
+    train_set
+        Name of the objects that the network was trained on.
     """
     degradation = test["degradation"]
     named = {"network": test["network"], "test_set": test["test_set"]}
@@ -137,18 +163,19 @@ def judge_test(
         for strength in test["strengths"]
     ]
     rows = [
-        _after({**named, **more, "level": strength}, found.regression)
+        _with_leading_columns({**named, **more, "level": strength}, found.regression)
         for strength, found in zip(test["strengths"], levels, strict=True)
     ]
     kept = slice(None if degradation == "none" else 0)
     others = levels[0].predictions, levels[0].calibration, levels[0].abstention
     return Judgement(
-        pd.concat(rows, ignore_index=True), *(_after(named, table.iloc[kept]) for table in others)
+        pd.concat(rows, ignore_index=True),
+        *(_with_leading_columns(named, table.iloc[kept]) for table in others),
     )
 
 
-def _after(named: dict, table: pd.DataFrame) -> pd.DataFrame:
-    """The table behind columns of one value each."""
+def _with_leading_columns(named: dict, table: pd.DataFrame) -> pd.DataFrame:
+    """The table, preceded by columns of one value each."""
     return table.assign(**named)[[*named, *table.columns]]
 
 
@@ -161,9 +188,9 @@ def estimate(
     strength: float = 0.0,
     seed: int = 0,
 ) -> Estimate:
-    """What the network makes of the patches, degraded as `judge` says, on the CPU.
+    """Estimates for the patches, degraded as in `judge`, on the CPU.
 
-    A block of patches at a time. A patch's noise is the same in a shorter or a longer set.
+    Patches are processed in blocks. A patch gets the same noise in a shorter or a longer set.
     """
     outputs = []
     for number, first in enumerate(range(0, len(batch.patches), CHECK_BLOCK)):
@@ -180,13 +207,13 @@ def estimate(
 
 
 def _scaled(patches: torch.Tensor) -> torch.Tensor:
-    """Patches (n, h, w) in [0, 1], each by its own maximum, as published."""
+    """Patches (n, h, w), each scaled to [0, 1] by its own maximum, as published."""
     patches = patches.clamp_min(0)
     return patches / patches.amax((1, 2), keepdim=True).clamp_min(1e-12)
 
 
-def _flags(found: Estimate, batch: Batch) -> list[dict]:
-    """Rows of validity, alarm and other blurs."""
+def _flag_rows(found: Estimate, batch: Batch) -> list[dict]:
+    """Rows of the regression table for validity, alarm and other blurs."""
     invalid, scene = batch.invalid.numpy(), batch.scene.numpy()
     decided = (invalid == VALID) | (invalid == INVALID)
     right = (found.validity.numpy() < 0.5) == (invalid == INVALID)

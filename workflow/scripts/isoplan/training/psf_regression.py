@@ -1,4 +1,4 @@
-"""PSF regression: the task of networks that tell the PSF's parameters of a patch (thesis, 2.2.5)."""
+"""PSF regression: training networks that estimate a patch's PSF parameters (thesis, 2.2.5)."""
 
 import os
 from dataclasses import asdict
@@ -24,20 +24,29 @@ from isoplan.training.samples import (
     training_batch,
 )
 
-WEIGHED_SPREADS = (0.05, 1.0)  # of a parameter's range; beyond them samples weigh no more or less
-SPREAD_WEIGHT = 0.05  # the half-widths' loss is of order 1, the others' far below
-LOOK_BLOCK = {"cpu": 1024, "cuda": 8192}  # samples at a time: about 1 GB, and 8 GB
+WEIGHED_SPREADS = (0.05, 1.0)  # half-widths, in units of the range, that limit a sample's weight
+SPREAD_WEIGHT = 0.05  # the loss of half-widths is about 1, the other losses are far below
+FEATURE_BLOCK = {"cpu": 1024, "cuda": 8192}  # samples at a time: about 1 GB, and 8 GB
 
 
 def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> torch.Tensor:
-    """What a regressor is trained on, averaged over the samples; outputs: (n, outputs.channel_count(model)).
+    """Training loss of a regressor, averaged over the samples.
 
-    Thesis, eq. 2.11 with gamma = 1, (a0 - a0~)^2 + (1 - a0) / (2 N) sum (a - a~)^2, over the targets;
-    the alarm in the same way as a0; and for the half-widths the `pinball_loss` loss. Beyond the thesis, the targets' errors are weighed by the half-width of the surest parameter,
-    as least squares of uneven noise are: then low light, whose errors are large whatever is
-    learnt, does not drown the rest. Where a0 is undecided it does not count; samples that were
-    processed or blurred by another PSF count in the flags alone. Whether another PSF blurred them is
-    asked of raw samples with some texture.
+    For the targets it is eq. 2.11 of the thesis with gamma = 1,
+    (a0 - a0~)^2 + (1 - a0) / (2 N) sum (a - a~)^2. The alarm is treated like a0, and the half-widths have
+    the `pinball_loss`. Deviation from the thesis: errors of targets are weighted by the half-width of the
+    most certain parameter, as in weighted least squares. Otherwise samples in low light, whose errors stay
+    large, would dominate. An undecided a0 does not count. Samples that were processed or blurred by
+    another PSF only count for the flags, and other blur only for raw samples with some texture.
+
+    Parameters
+    ----------
+    outputs
+        (n, channels), see `networks.outputs`.
+    batch
+        The samples.
+    model
+        The PSF model.
     """
     targets, spread, invalid, alarm, other_blur = split(outputs, model)
     decided = (batch.invalid >= 0).float()
@@ -54,10 +63,20 @@ def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> tor
 
 
 class PsfRegression:
-    """PSF targets, their half-widths and flags from patches; a `training.task.Task`.
+    """Regression of PSF targets, half-widths and flags from patches; a `training.task.Task`.
 
-    recipe: what samples are made of. spec: an entry of the config's `networks`. validation: held-out samples on the
-    CPU; made where none are given.
+    Parameters
+    ----------
+    recipe
+        What samples are made of.
+    spec
+        An entry of the config's `networks`.
+    seed
+        The study's seed.
+    device
+        Where the network is trained.
+    validation
+        Held-out samples on the CPU; they are made if not given.
     """
 
     name = store.PSF_REGRESSION
@@ -119,32 +138,34 @@ class PsfRegression:
         return card
 
     def settings(self) -> list:
-        """Recipe and entry, and the pretrained weights that it starts from."""
+        """Recipe, entry, and the checksum of pretrained weights."""
         file = self.spec.get("pretrained")
         return [self.recipe.__dict__, self.spec, file and crc32(Path(file).read_bytes())]
 
     def batches(self, epoch: int, steps: int):
-        """Pairs of a batch and what the network sees of it, made in blocks of LOOK_BLOCK samples.
+        """Pairs of a batch and its fixed features, made in blocks of FEATURE_BLOCK samples.
 
-        where the network has looked at the patches they are let go, as an epoch of several passes is held whole: then
-        it takes about 80 kB a sample.
+        If there are fixed features, the patches are dropped to save memory, since an epoch of several
+        passes is kept as a whole. Then it takes about 80 kB per sample.
         """
         count = self.spec["batch"]
-        block = max(1, LOOK_BLOCK[self.device.type] // count)
+        block = max(1, FEATURE_BLOCK[self.device.type] // count)
         for first in range(0, steps, block):
             batches = [
                 training_batch(self.recipe, self.model, self.bank, epoch, epoch * steps + k, count)
                 for k in range(first, min(steps, first + block))
             ]
-            seen = self._look(batches)
+            seen = self._fixed_features(batches)
             if seen[0] is not None:
                 for batch in batches:
                     batch.patches = None
             yield from zip(batches, seen, strict=True)
 
-    def _look(self, batches: list[Batch]) -> list:
-        """What the network computes of each batch without having learnt it, all in one block; None for
-        networks that learn from the pixels."""
+    def _fixed_features(self, batches: list[Batch]) -> list:
+        """Features of each batch that do not depend on weights, computed in one block.
+
+        They are None for networks that learn from pixels.
+        """
         if not hasattr(self.network, "fixed_features"):
             return [None] * len(batches)
         patches, cutoffs = (
@@ -154,7 +175,7 @@ class PsfRegression:
         return list(zip(*(p.split(len(batches[0].patches)) for p in parts), strict=True))
 
     def step(self, pair: tuple, rate: float) -> dict[str, float]:
-        """One optimiser step. pair: of `batches`; what is seen may be None."""
+        """One optimiser step. pair: from `batches`; its features may be None."""
         batch, seen = pair
         self.network.train()
         for group in self.optimiser.param_groups:
@@ -200,12 +221,12 @@ class PsfRegression:
         return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
 
     def load_state(self, state: dict) -> None:
-        """Takes over a state of `state`."""
+        """Restore a state that `state` returned."""
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
 
     def finish(self) -> None:
-        """Fits the half-widths once more, to soft scenes."""
+        """Fit the half-widths again, to mostly soft scenes."""
         if self.learns:
             fit_intervals(self.network, self.recipe, self.spec, self.seed)
 
@@ -216,6 +237,6 @@ class PsfRegression:
         return made
 
     def close(self) -> None:
-        """Ends the processes that draw scenes."""
+        """Stop the processes that draw scenes."""
         if self.learns:
             self.bank.close()

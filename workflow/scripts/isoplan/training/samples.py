@@ -1,6 +1,6 @@
-"""Training and test samples: sharp scene, PSF, camera -> (patch, parameters, validity).
+"""Makes training and test samples: sharp scene, PSF, camera -> (patch, parameters, validity).
 
-Batches made on the fly and stored sets share one recipe (thesis, 2.2.5, eq. 2.9 and 2.10).
+Batches made during training and stored sets share one recipe (thesis, 2.2.5, eq. 2.9 and 2.10).
 """
 
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,22 +21,35 @@ from isoplan.optics.other_blurs import draw_others
 from isoplan.optics.processing import draw_kinds, process
 from isoplan.optics.psf import make_psf_model
 
-# Texture over noise, pixel by pixel: above the first a patch is valid, below the second invalid; between
-# them many pixels together tell something, with an uncertainty, and validity is left open.
+# A patch is valid above the first ratio of texture to noise (per pixel), and invalid below the second.
+# Between them, all pixels together still carry some information, so validity is left undecided.
 VALID_ABOVE, INVALID_BELOW = 1.0, 0.1
-VALID, INVALID, UNDECIDED = 0.0, 1.0, -1.0  # the label a0 of the thesis, and one for "open"
+VALID, INVALID, UNDECIDED = 0.0, 1.0, -1.0  # the label a0 of the thesis, and one for "undecided"
 
 
 @dataclass
 class Batch:
     """n samples.
 
-    patches: (n, 1, window, window) counts above the camera's offset. params: (n, P).
-    invalid: (n,) a0: 1 without usable texture, 0 with, -1 undecided.
-    cutoff: (n,) of the PSF, cycles/px. photons: (n,) at the picture's peak. scene: (n,) number of
-    the scene that it was cut from, in a stored set -1, -2, ... of the real picture. processed: (n,) 1 where the counts were tampered with after the
-    exposure (optics/processing.py), 0 where they are raw. other_blur: (n,) 1 where no PSF of the model
-    blurred the scene (optics/other_blurs.py), and params say nothing.
+    Attributes
+    ----------
+    patches
+        (n, 1, window, window) counts above the camera's offset.
+    params
+        (n, P) PSF parameters.
+    invalid
+        (n,) the label a0: 1 without usable texture, 0 with it, -1 undecided.
+    cutoff
+        (n,) cut-off of the PSF in cycles/px.
+    photons
+        (n,) photons at the picture's peak.
+    scene
+        (n,) number of the scene; in a stored set -1, -2, ... for scenes from a real picture.
+    processed
+        (n,) 1 if the counts were processed after the exposure (`optics.processing`), 0 if raw.
+    other_blur
+        (n,) 1 if another PSF than one of the model blurred the scene (`optics.other_blurs`); then
+        params mean nothing.
     """
 
     patches: torch.Tensor
@@ -50,13 +63,27 @@ class Batch:
 
     @property
     def measurable(self) -> torch.Tensor:
-        """(n,) bool: samples that the PSF's parameters can be found of, and whose parameters are known."""
+        """(n,) bool: samples whose PSF parameters are known and can be estimated."""
         return (self.invalid == VALID) & (self.processed == 0) & (self.other_blur == 0)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What samples are made of: entries of the config's `psfs`, `objects` and `cameras`."""
+    """What samples are made of.
+
+    Attributes
+    ----------
+    psf, objects, camera
+        Entries of the config's `psfs`, `objects` and `cameras`.
+    window_px
+        Side of a patch in px.
+    black_share
+        Share of samples without any texture.
+    processed_share
+        Share of samples that are processed after the exposure.
+    other_blur_share
+        Share of samples that are blurred by a PSF of another kind.
+    """
 
     psf: dict
     objects: dict
@@ -71,23 +98,39 @@ class Recipe:
         return make_psf_model(self.psf)
 
     def check(self) -> None:
-        """Raises UserError where the PSF is cut off too much, or the camera cannot be."""
+        """Raise UserError if the PSF does not fit its window or the camera is impossible."""
         self.model.check()
         check_camera(self.camera)
 
     @property
     def scene_px(self) -> int:
-        """Scenes are larger than patches, so that one scene gives many crops."""
+        """Side of a scene in px; it is larger than a patch, so that a scene gives many crops."""
         return max(256, self.window_px + self.psf["size_px"] - 1)
 
 
 class SceneBank:
     """Sharp scenes held on the device, size x scene_px^2 x 4 bytes (512 of 256 px: 134 MB).
 
-    Scene i is a pure function of (seed, stream, i), drawn on the CPU. The bank of epoch e holds scenes
-    [e * fresh, e * fresh + size): each epoch forgets the oldest and takes `fresh` new ones. workers:
-    processes that draw the next epoch's while this one trains, for a GPU that would wait; 0 draws
-    them here, when they are asked for.
+    Scene i is a pure function of (seed, stream, i), drawn on the CPU. In epoch e the bank holds the scenes
+    [e * fresh, e * fresh + size): each epoch replaces the oldest by `fresh` new ones.
+
+    Parameters
+    ----------
+    recipe
+        What samples are made of.
+    seed, stream
+        Random stream of the scenes.
+    size
+        Number of scenes in the bank.
+    fresh
+        Number of new scenes per epoch.
+    split
+        Split of real pictures, as in `objects.scenes.draw_scenes`.
+    device
+        Where the scenes are held.
+    workers
+        Processes that draw the next epoch's scenes during this one, so that a GPU does not wait. With 0
+        workers, scenes are drawn on demand.
     """
 
     def __init__(
@@ -115,7 +158,7 @@ class SceneBank:
         )
         self.seed, self.stream = seed, stream
         self.workers = workers
-        # Started anew, not forked: a fork would carry the GPU's state along.
+        # Spawned, not forked, since a fork would inherit the state of the GPU.
         self.pool = (
             ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,))
             if workers
@@ -124,7 +167,7 @@ class SceneBank:
         self.ordered: dict[tuple[int, int], list[Future]] = {}
 
     def _order(self, first: int, count: int) -> None:
-        """Sends scenes first ... first + count - 1 to the workers, in shares."""
+        """Let the workers draw scenes first, ..., first + count - 1, in equal shares."""
         if self.pool and count and (first, count) not in self.ordered:
             share = -(-count // self.workers)
             self.ordered[first, count] = [
@@ -154,13 +197,13 @@ class SceneBank:
         return self.scenes
 
     def close(self) -> None:
-        """Ends the workers."""
+        """Stop the workers."""
         if self.pool:
             self.pool.shutdown(cancel_futures=True)
 
 
 def blur_patches(scenes: torch.Tensor, psfs: torch.Tensor) -> torch.Tensor:
-    """Each scene with its own PSF, where no border is touched (thesis, eq. 2.9).
+    """Convolve each scene with its own PSF; only pixels that need no border are returned (thesis, eq. 2.9).
 
     (n, h, w), (n, s, s) -> (n, h - s + 1, w - s + 1).
     """
@@ -172,13 +215,18 @@ def blur_patches(scenes: torch.Tensor, psfs: torch.Tensor) -> torch.Tensor:
 
 
 def texture_over_noise(clean: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
-    """Deviation of the clean patch about its local mean over the noise's deviation: (n,).
+    """Ratio (n,) of the standard deviation of a clean patch about its local mean to that of the noise.
 
-    clean: (n, h, w) expected counts. variance: (n, h, w) noise variance in counts squared.
+    Parameters
+    ----------
+    clean
+        (n, h, w) expected counts.
+    variance
+        (n, h, w) noise variance in counts^2.
     """
     box, margin = 33, 16
     about = clean - clean.mean(dim=(1, 2), keepdim=True)
-    # Box means from running sums: a 33 x 33 pooling costs more than all the rest of a sample.
+    # Box means from running sums, since a 33 x 33 pooling would cost more than the rest of a sample.
     sums = pad(about, (1, 0, 1, 0)).cumsum(1).cumsum(2)
     rows = sums[:, box:] - sums[:, :-box]
     local = (rows[..., box:] - rows[..., :-box]) / box**2
@@ -188,7 +236,7 @@ def texture_over_noise(clean: torch.Tensor, variance: torch.Tensor) -> torch.Ten
 
 
 def make_batch(recipe: Recipe, model: PsfModel, scenes: torch.Tensor, count: int, rng) -> Batch:
-    """`count` samples of the recipe from a bank of scenes, by one generator on the bank's device."""
+    """Make `count` samples of a recipe from a bank of scenes; rng: generator on the bank's device."""
     device, window, size = scenes.device, recipe.window_px, model.size_px
     crop = window + size - 1
 
@@ -203,7 +251,7 @@ def make_batch(recipe: Recipe, model: PsfModel, scenes: torch.Tensor, count: int
         (top[:, None] + steps)[:, :, None],
         (left[:, None] + steps)[:, None, :],
     ]
-    sharp = _turned(sharp, turn)
+    sharp = _rotated_or_flipped(sharp, turn)
     black = torch.rand(count, generator=rng, device=device) < recipe.black_share
     sharp = torch.where(black[:, None, None], sharp.mean(dim=(1, 2), keepdim=True), sharp)
 
@@ -225,8 +273,8 @@ def make_batch(recipe: Recipe, model: PsfModel, scenes: torch.Tensor, count: int
     if processed.any():
         raw = counts[processed]
         counts[processed] = process(raw, draw_kinds(len(raw), rng), rng)
-        # What left the picture as it was cannot be found. What is seen through a processing says
-        # nothing for certain, except where nothing was there.
+        # Processing that changed nothing cannot be detected. Processing hides how much texture there
+        # was, unless there was none.
         processed[processed.clone()] = (counts[processed] != raw).flatten(1).any(1)
         invalid[processed & (invalid == VALID)] = UNDECIDED
     return Batch(
@@ -241,8 +289,8 @@ def make_batch(recipe: Recipe, model: PsfModel, scenes: torch.Tensor, count: int
     )
 
 
-def _turned(pictures: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
-    """Right-angle rotations and flips: the k-th of the square's eight, per picture."""
+def _rotated_or_flipped(pictures: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """Each picture in one of the eight orientations of a square; turn: (n,) from 0 to 7."""
     out = torch.where((turn & 1).bool()[:, None, None], pictures.flip(1), pictures)
     out = torch.where((turn & 2).bool()[:, None, None], out.flip(2), out)
     return torch.where((turn & 4).bool()[:, None, None], out.transpose(1, 2), out)
@@ -257,9 +305,9 @@ def training_batch(recipe, model, bank: SceneBank, epoch: int, step: int, count:
 def make_set(
     recipe: Recipe, count: int, *, seed: int, stream: str, split: str, device="cpu"
 ) -> Batch:
-    """A fixed set of samples, in blocks of 64 that are each a pure function of their number.
+    """Make a fixed set of samples, in blocks of 64 that are each a pure function of their number.
 
-    One fresh scene per two samples, so that a set covers many scenes.
+    There is one new scene for every two samples, so a set covers many scenes.
     """
     model, block = recipe.model, 64
     parts = []
@@ -288,8 +336,8 @@ def make_set(
 
 
 def save_set(path, batch: Batch, recipe: Recipe, *, name: str, seed: int) -> None:
-    """Stores a set in zarr: patches, params and invalid, with what made it. Replaces an older one."""
-    import zarr  # not needed where sets are made in memory
+    """Store a set of samples and its recipe in zarr; an older store is replaced."""
+    import zarr  # imported here, as machines that make sets in memory may lack it
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     group = zarr.create_group(path, overwrite=True)
@@ -307,9 +355,9 @@ def save_set(path, batch: Batch, recipe: Recipe, *, name: str, seed: int) -> Non
 
 
 def store_set(path, recipe: dict, count: int, *, name: str, seed: int, split: str) -> str:
-    """Makes and stores the set that an entry of `networks` or `test_sets` asks for; says what it holds.
+    """Make and store the set of an entry of `networks` or `test_sets`; return a sentence about it.
 
-    recipe: of `config.entries.recipe_of`. Raises UserError where it cannot be.
+    recipe: from `config.entries.recipe_of`. Raises UserError if it is impossible.
     """
     made = Recipe(**recipe)
     made.check()
@@ -320,11 +368,11 @@ def store_set(path, recipe: dict, count: int, *, name: str, seed: int, split: st
 
 
 def load_set(path) -> Batch:
-    """A stored set, on the CPU. Raises UserError where it is missing or damaged."""
+    """Load a stored set to the CPU. Raises UserError if it is missing or damaged."""
     import zarr
 
     try:
         group = zarr.open_group(path, mode="r", use_consolidated=False)
         return Batch(*(torch.from_numpy(group[field][:]) for field in Batch.__annotations__))
-    except Exception as error:  # zarr raises many kinds
+    except Exception as error:  # zarr's errors share no class
         raise UserError(f"{path}: cannot be read ({error}); remove it and run again") from None

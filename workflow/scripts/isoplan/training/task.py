@@ -1,6 +1,6 @@
-"""What a task offers: what the rules, the training loop, `release` and `verify` ask of it.
+"""The interface of a task, as the rules, the training loop, `release` and `verify` use it.
 
-A task is what a network is trained for. `isoplan/tasks.py` names those that there are.
+A task is what a network is trained for. `isoplan/tasks.py` lists all tasks.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,10 @@ class StoreSet(Protocol):
     def __call__(
         self, path: str, recipe: dict, count: int, *, name: str, seed: int, split: str
     ) -> str:
-        """recipe: of `config.entries.recipe_of`. name: of the random stream. Says what the set holds."""
+        """Make and store a set, and return a sentence that describes it.
+
+        recipe: from `config.entries.recipe_of`. name: name of the random stream.
+        """
 
 
 class Task(Protocol):
@@ -26,14 +29,22 @@ class Task(Protocol):
 
     Attributes
     ----------
-    name : of the task, as in `isoplan/tasks.py`.
-    spec : the entry of the config's `networks`. The loop reads name, samples, epoch_samples, batch, passes,
+    name
+        Name of the task, as in `isoplan/tasks.py`.
+    spec
+        The entry of the config's `networks`. The loop reads name, samples, epoch_samples, batch, passes,
         learning_rate, warmup_share and patience_epochs.
-    network : what is kept, with the weights of its best epoch. Others, such as a discriminator, stay in `state`.
-    learns : False where there is nothing to train.
-    history_columns : columns of history.csv that `step` and `validate` fill, in their order.
-    score : the one of them that is least in the best epoch.
-    released_as : name of the file that it is released as, without its ending.
+    network
+        The network that is saved, with the weights of its best epoch. Other networks, such as a
+        discriminator, only belong to `state`.
+    learns
+        False if there is nothing to train.
+    history_columns
+        Columns of history.csv that `step` and `validate` fill, in this order.
+    score
+        The one of these columns that is smallest in the best epoch.
+    released_as
+        Name of the file that the network is released as, without its extension.
     """
 
     name: str
@@ -50,18 +61,18 @@ class Task(Protocol):
     def of_config(
         cls, recipe: dict, spec: dict, *, seed: int, device: torch.device, validation=None
     ) -> Self:
-        """The task of an entry of `networks`.
+        """Make the task of an entry of `networks`.
 
-        recipe: of `config.entries.recipe_of`. validation: store of the validation samples, or None to make them.
-        Raises UserError where the recipe cannot be.
+        recipe: from `config.entries.recipe_of`. validation: store of the validation samples, or None to
+        make them. Raises UserError if the recipe is impossible.
         """
 
     @staticmethod
     def take(weights: str | Path, recipe: dict, spec: dict) -> dict:
-        """Card of a trained network that is used instead of a training. Raises UserError where it does not fit."""
+        """Card of a trained network that replaces a training. Raises UserError if it does not fit."""
 
     def settings(self) -> list:
-        """All that decides the weights but the seed and the library's code, JSON-able."""
+        """Everything that determines the weights, except the seed and the library's code; for JSON."""
 
     def batches(self, epoch: int, steps: int) -> Iterable[Any]:
         """The `steps` batches of an epoch, each a pure function of (seed, epoch, step)."""
@@ -70,31 +81,40 @@ class Task(Protocol):
         """One step of every optimiser at the given learning rate; returns the losses by column."""
 
     def validate(self) -> dict[str, float]:
-        """Figures on the validation samples by column."""
+        """Results on the validation samples, by column."""
 
     def state(self) -> dict:
-        """All that an exact resume needs, as `torch.load` reads it with weights_only."""
+        """Everything that an exact resume needs; `torch.load` must read it with weights_only."""
 
     def load_state(self, state: dict) -> None:
-        """Takes over a state of `state`."""
+        """Restore a state that `state` returned."""
 
     def finish(self) -> None:
-        """What follows the last epoch, when `network` has its best weights."""
+        """Final work after the last epoch, when `network` has its best weights."""
 
     def card(self) -> dict:
-        """What the file says of how to build the network and what its samples were made of."""
+        """How to build the network, and what its samples were made of."""
 
     def close(self) -> None:
-        """Ends processes that make samples."""
+        """Stop processes that make samples."""
 
 
 @dataclass
 class Judgement:
-    """What is found of one network on one test set, as tables; those that a task does not have are empty.
+    """Results of a network on a test set, as tables; those that a task does not have are empty.
 
-    regression: (parameter, metric, value, low, high, n), low to high a 95 % interval. predictions: (parameter, true,
-    estimated, half_width, photons, valid) of some samples. calibration: (parameter, group, level, coverage, n).
-    abstention: (parameter, kept_share, metric, value, n). Widths and errors in the parameters' units.
+    Widths and errors are in the parameters' units.
+
+    Attributes
+    ----------
+    regression
+        (parameter, metric, value, low, high, n); low to high is a 95 % interval.
+    predictions
+        (parameter, true, estimated, half_width, photons, valid) of some samples.
+    calibration
+        (parameter, group, level, coverage, n).
+    abstention
+        (parameter, kept_share, metric, value, n).
     """
 
     regression: pd.DataFrame
@@ -104,13 +124,15 @@ class Judgement:
 
 
 class Judge(Protocol):
-    """A trained network and how it is judged.
+    """A trained network and its evaluation.
 
     Attributes
     ----------
-    network, card : of the file.
-    compared : metrics that stand for the network, each with the largest difference that `verify` takes for equal, and
-        a factor by which it is printed.
+    network, card
+        Contents of the network's file.
+    compared
+        Metrics that `verify` compares, each with the largest difference that counts as equal, and the
+        factor by which it is printed.
     """
 
     network: torch.nn.Module
@@ -118,28 +140,31 @@ class Judge(Protocol):
     compared: dict[str, tuple[float, float]]
 
     def __init__(self, file: str | Path, device, recipe: dict | None = None):
-        """Loads a network, and refuses one that does not fit the recipe of a study."""
+        """Load a network, and refuse one that does not fit the recipe of a study."""
 
     @staticmethod
     def stored(store: str | Path) -> Any:
-        """Test samples of a store."""
+        """Load the test samples of a store."""
 
     @staticmethod
     def samples(asked: dict, count: int) -> Any:
-        """The first `count` samples of a test set. asked: test_set, seed, and recipe, of `config.entries.recipe_of`."""
+        """Make the first `count` samples of a test set.
+
+        asked: test_set, seed, and recipe (from `config.entries.recipe_of`).
+        """
 
     def judge(self, samples: Any) -> Judgement:
-        """Judges it on samples as they are."""
+        """Evaluate the network on samples as they are."""
 
     def judge_test(self, samples: Any, test: dict, *, train_set: str, seed: int) -> Judgement:
-        """Judges it as an entry of the config's `tests` asks, in tables as a study keeps them."""
+        """Evaluate the network by an entry of the config's `tests`, in the form of a study's tables."""
 
 
 class Words(Protocol):
-    """The card of a released network, written from the card in its file and from nothing else."""
+    """Writes the card of a released network as text, only from the card in its file."""
 
     def limits(self, card: dict) -> list[str]:
-        """What the network cannot do."""
+        """Sentences on what the network cannot do."""
 
     def markdown(self, card: dict) -> str:
-        """The whole card."""
+        """The whole card as Markdown."""
