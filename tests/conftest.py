@@ -1,4 +1,4 @@
-"""What all tests share: one thread, and small settings with every default filled in."""
+"""What all tests share: their order, one thread, and small settings with every default filled in."""
 
 import os
 
@@ -12,6 +12,12 @@ from isoplan.config.validation import validate
 from isoplan.training.samples import Recipe
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Unit tests come last: the cluster, which mostly waits, runs beside whole studies, which use more than one core,
+    and no long file is left at the end for one worker while the other has none."""
+    items.sort(key=lambda item: item.path.parent.name == "unit")
 
 
 @pytest.fixture(scope="session")

@@ -59,18 +59,18 @@ def test_a_whole_study(tmp_path):
     assert "Restoration tests" in page and "The median pictures" in page
     assert (results / "figures" / "restoration_other.png").exists()
 
-    # As `make resume` does where a unit was damaged: what came of it goes too.
-    before = (results / "restoration.csv").read_bytes()
+    # As `make resume` does where units were damaged, one of a test and one of a sweep: what came of them goes too, and
+    # what is left is not made again.
+    tables = [results / f"restoration{name}.csv" for name in ("", "_choice")]
+    before = [table.read_bytes() for table in tables]
     (results / "restoration_tests/other/0.npy").write_bytes(b"torn")
-    (results / "stages/restoration_tests/other/test.0.done").unlink()
-    (results / "restoration.csv").unlink()
-    assert planned(checkout.run("--dry-run"))["assess_restoration"] == 1
-    checkout.run("results/mini-tests/restoration.csv")
-    assert (results / "restoration.csv").read_bytes() == before
-
-    # A sweep too: what is left of it is not made again.
-    before = (results / "restoration_choice.csv").read_bytes()
-    (results / "stages/restoration_sweeps/other/sweep.0.done").unlink()
-    (results / "restoration_choice.csv").unlink()
-    checkout.run("results/mini-tests/restoration_choice.csv")
-    assert (results / "restoration_choice.csv").read_bytes() == before
+    stages = results / "stages"
+    lost = (
+        stages / "restoration_tests/other/test.0.done",
+        stages / "restoration_sweeps/other/sweep.0.done",
+    )
+    for file in (*lost, *tables):
+        file.unlink()
+    made = planned(checkout.run(*(str(table.relative_to(checkout.folder)) for table in tables)))
+    assert made["assess_restoration"] == made["sweep_restoration"] == 1
+    assert [table.read_bytes() for table in tables] == before
