@@ -37,7 +37,7 @@ properties:
 
 
 class Moffat(PsfModel):
-    plain_kinds = ("moffat",)
+    plain_kinds = ("gaussian", "moffat")
 
     def __init__(self, spec):
         super().__init__(spec)
@@ -117,3 +117,5 @@ def test_which_plain_psfs_are_of_the_maps_own_kind(house):
     assert local.other_blur == 1
     for shape, told in (("moffat 2 3", True), ("gaussian 2", True), ("disk 3", False)):
         assert local.contradicted({"psf_shape": shape, "psf_scale": 1.0}) == told
+    known = LocalPsfs(known=(torch.ones(1, 1, 3, 3), torch.zeros(1), torch.zeros(1)))
+    assert not known.contradicted({"psf_shape": "map", "psf_scale": 1.0})

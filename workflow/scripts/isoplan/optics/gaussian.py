@@ -17,8 +17,6 @@ PUBLISHED_WIDTH_PX = (0.0, 20.0)
 class Gaussian(PsfModel):
     """`gaussian-1` (width) or `gaussian-2` (width_y, width_x), in px."""
 
-    plain_kinds = ("gaussian",)
-
     def __init__(self, spec: dict):
         super().__init__(spec)
         low, high = PUBLISHED_WIDTH_PX if self.published else read_range(spec, "width_px")

@@ -45,7 +45,8 @@ class PsfModel:
 
     parameters: tuple[Parameter, ...]
     knows_cutoff = False  # whether its PSFs depend on the optics' cut-off
-    plain_kinds: tuple[str, ...] = ()  # of `optics.plain`, those that it holds too
+    # Kinds of `optics.plain` and `optics.other_blurs` that it holds, or nearly: no other blur than its own.
+    plain_kinds: tuple[str, ...] = ("gaussian",)
 
     def __init__(self, spec: dict):
         self.spec = spec
