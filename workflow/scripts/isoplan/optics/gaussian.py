@@ -28,9 +28,6 @@ class Gaussian(PsfModel):
             return super().sample(n, generator)
         return _published_pairs(n, generator)
 
-    def narrowed(self, params: torch.Tensor, factor: float) -> torch.Tensor:
-        return factor * params
-
     def _crop(self, params, cutoff) -> tuple[torch.Tensor, torch.Tensor]:
         line = _line(params, self.size_px)
         kept = line.sum(-1)

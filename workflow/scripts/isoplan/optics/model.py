@@ -34,7 +34,12 @@ class Parameter:
     @property
     def span(self) -> str:
         """The range, in words."""
-        return f"{self.low:g} to {self.high:.4g} {self.unit}".rstrip()
+        return of_unit(f"{self.low:g} to {self.high:.4g}", self.unit)
+
+
+def of_unit(number: str, unit: str) -> str:
+    """A number with its unit, where it has one."""
+    return f"{number} {unit}".rstrip()
 
 
 class PsfModel:
@@ -115,8 +120,10 @@ class PsfModel:
         return low + (targets.clamp(-1, 1) + 1) / 2 * (high - low)
 
     def narrowed(self, params: torch.Tensor, factor: float) -> torch.Tensor:
-        """Parameters (n, P) of PSFs that are narrower by a factor. Models without parameters have one PSF."""
-        return params
+        """Parameters (n, P) of PSFs that are narrower by a factor: their sizes times it."""
+        return params * params.new_tensor(
+            [factor if p.size and not p.period else 1.0 for p in self.parameters]
+        )
 
     def check(self) -> float:
         """The largest share of energy lost at the corners of the parameters' ranges.
