@@ -579,13 +579,13 @@ def test_map_with_uncertainty_and_alarm(folder):
     assert psf_map.names == ["width_y", "width_x"] and psf_map.units == ["px", "px"]
     assert psf_map.uncertainty.shape == psf_map.values.shape
     assert psf_map.out_of_domain.sum() == 6 and psf_map.untrusted[psf_map.out_of_domain].all()
-    uncertain = psf_map.uncertain(model_parameters(psf_map))
+    uncertain = psf_map.uncertain(model_parameters(psf_map.spec))
     assert np.argwhere(uncertain).tolist() == [[1, 1]]
     # A threshold of 1 takes every cell as it comes.
     path = folder / "psf_map/tissue/net-small.zarr"
     assert not read_map(path, alarm_threshold=1.0).out_of_domain.any()
     true = read_study(folder).true_maps["tissue"]
-    assert not true.uncertain(model_parameters(true)).any() and not true.out_of_domain.any()
+    assert not true.uncertain(model_parameters(true.spec)).any() and not true.out_of_domain.any()
 
 
 def test_doubts_are_counted_apart(folder):

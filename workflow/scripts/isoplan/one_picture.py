@@ -15,7 +15,7 @@ from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.window import Picture
 from isoplan.networks import store
 from isoplan.optics.exposure import exposure_of
-from isoplan.optics.model import PsfModel
+from isoplan.optics.model import PsfModel, of_unit
 from isoplan.psf_map.estimate import map_whole
 from isoplan.psf_map.layout import (
     FULLY_USABLE,
@@ -183,8 +183,9 @@ def describe_map(found: PictureMap) -> Iterator[str]:
         if parameter.period:  # an axis has no median
             yield f"{parameter.name}: uncertain by {math.degrees(half):.2g} degrees in the median cell"
         else:
-            words = f"{parameter.name}: {middle:.3g} {parameter.unit} in the median cell"
-            yield f"{words}, uncertain by {half:.2g} {parameter.unit} (90 % interval)"
+            middle = of_unit(f"{middle:.3g}", parameter.unit)
+            half = of_unit(f"{half:.2g}", parameter.unit)
+            yield f"{parameter.name}: {middle} in the median cell, uncertain by {half} (90 % interval)"
 
 
 def how_to_restore(

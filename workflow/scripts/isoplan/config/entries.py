@@ -117,8 +117,13 @@ def algorithm(settings: dict) -> dict:
     return choices("restoration")[settings.get("algorithm", "richardson-lucy")]
 
 
+def fixed(settings: dict) -> list[str]:
+    """Keys of a `restoration` that all algorithms have and that its own does not read."""
+    return sorted(algorithm(settings).get("fixed", ()))
+
+
 def left_open(restoration: dict) -> list[str]:
-    """What of CHOSEN is to be chosen from the data (`isoplan.restoration.choosing`)."""
+    """What of CHOSEN is to be chosen from the data (`isoplan.restoration.choosing`). What is fixed may be missing."""
     given = restoration["psf_scale"] != "auto"  # PSFs of another kind come with it alone
     return [k for k in CHOSEN if restoration.get(k) == "auto" and not (k == "psf_shape" and given)]
 

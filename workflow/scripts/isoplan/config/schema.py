@@ -42,6 +42,9 @@ def _part(file: Path) -> tuple[str, dict]:
         chooser["enum"] = list(told)
         meanings = "; ".join(f"{name}: {one['says']}" for name, one in told.items())
         chooser["description"] += f" {meanings}."
+        for name, one in told.items():
+            for key in one.get("fixed", ()):
+                known[key]["description"] += f" {name} does not read it."
         for family in families(file.stem).values():
             for key, inner in family["properties"].items():
                 if key in known:

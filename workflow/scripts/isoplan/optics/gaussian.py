@@ -18,8 +18,6 @@ PUBLISHED_WIDTH_PX = (0.0, 20.0)
 class Gaussian(PsfModel):
     """`gaussian-1` (width) or `gaussian-2` (width_y, width_x), in px."""
 
-    plain_kinds = ("gaussian",)
-
     def __init__(self, spec: dict):
         super().__init__(spec)
         low, high = PUBLISHED_WIDTH_PX if self.published else read_range(spec, "width_px")
@@ -30,9 +28,6 @@ class Gaussian(PsfModel):
         if not self.published or len(self.parameters) == 1:
             return super().sample(n, generator)
         return _published_pairs(n, generator)
-
-    def narrowed(self, params: torch.Tensor, factor: float) -> torch.Tensor:
-        return factor * params
 
     def _crop(self, params, cutoff) -> tuple[torch.Tensor, torch.Tensor]:
         line = _line(params, self.size_px)

@@ -34,7 +34,12 @@ class Parameter:
     @property
     def span(self) -> str:
         """The range, in words."""
-        return f"{self.low:g} to {self.high:.4g} {self.unit}".rstrip()
+        return of_unit(f"{self.low:g} to {self.high:.4g}", self.unit)
+
+
+def of_unit(number: str, unit: str) -> str:
+    """A number with its unit, where it has one."""
+    return f"{number} {unit}".rstrip()
 
 
 class PsfModel:
@@ -45,7 +50,8 @@ class PsfModel:
 
     parameters: tuple[Parameter, ...]
     knows_cutoff = False  # whether its PSFs depend on the optics' cut-off
-    plain_kinds: tuple[str, ...] = ()  # kinds of `optics.plain` that the model includes
+    # Kinds of `optics.plain` and `optics.other_blurs` that it holds, or nearly: no other blur than its own.
+    plain_kinds: tuple[str, ...] = ("gaussian",)
 
     def __init__(self, spec: dict):
         self.spec = spec
@@ -125,12 +131,10 @@ class PsfModel:
         return low + (targets.clamp(-1, 1) + 1) / 2 * (high - low)
 
     def narrowed(self, params: torch.Tensor, factor: float) -> torch.Tensor:
-        """Parameters (n, P) of PSFs whose width is multiplied by a factor; unchanged without parameters."""
-        if self.parameters:
-            raise NotImplementedError(
-                f"{type(self).__name__} does not say how its PSFs are narrowed"
-            )
-        return params
+        """Parameters (n, P) of PSFs that are narrower by a factor: their sizes times it."""
+        return params * params.new_tensor(
+            [factor if p.size and not p.period else 1.0 for p in self.parameters]
+        )
 
     def check(self) -> float:
         """The largest share of energy lost, over the corners of the parameters' ranges.

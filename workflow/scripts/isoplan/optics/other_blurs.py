@@ -98,14 +98,18 @@ def aberrated(
     return _normalised(crop.unflatten(2, (-1, PUPIL)).unflatten(1, (-1, PUPIL)).mean((2, 4)))
 
 
-def draw_others(cutoff: torch.Tensor, size_px: int, generator: torch.Generator) -> torch.Tensor:
-    """A random PSF of one of the kinds DRAWN for each cut-off (n,), strong enough to be visible."""
+def draw_others(
+    cutoff: torch.Tensor, size_px: int, generator: torch.Generator, own: tuple[str, ...] = ()
+) -> torch.Tensor:
+    """One PSF of a kind of DRAWN, and none of a model's `own`, for each cut-off (n,), strong enough that a bright
+    picture shows it."""
+    drawn = [kind for kind in DRAWN if kind not in own]
     n, device = len(cutoff), cutoff.device
     psfs = torch.empty(n, size_px, size_px, device=device)
-    kinds = torch.randint(len(DRAWN), (n,), generator=generator, device=device)
+    kinds = torch.randint(len(drawn), (n,), generator=generator, device=device)
     u, v, w = torch.rand(3, n, generator=generator, device=device)
     reach = size_px / 31  # PSFs in larger windows are larger
-    for kind, name in enumerate(DRAWN):
+    for kind, name in enumerate(drawn):
         of = kinds == kind
         one, two, three = u[of], v[of], w[of]
         if name == "motion":

@@ -91,10 +91,6 @@ class Zernike(PsfModel):
         params = self._hold(torch.stack([v[:, 0] * scale[0], cylinder, _angle(v[:, 1:], 2)], 1))
         return torch.where(finite[:, None], params, torch.nan)
 
-    def narrowed(self, params: torch.Tensor, factor: float) -> torch.Tensor:
-        waves = [1.0 if p.name == "axis" else factor for p in self.parameters]
-        return params * params.new_tensor(waves)
-
     @property
     def cutoff_range(self) -> tuple[float, float]:
         varied = None if self.published else self.spec.get("cutoff_range")

@@ -80,11 +80,12 @@ def _disagreement(study: Study, mosaic: str) -> list[str]:
     mask = found.doubted(trust.DISAGREES)
     words = []
     if mask.any():
+        why = ["The PSF is too wide there", "light comes from what the model does not know"]
+        why += [] if "iterations" in study.fixed else ["more iterations are needed"]
         words.append(
             f"{mosaic}: {style.percent(float(mask.mean()))} of the cells disagree with the data: pushed "
             "back through the model, the restored picture is not what the camera saw (dotted on the map of "
-            "trust). The PSF is too wide there, light comes from what the model does not know, or more "
-            "iterations are needed."
+            f"trust). {', '.join(why[:-1])}, or {why[-1]}."
         )
     lone = float(np.nansum(found.values["lone_pixels"])) * found.step**2
     pixels = found.values["doubt"].size * found.stride_px**2

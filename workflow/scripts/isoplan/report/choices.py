@@ -10,17 +10,38 @@ from isoplan.report.results import Study
 from isoplan.report.section import Caution, Part, Section, StudyFigure
 from isoplan.restoration.choice_words import describe_choice, how_much
 
+# By whether the algorithm has iterations, and total variation.
+CHOSEN = {
+    (True, True): "Iterations and TV weight were",
+    (True, False): "Iterations were",
+    (False, True): "The TV weight was",
+    (False, False): "The PSFs were",
+}
 INTRO = (
-    "Iterations and TV weight were chosen from the pictures alone. Three tenths of the photons were held out, the others "
-    "were restored, and what the restoration says the camera would see was compared with those held out: the smaller the "
-    "error, the better. Too few iterations miss detail; too many bring out noise that does not come again. The ring marks "
-    "what was chosen; all photons were then restored with it."
+    "{} chosen from the pictures alone. Three tenths of the photons were held out, the others were restored, and what "
+    "the restoration says the camera would see was compared with those held out: the smaller the error, the better. "
 )
+ITERATED = (
+    "Too few iterations miss detail; too many bring out noise that does not come again. The ring marks what was chosen; "
+    "all photons were then restored with it."
+)
+AT_ONCE = "All photons were then restored with what was chosen."
 
 
 def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
-    """How held-out photons judged iterations and TV weights, method by method."""
+    """How held-out photons judged iterations and TV weights, and PSFs, method by method."""
     choices, figures = study.choices.get(mosaic, {}), []
+    for method in style.sort_methods(choices):
+        choice = choices[method]
+        if choice["curves"] and "iterations" not in choice.get("fixed", ()):
+            figures.append(_held_out(mosaic, method, choices))
+        if len(choice["widths"]) > 1:
+            figures.append(_widths(mosaic, method, choice))
+    return figures
+
+
+def _held_out(mosaic: str, method: str, choices: dict[str, dict]) -> StudyFigure:
+    """How held-out photons judged iterations and TV weights of one method; the table is of all."""
     rows = [
         (method, curve["tv_weight"], *point)
         for method, choice in choices.items()
@@ -28,25 +49,19 @@ def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
         for point in zip(curve["iterations"], curve["error"], strict=True)
     ]
     table = pd.DataFrame(rows, columns=["method", "tv_weight", "iterations", "error_e2"])
-    for method in style.sort_methods(choices):
-        choice = choices[method]
-        if not choice["curves"] or "iterations" in choice.get("fixed", ()):
-            continue
-        ends = choice.get("ends", {})
-        draw = partial(
-            choice_plots.held_out, choice["curves"], choice["iterations"], "iterations" in ends
-        )
-        title = style.method_label(method)
-        alt = (
-            f"Error of held-out photons over iterations for {mosaic} restored by {title}: least after "
-            f"{how_much(choice)}."
-        )
-        alt += " ".join(f" At the end of its range: {words}." for words in ends.values())
-        names = f"choice_{mosaic}_{method}", f"choice_{mosaic}"
-        figures.append(StudyFigure(*names, table, draw, "", title, alt, 460))
-        if len(choice["widths"]) > 1:
-            figures.append(_widths(mosaic, method, choice))
-    return figures
+    choice = choices[method]
+    table, ends = table.drop(columns=choice.get("fixed", [])), choice.get("ends", {})
+    draw = partial(
+        choice_plots.held_out, choice["curves"], choice["iterations"], "iterations" in ends
+    )
+    title = style.method_label(method)
+    alt = (
+        f"Error of held-out photons over iterations for {mosaic} restored by {title}: least after "
+        f"{how_much(choice)}."
+    )
+    alt += " ".join(f" At the end of its range: {words}." for words in ends.values())
+    names = f"choice_{mosaic}_{method}", f"choice_{mosaic}"
+    return StudyFigure(*names, table, draw, "", title, alt, 460)
 
 
 def _widths(mosaic: str, method: str, choice: dict) -> StudyFigure:
@@ -104,7 +119,11 @@ def parts(study: Study) -> list[Part]:
         for m in study.mosaics
         if (words := choice_words(study, m.name))
     ]
-    return [Part(words=[INTRO]), *found] if found else []
+    if not found:
+        return []
+    iterated, weighed = (key not in study.fixed for key in ("iterations", "tv_weight"))
+    intro = INTRO.format(CHOSEN[iterated, weighed])
+    return [Part(words=[intro + (ITERATED if iterated else AT_ONCE)]), *found]
 
 
 def cautions(study: Study) -> list[Caution]:

@@ -107,9 +107,10 @@ def parts(study: Study) -> list[Part]:
 
 
 def cautions(study: Study) -> list[Caution]:
+    fewer = "" if "iterations" in study.fixed else " or fewer `iterations`"
     return [
         Caution(
-            f"{m.name}: seams of {seams:.1e} of the range lie between units; a larger `halo_px` or fewer `iterations` "
+            f"{m.name}: seams of {seams:.1e} of the range lie between units; a larger `halo_px`{fewer} "
             "would make them smaller.",
             m.name,
         )

@@ -6,6 +6,7 @@ import pandas as pd
 
 from isoplan.config.schema import choices
 from isoplan.report import style
+from isoplan.report.psfs import model_parameters
 from isoplan.report.results import Study
 from isoplan.report.section import Bar
 
@@ -81,10 +82,14 @@ def scores(study: Study, metric: str = "R2") -> pd.DataFrame:
 
 
 def parameter_unit(study: Study, network: str, parameter: str) -> str:
-    """Unit of a parameter from any map of that network; the name tells it where there is no map."""
+    """Unit of a parameter from any map of that network, else from its card; the name tells it where there is neither."""
     for psf_map in study.maps.values():
         if psf_map.network == network and parameter in psf_map.names:
             return psf_map.units[psf_map.names.index(parameter)]
+    card = next((found.card for found in study.networks if found.name == network), {})
+    known = model_parameters(card.get("psf", {}))
+    if parameter in known:
+        return known[parameter].unit
     if parameter.startswith("width"):
         return "px"
     return {"focus": "waves", "cylinder": "waves", "axis": "rad"}.get(parameter, "")

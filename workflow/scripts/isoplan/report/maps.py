@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from isoplan.optics.model import of_unit
 from isoplan.psf_map.layout import FULLY_USABLE
 from isoplan.report import pictures, plots, style
 from isoplan.report.map_stores import PsfMap
@@ -56,7 +57,7 @@ def map_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     psf_map, truth = study.maps[mosaic], study.true_maps.get(mosaic)
     if not psf_map.has_values:
         return []
-    table, ranges = map_table(study, mosaic), model_parameters(psf_map)
+    table, ranges = map_table(study, mosaic), model_parameters(psf_map.spec)
     pixel = study.pixel_size_um(mosaic)
     width_um = pixel and psf_map.stride_px * psf_map.untrusted.shape[1] * pixel
     strange, doubted = psf_map.out_of_domain, psf_map.uncertainty is not None
@@ -120,7 +121,7 @@ def held_words(study: Study) -> list[str]:
         truth = study.true_maps.get(mosaic)
         if truth is None or psf_map.uncertainty is None:
             continue
-        own, ranges = ~(psf_map.untrusted | psf_map.out_of_domain), model_parameters(psf_map)
+        own, ranges = ~(psf_map.untrusted | psf_map.out_of_domain), model_parameters(psf_map.spec)
         shares = []
         for index, name in enumerate(psf_map.names):
             if name in truth.names and truth.values[0].shape == own.shape and own.any():
@@ -160,7 +161,7 @@ def _map_alt(kind, label, unit, mosaic, layer, psf_map: PsfMap) -> str:
     }
     text = (
         f"{what[kind]} of {label} over {mosaic}: from {style.significant(float(np.nanmin(layer)))} "
-        f"to {style.significant(float(np.nanmax(layer)))} {unit}".rstrip()
+        f"to {of_unit(style.significant(float(np.nanmax(layer))), unit)}"
     )
     if kind != "true" and psf_map.untrusted.any():
         text += f"; {style.percent(psf_map.untrusted_share)} of the cells are hatched as untrusted"
@@ -250,7 +251,7 @@ def _doubts(study: Study, mosaic: str) -> list[str]:
     if psf_map is None or psf_map.untrusted.all():
         return []
     strange = psf_map.out_of_domain
-    uncertain = psf_map.uncertain(model_parameters(psf_map)) & ~strange
+    uncertain = psf_map.uncertain(model_parameters(psf_map.spec)) & ~strange
     doubts = (
         (
             strange,
@@ -291,7 +292,7 @@ def _pinned(study: Study, mosaic: str) -> list[str]:
     if psf_map is None or psf_map.untrusted.all():
         return []
     words = []
-    for name, parameter in model_parameters(psf_map).items():
+    for name, parameter in model_parameters(psf_map.spec).items():
         if parameter.period or name not in psf_map.names:
             continue
         values = psf_map.values[psf_map.names.index(name)]
@@ -301,7 +302,7 @@ def _pinned(study: Study, mosaic: str) -> list[str]:
         top = parameter.high - 0.02 * (parameter.high - parameter.low)
         share = float((values >= top).mean())
         if share > 0.01:
-            end = f"{parameter.high:g} {parameter.unit}".rstrip()
+            end = of_unit(f"{parameter.high:g}", parameter.unit)
             words.append(
                 f"{mosaic}: in {style.percent(share)} of the cells {style.parameter_label(name)} is at "
                 f"the end of the trained range ({end}); the real one may be larger."

@@ -18,10 +18,10 @@ def cell_psfs(psf_map: PsfMap, cells: list[tuple[int, int]]) -> np.ndarray:
     return model.psf(params)[0].numpy()
 
 
-def model_parameters(psf_map: PsfMap) -> dict:
-    """name -> Parameter (range, period) of the map's PSF model; empty where it cannot be rebuilt."""
+def model_parameters(spec: dict) -> dict:
+    """name -> Parameter (unit, range, period) of a PSF model; empty where it cannot be rebuilt."""
     try:
-        return {parameter.name: parameter for parameter in make_psf_model(psf_map.spec).parameters}
+        return {parameter.name: parameter for parameter in make_psf_model(spec).parameters}
     except (KeyError, UserError):
         return {}
 

@@ -11,6 +11,7 @@ import yaml
 
 from isoplan import stages
 from isoplan.base.errors import UserError
+from isoplan.config import entries
 from isoplan.config.entries import with_absent
 from isoplan.config.schema import schema
 from isoplan.report.map_stores import PsfMap, Trust, read_map, read_trust
@@ -214,6 +215,11 @@ class Study:
     def methods(self) -> list[str] | None:
         """What the study restores with; None where its config does not say."""
         return self.present.methods if self.present else None
+
+    @property
+    def fixed(self) -> list[str]:
+        """`config.entries.fixed` of the algorithm that restored."""
+        return entries.fixed(self.config.get("restoration") or {})
 
     def table(self, name: str) -> pd.DataFrame:
         return self.tables[name]

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from isoplan.optics.model import of_unit
 from isoplan.report import lineup, network_plots, style
 from isoplan.report.network_plots import Line
 from isoplan.report.results import Study
@@ -203,8 +204,7 @@ def abstention_words(study: Study) -> list[str]:
         verb = "lowers" if after < before else "does not lower"
         words.append(
             f"{network} on {test_set}, {style.parameter_label(parameter)}: leaving out the least certain 20 % {verb} "
-            f"the error{'' if after < before else ','} from {style.significant(before)} to {style.significant(after)} {unit}.".replace(
-                "  ", " "
-            )
+            f"the error{'' if after < before else ','} from {style.significant(before)} to "
+            f"{of_unit(style.significant(after), unit)}."
         )
     return words

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from isoplan.optics.model import of_unit
 from isoplan.report import pictures, style
 from isoplan.report.places import Place, choose_places, whole
 from isoplan.report.psfs import cell_psfs, same_size, visible_radius
@@ -134,7 +135,7 @@ def _numbers(psf_map: PsfMap, cell: tuple[int, int]) -> list[str]:
             half_width = float(psf_map.uncertainty[(index, *cell)])
         if half_width:
             text += f" ± {style.significant(half_width, 2)}"
-        words.append(f"{style.parameter_label(name)} {text} {unit}".rstrip())
+        words.append(of_unit(f"{style.parameter_label(name)} {text}", unit))
     return words
 
 

@@ -51,8 +51,9 @@ UNEVEN = 0.1
 
 # What is taken where the photons cannot be counted and the iterations are given.
 UNJUDGED_WEIGHT = 0.001
-GIVEN = "give iterations and a TV weight"
-GAIN = "see first why; give the gain if the picture is a raw one, or iterations and a TV weight,"
+ITERATIONS_AND_WEIGHT = "iterations and a TV weight"
+GIVEN = "give {}"
+GAIN = "see first why; give the gain if the picture is a raw one, or {},"
 # Where a Gaussian or the map's PSFs restore what the map itself says is blurred otherwise.
 CONTRADICTED = (
     "{:.0f} % of the map's valid cells say that the blur is hardly one of the PSF model's, and no PSF that explains it was "
@@ -143,7 +144,7 @@ def choose(
     no such blur. uneven: whether one PSF stands for some that differ.
     seed, stream: which photons are held out is a pure function of them.
 
-    Returns psf_scale (how much narrower the PSFs are, 0 for none), psf_shape ("map", or the PSF of another
+    Returns fixed (`config.entries.fixed`, where there are any), psf_scale (how much narrower the PSFs are, 0 for none), psf_shape ("map", or the PSF of another
     kind), resolution_px, iterations, tv_weight,
     reason (a sentence), photons (at `scale`; None where the gain is not known); widths: for each factor
     tried, falling, psf_scale, width_px of the median PSF and worse, by how many standard errors it
@@ -170,20 +171,22 @@ def choose(
 
 
 def _unjudged(settings: dict, why: str, photons: float | None, give: str = GIVEN) -> dict:
-    """Nothing is done where nothing can be judged, unless the iterations are given."""
+    """Nothing is done where nothing can be judged, unless the iterations are given, or the PSFs' width where the
+    algorithm has no iterations."""
+    fixed = entries.fixed(settings)
+    decides, wanted = "iterations", "iterations" if "tv_weight" in fixed else ITERATIONS_AND_WEIGHT
+    if "iterations" in fixed:
+        decides, wanted = "psf_scale", "a psf_scale"
     taken = {"iterations": 0, "tv_weight": UNJUDGED_WEIGHT, "psf_scale": 1.0, "resolution_px": 0.0}
     taken |= {"psf_shape": "map"}
-    fixed = sorted(
-        entries.algorithm(settings).get("fixed", ())
-    )  # given by the algorithm, and by no user
-    known = {k: settings[k] for k in taken if settings[k] != "auto" and k not in fixed}
-    if fixed:
-        known["fixed"] = fixed
+    known = {key: settings[key] for key in taken if settings[key] != "auto"}
     reason = f"{why}, so nothing can be held out and judged"
-    if "iterations" not in known and "iterations" not in fixed:
-        reason += f"; {give} to restore it all the same"
+    if decides not in known:
+        known["iterations"] = 0
+        reason += f"; {give.format(wanted)} to restore it all the same"
     return (
-        taken
+        ({"fixed": fixed} if fixed else {})
+        | taken
         | known
         | {"reason": reason, "photons": photons, "widths": [], "curves": [], "ends": {}}
     )

@@ -104,11 +104,11 @@ class LocalPsfs:
 
     def contradicted(self, settings: dict) -> bool:
         """Whether most of the map says that the blur is none of its model's, and it is restored by PSFs of its model's
-        kind, or a Gaussian, all the same. settings: as for `chosen`."""
+        kind all the same. settings: as for `chosen`."""
         shape = settings.get("psf_shape", "map")
-        own = ("gaussian", *self.model.plain_kinds)
-        alike = shape in ("auto", "map") or PlainPsf.read(shape).kind in own
-        return bool(alike and settings.get("psf_scale", 1.0) and self.other_blur > MOSTLY)
+        if not settings.get("psf_scale", 1.0) or self.other_blur <= MOSTLY:
+            return False
+        return shape in ("auto", "map") or PlainPsf.read(shape).kind in self.model.plain_kinds
 
     def around(self, y0: int, y1: int, x0: int, x1: int):
         """PSFs (ny, nx, s, s) and their centres in px of the block, or None where none are known.

@@ -98,7 +98,7 @@ class Search:
             resolution = resolution_for(self.photons) if which and self.doubt else 0.0
         plain = isinstance(which, PlainPsf)
         asked = self.settings["psf_shape"]
-        fixed = sorted(entries.algorithm(self.settings).get("fixed", ()))
+        fixed = entries.fixed(self.settings)
         return ({"fixed": fixed} if fixed else {}) | {
             "psf_scale": 1.0 if plain else which,
             "psf_shape": str(which) if plain else "map" if asked == "auto" else asked,

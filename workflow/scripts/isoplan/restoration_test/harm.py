@@ -26,6 +26,7 @@ import torch
 
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import numpy_rng, torch_rng
+from isoplan.config.entries import fixed
 from isoplan.metrics.image import snr
 from isoplan.networks import store
 from isoplan.objects import pictures
@@ -204,7 +205,11 @@ class HarmTest:
         pixels = sort_pixels(observed, exposure)
         start = facts.facts.brightness
         best = [-math.inf, observed]
-        margin, free = blur.margin, self.settings | {"iterations": "auto", "tv_weight": "auto"}
+        margin, free = (
+            blur.margin,
+            self.settings
+            | dict.fromkeys({"iterations", "tv_weight"} - {*fixed(self.settings)}, "auto"),
+        )
         steps = candidates(free)
 
         def watch(iteration: int, x: torch.Tensor) -> None:

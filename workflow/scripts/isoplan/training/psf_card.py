@@ -2,6 +2,7 @@
 
 import math
 
+from isoplan.optics.model import of_unit
 from isoplan.optics.psf import make_psf_model
 
 NO_FIGURE = "none"
@@ -270,7 +271,7 @@ def _unit(card: dict, name: str) -> str:
 def _error(value: float | None, unit: str) -> str:
     if value is None:
         return NO_FIGURE
-    return f"{math.degrees(value):.2f} degrees" if unit == "rad" else f"{value:.3g} {unit}"
+    return f"{math.degrees(value):.2f} degrees" if unit == "rad" else of_unit(f"{value:.3g}", unit)
 
 
 def _with_interval(row: dict, digits: int, scale: float = 1) -> str:

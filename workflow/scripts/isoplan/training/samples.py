@@ -260,7 +260,7 @@ def make_batch(recipe: Recipe, model: PsfModel, scenes: torch.Tensor, count: int
     other = torch.zeros_like(black)
     if recipe.other_blur_share:
         other = torch.rand(count, generator=rng, device=device) < recipe.other_blur_share
-        psfs[other] = draw_others(cutoff[other], size, rng)
+        psfs[other] = draw_others(cutoff[other], size, rng, model.plain_kinds)
     clean = blur_patches(sharp, psfs).clamp_min(0)
     settings = draw_camera(recipe.camera, count, rng)
     counts = expose(clean, settings, rng) - settings["offset"][:, None, None]
