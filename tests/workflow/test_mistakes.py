@@ -21,6 +21,8 @@ map: {window_px: 96, stride_px: 32}
 resources: {threads: 1}
 """
 
+WITHOUT_TABLE = STUDY.replace("mosaics: mosaics.tsv", "mosaics: null\nharm_tests: [{name: h}]")
+
 
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory) -> Checkout:
@@ -87,8 +89,7 @@ def test_a_table_that_is_not_there_or_has_a_slip(plain):
     "option, setting", [("set-resources", "test_harm:mem_mb=9"), ("set-threads", "test_harm=2")]
 )
 def test_resources_for_a_rule_that_was_renamed(plain, option, setting):
-    text = STUDY.replace("mosaics: mosaics.tsv", "mosaics: null")
-    lines = error_lines(plain, text, "-n", f"--{option}", setting)
+    lines = error_lines(plain, WITHOUT_TABLE, "-n", f"--{option}", setting)
     said = f"{option}: the rule test_harm is now called assess_harm; use that name"
     assert said in lines, lines
 
@@ -126,6 +127,6 @@ def test_results_that_cannot_be_written(plain):
     if results.exists():
         results.rename(plain.folder / "aside")
     results.write_text("a file\n")
-    lines = error_lines(plain, STUDY.replace("mosaics: mosaics.tsv", "mosaics: null"))
+    lines = error_lines(plain, WITHOUT_TABLE)
     results.unlink()
     assert any("results" in line and "cannot be written" in line for line in lines), lines
