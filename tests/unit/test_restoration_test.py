@@ -6,6 +6,7 @@ import pytest
 import torch
 from isoplan.base.errors import UserError
 from isoplan.base.ledger import Ledger
+from isoplan.cluster import unit_files
 from isoplan.config.entries import entry
 from isoplan.config.validation import validate
 from isoplan.networks.spectrum_fit import SpectrumFit
@@ -316,10 +317,10 @@ def test_units_resume_and_a_lost_one_is_told(tmp_path):
         return units.run_share(test.test, make, tmp_path, ledger, job=0, jobs=1, title="units")
 
     assert again() == units.unit_count(test.test) == 2
-    whole = units.load_units(tmp_path, 2)
+    whole = unit_files.load_units(tmp_path, 2)
     assert whole.shape == (5, 2, len(known.KEPT), 2, 2)
-    units.unit_file(tmp_path, 1).write_bytes(b"torn")
+    unit_files.unit_file(tmp_path, 1).write_bytes(b"torn")
     with pytest.raises(UserError, match=r"1\.npy: cannot be read"):
-        units.load_units(tmp_path, 2)
+        unit_files.load_units(tmp_path, 2)
     assert again() == 1 and made_units == [0, 1, 1]
-    np.testing.assert_array_equal(units.load_units(tmp_path, 2), whole)
+    np.testing.assert_array_equal(unit_files.load_units(tmp_path, 2), whole)

@@ -2,7 +2,8 @@
 
 import pandas as pd
 from _job import job
-from isoplan.restoration_test import harm_tables, units
+from isoplan.cluster.unit_files import load_units
+from isoplan.restoration_test import harm_tables
 from isoplan.restoration_test.harm import HarmTest
 
 
@@ -11,7 +12,7 @@ def main(snakemake):
     parts = []
     for spec in params.tests:
         test = HarmTest(spec, params.seed)
-        kept = units.load_units(f"{params.folder}/{spec['test']['name']}", len(test.units))
+        kept = load_units(f"{params.folder}/{spec['test']['name']}", len(test.units))
         parts.append(harm_tables.rows_of(test, kept))
     rows = pd.concat(parts, ignore_index=True)
     rows.to_csv(output.rows, index=False, float_format="%.6g")

@@ -2,6 +2,7 @@
 
 import pandas as pd
 from _job import job
+from isoplan.cluster.unit_files import load_units
 from isoplan.restoration_test import tables, units
 from isoplan.restoration_test.known import RestorationTest
 
@@ -11,7 +12,7 @@ def main(snakemake):
     parts = []
     for spec in params.tests:
         test = RestorationTest(spec, params.seed)
-        kept = units.load_units(f"{params.folder}/{test.test['name']}", units.unit_count(test.test))
+        kept = load_units(f"{params.folder}/{test.test['name']}", units.unit_count(test.test))
         parts.append(tables.rows_of(test, kept))
     rows = pd.concat(parts, ignore_index=True)
     rows.to_csv(output.rows, index=False, float_format="%.6g")
