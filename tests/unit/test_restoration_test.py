@@ -37,6 +37,7 @@ def made(psf: str = "gaussian-2", detected: str = "gaussian-2", **keys) -> known
             "objects": [{"name": "scenes", "kinds": ["dead-leaves", "fractals"]}],
             "cameras": [*validate({})["cameras"], {"name": "dark", "photons": [300, 300]}],
             "simulations": [],
+            "networks": [{"name": "small"}],
             "map": {"window_px": WINDOW, "stride_px": 32},
             "restoration_tests": [test],
         }
