@@ -15,15 +15,17 @@ help: ## list what there is
 
 setup: $(STAMP) ## install everything into .venv (once, and after a change of the pins); TORCH=cpu takes torch for processors alone
 
+# The command is a short script, and no editable install: jobs would find that one before the library beside their script.
 # uv takes a tenth of pip's time, and links from its cache in the next clone. Compiled once here, torch and Snakemake
 # start two to three times as fast where the first job may not write beside them.
-$(STAMP): envs/requirements.txt envs/requirements-readers.txt envs/requirements-dev.txt pyproject.toml
+$(STAMP): envs/requirements.txt envs/requirements-readers.txt envs/requirements-dev.txt
 	@command -v $(PYTHON) >/dev/null || { echo "isoplan needs Python 3.11, and there is no '$(PYTHON)' here: install it (Debian: apt install python3.11-venv), or name yours: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "isoplan's packages are tried on Python 3.11 only, and '$(PYTHON)' is another: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing (Debian: apt install python3.11-venv)" >&2; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.8
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode $(if $(TORCH),--torch-backend $(TORCH)) -r envs/requirements-dev.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@printf '#!/bin/sh\nPYTHONPATH="%s/workflow/scripts" exec "%s/$(BIN)/python" -m isoplan "$$@"\n' "$(CURDIR)" "$(CURDIR)" > $(BIN)/isoplan
+	@chmod +x $(BIN)/isoplan
 	@touch $@
 
 demo: setup ## run the default study, to results/demo/report.html

@@ -354,7 +354,7 @@ def test_study_without_mosaics(tmp_path):
 
 def test_empty_folder_gives_a_report_and_no_folder_an_error(tmp_path):
     (tmp_path / "empty").mkdir()
-    assert "no results yet" in write_page(tmp_path / "empty")
+    assert "Nothing here was scored" in write_page(tmp_path / "empty")
     with pytest.raises(UserError, match="no such results folder"):
         write_page(tmp_path / "nowhere")
 
