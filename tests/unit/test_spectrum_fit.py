@@ -46,7 +46,7 @@ def test_misfits_are_those_of_a_ridge_regression(signal):
     entries = torch.rand(3, bins, generator=rng) ** 4
     y = 2 * torch.randn(4, bins, generator=rng)
     y = y - y.mean(1, keepdim=True)
-    rows = spectrum_fit.rows_of(entries, signal)
+    rows = spectrum_fit.misfit_rows(entries, signal)
     ones = torch.nn.functional.pad(y, (0, 1), value=1.0)
     found = spectrum_fit.misfit(rows, ones, y.square().mean(1))
     terms = spectrum_fit._bins(torch.device("cpu"))[2].double()
