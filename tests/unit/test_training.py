@@ -310,6 +310,6 @@ def test_early_stopping_keeps_the_best(run, spec, tmp_path, monkeypatch):
 
 def test_a_training_that_diverges_says_so(run, tmp_path, monkeypatch):
     monkeypatch.setattr(PsfRegression, "step", lambda *_: {"train_loss": math.nan})
-    with pytest.raises(UserError, match=r"networks extra: .*lower learning_rate"):
+    with pytest.raises(UserError, match=r"network extra: .*lower learning_rate"):
         run(tmp_path)
     assert not (tmp_path / "network.safetensors").exists()
