@@ -81,7 +81,9 @@ PLACES = ("out.ome.zarr", "out.tif", "out.png", "out.tsv", "out-map")
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_what_is_there_is_replaced_only_if_asked_and_only_if_isoplan_made_it(tmp_path, name):
+def test_what_is_there_is_replaced_only_if_asked_and_only_if_isoplan_made_it(
+    tmp_path, capsys, name
+):
     place = tmp_path / name
     make(place)
     first = content(place)
@@ -89,6 +91,9 @@ def test_what_is_there_is_replaced_only_if_asked_and_only_if_isoplan_made_it(tmp
         make(place)
     make(place, overwrite=True)
     assert content(place).keys() == first.keys()
+    # Of tables and maps a change is noticed, and refused; of pixels it is not, and said.
+    told = f"{place}: is replaced, with whatever was changed in its pixels since"
+    assert (told in capsys.readouterr().out) == (name in ("out.ome.zarr", "out.tif"))
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     theirs(place)
     before = content(place)

@@ -22,7 +22,8 @@ def add_overwrite(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace earlier results of isoplan with these names; other files are never replaced",
+        help="replace earlier results of isoplan with these names, with whatever was changed in their pixels since; other "
+        "files are never replaced",
     )
 
 

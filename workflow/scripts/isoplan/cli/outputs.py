@@ -36,6 +36,10 @@ _MARKS = {
 _STORES = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 
+# Of a picture's pixels no digest is kept.
+REPLACED = "{}: is replaced, with whatever was changed in its pixels since"
+
+
 class Outputs:
     """The results of a command, all in one folder.
 
@@ -160,6 +164,8 @@ class Outputs:
         if place.is_file():
             if not self._is_marked(place):
                 raise UserError(foreign)
+            if place.suffix.lower() in (".tif", ".tiff"):
+                print(REPLACED.format(place))
             return
         if _is_folder(place):
             known = _files_of(place)
@@ -178,6 +184,8 @@ class Outputs:
             raise UserError(
                 f"{place}: contains {others[0]}, which isoplan did not make and --overwrite does not remove; move it"
             )
+        if not _is_folder(place):
+            print(REPLACED.format(place))
 
     def _is_marked(self, file: Path) -> bool:
         """Whether a file's content shows that isoplan made it."""
