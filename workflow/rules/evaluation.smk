@@ -11,7 +11,7 @@ RESTORED_HOW = [
         *entries.algorithm(STUDY["restoration"])["reads"],
         "tv_weight",
     )
-    if key not in entries.algorithm(STUDY["restoration"]).get("fixed", ())
+    if key not in entries.fixed(STUDY["restoration"])
 ]
 
 

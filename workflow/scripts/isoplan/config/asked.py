@@ -7,7 +7,7 @@ from isoplan.config import yamlmarks
 from isoplan.config.schema import schema
 
 WORK = ("mosaics", "simulations", "tests", "restoration_tests", "harm_tests")
-# Until version 0.2 a study that named no networks trained this one.
+# In version 0.1.0 a study that named no networks trained this one.
 FORMER = "small"
 
 
