@@ -47,9 +47,10 @@ test: setup ## run every test
 wheel: setup ## build the package, to dist/
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
 
-lint: setup ## check style of Python and Snakemake files
+lint: setup ## check style of Python and Snakemake files, and types of the public functions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check --compact-diff Snakefile workflow/rules
 	$(BIN)/snakemake --lint --configfile config/studies/demo.yaml
 

@@ -3,6 +3,7 @@
 import isoplan
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from isoplan.base.errors import UserError
 from skimage import data
@@ -41,6 +42,36 @@ def test_a_zarr_array_gives_what_a_numpy_array_gives(seen, psf_map, tmp_path):
     np.testing.assert_array_equal(found.trust["doubt"], expected.trust["doubt"])
     before = isoplan.compare(seen.observed - 100.0, seen.truth)["SNR"]
     assert isoplan.compare(expected.picture, seen.truth)["SNR"] > before + 0.5
+
+
+def test_a_file_gives_what_its_array_gives(seen, psf_map, tmp_path):
+    pixel_size = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "axes": "YX"}
+    tifffile.imwrite(tmp_path / "seen.ome.tif", seen.observed, ome=True, metadata=pixel_size)
+    with isoplan.open_mosaic(tmp_path / "seen.ome.tif") as picture:
+        found = isoplan.map_psf(picture, psf_model="gaussian-1", offset=100, quiet=True)
+        lazy = isoplan.map_psf(
+            picture.dask(96), psf_model="gaussian-1", offset=100, quiet=True, pixel_size_um=0.5
+        )
+        result = isoplan.restore(picture, psf_map=found, restoration=HOW, quiet=True)
+    assert "pixel_size_um 0.5, as the file says" in found.notes
+    expected = isoplan.restore(seen.observed, psf_map=psf_map, restoration=HOW, quiet=True)
+    np.testing.assert_array_equal(result.picture, expected.picture)
+    for other in (found, lazy):
+        np.testing.assert_array_equal(other.parameters["width"], psf_map.parameters["width"])
+
+
+def test_a_lazy_array_reads_any_window_and_leaves_a_file_in_one_thread():
+    with isoplan.open_mosaic("scikit-image:coins.png") as picture:
+        whole, lazy = picture.read(0, picture.shape[0], 0, picture.shape[1]), picture.dask(100)
+        assert lazy.numblocks == (4, 4) and lazy.dtype == np.float32
+        for window in (np.s_[5:9, ::-1], np.s_[::2, ::3], np.s_[[1, 200]], np.s_[3], np.s_[9:9]):
+            np.testing.assert_array_equal(lazy[window].compute(num_workers=4), whole[window])
+        assert lazy.mean().compute() == pytest.approx(whole.mean(), rel=1e-5)
+
+
+def test_optics_that_miss_are_named(seen):
+    with pytest.raises(UserError, match="give na, wavelength_um and pixel_size_um"):
+        isoplan.map_psf(seen.observed, psf_model="zernike-1", quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,7 @@ def test_a_constant_picture_comes_back_as_it_is(network, tmp_path, capsys):
         ({"network": "no.safetensors"}, "no such network"),
         ({"out": "restored.png"}, "the name must end in .ome.zarr or .tif"),
         ({"stride": 40}, "give one of 32, 96, which divide the network's 96"),
-        ({"stride": 0}, "--stride-px 0: give one of 32, 96"),
+        ({"stride": 0}, "stride_px 0: give one of 32, 96"),
         ({"iterations": 0}, "iterations: 0 is out of range"),
     ],
 )
@@ -333,7 +333,7 @@ def test_a_stride_or_psf_that_cannot_be_is_refused_before_any_work(
 ):
     monkeypatch.setattr(commands, "measure", None)
     for options, words in (
-        (["--stride-px", 40], "--stride-px 40: give one of 32, 96"),
+        (["--stride-px", 40], "stride_px 40: give one of 32, 96"),
         (["--psf-shape", "disk 9"], "is larger than the PSFs' square of 15 px"),
     ):
         out = tmp_path / "out.tif"
@@ -673,8 +673,8 @@ def test_a_cutoff_that_contradicts_the_optics_is_told(picture, focus, tmp_path, 
 @pytest.mark.parametrize(
     "optics, words",
     [
-        ([], "give --na, --wavelength-um and --pixel-size-um"),
-        (["--na", 0.5, "--pixel-size-um", 0.3], "give --na, --wavelength-um and --pixel-size-um"),
+        ([], "give na, wavelength_um and pixel_size_um"),
+        (["--na", 0.5, "--pixel-size-um", 0.3], "give na, wavelength_um and pixel_size_um"),
         (["--cutoff", 0.9], "does not fit this network, which is for 0.2 to 0.4"),
         (["--cutoff", 0.0003], "667 x 667 pixels would be binned"),
     ],

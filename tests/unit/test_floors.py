@@ -7,6 +7,7 @@ from pathlib import Path
 
 import isoplan
 import pytest
+from isoplan import api
 
 LIBRARY = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "isoplan"
 
@@ -135,7 +136,10 @@ def test_the_public_names_are_for_others():
     for path in (*LIBRARY.parent.glob("*.py"), *modules().values()):
         assert not imports(path) & public, path
     for name in isoplan.__all__:
-        assert getattr(isoplan, name).__module__ == "isoplan.api", name
+        assert getattr(isoplan, name) is getattr(api, name), name
+    stub = ast.parse((LIBRARY / "__init__.pyi").read_text()).body
+    told = {each.names[0].asname for each in stub if isinstance(each, ast.ImportFrom)}
+    assert told == set(isoplan.__all__) == set(api.__all__)
     with pytest.raises(AttributeError, match="no attribute 'restor'"):
         isoplan.restor  # noqa: B018
 

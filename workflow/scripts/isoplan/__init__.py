@@ -7,7 +7,16 @@ import os
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["PsfMap", "Restored", "Simulated", "compare", "map_psf", "restore", "simulate"]
+__all__ = [
+    "PsfMap",
+    "Restored",
+    "Simulated",
+    "compare",
+    "map_psf",
+    "open_mosaic",
+    "restore",
+    "simulate",
+]
 
 
 def __getattr__(name: str):

@@ -1,7 +1,8 @@
 """isoplan for notebooks and programs: map the PSF of a picture, restore it, simulate one, compare two.
 
 Pictures are (H, W) arrays of counts as they came from the camera: numpy arrays, memory maps, dask arrays, zarr
-arrays, or whatever gives a numpy array for a window. They are read by window, so that a picture may be larger than memory.
+arrays, whatever gives a numpy array for a window, or what `open_mosaic` opened. They are read by window, so that a
+picture may be larger than memory.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
@@ -20,7 +22,9 @@ from isoplan.evaluation import compared
 from isoplan.mosaic import tiles
 from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.ground import without_ground
+from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.measure import describe_facts, measure
+from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import cutoff_of
 from isoplan.mosaic.window import Picture
 from isoplan.one_picture import (
@@ -39,7 +43,16 @@ from isoplan.restoration.in_memory import Counts
 from isoplan.restoration.trust import NAMES
 from isoplan.simulation import BLOCK_PX, Simulation
 
-__all__ = ["PsfMap", "Restored", "Simulated", "compare", "map_psf", "restore", "simulate"]
+__all__ = [
+    "PsfMap",
+    "Restored",
+    "Simulated",
+    "compare",
+    "map_psf",
+    "open_mosaic",
+    "restore",
+    "simulate",
+]
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,7 @@ class PsfMap:
     notes: list[str]
     _made: "_Made"
 
-    def table(self):
+    def table(self) -> pd.DataFrame:
         """The map as a pandas table, a row per cell, as the command `map` writes it to psf_map.csv."""
         return self._made.found.table()
 
@@ -166,6 +179,7 @@ def map_psf(
     pixel_size_um: float | None = None,
     na: float | None = None,
     wavelength_um: float | None = None,
+    cutoff: float | None = None,
     offset: float = 0.0,
     gain: float | None = None,
     read_noise_e: float | None = None,
@@ -180,11 +194,13 @@ def map_psf(
 
     Parameters
     ----------
-    image : array
-        (H, W) counts.
+    image : array or Picture
+        (H, W) counts: an array, or what `open_mosaic` opened.
     pixel_size_um, na, wavelength_um : float, optional
-        Pixel size at the sample, numerical aperture, wavelength of the light that is seen. PSF models of a pupil
-        (zernike-1 to zernike-3) need all three.
+        Pixel size at the sample, numerical aperture, wavelength of the light that is seen; taken from the file of
+        `open_mosaic` where it has them. PSF models of a pupil (zernike-1 to zernike-3) need all three, or `cutoff`.
+    cutoff : float, optional
+        NA * pixel size / wavelength in cycles/px, in place of the three.
     offset : float, optional
         The camera's counts without light. A picture does not tell it: give it if you know it.
     gain, read_noise_e : float, optional
@@ -223,16 +239,17 @@ def map_psf(
     True
     """
     notes, say = _notes(quiet)
-    optics = {"pixel_size_um": pixel_size_um, "na": na, "wavelength_um": wavelength_um}
-    camera = {"offset": offset, "gain": gain, "read_noise_e": read_noise_e}
+    given = {"pixel_size_um": pixel_size_um, "na": na, "wavelength_um": wavelength_um}
+    camera: dict[str, Any] = {"offset": offset, "gain": gain, "read_noise_e": read_noise_e}
     picture = without_ground(_picture(image))
+    optics, found_optics = complete_optics(given, picture.optics)
     settings = validate({"map": {"alarm_threshold": alarm_threshold}})["map"]
     chosen = network_for(
         picture.shape,
         pick_device(device),
         psf_model=psf_model,
         file=network,
-        cutoff=cutoff_of({**optics, "cutoff": None}),
+        cutoff=cutoff_of({**optics, "cutoff": cutoff}),
         stride_px=stride_px,
         say=say,
     )
@@ -240,6 +257,7 @@ def map_psf(
     facts = Facts(measure(picture, offset=offset) | camera)
     for note in [
         *picture.notes,
+        *found_optics,
         *found_camera,
         *check_camera_of(facts, "the picture"),
         *describe_facts(facts),
@@ -269,14 +287,14 @@ def restore(
     out: Any = None,
     quiet: bool = False,
     restoration: dict | None = None,
-    **of_map,
+    **of_map: Any,
 ) -> Restored:
     """Restores a picture with its own PSF map, core by core.
 
     Parameters
     ----------
-    image : array
-        (H, W) counts.
+    image : array or Picture
+        (H, W) counts: an array, or what `open_mosaic` opened.
     psf_map : PsfMap, optional
         The map of this picture; found by `map_psf` where it is not given.
     out : array, optional
@@ -405,7 +423,7 @@ def simulate(
         )
     field = [
         {"parameter": name, "shape": "constant", "low": told, "high": None}
-        if np.isscalar(told)
+        if not isinstance(told, tuple | list)
         else dict(zip(("shape", "low", "high"), told, strict=True)) | {"parameter": name}
         for name, told in psf.items()
     ]
@@ -475,11 +493,12 @@ def compare(picture: np.ndarray, truth: np.ndarray | None = None) -> dict[str, f
     100.0
     """
     picture = np.asarray(picture, np.float32)
-    if picture.ndim != 2 or (truth is not None and np.shape(truth) != picture.shape):
+    known = None if truth is None else np.asarray(truth, np.float32)
+    if picture.ndim != 2 or (known is not None and known.shape != picture.shape):
         raise UserError(
-            f"give pictures (H, W) of one shape, not {picture.shape} and {np.shape(truth)}"
+            f"give pictures (H, W) of one shape, not {picture.shape} and {() if known is None else known.shape}"
         )
-    return compared(picture, None if truth is None else np.asarray(truth, np.float32))
+    return compared(picture, known)
 
 
 class _Mirrored(Counts):
@@ -491,7 +510,9 @@ class _Mirrored(Counts):
         return self.read_reflected(y0, y1, x0, x1)
 
 
-def _picture(image: Any) -> Counts:
+def _picture(image: Any) -> Picture:
+    if isinstance(image, Picture):
+        return image
     shape = getattr(image, "shape", ())
     if len(shape) != 2:
         raise UserError(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from isoplan.base.errors import UserError
 from isoplan.config.entries import left_open, released
@@ -39,17 +40,17 @@ class MapNetwork:
     """A network for a picture's optics. model, binning: from `psf_map.layout.at_cutoff`. window_px, stride_px: of the map."""
 
     file: Path
-    network: object
+    network: torch.nn.Module
     model: PsfModel
     binning: int
     window_px: int
     stride_px: int
-    device: object
+    device: torch.device
 
 
 def network_for(
     shape: tuple[int, int],
-    device,
+    device: torch.device,
     *,
     psf_model: str | None = None,
     file: str | Path | None = None,
@@ -70,20 +71,20 @@ def network_for(
     low, high = model.cutoff_range
     if cutoff is None and low < high:
         raise UserError(
-            f"{known} depends on the optics: give --na, --wavelength-um and --pixel-size-um (at the "
-            "sample), or --cutoff"
+            f"{known} depends on the optics: give na, wavelength_um and pixel_size_um (at the sample), or cutoff"
         )
     model, binning = at_cutoff(model, cutoff)
-    check_window(network.window_px, binning, shape)
+    window_px = card["window_px"]
+    check_window(window_px, binning, shape)
     if binning > 1:
         say(f"{binning} x {binning} pixels are binned, as the picture is finely sampled")
-    window, possible = network.window_px * binning, strides(network.window_px, binning)
+    window, possible = window_px * binning, strides(window_px, binning)
     stride = stride_px
     if stride is None:
         stride = max(s for s in possible if s <= max(possible[0], window / 2))
     if stride not in possible:
         raise UserError(
-            f"--stride-px {stride}: give one of {', '.join(map(str, possible))}, which divide the "
+            f"stride_px {stride}: give one of {', '.join(map(str, possible))}, which divide the "
             f"network's {window}"
         )
     return MapNetwork(file, network, model, binning, window, stride, device)
@@ -158,7 +159,7 @@ def describe_map(found: PictureMap) -> Iterator[str]:
         yield (
             f"{alarms} cells raise the alarm: they do not look like a raw camera picture of a thin "
             "sample (denoised, compressed, resampled, saturated or hazy?), and count as not valid; "
-            "--alarm-threshold 1 takes them all the same"
+            "an alarm_threshold of 1 takes them all the same"
         )
     partly = found["usable"] < FULLY_USABLE
     if partly.any():
@@ -167,10 +168,10 @@ def describe_map(found: PictureMap) -> Iterator[str]:
             f"saturated, dead or hot (`usable` in psf_map.csv); the worst cell sees {100 * np.nanmin(found['usable']):.0f} %"
         )
     if not found.any_known:
-        yield "so the PSF stays unknown, and a restoration takes noise alone away"
+        yield "so the PSF stays unknown, and a restoration only removes noise"
         return
     if not count:
-        yield "so every PSF is doubtful: a restoration takes noise alone away, unless --force is given"
+        yield "so every PSF is doubtful: a restoration only removes noise, unless psf_scale is given"
         return
     if count < valid.size:
         yield (
@@ -183,9 +184,10 @@ def describe_map(found: PictureMap) -> Iterator[str]:
         if parameter.period:  # an axis has no median
             yield f"{parameter.name}: uncertain by {math.degrees(half):.2g} degrees in the median cell"
         else:
-            middle = of_unit(f"{middle:.3g}", parameter.unit)
-            half = of_unit(f"{half:.2g}", parameter.unit)
-            yield f"{parameter.name}: {middle} in the median cell, uncertain by {half} (90 % interval)"
+            value, error = (
+                of_unit(number, parameter.unit) for number in (f"{middle:.3g}", f"{half:.2g}")
+            )
+            yield f"{parameter.name}: {value} in the median cell, uncertain by {error} (90 % interval)"
 
 
 def how_to_restore(
@@ -193,7 +195,7 @@ def how_to_restore(
     found: PictureMap,
     settings: dict,
     facts: Facts,
-    device,
+    device: torch.device,
     *,
     say: Callable[[str], None] = print,
 ) -> dict:
@@ -203,8 +205,9 @@ def how_to_restore(
     """
     if left_open(settings):
         local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
-        how = {"seed": 0, "stream": "held-out", "device": device}
-        choice = choosing.choose_for(picture, local, facts, settings, **how)
+        choice = choosing.choose_for(
+            picture, local, facts, settings, seed=0, stream="held-out", device=device
+        )
         say(choice_words.describe_choice(choice))
         settings = with_choice(settings, choice)
     settings = settings | {"offset": facts["offset"]}
@@ -219,13 +222,17 @@ def restored_cores(
     found: PictureMap,
     settings: dict,
     facts: Facts,
-    device,
+    device: torch.device,
     *,
     step: Callable[[], None] = lambda: None,
-) -> Iterator[tuple]:
+) -> Iterator[tuple[tuple[slice, slice], tuple[np.ndarray, np.ndarray]]]:
     """Cores of the picture, (rows, columns), and what `restore_with_trust` makes of them. settings: of `how_to_restore`."""
     local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
     for core in tiles.shards(picture.shape, settings["core_px"]):
-        how = {"brightness": facts.brightness, "device": device}
-        yield core, restore_with_trust(picture, local, core, settings, **how)
+        yield (
+            core,
+            restore_with_trust(
+                picture, local, core, settings, brightness=facts.brightness, device=device
+            ),
+        )
         step()

@@ -1,6 +1,7 @@
 """The interface of every mosaic: one grey picture that is read by window."""
 
 from collections.abc import Callable, Iterator
+from threading import Lock
 from typing import Self
 
 import numpy as np
@@ -95,6 +96,40 @@ class Picture:
         top, left = rows.min(), columns.min()
         block = self.read(int(top), int(rows.max()) + 1, int(left), int(columns.max()) + 1)
         return block[np.ix_(rows - top, columns - left)]
+
+    def dask(self, block_px: int = 1024):
+        """The picture as a lazy dask array, for notebooks and other tools.
+
+        Parameters
+        ----------
+        block_px
+            Side of its blocks in px. Blocks are read one at a time, whatever dask's scheduler, as files are not
+            safe to read from several threads.
+
+        Returns
+        -------
+        dask.array.Array
+            (H, W) float32, in the units of the file. It reads until the picture is closed.
+
+        Examples
+        --------
+        >>> from isoplan.mosaic.reader import open_mosaic
+        >>> coins = open_mosaic("scikit-image:coins.png").dask(block_px=128)
+        >>> coins.numblocks, round(float(coins[:50].mean().compute()), 1)
+        ((3, 3), 117.6)
+        """
+        import dask.array
+
+        lock = Lock()
+
+        def read(block_info: dict) -> np.ndarray:
+            (y0, y1), (x0, x1) = block_info[None]["array-location"]
+            with lock:
+                return self.read(y0, y1, x0, x1)
+
+        chunks = dask.array.core.normalize_chunks(block_px, self.shape)
+        empty = np.empty((0, 0), np.float32)
+        return dask.array.map_blocks(read, chunks=chunks, dtype=np.float32, meta=empty)
 
     def middle(self, side_px: int = 1024) -> np.ndarray:
         """The middle of the picture, at most (side_px, side_px), float32."""

@@ -59,7 +59,7 @@ CONTRADICTED = (
     "{:.0f} % of the map's valid cells say that the blur is hardly one of the PSF model's, and no PSF that explains it was "
     "found; it may be a double image, say: compare the restoration with the picture"
 )
-FORCED = "give a psf_scale (1, or --force, takes the map as it is)"
+FORCED = "give a psf_scale (1 takes the map as it is)"
 
 
 def choose_for(
