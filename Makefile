@@ -51,13 +51,13 @@ lint: setup ## check style of Python and Snakemake files, and types of the publi
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check --compact-diff Snakefile workflow/rules
+	$(BIN)/snakefmt --check --compact-diff Snakefile workflow/Snakefile workflow/rules
 	$(BIN)/snakemake --lint --configfile config/studies/demo.yaml
 
 format: setup ## fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
 
 bench: setup ## measure speed and memory beside other packages, to results/bench/bench.csv
 	$(RUN) tests/bench/run.py

@@ -120,6 +120,8 @@ def test_report_config_logs_and_timings(finished):
 
 def test_a_finished_study_has_nothing_to_do(finished):
     assert "Nothing to be done" in finished.again
+    # The catalogue of workflows starts it by this name.
+    assert "Nothing to be done" in finished.run("--dry-run", "--snakefile", "workflow/Snakefile")
 
 
 NEW_CHOICE = """order: 90

@@ -12,8 +12,11 @@ from types import SimpleNamespace
 from snakemake.exceptions import WorkflowError
 from snakemake.io import contains_wildcard
 
+# The folder of the repository, whichever Snakefile was started.
+ROOT = Path(str(workflow.current_basedir)).parents[1]
+
 # Jobs find the library beside their script; here it has to be named.
-sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
+sys.path.insert(0, str(ROOT / "workflow/scripts"))
 
 from isoplan import stages, tasks
 from isoplan.base.errors import UserError
@@ -93,7 +96,7 @@ wildcard_constraints:
 def library(script, *chosen):
     """Code of the library behind a script, so that an edit there reruns just what it touches. chosen: the classes that
     the script loads by name, as its settings choose them."""
-    return library_hashes(f"{workflow.basedir}/workflow/scripts/{script}.py", *chosen)
+    return library_hashes(ROOT / f"workflow/scripts/{script}.py", *chosen)
 
 
 def by_picture(script, *opened):
@@ -224,7 +227,7 @@ def by_tests(script, names):
 
 def contents(pattern):
     """Hashes of files of the workflow's own: unlike their paths they stay when the folder moves."""
-    paths = sorted(Path(workflow.basedir).glob(pattern))
+    paths = sorted(ROOT.glob(pattern))
     return {path.name: fingerprint(path.read_text()) for path in paths}
 
 
