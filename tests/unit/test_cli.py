@@ -25,6 +25,7 @@ from isoplan.mosaic.reader import open_mosaic
 from isoplan.mosaic.table import read_table
 from isoplan.networks import store
 from isoplan.optics.psf import make_psf_model
+from isoplan.registration import is_restoration
 from isoplan.report import plots
 from isoplan.training import loop as training
 from safetensors.torch import save
@@ -117,6 +118,14 @@ def run(*arguments) -> int:
     return main([str(argument) for argument in arguments])
 
 
+def made_by(file) -> dict:
+    """How a TIFF that isoplan restored says it was made."""
+    with tifffile.TiffFile(file) as tiff:
+        told = json.loads(tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]["Description"])
+    assert is_restoration(file)
+    return told
+
+
 def test_map_writes_table_and_figures(picture, network, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("map", picture, "--network", network, "--out", out, "--offset", 100) == 0
@@ -163,14 +172,17 @@ def test_restore_writes_float_counts_above_the_offset(picture, network, tmp_path
     assert restored.mean() == pytest.approx(observed.mean(), rel=0.02)
     assert restored.std() > observed.std()
     assert (out.parent / "restored-psf-map" / "psf_map.csv").exists()
-    names = ["restored-preview.png", "restored-psf-map", "restored.tif"]
+    beside = ["restored-preview.png", "restored-psf-map", "restored-psf-map.ome.zarr"]
+    names = [*beside, "restored.tif"]
     assert sorted(file.name for file in out.parent.iterdir()) == names
     height, width = plt.imread(out.with_name("restored-preview.png")).shape[:2]
     assert width > 2.5 * height  # before, after, map
     assert str(out) in capsys.readouterr().out
     with tifffile.TiffFile(out) as file:
         assert file.pages[0].tags["XResolution"].value[0] == pytest.approx(20000)
-        made = json.loads(file.pages[0].description)
+        pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
+    assert pixels["PhysicalSizeX"] == 0.5 and pixels["PhysicalSizeXUnit"] == "µm"
+    made = made_by(out)
     assert made["restoration"]["iterations"] == 5 and made["psf"]["model"] == "gaussian-2"
 
 
@@ -353,8 +365,7 @@ def test_what_agrees_with_a_psf_s_shape_or_with_force_is_taken(picture, network,
     ):
         out = tmp_path / f"out{number}.tif"
         assert run("restore", picture, "-o", out, *options, *more) == 0
-        with tifffile.TiffFile(out) as file:
-            used = json.loads(file.pages[0].description)["restoration"]
+        used = made_by(out)["restoration"]
         assert (used["psf_scale"], used["resolution_px"]) == (1, 0)
         assert used["psf_shape"] == ("disk 4" if "disk 4" in more else "auto")
 

@@ -740,9 +740,15 @@ def test_what_headers_know(tmp_path):
     for name, optics in {"b.tif": {"pixel_size_um": 0.25}, "c.tif": {}}.items():
         with open_mosaic(tmp_path / name) as mosaic:
             assert mosaic.optics == optics
-    # Of a resolution: what can be a pixel at the sample, not one of the camera's chip; isoplan's own results too.
-    for pixel, optics in ((0.1, {"pixel_size_um": 0.1}), (6.5, {})):
-        tifffile.imwrite(tmp_path / "f.tif", stack[0], **tiff_tags(SHAPE, pixel))
+    # Of a resolution alone: what can be a pixel at the sample, not one of the camera's chip. Of isoplan's own results what
+    # their OME-XML says.
+    for pixel, bare, optics in (
+        (0.1, True, {"pixel_size_um": 0.1}),
+        (6.5, True, {}),
+        (6.5, False, {"pixel_size_um": 6.5}),
+    ):
+        tags = tiff_tags(SHAPE, pixel) | ({"ome": False, "metadata": None} if bare else {})
+        tifffile.imwrite(tmp_path / "f.tif", stack[0], **tags)
         with open_mosaic(tmp_path / "f.tif") as mosaic:
             assert mosaic.optics == optics
     own = [(51123, "s", 0, json.dumps({"PixelSizeUm": 0.108}), True)]

@@ -54,7 +54,7 @@ def test_an_application(extended):
     # One that does makes what is the application's, and the report.
     study = extended.folder / extended.study
     study.write_text(STUDY + "textures: [{name: fine, samples: 320}]\n")
-    told = {"all", "write_config", "write_report", "finish_study", "total"}
+    told = {"default", "write_config", "write_report", "finish_study", "total"}
     assert "1 texture_mosaic" in beside(extended, "workflow/preflight.py", extended.study)
     assert set(planned(extended.run())) == ITS_RULES | told
     results = extended.results

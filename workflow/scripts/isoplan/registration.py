@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -203,15 +204,23 @@ def is_restoration(file: str | Path) -> bool:
             told = json.loads(Path(file, "zarr.json").read_text())["attributes"]["isoplan"]
         else:
             with tifffile.TiffFile(file) as tiff:
-                told = json.loads(tiff.pages.first.description)
+                told = json.loads(_description(tiff))
     except (
         OSError,
         KeyError,
         TypeError,
-        ValueError,
-    ):  # none of ours; tifffile's errors are ValueErrors
+        ValueError,  # also tifffile's
+        SyntaxError,  # of XML
+    ):  # none of ours
         return False
     return isinstance(told, dict) and {"restoration", "psf"} <= told.keys()
+
+
+def _description(tiff: tifffile.TiffFile) -> str:
+    """What a TIFF says of itself; before OME-TIFF, ours said it in the tag."""
+    if tiff.is_ome:
+        return ElementTree.fromstring(tiff.ome_metadata).findtext(".//{*}Image/{*}Description", "")
+    return tiff.pages.first.description
 
 
 def open_registered(path: str | Path, facts: dict) -> Registered | None:

@@ -38,6 +38,7 @@ from isoplan.one_picture import (
 )
 from isoplan.optics.camera_facts import check_camera_of, complete_camera
 from isoplan.optics.plain import PlainPsf
+from isoplan.psf_map.layout import SHARD_CELLS, channels
 from isoplan.registration import is_restoration
 from isoplan.report import plots
 from isoplan.report.map_stores import PsfMap
@@ -57,12 +58,13 @@ def make_map(args: argparse.Namespace) -> int:
     if is_file(folder):
         raise UserError(f"{folder}: is the name of a file; the map needs a folder")
     settings = _map_settings(args)
-    with outputs_of(args, folder) as outputs, open_picture(args, outputs) as mosaic:
+    store = folder.with_name(f"{folder.name}.ome.zarr")
+    with outputs_of(args, folder, store) as outputs, open_picture(args, outputs) as mosaic:
         network = _network(args, mosaic.shape)
         found = _estimate_map(network, mosaic, _measure(args, mosaic), settings)
-        _write_map(args, outputs[folder], found)
+        _write_map(args, outputs[folder], outputs[store], found)
         outputs.deliver()
-    print(f"PSF map: {folder}/psf_map.csv", end="")
+    print(f"PSF map: {folder}/psf_map.csv, and {store} to lay over the picture", end="")
     print(f"; open {folder}/psfs.png first" if found.any_known else "")
     return 0
 
@@ -75,8 +77,9 @@ def restore(args: argparse.Namespace) -> int:
         _refuse_siblings(args.out)
     name = stem_of(args.out)
     maps, image = args.out.with_name(f"{name}-psf-map"), args.out.with_name(f"{name}-preview.png")
+    store = maps.with_name(f"{maps.name}.ome.zarr")
     with (
-        outputs_of(args, args.out, maps, image) as outputs,
+        outputs_of(args, args.out, maps, store, image) as outputs,
         open_picture(args, outputs) as mosaic,
     ):
         network = _network(args, mosaic.shape)
@@ -84,7 +87,7 @@ def restore(args: argparse.Namespace) -> int:
             LocalPsfs(network.model).by(PlainPsf.read(settings["psf_shape"]))
         facts = _measure(args, mosaic)
         found = _estimate_map(network, mosaic, facts, mapped)
-        _write_map(args, outputs[maps], found)
+        _write_map(args, outputs[maps], outputs[store], found)
         settings = how_to_restore(mosaic, found, settings, facts, network.device)
         bar = Progress("restoring, squares", len(tiles.shards(mosaic.shape, settings["core_px"])))
         blocks = restored_cores(mosaic, found, settings, facts, network.device, step=bar.step)
@@ -293,12 +296,24 @@ def _estimate_map(network: MapNetwork, mosaic, facts: Facts, settings: dict) -> 
     return found
 
 
-def _write_map(args, folder: Path, found: PictureMap) -> None:
-    """Write psf_map.csv, and figures as PNG if any PSF is known."""
+def _write_map(args, folder: Path, store: Path, found: PictureMap) -> None:
+    """Write psf_map.csv with figures as PNG (if any PSF is known), and the map as OME-Zarr."""
     folder.mkdir(parents=True, exist_ok=True)
     found.table().to_csv(folder / "psf_map.csv", index=False)
     for name, content in _figures(args, found):
         (folder / f"{name}.png").write_bytes(content)
+    attributes = {"network": found.network, "psf": found.model.spec, "edges": found.layout.edges}
+    ngff.create_map(
+        store,
+        channels(found.model),
+        found.layout.cells,
+        stride_px=found.layout.stride_px,
+        pixel_size_um=args.pixel_size_um,
+        shard_cells=SHARD_CELLS,
+        names=["0"],
+        attributes=attributes | {"window_px": found.layout.window_px},
+    )
+    ngff.write_shards(ngff.open_array(store, "0", "r+"), (slice(None),) * 3, found.cells)
 
 
 def _figures(args, found: PictureMap) -> Iterator[tuple[str, bytes]]:
@@ -337,9 +352,9 @@ def _provenance(settings: dict, found: PictureMap) -> dict:
 
 
 def _save_tiff(args, made: Path, blocks, shape, settings, facts, found, piece) -> np.ndarray:
-    """Write a TIFF, and return the crop that the preview shows."""
+    """Write an OME-TIFF, and return the crop that the preview shows."""
     tags = tiff_tags(shape, args.pixel_size_um)
-    tags |= {"description": json.dumps(_provenance(settings, found)), "metadata": None}
+    tags["metadata"]["Description"] = json.dumps(_provenance(settings, found))
     picture = tifffile.memmap(made, shape=shape, dtype="float32", **tags)
     allocate(made)
     for core, (block, _) in blocks:
@@ -349,11 +364,15 @@ def _save_tiff(args, made: Path, blocks, shape, settings, facts, found, piece) -
 
 
 def tiff_tags(shape, pixel_size_um: float | None) -> dict:
-    """Arguments of tifffile for a float32 picture."""
-    tags = {"photometric": "minisblack", "bigtiff": 4 * shape[0] * shape[1] > 4e9}
+    """Arguments of tifffile for a float32 picture as OME-TIFF."""
+    tags = {"photometric": "minisblack", "bigtiff": 4 * shape[0] * shape[1] > 4e9, "ome": True}
+    ome = {"axes": "YX"}
     if pixel_size_um:
+        # Programs that read no OME-XML find the resolution.
         tags |= {"resolution": (1e4 / pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
-    return tags | {"software": SOFTWARE}
+        for axis in "XY":
+            ome |= {f"PhysicalSize{axis}": pixel_size_um, f"PhysicalSize{axis}Unit": "µm"}
+    return tags | {"software": SOFTWARE, "metadata": ome}
 
 
 def _save_zarr(args, made: Path, blocks, shape, settings, facts, found, piece) -> np.ndarray:

@@ -105,16 +105,19 @@ def unit_px(study: dict) -> int | None:
 
 
 def channels(model) -> list[dict]:
-    """Names and units of a map's channels.
+    """Names and units of a map's channels, and the ranges that viewers show: those of the PSF model.
 
     They are the PSF parameters, the half-widths of their 90 % intervals, validity, alarm, the probability
     of another blur than the model's, the usable share of the window (finite, neither dead nor hot nor
     saturated), and whether the cell was filled.
     """
-    named = [{"name": p.name, "unit": p.unit} for p in model.parameters]
+    parameters = model.parameters
     return [
-        *named,
-        *({"name": f"{p['name']}_uncertainty", "unit": p["unit"]} for p in named),
+        *({"name": p.name, "unit": p.unit, "low": p.low, "high": p.high} for p in parameters),
+        *(
+            {"name": f"{p.name}_uncertainty", "unit": p.unit, "high": (p.high - p.low) / 2}
+            for p in parameters
+        ),
         {"name": "validity", "unit": "probability"},
         {"name": "alarm", "unit": "probability"},
         {"name": "other_blur", "unit": "probability"},
