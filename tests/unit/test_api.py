@@ -60,6 +60,12 @@ def test_a_file_gives_what_its_array_gives(seen, psf_map, tmp_path):
         np.testing.assert_array_equal(other.parameters["width"], psf_map.parameters["width"])
 
 
+def test_quiet_prints_nothing(seen, capfd):
+    few = {"restoration": {"iterations": "auto"}, "psf_model": "gaussian-1", "offset": 100}
+    result = isoplan.restore(seen.observed[:128, :128], quiet=True, **few)
+    assert result.notes and capfd.readouterr() == ("", "")
+
+
 def test_a_lazy_array_reads_any_window_and_leaves_a_file_in_one_thread():
     with isoplan.open_mosaic("scikit-image:coins.png") as picture:
         whole, lazy = picture.read(0, picture.shape[0], 0, picture.shape[1]), picture.dask(100)

@@ -24,6 +24,7 @@ FLOORS = (
     ("report",),
     ("applications",),
     ("api", "cli"),
+    ("viewer",),
     ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

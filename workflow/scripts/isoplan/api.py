@@ -7,15 +7,16 @@ picture may be larger than memory.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
-from isoplan.base.progress import Progress
+from isoplan.base.progress import Progress, silent
 from isoplan.config.entries import entry
 from isoplan.config.validation import validate
 from isoplan.evaluation import compared
@@ -42,6 +43,9 @@ from isoplan.optics.psf import make_psf_model
 from isoplan.restoration.in_memory import Counts
 from isoplan.restoration.trust import NAMES
 from isoplan.simulation import BLOCK_PX, Simulation
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 __all__ = [
     "PsfMap",
@@ -162,6 +166,17 @@ class Simulated:
     truth: np.ndarray
 
 
+def _can_be_quiet(function: Callable[P, R]) -> Callable[P, R]:
+    """Gives a function's `quiet` to all bars of progress."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        with silent(bool(kwargs.get("quiet"))):
+            return function(*args, **kwargs)
+
+    return called
+
+
 @dataclass(frozen=True)
 class _Made:
     """What a map needs to restore: the picture's array, how it is read, what was measured on it."""
@@ -173,6 +188,7 @@ class _Made:
     found: PictureMap
 
 
+@_can_be_quiet
 def map_psf(
     image: Any,
     *,
@@ -263,8 +279,8 @@ def map_psf(
         *describe_facts(facts),
     ]:
         say(note)
-    bar = _bar("mapping, blocks", blocks_of(picture.shape, chosen, settings), quiet)
-    found = estimate_map(chosen, picture, facts, settings, step=bar)
+    bar = Progress("mapping, blocks", blocks_of(picture.shape, chosen, settings))
+    found = estimate_map(chosen, picture, facts, settings, step=bar.step)
     for line in describe_map(found):
         say(line)
     named = found.model.parameters
@@ -280,6 +296,7 @@ def map_psf(
     )
 
 
+@_can_be_quiet
 def restore(
     image: Any,
     *,
@@ -349,9 +366,9 @@ def restore(
     size = settings["trust_px"]
     cells = tuple(-(-length // size) for length in picture.shape)
     trust = np.full((len(NAMES), *cells), np.nan, np.float32)
-    bar = _bar("restoring, squares", len(tiles.shards(picture.shape, settings["core_px"])), quiet)
+    bar = Progress("restoring, squares", len(tiles.shards(picture.shape, settings["core_px"])))
     for core, (block, trusted) in restored_cores(
-        picture, made.found, settings, facts, device, step=bar
+        picture, made.found, settings, facts, device, step=bar.step
     ):
         out[core] = block
         rows, columns = (slice(part.start // size, -(-part.stop // size)) for part in core)
@@ -531,7 +548,3 @@ def _notes(quiet: bool) -> tuple[list[str], Callable[[str], None]]:
             print(note)
 
     return notes, say
-
-
-def _bar(title: str, count: int, quiet: bool) -> Callable[[], None]:
-    return (lambda: None) if quiet else Progress(title, count).step

@@ -2,6 +2,21 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_SILENT = ContextVar("_SILENT", default=False)
+
+
+@contextmanager
+def silent(wanted: bool = True) -> Iterator[None]:
+    """No bar says anything meanwhile, if wanted."""
+    token = _SILENT.set(wanted)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 def clock(seconds: float) -> str:
@@ -26,6 +41,8 @@ class Progress:
     def step(self, text: str = "", count: int = 1) -> None:
         """`count` more are done; text says something about the last of them."""
         self.done += count
+        if _SILENT.get():
+            return
         now = time.monotonic()
         last = self.done >= self.total
         if not last and now - self.said < self.every_s:
