@@ -52,7 +52,8 @@ def test_the_command(site, tmp_path):
     text = said(site, command, "map", "seen.tif", "--offset", 100, cwd=tmp_path)
     assert "psf_map.csv" in text
     assert (tmp_path / "seen-map" / "psf_map.csv").is_file()
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["seen-map"]
+    made = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert made == ["seen-map", "seen-map.ome.zarr"]
 
 
 @pytest.mark.parametrize("beside", ["an empty folder", "the checkout"])
