@@ -31,6 +31,27 @@ def test_numbers_are_numbers_and_what_is_not_given_is_none(tmp_path):
     assert second["na"] is None
 
 
+@pytest.mark.parametrize("mark", [",", ";"])
+def test_a_spreadsheet_may_save_it_as_csv(tmp_path, mark):
+    table = tmp_path / "mosaics.CSV"
+    path = f'"a{mark} b.tif"'
+    lines = [
+        f"mosaic{mark}path{mark}pixel_size_um",
+        "# two",
+        f"a{mark}{path}{mark}0.5",
+        f"b{mark}b.tif",
+    ]
+    table.write_text("\n".join(lines))
+    first, second = read_table(table)
+    assert first["path"].endswith(f"a{mark} b.tif") and first["pixel_size_um"] == 0.5
+    assert second["mosaic"] == "b" and second["pixel_size_um"] is None
+    table.write_text(f"mosaic{mark}path\na b.tif\n")
+    with pytest.raises(
+        UserError, match=r"line 2: its cells are not separated by (commas|semicolons)"
+    ):
+        read_table(table)
+
+
 def test_byte_order_mark_and_windows_line_ends(tmp_path):
     path = tmp_path / "mosaics.tsv"
     path.write_bytes(b"\xef\xbb\xbfmosaic\tpath\tpixel_size_um\r\na\ta b.tif\t1\r\n")

@@ -11,7 +11,7 @@ from mini import STUDY
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Checkout:
-    """The study, run once without a disturbance, and what a dry run says after it (`again`).
+    """The study, run once without a disturbance, and what dry runs by both Snakefiles say after it (`again`).
 
     All workers share it, and the first one makes it. Nothing is started in its folder after that: tests that start or
     change something clone it.
@@ -26,6 +26,8 @@ def finished(tmp_path_factory) -> Checkout:
             shutil.rmtree(folder, ignore_errors=True)  # where another worker failed
             Checkout.make(folder, checkout.study, STUDY)
             said[0].write_text(checkout.run())
-            said[1].write_text(checkout.run("--dry-run"))
+            # The catalogue of workflows starts the second.
+            runs = ([], ["--snakefile", "workflow/Snakefile"])
+            said[1].write_text("".join(checkout.run("--dry-run", *run) for run in runs))
     checkout.output, checkout.again = (file.read_text() for file in said)
     return checkout

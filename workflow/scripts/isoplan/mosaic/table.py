@@ -68,7 +68,12 @@ def valid_name(text: str) -> str:
     return text if _NAME.fullmatch(text) else name or "picture"
 
 
-def _cells(where: str, line: str) -> list[str]:
+def _separator(path: Path, header: str) -> str:
+    """What stands between cells: a tab, or in a .csv what its header shows, as spreadsheets differ."""
+    return max(",;\t", key=header.count) if path.suffix.lower() == ".csv" else "\t"
+
+
+def _cells(where: str, line: str, separator: str) -> list[str]:
     """The cells of a line, without the quotes that a spreadsheet may have added."""
     odd = next((mark for mark in line if mark != "\t" and category(mark) in _NO_TEXT), None)
     if odd:
@@ -78,7 +83,7 @@ def _cells(where: str, line: str) -> list[str]:
             f"{where}: is {len(line):,} characters long; a line holds the few cells of one mosaic"
         )
     try:
-        (cells,) = csv.reader([line], delimiter="\t", strict=True)
+        (cells,) = csv.reader([line], delimiter=separator, strict=True)
     except csv.Error:
         raise UserError(
             f"{where}: a cell begins with a quote and does not end with it; remove the quote"
@@ -86,7 +91,7 @@ def _cells(where: str, line: str) -> list[str]:
     return [cell.strip() for cell in cells]
 
 
-def _check_header(path: Path, line: int, header: list[str]) -> None:
+def _check_header(path: Path, line: int, header: list[str], mark: str) -> None:
     if len(header) > 1 and not {*header} & {*COLUMNS}:
         raise UserError(
             f"{path}, line {line}: is not a header; begin the table with {', '.join(REQUIRED)}"
@@ -94,7 +99,7 @@ def _check_header(path: Path, line: int, header: list[str]) -> None:
     for name in header:
         if name not in COLUMNS and {*re.split(r"[\s,;|]+", name)} & {*COLUMNS}:
             raise UserError(
-                f"{path}, line {line}: {name!r} is not separated by tabs; save it as tab-separated text"
+                f"{path}, line {line}: {name!r} is not separated by {mark}; save it as tab-separated text, or as .csv"
             )
         if name not in COLUMNS:
             near = difflib.get_close_matches(name, COLUMNS, n=1)
@@ -143,11 +148,11 @@ def _whole_number(column: str, text: str) -> int | str:
     return int(text)
 
 
-def _row(where: str, cells: dict[str, str]) -> dict:
+def _row(where: str, cells: dict[str, str], mark: str) -> dict:
     """Check the cells of one line; empty cells and absent columns become None."""
     for name in REQUIRED:
         if not cells[name]:
-            raise UserError(f"{where}: {name} is empty; fill it in, with tabs between the cells")
+            raise UserError(f"{where}: {name} is empty; fill it in, with {mark} between the cells")
     if not _NAME.fullmatch(cells["mosaic"]):
         raise UserError(
             f"{where}: mosaic name {cells['mosaic'][:60]!r} cannot name result files; use letters, digits,"
@@ -181,7 +186,7 @@ def read_table(path: str | Path) -> list[dict]:
     Parameters
     ----------
     path
-        A tab-separated file with a header. Empty lines and lines that begin with `#` are skipped.
+        A tab-separated file with a header, or one that ends in .csv, with commas or semicolons. Empty lines and lines that begin with `#` are skipped.
         Required columns: mosaic, path. Optional columns:
 
         - pixel_size_um, na, wavelength_um: from the file's header if not given;
@@ -203,15 +208,20 @@ def read_table(path: str | Path) -> list[dict]:
         With the file and the line.
     """
     path = Path(path)
-    numbered = [
-        (number, _cells(f"{path}, line {number}", line))
+    lines = [
+        (number, line)
         for number, line in enumerate(read_text(path, "table of mosaics").split("\n"), start=1)
         if line.strip() and not line.startswith("#")
     ]
-    if not numbered:
+    if not lines:
         raise UserError(f"{path}: the table of mosaics is empty; give a header and one line each")
+    separator = _separator(path, lines[0][1])
+    mark = {"\t": "tabs", ",": "commas", ";": "semicolons"}[separator]
+    numbered = [
+        (number, _cells(f"{path}, line {number}", line, separator)) for number, line in lines
+    ]
     line, header = numbered[0]
-    _check_header(path, line, header)
+    _check_header(path, line, header, mark)
 
     rows: list[dict] = []
     first_line: dict[str, int] = {}
@@ -222,9 +232,9 @@ def read_table(path: str | Path) -> list[dict]:
                 f"{where}: {len(cells)} cells for {len(header)} columns; remove the extra ones"
             )
         if len(cells) == 1:
-            raise UserError(f"{where}: its cells are not separated by tabs; put one between them")
+            raise UserError(f"{where}: its cells are not separated by {mark}; put one between them")
         cells += [""] * (len(header) - len(cells))
-        row = _row(where, dict(zip(header, cells, strict=True)))
+        row = _row(where, dict(zip(header, cells, strict=True)), mark)
         if row["mosaic"] in first_line:
             raise UserError(
                 f"{where}: mosaic {row['mosaic']!r} is already named in line"
