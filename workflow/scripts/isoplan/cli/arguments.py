@@ -71,4 +71,5 @@ def _parser() -> argparse.ArgumentParser:
     network_commands.add_evaluate(commands)
     network_commands.add_release(commands)
     network_commands.add_verify(commands)
+    network_commands.add_export(commands)
     return parser

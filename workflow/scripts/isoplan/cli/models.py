@@ -17,12 +17,15 @@ from isoplan.base.fingerprint import fingerprint
 from isoplan.base.imports import load_named
 from isoplan.base.resources import ROOT
 from isoplan.cli.network import UNFINISHED, library, refuse_other_training, task_of
-from isoplan.cli.outputs import refuse_foreign
+from isoplan.cli.options import PSF_MODELS
+from isoplan.cli.outputs import Outputs, is_file, refuse_foreign
 from isoplan.config import entries
 from isoplan.config.entries import entry, recipe_of, told
 from isoplan.config.validation import load
 from isoplan.networks import store
+from isoplan.networks.bioimageio import export
 from isoplan.training import loop as training
+from isoplan.training import psf_card
 from isoplan.training.task import Judge, Judgement
 
 LARGEST_BYTES = 8_000_000
@@ -254,3 +257,24 @@ def _compare(title: str, said: list[dict], found: Judgement, compared: dict) -> 
         print(f"  {row['metric']} {row['parameter']}: card {figures[0]}, now {figures[1]}{note}")
         wrong += differs
     return wrong
+
+
+# Export ------------------------------------------------------------------------------------------------
+
+
+def export_network(args: argparse.Namespace) -> int:
+    """Write a network as a model of bioimage.io."""
+    file = entries.released(args.network) if args.network in PSF_MODELS else Path(args.network)
+    folder = args.out or Path(f"{file.stem}-bioimageio")
+    if is_file(folder) or folder.suffix.lower() == ".zarr":
+        raise UserError(f"{folder}: is not the name of a folder; give one without an ending")
+    card, _ = store.read(file, store.PSF_REGRESSION)
+    with Outputs(folder, sources=[file], overwrite=args.overwrite) as outputs:
+        outputs[folder].mkdir()
+        page = psf_card.markdown(card) if "released" in card else json.dumps(card, indent=1)
+        export(file, outputs[folder], card_page=page)
+        outputs.deliver()
+    print(
+        f"model: {folder}/bioimageio.yaml; check it with bioimageio.core: bioimageio test {folder}/bioimageio.yaml"
+    )
+    return 0

@@ -1,9 +1,9 @@
-"""Arguments of the commands on networks: `train`, `evaluate`, `release` and `verify`."""
+"""Arguments of the commands on networks: `train`, `evaluate`, `release`, `verify` and `export`."""
 
 import argparse
 from pathlib import Path
 
-from isoplan.cli.options import add_command, add_device, add_overwrite, positive_float
+from isoplan.cli.options import PSF_MODELS, add_command, add_device, add_overwrite, positive_float
 from isoplan.config.entries import MODELS
 
 
@@ -93,6 +93,28 @@ def add_verify(commands) -> None:
         help="use every sample of the test sets, not only the first 2000 of each; takes minutes per network",
     )
     add_device(command)
+
+
+def add_export(commands) -> None:
+    command = add_command(
+        commands,
+        "export",
+        "models:export_network",
+        "writes a network as a model of bioimage.io",
+        "Its weights as a state dict, a tested example, the card as its documentation. Whoever runs it needs isoplan, which "
+        "has the architecture.",
+    )
+    command.add_argument(
+        "network",
+        help=f"a released network ({', '.join(PSF_MODELS)}), or a safetensors file",
+    )
+    command.add_argument(
+        *("-o", "--out"),
+        type=Path,
+        metavar="FOLDER",
+        help="for the model (default: <network>-bioimageio)",
+    )
+    add_overwrite(command)
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:

@@ -3,7 +3,10 @@
 import argparse
 
 from isoplan.base.errors import UserError
+from isoplan.config.schema import choices
 from isoplan.mosaic.table import SLICES, number_of
+
+PSF_MODELS = [model for model, told in choices("psfs").items() if told["parameters"]]
 
 
 def add_command(

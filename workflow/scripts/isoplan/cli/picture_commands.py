@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from isoplan.cli.options import (
+    PSF_MODELS,
     add_command,
     add_device,
     add_overwrite,
@@ -14,8 +15,6 @@ from isoplan.cli.options import (
     slice_number,
 )
 from isoplan.config.schema import choices, schema
-
-PSF_MODELS = [model for model, told in choices("psfs").items() if told["parameters"]]
 
 
 def add_map(commands) -> None:

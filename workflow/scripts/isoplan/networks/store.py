@@ -169,11 +169,12 @@ def load(path: str | Path, device="cpu") -> tuple[torch.nn.Module, PsfModel, dic
     Raises UserError as `read` and `build_with_weights` do.
     """
     card, weights = read(path, PSF_REGRESSION)
-    network = build_with_weights(path, card, weights, _build_from_card)
+    network = build_with_weights(path, card, weights, build_from_card)
     return network.to(device), make_psf_model(card["psf"]), card
 
 
-def _build_from_card(card: dict) -> torch.nn.Module:
+def build_from_card(card: dict) -> torch.nn.Module:
+    """Build a network for PSF regression from its card, without weights. Raises ValueError for sizes that cannot be."""
     _check_sizes(card)
     return build(card["network"], card["window_px"], make_psf_model(card["psf"]))
 
