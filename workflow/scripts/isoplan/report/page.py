@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
@@ -10,6 +11,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from isoplan import __version__
 from isoplan.report import pictures, plots, style
 from isoplan.report.results import TABLES, Study
 from isoplan.report.section import Part, Section, StudyFigure
@@ -111,7 +113,7 @@ def write_report(
         title=title,
         study=study,
         sections=shown,
-        made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        made=f"{datetime.now(UTC):%d %B %Y, %H:%M UTC}, by isoplan {__version__} on {platform.node()}",
         css=Markup((TEMPLATES / "report.css").read_text()),
         script=Markup((TEMPLATES / "report.js").read_text()),
         verdict=verdict,

@@ -234,7 +234,8 @@ def gain_histogram(values: dict[str, np.ndarray]) -> Figure:
         share = np.histogram(gains.clip(edges[0], edges[-1]), edges)[0] / max(gains.size, 1) * 100
         if method == "estimated":
             axes.stairs(share, edges, fill=True, color=colour, alpha=0.18)
-        axes.stairs(share, edges, color=colour, lw=1.6, label=style.method_label(method))
+        look = {"lw": 1.6, "ls": style.method_line(method), "label": style.method_label(method)}
+        axes.stairs(share, edges, color=colour, **look)
     axes.axvline(0, color=style.INK, lw=0.8)
     axes.text(
         0,
@@ -269,7 +270,7 @@ def ring_curves(lines: dict) -> Figure:
     axes.text(0.5, frc.THRESHOLD, "1/7", ha="right", va="bottom", fontsize=8, color=style.QUIET)
     for method, rows in lines.items():
         axes.plot(
-            rows["cycles_per_px"], rows["correlation"], lw=1.6,
+            rows["cycles_per_px"], rows["correlation"], lw=1.6, ls=style.method_line(method),
             color=style.method_colour(method), label=style.method_label(method),
         )  # fmt: skip
     axes.set(

@@ -10,6 +10,7 @@ from isoplan.report import (
     cells,
     choices,
     cost_section,
+    glossary,
     harm,
     how,
     image_metrics,
@@ -32,7 +33,7 @@ FOUND = (
     image_metrics.SECTION,
 )
 TESTED = (restoration_section.SECTION, harm.SECTION, published.SECTION, network.SECTION)
-MADE = (cost_section.SECTION, how.SECTION)
+MADE = (cost_section.SECTION, how.SECTION, glossary.SECTION)
 
 
 def in_order(more: Iterable[Section] = ()) -> list[Section]:

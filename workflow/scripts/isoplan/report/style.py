@@ -65,6 +65,8 @@ METHOD_COLOURS = {
     "denoised-best": "#D98200",
     "richardson-lucy": "#AA4499",
 }
+# Drawn last, so that a line which it lies upon still shows.
+DASHED = {"oracle", "true", "reference"}
 # Networks beside one another; ours has the colour of what it estimates.
 NETWORK_COLOURS = {
     "isoplan": "#005EA8",
@@ -132,6 +134,11 @@ def standard_in(methods) -> str | None:
 
 def method_label(method: str) -> str:
     return METHOD_LABELS.get(method, method)
+
+
+def method_line(method: str) -> str | tuple:
+    """How a method's curve is drawn: dashes where another often coincides with it."""
+    return (0, (4, 2)) if method in DASHED else "-"
 
 
 def method_colour(method: str) -> str:

@@ -135,7 +135,8 @@ def _numbers(psf_map: PsfMap, cell: tuple[int, int]) -> list[str]:
             half_width = float(psf_map.uncertainty[(index, *cell)])
         if half_width:
             text += f" ± {style.significant(half_width, 2)}"
-        words.append(of_unit(f"{style.parameter_label(name)} {text}", unit))
+        interval = " (90 % interval)" if half_width else ""
+        words.append(of_unit(f"{style.parameter_label(name)} {text}", unit) + interval)
     return words
 
 

@@ -3,6 +3,26 @@
   // A printed page has no way to open what is folded.
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
 
+  // A figure opens at its full size; Esc or another click closes it.
+  const zoomed = document.createElement("dialog");
+  zoomed.className = "zoomed";
+  zoomed.addEventListener("click", () => zoomed.close());
+  document.body.append(zoomed);
+  document.querySelectorAll(".figures img").forEach((image) => {
+    function open() {
+      const large = image.cloneNode();
+      large.removeAttribute("class");
+      zoomed.replaceChildren(large);
+      zoomed.setAttribute("aria-label", image.alt);
+      zoomed.showModal();
+    }
+    image.classList.add("zooms");
+    image.tabIndex = 0;
+    image.title = "Enlarge";
+    image.addEventListener("click", open);
+    image.addEventListener("keydown", (event) => { if (event.key === "Enter") open(); });
+  });
+
   const source = document.getElementById("scenes");
   if (!source) return;
   const scenes = JSON.parse(source.textContent);
