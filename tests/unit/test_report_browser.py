@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -124,12 +125,43 @@ def test_choices_change_the_picture(opened):
     assert pictures_load(opened)
 
 
-def test_page_fits_a_phone(opened):
-    metrics = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    width = opened.execute_script("return document.documentElement.scrollWidth")
-    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert width <= 400
+A4_PX = 718  # between margins of 10 mm, at 96 px an inch
+
+
+def lightness(driver, what: str) -> float:
+    """Of a colour of the page's body: 0 black, 1 white."""
+    colour = driver.execute_script(f"return getComputedStyle(document.body).{what}")
+    return sum(map(int, re.findall(r"\d+", colour)[:3])) / 765
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "print"])
+def test_page_fits_a_phone_a_tablet_a_desk_and_paper(opened, theme):
+    """Nothing sticks out, tables scroll inside the page where it is narrow, and text stands out from its ground."""
+    media = {"media": "print" if theme == "print" else "screen"}
+    features = [{"name": "prefers-color-scheme", "value": "light" if theme == "light" else "dark"}]
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", media | {"features": features})
+    try:
+        for width in (A4_PX,) if theme == "print" else (390, 768, 1400):
+            metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 768}
+            opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+            assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+        wide = "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+        assert not opened.execute_script(wide)
+        ground, ink = lightness(opened, "backgroundColor"), lightness(opened, "color")
+        assert (ground < 0.2 and ink > 0.8) if theme == "dark" else (ground > 0.9 and ink < 0.2)
+    finally:
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_figure_opens_at_its_full_size(opened):
+    figure = opened.find_element("css selector", ".figures img")
+    before = figure.size["width"]
+    opened.execute_script("arguments[0].click()", figure)
+    large = opened.find_element("css selector", "dialog[open] img")
+    assert large.size["width"] > before
+    large.click()
+    assert not opened.find_elements("css selector", "dialog[open]")
 
 
 def test_page_of_networks_fits_a_phone(opened, tmp_path):
@@ -137,7 +169,7 @@ def test_page_of_networks_fits_a_phone(opened, tmp_path):
     write_page(study)
     opened.get((study / "report.html").as_uri())
     assert pictures_load(opened)
-    test_page_fits_a_phone(opened)
+    test_page_fits_a_phone_a_tablet_a_desk_and_paper(opened, "light")
 
 
 def test_nothing_was_fetched_and_nothing_complained(opened):

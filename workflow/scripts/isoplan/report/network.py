@@ -77,6 +77,8 @@ FLAGS = {
         "found": "Blurred otherwise and said so",
     },
 }
+# Whoever restores mosaics seldom looks at them.
+FOLDED = "Curves of the training"
 
 
 def regression_table(study: Study) -> Table | None:
@@ -300,7 +302,7 @@ def parts(study: Study) -> list[Part]:
     if flags := flag_table(study):
         found.append(Part("Texture and alarm", words=[WORDS["flags"]], tables=[("", flags)]))
     found.append(
-        _drawn("Training", "training", training, words=[])
+        _drawn("Training", "training", training, words=[], fold=FOLDED if study.mosaics else "")
         or Part("Training", remarks=["No network was trained in this study."])
     )
     return [part for part in found if part]

@@ -138,7 +138,7 @@ def method_label(method: str) -> str:
 
 def method_line(method: str) -> str | tuple:
     """How a method's curve is drawn: dashes where another often coincides with it."""
-    return (0, (4, 2)) if method in DASHED else "-"
+    return (0, (4, 4)) if method in DASHED else "-"
 
 
 def method_colour(method: str) -> str:
