@@ -106,7 +106,7 @@ DIFFERENCE_MAP = "PuOr"
 CALIBRATED = (0.85, 0.95)
 # Cells of a map that are no measurement: hatch, colour, words.
 CELL_FLAGS = {
-    "untrusted": ("/////", "#5B636E", "no texture or border: filled in, or doubtful"),
+    "untrusted": ("/////", "#5B636E", "no texture, border: filled or doubtful"),
     "out_of_domain": ("xxxx", "#B3261E", "out of domain: filled in"),
     "no_psf": ("/////", "#5B636E", "no sure PSF of its own"),
     "disagrees": ("....", "#B3261E", "disagrees with the data"),
