@@ -21,6 +21,8 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
+from isoplan import __version__
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parents[1] / "results" / "bench"
 BENCHMARKS = sorted(path.stem for path in HERE.glob("bench_*.py"))
@@ -91,9 +93,7 @@ def machine() -> str:
 
 def versions() -> str:
     """Ours and those of the peers and of what both stand on."""
-    pyproject = (HERE.parents[1] / "pyproject.toml").read_text()
-    own = pyproject.split('version = "')[1].split('"')[0]
-    return " ".join([f"isoplan {own}", *(f"{name} {version(name)}" for name in PACKAGES)])
+    return " ".join([f"isoplan {__version__}", *(f"{name} {version(name)}" for name in PACKAGES)])
 
 
 def _run(name: str) -> list[dict]:

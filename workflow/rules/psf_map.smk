@@ -27,7 +27,7 @@ checkpoint check_mosaics:
         simulated=SIMULATED,
         files=mosaic_stamps,
     message:
-        "Looks at the headers of the mosaics in {input.table}"
+        "Looks at the headers of the mosaics in {input.table}; to measure, map, restore and evaluate each of them is planned after that"
     script:
         "../scripts/check_mosaics.py"
 
