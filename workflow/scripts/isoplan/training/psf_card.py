@@ -34,7 +34,7 @@ def limits(card: dict) -> list[str]:
             "cause; --alarm-threshold 1 takes them as they are."
         )
     names = {p.name for p in model.parameters}
-    if names & {"focus", "cylinder"}:
+    if model.knows_cutoff:
         cutoffs = card["psf"].get("cutoff_range") or [card["psf"]["cutoff"]]
         span = " to ".join(f"{value:g}" for value in cutoffs)
         found.append(
