@@ -16,8 +16,12 @@ MODULES = (
     "mosaic.table",
     "mosaic.tiles",
     "objects.pictures",
+    "optics.blur",
     "optics.gaussian",
+    "optics.noise",
     "optics.plain",
+    "optics.pupil",
+    "optics.zernike",
     "restoration.richardson_lucy",
     "training.loop",
 )
