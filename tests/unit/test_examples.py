@@ -23,6 +23,8 @@ MODULES = (
     "optics.pupil",
     "optics.zernike",
     "restoration.richardson_lucy",
+    "restoration.tv_richardson_lucy",
+    "restoration_test.rivals",
     "training.loop",
 )
 
