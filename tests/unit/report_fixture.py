@@ -530,7 +530,7 @@ def _write_choices(folder: Path, config: dict) -> None:
     told = {"iterations": 12, "tv_weight": 0.003, "reason": "judged", "photons": 1200.0}
     told |= {"psf_scale": 0.82, "resolution_px": 0.9, "curves": curves, "widths": widths}
     told["ends"] = {
-        "iterations": "12 iterations are the most that may be",
+        "iterations": "12 iterations are the most that are tried",
         "psf_scale": "PSFs 0.82 times as wide are the narrowest that were tried",
     }
     assert set(told) <= set(left)

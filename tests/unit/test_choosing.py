@@ -156,7 +156,7 @@ def test_few_points_in_the_dark_want_smaller_weights(psfs, auto):
 def test_what_ends_at_the_end_of_its_range_is_said(psfs, auto):
     choice = chosen(exposed(psfs, 1), psfs, auto)
     assert choice["tv_weight"] == LARGEST_WEIGHT
-    assert choice["ends"] == {"tv_weight": "a TV weight of 0.3 is the largest that may be"}
+    assert choice["ends"] == {"tv_weight": "a TV weight of 0.3 is the largest allowed"}
     assert "At the end of its range: a TV weight of 0.3 is the largest" in describe_choice(choice)
     given = chosen(exposed(psfs, 1), psfs, auto | {"tv_weight": LARGEST_WEIGHT})
     assert given["ends"] == {} and "end of its range" not in describe_choice(given)
@@ -326,9 +326,9 @@ def test_nothing_is_known(psfs, auto):
     for case, words in (
         ((counts, psfs, Exposure(gain=None)), "gain is not known"),
         ((counts, psfs, Exposure(gain=0.0)), "gain is not known"),
-        ((counts, None, CAMERA), "no light is known"),
-        ((0 * counts, psfs, CAMERA), "no light is known"),
-        ((np.full_like(counts, np.nan), psfs, CAMERA), "no light is known"),
+        ((counts, None, CAMERA), "no light was found"),
+        ((0 * counts, psfs, CAMERA), "no light was found"),
+        ((np.full_like(counts, np.nan), psfs, CAMERA), "no light was found"),
     ):
         choice = chosen(*case[:2], auto, case[2], start=1.0, scale=100.0)
         assert choice["iterations"] == 0 and choice["curves"] == choice["widths"] == []
@@ -483,7 +483,7 @@ def test_noise_corrects_the_gain(waves, model, auto, gain):
     alone = {"psf_shape": "map"}  # the photons are the same whatever is searched
     choice = chosen_for(waves, local, auto, gain, **alone)
     right = chosen_for(waves, local, auto, **alone)
-    assert "its noise is that of 2" in choice["reason"] and "its noise" not in right["reason"]
+    assert "its noise corresponds to 2" in choice["reason"] and "its noise" not in right["reason"]
     assert choice["photons"] == pytest.approx(right["photons"], rel=0.1)
 
 
@@ -515,8 +515,8 @@ def test_wrong_psfs_restore_by_few_iterations(model, auto):
     alone = {"tv_weight": 0.001, "psf_shape": "map"}  # whatever other kinds may do
     choice = chosen_for(counts, flagged, auto, **alone)
     assert 0 < choice["iterations"] <= MOST_OTHER and choice["psf_scale"]
-    assert "hardly one of the PSF model's" in choice["reason"]
-    assert "CAUTION: 100 % of the map's valid cells say that the blur is hardly" in describe_choice(
+    assert "hardly belongs to the PSF model" in choice["reason"]
+    assert "CAUTION: 100 % of the map's valid cells say that the blur hardly" in describe_choice(
         choice
     )
     assert flagged.contradicted(choice) and not flagged.contradicted({"psf_shape": "disk 4"})
@@ -530,7 +530,7 @@ def test_wrong_psfs_restore_by_few_iterations(model, auto):
     one = LocalPsfs(model, constant=(4.0, 4.0), mean_of=summarise_map(cells, model))
     choice = chosen_for(counts, one, auto, **alone)
     assert 0 < choice["iterations"] <= MOST_OTHER
-    assert "one PSF stands for some that differ" in choice["reason"]
+    assert "a single PSF stands for different ones" in choice["reason"]
     forced = chosen_for(counts, flagged, auto, psf_scale=1, tv_weight=0.001)
     assert forced["iterations"] > MOST_OTHER
 

@@ -16,9 +16,15 @@ MODULES = (
     "mosaic.table",
     "mosaic.tiles",
     "objects.pictures",
+    "optics.blur",
     "optics.gaussian",
+    "optics.noise",
     "optics.plain",
+    "optics.pupil",
+    "optics.zernike",
     "restoration.richardson_lucy",
+    "restoration.tv_richardson_lucy",
+    "restoration_test.rivals",
     "training.loop",
 )
 

@@ -115,11 +115,11 @@ def test_what_cannot_be_judged_is_left_as_it_is_by_an_algorithm_without_iteratio
     how = {"exposure": Exposure(0.0), "start": 1.0, "scale": 9.0, "seed": 0, "stream": "s"}
     choice = choose([], settings, **how)
     assert (choice["iterations"], choice["fixed"]) == (0, ["iterations", "tv_weight"])
-    assert "give the gain if the picture is a raw one, or a psf_scale, to" in choice["reason"]
+    assert "give the gain if the picture is a raw one, or a psf_scale to" in choice["reason"]
     given = choose([], settings | {"psf_scale": 1.0}, **how)
     assert choice_words.describe_choice(given).startswith("one step, PSFs as estimated: ")
     usual = validate({})["restoration"]
-    assert "or iterations and a TV weight, to" in choose([], usual, **how)["reason"]
+    assert "or iterations and a TV weight to" in choose([], usual, **how)["reason"]
 
 
 def test_the_report_of_an_algorithm_without_iterations_tells_of_none(house):

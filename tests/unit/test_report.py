@@ -176,7 +176,7 @@ def test_a_gain_that_is_not_known_is_called_unknown(gain, text):
 
 
 def test_page_tells_what_was_chosen(page, folder):
-    chosen = "12 iterations with a TV weight of 0.003, PSFs 0.82 times as wide as estimated, shown at 0.9 px: judged. At the end of its range: 12 iterations are the most that may be; PSFs 0.82 times as wide are the narrowest that were tried."
+    chosen = "12 iterations with a TV weight of 0.003, PSFs 0.82 times as wide as estimated, shown at 0.9 px: judged. At the end of its range: 12 iterations are the most that are tried; PSFs 0.82 times as wide are the narrowest that were tried."
     assert chosen in page and "left as it is: the camera&#39;s gain is not known, so" in page
     assert "tissue: restored by PSFs 0.82 times as wide as the map&#39;s" in page
     for name in ("narrowed", "choice"):  # and where the range ends is drawn

@@ -5,19 +5,18 @@ Two orders of masking and blurring (thesis, eq. 4.1 and Fig. 2.4; Denis et al. 2
 - mask-blur, y = sum_m h_m * (phi_m x): every source keeps its own PSF; fluorescence. Keeps flux.
 - blur-mask, y = sum_m phi_m (h_m * x): every pixel collects with its own PSF; bright field. A1 = 1.
 
-phi_m are bilinear hats between the centres of the PSFs. Both orders are built of one pair of
-transposed operations: `scatter` masks and blurs, `gather` correlates and masks.
+phi_m are bilinear hats between the centres of the PSFs. Both orders are built from one pair of
+transposed operations: `_scatter` masks and blurs, `_gather` correlates and masks.
 
-Neighbouring PSFs are much alike. The masked side is cut into cells along lines of centres, and in a
-cell the PSFs are their mean and a few modes, h_m = b_0 + sum_k c_mk b_k, from a singular-value
-decomposition. With the masks C_k = sum_m c_mk phi_m, C_0 = 1, a cell of K modes, the mean among
-them, costs K + 1 transforms each way:
+Neighbouring PSFs are similar. The masked side is cut into cells along lines of centres. Within a cell, the
+PSFs are represented by their mean and a few modes, h_m = b_0 + sum_k c_mk b_k, from a singular-value
+decomposition. With the masks C_k = sum_m c_mk phi_m and C_0 = 1, a cell of K modes (including the mean)
+costs K + 1 transforms in each direction:
 
     sum_m h_m * (phi_m x) = sum_k b_k * (C_k x)
 
-One cell with some modes is enough where only the focus varies; a cell between four centres, with four
-modes, is exact whatever the PSFs are. `blur_cells.choose` counts what many partitions transform and takes the
-one with least.
+One cell with a few modes is enough if only the focus varies. A cell between four centres with four modes is
+exact for any PSFs. `blur_cells.choose` estimates the cost of many partitions and takes the cheapest.
 """
 
 from collections import defaultdict
@@ -32,37 +31,78 @@ from isoplan.optics.blur_cells import Axis, Modes, Plan, axis_of, choose, points
 
 ORDERS = ("mask-blur", "blur-mask")
 
-# How far a PSF put together from modes may be from the true one, |h - h'| / |h| with |h|^2 the sum
-# of squares. A restoration changes by less than half of that, of its range.
+# Largest error |h - h'| / |h| of a PSF made from modes, |h|^2 being the sum of squares. A restoration changes
+# by less than half of that, relative to its range.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
 
-# Work arrays of one batch on a CPU, where small ones stay in the cache.
+# Size of one batch's work arrays on a CPU; small ones stay in its cache.
 WORK_BYTES = 8 * 2**20
 
 
 class SpaceVariantBlur:
-    """Blur by PSFs that vary over the picture, with its exact adjoint.
+    """Blur by PSFs that vary over the picture, with its exact adjoint (thesis, eq. 4.1).
 
-    psfs: (ny, nx, s, s), s odd, float32 or float64, on the device that is to work; the centre of a
-    PSF is its element (s // 2, s // 2). centres_y (ny,), centres_x (nx,): rising positions of the
-    PSFs in px of the picture (pixel 0 has its centre at 0), also outside the picture.
-    shape: (H, W) of the picture. order: "mask-blur" (fluorescence) or "blur-mask" (bright field).
-    tolerance: bound on |h - h'| / |h| of every PSF, |h|^2 the sum of squares; None takes TOLERANCE
-    (1e-4 in single precision). What it came to is `truncation`. The adjoint is exactly that of
-    the truncated blur, and PSFs that all sum to one still do. parts: numbers of cells along y and
-    x, as near as the centres allow, in place of the choice by cost; what was taken is `parts`.
+    The object extends beyond the picture by `margin` = s // 2 px on every side, and the picture is the
+    part of the blur that is complete. Nothing wraps around, and no border is invented. Hats are taken at
+    object positions.
 
-    The object goes on beyond the picture by `margin` = s // 2 pixels on every side, object_shape =
-    (H + 2 margin, W + 2 margin), and the picture is the part of the blur that is whole: nothing
-    wraps around and no border is made up. Hats are taken at object positions.
+    Parameters
+    ----------
+    psfs
+        (ny, nx, s, s) float32 or float64, s odd, on the device that computes. The centre of a PSF is its
+        element (s // 2, s // 2).
+    centres_y, centres_x
+        (ny,) and (nx,) positions of the PSFs, ascending, in px of the picture; the centre of its first
+        pixel is 0. They may lie outside the picture.
+    shape
+        (H, W) of the picture.
+    order
+        "mask-blur" (fluorescence) or "blur-mask" (bright field).
+    tolerance
+        Largest |h - h'| / |h| of a PSF h' made from modes, |h|^2 being the sum of squares. None takes
+        TOLERANCE, 1e-4 in single precision. The adjoint is exactly that of the approximated blur, and
+        PSFs that all have sum 1 keep it.
+    parts
+        Numbers of cells along y and x, as closely as the centres allow. None takes the cheapest
+        partition.
 
-    Only PSFs whose hats reach the block are used. Masks and OTFs are made once: a cell of K modes
-    and transforms of N x N px keeps K N^2 complex halves (twice that for PSFs without symmetry
-    about their centre) and K masks, under `blur_cells.TABLE_BYTES` in all where any partition allows it. Work
-    arrays stay under about WORK_BYTES or what one transform needs; on a GPU under a quarter of the
-    free memory, and where that runs out the batches are halved.
+    Attributes
+    ----------
+    margin
+        s // 2.
+    object_shape
+        (H + 2 margin, W + 2 margin).
+    parts
+        Numbers of cells along y and x.
+    truncation
+        The largest |h - h'| / |h| of all PSFs.
 
-    Raises ValueError where shapes do not fit together.
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together, or the order is unknown.
+
+    Notes
+    -----
+    Only PSFs whose hats reach the picture are used. Masks and OTFs are computed once. A cell of K modes
+    and transforms of N x N px stores K masks and K N^2 / 2 complex numbers, or twice as many if its PSFs are
+    not symmetric about their centre. All together stay below `blur_cells.TABLE_BYTES` if some partition
+    allows it. Work arrays are limited to about WORK_BYTES, or to what one transform needs. On a GPU the limit
+    is a quarter of the free memory, and batches are halved if memory runs out.
+
+    Examples
+    --------
+    Two Gaussian PSFs, 16 px apart, of a picture of 32 x 32 px:
+
+    >>> from isoplan.optics.gaussian import gaussian_psfs
+    >>> psfs = gaussian_psfs(torch.tensor([[2.0, 2.0], [4.0, 4.0]]), 15)
+    >>> blur = SpaceVariantBlur(psfs[None], [15.5], [7.5, 23.5], (32, 32))
+    >>> blur.object_shape
+    (46, 46)
+    >>> x, y = torch.ones(46, 46), torch.rand(32, 32)
+    >>> picture = blur.forward(x)
+    >>> bool(torch.isclose((picture * y).sum(), (x * blur.adjoint(y)).sum()))
+    True
     """
 
     def __init__(
@@ -109,17 +149,20 @@ class SpaceVariantBlur:
         self._zeros: dict[tuple[int, ...], torch.Tensor] = {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Picture (H, W) of an object (object_shape)."""
+        """The picture (H, W) of an object of `object_shape`. Raises ValueError if the shape is wrong."""
         _check_picture("object", x, self.object_shape)
         return self._in_batches(self._scatter if self._masks_object else self._gather, x)
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        """Object (object_shape) from a picture (H, W): the exact transpose of `forward`."""
+        """The exact transpose of `forward`: an array of `object_shape` from a picture (H, W).
+
+        Raises ValueError if the shape is wrong.
+        """
         _check_picture("picture", y, self.shape)
         return self._in_batches(self._gather if self._masks_object else self._scatter, y)
 
     def _in_batches(self, work: Callable, picture: torch.Tensor) -> torch.Tensor:
-        """work(picture), in batches of half the size as long as memory runs out."""
+        """work(picture); while memory runs out, it is repeated with batches of half the size."""
 
         def one(work_bytes: int) -> torch.Tensor:
             if work_bytes != self._work_bytes:
@@ -131,7 +174,7 @@ class SpaceVariantBlur:
         return halving(one, self._work_bytes, least)
 
     def _batches(self):
-        """Groups with a slice of their cells, and slices of the modes, that fit WORK_BYTES."""
+        """Batches that fit the work arrays: a group, a slice of its cells, and a number of modes."""
         bytes_each = 3 * self._rows.transform * self._columns.transform * self.dtype.itemsize
         room = max(1, self._work_bytes // bytes_each)
         for group in self._groups:
@@ -141,9 +184,9 @@ class SpaceVariantBlur:
                 yield group, slice(start, min(start + cells, count)), min(modes, room)
 
     def _scatter(self, masked: torch.Tensor) -> torch.Tensor:
-        """Masks, blurs and sums."""
+        """Mask, blur and sum."""
         wide = masked.new_zeros(self._rows.other, self._columns.other)
-        # A cell shorter than the longest reads on into the next one, where its masks are 0.
+        # A cell shorter than the longest reads into the next one, where its masks are 0.
         padded = _padded(masked, self._rows.room, self._columns.room)
         inside = self._rows.inside, self._columns.inside
         sizes = self._rows.transform, self._columns.transform
@@ -163,7 +206,7 @@ class SpaceVariantBlur:
         return wide
 
     def _gather(self, wide: torch.Tensor) -> torch.Tensor:
-        """The transpose of `_scatter`: correlates, masks and sums."""
+        """The transpose of `_scatter`: correlate, mask and sum."""
         masked = wide.new_empty(self._rows.length, self._columns.length)
         sizes = self._rows.transform, self._columns.transform
         for group, cells, step in self._batches():
@@ -190,12 +233,12 @@ class SpaceVariantBlur:
         return tuple(slice(start, start + n) for start, n in zip(starts, longest, strict=True))
 
     def _windows(self, place: tuple[int, int]):
-        """What a cell blurs into: in its transform, and on the other side."""
+        """The pixels that a cell blurs into, as slices of its transform and of the other side."""
         (y, y_other), (x, x_other) = self._rows.window(place[0]), self._columns.window(place[1])
         return (y, x), (y_other, x_other)
 
     def _empty(self, *shape: int) -> torch.Tensor:
-        """An array that is 0 but for what was written inside of cells, kept for the next time."""
+        """An array that is 0 outside of the cells' insides, which the caller overwrites; it is reused."""
         if shape not in self._zeros:
             self._zeros[shape] = torch.zeros(shape, dtype=self.dtype, device=self.device)
         return self._zeros[shape]
@@ -211,7 +254,7 @@ def _padded(picture: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def _inverse(spectrum: torch.Tensor, width: int) -> torch.Tensor:
-    """irfft2 without its division, in two steps, which on a CPU is faster than the one."""
+    """irfft2 without its division, in two steps, which are faster than one on a CPU."""
     return torch.fft.irfft(
         torch.fft.ifft(spectrum, dim=-2, norm="forward"), n=width, norm="forward"
     )
@@ -219,16 +262,16 @@ def _inverse(spectrum: torch.Tensor, width: int) -> torch.Tensor:
 
 @dataclass
 class _Group:
-    """Cells with one number of modes, which are worked on together."""
+    """Cells with the same number of modes, which are computed together."""
 
     places: list[tuple[int, int]]  # cell numbers along y and x
     masks: torch.Tensor  # (cells, modes, longest y, longest x), 0 beyond the cell
     otfs: torch.Tensor  # (cells, modes, transform y, transform x // 2 + 1)
-    adjoint_otfs: torch.Tensor  # their conjugates; the same tensor where PSFs are symmetric
+    adjoint_otfs: torch.Tensor  # their conjugates; the same tensor if the PSFs are symmetric
 
 
 def _groups(plan: Plan, psfs: torch.Tensor, symmetric: bool) -> list[_Group]:
-    """Masks and OTFs of all cells; psfs: (ny, nx, s, s), those that the axes use."""
+    """Masks and OTFs of all cells. psfs: (ny, nx, s, s), those that the axes use."""
     rows, columns = plan.rows, plan.columns
     cells = list(product(range(rows.cells), range(columns.cells)))
     alike = defaultdict(list)
@@ -251,7 +294,7 @@ def _groups(plan: Plan, psfs: torch.Tensor, symmetric: bool) -> list[_Group]:
 
 
 def _fill(mask, otf, modes: Modes, psfs, rows: Axis, columns: Axis, place) -> None:
-    """Masks and OTFs of one cell, in place."""
+    """Compute masks and OTFs of one cell in place."""
     j, i = rows.nodes[place[0]], columns.nodes[place[1]]
     y, x = rows.pixels(place[0]), columns.pixels(place[1])
     hats_y, hats_x = (torch.from_numpy(h) for h in (rows.hats[j, y], columns.hats[i, x]))
@@ -263,7 +306,7 @@ def _fill(mask, otf, modes: Modes, psfs, rows: Axis, columns: Axis, place) -> No
     mean = near.mean(0)
     makers = modes.makers.to(psfs.device)
     kernels = torch.cat([mean[None], torch.tensordot(makers, near - mean, 1)])
-    # The centre of a PSF goes to pixel 0, and the inverse transforms' division into the OTFs.
+    # The centre of a PSF moves to pixel 0, and the OTFs include the division of the inverse transforms.
     size, middle = (rows.transform, columns.transform), kernels.shape[-1] // 2
     fields = psfs.new_zeros(*kernels.shape[:2], size[1])
     fields[..., : middle + 1] = kernels[..., middle:]

@@ -1,7 +1,7 @@
 """How `optics.blur` cuts a picture into cells, and how many modes the PSFs of each cell need.
 
-The masked side is cut along lines of centres. `choose` counts what many partitions transform and takes the one with
-least.
+The masked side is cut along lines of centres. `choose` estimates the cost of many partitions and takes the
+cheapest.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-# Masks and OTFs of one blur: a partition that needs more is passed over while there is another.
+# Limit of one blur's masks and OTFs. A partition that needs more is taken only if there is no other.
 TABLE_BYTES = 384 * 2**20
 
-# Numbers of cells along an axis that are tried. The time per pixel of a transform grows with its
-# size by this power (2 ns at 200^2 px, 3 ns at 1152^2 px, masks and sums with it, on one core), and
-# a cell costs as much as this many pixels beside its transforms.
+# Numbers of cells along an axis that are tried. The time per pixel of a transform, including masks and sums,
+# grows with this power of its size (2 ns at 200^2 px, 3 ns at 1152^2 px on one core). Apart from its
+# transforms, a cell costs as much as CELL_PX pixels.
 PARTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 SIZE_POWER = 1 / 8
 CELL_PX = 20_000
@@ -42,13 +42,29 @@ def good_size(length: int) -> int:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of the masked side, cut into cells, in pixels from that side's first one."""
+    """One axis of the masked side, cut into cells; in px from the first pixel of that side.
 
-    hats: np.ndarray  # (centres, length): the hats of the centres that are used
-    used: slice  # of all centres
-    lines: tuple[int, ...]  # first pixels at or behind a centre: where it may be cut
-    edges: tuple[int, ...]  # of the cells, from 0 to the length
-    seen: tuple[int, int]  # first and end of the other side
+    Attributes
+    ----------
+    hats
+        (centres, length) hats of the centres that are used.
+    used
+        The centres that are used, of all.
+    lines
+        First pixels at or behind a centre, where the axis may be cut.
+    edges
+        Edges of the cells, from 0 to the length.
+    seen
+        First pixel and end of the other side.
+    margin
+        Half-width of the PSFs.
+    """
+
+    hats: np.ndarray
+    used: slice
+    lines: tuple[int, ...]
+    edges: tuple[int, ...]
+    seen: tuple[int, int]
     margin: int
 
     @property
@@ -73,12 +89,12 @@ class Axis:
 
     @property
     def room(self) -> int:
-        """Length that every cell fits into as if it were the longest."""
+        """The length into which every cell fits, even if it were as long as the longest."""
         return self.edges[-2] + self.longest
 
     @cached_property
     def reached(self) -> list[tuple[int, int]]:
-        """For each cell, the other side's pixels that it blurs into, from the cell's first one."""
+        """For each cell, first pixel and end of what it blurs into, from the cell's first pixel."""
         found = []
         for start, stop in pairwise(self.edges):
             low = max(-self.margin, self.seen[0] - start)
@@ -87,7 +103,7 @@ class Axis:
 
     @cached_property
     def lead(self) -> int:
-        """Where a cell begins in its transform: before it there is room for what it blurs into."""
+        """Where a cell begins in its transform; what it blurs into lies before it."""
         return max(0, -min(low for low, _ in self.reached))
 
     @property
@@ -96,13 +112,14 @@ class Axis:
 
     @cached_property
     def transform(self) -> int:
-        """Long enough that what comes round in it meets nothing that the other side sees."""
+        """Length of the transforms: what wraps around does not reach the other side."""
         need = self.lead + self.longest
         for low, high in self.reached:
             need = max(need, self.longest + self.margin - low, high + self.margin, self.lead + high)
         return good_size(need)
 
     def window(self, k: int) -> tuple[slice, slice]:
+        """The pixels that cell k blurs into, as slices of its transform and of the other side."""
         low, high = self.reached[k]
         start = self.edges[k] - self.seen[0]
         return slice(self.lead + low, self.lead + high), slice(start + low, start + high)
@@ -117,7 +134,7 @@ class Axis:
         return found
 
     def cut(self, parts: int) -> "Axis":
-        """The axis in about `parts` cells of about one length, each from centre to centre."""
+        """The axis in about `parts` cells of similar lengths, each from centre to centre."""
         inner = set()
         if self.lines:
             lines = np.array(self.lines)
@@ -127,7 +144,19 @@ class Axis:
 
 
 def axis_of(centres: Sequence[float], length: int, margin: int, masks_object: bool) -> Axis:
-    """The masked side, the object or the picture, of one axis as one cell."""
+    """One axis of the masked side as a single cell.
+
+    Parameters
+    ----------
+    centres
+        Positions of the PSFs in px of the picture, ascending.
+    length
+        Length of the picture in px.
+    margin
+        Half-width of the PSFs in px.
+    masks_object
+        Whether the masked side is the object (mask-blur) or the picture (blur-mask).
+    """
     first = -margin if masks_object else 0
     masked = length - 2 * first
     seen = (margin, margin + length) if masks_object else (-margin, length + margin)
@@ -153,20 +182,23 @@ class Modes(NamedTuple):
 
 
 class Plan(NamedTuple):
+    """A partition into cells with their modes."""
+
     rows: Axis
     columns: Axis
     modes: list[Modes]  # of the cells, row by row
-    mean_count: float  # of modes
+    mean_count: float  # mean number of modes per cell
     cost: float
 
 
 def points_of(psfs: torch.Tensor, tolerance: float, symmetric: bool) -> torch.Tensor:
-    """PSFs (n, pixels) as points (n, r) with their distances, each within tolerance of its norm.
+    """PSFs (n, pixels) as points (n, r) with the same distances, within `tolerance` of their norms.
 
-    A pivoted Cholesky factor of their products: r is small where PSFs are alike, and whatever is
-    decomposed later is that small.
+    The points are a pivoted Cholesky factor of the PSFs' scalar products. r is small if the PSFs are
+    similar, which makes later decompositions fast. symmetric: whether all PSFs are symmetric about their
+    centre.
     """
-    if symmetric:  # one half says it all
+    if symmetric:  # one half is enough
         middle = psfs.shape[1] // 2
         half = psfs[:, : middle + 1].double()
         products = 2 * half @ half.T - half[:, middle:] @ half[:, middle:].T
@@ -186,11 +218,11 @@ def points_of(psfs: torch.Tensor, tolerance: float, symmetric: bool) -> torch.Te
 
 
 def _decompose(points: torch.Tensor, tolerance: float) -> Modes:
-    """The fewest modes that give each of the points (n, r) within tolerance of its norm."""
+    """The fewest modes that represent each of the points (n, r) within `tolerance` of its norm."""
     norms = points.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
     left, values, _ = torch.linalg.svd(points - points.mean(0), full_matrices=False)
     shares = left * values
-    # missing[m, k]: the share of PSF m that the modes from k on hold.
+    # missing[m, k]: the share of PSF m that the modes from k on contain.
     missing = shares.square().flip(1).cumsum(1).flip(1).sqrt() / norms[:, None]
     worst = torch.cat([missing.amax(0), missing.new_zeros(1)])
     kept = int((worst > max(tolerance, 1e-12)).sum())
@@ -199,7 +231,21 @@ def _decompose(points: torch.Tensor, tolerance: float) -> Modes:
 
 
 def choose(rows, columns, points, tolerance, complex_bytes, parts) -> Plan:
-    """The partition that costs least: one cell is looked at first, then fine ones before coarse."""
+    """The cheapest partition of a blur into cells. A single cell is tried first, then fine partitions.
+
+    Parameters
+    ----------
+    rows, columns
+        Both axes, from `axis_of`.
+    points
+        (ny, nx, r) PSFs as points, from `points_of`.
+    tolerance
+        Largest error of a PSF relative to its norm.
+    complex_bytes
+        Bytes of a complex number.
+    parts
+        Numbers of cells along y and x, which are taken without a comparison; None compares.
+    """
     if parts is not None:
         tried = [parts]
     else:
@@ -210,13 +256,13 @@ def choose(rows, columns, points, tolerance, complex_bytes, parts) -> Plan:
             if a == b or 1 in (a, b)
         }
         tried = sorted(tried, key=lambda pair: -pair[0] * pair[1])
-        if points.shape[-1] < 32:  # few modes for all, and quickly found
+        if points.shape[-1] < 32:  # few modes are enough for all PSFs, and are found quickly
             tried = [(1, 1), *tried[:-1]]
     best, plans = None, []
     for pair in tried:
         y, x = rows.cut(pair[0]), columns.cut(pair[1])
         cells, size = y.cells * x.cells, y.transform * x.transform
-        # A larger cell has at least the modes of a smaller one: most plans need no decomposition.
+        # A larger cell has at least as many modes as a smaller one, so most plans need no decomposition.
         finer = [p for p in plans if p.rows.cells >= y.cells and p.columns.cells >= x.cells]
         least = max((p.mean_count for p in finer), default=1)
         if best is not None and _cost(cells, cells * least, size, complex_bytes) >= best.cost:
@@ -233,6 +279,6 @@ def choose(rows, columns, points, tolerance, complex_bytes, parts) -> Plan:
 
 
 def _cost(cells: int, modes: float, size: int, complex_bytes: int) -> float:
-    """Time of one direction, up to a factor; far larger where OTFs pass TABLE_BYTES."""
+    """Time of one direction, up to a factor; far larger if the OTFs exceed TABLE_BYTES."""
     excess = max(1.0, modes * size * complex_bytes / 2 / TABLE_BYTES)
     return ((modes + cells) * size + cells * CELL_PX) * size**SIZE_POWER * excess**4

@@ -151,9 +151,9 @@ def _electrons(image, s, full_field=None, origin=None) -> torch.Tensor:
 
 
 def _salt_pepper(counts, s, top, generator) -> torch.Tensor:
-    """Sets a share of the pixels to 0 or to full scale, half of them each."""
+    """Set a share of the pixels to 0 or to full scale, half of them each."""
     u = torch.rand(counts.shape, generator=generator, device=counts.device)
-    # Without quantisation there is no full scale: take the counts of the picture's peak.
+    # Without quantisation there is no full scale, so the counts of the picture's peak are used.
     peak = s["gain"] * s["photons"] * s["quantum_efficiency"] + s["offset"]
     full = torch.where(s["bits"] > 0, top, peak).expand_as(counts)
     counts = torch.where(u < s["salt_pepper"] / 2, torch.zeros_like(counts), counts)
@@ -166,15 +166,32 @@ def _salt_pepper(counts, s, top, generator) -> torch.Tensor:
 def degrade(
     patches: torch.Tensor, kind: str, strength: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Patches (n, h, w) in [0, 1], degraded at a strength from 0 (not at all) to 1.
+    """Degrade patches as in the published robustness sweep.
 
-    gaussian      noise of deviation sqrt(strength / 150)
-    poisson       a peak of 256 / (420 strength) counts, rounded up to a power of two: 8 at .1, 2 at .5
-    mixed         poisson, then gaussian
-    illumination  times 1 - strength
-    vignette      blended with itself times a centred Gaussian of FWHM half the patch
+    The kinds are:
 
-    Raises UserError where the kind is unknown.
+    - gaussian: noise of standard deviation sqrt(strength / 150),
+    - poisson: Poisson noise with a peak of 256 / (420 strength) counts, rounded up to a power of two (8 at 0.1,
+      2 at 0.5),
+    - mixed: poisson, then gaussian,
+    - illumination: a factor 1 - strength,
+    - vignette: a blend with the patch times a centred Gaussian, whose FWHM is half of the patch.
+
+    Parameters
+    ----------
+    patches
+        (n, h, w) in [0, 1].
+    kind
+        One of the above.
+    strength
+        From 0 (unchanged) to 1.
+    generator
+        Random numbers, on the patches' device.
+
+    Raises
+    ------
+    UserError
+        If the kind is unknown.
     """
     if kind not in DEGRADATIONS:
         raise UserError(f"degradation {kind}: unknown; known are {', '.join(DEGRADATIONS)}")

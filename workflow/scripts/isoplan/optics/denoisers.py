@@ -29,6 +29,7 @@ def denoised(pictures, generator):
 
 
 def smoothed(pictures, generator):
+    """Blur by a Gaussian of random width, 0.6 to 2 px (standard deviation)."""
     return gaussian(pictures, log_uniform(pictures, 0.6, 2, generator))(pictures)
 
 
@@ -61,7 +62,7 @@ def _wiener(pictures, generator):
     """Local Wiener filter: Lee, IEEE PAMI 2 (1980) 165."""
     radius = uniform(pictures, 1, 5, generator).floor()
     box = convolution(pictures, lambda z: (z.abs() <= radius + 0.5).to(z.dtype))
-    # Relative to the mean, else float32 would lose the variance of bright pictures.
+    # Without the mean, as float32 would lose the variance of bright pictures.
     about = pictures - pictures.mean((1, 2), keepdim=True)
     mean = box(about)
     variance = (box(about**2) - mean**2).clamp_min(TINY)

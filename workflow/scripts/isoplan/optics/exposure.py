@@ -104,21 +104,34 @@ def noise_of(facts: dict) -> tuple[float, float] | None:
 
 @np.errstate(invalid="ignore")  # of infinite pixels
 def lone_pixels(counts: np.ndarray, gain: float, floor: float) -> np.ndarray:
-    """Dead and hot pixels (h, w) bool, single ones and clusters of up to four, that no PSF could have made.
+    """Find dead and hot pixels, single ones and clusters of up to four, that no PSF can explain.
 
-    counts: (h, w) above the offset; gain, floor: of `noise_of`. Such a pixel lies beyond all its eight
-    neighbours, by more than LONE times the range that these span and by more than noise does: 3
-    deviations and 12 electrons. A cluster lies so beyond its ring, all that touch it, when the plane
-    through the ring is taken off; and by ON_SLOPE times its range before, as three points side by side can
-    make their ring nearly a plane. A square of four does so by LONE_SQUARE times, unless it is dead down
-    to DARK of the light around: a dark point leaves half of that in its four darkest pixels.
+    A single one differs from all of its eight neighbours by more than LONE times their range, and by more than
+    noise (3 standard deviations and 12 electrons). A cluster differs in this way from the ring of all pixels
+    that touch it, after the plane through the ring is subtracted. Before that, it must differ by ON_SLOPE times
+    the ring's range, as three points side by side can make their ring nearly a plane. A square of four must
+    differ by LONE_SQUARE times the range, unless it has less than DARK of the light around it (the four
+    darkest pixels of a dark point keep half of that light).
 
-    A point seen through a Gaussian PSF of w px full width stands out by 2^(4 / w^2) times the range, under
-    LONE from 1.41 px on. Its brightest two or three pixels stand out by less, and so do fours in all shapes but
-    squares, which do by up to 15.6 where a corner of pixels is the point's middle (`tests/bench/bench_lone_pixels.py`:
-    what noise makes of it, and what is found).
-    What the rule sees lies within 5 px; pixels at the rim of the array and beside values that are not
-    finite are not judged.
+    Parameters
+    ----------
+    counts
+        (h, w) above the offset.
+    gain, floor
+        From `noise_of`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (h, w) bool.
+
+    Notes
+    -----
+    A point seen through a Gaussian PSF of w px full width differs by 2^(4 / w^2) times the range, less than
+    LONE from 1.41 px on. Its brightest two or three pixels differ by less, and so do four in all shapes except
+    squares, which differ by up to 15.6 times if the point lies on a corner of pixels.
+    `tests/bench/bench_lone_pixels.py` measures the influence of noise, and what is found. The rule depends on
+    pixels within 5 px. Pixels at the edges of the array and beside values that are not finite are not judged.
     """
     lone = np.zeros(counts.shape, bool)
     if min(counts.shape) < 3:
@@ -139,16 +152,16 @@ def lone_pixels(counts: np.ndarray, gain: float, floor: float) -> np.ndarray:
 
 
 def _noise(level: np.ndarray, gain: float, floor: float) -> np.ndarray:
-    """What noise does not exceed at a level of light: 3 deviations and 12 electrons, in counts."""
+    """What noise does not exceed at a level of light, in counts: 3 standard deviations and 12 electrons."""
     return 3 * np.sqrt(gain * np.maximum(level, 0) + floor) + 12 * gain
 
 
 def _clusters(counts: np.ndarray, sign: int, gain: float, floor: float) -> np.ndarray:
-    """Clusters of two to four bright pixels as in `lone_pixels`; sign: -1 where counts are negative light."""
+    """Clusters of two to four bright pixels, as in `lone_pixels`. sign: -1 if counts are negated."""
     found = np.zeros(counts.shape, bool)
     if not np.isfinite(counts).any():
         return found
-    # What an opening by 3 x 3 px takes away is narrower than that: edges of clusters, of points, and noise.
+    # An opening by 3 x 3 px removes what is narrower: edges of clusters, points, and noise.
     finite = np.isfinite(counts)
     even = counts if finite.all() else np.where(finite, counts, counts[finite].mean())
     ground = ndimage.grey_opening(even, size=3)
@@ -160,7 +173,7 @@ def _clusters(counts: np.ndarray, sign: int, gain: float, floor: float) -> np.nd
     small = (sizes > 1) & (sizes <= 4)
     small[0] = False
     y, x = np.nonzero(small[labels])
-    # One that touches the rim is not judged: what lies beyond it is not seen.
+    # A cluster at the edge of the array is not judged, as what lies beyond is unknown.
     rim = (y < 1) | (x < 1) | (y > counts.shape[0] - 2) | (x > counts.shape[1] - 2)
     small[labels[y[rim], x[rim]]] = False
     y, x = np.nonzero(small[labels])
@@ -171,9 +184,9 @@ def _clusters(counts: np.ndarray, sign: int, gain: float, floor: float) -> np.nd
 
 
 def _stand_out(counts, labels, y, x, own, sign, gain, floor) -> np.ndarray:
-    """Which clusters no PSF could have made, one bool each. y, x, own: their pixels, and of which cluster."""
+    """Which clusters no PSF can explain, a bool each. y, x, own: the pixels, and the cluster of each."""
     dy, dx = (step.reshape(9, 1) - 1 for step in np.indices((3, 3)))
-    # The ring around each: a pixel that touches two of a cluster is in it twice.
+    # The ring around each cluster; a pixel that touches two of its pixels is counted twice.
     beside = labels[y + dy, x + dx] != labels[y, x]
     ring_y, ring_x = (y + dy)[beside], (x + dx)[beside]
     of = np.broadcast_to(own, beside.shape)[beside]
@@ -184,7 +197,7 @@ def _stand_out(counts, labels, y, x, own, sign, gain, floor) -> np.ndarray:
         return np.bincount(of, values) / touching
 
     def extremes(inside, ring):
-        """Clusters' least values, rings' greatest ones, and what these span."""
+        """Smallest values of the clusters, largest values of the rings, and ranges of the rings."""
         least, high, low = (np.full(size.shape, start) for start in (np.inf, -np.inf, np.inf))
         np.minimum.at(least, own, inside)
         np.maximum.at(high, of, ring)  # NaN stays
@@ -192,7 +205,7 @@ def _stand_out(counts, labels, y, x, own, sign, gain, floor) -> np.ndarray:
         return least, high, high - low
 
     with np.errstate(invalid="ignore"):
-        # The plane through each ring, by least squares about the ring's middle.
+        # The plane through each ring, by least squares.
         middle_y, middle_x = mean(ring_y), mean(ring_x)
         v, u = ring_y - middle_y[of], ring_x - middle_x[of]
         vv, uu, vu, rv, ru = map(mean, (v * v, u * u, v * u, ring * v, ring * u))
@@ -202,7 +215,7 @@ def _stand_out(counts, labels, y, x, own, sign, gain, floor) -> np.ndarray:
         flat_least, flat_high, flat_span = extremes(
             inside - tilt, ring - slope_y[of] * v - slope_x[of] * u
         )
-        # Of four pixels only those of a square touch so few.
+        # Of all clusters of four, only a square touches so few pixels.
         square = (size == 4) & (touching == 20)
         if sign < 0:
             square &= least < DARK * high  # both are negative light
@@ -213,7 +226,10 @@ def _stand_out(counts, labels, y, x, own, sign, gain, floor) -> np.ndarray:
 
 
 def replace_lone_pixels(counts: np.ndarray, lone: np.ndarray) -> np.ndarray:
-    """Counts (h, w) whose dead and hot pixels, lone (h, w) bool, take the median of the others within 2 px."""
+    """Replace dead and hot pixels by the median of the others within 2 px.
+
+    counts: (h, w). lone: (h, w) bool, from `lone_pixels`.
+    """
     if not lone.any():
         return counts
     y, x = np.nonzero(lone)

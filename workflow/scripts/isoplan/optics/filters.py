@@ -32,6 +32,7 @@ def uniform(pictures, low, high, generator) -> torch.Tensor:
 
 
 def log_uniform(pictures, low, high, generator) -> torch.Tensor:
+    """Log-uniform random numbers (n, 1, 1) between low and high."""
     return torch.exp(uniform(pictures, math.log(low), math.log(high), generator))
 
 
@@ -51,6 +52,7 @@ def noise_deviation(pictures: torch.Tensor) -> torch.Tensor:
 
 
 def deviation(pictures) -> torch.Tensor:
+    """Standard deviations (n, 1, 1) of pictures (n, h, w)."""
     return pictures.std((1, 2), keepdim=True)
 
 
@@ -92,6 +94,7 @@ def convolution(pictures, kernel):
 
 
 def gaussian(pictures, sigma_px):
+    """A function that blurs pictures of this shape by Gaussians of given standard deviations (n, 1, 1)."""
     return convolution(pictures, lambda z: torch.exp(-0.5 * (z / sigma_px) ** 2))
 
 

@@ -21,8 +21,19 @@ NOMINAL_CUTOFF = 0.25
 
 @dataclass(frozen=True)
 class Parameter:
-    """One PSF parameter: its unit, its range and, for an angle, its period. size: whether the PSF is as large as it says,
-    as by a width or an aberration, and not by an exponent."""
+    """A parameter of a PSF.
+
+    Attributes
+    ----------
+    name, unit
+        Its name, and its unit, which may be empty.
+    low, high
+        Its range.
+    period
+        Period of an angle; None for other parameters.
+    size
+        Whether it determines the size of the PSF, like a width or an aberration, and unlike an exponent.
+    """
 
     name: str
     unit: str
@@ -38,7 +49,7 @@ class Parameter:
 
 
 def of_unit(number: str, unit: str) -> str:
-    """A number with its unit, where it has one."""
+    """A number with its unit, if it has one."""
     return f"{number} {unit}".rstrip()
 
 
@@ -50,7 +61,7 @@ class PsfModel:
 
     parameters: tuple[Parameter, ...]
     knows_cutoff = False  # whether its PSFs depend on the optics' cut-off
-    # Kinds of `optics.plain` and `optics.other_blurs` that it holds, or nearly: no other blur than its own.
+    # Kinds of `optics.plain` and `optics.other_blurs` that it contains, exactly or nearly.
     plain_kinds: tuple[str, ...] = ("gaussian",)
 
     def __init__(self, spec: dict):
@@ -131,7 +142,7 @@ class PsfModel:
         return low + (targets.clamp(-1, 1) + 1) / 2 * (high - low)
 
     def narrowed(self, params: torch.Tensor, factor: float) -> torch.Tensor:
-        """Parameters (n, P) of PSFs that are narrower by a factor: their sizes times it."""
+        """Parameters (n, P) of narrower PSFs: their sizes are multiplied by the factor."""
         return params * params.new_tensor(
             [factor if p.size and not p.period else 1.0 for p in self.parameters]
         )

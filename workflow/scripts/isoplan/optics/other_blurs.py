@@ -101,8 +101,24 @@ def aberrated(
 def draw_others(
     cutoff: torch.Tensor, size_px: int, generator: torch.Generator, own: tuple[str, ...] = ()
 ) -> torch.Tensor:
-    """One PSF of a kind of DRAWN, and none of a model's `own`, for each cut-off (n,), strong enough that a bright
-    picture shows it."""
+    """Draw one PSF for each cut-off, strong enough to be visible in a bright picture.
+
+    Parameters
+    ----------
+    cutoff
+        (n,) in cycles/px.
+    size_px
+        Side of the PSFs in px.
+    generator
+        Random numbers, on the device of the cut-offs.
+    own
+        Kinds of DRAWN that are left out, because they belong to the PSF model.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, size_px, size_px), of sum 1.
+    """
     drawn = [kind for kind in DRAWN if kind not in own]
     n, device = len(cutoff), cutoff.device
     psfs = torch.empty(n, size_px, size_px, device=device)

@@ -71,9 +71,11 @@ class PlainPsf:
         return KINDS[self.kind] * self.size_px <= side
 
     def resized(self, by: float) -> "PlainPsf":
+        """The PSF with its size multiplied by a factor."""
         return replace(self, size_px=float(f"{self.size_px * by:.3g}"))
 
     def turned(self, degrees: float) -> "PlainPsf":
+        """The PSF of a motion, rotated by an angle in degrees."""
         return replace(self, angle_deg=round(self.angle_deg + degrees, 1) % 180)
 
     def winged(self, by: float) -> "PlainPsf":

@@ -1,19 +1,19 @@
-"""Pictures that are no raw exposure of a thin sample, for a network to learn to tell them apart.
+"""Simulates pictures that are not raw exposures of thin samples, so that a network learns to recognise them.
 
-Everything is drawn anew for every picture, in units of its own noise, brightness and contrast. What
-nobody could tell from a raw picture would be a wrong label, so the ranges stop short of it:
+All settings are drawn anew for every picture, in units of its own noise, brightness and contrast. A change
+that nobody could notice would be a wrong label, so every change is large enough:
 
-  denoised    changes the picture by 0.4 of its noise on average; what changes less is smoothed
-  jpeg        the mean quantisation step is at least three deviations of the noise, quality 5 to 90
-  resampled   enlarged 1.2 to 4 times, turned, or shrunk 1.5 to 4 times and enlarged back; a picture
-              only made smaller is left out, for a camera with larger pixels takes the same
-  saturated   3 to 40 % of the lit pixels, and 0.2 % of all, at one value
-  haze        blurred structure (sigma 8 to 24 px) of 2 to 8 times the picture's own deviation, so
-              that it holds most of the power at the low frequencies, where a network would take it
-              for the PSF. Even light or a mere slope would pass for background or vignetting.
-  sharpened   Richardson-Lucy, or an unsharp mask; the latter is seldom, for where detail fills every
-              frequency it looks like a sharper picture with more noise
-  posterised  3 to 32 grey levels, each two deviations of the noise or wider
+  denoised    changes the picture by at least 0.4 of its noise on average; if not, the picture is smoothed
+  jpeg        the mean quantisation step is at least 3 standard deviations of the noise; quality 5 to 90
+  resampled   enlarged 1.2 to 4 times, rotated, or shrunk 1.5 to 4 times and enlarged back. Pictures are not
+              just shrunk, because a camera with larger pixels would take the same picture.
+  saturated   3 to 40 % of the lit pixels, and at least 0.2 % of all, have the largest value
+  haze        blurred structure (sigma 8 to 24 px) of 2 to 8 times the picture's own standard deviation. It
+              has most of the power at low frequencies, where a network would take it for the PSF. Even
+              light, or a mere slope, would pass for background or vignetting.
+  sharpened   Richardson-Lucy, or an unsharp mask. The latter is less frequent: if there is detail at all
+              frequencies, it looks like a sharper picture with more noise.
+  posterised  3 to 32 grey levels, at least two standard deviations of the noise apart
 """
 
 import math
@@ -39,7 +39,7 @@ from isoplan.optics.filters import (
 )
 
 KINDS = ("denoised", "jpeg", "resampled", "saturated", "haze", "sharpened", "posterised")
-# Denoisers differ most among themselves.
+# Denoised pictures are the most diverse.
 SHARES = (0.25, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125)
 # Quantisation of luminance: ITU-T T.81 (1992), table K.1.
 LUMINANCE = (
@@ -55,38 +55,62 @@ LUMINANCE = (
 
 
 def draw_kinds(n: int, generator: torch.Generator) -> torch.Tensor:
-    """(n,) places in KINDS, int64, drawn by SHARES on the generator's device."""
+    """Draw n kinds with the probabilities SHARES: (n,) int64 indices of KINDS, on the generator's device."""
     shares = torch.tensor(SHARES, device=generator.device)
     return torch.multinomial(shares, n, replacement=True, generator=generator)
 
 
 def process(counts: torch.Tensor, kinds, generator: torch.Generator) -> torch.Tensor:
-    """Pictures (n, h, w) in counts above the offset, each processed by its kind; same shape.
+    """Process pictures, each in its own way.
 
-    kinds: n names, or (n,) places in KINDS; -1 leaves a picture as it is. Pictures of 16 px and more.
-    A pure function of the three on one kind of device; NaN stays within its own picture. Raises
-    KeyError for unknown names.
+    The result depends only on the arguments, on one kind of device. NaN stays within its own picture.
+
+    Parameters
+    ----------
+    counts
+        (n, h, w) in counts above the offset; at least 16 px a side.
+    kinds
+        n names, or (n,) indices of KINDS; -1 leaves a picture as it is.
+    generator
+        Random numbers, on the pictures' device.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, h, w). Pictures of integers stay integers.
+
+    Raises
+    ------
+    KeyError
+        If a name is unknown.
     """
     if not isinstance(kinds, torch.Tensor):
         names = {name: place for place, name in enumerate(KINDS)}
         kinds = torch.tensor([names[kind] for kind in kinds])
     steps = (denoised, _jpeg, _resampled, _saturated, _hazed, _sharpened, _posterised)
     out = apply(steps, kinds.to(counts.device), counts, generator)
-    # Files keep whole counts, so they must not give raw pictures away.
+    # Files have integer counts, so fractions must not reveal what was processed.
     whole = (counts == counts.round()).flatten(1).all(1)[:, None, None]
     return torch.where(whole, out.round(), out)
 
 
 def jpeg(grey: torch.Tensor, quality: torch.Tensor, corner: torch.Tensor) -> torch.Tensor:
-    """Pictures (n, h, w) of 0 to 255 after JPEG of a quality (n,) from 1 to 100, as libjpeg scales.
+    """Compress pictures as JPEG does (ITU-T T.81), and decompress them.
 
-    corner: (2, n) place of the picture's corner in the first block, 0 to 7.
+    Parameters
+    ----------
+    grey
+        (n, h, w) from 0 to 255.
+    quality
+        (n,) from 1 to 100, scaled as in libjpeg.
+    corner
+        (2, n) position of the pictures' corners in the first block, 0 to 7.
     """
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)[:, None, None, None, None]
     table = torch.tensor(LUMINANCE, device=grey.device, dtype=grey.dtype)[:, None, :]
     step = (table * scale + 0.5).floor().clamp(1, 255)
 
-    def quantised(c):  # halves away from zero, float32's last bits notwithstanding
+    def quantised(c):  # rounds halves away from zero, despite float32's last bits
         return (c.abs() / step + 0.5001).floor() * step * c.sign()
 
     return (in_blocks(grey.round() - 128, "dct", quantised, corner) + 128).round().clamp(0, 255)
@@ -95,7 +119,7 @@ def jpeg(grey: torch.Tensor, quality: torch.Tensor, corner: torch.Tensor) -> tor
 def _jpeg(pictures, generator):
     low, span = ends(pictures, generator)
     grey = (255 * (pictures - low) / span).clamp(0, 255)
-    # The table's mean is 58 grey levels at quality 50.
+    # The mean of the table is 58 grey levels, at quality 50.
     least = 3 * noise_deviation(grey) / 58
     best = torch.where(least > 1, 50 / least, 100 - 50 * least).clamp(5, 90)
     quality = 5 + (best - 5) * uniform(pictures, 0, 1, generator)
@@ -114,7 +138,7 @@ def _posterised(pictures, generator):
 
 
 def _interpolation(pictures, generator):
-    """Kernel (z in px) per picture: nearest, linear, or cubic (Keys, a = -1/2)."""
+    """A random kernel for each picture: nearest, linear, or cubic (Keys, a = -1/2)."""
     choice = uniform(pictures, 0, 5, generator).long()
 
     def kernel(z):
@@ -142,7 +166,7 @@ def _enlarged(pictures, generator):
 
 
 def _shrunk(pictures, generator):
-    """Shrunk, in one of two pictures with a triangle against aliasing, and enlarged back."""
+    """Shrink pictures, half of them with a triangle against aliasing, and enlarge them back."""
     factor = log_uniform(pictures, 1.5, 4, generator)
     smooth = uniform(pictures, 0, 1, generator) < 0.5
     width, kernel = torch.where(smooth, factor, 1.0), _interpolation(pictures, generator)
@@ -158,7 +182,7 @@ def _shrunk(pictures, generator):
 
 def _turned(mode):
     def turned(pictures, generator):
-        """By 4 to 86 degrees; what lies beyond the borders is mirrored."""
+        """Rotate pictures by 4 to 86 degrees; they are mirrored beyond their borders."""
         angle = uniform(pictures, 4, 86, generator)[:, 0, 0] * math.pi / 180
         c, s, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
         h, w = pictures.shape[-2:]
@@ -179,7 +203,7 @@ def _resampled(pictures, generator):
 
 
 def _saturated(pictures, generator):
-    """Lit is what lies above a tenth of the way to the brightest thousandth, and above the noise."""
+    """Saturate pictures. Pixels are lit above 10 % of the range up to the 99.9th percentile, and above noise."""
     sorted_ = pictures.flatten(1).sort(1, descending=True).values
     n = sorted_.shape[1]
     dark, bright = sorted_[:, n - n // 20 - 1, None], sorted_[:, n // 1000, None]
@@ -190,10 +214,10 @@ def _saturated(pictures, generator):
 
 
 def _hazed(pictures, generator):
-    """Light from layers out of focus, with its shot noise.
+    """Add light from layers that are out of focus, with its shot noise.
 
-    The layers look like the picture: itself and its flip, blurred. The camera's gain is not known;
-    the noise's variance over the mean stands for it, held down where there is hardly any light.
+    The layers are mixtures of the picture and its flip, blurred. The camera's gain is unknown, so the variance
+    of the noise over the mean is used instead, with a limit if there is hardly any light.
     """
     own = uniform(pictures, 0, 1, generator)
     layer = pictures + (1 - own) * (pictures.flip(1, 2) - pictures)
@@ -218,7 +242,7 @@ def _unsharp(pictures, generator):
 
 
 def _deconvolved(pictures, generator):
-    """Six steps of Richardson-Lucy with a Gaussian."""
+    """Six iterations of Richardson-Lucy with a Gaussian PSF."""
     blur = gaussian(pictures, log_uniform(pictures, 1, 3, generator))
     floor = 1e-3 * pictures.amax((1, 2), keepdim=True).clamp_min(TINY)
     seen = torch.maximum(pictures, floor)

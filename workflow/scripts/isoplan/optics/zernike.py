@@ -1,19 +1,19 @@
-"""PSFs from the pupil: focus and astigmatism, as a few Zernike modes (thesis eq. 2.6, 2.7).
+"""PSFs from a pupil with focus and astigmatism, as Zernike modes (thesis, eq. 2.6 and 2.7).
 
     amplitude(x) = sum over the pupil of exp(2 pi i W(nu)) exp(2 pi i nu.x)      PSF = |amplitude|^2
     W = focus Z4 + cylinder (cos(2 axis) Z6 + sin(2 axis) Z5),  Noll-normalised, in waves RMS
 
-The intensity is integrated over each pixel, at every cut-off. `axis` runs from the x axis towards
+The intensity is integrated over each pixel, at every cut-off. `axis` is measured from the x axis towards
 growing y (down).
 
-A PSF does not change when all even modes change sign together, hence what a network regresses:
+A PSF does not change if all even modes change sign together. So a network regresses these targets:
   zernike-1  focus >= 0
-  zernike-2  axis in [0, pi/2), since axis 0 and pi/2 give one PSF: cylinder (cos 4 axis, sin 4 axis)
-  zernike-3  axis in [0, pi): the six products of v v', v = (focus, cylinder cos 2 axis, cylinder sin
-             2 axis), each entry of v over its largest value; decoded by the leading eigenvector
+  zernike-2  cylinder (cos 4 axis, sin 4 axis), axis in [0, pi/2), since axis 0 and pi/2 give the same PSF
+  zernike-3  the six products v v' of v = (focus, cylinder cos 2 axis, cylinder sin 2 axis), axis in
+             [0, pi), each entry of v over its largest value; decoded by the leading eigenvector
 
-The published form has Seidel monomials on its own radius, a fixed cut-off of 0.242 and its own ranges,
-astigmatism cylinder (x cos axis + y sin axis)^2, and regresses the plain parameters.
+The published form has Seidel terms on its own radius, its own ranges, a fixed cut-off of 0.242 and the
+astigmatism cylinder (x cos axis + y sin axis)^2; a network regresses its plain parameters.
 """
 
 import math
@@ -31,7 +31,26 @@ PRODUCTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
 class Zernike(PsfModel):
-    """`zernike-1` (focus), `zernike-2` (cylinder, axis) or `zernike-3` (focus, cylinder, axis)."""
+    """`zernike-1` (focus), `zernike-2` (cylinder, axis) or `zernike-3` (focus, cylinder, axis).
+
+    Focus and cylinder are in waves RMS, or in waves of the Seidel terms in the published form; the axis is
+    in radians. Confocal PSFs (if `excitation_cutoff` is given) are excitation times emission.
+
+    Raises UserError if a cut-off or a range is impossible.
+
+    Examples
+    --------
+    >>> from isoplan.optics.psf import make_psf_model
+    >>> model = make_psf_model({
+    ...     "name": "my_psfs", "model": "zernike-3", "form": "isoplan", "size_px": 63, "cutoff": 0.25,
+    ...     "excitation_cutoff": None, "focus_waves": [0, 0.2], "cylinder_waves": [0, 0.1],
+    ... })
+    >>> [parameter.name for parameter in model.parameters]
+    ['focus', 'cylinder', 'axis']
+    >>> psfs, lost = model.psf(torch.tensor([[0.2, 0.1, 0.0]]))
+    >>> psfs.shape, bool(lost[0] < 0.02)
+    (torch.Size([1, 63, 63]), True)
+    """
 
     knows_cutoff = True
 
@@ -45,15 +64,15 @@ class Zernike(PsfModel):
                 read_range(spec, key) if key in spec else (0.0, 0.0)
                 for key in ("focus_waves", "cylinder_waves")
             )
-        # Published axes are 0 and pi/2, which Seidel terms tell apart even without focus.
+        # Published axes are 0 and pi/2, which Seidel terms distinguish even without focus.
         period = math.pi / 2 if self.kind == 2 and not self.published else math.pi
         self.parameters = (
             Parameter("focus", "waves", *focus),
             Parameter("cylinder", "waves", *cylinder),
             Parameter("axis", "rad", 0.0, math.pi / 2 if self.published else period, period),
         )[slice(*{1: (0, 1), 2: (1, 3), 3: (0, 3)}[self.kind])]
-        # Odd, so that a whole confocal field has a middle pixel. The gap of 64 px keeps what comes
-        # round from the neighbouring periods under 1 % of the peak.
+        # Odd, so that a whole confocal field has a middle pixel. The gap of 64 px keeps what wraps around
+        # from the neighbouring periods below 1 % of the peak.
         if not self.published:
             self.field_px = self.size_px + max(64, 2 * math.ceil(self._reach_px()))
         self._pupils: dict[torch.device, list[Pupil]] = {}
@@ -77,7 +96,7 @@ class Zernike(PsfModel):
         return torch.stack([v[:, i] * v[:, j] for i, j in PRODUCTS], 1)
 
     def decode(self, targets: torch.Tensor) -> torch.Tensor:
-        """Parameters (n, P), held within the ranges; NaN where a target is not finite."""
+        """Parameters (n, P), clipped to the ranges; NaN where a target is not finite."""
         if self.published or self.kind == 1:
             return super().decode(targets)
         scale = self._scale()
@@ -102,7 +121,7 @@ class Zernike(PsfModel):
 
     def _crop(self, params, cutoff) -> tuple[torch.Tensor, torch.Tensor]:
         pupils = self._pupils_on(params.device)
-        # One PSF at all cut-offs, stretched: the pupil is tabulated for the highest.
+        # The pupil is tabulated for the highest cut-off; others stretch the PSF.
         scale = None
         if self.cutoff_range[0] < self.cutoff_range[1]:
             scale = params.new_full((len(params),), self.cutoff) if cutoff is None else cutoff
@@ -119,11 +138,11 @@ class Zernike(PsfModel):
         emission = pupils[0].intensity(waves, scale)
         if len(pupils) == 1:
             crop = pupils[0].integrate(emission)
-            # A pupil sampled closer by `scale` repeats so much farther on.
+            # A pupil sampled more finely by `scale` has a longer period by the same factor.
             total = pupils[0].total if scale is None else pupils[0].total / scale**2
             return crop, (1 - crop.sum((1, 2)) / total).clamp_min(0)
-        # Confocal: one path difference is more waves of the shorter light. No Parseval for a product,
-        # so the whole field is computed and the crop cut out of it.
+        # Confocal: a path difference is more waves of the shorter wavelength. Parseval does not hold for a
+        # product, so the whole field is computed and cropped.
         shorter = self.spec["excitation_cutoff"] / self.spec["cutoff"]
         (a, b), (c, d) = emission, pupils[1].intensity(waves * shorter, scale)
         # (a + b)(c + d) and (a - b)(c - d) in the same two parts.
@@ -133,7 +152,7 @@ class Zernike(PsfModel):
         return crop, (1 - crop.sum((1, 2)) / whole.sum((1, 2))).clamp_min(0)
 
     def _modes(self, params: torch.Tensor) -> torch.Tensor:
-        """(n, modes) coefficients of the pupil's modes."""
+        """Coefficients (n, modes) of the pupil's modes."""
         focus, cylinder, axis = self._split(params)
         if self.published:
             c, s = torch.cos(axis), torch.sin(axis)
@@ -142,7 +161,7 @@ class Zernike(PsfModel):
         return torch.stack([focus, turned[:, 1], turned[:, 0]], 1)
 
     def _pupils_on(self, device: torch.device) -> list[Pupil]:
-        """The emission pupil, and the excitation pupil of a confocal; tabulated once a device."""
+        """The emission pupil, and the excitation pupil of a confocal; tabulated once per device."""
         if device not in self._pupils:
             self._pupils[device] = self._build(device)
         return self._pupils[device]
@@ -157,14 +176,14 @@ class Zernike(PsfModel):
             "noll": (4, 5, 6),
             "size_px": self.size_px if len(cutoffs) == 1 else self.field_px,
             "field_px": self.field_px,
-            # An intensity has twice its cut-off as bandwidth, a confocal product the sum of both.
+            # The bandwidth of an intensity is twice its cut-off, that of a confocal product the sum of both.
             "nodes": 1 + math.ceil(4 * sum(cutoffs) - 1e-9),
             "device": device,
         }
         return [make_pupil(cutoff, **settings) for cutoff in cutoffs]
 
     def _reach_px(self) -> float:
-        """How far the strongest aberration throws a ray: the phase's slope over the highest cut-off."""
+        """How far the strongest aberration displaces a ray: the phase's slope over the highest cut-off."""
         focus, cylinder = self._most_waves()
         return (4 * math.sqrt(3) * focus + 2 * math.sqrt(6) * cylinder) / self.cutoff_range[1]
 
@@ -176,7 +195,7 @@ class Zernike(PsfModel):
         return [max(waves, 1e-6) for waves in self._most_waves()]
 
     def _split(self, params: torch.Tensor) -> list[torch.Tensor]:
-        """focus, cylinder and axis, each (n,), zero where the model has none."""
+        """Focus, cylinder and axis, (n,) each; 0 if the model does not have them."""
         column = {p.name: params[:, i] for i, p in enumerate(self.parameters)}
         zero = torch.zeros_like(params[:, 0])
         return [column.get(name, zero) for name in ("focus", "cylinder", "axis")]
@@ -203,14 +222,14 @@ def _polar(length: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
 
 
 def _angle(vector: torch.Tensor, folds: int) -> torch.Tensor:
-    """Axis in [0, 2 pi / folds) of (n, 2) vectors at `folds` times the axis."""
+    """Axis in [0, 2 pi / folds) from vectors (n, 2) at `folds` times the axis."""
     period = 2 * math.pi / folds
     axis = torch.remainder(torch.atan2(vector[:, 1], vector[:, 0]) / folds, period)
     return torch.where(axis >= period, torch.zeros_like(axis), axis)
 
 
 def _leading_vector(products: torch.Tensor) -> torch.Tensor:
-    """(n, 3) vectors v whose v v' is nearest to the symmetric matrices of six products each."""
+    """Vectors v (n, 3) whose products v v' are nearest to the given six products (n, 6)."""
     matrix = products.new_zeros(len(products), 3, 3)
     for k, (i, j) in enumerate(PRODUCTS):
         matrix[:, i, j] = matrix[:, j, i] = products[:, k]
@@ -219,7 +238,7 @@ def _leading_vector(products: torch.Tensor) -> torch.Tensor:
 
 
 def _published_draw(params, kind: int, generator) -> torch.Tensor:
-    """Published draw: focus mostly small, and small wherever the cylinder is not; two axes."""
+    """Draw as published: focus is often small, and always if the cylinder is large; axes are 0 and pi/2."""
     n, device = len(params), generator.device
     params = params.clone()
     if kind != 1:

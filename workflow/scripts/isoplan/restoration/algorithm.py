@@ -1,17 +1,18 @@
-"""How a picture is restored with PSFs: algorithms by name, each with a file in workflow/schemas/restoration/.
+"""Restoration algorithms by name, each with a file in workflow/schemas/restoration/.
 
-An algorithm is a class of settings (the config's `restoration`) with
+An algorithm is a class that is made from settings (the config's `restoration`) and has
 
-- `most_iterations`, the most that `iterations: auto` chooses from;
-- `halo_px(psf_px, iterations, tv)`, how far beyond its core a tile has to see;
-- `strength(iterations)`, the iterations of accelerated Richardson-Lucy that go as far, for `trust`;
-- `restore(y, blur, iterations=, tv_weight=, start=, scale=, background=, shift=, valid=, saturated=, callback=)`, as
-  `richardson_lucy` has it, which returns the object. `callback(iteration, object)` is called after every iteration, from 1 on,
-  or once with 1 by an algorithm that has none: held-out photons are compared there.
+- `most_iterations`: the largest number that `iterations: auto` can choose;
+- `halo_px(psf_px, iterations, tv)`: width of the halo that a tile needs around its core;
+- `strength(iterations)`: how many iterations of accelerated Richardson-Lucy have the same effect, for `trust`;
+- `restore(y, blur, iterations=, tv_weight=, start=, scale=, background=, shift=, valid=, saturated=, callback=)`:
+  returns the object; the parameters are those of `richardson_lucy`. `callback(iteration, object)` is called after
+  every iteration, from 1 on, or once with 1 if the algorithm has no iterations. Held-out photons are compared there.
 
-One that has no iterations, or no total variation, says so in its file (`fixed: {iterations: 1, tv_weight: 0}`).
+An algorithm without iterations or without total variation says so in its file
+(`fixed: {iterations: 1, tv_weight: 0}`).
 
-Planning asks for the first three, hence no torch where an algorithm is loaded.
+Planning uses the first three, so loading an algorithm must not import torch.
 """
 
 from isoplan.base.imports import load_named

@@ -1,4 +1,4 @@
-"""What was chosen for a restoration and why, in words."""
+"""Describes what was chosen for a restoration, and why."""
 
 from isoplan.optics.plain import PlainPsf
 from isoplan.restoration.held_out import HELD_OUT
@@ -7,32 +7,43 @@ from isoplan.restoration.held_out import HELD_OUT
 def reason(
     which: float | PlainPsf, photons: float, *, hinted: bool, few: bool, uneven: bool
 ) -> str:
-    """Why a search chose these PSFs: `which` of `Search.which`.
+    """Say why a search chose its PSFs.
 
-    photons: at the brightest pixels. hinted: whether the map hints at another blur than its model's. few: whether
-    iterations were limited, as one PSF stands for some that differ (uneven) or the blur is another.
+    Parameters
+    ----------
+    which
+        The PSFs, from `Search.which`.
+    photons
+        Photons at the brightest pixels.
+    hinted
+        Whether the map hints that the blur does not belong to its PSF model.
+    few
+        Whether the iterations were limited, because a single PSF stands for different ones (`uneven`) or
+        the blur does not belong to the PSF model.
+    uneven
+        Whether a single PSF stands for different ones.
     """
     share = f"the {100 * HELD_OUT:.0f} % of photons held out"
     light = f"the brightest pixels hold {photons:.3g} photons"
     if not which:
-        return f"PSFs do not predict {share}, or not surely enough; {light}"
+        return f"PSFs do not predict {share} clearly better than no PSF; {light}"
     if isinstance(which, PlainPsf):
-        doubts = ", which the map itself doubts" if hinted else ""
+        doubts = ", which the map itself calls doubtful" if hinted else ""
         return f"a {which.words} predicts {share} better than the map's PSFs{doubts}; {light}"
     found = f"chosen because they best predict {share}; {light}"
     if few and uneven:
-        found += ". Few iterations, as one PSF stands for some that differ"
+        found += ". Iterations are limited, as a single PSF stands for different ones"
     elif few:
-        found += ". Few iterations, as the blur is hardly one of the PSF model's"
+        found += ". Iterations are limited, as the blur hardly belongs to the PSF model"
     if which >= 1:
         return found
     return (
-        f"{found}. Detail in the picture is finer than PSFs as wide as estimated allow, or may be"
+        f"{found}. Detail in the picture is, or may be, finer than PSFs as wide as estimated allow"
     )
 
 
 def describe_choice(choice: dict) -> str:
-    """What was chosen, for people, what of it lies at an end of its range, and why to be wary of it."""
+    """Describe a choice for users: what was chosen, what is at an end of its range, and any caution."""
     ends = "; ".join(choice.get("ends", {}).values())
     ends = f". At the end of its range: {ends}" if ends else ""
     caution = f". CAUTION: {choice['caution']}" if "caution" in choice else ""
@@ -40,7 +51,7 @@ def describe_choice(choice: dict) -> str:
 
 
 def how_much(choice: dict) -> str:
-    """Iterations and TV weight, where the algorithm has them."""
+    """Iterations and TV weight, if the algorithm has them."""
     fixed = choice.get("fixed", ())
     parts = [] if "iterations" in fixed else [f"{choice['iterations']} iterations"]
     parts += [] if "tv_weight" in fixed else [f"a TV weight of {choice['tv_weight']:g}"]

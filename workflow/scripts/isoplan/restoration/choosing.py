@@ -1,33 +1,33 @@
-"""How much to restore, chosen from the picture alone: by which PSFs, how many iterations, which TV weight.
+"""Chooses how to restore a picture, from the picture alone: the PSFs, the iterations and the TV weight.
 
-Photons are held out (`held_out`): too few iterations miss structure that is there, too many predict noise that does
-not come again. All photons are then restored with what does best. Iterations, weight and the width of PSFs are compared
-by squared errors, as SNR counts squares: the Poisson deviance weighs dark ground by its small variance, and chose too
-smooth where bright things lie on it. Whether to use PSFs at all, and of which kind, is decided by the deviance, which is
-most sensitive where light is least.
+Photons are held out (`held_out`). Too few iterations miss structure that exists, too many predict noise that does not
+occur again. All photons are then restored with the best settings. Iterations, weight and the width of PSFs are
+compared by squared errors, like SNR: the Poisson deviance gives dark ground a large weight because of its small
+variance, and led to too smooth results for bright objects on dark ground. Whether to use PSFs at all, and of which
+kind, is decided by the deviance, which is most sensitive where there is little light.
 
-Estimated PSFs are in doubt themselves. A specimen's own softness counts as blur, so they are too wide more often than
-too narrow, and PSFs that are too wide do far more harm: they sharpen real detail into noise and rings. Photons held
-out reveal a PSF that is too wide, because an object without negative light cannot explain detail finer than its PSF.
-So narrower PSFs are tried as well (`LocalPsfs.by`):
+Estimated PSFs are uncertain. The softness of a specimen counts as blur, so they are more often too wide than too
+narrow. PSFs that are too wide do far more harm: they turn real detail into noise and rings. Held-out photons reveal
+such a PSF, because an object without negative light cannot explain detail finer than its PSF. So narrower PSFs are
+tried as well (`LocalPsfs.by`):
 
-- The PSFs chosen have the mean of the widths that may be true, weighted by exp(-z^2 / 2), where a width does worse
-  than the best one by z standard errors. These errors are of the differences in squares of BLOCK_PX (several thinnings of a piece
-  share their photons). The map's intervals have no say: they know too little of soft specimens;
-- PSFs under LEAST_PX are not used: they are as likely the specimen's softness as blur, and less could be gained than
-  lost. Only noise is removed then;
-- what PSFs in doubt restore is shown through a Gaussian (`resolution_for`), because PSFs that are a little too wide
-  ring in detail finer than pixels and photons can hold.
+- The PSFs chosen have the mean of the plausible widths, weighted by exp(-z^2 / 2), where a width does worse than the
+  best one by z standard errors. These are the errors of differences in squares of BLOCK_PX (several thinnings of a
+  piece share their photons). The map's intervals are not used, as they do not account for soft specimens.
+- PSFs narrower than LEAST_PX are not used. They are as likely softness of the specimen as blur, and the possible loss
+  is larger than the possible gain. Only noise is removed then.
+- The result of uncertain PSFs is shown through a Gaussian (`resolution_for`), because PSFs that are slightly too wide
+  cause rings in detail that is finer than pixels and photons can resolve.
 
-Where the map hints at another blur than its PSF model's, PSFs of other kinds are searched too (`other_psfs`), at the
-end those with wings; disks and motions also where one as wide as the map's PSFs does better than these, or where what
-these restore wants much smoothing. One of these is used if it surely predicts the photons better than the map's PSFs,
-as they are or narrower, and than no PSF (`search`).
+If the map hints that the blur does not belong to its PSF model, PSFs of other kinds are searched too (`other_psfs`),
+those with wings last. Disks and motions are also searched if one as wide as the map's PSFs does better than these, or
+if the map's PSFs need strong smoothing. A PSF of another kind is used if it predicts the photons clearly better than
+the map's PSFs, as they are or narrower, and than no PSF (`search`).
 
-It takes as many restorations of the most iterations as there are pieces times PSFs and weights, of PIECE_PX and a
-margin a side: a bounded time for a mosaic of any size, more than its restoration takes where that has few cores.
-The study `how-much` compares iterations and weight with the best possible ones, `no-harm` what comes of it all
-where PSFs are in doubt.
+The cost is one restoration with the largest number of iterations for every piece, PSF and weight; a piece is
+PIECE_PX a side plus a margin. This time is bounded for a mosaic of any size, but exceeds that of the restoration if
+the mosaic has few cores. The study `how-much` compares iterations and weight with the best possible ones, and
+`no-harm` shows the results for uncertain PSFs.
 """
 
 from dataclasses import replace
@@ -43,21 +43,20 @@ from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.raw_noise import look_at_noise
 from isoplan.restoration.search import Search
 
-# More noise than MUCH_NOISE times what the gain makes is not noise. A share of cells above ALARMED that raise the alarm is
-# much.
+# Noise above MUCH_NOISE times that of the gain is not noise. A share of cells with an alarm above ALARMED is large.
 MUCH_NOISE, ALARMED = 4.0, 0.2
-# One PSF cannot stand for PSFs whose width deviates by more than this share.
+# A single PSF cannot stand for PSFs whose width has a larger relative standard deviation than this.
 UNEVEN = 0.1
 
-# What is taken where the photons cannot be counted and the iterations are given.
+# The TV weight if photons cannot be counted and the iterations are given.
 UNJUDGED_WEIGHT = 0.001
 ITERATIONS_AND_WEIGHT = "iterations and a TV weight"
 GIVEN = "give {}"
-GAIN = "see first why; give the gain if the picture is a raw one, or {},"
-# Where a Gaussian or the map's PSFs restore what the map itself says is blurred otherwise.
+GAIN = "find out why first: give the gain if the picture is a raw one, or {}"
+# If a Gaussian or the map's PSFs are used although the map says that the blur is another.
 CONTRADICTED = (
-    "{:.0f} % of the map's valid cells say that the blur is hardly one of the PSF model's, and no PSF that explains it was "
-    "found; it may be a double image, say: compare the restoration with the picture"
+    "{:.0f} % of the map's valid cells say that the blur hardly belongs to the PSF model, and no PSF that explains it was "
+    "found. It may be a double image, for example: compare the restoration with the picture"
 )
 FORCED = "give a psf_scale (1 takes the map as it is)"
 
@@ -65,21 +64,40 @@ FORCED = "give a psf_scale (1 takes the map as it is)"
 def choose_for(
     mosaic, local: LocalPsfs, facts: dict, settings: dict, *, seed: int, stream: str, device="cpu"
 ) -> dict:
-    """PSFs, iterations and TV weight for a mosaic, as `choose` has it, by a few pieces of it.
+    """Choose PSFs, iterations and TV weight for a mosaic, from a few pieces of it.
 
-    Where its map cannot be believed less is done: nothing where more cells raise the alarm than are valid, as photons
-    cannot be counted then; and only noise is removed where no cell is valid, where few of all cells raise the alarm
-    but fewer are valid, or where a sharp picture that raises it has a raw one's noise all the same. Nor is
-    anything done where the noise is not that of a raw picture (`raw_noise`); its strength corrects the gain.
-    What is not "auto" in settings, the config's `restoration`, is taken all the same. facts: of
-    `mosaic.measure`, with offset, gain, read_noise_e.
+    Less is done if the map or the noise cannot be believed. Nothing is done if more cells raise the alarm than
+    are valid and these are more than ALARMED of all, because photons cannot be counted then, or if the noise is
+    not that of a raw picture (`raw_noise`). Only noise is removed if no cell is valid, if more cells raise the
+    alarm than are valid but these are few, or if a sharp picture that raises the alarm has the noise of a raw
+    one. The strength of the noise corrects the gain. Settings that are not "auto" are used in any case.
+
+    Parameters
+    ----------
+    mosaic
+        The picture, read by window.
+    local
+        Its PSFs.
+    facts
+        From `mosaic.measure`, with offset, gain and read_noise_e.
+    settings
+        The config's `restoration`.
+    seed, stream
+        Determine which photons are held out.
+    device
+        Device that computes.
+
+    Returns
+    -------
+    dict
+        The choice, as from `choose`; also `caution` if the map contradicts the PSFs chosen.
     """
     mapped = local
     exposure, known = exposure_of(facts, settings["background"]), facts.brightness
     if not local.estimated:
-        settings = settings | {"psf_shape": "map"}  # what is known stays
+        settings = settings | {"psf_shape": "map"}  # known PSFs are kept
     elif settings["psf_shape"] not in ("auto", "map"):
-        local = local.chosen(settings)  # which is known, then
+        local = local.chosen(settings)  # the PSF is known then
     pieces = pieces_of(mosaic, local, facts, order=settings["order"], device=device)
     said, other_blur = [], 0.0
     if settings["psf_scale"] == "auto" and exposure.gain:
@@ -89,7 +107,9 @@ def choose_for(
         alarmed = sums and sums["alarm_cells"] > sums["valid_cells"]
         why = noise.fault
         if alarmed and sums["alarm_cells"] > ALARMED * sums["cells"] and (why or not noise.sharp):
-            why = "most of its map raises the alarm: it is no raw camera picture of a thin sample"
+            why = (
+                "most of its map raises the alarm: it is not a raw camera picture of a thin sample"
+            )
         if why:
             return _unjudged(settings, why, known["scale"] / exposure.gain, FORCED)
         if alarmed:
@@ -98,7 +118,7 @@ def choose_for(
             said.append("no cell of the map is valid")
         if noise.times > MUCH_NOISE:
             said.append(
-                f"where the PSFs pass nothing is {noise.times:.2g} times the noise that its gain makes"
+                f"frequencies that the PSFs suppress have {noise.times:.2g} times the noise that its gain makes"
             )
         elif noise.times != 1:
             gain = noise.times * exposure.gain
@@ -108,7 +128,7 @@ def choose_for(
         else:
             other_blur = local.other_blur
         if noise.times != 1 and noise.times <= MUCH_NOISE:
-            said.append(f"its noise is that of {exposure.gain:.3g} counts per electron")
+            said.append(f"its noise corresponds to {exposure.gain:.3g} counts per electron")
     how = {
         "exposure": exposure,
         "side": local.size_px,
@@ -136,26 +156,49 @@ def choose(
     other_blur: float = 0.0,
     uneven: bool = False,
 ) -> dict:
-    """PSFs, iterations and TV weight for a picture, or for a mosaic by a few pieces of it.
+    """Choose PSFs, iterations and TV weight from pieces of a picture.
 
-    settings: the config's `restoration`; what is not "auto" there stays as it is. exposure: of the
-    mosaic, whose gain may be None. start, scale: of `mosaic.facts.Facts.brightness`. side: of PSFs of other
-    kinds, in px; without it none is tried. other_blur: share of the map that says that the PSF model has
-    no such blur. uneven: whether one PSF stands for some that differ.
-    seed, stream: which photons are held out is a pure function of them.
+    Parameters
+    ----------
+    pieces
+        From `pieces_of`.
+    settings
+        The config's `restoration`; settings that are not "auto" are kept.
+    exposure
+        Exposure of the mosaic; its gain may be None.
+    start, scale
+        From `mosaic.facts.Facts.brightness`.
+    seed, stream
+        Determine which photons are held out.
+    side
+        Side in px of PSFs of other kinds; None tries none.
+    other_blur
+        Share of the map's valid cells that say that the blur does not belong to the PSF model.
+    uneven
+        Whether a single PSF stands for different ones.
 
-    Returns fixed (`config.entries.fixed`, where there are any), psf_scale (how much narrower the PSFs are, 0 for none), psf_shape ("map", or the PSF of another
-    kind), resolution_px, iterations, tv_weight,
-    reason (a sentence), photons (at `scale`; None where the gain is not known); widths: for each factor
-    tried, falling, psf_scale, width_px of the median PSF and worse, by how many standard errors it
-    predicts the photons worse than the best of them; and curves: for each weight tried with the PSFs taken,
-    rising, tv_weight, iterations and the mean squared error, in electrons^2 a pixel. Where nothing can be judged both lists are
-    empty, and iterations that are not given are 0: the picture is left as it is.
+    Returns
+    -------
+    dict
+        - fixed: from `config.entries.fixed`, if the algorithm fixes anything,
+        - psf_scale: width of the PSFs relative to the map's, 0 for no PSF,
+        - psf_shape: "map", or a PSF of another kind,
+        - resolution_px, iterations, tv_weight,
+        - reason: the reason in words,
+        - ends: what was chosen at an end of its range, in words, by key,
+        - photons: photons at `scale`; None if the gain is unknown,
+        - widths: for each factor tried, descending: psf_scale, width_px of the median PSF, and worse, the number
+          of standard errors by which it predicts the photons worse than the best one,
+        - curves: for each weight tried with the PSFs chosen, ascending: tv_weight, iterations, and error, the
+          mean squared error in electrons^2 per pixel.
+
+        If nothing can be judged, both lists are empty, and iterations that are not given are 0: the picture is
+        left as it is.
     """
     photons = scale / exposure.gain if exposure.gain else None
     pieces = [piece for piece in pieces if (piece.counts[piece.judged] > 0).any()]
     if photons is None or not pieces:
-        why = "the camera's gain is not known" if photons is None else "no light is known"
+        why = "the camera's gain is not known" if photons is None else "no light was found"
         return _unjudged(settings, why, photons, GAIN if photons is None else GIVEN)
     turns = -(-PIECES // len(pieces))
     held_out = [
@@ -171,8 +214,10 @@ def choose(
 
 
 def _unjudged(settings: dict, why: str, photons: float | None, give: str = GIVEN) -> dict:
-    """Nothing is done where nothing can be judged, unless the iterations are given, or the PSFs' width where the
-    algorithm has no iterations."""
+    """The choice if nothing can be judged: nothing is done unless the iterations are given.
+
+    For an algorithm without iterations, the width of the PSFs decides instead.
+    """
     fixed = entries.fixed(settings)
     decides, wanted = "iterations", "iterations" if "tv_weight" in fixed else ITERATIONS_AND_WEIGHT
     if "iterations" in fixed:
@@ -183,7 +228,7 @@ def _unjudged(settings: dict, why: str, photons: float | None, give: str = GIVEN
     reason = f"{why}, so nothing can be held out and judged"
     if decides not in known:
         known["iterations"] = 0
-        reason += f"; {give.format(wanted)} to restore it all the same"
+        reason += f"; {give.format(wanted)} to restore it nevertheless"
     return (
         ({"fixed": fixed} if fixed else {})
         | taken

@@ -1,10 +1,11 @@
-"""Restoration of a mosaic, core by core: local PSFs from the map, then space-variant TV-RL.
+"""Restores a mosaic core by core, with local PSFs from the map.
 
-The unit is one output shard of core_px; it is computed in one block, the core with a halo wide
-enough that what lies beyond changes it by less than the tolerance of `halo.halo_px`.
-Memory: about 14 arrays of (core_px + 2 halo_px + PSF)^2 float32 for the iterations, and what the blur
-keeps, under 0.4 GiB of OTFs and as many masks as modes. A core of 1024 px with a halo of 256 px and 24 x 24
-PSFs of 127 px takes a process to under 1.5 GiB, whatever the PSFs are (`tests/bench/memory_stages.py`).
+The unit is one output shard of core_px. It is computed in one block, the core with a halo so wide that what lies
+beyond changes it by less than the tolerance of the algorithm's `halo_px`.
+
+Memory: about 14 float32 arrays of (core_px + 2 halo_px + PSF)^2 px for the iterations, and what the blur keeps,
+below 0.4 GiB of OTFs and as many masks as modes. A core of 1024 px with a halo of 256 px and 24 x 24 PSFs of 127 px
+needs less than 1.5 GiB, whatever the PSFs are (`tests/bench/memory_stages.py`).
 """
 
 import math
@@ -33,19 +34,41 @@ def restore_block(
     device,
     exposure: Exposure = Exposure(),
 ) -> np.ndarray:
-    """One block restored: (h, w) counts above the offset -> the same shape, float32.
+    """Restore one block of a picture.
 
-    psfs: of `LocalPsfs.around`; None returns the block as it is, and so do 0 iterations. settings: the
-    config's `restoration`. start, scale: one value each for the whole mosaic, so that tiles agree. Pixels
-    that are not finite, dead or hot leave the likelihood, and their restored value comes from their
-    neighbours; saturated ones only pull up.
+    Pixels that are not finite, dead or hot are ignored, and their restored values come from their neighbours.
+    Saturated pixels are lower bounds.
+
+    Parameters
+    ----------
+    counts
+        (h, w) counts above the offset.
+    psfs
+        From `LocalPsfs.around`. If it is None, or with 0 iterations, the block is returned unchanged.
+    settings
+        The config's `restoration`, without "auto".
+    start, scale
+        Brightness of the whole mosaic in counts, see `richardson_lucy`; the same for all tiles, so that
+        they agree.
+    device
+        Device that computes.
+    exposure
+        Exposure of the mosaic.
+
+    Returns
+    -------
+    numpy.ndarray
+        (h, w) float32 counts above the offset.
     """
     return _restored(counts, psfs, settings, {"start": start, "scale": scale}, device, exposure)[0]
 
 
 def _restored(counts, psfs, settings, brightness: dict, device, exposure: Exposure):
-    """As `restore_block`; beside it the block's `Pixels`, and a function that gives what the camera
-    should have seen of the restored object, (h, w), or None where no PSF is known."""
+    """Like `restore_block`. Also returns the block's `Pixels` and a function that computes the expected picture.
+
+    The function returns what the camera should have seen of the restored object, (h, w) counts; it is None if
+    no PSF is known.
+    """
     pixels = sort_pixels(counts, exposure)
     if psfs is None or not settings["iterations"]:
         return counts, pixels, None
@@ -77,10 +100,10 @@ def _restored(counts, psfs, settings, brightness: dict, device, exposure: Exposu
 
 
 def softened(x: torch.Tensor, width_px: float) -> torch.Tensor:
-    """Picture (h, w) through a Gaussian of some full width at half maximum; its rim goes on as it is.
+    """Blur a picture (h, w) by a Gaussian of a full width at half maximum in px; edge pixels are repeated.
 
-    What a restoration is shown at: sharper than its pixels can hold, or than its PSFs are sure, it rings
-    (Magain, Courbin, Sohy 1998).
+    A restoration is shown at this resolution. A sharper one would have rings, because its pixels cannot
+    represent it or its PSFs are uncertain (Magain, Courbin, Sohy 1998).
     """
     if not width_px:
         return x
@@ -91,7 +114,7 @@ def softened(x: torch.Tensor, width_px: float) -> torch.Tensor:
 
 
 def softening(width_px: float) -> torch.Tensor:
-    """Weights of sum 1 along an axis, an odd number: a Gaussian integrated over the pixels."""
+    """Weights along one axis of a Gaussian that is integrated over the pixels: an odd number, of sum 1."""
     sigma = width_px / FWHM_PER_SIGMA
     at = torch.arange(-math.ceil(4 * sigma), math.ceil(4 * sigma) + 1, dtype=torch.float64)
     line = torch.special.ndtr((at + 0.5) / sigma) - torch.special.ndtr((at - 0.5) / sigma)
@@ -99,12 +122,28 @@ def softening(width_px: float) -> torch.Tensor:
 
 
 def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, brightness: dict, device):
-    """One core of a mosaic, read with its halo and restored: the core's shape, float32.
+    """Read one core of a mosaic with its halo, and restore it.
 
-    core: (rows, columns) slices. settings: the config's `restoration` with its halo_px settled, the
-    mosaic's `offset` and `exposure`, the fields of its `Exposure`. brightness: `start` and `scale` of the
-    mosaic, in counts above the offset. Pixels that no tile of the mosaic covers are NaN, and so are those
-    that are not finite in it.
+    Parameters
+    ----------
+    mosaic
+        The picture, read by window.
+    local
+        Its PSFs.
+    core
+        (rows, columns) slices.
+    settings
+        The config's `restoration` without "auto", with the halo in halo_px, the mosaic's `offset`, and
+        `exposure`, the fields of its `Exposure`.
+    brightness
+        `start` and `scale` of the mosaic, in counts above the offset.
+    device
+        Device that computes.
+
+    Returns
+    -------
+    numpy.ndarray
+        The core, float32 counts above the offset. Pixels that are not finite or that no tile covers are NaN.
     """
     return _restored_core(mosaic, local, core, settings, brightness, device)[0]
 
@@ -112,8 +151,16 @@ def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, brightness: 
 def restore_with_trust(
     mosaic, local: LocalPsfs, core, settings: dict, *, brightness: dict, device
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `restore_core`, and how far to trust it: (len(trust.CHANNELS), ny, nx), the core's cells of
-    settings["trust_px"] px. Where no PSF is known all of them are in doubt, and no more is said."""
+    """Like `restore_core`, but also judge how far to trust the result.
+
+    Returns
+    -------
+    restored
+        As from `restore_core`.
+    cells
+        (len(trust.CHANNELS), ny, nx) of the core's cells of settings["trust_px"] px. If no PSF is known, all
+        are in doubt and other channels are NaN.
+    """
     restored, look_back = _restored_core(mosaic, local, core, settings, brightness, device)
     size = settings["trust_px"]
     uncertainty, filled, other_blur = local.doubts(core, size)
@@ -138,8 +185,10 @@ def restore_with_trust(
 
 
 def _restored_core(mosaic, local, core, settings, brightness, device):
-    """As `restore_core`; beside it a function that gives the core's counts, what the camera should have
-    seen, its `Pixels` and the `Exposure`; None where no tile is or no PSF is known."""
+    """Like `restore_core`. Also returns a function for `trust`, or None if no tile or no PSF is there.
+
+    The function returns the core's counts, what the camera should have seen, its `Pixels` and the `Exposure`.
+    """
     covered = mosaic.covered(core[0].start, core[0].stop, core[1].start, core[1].stop)
     if covered is not None and not covered.any():
         return np.full(covered.shape, np.nan, np.float32), None
@@ -173,13 +222,28 @@ def seam_error(
     borders: int = 4,
     strip_px: int = 32,
 ) -> float:
-    """Largest difference that cutting a mosaic into cores made, as a share of its range.
+    """Measure the largest difference that cutting a mosaic into cores made.
 
-    At `borders` borders between neighbouring cores, spread over the mosaic, a block as large as a
-    core and centred on the border is restored. A strip of strip_px on either side of the border is
-    compared with `restored`, the array (H, W) that the cores were written to; the difference is
-    divided by brightness["scale"]. cores: all of them, as `tiles.shards` gives them. settings, brightness,
-    device: as for `restore_core`. 0 where there is but one core.
+    At some borders between neighbouring cores, a block as large as a core is restored that is centred on the
+    border. Strips on both sides of the border are compared with the restored mosaic.
+
+    Parameters
+    ----------
+    mosaic, local, settings, brightness, device
+        As for `restore_core`.
+    restored
+        (H, W) array that the cores were written to.
+    cores
+        All cores, from `tiles.shards`.
+    borders
+        Number of borders, which are spread over the mosaic.
+    strip_px
+        Width of the strip on each side of a border.
+
+    Returns
+    -------
+    float
+        The largest difference, divided by brightness["scale"]; 0 if there is a single core.
     """
     starts = {tuple(part.start for part in core): core for core in cores}
     pairs = []
@@ -211,11 +275,29 @@ def seam_error(
 def blurred_again(
     read: Callable, local: LocalPsfs, shape_px, *, order: str, background: float, device="cpu"
 ) -> Callable:
-    """Reader of what the camera should see of a restored picture, noise aside: another exposure of the
-    field, as blurred as the one that was restored, can be compared with it.
+    """A reader of what the camera should see of a restored picture, without noise.
 
-    read: (y0, y1, x0, x1) -> (h, w) restored counts above the offset, of a mosaic of shape_px. background: in
-    counts. Beyond the mosaic its mirror image is taken. Where no PSF is known the picture stays as it is.
+    It can be compared with another exposure of the field, which is as blurred as the one that was restored.
+
+    Parameters
+    ----------
+    read
+        (y0, y1, x0, x1) -> (h, w) restored counts above the offset.
+    local
+        The PSFs. Where none is known, the picture is returned unchanged.
+    shape_px
+        Shape of the mosaic; beyond it, its mirror image is used.
+    order
+        "mask-blur" or "blur-mask".
+    background
+        In counts.
+    device
+        Device that computes.
+
+    Returns
+    -------
+    callable
+        (y0, y1, x0, x1) -> (h, w) float32.
     """
     reach = local.size_px // 2
 

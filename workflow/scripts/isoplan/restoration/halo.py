@@ -1,6 +1,6 @@
-"""How far beyond its core a tile has to see, so that it is restored as the whole picture would be.
+"""Width of the halo that a tile needs around its core to be restored like the whole picture.
 
-Planning and laying out ask for it too, hence no torch here, which takes seconds to import.
+Planning uses it too, so this must not import torch, which takes seconds.
 """
 
 import math
@@ -13,19 +13,23 @@ MOST_RESOLUTION_PX = 1.5
 
 
 def with_choice(settings: dict, choice: dict | None) -> dict:
-    """The config's `restoration` with what was chosen and why (`reason`); choice: of `restoration.choosing.choose`, or None."""
+    """The config's `restoration` with what was chosen, and the reason.
+
+    choice: from `restoration.choosing.choose`, or None, which changes nothing.
+    """
     return settings | {key: choice[key] for key in (*CHOSEN, "reason") if choice}
 
 
 def halo_of(settings: dict, psf_px: int) -> int:
-    """Halo in px: the config's `halo_px`, or, where that is 0, what PSF and iterations ask for.
+    """Halo in px: the config's `halo_px`, or if that is 0, what the PSF and the iterations need.
 
-    Iterations that are still to be chosen count as the most that they may become.
+    If the iterations are not chosen yet, the largest possible number is assumed. settings: the config's
+    `restoration`. psf_px: side of the PSFs.
     """
     algorithm, iterations = algorithm_of(settings), settings["iterations"]
     if iterations == "auto":
         iterations = algorithm.most_iterations
-    # A Gaussian's weights end at four deviations, under twice its width.
+    # The weights of a Gaussian end at 4 standard deviations, less than twice its width.
     width = settings["resolution_px"]
     shown = math.ceil(2 * (MOST_RESOLUTION_PX if width == "auto" else width))
     tv = settings["tv_weight"] != 0

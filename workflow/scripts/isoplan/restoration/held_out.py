@@ -1,10 +1,11 @@
-"""Photons held out, and how well restorations of the others predict them.
+"""Measures how well restorations predict photons that were held out.
 
-Each photon of a picture goes into its test part with probability HELD_OUT and otherwise into its fit part;
-thinning splits Poisson numbers into two independent ones. The fit part is restored, and what its restoration says the camera
-would see is compared with the test part, which it never saw.
-The fit part has 1 - HELD_OUT of the photons, so it is restored with 1 / (1 - HELD_OUT) times the
-weight: the weight that suits is about proportional to one over the photons. Its iterations are taken as they are.
+Each photon of a picture goes into the test part with probability HELD_OUT, and otherwise into the fit part. Such
+thinning splits a Poisson number into two independent ones. The fit part is restored, and the picture that this
+restoration predicts is compared with the test part.
+
+The fit part has 1 - HELD_OUT of the photons. It is restored with 1 / (1 - HELD_OUT) times the TV weight, since the
+best weight is roughly inversely proportional to the photons. The iterations are not changed.
 """
 
 import math
@@ -19,16 +20,24 @@ from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.pieces import Piece
 
 HELD_OUT, BLOCK_PX = 0.3, 32
-# A trial ends once its errors have grown over ENOUGH looks. Iterations that differ by fewer than ALIKE standard errors
+# A trial ends when its errors have grown over ENOUGH looks. Iterations that differ by fewer than ALIKE standard errors
 # count as equal.
 ENOUGH, ALIKE = 4, 0.5
 
 
 @dataclass
 class Trial:
-    """How well some PSFs and a TV weight predict the photons held out, in every square of BLOCK_PX:
-    squares, the squared error in electrons^2 after each number of iterations that may be taken; deviance, after these
-    and more. (iterations, blocks) each."""
+    """How well some PSFs and a TV weight predict the held-out photons, in every square of BLOCK_PX.
+
+    Attributes
+    ----------
+    tv_weight
+        The TV weight.
+    squares
+        (iterations, blocks) squared errors in electrons^2, after each number of iterations that can be chosen.
+    deviance
+        (looks, blocks) Poisson deviance, after these numbers of iterations and possibly more.
+    """
 
     tv_weight: float
     squares: np.ndarray
@@ -36,34 +45,34 @@ class Trial:
 
     @property
     def likeliest(self) -> np.ndarray:
-        """The deviance of every square after the iterations that do best by it."""
+        """The deviance of every square, after the iterations with the smallest total."""
         return self.deviance[self.end]
 
     @property
     def end(self) -> int:
-        """Place of the looks after which the deviance is least."""
+        """Index of the look with the smallest deviance."""
         return int(self.deviance.sum(1).argmin())
 
     @property
     def errors(self) -> np.ndarray:
-        """Squared errors after each number of iterations, none lower than the next: a dip that does not last does not count."""
+        """Squared errors after each number of iterations; a dip at a single number does not count."""
         errors = self.squares.sum(1)
         return np.maximum(errors, np.append(errors[1:], errors[-1]))
 
     @property
     def best(self) -> int:
-        """Place of the iterations that do best."""
+        """Index of the best number of iterations."""
         return int(self.errors.argmin())
 
     @property
     def place(self) -> int:
-        """Of the fewest iterations that do no worse than the best by more than ALIKE standard errors."""
+        """Index of the fewest iterations that are worse than the best by at most ALIKE standard errors."""
         best = self.squares[self.best]
         return next(k for k in range(self.best + 1) if worse_by(self.squares[k], best) <= ALIKE)
 
 
 def worse_by(one: np.ndarray, other: np.ndarray) -> float:
-    """By how many standard errors the sum over all squares is larger, infinite where it cannot be told."""
+    """By how many standard errors the sum over all squares is larger; infinite if it is unknown."""
     apart = one - other
     if not np.isfinite(apart).all():
         return math.inf
@@ -72,13 +81,13 @@ def worse_by(one: np.ndarray, other: np.ndarray) -> float:
 
 
 class HeldOut:
-    """One piece, thinned once or more: how well restorations of its fit parts predict its test parts."""
+    """One piece of a picture, thinned once or more often, whose fit parts are to predict its test parts."""
 
     def __init__(self, piece: Piece, exposure: Exposure, rngs):
         self.piece, self.exposure = piece, exposure
         pixels = sort_pixels(piece.counts, exposure)
         usable = pixels.usable & ~pixels.saturated
-        # Beyond 2^53 photons, of pictures without noise, doubles hold no whole numbers any more.
+        # Pictures without noise may have more than 2^53 photons, which doubles cannot count exactly.
         light = np.where(usable, piece.counts, 0).astype(np.float64) / exposure.gain
         shift = exposure.shift / exposure.gain
         judged = np.zeros(usable.shape, bool)
@@ -110,8 +119,28 @@ class HeldOut:
         turns: int | None = None,
         **brightness,
     ) -> np.ndarray:
-        """Squared errors and deviance of the test parts, (2, iterations, blocks), of all turns on average, or of
-        the first ones. brightness: start and scale of `mosaic.facts.Facts.brightness`."""
+        """Restore the fit parts, and compare with the test parts.
+
+        Parameters
+        ----------
+        blur
+            The blur to restore with.
+        iterations
+            Numbers of iterations after which to compare, ascending.
+        tv_weight
+            TV weight for all of the photons.
+        settings
+            The config's `restoration`.
+        turns
+            How many of the thinnings to use; None uses all.
+        **brightness
+            start and scale, from `mosaic.facts.Facts.brightness`.
+
+        Returns
+        -------
+        numpy.ndarray
+            (2, iterations, blocks) squared errors and deviance, averaged over the thinnings.
+        """
         total = []
         for fit, test, least in list(zip(self.fits, self.tests, self.least, strict=True))[:turns]:
             found = []
@@ -120,7 +149,7 @@ class HeldOut:
                 if iteration not in iterations:
                     return False
                 mean = self._mean(blur, x)
-                # Of numbers, not of their sum, single precision is enough.
+                # Single precision is enough for the pixels, but not for their sum.
                 deviance = torch.addcmul(mean, test, mean.log(), value=-1).mul_(2).double() - least
                 squares = (test - mean).double().square()
                 found.append(
@@ -129,7 +158,7 @@ class HeldOut:
                         for values in (squares, deviance)
                     ]
                 )
-                # What has grown worse for a while will not be the best.
+                # A restoration that has become worse for a while will not be the best.
                 ends = np.sum(found[-ENOUGH:], axis=2)
                 return len(ends) == ENOUGH and bool((np.diff(ends, axis=0) >= 0).all())
 
@@ -138,7 +167,7 @@ class HeldOut:
         return np.mean(total, axis=0).swapaxes(0, 1)
 
     def _mean(self, blur: SpaceVariantBlur, x: torch.Tensor) -> torch.Tensor:
-        """What the test part should be of an object, in electrons, at each pixel judged."""
+        """The test part that an object predicts, in electrons, at each pixel that is judged."""
         exposure = self.exposure
         seen = blur.forward(x).cpu()
         seen = seen.flatten() if self.whole else seen[self.judged]
@@ -162,5 +191,5 @@ class HeldOut:
 
 
 def _ideal(test: torch.Tensor) -> torch.Tensor:
-    """The least that the deviance can be, pixel by pixel: where the mean is the number itself."""
+    """The smallest possible deviance of each pixel, where the mean is the number itself."""
     return 2 * (test - torch.special.xlogy(test, test)).double()

@@ -1,4 +1,4 @@
-"""One picture in memory, mapped and restored as a whole study or the command `restore` does it."""
+"""Maps and restores a single picture in memory, in the same way as a study and the command `restore`."""
 
 from dataclasses import asdict, dataclass
 
@@ -18,7 +18,7 @@ from isoplan.restoration.psfs import LocalPsfs
 
 
 class Counts(Picture):
-    """A picture (h, w) in counts that is an array: in memory, or one that is read by window, as of zarr or dask."""
+    """A picture from an array (h, w) in counts: in memory, or read by window like arrays of zarr or dask."""
 
     path = "memory"
 
@@ -37,21 +37,43 @@ class Counts(Picture):
 
 @dataclass(frozen=True)
 class Measured:
-    """A picture in memory, and what is known of it before it is restored."""
+    """A picture in memory, and its facts."""
 
     counts: Counts
     facts: Facts
 
     @classmethod
     def of(cls, counts: np.ndarray, **given) -> "Measured":
-        """given: offset, and gain and read_noise_e where they are known; the rest is estimated."""
+        """Measure a picture (h, w) in counts.
+
+        given: offset, gain and read_noise_e as far as they are known; missing ones are estimated.
+        """
         picture = Counts(counts)
         camera, _ = complete_camera(given, picture.middle())
         return cls(picture, Facts(measure(picture) | camera))
 
 
 def estimate_psfs(picture: Measured, network, model, settings: dict, device) -> LocalPsfs:
-    """The filled map of a picture. settings: the config's `map`."""
+    """Estimate the PSFs of a picture.
+
+    Parameters
+    ----------
+    picture
+        The picture.
+    network
+        A trained network.
+    model
+        Its PSF model.
+    settings
+        The config's `map`.
+    device
+        Device that computes.
+
+    Returns
+    -------
+    LocalPsfs
+        The filled map.
+    """
     layout = MapLayout(
         picture.counts.shape, network.window_px, settings["stride_px"], settings["edges"]
     )
@@ -65,7 +87,26 @@ def estimate_psfs(picture: Measured, network, model, settings: dict, device) -> 
 
 
 def restored(picture: Measured, local: LocalPsfs, settings: dict, choice: dict | None, device):
-    """Restored picture (h, w) in counts above the offset."""
+    """Restore a picture.
+
+    Parameters
+    ----------
+    picture
+        The picture.
+    local
+        Its PSFs.
+    settings
+        The config's `restoration`.
+    choice
+        What was chosen for "auto", from `restoration.choosing`; None if nothing was.
+    device
+        Device that computes.
+
+    Returns
+    -------
+    numpy.ndarray
+        (h, w) float32 counts above the offset.
+    """
     known = picture.facts
     settings = with_choice(settings, choice)
     settings |= {"halo_px": halo_of(settings, local.size_px), "offset": known["offset"]}

@@ -1,9 +1,9 @@
-"""PSFs of kinds that a map's model does not have, found by how well they predict photons held out.
+"""Searches PSFs outside the map's PSF model, by how well they predict held-out photons.
 
-A network knows the blurs of its model. It can say that a blur is not one of these, but not which it is. A few
-kinds of PSF with one or two numbers each are searched: a coarse grid of all, then from the best places down to the
-nearest least in size, angle or exponent, and TV weight together. The weight goes with it, as a PSF that is right wants a larger
-one than one that is too narrow, which looks better without.
+A network knows the blurs of its model. It can say that a blur is not one of these, but not which one it is. So PSFs of
+a few kinds with one or two parameters are searched: first on a coarse grid, then from the best points down to the
+nearest minimum in size, angle or exponent, and TV weight. The weight is included because the right PSF needs a larger
+one than a PSF that is too narrow, which looks better without.
 """
 
 import math
@@ -29,14 +29,14 @@ GRID = (
         for exponent in (1.2, 1.6, 2.5)
     ),
 )
-# Below these sizes kinds can hardly be told apart.
+# Below these sizes, kinds can hardly be distinguished.
 NARROWEST = {"gaussian": 2.0, "disk": 2.5, "motion": 3.0, "moffat": 1.5}
-# Of a moffat; one of a larger exponent is a Gaussian. Wider ones were found where defocus had blurred, which has an
-# edge and no wings, and did harm.
+# Limits of a moffat. With a larger exponent it is nearly a Gaussian. Wider ones were found for defocus, which has
+# an edge and no wings, and did harm.
 EXPONENTS, WIDEST_PEAK = (1.05, 5.0), 2.5
-# Steps in size, angle (degrees), exponent and weight, coarse to fine; at most ROUNDS rounds of them.
+# Steps in size, angle (degrees), exponent and weight, from coarse to fine; at most ROUNDS rounds of each.
 STEPS, ROUNDS = ((1.2, 15.0, 1.6, 2.4), (1.1, 7.5, 1.25, 1.5), (1.05, 3.75, 1.1, 1.0)), 3
-# Places followed at a time; none that does worse than the best by more than MUCH_WORSE standard errors.
+# Numbers of points that are followed. Points worse than the best by more than MUCH_WORSE standard errors are dropped.
 BEAM, MUCH_WORSE = (8, 5, 3, 1), 8.0
 
 Look = Callable[[PlainPsf, float], np.ndarray]
@@ -45,10 +45,20 @@ Look = Callable[[PlainPsf, float], np.ndarray]
 def find(
     look: Look, grid: list[PlainPsf], side: int, weight: float, bounds: tuple[float, float]
 ) -> tuple[PlainPsf, float]:
-    """The PSF and TV weight that predict best.
+    """Find the PSF and the TV weight that predict best.
 
-    look: (PSF, weight) -> deviance of every square. grid: PSFs to begin with. side: of PSFs in px; larger ones are
-    left out. weight: to begin with. bounds: the least weight and the largest.
+    Parameters
+    ----------
+    look
+        (PSF, weight) -> deviance of every square.
+    grid
+        The PSFs to start from.
+    side
+        Side of the PSFs in px; larger PSFs are left out.
+    weight
+        The weight to start from.
+    bounds
+        The smallest and the largest weight.
     """
     seen: dict[tuple[PlainPsf, float], np.ndarray] = {}
 
@@ -76,7 +86,7 @@ def find(
 
 
 def _descended(score, place, size: float, angle: float, wings: float, times: float):
-    """Steps to what is better, one coordinate after the other, until nothing is or ROUNDS are over."""
+    """Improve a point one coordinate after the other, until nothing is better or for ROUNDS rounds."""
     for _ in range(ROUNDS):
         before = place
         if times != 1:
@@ -92,12 +102,12 @@ def _descended(score, place, size: float, angle: float, wings: float, times: flo
 
 
 def _weighed(score, place, times: float):
-    """Steps in the weight alone."""
+    """Improve the weight alone."""
     return _along(score, place, lambda p, by: (p[0], float(f"{p[1] * times**by:.2g}")))
 
 
 def _along(score, place, step):
-    """The best place on a line: a step back or forth, and on while it gets better."""
+    """The best point along a line: steps in one direction as long as they improve it."""
     for direction in (-1, 1):
         moved = place
         while score(further := step(moved, direction)) < score(moved):

@@ -1,4 +1,4 @@
-"""Pieces of a mosaic that stand for what is to be seen in it."""
+"""Chooses pieces of a mosaic that represent its detail."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,18 +11,28 @@ from isoplan.optics.model import equivalent_width_px
 from isoplan.optics.plain import PlainPsf
 from isoplan.restoration.psfs import LocalPsfs
 
-# PIECES pieces are taken of LOOKED_AT that are looked at.
+# PIECES pieces are chosen out of LOOKED_AT.
 PIECES, LOOKED_AT, PIECE_PX = 4, 64, 256
-# How well PSFs are put together for judging: a restoration wants a hundred times as well.
+# Tolerance of the blur for judging; a restoration needs one a hundred times as small.
 TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
 class Piece:
-    """counts (h, w) above the offset. blur_by: the blur of that shape with PSFs narrower by a factor, or
-    of another kind; width_by: the width in px of their median, 0 where none is known. judged: (rows, columns), the slices of it
-    whose surroundings are in it too, as far as there are any. doubt: deviation of the PSFs' width as a share
-    of it; None where they are known.
+    """A piece of a mosaic.
+
+    Attributes
+    ----------
+    counts
+        (h, w) above the offset.
+    blur_by
+        Makes the blur of this shape, with PSFs narrower by a factor or of another kind.
+    judged
+        (rows, columns) slices of the piece without its margin.
+    width_by
+        Width in px of the median PSF that `blur_by` uses; 0 if none is known.
+    doubt
+        Relative standard deviation of the PSFs' width; None if they are known.
     """
 
     counts: np.ndarray
@@ -33,15 +43,30 @@ class Piece:
 
 
 def pieces_of(mosaic, local: LocalPsfs, facts: dict, *, order: str, device="cpu") -> list[Piece]:
-    """PIECES pieces of a mosaic that stand for what is to be seen in it, or fewer of a small one.
+    """Choose PIECES pieces that represent the detail of a mosaic, or fewer if it is small.
 
-    Squares of PIECE_PX, spread evenly over the mosaic, are looked at, at most LOOKED_AT. Each has some
-    texture: its variance beyond the noise's. In the order of their texture they are cut into
-    PIECES groups of equal texture in sum, and the middle one of each is taken: bright detail, where
-    restoring matters, is drawn before empty ground. Where nothing stands out of the noise, light takes the place of
-    texture. Each piece comes with a margin of half a PSF.
-    facts: of `mosaic.measure`, with offset, gain and read_noise_e. Where no PSF is known, one pixel stands
-    for all of them.
+    At most LOOKED_AT squares of PIECE_PX are compared, spread evenly over the mosaic. Their texture is the
+    variance in excess of the noise. Sorted by texture, they are divided into PIECES groups with equal sums of
+    texture, and the middle square of each group is chosen. So bright detail, where restoration matters, is
+    preferred to empty ground. If no square has texture, light is used instead.
+
+    Parameters
+    ----------
+    mosaic
+        The picture, read by window.
+    local
+        Its PSFs.
+    facts
+        From `mosaic.measure`, with offset, gain and read_noise_e.
+    order
+        "mask-blur" or "blur-mask".
+    device
+        Device of the blurs.
+
+    Returns
+    -------
+    list of Piece
+        The pieces, each with a margin of half a PSF; empty if there is no light.
     """
     cores = tiles.shards(mosaic.shape, PIECE_PX)
     looked_at = np.unique(np.linspace(0, len(cores) - 1, LOOKED_AT).round().astype(int))
@@ -84,8 +109,10 @@ def _read(mosaic, window: tiles.Window, facts: dict) -> np.ndarray:
 
 
 def _seen(counts: np.ndarray, camera: dict) -> tuple[float, float]:
-    """Sums over the piece of its variance beyond that of photons and read noise, in counts^2, and of its light, in
-    counts."""
+    """Texture and light of a square, summed over its pixels.
+
+    Texture is the variance in excess of that of photons and read noise, in counts^2. Light is in counts.
+    """
     finite = counts[np.isfinite(counts)].astype(np.float64)
     if not finite.size:
         return 0.0, 0.0

@@ -1,4 +1,4 @@
-"""The PSFs that a mosaic is restored with, around any of its windows."""
+"""The PSFs that a mosaic is restored with, for any of its windows."""
 
 import json
 from dataclasses import dataclass, replace
@@ -15,18 +15,32 @@ from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.fill import summarise_map, width_uncertainty
 from isoplan.psf_map.layout import FILLED, OTHER_BLUR, MapLayout, channels
 
-MOSTLY = 0.5  # such a share of the map has to say that the blur is another than its model's
+MOSTLY = 0.5  # the blur counts as another than the model's if a larger share of the map says so
 
 
 @dataclass(frozen=True)
 class LocalPsfs:
-    """PSFs of a mosaic: a map on its layout, one constant PSF, or any that are known for sure.
+    """PSFs of a mosaic: from a map, a constant PSF, or known PSFs.
 
-    cells: (P, ny, nx) array or zarr array of filled parameters, read by window; or None with
-    constant: (P,) parameters, or None where the map knows none. factor: how much narrower than
-    these the PSFs are (`PsfModel.narrowed`); of 0 it is one pixel, which blurs nothing. known: PSFs (ny, nx, s, s)
-    and their centres in px of the mosaic, which stay as they are. mean_of: sums (`psf_map.fill.summarise_map`) of the map
-    whose mean `constant` is.
+    Attributes
+    ----------
+    model
+        The PSF model.
+    layout
+        Layout of the map.
+    cells
+        (P, ny, nx) or (channels, ny, nx) array of filled parameters, which may be a zarr array; it is read by
+        window. None for a constant PSF.
+    constant
+        (P,) parameters of a constant PSF; None if the map knows none.
+    factor
+        Factor on the sizes of the PSFs (`PsfModel.narrowed`). With 0, the PSF is a single pixel, which does
+        not blur.
+    known
+        Known PSFs (ny, nx, s, s) and their centres along y and x in px of the mosaic, which are not
+        narrowed.
+    mean_of
+        Summary (`psf_map.fill.summarise_map`) of the map whose mean `constant` is.
     """
 
     model: object = None
@@ -43,9 +57,10 @@ class LocalPsfs:
         return self.known[0].shape[-1] if self.known else self.model.size_px
 
     def by(self, which: float | PlainPsf) -> "LocalPsfs":
-        """The same with PSFs that are narrower than its parameters say by a factor, or with one of another kind.
+        """The same with PSFs narrower by a factor, or with a PSF of another kind.
 
-        Raises UserError where that one is larger than the PSFs' square."""
+        Raises UserError if that PSF is larger than the square of the PSFs.
+        """
         if isinstance(which, PlainPsf):
             if not which.fits(self.size_px):
                 raise UserError(
@@ -57,23 +72,26 @@ class LocalPsfs:
         return replace(self, factor=which)
 
     def chosen(self, settings: dict) -> "LocalPsfs":
-        """Those that restore. settings: the config's `restoration`, or what was chosen of it. PSFs that are known
-        stay as they are."""
+        """The PSFs to restore with, by the config's `restoration` or what was chosen for it.
+
+        PSFs that are known are not changed.
+        """
         shape = settings.get("psf_shape", "map")
         if shape in ("auto", "map") or not self.estimated:
             return self.by(settings.get("psf_scale", 1.0))
         return self.by(PlainPsf.read(shape))
 
     def doubt(self, y0: int, y1: int, x0: int, x1: int) -> float | None:
-        """Deviation of the PSFs' width in a window, as a share of it, as the map's intervals say: that of
-        the median cell. None where the map says nothing of it, as of one that is known.
+        """Relative standard deviation of the PSF's width in the median cell of a window, by the map's intervals.
+
+        None if the PSFs are known.
         """
         if not self.estimated:
             return None
         if self.mean_of:
             return self.mean_of["doubt"]
         rows, columns = self._nodes(0, y0, y1), self._nodes(1, x0, x1)
-        # Of a true map, whose intervals have no width, nothing is in doubt.
+        # The intervals of a true map have no width, so it is not in doubt.
         return (
             width_uncertainty(np.asarray(self.cells[:, rows, columns], np.float32), self.model)
             or None
@@ -81,7 +99,7 @@ class LocalPsfs:
 
     @property
     def estimated(self) -> bool:
-        """Whether they come of a map that says how sure it is."""
+        """Whether the PSFs come from a map that gives their uncertainty."""
         known = self.known is not None or self.model is None
         if known or self.mean_of:
             return not known
@@ -89,32 +107,46 @@ class LocalPsfs:
 
     @cached_property
     def sums(self) -> dict | None:
-        """What the map says as a whole (`psf_map.fill.summarise_map`); None where they are not estimated."""
+        """Summary of the map (`psf_map.fill.summarise_map`); None if the PSFs are not estimated."""
         if not self.estimated:
             return None
         return self.mean_of or summarise_map(np.asarray(self.cells, np.float32), self.model)
 
     @property
     def other_blur(self) -> float:
-        """Share of the valid cells that say that the blur is none of the PSF model's; 0 where nobody says so."""
+        """Share of the valid cells that say that the blur does not belong to the PSF model; 0 if unknown."""
         sums = self.sums
         return (
             sums["other_blur_cells"] / sums["valid_cells"] if sums and sums["valid_cells"] else 0.0
         )
 
     def contradicted(self, settings: dict) -> bool:
-        """Whether most of the map says that the blur is none of its model's, and it is restored by PSFs of its model's
-        kind all the same. settings: as for `chosen`."""
+        """Whether most of the map says that the blur is not of its PSF model, but PSFs of that kind are used.
+
+        settings: as for `chosen`.
+        """
         shape = settings.get("psf_shape", "map")
         if not settings.get("psf_scale", 1.0) or self.other_blur <= MOSTLY:
             return False
         return shape in ("auto", "map") or PlainPsf.read(shape).kind in self.model.plain_kinds
 
     def around(self, y0: int, y1: int, x0: int, x1: int):
-        """PSFs (ny, nx, s, s) and their centres in px of the block, or None where none are known.
+        """The PSFs around a window.
 
-        One pixel is known everywhere.
-        A filled map has values in all of its cells or in none. Raises UserError where it has some.
+        Parameters
+        ----------
+        y0, y1, x0, x1
+            The window in px of the mosaic.
+
+        Returns
+        -------
+        tuple or None
+            PSFs (ny, nx, s, s), and their centres along y and x in px of the window. None if no PSF is known.
+
+        Raises
+        ------
+        UserError
+            If only some cells of the map have values; a filled map has them in all of its cells or in none.
         """
         if self.known:
             psfs, y, x = self.known
@@ -149,10 +181,20 @@ class LocalPsfs:
         )
 
     def doubts(self, core, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Uncertainty, `filled` and `other_blur` at the cells of `size` px of a core, (ny, nx) each.
+        """Doubts of the map at the cells of a core.
 
-        Uncertainty is the part of a parameter's range that its 90 % interval spans, of the parameter
-        where it spans most. NaN where no map is known, or it says nothing of them.
+        Parameters
+        ----------
+        core
+            (rows, columns) slices.
+        size
+            Side of the cells in px.
+
+        Returns
+        -------
+        uncertainty, filled, other_blur
+            (ny, nx) each; NaN if the PSFs are not estimated from a map. The uncertainty is the width of the 90 %
+            interval as a share of the parameter's range, of the parameter for which it is largest.
         """
         grid = [tiles.cell_grid(part.stop - part.start, size) for part in core]
         if not self.estimated or self.cells is None:
@@ -176,7 +218,7 @@ class LocalPsfs:
         return self.model.psf(self.model.narrowed(params, self.factor))[0]
 
     def _nodes(self, axis: int, start: int, stop: int) -> slice:
-        """Cells whose hats reach into [start, stop) widened by the PSF."""
+        """The cells whose hats overlap with [start, stop), widened by the PSF."""
         stride, reach = self.layout.stride_px, self.model.size_px // 2 + self.layout.stride_px
         last = self.layout.cells[axis] - 1
         low, high = (start - reach) // stride, (stop + reach) // stride
@@ -184,10 +226,15 @@ class LocalPsfs:
 
 
 def local_psfs(choice: dict, shape_px: tuple[int, int]) -> LocalPsfs:
-    """PSFs of a map's store, cell by cell, or everywhere its mean; or a fixed one.
+    """Open the PSFs of a mosaic.
 
-    choice: {"store": path}, with {"mean_of": file} of the map's sums where its mean is to stand everywhere; or
-    {"fixed": entry of `psfs` of a model without parameters}.
+    Parameters
+    ----------
+    choice
+        {"store": path} for the PSFs of a map. With {"mean_of": file of the map's summary} as well, the mean PSF
+        is used everywhere. {"fixed": entry of `psfs`} is for a PSF model without parameters.
+    shape_px
+        Shape of the mosaic.
     """
     if "fixed" in choice:
         return LocalPsfs(make_psf_model(choice["fixed"]), constant=())

@@ -1,8 +1,8 @@
-"""Whether the noise of a picture is that of a raw one, and how many photons it speaks for.
+"""Judges whether a picture has the noise of a raw one, and how strong it is.
 
-Where PSFs pass no detail there is noise alone (`noise_beyond`), which corrects the gain. Sharp pictures have no such
-frequencies. Of these the flattest blocks say that there is less noise than the gain makes (`noise_of_blocks`), and where
-few show noise alone, detail cannot be told from noise.
+Frequencies that the PSFs suppress have only noise (`noise_beyond`), which corrects the gain. Sharp pictures have no
+such frequencies. Their flattest blocks show whether there is less noise than the gain makes (`noise_of_blocks`). If
+only few blocks show noise alone, detail cannot be distinguished from noise.
 """
 
 import math
@@ -16,20 +16,29 @@ from isoplan.optics.exposure import Exposure, sort_pixels
 from isoplan.optics.noise import BLOCK_PX, FLATTEST, ROUNDED, block_noise, flattest_of_noise
 from isoplan.restoration.pieces import Piece
 
-# Frequencies that a PSF passes less of than PASSED hold noise alone, if there are so many. A raw picture's noise is as
-# strong at the highest quarter of them as at the next, or nearly: the least that was seen of one is .76, of
-# smoothed, enlarged and turned ones .02 to .6. Less than LEAST of what the gain makes is no raw picture's.
+# Frequencies of which a PSF passes less than PASSED have only noise; at least ENOUGH_NOISE of them are needed. The noise
+# of a raw picture is nearly as strong in the highest quarter of them as in the next one: the smallest ratio found is
+# 0.76, but 0.02 to 0.6 for smoothed, enlarged and rotated pictures. Less than LEAST of the gain's noise is not raw.
 PASSED, ENOUGH_NOISE, EVEN, LEAST = 1e-3, 400, 0.7, 0.25
-# Of a sharp picture's blocks so few of noise alone tell nothing: sharp ones whose gain comes out right to 60 % have a
-# share of .3 and more, JPEGs and smoothed ones up to .24. Texture may make the gain ten times too large.
+# Smallest share of a sharp picture's blocks that have noise alone. Sharp pictures whose gain is estimated within 60 %
+# have 0.3 and more, JPEGs and smoothed ones up to 0.24. Texture can make the gain ten times too large.
 ENOUGH_BLOCKS, ALONE, NOISE_ALONE, LEAST_SHARP = 50, 0.25, (0.5, 1.6), 0.05
-ALIKE = (0.9, 1.1)  # times the noise that a gain makes: no reason to correct it
+ALIKE = (0.9, 1.1)  # times the noise of the gain: no correction is needed
 
 
 @dataclass(frozen=True)
 class Noise:
-    """times: what there is over what gain and read noise make, 1 where it is alike or cannot be told. fault: why
-    photons cannot be counted by it, else empty. sharp: whether it was judged by blocks, as of a sharp picture."""
+    """What was found of a picture's noise.
+
+    Attributes
+    ----------
+    times
+        Its variance over that of gain and read noise; 1 if they are similar, or it is unknown.
+    fault
+        Why it does not allow photons to be counted, or empty.
+    sharp
+        Whether it was judged by blocks, as for a sharp picture.
+    """
 
     times: float
     fault: str = ""
@@ -43,13 +52,24 @@ def look_at_noise(
     *,
     gain_given: bool = False,
 ) -> Noise:
-    """whole_numbers: whether counts were rounded, which alone makes a noise of ROUNDED. gain_given: whether the gain is
-    the camera's own, which texture did not make too large."""
+    """Judge the noise of a picture.
+
+    Parameters
+    ----------
+    pieces
+        Pieces of the picture.
+    exposure
+        Its exposure, with a gain.
+    whole_numbers
+        Whether counts were rounded, which adds a variance of ROUNDED.
+    gain_given
+        Whether the gain was given. An estimated one may be too large because of texture.
+    """
     sharp, times, evenness = False, 1.0, 1.0
     if beyond := noise_beyond(pieces, exposure):
         times, evenness = beyond
     elif blocks := noise_of_blocks(pieces, exposure):
-        # Texture adds to the noise that the gain was estimated by, never takes off.
+        # Texture only adds to the noise from which the gain was estimated.
         sharp, times, alone = True, min(blocks.times, 1.0), blocks.alone
         if alone < ALONE and not gain_given:
             return Noise(times, "its finest detail cannot be told from noise", sharp)
@@ -65,10 +85,16 @@ def look_at_noise(
 
 
 def noise_beyond(pieces: list[Piece], exposure: Exposure) -> tuple[float, float] | None:
-    """Power beyond what the PSFs pass: as a share of what gain and read noise make there, of the upper half of
-    these frequencies; and that of the highest quarter as a share of the next one's.
+    """Power at the frequencies that the PSFs suppress; None if these are too few.
 
-    Of noise that is none but the camera's both are 1. None where too few frequencies are not passed.
+    Returns
+    -------
+    times
+        Power in the upper half of these frequencies, over that of gain and read noise.
+    evenness
+        Power in the highest quarter over that in the next one.
+
+    Both are 1 if there is only the noise of the camera.
     """
     power, expected, count = np.zeros(4), np.zeros(4), 0.0
     for piece in pieces:
@@ -91,7 +117,7 @@ def noise_beyond(pieces: list[Piece], exposure: Exposure) -> tuple[float, float]
         quarter = ranks * 4 // len(ranks)
         power += np.bincount(quarter, spectrum[beyond], 4)
         expected += variance * np.bincount(quarter, minlength=4)
-        # Under a Hann window about every fourth frequency tells something new.
+        # With a Hann window, about every fourth frequency is independent.
         count += len(ranks) / 4
     if count < ENOUGH_NOISE or not (expected > 0).all():
         return None
@@ -100,9 +126,17 @@ def noise_beyond(pieces: list[Piece], exposure: Exposure) -> tuple[float, float]
 
 
 class Blocks(NamedTuple):
-    """times: noise of the flattest blocks over what gain and read noise make. alone: share of blocks that show no
-    more than that. Of a picture without any texture both are 1. variance: of that noise in the median
-    block, in counts^2."""
+    """Noise in the blocks of a picture.
+
+    Attributes
+    ----------
+    times
+        Variance in the flattest blocks over that of gain and read noise; 1 without texture.
+    alone
+        Share of the blocks that have only this noise; 1 without texture.
+    variance
+        Variance of this noise in the median block, in counts^2.
+    """
 
     times: float
     alone: float
@@ -110,7 +144,7 @@ class Blocks(NamedTuple):
 
 
 def noise_of_blocks(pieces: list[Piece], exposure: Exposure) -> Blocks | None:
-    """What blocks say of the noise where photons make most of it; None where too few do."""
+    """Noise in the blocks where photons cause most of it; None if these are too few."""
     found, expected = [], []
     for piece in pieces:
         pixels = sort_pixels(piece.counts, exposure)

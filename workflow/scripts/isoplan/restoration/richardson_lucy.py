@@ -1,7 +1,7 @@
 """Space-variant Richardson-Lucy restoration with total variation (thesis, section 4.2, eq. 4.2).
 
-Everything is local: no step depends on a sum or a maximum over the picture, so that a tile with a
-wide enough halo (`isoplan.restoration.halo`) is restored as the whole picture would be.
+Everything is local: no step depends on a sum or a maximum over the picture. So a tile with a halo that is wide
+enough (`isoplan.restoration.halo`) is restored like the whole picture.
 """
 
 from collections.abc import Callable
@@ -13,25 +13,25 @@ from isoplan.optics.blur import SpaceVariantBlur
 TV_STEPS = ("proximal", "explicit", "none")
 ACCELERATIONS = ("momentum", "none")
 
-# Dual steps of the proximal TV step per iteration; they start from the last iteration's result.
+# Dual steps of each proximal TV step; they start from the result of the last iteration.
 DUAL_STEPS = 3
 
-# Width of the rounded corner of |grad x| in the explicit step, as a share of the image scale.
+# Width of the rounded corner of |grad x| in the explicit step, relative to the scale.
 TV_EPSILON = 1e-2
 
-# Below these shares of the full weight A'1 an object pixel is hardly seen by the picture. PSFs put
-# together from modes, and transforms in single precision, leave errors there that would count.
+# The picture hardly depends on an object pixel whose weight A'1 is below this share of the full one. Errors of PSFs
+# made from modes and of single precision would matter there.
 UNSEEN = {torch.float32: 1e-3, torch.float64: 1e-4}
 
-# Below this share of the full weight the TV step stays as long as there: its few dual steps could not
-# follow a longer one, and J would rise.
+# The TV step is not made longer below this share of the full weight: its few dual steps could not follow, and J
+# would rise.
 FAINT = 0.3
 
-# Momentum fades as N / n from iteration N = max(12, .36 / tv_weight) on: where TV weighs much, the dual
-# steps lag behind a picture that runs on, which undid it after some 20 iterations.
+# From iteration N = max(12, .36 / tv_weight) on, the momentum is multiplied by N / n. With a large TV weight, the dual
+# steps cannot follow the accelerated object, which diverged after about 20 iterations.
 FADES_FROM, FADES_AT = 12, 0.36
 
-# No TV step takes a pixel below this share of its Richardson-Lucy value (0 would stay 0 for ever).
+# A TV step keeps at least this share of a pixel's Richardson-Lucy value, as a pixel of 0 would always stay 0.
 LEAST_SHARE = 0.1
 
 
@@ -56,60 +56,59 @@ def richardson_lucy(
     Parameters
     ----------
     y : (H, W) tensor of `blur.shape`
-        Counts minus offset, in any unit. Values at which y + shift is below 0 (read noise) are clipped to that 0;
-        pixels outside `valid` may hold anything.
+        Counts minus offset, in any unit. Values below -shift (due to read noise) are raised to it. Pixels outside
+        `valid` may have any value.
     blur : SpaceVariantBlur
-        The blur A, with its adjoint A'. Beside it about 14 arrays of the object's size are held in memory.
+        The blur A, with its adjoint A'. In addition, about 14 arrays of the object's size are kept in memory.
     iterations : int
-        Richardson-Lucy steps, each followed by a TV step.
+        Number of Richardson-Lucy steps, each followed by a TV step.
     tv_weight : float
-        Weight of the total variation, >= 0, a pure number: scaling y, start and scale by g scales the result by g.
-        It should rise as photons become fewer, accelerated or not: of .0003, .001, .003, .01 and .03 the best for six
-        pictures on average are .03, .003 and .0003 at 10^2, 10^3 and 10^4 photons at the peak
-        (`tests/bench/bench_acceleration.py`).
+        Weight of the total variation, >= 0, without a unit: scaling y, start and scale by g scales the result by g.
+        The fewer the photons, the larger it should be, with or without acceleration. Of 0.0003, 0.001, 0.003, 0.01
+        and 0.03, the best ones on average over six pictures are 0.03, 0.003 and 0.0003 at 10^2, 10^3 and 10^4 photons
+        at the peak (`tests/bench/bench_acceleration.py`).
     tv_step : {"proximal", "explicit", "none"}
-        How the total variation is lowered, see Notes.
+        How the total variation is reduced, see Notes.
     acceleration : {"momentum", "none"}
         Whether each step starts from an extrapolated object, see Notes.
     start : float
-        First value of every object pixel, in counts, such as the mean of the whole mosaic. Above 0 where the picture
-        holds light.
+        Initial value of every object pixel in counts, such as the mean of the whole mosaic. It must be above 0 if the
+        picture has light.
     scale : float
-        Brightness of the whole mosaic in counts, such as its 99.9th percentile; it says what counts as dark.
+        Brightness of the whole mosaic in counts, such as its 99.9th percentile. It defines what counts as dark.
     background : float or (H, W) tensor
-        Counts >= 0 that are not the object's, such as haze. The object comes back without them.
+        Counts >= 0 that do not come from the object, such as haze. The restored object does not include them.
     shift : float
-        What read noise adds, in counts >= 0: gain * read_noise_e^2. With a gain of g counts an electron,
-        y / g + read_noise_e^2 has the mean and variance of a Poisson variable [1]_, so dark pixels weigh no more than
-        their noise allows.
+        Counts >= 0 that account for the read noise: gain * read_noise_e^2. With a gain of g counts per electron,
+        y / g + read_noise_e^2 has the mean and the variance of a Poisson variable [1]_, so dark pixels get no more
+        weight than their noise allows.
     valid : (H, W) tensor or None
-        Mask of the usable pixels; None for all of them.
+        Mask of the usable pixels; None uses all of them.
     saturated : (H, W) bool tensor or None
-        Mask of the pixels that saw y or more. Where the model falls short of y they pull it up, and otherwise they say
-        nothing. Leaving them out instead would keep the middle of a saturated spot at `start`.
+        Mask of the pixels that received y or more. They raise the model where it is below y, and have no influence
+        elsewhere. If they were left out instead, the middle of a saturated spot would stay at `start`.
     callback : callable or None
-        Called as callback(iteration, x) after each iteration, the first being 1. It ends the restoration by returning
-        True.
+        Called as callback(iteration, x) after each iteration, from 1 on. The restoration ends if it returns True.
 
     Returns
     -------
     x : tensor of `blur.object_shape`
-        The object in counts, of the dtype and on the device of y.
+        The object in counts, with the dtype and the device of y. It extends beyond the picture by `blur.margin`.
 
     Raises
     ------
     ValueError
-        For wrong shapes, an unknown `tv_step` or `acceleration`, a negative weight, background or shift, or a start of
-        0 or below where the picture holds light.
+        If a shape is wrong, `tv_step` or `acceleration` is unknown, a weight, background or shift is negative, or
+        start is not above 0 although the picture has light.
 
     Notes
     -----
-    With m = Ax + b + s, b the `background` and s the `shift`, the iterations lower
+    With m = Ax + b + s, where b is the `background` and s the `shift`, the iterations reduce
 
         J(x) = sum_valid (m - (y + s) log m) + tv_weight TV(x)
 
-    with isotropic TV. Where a saturated pixel's m is larger than y + s, its term stays at its least value. Each
-    iteration takes the Richardson-Lucy step
+    with isotropic TV. If m is larger than y + s at a saturated pixel, its term keeps its minimum. Each iteration makes
+    the Richardson-Lucy step
 
         z = x A'((y + s) / m) / A'v
 
@@ -118,17 +117,18 @@ def richardson_lucy(
     - "proximal": x <- argmin_u sum (A'v / 2x) (u - z)^2 + tv_weight TV(u) (EM-TV [2]_, [3]_), by DUAL_STEPS warm-started
       dual steps. A fixed point u = x satisfies A'v - A'((y + s) / m) + tv_weight dTV(x) = 0, which is dJ = 0.
     - "explicit": x <- z / (1 - tv_weight div(grad x / |grad x|)) (thesis, eq. 4.2), with the true curvature, |grad x|
-      rounded by TV_EPSILON scale and the denominator kept >= LEAST_SHARE. Where A'v = 1, its fixed point is the same
-      up to the rounding. It rings where tv_weight x is large beside TV_EPSILON scale: weights above 0.01 did harm in
-      tests on real pictures.
-    - "none": no TV, plain Richardson-Lucy. Then, where b + s = 0, sum x (A'v) = sum y after every iteration.
+      rounded by TV_EPSILON scale, and a denominator of at least LEAST_SHARE. If A'v = 1, its fixed point is the same
+      apart from the rounding. It causes rings if tv_weight x is large compared with TV_EPSILON scale: weights above
+      0.01 did harm in tests on real pictures.
+    - "none": no TV, plain Richardson-Lucy. If b + s = 0, then sum x (A'v) = sum y after every iteration.
 
-    "momentum" starts iteration n from x (x / x_before)^((n - 1) / (n + 2)) in place of x. These are Nesterov's weights on
-    the logarithm of x; Biggs and Andrews [4]_ compute theirs from sums over the picture and extrapolate x itself. Fixed
-    weights need no other pixel, so tiles stay independent, and dark pixels keep up. 10 such iterations go as far as 20
-    plain ones (`tests/bench/bench_acceleration.py`), but J need not fall in each of them. Where TV weighs much, the
-    weights fade (`momentum`). With "none" J falls in each iteration, except that under a weight of .3, which the few
-    dual steps cannot quite follow, it rises now and then by a little.
+    With "momentum", iteration n starts from x (x / x_before)^((n - 1) / (n + 2)) instead of x. These are Nesterov's
+    weights on the logarithm of x. Biggs and Andrews [4]_ compute theirs from sums over the picture, and extrapolate x
+    itself. Fixed weights depend on no other pixel, so tiles stay independent, and dark pixels are accelerated as well.
+    10 accelerated iterations have the effect of 20 plain ones (`tests/bench/bench_acceleration.py`), but J need not
+    decrease in each of them. With a large TV weight, the momentum decreases (`momentum`). Without acceleration, J
+    decreases in each iteration, except for small increases with a TV weight of 0.3, which the few dual steps cannot
+    follow exactly.
 
     References
     ----------
@@ -140,7 +140,7 @@ def richardson_lucy(
 
     Examples
     --------
-    A point seen through a 3 x 3 mean comes back sharper, with all of its light:
+    A point that was blurred by a 3 x 3 mean becomes sharper and keeps all of its light:
 
     >>> blur = SpaceVariantBlur(torch.full((1, 1, 3, 3), 1 / 9), [0], [0], (9, 9))
     >>> point = torch.zeros(blur.object_shape)
@@ -159,7 +159,7 @@ def richardson_lucy(
         saturated = saturated & (usable > 0)
     dark = max(1e-6 * scale, torch.finfo(y.dtype).tiny)
     weight = blur.adjoint(usable)
-    # What the picture does not see stays as it is: its gain is 1.
+    # Pixels that the picture does not depend on are not changed: their gain is 1.
     unseen = (weight <= UNSEEN[y.dtype]).to(y)
     inverse = (1 - unseen) / weight.clamp(min=UNSEEN[y.dtype])
     if tv_weight == 0:
@@ -191,16 +191,16 @@ def richardson_lucy(
 
 
 def momentum(iteration: int, tv_weight: float) -> float:
-    """Weight of an iteration's momentum: Nesterov's (n - 1) / (n + 2), which fades where TV weighs much."""
+    """Weight of the momentum in iteration n: Nesterov's (n - 1) / (n + 2), which decreases for large TV weights."""
     fades = max(FADES_FROM, FADES_AT / tv_weight) if tv_weight else iteration
     return (iteration - 1) / (iteration + 2) * min(1.0, fades / iteration)
 
 
 def extrapolate(x: torch.Tensor, before: torch.Tensor, weight: float) -> torch.Tensor:
-    """x (x / before)^weight, pixel by pixel, for values >= 0 and a weight in [0, 1).
+    """x (x / before)^weight for each pixel, with values >= 0 and a weight m in [0, 1).
 
-    The power is taken as its Pade approximant about 1, ((1 + m) x + (1 - m) before) / ((1 - m) x +
-    (1 + m) before): it needs no logarithm, and its own bounds hold whatever the values are.
+    The power is replaced by its Pade approximant about 1, ((1 + m) x + (1 - m) before) / ((1 - m) x +
+    (1 + m) before). It needs no logarithm, and is bounded for all values.
     """
     share = (1 + weight) / 2
     behind = torch.lerp(x, before, share).clamp_(min=torch.finfo(x.dtype).tiny)
@@ -212,13 +212,37 @@ def denoise(
 ) -> torch.Tensor:
     """Weighted total-variation denoising: argmin_u sum (u - z)^2 / (2 strength) + TV(u).
 
-    z (h, w) >= 0, strength (h, w) >= 0 in the unit of z. dual (2, h, w): the first guess of the
-    dual field, changed in place, so that the next call can go on from it. The solution is
-    u = z + strength div p with |p| <= 1 (Chambolle 2004); p by `steps` projected gradient steps,
-    each pixel with a step that its own neighbourhood allows, so that no maximum over the picture is
-    needed: Pock and Chambolle 2011 bound it by 1 / (4 _largest_pair), and up to twice as long ones
-    converge, the longest of them swinging, which few steps carry over into the next call. u is kept >=
-    LEAST_SHARE z.
+    Parameters
+    ----------
+    z
+        (h, w), >= 0.
+    strength
+        (h, w), >= 0, in the unit of z.
+    dual
+        (2, h, w) initial dual field, 0 or from the last call. It is changed in place.
+    steps
+        Number of projected gradient steps.
+
+    Returns
+    -------
+    torch.Tensor
+        (h, w), at least LEAST_SHARE z.
+
+    Notes
+    -----
+    The solution is u = z + strength div p with |p| <= 1 (Chambolle 2004), and p is found by projected gradient steps.
+    The step length of each pixel depends only on its neighbours, so no maximum over the picture is needed. Pock and
+    Chambolle 2011 bound it by 1 / (4 _largest_pair). Steps up to twice as long converge too, but the longest ones
+    oscillate, which few steps would pass on to the next call.
+
+    Examples
+    --------
+    Noise on a flat picture is smoothed, and its mean is kept:
+
+    >>> z = 10 + torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
+    >>> u = denoise(z, torch.full_like(z, 0.5), torch.zeros(2, 32, 32), steps=50)
+    >>> bool(u.std() < 0.1 * z.std()), bool(torch.isclose(u.mean(), z.mean()))
+    (True, True)
     """
     step = _largest_pair(strength).mul_(3).clamp_(min=torch.finfo(z.dtype).tiny).reciprocal_()
     u, other = torch.empty_like(z), torch.empty_like(z)
@@ -233,7 +257,7 @@ def denoise(
 
 
 def gradient(x: torch.Tensor) -> torch.Tensor:
-    """Forward differences (2, h, w) of (h, w) along y and x, 0 at the far border."""
+    """Forward differences (2, h, w) of a picture (h, w) along y and x; 0 in the last row and column."""
     field = x.new_empty(2, *x.shape)
     torch.sub(x[1:], x[:-1], out=field[0, :-1])
     torch.sub(x[:, 1:], x[:, :-1], out=field[1, :, :-1])
@@ -243,7 +267,10 @@ def gradient(x: torch.Tensor) -> torch.Tensor:
 
 
 def divergence(field: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """Minus the transpose of `gradient`: (h, w) from (2, h, w); the far border counts as 0."""
+    """The divergence (h, w) of a field (2, h, w): minus the transpose of `gradient`.
+
+    The field counts as 0 in the last row along y, and in the last column along x.
+    """
     out = torch.add(field[0], field[1], out=out)
     out[-1] -= field[0, -1]
     out[:, -1] -= field[1, :, -1]
@@ -281,8 +308,8 @@ def _check(y, blur, tv_weight, tv_step, acceleration, start, masks, background, 
             raise ValueError(f"{name}: {text}")
     for name, value in (("tv_weight", tv_weight), ("shift", shift), ("background", background)):
         if not (torch.as_tensor(value) >= 0).all():
-            raise ValueError(f"{name}: is negative or no number")
+            raise ValueError(f"{name}: is negative or not a number")
     valid = masks["valid"]
     lit = y > 0 if valid is None else (y > 0) & (valid > 0)
     if start <= 0 and lit.any():
-        raise ValueError("start: a value above 0 is needed, Richardson-Lucy cannot leave 0")
+        raise ValueError("start: must be above 0, as Richardson-Lucy cannot leave 0")

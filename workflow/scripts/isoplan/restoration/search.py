@@ -1,8 +1,8 @@
-"""What is tried for one picture, with photons held out, and what is chosen.
+"""Tries restorations of one picture with held-out photons, and chooses the best.
 
-Iterations, weight and widths of PSFs are compared by squared errors, kinds of PSFs by the Poisson deviance
-(`choosing` says why). PSFs narrower than the map's are compared first, then those of other kinds where something
-speaks for them, and last weights and iterations with the PSFs that were chosen.
+Iterations, weights and widths of PSFs are compared by squared errors, kinds of PSFs by the Poisson deviance
+(`choosing` explains why). PSFs narrower than the map's are compared first, then those of other kinds if there is
+a reason to, and finally weights and iterations with the PSFs that were chosen.
 """
 
 import numpy as np
@@ -25,46 +25,61 @@ from isoplan.restoration.held_out import HeldOut, Trial, worse_by
 from isoplan.restoration.other_psfs import GRID, find
 from isoplan.restoration.psfs import MOSTLY
 
-# The PSFs tried are the map's own, those narrower by these factors while they do not do much worse than the best,
-# and then those beside the best one. All are tried with one TV weight, COMPARED over the photons: with the weight that
-# each wants, or another for all, the choice gains less, and at worst does harm.
+# The map's PSFs are tried, then those narrower by these factors until one is MUCH_WORSE (in standard errors) than the
+# best, and then those beside the best one. All are tried with the same TV weight, COMPARED over the photons. With the
+# best weight of each, or another one for all, the choice gains less and can do harm.
 FACTORS, BESIDE, MUCH_WORSE, COMPARED = (1.0, 0.85, 0.7, 0.55, 0.4), 1.1, 6.0, 2.0
 LEAST_PX = 1.3
-# Blur of SURE_PX is seen. Less may be none: no PSF is tried too, and has to do worse by SURE standard errors.
+# Narrower PSFs than SURE_PX may be due to no blur at all, so no PSF is tried too, and must be worse by SURE standard
+# errors.
 SURE_PX, SURE = 4.0, 3.0
-# PSFs are compared after up to this many iterations: where photons are many, wide PSFs do worse after fewer of them
-# because they have not converged.
+# PSFs are compared after up to this many iterations. With many photons, wide PSFs are worse after fewer of them, because
+# they have not converged.
 COMPARED_TO = 64
 
-# PSFs of other kinds are searched by one thinning of SEARCHED pieces, with weights from the first one over MUCH_LESS to
-# MUCH_MORE times it: with larger ones a PSF that is much too narrow predicts photons as well as the true one.
+# PSFs of other kinds are searched with one thinning of SEARCHED pieces, and weights from the initial one over MUCH_LESS to
+# MUCH_MORE times it. With larger ones, a PSF that is much too narrow predicts photons as well as the true one.
 SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
-# All kinds are searched where more than the share HINTED of the map hints at another blur than its model's; above
-# `psfs.MOSTLY` the blur counts as another. Disks and motions are searched, too, where one as wide as the map's PSFs predicts better
-# than these. Its radius or length is the width times these factors; a disk that is a tenth too large shows nothing.
+# All kinds are searched if more than the share HINTED of the map says that the blur is not of its PSF model; above
+# `psfs.MOSTLY`, the blur counts as another. Disks and motions are also searched if one as wide as the map's PSFs predicts
+# better than these. Its radius or length is the width times these factors: a disk 10 % too large would not be noticed.
 HINTED, FLAT = 0.25, ("disk", "motion")
 AS_WIDE = (
     *(("disk", by, 0) for by in (0.42, 0.46, 0.5, 0.54, 0.58, 0.63, 0.68, 0.74, 0.8)),
     *(("motion", 2.4, angle) for angle in range(0, 180, 30)),
 )
-# They have to do better than the map's PSFs and than no PSF by this many standard errors.
+# They must be better than the map's PSFs and than no PSF by this many standard errors.
 SURE_OTHER = 2.5
-# Peaks with wings are searched after the others, and only where the map hints at another blur. They also have to do better
-# than what was found so far by SURE_TOO standard errors of the squared errors. Photons held out hardly tell what wings bring
-# from far away, and where photons are few, wings predict the dark ground better and little else: a picture under an uneven
-# Gaussian, taken for such a peak, lost 1.4 dB.
+# Peaks with wings are searched after the others, and only if the map hints at another blur. They must also be better than
+# what was found before, by SURE_TOO standard errors of the squared errors. Held-out photons hardly show the light that wings
+# carry far, and with few photons, wings mainly predict the dark ground better: a picture with an uneven Gaussian that was
+# taken for such a peak lost 1.4 dB.
 WINGED, SURE_TOO = "moffat", 2.5
 PLAIN = tuple(kind for kind in KINDS if kind != WINGED)
-# Disks and motions are searched too where the best TV weight is this many times one over the photons: what wrong PSFs
-# restore has to be smoothed.
+# Disks and motions are also searched if the best TV weight is at least this number over the photons, because wrong PSFs
+# need strong smoothing.
 SMOOTHED = 25
-# Where the PSF model has no such blur, or one PSF stands for some that differ, more iterations than this do harm, although
-# with a wrong PSF they predict photons better and better.
+# If the blur is not of the PSF model, or a single PSF stands for different ones, more iterations than this do harm, although
+# they predict photons better and better.
 MOST_OTHER = 8
 
 
 class Search:
-    """All that is tried for one picture. PSFs are told apart by their factor, or by what they are."""
+    """All trials of one picture. PSFs are identified by their factor, or by a `PlainPsf` of another kind.
+
+    Parameters
+    ----------
+    held_out
+        The pieces with held-out photons.
+    settings
+        The config's `restoration`.
+    photons
+        Photons at the brightest pixels.
+    brightness
+        start and scale, from `mosaic.facts.Facts.brightness`.
+    side, other_blur, uneven
+        As for `choosing.choose`.
+    """
 
     def __init__(
         self,
@@ -85,6 +100,7 @@ class Search:
         self.trials: dict[tuple[float | PlainPsf, float], Trial] = {}
 
     def choice(self) -> dict:
+        """The choice, as returned by `choosing.choose`."""
         which = self.which()
         tried = self.widths() | {f: by for f, by in self.compared().items() if not f}
         taken = self.taken(which)
@@ -129,17 +145,17 @@ class Search:
         }
 
     def ends(self, which: float | PlainPsf, taken: Trial, resolution: float) -> dict[str, str]:
-        """What was chosen at an end of all that may be, so that something beyond may be better, in words."""
+        """What was chosen at an end of its range, so that a value beyond could be better, in words by key."""
         found, last = {}, self.iterations[-1]
         if len(self.iterations) > 1 and self.iterations[taken.place] == last:
-            found["iterations"] = f"{last} iterations are the most that may be"
+            found["iterations"] = f"{last} iterations are the most that are tried"
         weights = [trial.tv_weight for trial in self.of(which)]
         if self.settings["tv_weight"] == "auto":
             if taken.tv_weight == LARGEST_WEIGHT:
-                found["tv_weight"] = f"a TV weight of {LARGEST_WEIGHT:g} is the largest that may be"
+                found["tv_weight"] = f"a TV weight of {LARGEST_WEIGHT:g} is the largest allowed"
             elif taken.tv_weight == min(weights) and len(weights) > 1:
                 found["tv_weight"] = (
-                    f"a TV weight of {taken.tv_weight:g} is the least that was tried"
+                    f"a TV weight of {taken.tv_weight:g} is the smallest that was tried"
                 )
         factors = sorted(factor for factor in self.factors() if factor)
         auto = self.settings["psf_scale"] == "auto" and len(factors) > 1
@@ -147,23 +163,25 @@ class Search:
             end = "narrowest" if which == factors[0] else "widest"
             found["psf_scale"] = f"PSFs {which:g} times as wide are the {end} that were tried"
         if self.settings["resolution_px"] == "auto" and resolution == MOST_RESOLUTION_PX:
-            found["resolution_px"] = f"{resolution:g} px is the coarsest resolution that may be"
+            found["resolution_px"] = f"{resolution:g} px is the coarsest resolution allowed"
         return found
 
     def width_px(self, factor: float) -> float:
+        """Width in px of the median PSF that is narrower by a factor."""
         return float(np.median([held.piece.width_by(factor) for held in self.held_out]))
 
     @property
     def pixels(self) -> int:
+        """Number of pixels that are judged."""
         return sum(held.pixels for held in self.held_out)
 
     @property
     def doubt(self) -> bool:
-        """Whether the PSFs' width is in doubt; what is known is not."""
+        """Whether the PSFs' width is uncertain; it is not if they are known."""
         return any(held.piece.doubt for held in self.held_out)
 
     def which(self) -> float | PlainPsf:
-        """The PSFs chosen: how much narrower than the map's, 0 for none, or one of another kind."""
+        """Choose the PSFs: the factor on the map's width, 0 for no PSF, or a PSF of another kind."""
         if not self.width_px(1.0):
             return 0.0  # no PSF is known
         if self.settings["psf_scale"] != "auto":
@@ -181,18 +199,18 @@ class Search:
 
     @property
     def may_be_other(self) -> bool:
-        """Whether PSFs of other kinds may be searched that were not."""
+        """Whether PSFs of other kinds can still be searched."""
         asked = self.settings["psf_shape"] == self.settings["psf_scale"] == "auto"
         return bool(self.side and asked and self.doubt and not self.searched)
 
     def taken(self, which: float | PlainPsf) -> Trial:
-        """The best with these PSFs, of all weights."""
+        """The best trial with these PSFs, of all weights."""
         self.weigh(which)
         self.look_beyond(which)
         return self.smoothest(which)
 
     def factor(self) -> float:
-        """How much narrower than the map's the PSFs chosen are, 0 for none."""
+        """Choose the factor on the width of the map's PSFs, 0 for no PSF."""
         if self.width_px(1.0) < LEAST_PX:
             return 0.0
         self.compare()
@@ -201,7 +219,7 @@ class Search:
         if width < LEAST_PX:
             return 0.0
         if width < SURE_PX:
-            # Removing only noise wants a weight at least as large.
+            # To remove only noise, at least the same weight is needed.
             own = self.taken(factor).tv_weight
             weights = [w for w in weights_for(self.settings, self.photons) if w >= own] or [own]
             self.try_all([0.0], weights, "no PSF", self.looks)
@@ -210,7 +228,7 @@ class Search:
         return factor
 
     def compare(self) -> None:
-        """Tries PSFs of several widths."""
+        """Try PSFs of several widths."""
         for factor in FACTORS:
             what = "PSFs" if factor == 1 else f"PSFs {factor:g} times as wide"
             self.try_all([factor], [self.compared_with], what, self.looks)
@@ -222,7 +240,7 @@ class Search:
         self.try_all(beside, [self.compared_with], "PSFs of widths between", self.looks)
 
     def suspected(self, factor: float) -> bool:
-        """Whether a disk or a motion as wide as the map's PSFs predicts better than these, narrower by a factor."""
+        """Whether a disk or a motion as wide as the map's PSFs predicts better than these, scaled by a factor."""
         width = self.width_px(1.0)
         sized = (PlainPsf(kind, float(f"{by * width:.3g}"), angle) for kind, by, angle in AS_WIDE)
         grid = [psf for psf in sized if psf.fits(self.side)]
@@ -236,7 +254,7 @@ class Search:
         return False
 
     def glance(self, which: float | PlainPsf, tv_weight: float) -> np.ndarray:
-        """The deviance of every square of some pieces, by one thinning of them."""
+        """The deviance of every square of SEARCHED pieces, with one thinning."""
         parts = []
         for held in self.held_out[-SEARCHED:]:
             blur = held.piece.blur_by(which)
@@ -246,15 +264,18 @@ class Search:
         return deviance[deviance.sum(1).argmin()]
 
     def other(self, factor: float) -> PlainPsf | None:
-        """A PSF of another kind than the map's, if one is surely better than these, narrower by a factor."""
+        """A PSF of another kind, if one is clearly better than the map's PSFs scaled by a factor."""
         if self.other_blur > HINTED:
             psf = self.best_of(PLAIN)
             return self.best_of((WINGED,), psf or factor) or psf
         return self.best_of(FLAT) if factor and self.suspected(factor) else None
 
     def best_of(self, kinds, found: float | PlainPsf | None = None) -> PlainPsf | None:
-        """The best PSF of some kinds, if it is surely better than the map's and none. found: PSFs that were found
-        before, which it has to beat surely, too, and by squared errors."""
+        """The best PSF of some kinds, if it is clearly better than the map's and than no PSF.
+
+        found: the PSFs that were found before. It must be clearly better than these as well, by deviance and by
+        squared errors.
+        """
         self.searched = True
         self.try_all([0.0], weights_for(self.settings, self.photons), "no PSF", self.looks)
         (weight,) = weights_for(self.settings, self.photons, (MIDDLE,))
@@ -262,7 +283,7 @@ class Search:
         most = min(weight * MUCH_MORE, LARGEST_WEIGHT)
         bounds = (weight / MUCH_LESS, most) if auto else (weight, weight)
         grid = [psf for psf in GRID if psf.kind in kinds and psf.fits(self.side)]
-        # How many more follow is not known.
+        # How many more follow is unknown.
         title = "searching for PSFs of other kinds by held-out photons, restorations"
         bar = Progress(title, len(grid))
 
@@ -272,7 +293,7 @@ class Search:
             return self.glance(psf, tv_weight)
 
         psf, weight = find(look, grid, self.side, weight, bounds)
-        # The others with this weight too, for it may be the weight alone that does better.
+        # The others are tried with this weight too, as the weight alone may be what is better.
         self.try_all([psf, *sorted(self.factors())], [weight], psf.words, self.looks)
         others = self.compared()
         known = [min(others, key=others.get)]
@@ -290,25 +311,28 @@ class Search:
         return psf if by > SURE_TOO else None
 
     def compared(self) -> dict[float, float]:
-        """Factor, 0 among them -> by how many standard errors of the deviance its PSFs do worse than the best."""
+        """By how many standard errors of the deviance each factor, including 0, is worse than the best."""
         return _compared({factor: self.likeliest(factor).likeliest for factor in self.factors()})
 
     def widths(self) -> dict[float, float]:
-        """Factor, except 0 -> likewise, by squared errors with one weight."""
+        """By how many standard errors of the squared errors each factor, except 0, is worse than the best.
+
+        All are compared with the same weight.
+        """
         found = {f: self.trials.get((f, self.compared_with)) for f in self.factors() if f}
         return _compared({f: trial.squares[trial.best] for f, trial in found.items() if trial})
 
     @property
     def compared_with(self) -> float:
-        """TV weight that widths are compared with."""
+        """The TV weight with which widths are compared."""
         return weights_for(self.settings, self.photons, (COMPARED,))[0]
 
     def factors(self) -> set[float]:
-        """Of the PSFs of the map's kind that were tried."""
+        """Factors of the map's PSFs that were tried."""
         return {psf for psf, _ in self.trials if not isinstance(psf, PlainPsf)}
 
     def shorten(self, most: int) -> None:
-        """Leaves out iterations beyond `most`."""
+        """Discard iterations beyond `most`."""
         self.iterations = [n for n in self.iterations if n <= most]
         for trial in self.trials.values():
             trial.squares = trial.squares[: len(self.iterations)]
@@ -323,7 +347,7 @@ class Search:
         return min(self.of(which), key=lambda trial: trial.errors.min())
 
     def smoothest(self, which: float | PlainPsf) -> Trial:
-        """That of the largest weight which does no worse than the best by more than a standard error."""
+        """The trial with the largest weight that is worse than the best by at most one standard error."""
         best = self.most_exact(which)
         alike = [
             trial
@@ -333,8 +357,11 @@ class Search:
         return max(alike, key=lambda trial: trial.tv_weight)
 
     def try_all(self, psfs: list, weights: list[float], what: str, looks=None) -> None:
-        """Tries what was not tried yet, piece by piece, so that one piece's blurs are held at a time. looks:
-        after which iterations it is looked at, if not after those that may be taken alone."""
+        """Try all pairs of PSFs and weights that were not tried yet.
+
+        This goes piece by piece, so that only one blur is in memory. what: the PSFs or weights in words. looks:
+        numbers of iterations after which to compare; None takes those that can be chosen.
+        """
         looks = looks or self.iterations
         new = [(psf, w) for psf in psfs for w in weights if (psf, w) not in self.trials]
         bar = Progress(
@@ -354,7 +381,7 @@ class Search:
             self.trials[key] = Trial(key[1], squares[may_be_taken], *others)
 
     def weigh(self, which: float | PlainPsf) -> None:
-        """Tries TV weights from the best known one on: larger ones while they do as well, smaller ones while better."""
+        """Try TV weights from the best known one: larger ones while they are as good, smaller ones while better."""
         weights = weights_for(self.settings, self.photons)
         # PSFs that are nearly the same need the same weight.
         known = [trial.tv_weight for trial in sorted(self.trials.values(), key=least_of)]
@@ -369,14 +396,14 @@ class Search:
                     break
 
     def look_beyond(self, which: float | PlainPsf) -> None:
-        """More weights, where the least or the largest one does best."""
+        """Try more weights if the smallest or the largest one is best."""
         gain = self.held_out[0].exposure.gain
         brightest = max(self.photons, *(held.brightest / gain for held in self.held_out))
         found = {trial.tv_weight for trial in self.of(which)}
         while self.settings["tv_weight"] == "auto" and (
             weight := beyond(self.most_exact(which).tv_weight, found, brightest)
         ):
-            self.try_all([which], [weight], f"a TV weight of {weight:g} too")
+            self.try_all([which], [weight], f"a TV weight of {weight:g} as well")
             found.add(weight)
 
 
@@ -391,9 +418,9 @@ def least_of(trial: Trial) -> float:
 
 
 def mean_factor(worse: dict[float, float]) -> float:
-    """Mean of the factors by which the true PSFs may be narrower than the map's, with two digits.
+    """Mean of the plausible factors on the width of the map's PSFs, with two digits.
 
-    worse: factor -> by how many standard errors it does worse than the best.
+    worse: by how many standard errors each factor is worse than the best.
     """
     tried = sorted(worse)
     at = np.linspace(tried[0], tried[-1], 201)

@@ -1,26 +1,25 @@
-"""Where to trust a restored picture: pushed back through the model, it must agree with the data.
+"""Maps where to trust a restored picture: blurred again, it must agree with the data.
 
-The restored object x and the PSFs say what the camera should have seen, m = Ax + b. Cell by cell
-(squares, by default of the PSF map's stride) the residual is judged in deviations of the noise,
+The restored object x and the PSFs predict what the camera should have seen, m = Ax + b. In each cell (a square, by
+default as large as the PSF map's stride), the residual is judged in standard deviations of the noise,
 z = (y - m) / sqrt(gain m + floor):
 
-- chi_square: the mean of z^2, 1 at the true m. A restoration follows the noise and comes below.
-- correlation: of z with its neighbours, 0 for noise, above 0 where structure was left over.
-- spectrum_low, _middle, _high: power of z in radial bands (BANDS), beside its mean power; 1 for noise.
-- unexplained: power of z beyond the noise's, beside that of all the contrast that m has in the cell.
-- missed: likewise of those rings of the spectrum alone that hold more than noise. After many iterations a
-  restoration follows the noise where its PSF passes much, which hides in the sum what it lacks where its PSF
-  passes little and the true one more.
+- chi_square: mean of z^2, which is 1 for the true m. A restoration follows the noise and has less.
+- correlation: that of z with its neighbours, 0 for noise, and above 0 if structure is left.
+- spectrum_low, _middle, _high: power of z in radial bands (BANDS) relative to its mean power; 1 for noise.
+- unexplained: power of z in excess of noise, relative to the contrast of m in the cell.
+- missed: the same, only for rings of the spectrum that have more than noise. After many iterations, a restoration
+  follows the noise at frequencies that its PSF passes. In the sum over all frequencies, this hides what is missing
+  where its PSF passes little but the true one passes more.
 
-A cell disagrees with the data where noise alone would not give its chi_square, nor its correlation, once
-in a thousand cells each, and more than UNEXPLAINED of its contrast is not explained; or where more of it is missed
-than MISSED allows after so many iterations. Noise alone is no measure: in bright pictures ten iterations have
-not explained all, whatever the PSF
-(`tests/bench/bench_trust.py`: what true and wrong PSFs give, by photons and iterations).
+A cell disagrees with the data if noise alone exceeds its chi_square, and also its correlation, in less than one of a
+thousand cells, and more than UNEXPLAINED of its contrast is unexplained. It also disagrees if more is missed than
+MISSED allows for the number of iterations. The noise alone is not a criterion: in bright pictures, ten iterations do
+not explain everything, even with the true PSF (`tests/bench/bench_trust.py` shows the results of true and wrong PSFs
+by photons and iterations).
 
-It finds what the model cannot explain: PSFs that are too wide, light that it does not know of. PSFs that
-are too narrow explain the data as well as the true ones: nothing is made up, the result is only less
-sharp than it could be.
+Disagreement shows what the model cannot explain, like PSFs that are too wide, or unknown light. PSFs that are too
+narrow explain the data as well as the true ones. They invent nothing; the result is only less sharp than possible.
 """
 
 import math
@@ -36,23 +35,23 @@ TRUST = "trust"  # group of a restored picture's store
 
 # Ends of the radial bands of the residual's spectrum, in cycles per pixel.
 BANDS = {"low": (0.0, 0.125), "middle": (0.125, 0.25), "high": (0.25, 0.75)}
-# Cells of which fewer pixels can be used are not judged.
+# Cells with a smaller share of usable pixels are not judged.
 JUDGED_SHARE = 0.5
-# One-sided quantile of the normal distribution that noise passes once in a thousand cells.
+# Quantile of the normal distribution that noise exceeds in one of a thousand cells.
 QUANTILE = 3.09
-# What 99 of 100 such cells stay below under the demo's true PSFs after ten iterations, at 10^3 to 10^5
-# photons (`tests/bench/bench_trust.py`): then PSFs 1.6 times too wide are found in 75 to 94 % of cells.
+# 99 % of the cells are below this with the demo's true PSFs after ten iterations, at 10^3 to 10^5 photons
+# (`tests/bench/bench_trust.py`). PSFs 1.6 times too wide are then found in 75 to 94 % of the cells.
 UNEXPLAINED = 0.006
-# 99 of 100 cells miss less than this under true PSFs after ten iterations, at 10^3 to 10^5 photons. It falls with the
-# number of iterations, to the power of -1.5 (the same benchmark).
+# 99 % of the cells miss less than this with true PSFs after ten iterations, at 10^3 to 10^5 photons. It decreases with
+# the number of iterations to the power of -1.5 (the same benchmark).
 MISSED = 0.01
-# Rings of the spectrum that are this wide, in cycles per pixel; those beyond the second number tell how strong the
-# noise is, if it is stronger than it should be. A window leaves one in so many numbers independent.
+# Width of the rings of the spectrum, in cycles/px. Rings beyond OUTER show the strength of the noise, if it is larger
+# than expected. With a window, one in DEPENDENT numbers is independent.
 RING, OUTER, DEPENDENT = 0.05, 0.35, 2.1
-# A parameter's 90 % interval that spans more of its range than this leaves the PSF uncertain.
+# The PSF is uncertain if the 90 % interval of a parameter is a larger share of its range than this.
 UNCERTAIN = 0.5
-OTHER = 0.5  # so probable is it that the blur is none of the model's, which then has no sure PSF
-NO_PSF, DISAGREES = 1, 2  # what `doubt` is the sum of
+OTHER = 0.5  # the PSF is also uncertain if the blur is more probably than this not of the model
+NO_PSF, DISAGREES = 1, 2  # `doubt` is their sum
 
 CHANNELS = [
     {"name": "doubt", "unit": "0 none; 1 no sure PSF of its own; 2 disagrees with the data; 3 both",
@@ -71,7 +70,7 @@ NAMES = [channel["name"] for channel in CHANNELS]
 
 
 def cell_px(stride_px: int, core_px: int) -> int:
-    """Side of the cells that are judged: the map's stride, or its largest part that divides a core."""
+    """Side in px of the cells that are judged: the largest common divisor of the map's stride and a core."""
     return math.gcd(stride_px, core_px)
 
 
@@ -89,23 +88,38 @@ def assess(
     filled: np.ndarray,
     other_blur: np.ndarray,
 ) -> np.ndarray:
-    """Cells of a core, (len(CHANNELS), ny, nx) float32; the last row and column may be cut short.
+    """Judge the cells of a core.
 
-    counts, seen: (h, w) above the offset: the data y and m = Ax + b. usable, lone, saturated: (h, w)
-    masks of `optics.exposure.Pixels`. noise: gain and floor of `optics.exposure.noise_of`; None where they are not
-    known: then chi_square, unexplained and missed are NaN, no cell is said to disagree, and the rest is of the
-    residual in counts. size: side of a cell in px. iterations: with momentum, that m took.
-    uncertainty, filled, other_blur: (ny, nx) of the PSF map's cells, NaN where a method has none, and where another
-    blur than the map's is of no matter. Cells of which
-    less than JUDGED_SHARE of the pixels can be used are NaN.
+    Parameters
+    ----------
+    counts, seen
+        (h, w) above the offset: the data y, and m = Ax + b.
+    usable, lone, saturated
+        (h, w) masks of `optics.exposure.Pixels`.
+    noise
+        Gain and floor of `optics.exposure.noise_of`. If it is None, chi_square, unexplained and missed are NaN, no
+        cell disagrees, and the other measures are those of the residual in counts.
+    size
+        Side of a cell in px.
+    iterations
+        Number of iterations with momentum that have the same effect as the restoration.
+    uncertainty, filled, other_blur
+        (ny, nx) of the PSF map's cells. NaN if a method has none, or if another blur than the map's does not
+        matter.
+
+    Returns
+    -------
+    numpy.ndarray
+        (len(CHANNELS), ny, nx) float32. The last row and column of cells may be incomplete. The measures are NaN
+        in cells with less than JUDGED_SHARE of usable pixels.
     """
     gain, floor = noise or (0.0, 1.0)
     used = usable & ~saturated & np.isfinite(counts)
     variance = gain * np.maximum(seen, 0) + floor
     z = np.where(used, np.where(used, counts - seen, 0) / np.sqrt(variance), 0).astype(np.float64)
-    # Of m, powers of 0 to 2, weighted as z^2 is: the last is its contrast about the cell's mean.
+    # Moments of m of orders 0 to 2 with the weights of z^2; they give its contrast about the cell's mean.
     weights, light, contrast = (np.where(used, seen**k / variance, 0.0) for k in range(3))
-    # Of the squares of a variable of variance 1 that is Poisson's, shifted: 2 + 1 / its mean.
+    # Variance of z^2 for a shifted Poisson variable, scaled to variance 1: 2 + 1 / its mean.
     spread = np.where(used, 2 + gain**2 / variance, 0)
 
     z, mask = _cells(z, size), _cells(used, size)
@@ -142,10 +156,18 @@ def assess(
 
 
 def summarise(cells: np.ndarray) -> dict[str, float]:
-    """What a map of trust says of a whole mosaic, by the names that `metrics.csv` takes.
+    """Summarise the map of trust of a mosaic, by the names of `metrics.csv`.
 
-    cells: (len(CHANNELS), ny, nx). Shares are of all cells that were restored; chi_square and
-    correlation are those of the median cell, None where no cell was judged.
+    Parameters
+    ----------
+    cells
+        (len(CHANNELS), ny, nx).
+
+    Returns
+    -------
+    dict
+        Shares relate to all cells that were restored. chi_square and correlation are those of the median cell;
+        None if no cell was judged.
     """
     named = dict(zip(NAMES, cells, strict=True))
     doubt = named["doubt"][np.isfinite(named["doubt"])].astype(int)
@@ -166,10 +188,18 @@ def summarise(cells: np.ndarray) -> dict[str, float]:
 
 
 def create_trust(path: str | Path, settings: dict, facts: dict, attributes: dict) -> None:
-    """Makes the empty map of trust in a restored picture's store.
+    """Create the empty map of trust in the store of a restored picture.
 
-    settings: the config's `restoration` with `trust_px`, the side of a cell. facts: height_px and width_px of the
-    picture, and its pixel_size_um, None where nobody knows it.
+    Parameters
+    ----------
+    path
+        The store.
+    settings
+        The config's `restoration` with `trust_px`, the side of a cell.
+    facts
+        height_px, width_px and pixel_size_um of the picture; the latter may be None.
+    attributes
+        Attributes of the map.
     """
     size = settings["trust_px"]
     shape = facts["height_px"], facts["width_px"]
@@ -186,10 +216,9 @@ def create_trust(path: str | Path, settings: dict, facts: dict, attributes: dict
 
 
 class RestoredStore:
-    """A restored picture and its map of trust in one store, written and read back by units.
+    """A restored picture and its map of trust in one store, written and read by units.
 
-    Level "0" of the picture lies in the store, and the map, on a layout as a PSF map's, in its group
-    TRUST.
+    The picture is level "0" of the store. The map is in its group TRUST, with the layout of a PSF map.
     """
 
     def __init__(self, path: str | Path, mode: str = "r"):
@@ -203,7 +232,7 @@ class RestoredStore:
         self.cells = [(slice(None), *unit) for unit in tiles.shards(self.trust.shape, cells)]
 
     def write(self, unit: int, block: tuple[np.ndarray, np.ndarray]) -> None:
-        """block: of `cores.restore_with_trust`."""
+        """Write a unit. block: from `cores.restore_with_trust`."""
         restored, judged = block
         if self.missing is not None:
             ngff.write_shards(self.missing, self.cores[unit], np.isnan(restored))
@@ -211,7 +240,7 @@ class RestoredStore:
         ngff.write_shards(self.trust, self.cells[unit], judged)
 
     def read(self, unit: int) -> np.ndarray:
-        """The unit's bytes, of both, as they lie in the store."""
+        """The bytes of a unit of both, as stored."""
         parts = self.picture[self.cores[unit]], self.trust[self.cells[unit]]
         return np.concatenate([np.frombuffer(part.tobytes(), np.uint8) for part in parts])
 
@@ -220,18 +249,21 @@ class RestoredStore:
 
 
 def stored_units(path: str | Path) -> tuple[Callable[[int], np.ndarray], int]:
-    """How a unit of a restored picture is read back, and how many there are. Raises UserError of a broken store."""
+    """A function that reads a unit of a restored picture, and the number of units.
+
+    Raises UserError if the store is damaged.
+    """
     store = RestoredStore(path)
     return store.read, len(store.cores)
 
 
 def unit_px(study: dict) -> int | None:
-    """Side of a unit, by a study's config."""
+    """Side of a unit in px, from a study's config."""
     return (study.get("restoration") or {}).get("core_px")
 
 
 def _cells(plane: np.ndarray, size: int) -> np.ndarray:
-    """(h, w) -> (ny, nx, size, size), with zeros beyond the last row and column."""
+    """Cut a plane (h, w) into cells (ny, nx, size, size), with zeros beyond the last row and column."""
     missing = [(0, -length % size) for length in plane.shape]
     padded = np.pad(plane, missing)
     rows, columns = (length // size for length in padded.shape)
@@ -239,7 +271,7 @@ def _cells(plane: np.ndarray, size: int) -> np.ndarray:
 
 
 def _correlation(z: np.ndarray, mask: np.ndarray, power: np.ndarray):
-    """Correlation of neighbours, along both axes together, and the number of pairs of each cell."""
+    """Correlation of neighbours along both axes, and the number of pairs, of each cell."""
     total = pairs = 0
     for first, second in (
         (np.s_[..., :-1, :], np.s_[..., 1:, :]),
@@ -254,7 +286,7 @@ def _bands(z: np.ndarray, power: np.ndarray) -> list[np.ndarray]:
     spectrum = np.abs(np.fft.rfft2(z)) ** 2
     size = z.shape[-1]
     radius = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
-    # Columns between the first and the last stand for two frequencies.
+    # All columns except the first and the last stand for two frequencies.
     weight = np.where((np.arange(size // 2 + 1) % (size / 2)) == 0, 1.0, 2.0) + 0 * radius
     found = []
     for low, high in BANDS.values():
@@ -264,9 +296,9 @@ def _bands(z: np.ndarray, power: np.ndarray) -> list[np.ndarray]:
 
 
 def _missed(z: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Power beyond what noise may have in rings of the spectrum, beside that of noise in all of it, of each cell.
+    """Power of each cell above a limit in rings of the spectrum, relative to the noise in all of it.
 
-    Noise passes what it may have once in a hundred thousand cells.
+    Noise exceeds the limit in one of a hundred thousand cells.
     """
     size = z.shape[-1]
     window = np.hanning(size + 2)[1:-1]

@@ -1,4 +1,4 @@
-"""Richardson-Lucy with total variation as an algorithm among others (`algorithm`)."""
+"""Richardson-Lucy with total variation as a restoration algorithm (`algorithm`)."""
 
 import math
 
@@ -6,7 +6,7 @@ MOST_ITERATIONS = {"momentum": 40, "none": 80}
 
 
 class RichardsonLucy:
-    """`richardson_lucy` with a study's `tv_step` and `acceleration`."""
+    """`richardson_lucy` with the `tv_step` and `acceleration` of the settings."""
 
     def __init__(self, settings: dict):
         self.how = {key: settings[key] for key in ("tv_step", "acceleration")}
@@ -20,7 +20,7 @@ class RichardsonLucy:
         return halo_px(psf_px, iterations, tv, self.how["acceleration"])
 
     def strength(self, iterations: int) -> float:
-        # Plain iterations go half as far.
+        # Plain iterations have half the effect.
         return iterations / (1 if self.how["acceleration"] == "momentum" else 2)
 
     def restore(self, y, blur, **how):
@@ -36,17 +36,37 @@ def halo_px(
     acceleration: str = "momentum",
     cap: int = 256,
 ) -> int:
-    """Halo around a tile whose core is to equal the whole picture within 1e-4 of the range, or nearly.
+    """Width in px of the halo with which a tile's core equals the whole picture, nearly within 1e-4 of its range.
 
-    psf_size: side of the PSF in px. Measured with the worst case, a disk as wide as its window:
-    the border's influence fell below 1e-4 within 1.1 psf_size iterations^(1/2) px with momentum,
-    1.3 psf_size iterations^(1/3) px without (PSFs of 3 to 127 px, 5 to 40 iterations). With
-    momentum it is 1.3 too: along a mosaic's own border, where the data hold the object less, 1.1 left
-    more. The TV step adds a little where the PSF is small. `cap` holds for wide windows, of which real
-    PSFs fill little: a test holds those of 127 px to the 1e-4 after 10 iterations, to 1e-3 after 40:
-    PSFs are put together within 1e-4, and that grows. In the outermost pixels of a mosaic it grows most,
-    whatever the halo: to 2e-3 after 40 iterations (`seam_error` in metrics.csv, of `tiny.yaml` without
-    its iterations and weight).
+    Parameters
+    ----------
+    psf_size
+        Side of the PSF in px.
+    iterations
+        Number of iterations.
+    tv
+        Whether there is a TV step.
+    acceleration
+        "momentum" or "none".
+    cap
+        Largest halo in px.
+
+    Notes
+    -----
+    The worst case is a disk as wide as its window. There the influence of the border fell below 1e-4 within
+    1.1 psf_size iterations^(1/2) px with momentum, and within 1.3 psf_size iterations^(1/3) px without (PSFs of 3 to
+    127 px, 5 to 40 iterations). With momentum the factor is 1.3 too, as 1.1 is too small along the border of a mosaic,
+    where the data determine the object less. The TV step adds a little if the PSF is small.
+
+    `cap` is for wide windows, most of which real PSFs do not fill. A test requires 1e-4 after 10 iterations and 1e-3
+    after 40, with PSFs of 127 px: PSFs made from modes have errors of up to 1e-4, which grow. They grow most in the
+    outermost pixels of a mosaic, whatever the halo, to 2e-3 after 40 iterations (`seam_error` in metrics.csv, of
+    `tiny.yaml` without its iterations and weight).
+
+    Examples
+    --------
+    >>> halo_px(31, iterations=10), halo_px(31, iterations=10, acceleration="none")
+    (136, 95)
     """
     reach = 1.3 * iterations ** (1 / 2 if acceleration == "momentum" else 1 / 3)
     return min(math.ceil(reach * psf_size) + (8 if tv else 0), cap)

@@ -1,6 +1,6 @@
-"""Blurs by name, to judge restorations with that the network was made for them or not.
+"""Blurs by name for restoration tests, some of which the network was made for.
 
-Each is a field of PSFs of SIZE_PX: one, or some that pass over into one another along the picture.
+Each is a field of PSFs of SIZE_PX: a single one, or several with gradual transitions along the picture.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,22 @@ from isoplan.optics import other_blurs
 from isoplan.optics.gaussian import gaussian_psfs
 
 SIZE_PX = 63
-CUTOFF = 0.25  # cycles/px, of the aberrated ones
+CUTOFF = 0.25  # cycles/px, of aberrations
 
 
 @dataclass(frozen=True)
 class Blur:
-    """title: in words. models: PSF models that have it. psfs: () -> (ny, nx, s, s)."""
+    """A blur.
+
+    Attributes
+    ----------
+    title
+        The blur in words.
+    models
+        PSF models that contain it.
+    psfs
+        Makes its PSFs (ny, nx, s, s).
+    """
 
     title: str
     models: tuple[str, ...]
@@ -25,7 +35,7 @@ class Blur:
 
 
 def _gaussian(*widths: tuple[float, float]) -> Callable[[], torch.Tensor]:
-    """Along x from the first (width_y, width_x) to the last, in px."""
+    """Gaussians along x with these widths (width_y, width_x) in px."""
     return lambda: gaussian_psfs(torch.tensor(widths), SIZE_PX)[None]
 
 
@@ -63,7 +73,7 @@ BLURS = {
 
 
 def kind_of(blur: str, model: str) -> str:
-    """sharp, inside or outside of a PSF model."""
+    """The kind of a blur for a PSF model: "sharp" (no blur), "inside" or "outside" of the model."""
     if blur == "none":
         return "sharp"
     return "inside" if model in BLURS[blur].models else "outside"

@@ -1,4 +1,4 @@
-"""PSFs on the small pictures of restoration tests: in cells, between nodes, and the nearest ones of a model."""
+"""Fields of PSFs for restoration tests: in cells, interpolated between nodes, and nearest to those of a model."""
 
 from itertools import product
 
@@ -11,18 +11,31 @@ from isoplan.optics.model import PsfModel
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.layout import at_cutoff
 
-# Points along each parameter of the table that the nearest PSF of a model is looked up in.
+# Points along each parameter, by the number of parameters, of the table that `nearest_parameters` starts from.
 FIT_POINTS = {1: 65, 2: 17, 3: 9}
 
 
 def between(psfs: torch.Tensor, centres_px: np.ndarray):
-    """PSFs (n, n, s, s) at centres (n,) in px from the edge, bilinear between them: what a blur takes."""
+    """PSFs that are interpolated linearly between centres.
+
+    Parameters
+    ----------
+    psfs
+        (n, n, s, s).
+    centres_px
+        (n,) centres in px from the edge.
+
+    Returns
+    -------
+    psfs, centres_y, centres_x
+        As for `SpaceVariantBlur`.
+    """
     places = torch.from_numpy(np.asarray(centres_px, np.float64) - 0.5)
     return psfs.contiguous(), places, places
 
 
 def in_cells(psfs: torch.Tensor, cell_px: int):
-    """PSFs (n, n, s, s), each alone in its cell: hats from the cell's first pixel to its last."""
+    """PSFs (n, n, s, s) with one in each cell of cell_px, without transitions; returns the same as `between`."""
     n = len(psfs)
     first = np.arange(n) * cell_px
     places = torch.from_numpy(np.stack([first, first + cell_px - 1], 1).ravel().astype(np.float64))
@@ -31,7 +44,10 @@ def in_cells(psfs: torch.Tensor, cell_px: int):
 
 
 def psf_distance(psfs: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """|h - true h| / |true h|, |h|^2 the sum of squares: (..., s, s), (..., t, t) -> (...)."""
+    """Relative distance |h - true h| / |true h|, |h|^2 being the sum of squares.
+
+    psfs: (..., s, s). true: (..., t, t). Returns (...).
+    """
     side = max(psfs.shape[-1], true.shape[-1])
     psfs, true = _widened(psfs, side), _widened(true, side)
     return (psfs - true).square().sum((-2, -1)).sqrt() / true.square().sum((-2, -1)).sqrt()
@@ -42,9 +58,10 @@ def _widened(psfs: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def nearest_parameters(model: PsfModel, psfs: torch.Tensor) -> torch.Tensor:
-    """Parameters (m, P) within the model's ranges whose PSFs are nearest to psfs (m, s, s).
+    """Parameters (m, P) within the model's ranges whose PSFs are nearest to given ones, by least squares.
 
-    By least squares over the pixels: from the nearest of a table over the ranges on, by Nelder and Mead.
+    The search starts from the nearest PSF of a table over the ranges, and continues by the Nelder-Mead method.
+    psfs: (m, s, s).
     """
     bounds = [(p.low, p.high) for p in model.parameters]
     axes = [np.linspace(low, high, FIT_POINTS[len(bounds)]) for low, high in bounds]
@@ -68,15 +85,15 @@ def nearest_parameters(model: PsfModel, psfs: torch.Tensor) -> torch.Tensor:
 
 
 def detection_model(network_model: PsfModel, psf: dict) -> PsfModel:
-    """The PSFs of a network's estimates: its model at the cut-off and the size of an entry of `psfs`.
+    """The PSF model of a network's estimates, at the cut-off and the size of an entry of the config's `psfs`.
 
-    Raises UserError where the network cannot be used for that cut-off with pixels as they are.
+    Raises UserError if the network needs binned pixels for this cut-off.
     """
     cutoff = None if network_model.published else psf.get("cutoff")
     model, binning = at_cutoff(network_model, cutoff)
     if binning > 1:
         raise UserError(
-            f"psfs {psf['name']}: at a cut-off of {psf['cutoff']:g} cycles/px the network wants {binning} x "
+            f"psfs {psf['name']}: at a cut-off of {psf['cutoff']:g} cycles/px the network needs {binning} x "
             f"{binning} binned pixels, which restoration tests do not support; raise the cutoff to "
             f"{network_model.cutoff_range[0]:g} or more"
         )

@@ -1,19 +1,19 @@
-"""No harm: sharp pictures, blurred in ways that the network was made for or not, restored by default.
+"""Harm tests: sharp pictures are blurred, restored with default settings, and compared with the truth.
 
-A harm test takes pictures that trained nothing, blurs each in every way that it names (`blurs`), exposes it to
-several lights, and restores what comes of it as the command `restore` does, which is told the camera's offset
-and no more. Beside that stand
+A harm test takes pictures that were not used for training, applies every blur that it names (`blurs`), which the
+network may or may not be made for, and simulates exposures with several light levels. It restores these like the
+command `restore` does if only the camera's offset is given ("estimated"), and in other ways:
 
-    none                what the camera saw
-    true                the true PSFs, iterations and weight chosen alike
-    true-best           the true PSFs, with the iterations and weight that come nearest to the truth
-    denoised            no PSF, iterations and weight chosen alike
-    denoised-best       no PSF, likewise the nearest
-    richardson-lucy     scikit-image's, with the true PSF in the picture's middle and RL_ITERATIONS
-    unsharp             scikit-image's unsharp mask
+    none                the picture of the camera
+    true                true PSFs, with iterations and weight chosen in the same way
+    true-best           true PSFs, with the iterations and weight that come closest to the truth
+    denoised            no PSF, with iterations and weight chosen in the same way
+    denoised-best       no PSF, with the iterations and weight that come closest to the truth
+    richardson-lucy     that of scikit-image, with the true PSF in the middle of the picture and RL_ITERATIONS
+    unsharp             the unsharp mask of scikit-image
 
-Whatever is left alone counts 0 dB. Picture i of a drawn kind is a pure function of the study's seed and i, its
-noise also of blur and light.
+A picture that is not changed has a gain of 0 dB. A drawn picture depends only on the study's seed and its index,
+its noise also on the blur and the light.
 """
 
 import math
@@ -48,10 +48,10 @@ METHODS = (
     *("none", "estimated", "true", "true-best", "denoised", "denoised-best"),
     *("richardson-lucy", "unsharp"),
 )
-CROP_PX, CELL_PX = 16, 48  # left out at the border; cells that are judged by themselves
+CROP_PX, CELL_PX = 16, 48  # border that is left out; side of cells that are judged separately
 RL_ITERATIONS = 20
-# What is kept of a method: gain over doing nothing, its 5th percentile and its least over the cells (dB),
-# brightest pixels beside the truth's; and of the estimated one what was chosen and found.
+# Values that are kept of each method: the gain over doing nothing, its 5th percentile and its minimum over the cells
+# (dB), and the brightest pixels relative to the truth's. For the estimated one also what was chosen and found.
 KEPT = (
     *("gain", "cells_p5", "cells_worst", "overshoot"),
     *("psf_scale", "resolution_px", "iterations", "tv_weight", "width_px", "doubt"),
@@ -61,8 +61,19 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Case:
-    """One degraded picture: counts (h, w) as the camera gave them, sharp (h, w) in counts above the offset,
-    and its true PSFs as `SpaceVariantBlur` takes them."""
+    """One degraded picture.
+
+    Attributes
+    ----------
+    counts
+        (h, w) counts of the camera.
+    sharp
+        (h, w) sharp picture in counts above the offset.
+    offset
+        The camera's offset in counts.
+    psfs, centres
+        True PSFs (ny, nx, s, s) and their centres along y and x, as for `SpaceVariantBlur`.
+    """
 
     counts: np.ndarray
     sharp: np.ndarray
@@ -72,10 +83,19 @@ class Case:
 
 
 class HarmTest:
-    """One entry of the config's `harm_tests`.
+    """A harm test, from an entry of the config's `harm_tests`.
 
-    spec: {"test": the entry, "objects", "camera": the entries that it names, "detected": the entry of
-    `psfs` of its network, "map", "restoration": those of the config}.
+    Parameters
+    ----------
+    spec
+        - test: the entry,
+        - objects, camera: the entries that it names,
+        - detected: the entry of `psfs` of its network,
+        - map, restoration: those of the config.
+    seed
+        The study's seed.
+    device
+        Device that computes.
     """
 
     def __init__(self, spec: dict, seed: int, device="cpu"):
@@ -85,7 +105,7 @@ class HarmTest:
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the pictures: files, or numbers of those that are drawn."""
+        """Names of the pictures: file names, or numbers of drawn pictures."""
         if not self.test["folder"]:
             return [str(index) for index in range(self.test["samples"])]
         return [Path(file).name for file in self._files]
@@ -95,26 +115,27 @@ class HarmTest:
         folder = Path(self.test["folder"])
         found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in pictures.SUFFIXES)
         if not found:
-            raise UserError(f"{folder}: holds no pictures; harm_tests need some, or folder: null")
+            raise UserError(f"{folder}: has no pictures; harm_tests need some, or folder: null")
         return found
 
     @property
     def lights(self) -> list[float]:
+        """Photons at the brightest pixels."""
         return self.test["photons"]
 
     @property
     def units(self) -> list[tuple[int, str]]:
-        """Picture and blur, all lights together, of every unit of work."""
+        """Picture and blur of every unit of work, which includes all lights."""
         return [(k, blur) for k in range(len(self.names)) for blur in self.test["blurs"]]
 
     # The degraded picture ------------------------------------------------------------------------
 
     def sharp(self, index: int) -> np.ndarray:
-        """Picture `index`, (h, w) of peak about 1, with the rim that a blur takes away."""
+        """The sharp picture (h, w) of an index, with a peak of about 1 and the margin that a blur needs."""
         side = self.test["size_px"] + blurs.SIZE_PX - 1
         objects = self.spec["objects"]
         if not self.test["folder"] and objects["kinds"] == ["pictures"]:
-            # In turn, for a few to be of different pictures.
+            # Pictures take turns, so that even a few samples come from different ones.
             bundled = pictures.bundled("test", objects["reduce"])
             rng = numpy_rng(self.seed, f"{STREAM}/pictures", index)
             return pictures.cut(bundled[index % len(bundled)], side, 1.0, rng)
@@ -124,7 +145,7 @@ class HarmTest:
                 seed=self.seed, stream=f"{STREAM}/scenes", first=index, split="test",
             )[0].numpy()  # fmt: skip
         picture = pictures.read_grey(self._files[index])
-        # Made smaller, for what it is soft by itself to disappear.
+        # Reduced, so that its own softness disappears.
         reduce = max(1, round(min(picture.shape) / side))
         picture = pictures.reduce_by_area(picture, reduce)
         picture = np.clip(picture / max(float(np.quantile(picture, 0.999)), 1e-6), 0, 1.2)
@@ -134,9 +155,10 @@ class HarmTest:
         return picture[window].astype(np.float32)
 
     def case(self, index: int, blur: str, photons: float) -> Case:
+        """Make a degraded picture: blur it by a key of `blurs.BLURS`, and expose it to a light level."""
         sharp = torch.from_numpy(self.sharp(index))
         psfs = blurs.BLURS[blur].psfs()
-        # Alike for every blur, so that all see the same piece.
+        # The same for all blurs, so that all show the same part of the picture.
         margin = blurs.SIZE_PX // 2
         shape = tuple(n - 2 * margin for n in sharp.shape)
         centres = tuple(
@@ -160,8 +182,26 @@ class HarmTest:
     # Ways to restore it --------------------------------------------------------------------------
 
     def restored(self, index: int, blur: str, photons: float, network, detects):
-        """The case of a picture, blur and light; every method's picture in counts above the offset; and the
-        estimated one's KEPT from the fifth on."""
+        """Restore a degraded picture by all methods.
+
+        Parameters
+        ----------
+        index, blur, photons
+            As for `case`.
+        network
+            The network.
+        detects
+            The PSF model of its estimates, from `detection_model`.
+
+        Returns
+        -------
+        case
+            The degraded picture.
+        restored
+            The picture (h, w) of every method in counts above the offset.
+        kept
+            KEPT from the fifth on, of the estimated method.
+        """
         case = self.case(index, blur, photons)
         facts = Measured.of(case.counts, offset=case.offset)
         observed = case.counts.astype(np.float32) - np.float32(case.offset)
@@ -196,7 +236,7 @@ class HarmTest:
         ]
 
     def _nearest(self, facts: Measured, case: Case, known: LocalPsfs) -> np.ndarray:
-        """What comes nearest to the truth, of all iterations and weights."""
+        """The restoration closest to the truth, of all iterations and weights."""
         exposure = exposure_of(facts.facts, self.settings["background"])
         shape = facts.counts.shape
         psfs, *centres = known.known
@@ -245,7 +285,7 @@ class HarmTest:
         return plain(picture, psf, num_iter=RL_ITERATIONS, clip=False) * scale
 
     def measure(self, case: Case, found: dict[str, np.ndarray], kept: list[float]) -> np.ndarray:
-        """KEPT of every method, (methods, len(KEPT)); what only the estimated one has is NaN in the others."""
+        """KEPT of every method, (methods, len(KEPT)); NaN where only the estimated method has a value."""
         out = np.full((len(METHODS), len(KEPT)), np.nan)
         before = _snr(found["none"], case.sharp)
         cells = _cell_snr(found["none"], case.sharp)
@@ -263,7 +303,7 @@ class HarmTest:
         return out
 
     def unit(self, unit: int, network, detects) -> np.ndarray:
-        """One unit of work: (lights, methods, len(KEPT))."""
+        """Compute one unit of work: (lights, methods, len(KEPT))."""
         index, blur = self.units[unit]
         rows = []
         for photons in self.lights:
@@ -280,7 +320,7 @@ def _snr(picture: np.ndarray, sharp: np.ndarray) -> float:
 
 
 def _cell_snr(picture: np.ndarray, sharp: np.ndarray) -> np.ndarray:
-    """SNR of each whole cell in dB, those with less than a thousandth of the mean light left out."""
+    """SNR in dB of each complete cell, except those with less than a thousandth of the mean power."""
     rows, columns = (n // CELL_PX * CELL_PX for n in _inner(sharp).shape)
     a, b = (_inner(p)[:rows, :columns].astype(np.float64) for p in (picture, sharp))
 
@@ -293,6 +333,24 @@ def _cell_snr(picture: np.ndarray, sharp: np.ndarray) -> np.ndarray:
 
 
 def open_test(spec: dict, seed: int, network_file, device):
-    """The test of a spec, its network, the PSFs of the network's estimates, and the network's card."""
+    """Open a harm test.
+
+    Parameters
+    ----------
+    spec, seed, device
+        As for `HarmTest`.
+    network_file
+        File of the network, stored by `networks.store`.
+
+    Returns
+    -------
+    test, network, model, card
+        The test, its network, the PSF model of the network's estimates, and the network's card.
+
+    Raises
+    ------
+    UserError
+        If the network cannot be used.
+    """
     network, model, card = store.load(network_file, device)
     return HarmTest(spec, seed, device), network, detection_model(model, spec["detected"]), card

@@ -1,4 +1,4 @@
-"""What harm tests gained and lost, as tables."""
+"""Tables of the gains and losses in harm tests."""
 
 from itertools import product
 
@@ -15,9 +15,9 @@ GROUP = ["test", "model", "kind", "photons"]
 
 
 def rows_of(test: HarmTest, kept: np.ndarray) -> pd.DataFrame:
-    """A row per picture, blur, light and method: CASE, method, KEPT.
+    """A table with a row for each picture, blur, light and method; the columns are CASE, method and KEPT.
 
-    kept: of all units, one after another, (units x lights, methods, len(KEPT)).
+    kept: (units x lights, methods, len(KEPT)), of all units in order.
     """
     name, model = test.test["name"], test.spec["detected"]["model"]
     cases = [
@@ -36,13 +36,26 @@ def rows_of(test: HarmTest, kept: np.ndarray) -> pd.DataFrame:
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """By test, model, kind of blur, light and method; and for all lights together, photons NaN.
+    """Summarise by test, model, kind of blur, light and method.
 
-    Columns: GROUP, method, n, mean, p5 and worst of the pictures' gains (dB), harmed_share (of pictures that
-    lose more than 0.3 dB), cells_p5 (mean of the pictures' 5th percentiles), cells_worst, overshoot (its largest:
-    brightest pixels over the truth's), alone_share (left as they were), worst_to_denoised (the least gain
-    over that picture's best without a PSF, denoised-best), and beside the true PSFs with the same choice,
-    of_true (the mean gain as a share of theirs).
+    Parameters
+    ----------
+    rows
+        From `rows_of`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows for each light, and for all lights together with photons NaN. The columns are GROUP, method, and
+
+        - n: number of pictures,
+        - mean, p5, worst: mean, 5th percentile and minimum of the pictures' gains in dB,
+        - harmed_share: share of pictures that lose more than 0.3 dB,
+        - cells_p5, cells_worst: mean of the pictures' 5th percentiles over cells, and the worst cell, in dB,
+        - overshoot: the largest ratio of the brightest pixels to the truth's,
+        - alone_share: share of pictures that were left as they are (estimated only),
+        - worst_to_denoised: smallest difference in dB from the gain of denoised-best for the same picture,
+        - of_true: the mean gain as a share of that with true PSFs and the same choice.
     """
     found = []
     for lights in (GROUP, GROUP[:-1]):
@@ -80,7 +93,10 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def worst_cases(rows: pd.DataFrame, test: str) -> list[tuple[str, str, float]]:
-    """Picture, blur and photons of a test's WORST_SHOWN cases that lost most, each of another picture or kind."""
+    """The WORST_SHOWN cases of a test with the largest losses, each of another picture or kind of blur.
+
+    Returns (picture, blur, photons) of each.
+    """
     own = rows[(rows["test"] == test) & (rows["method"] == "estimated")].sort_values("gain")
     own = own.drop_duplicates(["picture", "kind"]).head(WORST_SHOWN)
     return [(row["picture"], row["blur"], row["photons"]) for row in own.to_dict("records")]

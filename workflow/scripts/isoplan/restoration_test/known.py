@@ -1,11 +1,10 @@
-"""Restoration tests: pictures with known PSFs, restored in many ways, and what each way gained.
+"""Restoration tests: pictures with known PSFs are restored in many ways, and the gains are compared.
 
-Small pictures are blurred cell by cell, each cell by a PSF of its own, exposed, and restored in many ways (`ways`).
-Whatever differs between two ways is what one step between the truth and the estimate costs.
+Small pictures are blurred cell by cell, each cell by its own PSF, exposed, and restored in many ways (`ways`). The
+difference between two ways is the cost of one step from the truth to the estimate.
 
-Picture i of a study is a pure function of its seed and i, its scene, PSFs and noise each by themselves:
-tests that differ in the network see the very same pictures, tests that differ in the PSF the same
-scenes (where their PSFs are of one size).
+Picture i of a study depends only on the study's seed and i. Its scene, PSFs and noise are drawn separately. So tests
+with different networks have identical pictures, and tests with different PSFs of the same size have the same scenes.
 """
 
 import math
@@ -34,23 +33,31 @@ from isoplan.restoration_test.fields import (
 from isoplan.restoration_test.units import pictures_of
 from isoplan.restoration_test.ways import STREAM, Restored, Ways
 
-CROP_PX = 16  # left out at the picture's border, where no method knows what lies beyond
-HOW = ("iterations", "tv_weight", "tv_step", "acceleration")  # of `restoration`, a test's own
-# Between hard cells lies a seam that no microscope shows, and that only the very PSFs undo: what is further
-# from it than this share of a cell is judged by itself as well.
+CROP_PX = 16  # width of the border that is left out, as no method knows what lies beyond
+HOW = ("iterations", "tv_weight", "tv_step", "acceleration")  # a test's own keys of `restoration`
+# Hard cells have seams, which do not occur in microscopes and which only the exact PSFs can restore. So pixels further
+# from them than this share of a cell are also judged separately.
 SEAM_SHARE = 0.25
-# What is kept of a picture and method, cell by cell: the metrics' sums; |h - true h| / |true h|, NaN
-# where there is no PSF; 1 where the PSF was filled in; the sum "error" away from the seams of hard cells,
-# NaN where cells pass over into one another.
+# Values that are kept of each picture, method and cell: the sums of the metrics; |h - true h| / |true h|, NaN without a
+# PSF; 1 if the PSF was filled in; the sum "error" away from the seams of hard cells, NaN for cells without seams.
 KEPT = (*SUMS, "psf_error", "filled", "inside_error")
 
 
 @dataclass
 class Case:
-    """One degraded picture. sharp, clean, observed: (h, w) float32 counts above the offset.
+    """One degraded picture.
 
-    unit: counts that stand for a brightness of 1. params: (n, n, P) of the cells, psfs: (n, n, s, s).
-    exposure: the camera's, which is known.
+    Attributes
+    ----------
+    sharp, clean, observed
+        (h, w) float32 counts above the offset: the sharp picture, the blurred one without noise, and that of the
+        camera.
+    unit
+        Counts of a brightness of 1.
+    params, psfs
+        (n, n, P) parameters and (n, n, s, s) PSFs of the cells.
+    exposure
+        The true exposure.
     """
 
     sharp: np.ndarray
@@ -63,11 +70,20 @@ class Case:
 
 
 class RestorationTest:
-    """One entry of the config's `restoration_tests`.
+    """A restoration test, from an entry of the config's `restoration_tests`.
 
-    spec: {"test": the entry, "objects", "psf", "camera": the entries that it names, "detected": the
-    entry of `psfs` of its network, "order": of `restoration`; "window_px", "neighbours",
-    "validity_threshold", "alarm_threshold": of `map`}.
+    Parameters
+    ----------
+    spec
+        - test: the entry,
+        - objects, psf, camera: the entries that it names,
+        - detected: the entry of `psfs` of its network,
+        - order: that of `restoration`,
+        - window_px, neighbours, validity_threshold, alarm_threshold: those of `map`.
+    seed
+        The study's seed.
+    device
+        Device that computes.
     """
 
     def __init__(self, spec: dict, seed: int, device="cpu"):
@@ -81,7 +97,7 @@ class RestorationTest:
     # The degraded picture ------------------------------------------------------------------------
 
     def case(self, index: int) -> Case:
-        """Picture `index`."""
+        """Make the degraded picture of an index."""
         params = self.model.sample(self.cells**2, self._rng("psf", index))
         psfs, _ = self.model.psf(params)
         psfs = psfs.reshape(self.cells, self.cells, *psfs.shape[1:])
@@ -116,7 +132,7 @@ class RestorationTest:
         )
 
     def source(self, index: int) -> int:
-        """Number that pictures cut from one real picture share; those that were drawn have their own."""
+        """A number that pictures from the same real picture share; drawn pictures have their own."""
         found = source_picture(
             self.spec["objects"], index, seed=self.seed, stream=f"{STREAM}/scenes", split="test"
         )
@@ -133,7 +149,7 @@ class RestorationTest:
     # Ways to restore it --------------------------------------------------------------------------
 
     def restored(self, case: Case, index: int, network, detects: PsfModel) -> dict[str, Restored]:
-        """Every method's picture, "none" first. detects: of `detection_model`."""
+        """The picture of every method, "none" first. detects: from `detection_model`."""
         found = {"none": Restored(case.observed)}
         ways = Ways(self, case, index, network, detects)
         for method in self.test["methods"]:
@@ -147,9 +163,9 @@ class RestorationTest:
         return np.arange(0, self.size_px - window + 1, stride) + window / 2
 
     def at_nodes(self, params: torch.Tensor, model: PsfModel) -> torch.Tensor:
-        """Parameters (nodes, nodes, P) of a field whose cells have params (n, n, P).
+        """Parameters (nodes, nodes, P) at the map's nodes, of a field with given parameters (n, n, P) of the cells.
 
-        A node on the border of hard cells takes the mean of both; means are taken of the targets.
+        A node on the border of hard cells has the mean of both. Means are taken over the targets.
         """
         at, centres = self.nodes_px, self.centres_px
         if self.test["layout"] == "hard":
@@ -163,7 +179,10 @@ class RestorationTest:
         return model.decode(mean.flatten(0, 1)).reshape(*mean.shape[:2], -1)
 
     def restore(self, counts: np.ndarray, field, exposure: Exposure) -> np.ndarray:
-        """field: PSFs and their centres, as `in_cells` and `between` give them."""
+        """Restore a picture (h, w) in counts above the offset.
+
+        field: PSFs and their centres, from `in_cells` or `between`.
+        """
         return restore_block(
             counts,
             field,
@@ -176,7 +195,7 @@ class RestorationTest:
     # What it gained ------------------------------------------------------------------------------
 
     def measure(self, case: Case, restored: dict[str, Restored]) -> np.ndarray:
-        """KEPT of every method and cell: (methods, len(KEPT), n, n) float64."""
+        """KEPT of every method and cell, (methods, len(KEPT), n, n) float64."""
         return np.stack([self._measured(case, found) for found in restored.values()])
 
     def _measured(self, case: Case, found: Restored) -> np.ndarray:
@@ -199,7 +218,7 @@ class RestorationTest:
 
     @property
     def _away(self) -> np.ndarray:
-        """Which blocks of CROP_PX lie away from the cell's borders with others: (cells, blocks), 0 or 1."""
+        """Which blocks of CROP_PX of each cell lie away from other cells: (cells, blocks), 0 or 1."""
         each = self.cell_px // CROP_PX
         seam = math.ceil(SEAM_SHARE * each)
         away = np.ones((self.cells, each))
@@ -208,7 +227,7 @@ class RestorationTest:
         return away
 
     def unit(self, unit: int, network, detects: PsfModel) -> np.ndarray:
-        """One unit of work: (pictures, methods, len(KEPT), n, n)."""
+        """Compute one unit of work: (pictures, methods, len(KEPT), n, n)."""
         parts = []
         for index in pictures_of(self.test, unit):
             case = self.case(index)
@@ -217,9 +236,24 @@ class RestorationTest:
 
 
 def open_test(spec: dict, seed: int, network_file, device):
-    """The test of a spec, its network, the PSFs of the network's estimates, and the network's card.
+    """Open a restoration test.
 
-    network_file: stored by `networks.store`. Raises UserError where they do not go together.
+    Parameters
+    ----------
+    spec, seed, device
+        As for `RestorationTest`.
+    network_file
+        File of the network, stored by `networks.store`.
+
+    Returns
+    -------
+    test, network, model, card
+        The test, its network, the PSF model of the network's estimates, and the network's card.
+
+    Raises
+    ------
+    UserError
+        If the camera or the PSFs are impossible, or the network cannot be used for them.
     """
     check_camera(spec["camera"])
     network, model, card = store.load(network_file, device)
@@ -229,13 +263,13 @@ def open_test(spec: dict, seed: int, network_file, device):
 
 
 def start_and_scale(counts: np.ndarray) -> dict[str, float]:
-    """start and scale of a small picture, as `mosaic.facts.Facts.brightness` of a mosaic."""
+    """start and scale of a small picture, like `mosaic.facts.Facts.brightness` of a mosaic."""
     scale = max(float(np.quantile(counts, 0.999)), 1e-6)
     return {"start": max(float(counts.mean()), 1e-6 * scale), "scale": scale}
 
 
 def shown(case: Case, restored: dict[str, Restored]) -> dict[str, np.ndarray]:
-    """Pictures of brightness about 1, float32: sharp, degraded, then the methods'."""
+    """Pictures (h, w) float32 with a brightness of about 1: sharp, degraded, and those of the methods."""
     found = {"sharp": case.sharp, "degraded": case.observed}
     found |= {name: one.picture for name, one in restored.items() if name != "none"}
     return {name: (picture / case.unit).astype(np.float32) for name, picture in found.items()}

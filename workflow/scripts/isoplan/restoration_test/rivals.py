@@ -1,7 +1,7 @@
-"""Other people's ways to restore a picture whose PSF is not known, to measure ours by.
+"""Other methods to restore a picture whose PSF is unknown, for comparison.
 
-The blind ones give one PSF for the whole picture, since that is what they are made for; it then restores
-by the same Richardson-Lucy as every other PSF (as in the thesis, section 4.3).
+Blind methods estimate one PSF for the whole picture, as they are made for this. The picture is then restored by the
+same Richardson-Lucy as with any other PSF (thesis, section 4.3).
 """
 
 import importlib.util
@@ -13,15 +13,15 @@ import torch
 from isoplan.base.errors import UserError
 from isoplan.optics.blur_cells import good_size
 
-BLIND_PSF_PX = 31  # the thesis' own limit for its rivals
-# Of Fish et al. 1995: rounds, and Richardson-Lucy steps for the PSF and for the object in each.
+BLIND_PSF_PX = 31  # the limit in the thesis
+# Numbers of rounds, and of Richardson-Lucy steps for the PSF and for the object in each (Fish et al. 1995).
 BLIND_ROUNDS, BLIND_STEPS = 10, 5
-# What the PSF starts from decides: from a flat one or a Gaussian of 4 or 6 px the result did more harm.
+# The result depends on the initial PSF: a flat one, or a Gaussian of 4 or 6 px, did more harm.
 START_FWHM_PX = 2.0
 
 
 def check_installed(methods) -> None:
-    """Raises UserError where one of the methods needs a package that is not there."""
+    """Raise UserError if one of the methods needs a package that is not installed."""
     if "deepinv-blind" in methods and importlib.util.find_spec("deepinv") is None:
         raise UserError(
             "restoration_tests: the method deepinv-blind needs deepinv, which is not installed; "
@@ -36,15 +36,37 @@ def blind_psf(
     rounds: int = BLIND_ROUNDS,
     steps: int = BLIND_STEPS,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """PSF and object by blind Richardson-Lucy (Fish, Brinicombe, Pike, Walker 1995, JOSA A 12, 58).
+    """Blind Richardson-Lucy (Fish, Brinicombe, Pike, Walker 1995, JOSA A 12, 58).
 
-    In every round, `steps` Richardson-Lucy steps for the PSF with the object held, and as many for the
-    object with the PSF held; each raises the Poisson likelihood of the picture. The PSF starts as
-    `start_psf`, the object as the picture, continued by its mirror image: it reaches size_px // 2 px
-    beyond the picture, so that no border is made up.
+    Every round has Richardson-Lucy steps for the PSF with a constant object, and as many for the object with a
+    constant PSF. Each step increases the Poisson likelihood of the picture. The PSF starts from `start_psf`, and the
+    object from the picture and its mirror image: it extends beyond the picture by size_px // 2 px, so that no border
+    is invented.
 
-    picture: (h, w) counts above the offset, any unit; below 0 counts as 0. size_px: odd, side of the
-    PSF's support. Returns the PSF (size_px, size_px), sum 1, and the object (h + size_px - 1, ...).
+    Parameters
+    ----------
+    picture
+        (h, w) counts above the offset, in any unit. Negative values count as 0.
+    size_px
+        Side of the PSF, odd.
+    rounds
+        Number of rounds.
+    steps
+        Number of steps for each factor in a round.
+
+    Returns
+    -------
+    psf
+        (size_px, size_px), of sum 1.
+    object
+        (h + size_px - 1, w + size_px - 1).
+
+    Examples
+    --------
+    >>> picture = torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
+    >>> psf, restored = blind_psf(picture, size_px=15, rounds=2)
+    >>> psf.shape, round(float(psf.sum()), 3), restored.shape
+    (torch.Size([15, 15]), 1.0, torch.Size([78, 78]))
     """
     y = picture.clamp(min=0)
     margin = size_px // 2
@@ -54,7 +76,7 @@ def blind_psf(
     h = start_psf(size_px).to(y)
     ones = torch.ones_like(y)
     for _ in range(rounds):
-        # No step moves the other factor, so its transform is the same for all of them.
+        # The other factor is constant, so it is transformed only once.
         of_object = _Factor(x, y.shape)
         seen = of_object.correlate(ones)
         for _ in range(steps):
@@ -70,34 +92,34 @@ def blind_psf(
 
 
 def start_psf(size_px: int) -> torch.Tensor:
-    """The PSF (size_px, size_px) of sum 1 that blind methods start from: a Gaussian of START_FWHM_PX."""
+    """The initial PSF (size_px, size_px) of blind methods: a Gaussian of START_FWHM_PX, of sum 1."""
     at = torch.arange(size_px, dtype=torch.float64) - size_px // 2
     line = torch.exp(-4 * math.log(2) * (at / START_FWHM_PX) ** 2)
     return torch.outer(line, line) / line.sum() ** 2
 
 
 class _Factor:
-    """One factor of y = x * h, where the blur is whole; it takes the other one to y, and y back to it."""
+    """One factor of y = x * h, the complete part of a convolution, as a linear operator on the other factor."""
 
     def __init__(self, values: torch.Tensor, shape):
         self.shape = shape
-        # |y| = |x| - |h| + 1, whichever of the two is the larger.
+        # Lengths satisfy y = x - h + 1; this factor may be x or h.
         self.other = [
             n - m + 1 if n >= m else m + n - 1 for n, m in zip(values.shape, shape, strict=True)
         ]
-        # As long as the larger one: what comes round falls where the blur is not whole.
+        # As long as the larger one: what wraps around is outside the complete part.
         self.size = [good_size(max(n, k)) for n, k in zip(values.shape, self.other, strict=True)]
         self.first = [min(n, k) - 1 for n, k in zip(values.shape, self.other, strict=True)]
         self.spectrum = torch.fft.rfft2(values, s=self.size)
 
     def blur(self, other: torch.Tensor) -> torch.Tensor:
-        """y (shape) of the other factor: the part of the convolution that is whole."""
+        """The complete part y of the convolution with the other factor."""
         whole = torch.fft.irfft2(self.spectrum * torch.fft.rfft2(other, s=self.size), s=self.size)
         (top, left), (h, w) = self.first, self.shape
         return whole[top : top + h, left : left + w]
 
     def correlate(self, y: torch.Tensor) -> torch.Tensor:
-        """The transpose of `blur`: the other factor's shape."""
+        """The transpose of `blur`, with the shape of the other factor."""
         wide = y.new_zeros(self.size)
         (top, left), (h, w) = self.first, self.shape
         wide[top : top + h, left : left + w] = y
@@ -106,12 +128,23 @@ class _Factor:
 
 
 def deepinv_psf(picture: torch.Tensor, *, size_px: int = BLIND_PSF_PX) -> torch.Tensor:
-    """PSF (size_px, size_px) of sum 1 by deepinv's BlindRL, of the same start and as many steps.
+    """Blind Richardson-Lucy of deepinv (BlindRL), with the same initial PSF and as many steps as `blind_psf`.
 
-    It takes one step for the PSF and one for the object in turn, and the picture as periodic.
-    picture: (h, w) counts above the offset; scaled to a mean of 1, as its small constants expect.
+    It alternates steps for the PSF and for the object, and treats the picture as periodic.
+
+    Parameters
+    ----------
+    picture
+        (h, w) counts above the offset. It is scaled to a mean of 1, as deepinv's constants expect.
+    size_px
+        Side of the PSF, odd.
+
+    Returns
+    -------
+    torch.Tensor
+        The PSF (size_px, size_px), of sum 1.
     """
-    from deepinv.optim import BlindRL  # seconds to import, and seldom wanted
+    from deepinv.optim import BlindRL  # takes seconds to import, and is rarely needed
 
     y = picture.clamp(min=0).float()
     y = (y / y.mean().clamp(min=1e-12)).clamp(min=1e-6)
@@ -123,10 +156,16 @@ def deepinv_psf(picture: torch.Tensor, *, size_px: int = BLIND_PSF_PX) -> torch.
 
 
 def wiener(picture: np.ndarray, psf: np.ndarray, *, seed: int) -> np.ndarray:
-    """scikit-image's unsupervised Wiener-Hunt deconvolution (Orieux et al. 2010) with one PSF.
+    """Unsupervised Wiener-Hunt deconvolution of scikit-image (Orieux et al. 2010) with one PSF.
 
-    picture: (h, w) of peak about 1; continued by its mirror image, as the method takes it for periodic.
-    psf: (s, s). It samples at random: seed.
+    Parameters
+    ----------
+    picture
+        (h, w) with a peak of about 1. It is extended by its mirror image, as the method treats it as periodic.
+    psf
+        (s, s).
+    seed
+        Seed of the method's random samples.
     """
     from skimage.restoration import unsupervised_wiener
 
@@ -137,7 +176,7 @@ def wiener(picture: np.ndarray, psf: np.ndarray, *, seed: int) -> np.ndarray:
 
 
 def unsharp(picture: np.ndarray) -> np.ndarray:
-    """scikit-image's unsharp mask with its default radius (1 px) and amount (1)."""
+    """Unsharp mask of scikit-image with its default radius (1 px) and amount (1)."""
     from skimage.filters import unsharp_mask
 
     return unsharp_mask(picture.astype(np.float64), preserve_range=True)

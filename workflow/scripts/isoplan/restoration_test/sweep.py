@@ -1,15 +1,15 @@
-"""How much to restore: every number of iterations and TV weight, and rules that choose without the truth.
+"""Sweeps over iterations and TV weights, and rules that choose them without the truth.
 
-A restoration test that names `sweep_tv_weights` restores its pictures with each of them and notes the gain
-after each number of iterations, with the true PSFs and with the estimated ones (those of its methods that
-are among PSFS). The best of all takes the truth to find; what a user may go by are RULES:
+A restoration test with `sweep_tv_weights` restores its pictures with each of these weights, and records the gain after
+each number of iterations. It does so with true and with estimated PSFs (those of its methods that are in PSFS). The
+best choice of all depends on the truth. A user can follow RULES:
 
     default      the test's own iterations and TV weight
-    chosen       by held-out photons (`isoplan.restoration.choosing`), picture by picture
-    discrepancy  the test's TV weight, stopped once chi-square is no more than the pixels (Morozov 1966;
-                 for Richardson-Lucy: Bertero et al. 2010), or else at the last iteration tried
+    chosen       by held-out photons (`isoplan.restoration.choosing`), for each picture
+    discrepancy  the test's TV weight; iterations stop as soon as chi-square is at most 1 per pixel (Morozov 1966;
+                 for Richardson-Lucy: Bertero et al. 2010), or at the last one tried
 
-What the sweep is over else (light, widths of the PSFs, stride of the map) is a test of its own each.
+Sweeps over light, widths of the PSFs or stride of the map consist of several tests.
 """
 
 import math
@@ -35,7 +35,7 @@ from isoplan.restoration_test.ways import STREAM, Ways
 
 PSFS = ("true", "estimated")
 RULES = ("default", "chosen", "discrepancy")
-NEAR_DB = 0.1  # a choice that loses no more than this is as good as the best
+NEAR_DB = 0.1  # a choice that loses at most this is as good as the best
 POINT = ("tv_weight", "iterations", "gain_dB")
 SWEPT = ("psfs", "tv_weight", "iterations", "mean", "low", "high", "sd", "n")
 CHOICE = (
@@ -45,12 +45,12 @@ CHOICE = (
 
 
 class Sweep:
-    """The sweep of one restoration test, whose `sweep_tv_weights` are not empty."""
+    """The sweep of a restoration test with `sweep_tv_weights`."""
 
     def __init__(self, test: RestorationTest):
         self.test, entry = test, test.test
         self.psfs = [name for name in PSFS if name in entry["methods"]]
-        # What is judged here is how much; `harm` judges by which PSFs.
+        # Only iterations and weights are chosen here; `harm` tests the choice of PSFs.
         known = {"psf_scale": 1, "psf_shape": "map", "resolution_px": 0}
         self.settings = test.settings | known | {"iterations": "auto", "tv_weight": "auto"}
         self.default = entry["tv_weight"], entry["iterations"]
@@ -58,10 +58,10 @@ class Sweep:
         self.iterations = sorted({*candidates(self.settings), entry["iterations"]})
 
     def unit(self, unit: int, network, detects: PsfModel) -> np.ndarray:
-        """One unit of work: (pictures, psfs, points, len(POINT)) float64.
+        """Compute one unit of work: (pictures, psfs, points, len(POINT)) float64.
 
-        Points: weights times iterations, the last ones running first, then RULES. NaN where all
-        cells raise the alarm.
+        The points are all pairs of weight and iterations, with iterations varying fastest, and then RULES. They are
+        NaN if all cells raise the alarm.
         """
         pictures = []
         for index in pictures_of(self.test.test, unit):
@@ -89,7 +89,7 @@ class Sweep:
 
 
 class _Picture:
-    """One degraded picture and the PSFs that restore it."""
+    """One degraded picture, and the PSFs to restore it with."""
 
     def __init__(self, sweep: Sweep, case: Case, field):
         self.sweep, self.case, self.device = sweep, case, sweep.test.device
@@ -100,7 +100,7 @@ class _Picture:
         self.usable = torch.from_numpy(pixels.usable).to(self.device)
         self.y = torch.from_numpy(np.where(pixels.usable, case.observed, 0)).to(self.device)
         self.brightness = start_and_scale(case.observed)
-        self.stopped = None  # by discrepancy, once the default weight was restored with
+        self.stopped = None  # iterations of the discrepancy rule, set by `gains`
 
     def gains(self, weight: float, iterations: list[int]) -> dict[int, float]:
         """SNR gain in dB after each of these iterations."""
@@ -130,12 +130,13 @@ class _Picture:
         return found
 
     def _chi_square(self, x: torch.Tensor) -> float:
-        """Mean over the pixels of (y - Ax)^2 over its variance."""
+        """Mean over the pixels of (y - Ax)^2, divided by its variance."""
         mean = self.blur.forward(x).clamp_(min=0)[self.usable]
         variance = self.case.exposure.gain * mean + self.case.exposure.floor
         return float(((self.y[self.usable] - mean) ** 2 / variance.clamp(min=1e-9)).mean())
 
     def chosen(self, stream: str) -> tuple[float, int]:
+        """TV weight and iterations chosen by held-out photons. stream: of random numbers."""
         whole = tuple(slice(0, length) for length in self.case.observed.shape)
         piece = Piece(self.case.observed, lambda _: self.blur, whole, lambda _: math.inf)
         choice = choose(
@@ -153,10 +154,20 @@ class _Picture:
 
 
 def sweep_rows(sweep: Sweep, kept: np.ndarray) -> pd.DataFrame:
-    """Gain by TV weight and iterations, of `load_units`: a row per psfs and point of the grid.
+    """A table of the gain by TV weight and iterations, with a row for each kind of PSFs and each setting.
 
-    Columns: what the test was (its own setting as default_tv_weight, default_iterations), psfs, and SWEPT:
-    the setting, and mean gain with its 95 % interval (by bootstrap over pictures), sd, n.
+    Parameters
+    ----------
+    sweep
+        The sweep.
+    kept
+        (pictures, psfs, points, len(POINT)), from `load_units`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns that describe the test (its own setting as default_tv_weight and default_iterations), and SWEPT: the
+        setting, the mean gain in dB with its 95 % interval (bootstrap over pictures), sd and n.
     """
     rows = []
     for name, points, draws in _known(sweep, kept):
@@ -171,11 +182,22 @@ def sweep_rows(sweep: Sweep, kept: np.ndarray) -> pd.DataFrame:
 
 
 def choice_rows(sweep: Sweep, kept: np.ndarray) -> pd.DataFrame:
-    """What RULES gain, and lose against the best of each picture, of `load_units`; beside them that "best" itself,
-    and "best-fixed", the one setting that is best for the test's pictures on average.
+    """A table of the gain of each of RULES, and of its loss compared with the best choice for each picture.
 
-    Columns: what the test was, as in `sweep_rows`, then CHOICE: mean gain, loss_db and their 95 % intervals;
-    median and worst loss; near_share, pictures that lose at most NEAR_DB; tv_weight and iterations, medians.
+    It also has rows for this "best" choice, and for "best-fixed", the setting that is best on average over the test's
+    pictures.
+
+    Parameters
+    ----------
+    sweep, kept
+        As for `sweep_rows`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns that describe the test, as in `sweep_rows`, and CHOICE: mean gain and loss_db in dB with their 95 %
+        intervals, median and worst loss, near_share (pictures that lose at most NEAR_DB), and the median tv_weight and
+        iterations.
     """
     rows = []
     for name, points, draws in _known(sweep, kept):
@@ -196,7 +218,7 @@ def choice_rows(sweep: Sweep, kept: np.ndarray) -> pd.DataFrame:
 
 
 def _known(sweep: Sweep, kept: np.ndarray) -> Iterator[tuple[str, np.ndarray, Resampling]]:
-    """psfs, points and draws of the pictures that were restored with them, where there are any."""
+    """Name, points and draws of each kind of PSFs that some pictures were restored with."""
     sources = np.array([sweep.test.source(index) for index in range(len(kept))])
     for k, name in enumerate(sweep.psfs):
         known = np.isfinite(kept[:, k, :, -1]).all(1)

@@ -1,4 +1,4 @@
-"""Tables of restoration tests: every picture's gain, means with intervals, and the error budget."""
+"""Tables of restoration tests: the gain of every picture, means with intervals, and the error budget."""
 
 from collections.abc import Callable
 from itertools import pairwise, product
@@ -10,11 +10,11 @@ from isoplan.metrics.image import SUMS, metrics_of
 from isoplan.metrics.regression import Resampling, interval
 from isoplan.restoration_test.known import HOW, KEPT, RestorationTest
 
-WORSE_DB = -0.01  # a cell that lost more than this came out worse
+WORSE_DB = -0.01  # a cell that loses more than this is worse than before
 RESAMPLES = 2000
 SETTINGS = ("layout", "masks", "objects", "camera", "order", "stride_px")
 WHAT = ("test", "degradation", "detection", "network", *SETTINGS, *HOW)
-# Columns of the summary: differences to a method, and shares of a method's gain.
+# Columns of the summary: differences from a method, and shares of a method's gain.
 COMPARED = {"minus_estimated": "estimated", "minus_true": "true"}
 SHARES = {"known_share": "true", "grid_share": "true-grid"}
 BUDGET = ("test", "step", "start", "end", "loss_db", "low", "high", "n")
@@ -26,11 +26,25 @@ MEASURED = (
 
 
 def rows_of(test: RestorationTest, kept: np.ndarray) -> pd.DataFrame:
-    """Tidy rows of one test from `load_units`: what it was, method, picture, source, cell, metric, value.
+    """A tidy table of a test.
 
-    cell: "all" or its row and column, "0,1". Metrics: SNR and SSIM of the degraded picture (method
-    none), SNR_gain (dB) and SSIM_gain over it, SNR_gain_inside (where cells are hard: away from their
-    seams, SEAM_SHARE), for cells SNR_gain, psf_error and filled (KEPT).
+    Parameters
+    ----------
+    test
+        The test.
+    kept
+        (pictures, methods, len(KEPT), n, n), from `load_units`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns that describe the test, and method, picture, source, cell, metric and value. The cell is "all", or its
+        row and column like "0,1". The metrics are
+
+        - SNR and SSIM of the degraded picture (method none),
+        - SNR_gain (dB) and SSIM_gain over the degraded picture,
+        - SNR_gain_inside: away from the seams of hard cells (SEAM_SHARE),
+        - of cells: SNR_gain, psf_error and filled (KEPT).
     """
     methods = ["none", *test.test["methods"]]
     rows = []
@@ -64,12 +78,12 @@ def rows_of(test: RestorationTest, kept: np.ndarray) -> pd.DataFrame:
 
 
 def _gain(errors: np.ndarray) -> float:
-    """dB, of the errors (2,) before and after; NaN where one of them is 0."""
+    """Gain in dB from the errors (2,) before and after; NaN if one of them is 0."""
     return 10 * np.log10(errors[0] / errors[1]) if errors.all() else np.nan
 
 
 def described(test: RestorationTest) -> dict:
-    """The columns that say what a test was."""
+    """The columns that describe a test."""
     entry, spec = test.test, test.spec
     settings = {key: entry.get(key, spec.get(key)) for key in SETTINGS}
     return {
@@ -83,13 +97,29 @@ def described(test: RestorationTest) -> dict:
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per test, method and metric (SNR_gain, SSIM_gain, SNR_gain_inside; of none SNR, SSIM) of `rows_of`.
+    """Summarise tests.
 
-    mean, low, high, sd, median, n over pictures. minus_estimated, minus_true: mean paired difference to those
-    methods; known_share: the mean as a share of that of true, grid_share of that of true-grid (the
-    published "known PSFs"), where that is a gain for certain; each with _low and _high. Intervals are of
-    95 %, by bootstrap over pictures, those cut from one real picture drawn together.
-    worse_cells_share: cells more than 0.01 dB worse than before; psf_error: median over cells.
+    Parameters
+    ----------
+    rows
+        From `rows_of`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each test, method and metric (SNR_gain, SSIM_gain and SNR_gain_inside; SNR and SSIM of none). The
+        columns describe the test, and have
+
+        - mean, low, high, sd, median, n: over pictures,
+        - minus_estimated, minus_true: mean paired difference from these methods,
+        - known_share, grid_share: the mean as a share of that of true and of true-grid (the published "known PSFs"),
+          if that is certainly a gain,
+        - worse_cells_share: share of cells that are more than 0.01 dB worse than before,
+        - psf_error: median over cells,
+        - filled_share: share of cells that were filled in.
+
+        Differences and shares also have _low and _high. Intervals are 95 % bootstrap intervals over pictures, where
+        pictures from the same real picture are drawn together.
     """
     tables = [
         _summary(dict(zip(WHAT, key, strict=True)), part)
@@ -162,10 +192,18 @@ def _of_cells(rows: pd.DataFrame) -> dict[str, dict]:
 
 
 def budget(rows: pd.DataFrame) -> pd.DataFrame:
-    """What each step from the truth to an estimate costs in SNR gain, of `rows_of`.
+    """The error budget: the loss of SNR gain in each step from the truth to an estimate.
 
-    Columns: test, step, start and end (methods), loss_db with low and high (95 %, by bootstrap as in
-    `summarise`), n. Only steps between methods that the test ran.
+    Parameters
+    ----------
+    rows
+        From `rows_of`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns test, step, start and end (methods), loss_db with low and high (95 % interval, as in `summarise`),
+        and n. Only steps between methods of the test are included.
     """
     found = []
     whole = rows[(rows["cell"] == "all") & (rows["metric"] == "SNR_gain")]
@@ -184,7 +222,10 @@ def budget(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def steps(methods: list[str], degradation: str, detection: str) -> list[tuple[str, str, str]]:
-    """(step, start, end) from each method that was run to the next one in the chain."""
+    """(step, start, end) from each of the methods to the next one in the chain.
+
+    degradation, detection: PSF models of the blur and of the network.
+    """
     own = ("PSF estimate", "estimated-all"), ("abstention", "estimated")
     chain = [
         *(("", "true-noise-free"), ("camera noise", "true"), ("the map's grid", "true-grid")),
@@ -197,7 +238,7 @@ def steps(methods: list[str], degradation: str, detection: str) -> list[tuple[st
 
 
 def median_picture(rows: pd.DataFrame, method: str = "estimated") -> int:
-    """The picture whose SNR gain by `method` (or the first method there is) is the median one."""
+    """Index of the picture with the median SNR gain by `method`, or by the first method if that is absent."""
     gains = rows[(rows["metric"] == "SNR_gain") & (rows["cell"] == "all")]
     own = gains[gains["method"] == method]
     own = own if len(own) else gains[gains["method"] == gains["method"].iloc[0]]

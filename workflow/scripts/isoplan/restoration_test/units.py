@@ -1,4 +1,4 @@
-"""The units of restoration tests: a few pictures each."""
+"""The units of restoration tests, of a few pictures each."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +13,12 @@ UNIT_PICTURES = 4
 
 
 def unit_count(test: dict) -> int:
-    """Units of an entry of the config's `restoration_tests`."""
+    """Number of units of an entry of the config's `restoration_tests`."""
     return -(-test["samples"] // UNIT_PICTURES)
 
 
 def pictures_of(test: dict, unit: int) -> range:
-    """Numbers of the pictures of a unit."""
+    """Indices of the pictures of a unit."""
     first = unit * UNIT_PICTURES
     return range(first, min(first + UNIT_PICTURES, test["samples"]))
 
@@ -26,9 +26,25 @@ def pictures_of(test: dict, unit: int) -> range:
 def run_share(
     test: dict, make: Callable[[int], np.ndarray], folder: str | Path, ledger: Ledger, **share
 ) -> int:
-    """Makes what is not there yet of one job's units, each an array of make(unit); returns how many.
+    """Make the missing units of one job.
 
-    test: entry of the config's `restoration_tests`. share: job, jobs and title of `run_units`.
+    Parameters
+    ----------
+    test
+        Entry of the config's `restoration_tests`.
+    make
+        Computes the array of a unit.
+    folder
+        Folder for the arrays.
+    ledger
+        Ledger of the units.
+    **share
+        job, jobs and title, for `run_units`.
+
+    Returns
+    -------
+    int
+        Number of units that were made.
     """
     return run_units(
         ledger,

@@ -1,14 +1,14 @@
 """The ways to restore the pictures of a restoration test:
 
-    true-noise-free  the field that degraded, on the picture before the camera
-    true             the field that degraded
-    true-grid        the true parameters where the network's windows stand, interpolated as its map is
-    best-of-model    likewise, of the PSFs of the network's model that are nearest to the true ones
-    estimated        the network's parameters, cells that it does not trust filled by their neighbours,
-                     as far as it trusts any
-    estimated-all    the network's parameters as they come
-    constant         one PSF, the mean of the network's
-    blind, deepinv-blind, wiener, unsharp   other people's (`rivals`)
+    true-noise-free  the true field of PSFs, on the picture without noise
+    true             the true field of PSFs
+    true-grid        the true parameters at the centres of the network's windows, interpolated like its map
+    best-of-model    the same, with the PSFs of the network's model that are nearest to the true ones
+    estimated        the parameters from the network; cells that are not valid are filled from their neighbours, if
+                     any is valid
+    estimated-all    the parameters from the network, unchanged
+    constant         a single PSF, the mean of those from the network
+    blind, deepinv-blind, wiener, unsharp   methods of others (`rivals`)
 
 Each is a method of `Ways`.
 """
@@ -33,8 +33,17 @@ STREAM = "restoration-test"
 
 @dataclass
 class Restored:
-    """One way's picture (h, w) in counts; its PSFs at the cells' centres (n, n, s, s) or None; which
-    cells (n, n) were filled in."""
+    """A restored picture.
+
+    Attributes
+    ----------
+    picture
+        (h, w) in counts above the offset.
+    psfs
+        (n, n, s, s) PSFs at the centres of the cells; None if there are none.
+    filled
+        (n, n) which cells were filled in; None if this does not apply.
+    """
 
     picture: np.ndarray
     psfs: torch.Tensor | None = None
@@ -42,9 +51,18 @@ class Restored:
 
 
 class Ways:
-    """The methods on one picture, which share what two of them need.
+    """The ways to restore one picture. They share intermediate results.
 
-    test, case: a `known.RestorationTest` and its picture of that index. detects: of `fields.detection_model`.
+    Parameters
+    ----------
+    test
+        A `known.RestorationTest`.
+    case, index
+        Its picture, and the index of that.
+    network
+        The network.
+    detects
+        The PSF model of its estimates, from `fields.detection_model`.
     """
 
     def __init__(self, test, case, index: int, network, detects: PsfModel):
@@ -53,6 +71,7 @@ class Ways:
         self.done: dict[bytes, np.ndarray] = {}
 
     def restore(self, method: str) -> Restored:
+        """Restore by a method, which is named as in the config."""
         return getattr(self, method.replace("-", "_"))()
 
     def true_noise_free(self) -> Restored:
@@ -133,14 +152,14 @@ class Ways:
     def _estimated(self, cells: np.ndarray) -> Restored:
         filled = self._at_cells(cells[FILLED])
         psfs = self._psfs_of(cells)
-        if psfs is None:  # the picture stays as it is
+        if psfs is None:  # the picture is not changed
             return Restored(self.case.observed, filled=filled)
         found = self._at_nodes(psfs)
         found.filled = filled
         return found
 
     def _at_nodes(self, psfs: torch.Tensor) -> Restored:
-        """By PSFs at the map's nodes (nodes, nodes, s, s)."""
+        """Restore with PSFs (nodes, nodes, s, s) at the map's nodes."""
         return self._by(self._at_cells(psfs), self._field(psfs))
 
     def _by_one(self, psf: torch.Tensor) -> Restored:
@@ -155,25 +174,25 @@ class Ways:
 
     @property
     def true_field(self):
-        """The field that degraded: PSFs and their centres."""
+        """The true field: PSFs and their centres."""
         if self.test.test["layout"] == "hard":
             return in_cells(self.case.psfs, self.test.cell_px)
         return between(self.case.psfs, self.test.centres_px)
 
     @property
     def estimated_field(self):
-        """The network's, filled, as it restores; None where all raise the alarm."""
+        """The filled field from the network; None if all cells raise the alarm."""
         psfs = self._psfs_of(self._filled)
         return None if psfs is None else self._field(psfs)
 
     def _field(self, psfs: torch.Tensor):
-        """PSFs at the map's nodes, bilinear between them or in hard cells, as the test says."""
+        """The field of PSFs at the map's nodes, bilinear or in hard cells, depending on the test."""
         if self.test.test["masks"] == "bilinear":
             return between(psfs, self.test.nodes_px)
         return in_cells(psfs, self.test.cell_px)
 
     def _psfs_of(self, cells: np.ndarray) -> torch.Tensor | None:
-        """PSFs (nodes, nodes, s, s) of a map's cells; None where all raise the alarm."""
+        """PSFs (nodes, nodes, s, s) of a map's cells; None if all raise the alarm."""
         count = len(self.detects.parameters)
         params = torch.from_numpy(np.moveaxis(cells[:count], 0, -1).copy())
         return None if params.isnan().any() else self._psfs(self.detects, params)
@@ -184,7 +203,7 @@ class Ways:
         return psfs.reshape(*params.shape[:2], *psfs.shape[1:])
 
     def _at_cells(self, values):
-        """Of values at the map's nodes (nodes, nodes, ...) those nearest to the cells' centres."""
+        """The values (nodes, nodes, ...) at the nodes that are nearest to the cells' centres."""
         nodes, centres = self.test.nodes_px, self.test.centres_px
         nearest = np.abs(nodes[:, None] - centres).argmin(0)
         return values[nearest][:, nearest]
