@@ -7,7 +7,7 @@ STAMP := .venv/.pins
 RUN := PYTHONPATH=workflow/scripts $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study test lint format bench chaos wheel preflight resume models verify-models config clean
+.PHONY: help setup demo study test lint format docs bench chaos wheel preflight resume models verify-models config clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -18,7 +18,7 @@ setup: $(STAMP) ## install everything into .venv (once, and after a change of th
 # The command is a short script, and no editable install: jobs would find that one before the library beside their script.
 # uv takes a tenth of pip's time, and links from its cache in the next clone. Compiled once here, torch and Snakemake
 # start two to three times as fast where the first job may not write beside them.
-$(STAMP): envs/requirements.txt envs/requirements-readers.txt envs/requirements-dev.txt
+$(STAMP): envs/requirements.txt envs/requirements-readers.txt envs/requirements-docs.txt envs/requirements-dev.txt
 	@command -v $(PYTHON) >/dev/null || { echo "isoplan needs Python 3.11, and there is no '$(PYTHON)' here: install it (Debian: apt install python3.11-venv), or name yours: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "isoplan's packages are tried on Python 3.11 only, and '$(PYTHON)' is another: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing (Debian: apt install python3.11-venv)" >&2; exit 1; }
@@ -33,7 +33,7 @@ demo: setup ## run the default study, to results/demo/report.html
 	@echo
 	@echo "Open the report:    results/demo/report.html"
 	@echo "Run every test:     make test"
-	@echo "Your own mosaic:    README.md; make study STUDY=<name>"
+	@echo "Your own mosaic:    docs/own-mosaic.md; make study STUDY=<name>"
 
 # What Snakemake is told beside: ARGS=-n shows what would be done, ARGS="--config seed=2" gives a key another value.
 study: setup ## run a study, or go on with it: make study STUDY=<name or .yaml> [PROFILE=slurm] [ARGS=-n]
@@ -58,6 +58,11 @@ format: setup ## fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
+
+docs: setup ## build the documentation, to site/index.html
+	$(BIN)/python docs/gather.py build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open the documentation:    site/index.html"
 
 bench: setup ## measure speed and memory beside other packages, to results/bench/bench.csv
 	$(RUN) tests/bench/run.py
@@ -88,5 +93,5 @@ config: setup ## write config/config.yaml and config/README.md from the schema
 	$(RUN) -m isoplan.config.documentation
 
 clean: ## remove the environment and caches; results stay
-	rm -rf .venv .pytest_cache .ruff_cache .snakemake
+	rm -rf .venv .pytest_cache .ruff_cache .snakemake build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

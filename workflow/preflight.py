@@ -55,7 +55,7 @@ NETWORK_FILESYSTEMS = {
     *("fuse.glusterfs", "fuse.sshfs", "fuse.ceph", "panfs", "pvfs2", "orangefs", "wekafs", "9p"),
 }
 LATENCY_S = 30
-S_A_MEGAPIXEL = 2  # to restore, the longest stage, on one core (README.md, "Your cluster")
+S_A_MEGAPIXEL = 2  # to restore, the longest stage, on one core (docs/cluster.md)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Makes before-after.jpg, the picture of README.md, from results/demo (after `make demo`):
+"""Makes before-after.jpg, the picture of README.md and docs/gallery.md, from results/demo (after `make demo`):
 
 PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_picture.py
 """

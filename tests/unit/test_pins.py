@@ -41,16 +41,24 @@ def test_conda_repeats_the_pins():
     assert dict(row.split("==") for row in pip) == wanted
 
 
+LISTS = [f"requirements{part}.txt" for part in ("", "-dev", "-readers", "-docs")]
+
+
 def test_no_package_is_pinned_twice():
-    assert not set(pins("requirements.txt")) & set(pins("requirements-dev.txt"))
-    readers = set(pins("requirements-readers.txt"))
-    assert not readers & (set(pins("requirements.txt")) | set(pins("requirements-dev.txt")))
+    names = [name for each in LISTS for name in pins(each)]
+    assert len(names) == len(set(names))
+
+
+def test_every_list_is_installed_by_make_setup():
+    rule = next(row for row in (ROOT / "Makefile").read_text().splitlines() if "$(STAMP): " in row)
+    included = (ROOT / "envs" / "requirements-dev.txt").read_text().splitlines()
+    for each in LISTS:
+        assert f"envs/{each}" in rule.split()
+        assert f"-r {each}" in included or each == "requirements-dev.txt"
 
 
 def test_installed_versions_are_the_pinned_ones():
-    wanted = (
-        pins("requirements.txt") | pins("requirements-dev.txt") | pins("requirements-readers.txt")
-    )
+    wanted = {name: pin for each in LISTS for name, pin in pins(each).items()}
     assert {name: version(name).split("+")[0] for name in wanted} == wanted
 
 

@@ -197,7 +197,7 @@ def test_code_reruns_what_it_touches_and_says_which(edited):
 
 
 def test_a_finished_study_is_adopted_as_it_is(finished, tmp_path):
-    """As after an update that moved code: the README's command."""
+    """As after an update that moved code: the command of docs/after-an-accident.md."""
     updated = finished.clone(tmp_path / "isoplan")
     code = updated.folder / "workflow/scripts/isoplan/networks/store.py"
     code.write_text(code.read_text() + "\nMOVED = True\n")
