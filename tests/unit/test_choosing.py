@@ -299,14 +299,14 @@ def test_the_mean_factor_is_that_of_what_does_nearly_as_well():
 def test_widths_are_compared_with_one_weight(model, psfs, auto, monkeypatch):
     """With the weight that each wants, PSFs that are too narrow may do best."""
     seen = []
-    widths = Search.widths
+    widths = Search.worse_by_squares
 
     def watched(self):
         found = widths(self)
         seen.append({weight for factor, weight in self.trials if factor in found})
         return found
 
-    monkeypatch.setattr(Search, "widths", watched)
+    monkeypatch.setattr(Search, "worse_by_squares", watched)
     choice = doubted(model, exposed(psfs, 1000), [2.5, 3.5], auto)
     (alone,) = seen[len(FACTORS) - 1]  # before weights are tried
     assert alone == pytest.approx(COMPARED / choice["photons"], rel=0.05)

@@ -201,6 +201,6 @@ def test_suggestions_are_a_valid_config(folder):
 
 def test_the_report_shows_cost_and_suggestion(folder):
     page = write_page(folder)
-    assert "What to ask a cluster for" in page
+    assert "What to request from a cluster" in page
     assert "jobs_per_mosaic: 12" in page
     assert "run one of 16 or more" not in page  # this one has 16.8 megapixels

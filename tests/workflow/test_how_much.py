@@ -76,7 +76,7 @@ def test_what_taking_noise_away_alone_gives(study):
     group = zarr.open_group(study.results / "restored/made/denoised.ome.zarr", mode="r")
     assert group.attrs["isoplan"]["psf"]["model"] == "pixel" and (group["0"][:] >= 0).all()
     report = (study.results / "report.html").read_text()
-    assert "Denoised alone" in report
+    assert "Only denoised" in report
 
 
 def test_it_is_chosen_once(study):

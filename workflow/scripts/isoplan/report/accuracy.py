@@ -1,4 +1,4 @@
-"""Figures of how well networks read the PSF: beside one another, under noise, and with more samples."""
+"""Figures of the networks' accuracy: of all networks, with degradations, and by number of samples."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from isoplan.report.section import StudyFigure
 
 
 def accuracy_figures(study: Study) -> list[StudyFigure]:
-    """R2 of all networks beside one another, parameter by parameter, where there is more than one."""
+    """R2 of all networks for each parameter, if there is more than one network or test set."""
     table = lineup.weakest(lineup.scores(study))
     figures = []
     for (model, form), rows in table.groupby(["psf_model", "form"], sort=False, dropna=False):
@@ -45,7 +45,7 @@ def accuracy_figures(study: Study) -> list[StudyFigure]:
 
 
 def scatter_figures(study: Study) -> list[StudyFigure]:
-    """Estimated against true values, coloured by how sure the network was where it says so."""
+    """Estimated against true values, coloured by the network's uncertainty if it gives one."""
     predictions = study.table("predictions.csv")
     figures = []
     for (network, test_set), table in predictions.groupby(["network", "test_set"], sort=False):
@@ -70,7 +70,7 @@ def scatter_figures(study: Study) -> list[StudyFigure]:
 
 
 def reported_r2(study: Study, network: str, test_set: str, parameter: str) -> float | None:
-    """R2 of regression.csv at the weakest degradation, so that page and table agree."""
+    """R2 of regression.csv at the weakest degradation, as in the table of the page."""
     table = study.table("regression.csv")
     rows = table[
         (table["network"] == network)
@@ -82,7 +82,7 @@ def reported_r2(study: Study, network: str, test_set: str, parameter: str) -> fl
 
 
 def robustness_figures(study: Study) -> list[StudyFigure]:
-    """R2 against the strength of every degradation that was swept, with published points if asked for."""
+    """R2 against the strength of each degradation, with published points if the study asks for them."""
     table = lineup.scores(study)
     table = table[table["parameter"] != "mean"]
     swept = table.groupby("degradation")["level"].nunique()
@@ -127,14 +127,14 @@ def robustness_figures(study: Study) -> list[StudyFigure]:
 
 
 def _with_undegraded(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """The rows of one degradation, each network's curve begun with what it does without any."""
+    """The rows of one degradation, and those without any, at which each network's curve begins."""
     at = rows[rows["degradation"] == kind]
     plain = rows[(rows["degradation"] == "none") & rows["network"].isin(at["network"])]
     return pd.concat([plain, at]).drop_duplicates(["network", "level"], keep="last")
 
 
 def _network_lines(study: Study, rows: pd.DataFrame, x: str, cell: list[str]) -> list[Line]:
-    """One line of R2 per network, dashed where it was trained without noise."""
+    """One line of R2 per network, dashed if it was trained without noise."""
     rows = rows.assign(label=lineup.labels(study, rows, [x, *cell]))
     colours = style.network_colours(dict(zip(rows["label"], rows["architecture"], strict=True)))
     lines = []
@@ -150,10 +150,10 @@ def _network_lines(study: Study, rows: pd.DataFrame, x: str, cell: list[str]) ->
 
 
 def learning_figures(study: Study) -> list[StudyFigure]:
-    """R2 and circular error against training samples, and against network size, one line per network.
+    """R2 and circular error against the number of training samples, and against the size of the network.
 
-    Of networks trained for the same PSFs, scenes and camera, in at least two sizes or with at least
-    two numbers of samples. Samples and size are those of the network's card, where it has one.
+    Each figure has networks that were trained for the same PSFs, scenes and camera, with at least two sizes or two
+    numbers of samples. Both come from the network's card if it has one.
     """
     known, cards = lineup.networks(study), {n.name: n.card for n in study.networks}
     figures = []
@@ -188,7 +188,7 @@ def learning_figures(study: Study) -> list[StudyFigure]:
                 continue
             title = style.psf_title(named["psf_model"], named["form"])
             group = f"{title}, tested on {named['test_set']}"
-            # Against size at one number of samples of each architecture alone: the largest.
+            # Sizes are compared at one number of samples of each architecture, the largest.
             most = rows[rows["asked"] == rows.groupby("architecture")["asked"].transform("max")]
             for x, x_label, lines in (
                 ("samples", "training samples", _learning_lines(rows, "samples", "size")),
@@ -215,10 +215,7 @@ def learning_figures(study: Study) -> list[StudyFigure]:
 
 
 def _learning_lines(rows: pd.DataFrame, x: str, by: str) -> list[Line]:
-    """One line per architecture and `by` (the other of size and samples), sorted along `x`.
-
-    The network-free fit is a dashed level.
-    """
+    """One line per architecture and value of `by`, sorted along `x`; methods without training are dashed."""
     fitted = rows[rows["architecture"].isin(lineup.NOT_TRAINED)]
     rows = rows[~rows.index.isin(fitted.index) & np.isfinite(rows[x])].sort_values(x)
     parts = list(rows.groupby(["architecture", by], sort=False))
@@ -246,7 +243,7 @@ def _learning_lines(rows: pd.DataFrame, x: str, by: str) -> list[Line]:
     order = list(lines)
     found.sort(key=lambda line: order.index(line.label))
     if len(fitted) and len(rows):
-        # What needs no training is a level to compare with.
+        # A method without training is drawn as a level for comparison.
         ends, level = np.array([rows[x].min(), rows[x].max()]), fitted["value"].iloc[0]
         label = style.network_label(fitted["architecture"].iloc[0])
         colour = style.network_colours({label: fitted["architecture"].iloc[0]})[label]

@@ -1,4 +1,4 @@
-"""Where the restoration agrees with the data: what is left over when it is pushed back through the model."""
+"""The section on trust: where the restoration, blurred again, agrees with the data."""
 
 from functools import partial
 
@@ -11,20 +11,20 @@ from isoplan.report.results import Study
 from isoplan.report.section import Caution, Part, Section, StudyFigure
 from isoplan.restoration import trust
 
-# Fewer bad pixels than this share are not worth a word.
+# A smaller share of bad pixels is not reported.
 LONE_SHARE = 1e-4
 INTRO = Markup(
-    "The restored picture was pushed back through the model, PSFs and camera, and compared with what the camera "
-    "saw. What is left over should be noise: a reduced chi-square of 1 and no correlation between neighbours. A "
-    "restoration follows the noise a little, so both lie below that. Brown cells keep structure that the "
-    "restoration does not explain. Dotted cells disagree: their residual is not noise, and too much of their "
-    "contrast is unexplained. PSFs that are too narrow pass: they make nothing up, but leave blur. The map lies "
-    "in the restored mosaic's store, in its group <code>trust</code>."
+    "The restored picture was blurred again by its PSFs and compared with the picture of the camera. The residual "
+    "should be noise, with a reduced chi-square of 1 and no correlation between neighbours. A restoration follows the "
+    "noise to some degree, so both values are lower. Brown cells have structure that the restoration does not explain. "
+    "Dotted cells disagree with the data: their residual is not noise, and too much of their contrast is unexplained. "
+    "PSFs that are too narrow are not detected: they invent nothing, but leave blur. The map is in the group "
+    "<code>trust</code> of the restored mosaic's store."
 )
 
 
 def trust_figures(study: Study, mosaic: str) -> list[StudyFigure]:
-    """What is left of the data when the restored picture is pushed back through the model."""
+    """Maps of the residual of a mosaic."""
     found = study.trusts.get(mosaic)
     if found is None:
         return []
@@ -40,7 +40,12 @@ def trust_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     figures = []
     for name, title, label, limits in (
         ("chi_square", "Residual", "Reduced chi-square (1: noise alone)", (0.0, 2.0)),
-        ("correlation", "Its pattern", "Correlation of neighbours (0: noise alone)", (-0.5, 0.5)),
+        (
+            "correlation",
+            "Correlation of the residual",
+            "Correlation of neighbours (0: noise alone)",
+            (-0.5, 0.5),
+        ),
     ):
         values = found.values[name]
         if not np.isfinite(values).any():
@@ -54,7 +59,7 @@ def trust_figures(study: Study, mosaic: str) -> list[StudyFigure]:
             width_um=width_um,
         )
         alt = (
-            f"{label} over {mosaic}, cell by cell, median "
+            f"{label} in each cell of {mosaic}, median "
             f"{style.significant(float(np.nanmedian(values)))}; "
             f"{style.percent(float(flags['disagrees'].mean()))} of the cells disagree with the data."
         )
@@ -68,29 +73,32 @@ def trust_figures(study: Study, mosaic: str) -> list[StudyFigure]:
 
 
 def _disagreement(study: Study, mosaic: str) -> list[str]:
-    """Cells whose restoration, pushed back through the model, is not what the camera saw."""
+    """Warnings of cells whose restoration disagrees with the data, and of bad pixels."""
     found = study.trusts.get(mosaic)
     if found is None:
         return []
     if not found.judged:
         return [
-            f"{mosaic}: whether the restoration agrees with the data was not judged: gain and read noise "
-            "of the camera are not known, or no PSF is."
+            f"{mosaic}: it is unknown whether the restoration agrees with the data, because the camera's gain and read "
+            "noise, or the PSFs, are unknown. Give gain and read_noise_e in the table of mosaics if they are missing there."
         ]
     mask = found.doubted(trust.DISAGREES)
     words = []
     if mask.any():
-        why = ["The PSF is too wide there", "light comes from what the model does not know"]
-        why += [] if "iterations" in study.fixed else ["more iterations are needed"]
+        why = ["the PSF may be too wide there", "light may come from out of focus"]
+        why += [] if "iterations" in study.fixed else ["more iterations may be needed"]
         words.append(
-            f"{mosaic}: {style.percent(float(mask.mean()))} of the cells disagree with the data: pushed "
-            "back through the model, the restored picture is not what the camera saw (dotted on the map of "
-            f"trust). {', '.join(why[:-1])}, or {why[-1]}."
+            f"{mosaic}: {style.percent(float(mask.mean()))} of the cells disagree with the data: the restored picture, "
+            "blurred again, is not what the camera saw (dotted on the map of trust). Do not trust detail there: "
+            f"{', '.join(why[:-1])}, or {why[-1]}."
         )
     lone = float(np.nansum(found.values["lone_pixels"])) * found.step**2
     pixels = found.values["doubt"].size * found.stride_px**2
     if lone > LONE_SHARE * pixels:
-        words.append(f"{mosaic}: about {lone:,.0f} dead or hot pixels were left out.")
+        words.append(
+            f"{mosaic}: about {lone:,.0f} dead or hot pixels were ignored; their restored values come from their "
+            "neighbours."
+        )
     return words
 
 

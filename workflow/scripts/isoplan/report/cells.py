@@ -1,4 +1,4 @@
-"""Where the restoration helped and where it harmed, cell by cell, and down to which size it agrees with the truth."""
+"""The section on cells: where the restoration helped or did harm, and down to which size it agrees with the truth."""
 
 from functools import partial
 
@@ -9,14 +9,14 @@ from isoplan.report.results import Study
 from isoplan.report.section import Caution, Part, Section, StudyFigure
 
 INTRO = (
-    "SNR gain over doing nothing, cell by cell, on mosaics with a known truth or a reference frame. Blue cells came out "
-    "better, red cells worse. The Fourier ring correlation says down to which size a picture agrees with that truth or "
-    "frame: the period where its curve falls below 1/7 is its resolution."
+    "SNR gain of each cell over doing nothing, for mosaics with a known truth or a reference frame. Blue cells are better "
+    "than before, red cells are worse. The Fourier ring correlation shows down to which size a picture agrees with that "
+    "truth or frame: the period at which its curve falls below 1/7 is its resolution."
 )
 
 
 def ring_figure(study: Study, mosaic: str) -> list[StudyFigure]:
-    """Down to which size each picture agrees with what it is judged by."""
+    """Fourier ring correlation of each picture with the truth or the reference."""
     table = study.table("frc.csv")
     table = table[table["mosaic"] == mosaic]
     if table.empty:
@@ -26,13 +26,13 @@ def ring_figure(study: Study, mosaic: str) -> list[StudyFigure]:
         for method in style.sort_methods(set(table["method"]))
     }
     draw = partial(plots.ring_curves, lines)
-    alt = f"Fourier ring correlation of {mosaic} and its restorations with what they are judged by."
+    alt = f"Fourier ring correlation of {mosaic} and its restorations with the truth or the reference."
     name = f"frc_{mosaic}"
-    return [StudyFigure(name, name, table, draw, "", "How fine", alt, 460)]
+    return [StudyFigure(name, name, table, draw, "", "Fourier ring correlation", alt, 460)]
 
 
 def cell_figures(study: Study, mosaic: str) -> list[StudyFigure]:
-    """Where the estimated map gained and lost, and how the gains are spread."""
+    """A map of the gain with the estimated map, and histograms of the gains of all methods."""
     cells = study.table("cells.csv")
     table = cells[(cells["mosaic"] == mosaic)]
     methods = [m for m in style.sort_methods(set(table["method"])) if m != "none"]
@@ -56,13 +56,15 @@ def cell_figures(study: Study, mosaic: str) -> list[StudyFigure]:
             width_um=width_um,
         )
         alt = (
-            f"Map of the SNR gain over {mosaic}, cell by cell: from "
+            f"Map of the SNR gain in each cell of {mosaic}: from "
             f"{style.signed(float(np.nanmin(grid)))} to {style.signed(float(np.nanmax(grid)))} dB."
         )
-        figures.append(StudyFigure(f"{data}_map", data, table, draw, "", "Where", alt, 330))
+        figures.append(StudyFigure(f"{data}_map", data, table, draw, "", "Gain by cell", alt, 330))
     draw = partial(plots.gain_histogram, {m: g.ravel() for m, g in grids.items()})
     alt = f"Share of the cells of {mosaic} by SNR gain, one line per method."
-    figures.append(StudyFigure(f"{data}_spread", data, table, draw, "", "How often", alt, 460))
+    figures.append(
+        StudyFigure(f"{data}_spread", data, table, draw, "", "Distribution of the gain", alt, 460)
+    )
     return figures
 
 
@@ -74,14 +76,18 @@ def parts(study: Study) -> list[Part]:
             found.append(Part(mosaic.name, figures=figures, mosaic=mosaic.name))
     if found:
         return [Part(words=[INTRO]), *found]
-    nothing = "No mosaic with a known truth or a reference frame was scored cell by cell."
+    nothing = (
+        "No mosaic with a known truth or a reference frame was scored cell by cell. To see gains here, give a `reference` "
+        "in the table of mosaics, or simulate a mosaic."
+    )
     return [Part(remarks=[nothing])] if study.mosaics else []
 
 
 def cautions(study: Study) -> list[Caution]:
     return [
         Caution(
-            f"{mosaic.name}: {style.percent(mosaic.worse_share)} of the cells came out worse than they were.",
+            f"{mosaic.name}: {style.percent(mosaic.worse_share)} of the cells are worse than before the restoration "
+            "(red on the map of gains). Do not measure there in the restored picture.",
             mosaic.name,
             harm=True,
         )

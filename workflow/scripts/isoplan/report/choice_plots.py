@@ -1,4 +1,4 @@
-"""Drawings of how much to restore: what held-out photons say of iterations, TV weights and widths of the PSFs."""
+"""Drawings of the choice by held-out photons, of iterations, TV weights and widths of the PSFs."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -10,8 +10,17 @@ from isoplan.report.plots import blank
 
 
 def narrowed(widths: list[dict], taken: float, at_end: bool = False) -> Figure:
-    """By how many standard errors PSFs of each width predict held-out photons worse than the best of them;
-    a line marks those that were taken, and says where no others were tried beyond. widths: of `restoration.choosing.choose`."""
+    """Draw how much worse PSFs of each width predict held-out photons than the best ones, in standard errors.
+
+    Parameters
+    ----------
+    widths
+        From `restoration.choosing.choose`.
+    taken
+        The `psf_scale` that was chosen, which a line marks.
+    at_end
+        Whether it is at the end of the range that was tried, which is marked too.
+    """
     figure = blank(460, 300)
     axes = figure.subplots()
     shown = sorted(widths, key=lambda width: width["psf_scale"])
@@ -24,7 +33,7 @@ def narrowed(widths: list[dict], taken: float, at_end: bool = False) -> Figure:
     axes.set_yscale("symlog", linthresh=1)
     axes.set(
         ylim=(-0.3, 150),
-        ylabel="held-out photons predicted worse\nthan by the best, standard errors",
+        ylabel="prediction of held-out photons,\nstandard errors worse than the best",
     )
     axes.set_xticks(
         at,
@@ -52,11 +61,18 @@ def _mark_end(axes, at: float) -> None:
 
 
 def held_out(curves: list[dict], iterations: int, at_end: bool = False) -> Figure:
-    """Error of held-out photons over iterations, a line per TV weight; a ring marks the iterations
-    that were chosen, a broken line the end of the range where they are the last.
+    """Draw the error of held-out photons over iterations, with a line for each TV weight.
 
-    curves: tv_weight, iterations, error of each. Drawn is how far they lie above the least of all,
-    in per cent of it, on a logarithmic scale.
+    The errors are drawn as per cent above the smallest one, on a logarithmic scale.
+
+    Parameters
+    ----------
+    curves
+        tv_weight, iterations and error of each line, from `restoration.choosing.choose`.
+    iterations
+        The iterations that were chosen, which a ring marks.
+    at_end
+        Whether they are at the end of the range, which is marked too.
     """
     figure = blank(460, 300)
     axes = figure.subplots()
@@ -71,7 +87,7 @@ def held_out(curves: list[dict], iterations: int, at_end: bool = False) -> Figur
     axes.plot(iterations, low, "o", mfc="none", mec=style.INK, ms=9, clip_on=False)
     if at_end:
         _mark_end(axes, iterations)
-    axes.set(xlabel="iterations", ylabel="error of held-out photons,\n% above the least")
+    axes.set(xlabel="iterations", ylabel="error of held-out photons,\n% above the smallest")
     axes.set(yscale="log", ylim=(low, high))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -1,4 +1,4 @@
-"""How much was restored: what was chosen for each mosaic and method, and why."""
+"""The section on choices: what was chosen for each mosaic and method, and why."""
 
 from functools import partial
 
@@ -18,18 +18,18 @@ CHOSEN = {
     (False, False): "The PSFs were",
 }
 INTRO = (
-    "{} chosen from the pictures alone. Three tenths of the photons were held out, the others were restored, and what "
-    "the restoration says the camera would see was compared with those held out: the smaller the error, the better. "
+    "{} chosen from the pictures alone. 30 % of the photons were held out and the others were restored. The picture that "
+    "this restoration predicts was compared with the photons held out: the smaller the error, the better. "
 )
 ITERATED = (
-    "Too few iterations miss detail; too many bring out noise that does not come again. The ring marks what was chosen; "
-    "all photons were then restored with it."
+    "Too few iterations miss detail, too many restore noise that does not occur again. The ring marks the choice, with "
+    "which all photons were then restored."
 )
-AT_ONCE = "All photons were then restored with what was chosen."
+AT_ONCE = "All photons were then restored with this choice."
 
 
 def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
-    """How held-out photons judged iterations and TV weights, and PSFs, method by method."""
+    """How iterations, TV weights and PSFs were judged by held-out photons, for each method."""
     choices, figures = study.choices.get(mosaic, {}), []
     for method in style.sort_methods(choices):
         choice = choices[method]
@@ -41,7 +41,7 @@ def choice_figures(study: Study, mosaic: str) -> list[StudyFigure]:
 
 
 def _held_out(mosaic: str, method: str, choices: dict[str, dict]) -> StudyFigure:
-    """How held-out photons judged iterations and TV weights of one method; the table is of all."""
+    """How iterations and TV weights of a method were judged; the table has all methods."""
     rows = [
         (method, curve["tv_weight"], *point)
         for method, choice in choices.items()
@@ -56,7 +56,7 @@ def _held_out(mosaic: str, method: str, choices: dict[str, dict]) -> StudyFigure
     )
     title = style.method_label(method)
     alt = (
-        f"Error of held-out photons over iterations for {mosaic} restored by {title}: least after "
+        f"Error of held-out photons over iterations for {mosaic} restored by {title}; chosen were "
         f"{how_much(choice)}."
     )
     alt += " ".join(f" At the end of its range: {words}." for words in ends.values())
@@ -71,8 +71,8 @@ def _widths(mosaic: str, method: str, choice: dict) -> StudyFigure:
     draw = partial(choice_plots.narrowed, choice["widths"], choice["psf_scale"], at_end)
     title = f"{style.method_label(method)}: PSFs narrower than estimated"
     alt = (
-        f"How much worse PSFs of some widths predict held-out photons of {mosaic}, in standard errors; those "
-        f"{choice['psf_scale']:g} times as wide as estimated were taken."
+        f"How much worse PSFs of several widths predict held-out photons of {mosaic}, in standard errors; those "
+        f"{choice['psf_scale']:g} times as wide as estimated were chosen."
     )
     name = f"narrowed_{mosaic}_{method}"
     return StudyFigure(name, name, table, draw, "", title, alt, 460)
@@ -88,27 +88,28 @@ def choice_words(study: Study, mosaic: str) -> list[str]:
 
 
 def _narrowed(study: Study, mosaic: str) -> list[str]:
-    """Where the restoration does not take the PSFs of the map as they are."""
+    """Says if the restoration does not use the PSFs of the map as they are."""
     choice = study.choices.get(mosaic, {}).get("estimated")
     if choice and not choice["iterations"]:
         return [f"{mosaic} was left as it is: {choice['reason']}."]
     if choice and choice["psf_shape"] != "map":
         return [
-            f"{mosaic}: restored by a {PlainPsf.read(choice['psf_shape']).words}, the same everywhere, in place of "
-            "the map's PSFs, as it predicts photons held out better."
+            f"{mosaic}: restored by a {PlainPsf.read(choice['psf_shape']).words}, the same everywhere, instead of "
+            "the map's PSFs, because it predicts held-out photons better. Take its PSF map as doubtful."
         ]
     if not choice or choice["psf_scale"] >= 1:
         return []
     if not choice["psf_scale"]:
         return [f"{mosaic}: only noise was removed, no blur: {choice['reason']}."]
     return [
-        f"{mosaic}: restored by PSFs {choice['psf_scale']:g} times as wide as the map's: detail in the picture is "
-        "finer than the map's PSFs allow, or may be: the specimen is soft itself, or the blur is another."
+        f"{mosaic}: restored by PSFs {choice['psf_scale']:g} times as wide as the map's, because detail in the picture "
+        "is, or may be, finer than these allow. Either the specimen itself is soft, or the blur is of another kind, so "
+        "the widths on the PSF map may be too large."
     ]
 
 
 def _wary(study: Study, mosaic: str) -> list[str]:
-    """Where the map says that its blur is none of those that restore."""
+    """The caution of the choice, if the map contradicts the PSFs that were used."""
     choice = study.choices.get(mosaic, {}).get("estimated", {})
     return [f"{mosaic}: {choice['caution']}."] if "caution" in choice else []
 

@@ -1,8 +1,8 @@
-"""What each stage of a study cost, and what that suggests for mosaics of other sizes.
+"""Cost of each stage of a study, and the resources that it suggests for mosaics of other sizes.
 
-Mapping, restoring and evaluating are known unit by unit from their ledgers, which a killed job leaves
-behind; the other rules job by job, as Snakemake measured them. Memory of the former is that of one
-unit, whatever the mosaic's size; of the others only the filling of a map grows, with the map's cells.
+The cost of mapping, restoring and evaluating is known for each unit from the ledgers, which survive a killed job. That
+of other rules is known for each job, as measured by Snakemake. The memory of the former is that of one unit, for
+mosaics of any size. Of the others, only the memory for filling a map grows, with the number of its cells.
 """
 
 import json
@@ -24,23 +24,32 @@ COLUMNS = (
     *("rule", "mosaic", "variant", "megapixels", "jobs", "units", "seconds", "units_s", "make_s"),
     *("start_s", "longest_s", "peak_mb", "start_mb", "gpu_mb", "unit_megapixels"),
 )
-MEMORY_MARGIN, TIME_MARGIN = 1.5, 2  # other nodes, other neighbours, other pictures
-JOB_S = 600  # of a job: the seconds that it takes to start are then a hundredth
-JOBS_A_MOSAIC = 60  # more of them burden the scheduler
-LONGEST_S = 3600  # of a job, whatever their number: clusters give an hour or two to everybody
+MEMORY_MARGIN, TIME_MARGIN = 1.5, 2  # for other nodes, other load and other pictures
+JOB_S = 600  # duration of a job, so that its start takes about 1 % of it
+JOBS_A_MOSAIC = 60  # more of them would burden the scheduler
+LONGEST_S = 3600  # longest duration of a job, as clusters usually allow an hour or two
 FILL_BYTES_A_CELL = 300  # isoplan.psf_map.fill
 SIDES_PX = (10_000, 20_000, 100_000)
 LEAST_MB, LEAST_MINUTES = 500, 5
-LEAST_MEGAPIXELS, ENOUGH_MEGAPIXELS = 4, 16  # below, starting and chance are most of the time
+LEAST_MEGAPIXELS, ENOUGH_MEGAPIXELS = 4, 16  # below, times vary and are mostly starts
 
 
 def costs(study: Study) -> pd.DataFrame:
-    """A row per rule, mosaic and variant (network or method); the last two empty where a rule has none.
+    """The cost of a study.
 
-    seconds: of all jobs, starting included. units_s, make_s: of all units, and of their arithmetic and
-    reading alone. start_s: median of what a job takes beside its units. start_mb: memory before the
-    first unit. gpu_mb: of a GPU. unit_megapixels: area of a whole unit. A job that was killed and run again counts as
-    if it had not been.
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each rule, mosaic and variant (network or method). The columns are COLUMNS, among them
+
+        - mosaic, variant: empty if the rule has none,
+        - seconds: duration of all jobs, including their starts,
+        - units_s, make_s: duration of all units, and of their reading and computing alone,
+        - start_s: median time of a job outside of its units,
+        - peak_mb, start_mb, gpu_mb: largest memory, memory before the first unit, and that of a GPU,
+        - unit_megapixels: area of a complete unit.
+
+        A job that was killed and run again counts as if it had not been killed.
     """
     rows, sizes = [], megapixels(study)
     places = [
@@ -70,7 +79,7 @@ def costs(study: Study) -> pd.DataFrame:
 
 
 def megapixels(study: Study) -> dict[str, float]:
-    """Size of every mosaic that was measured."""
+    """Size of every mosaic that was measured, by name."""
     return {
         mosaic.name: mosaic.facts["height_px"] * mosaic.facts["width_px"] / 1e6
         for mosaic in study.mosaics
@@ -79,12 +88,12 @@ def megapixels(study: Study) -> dict[str, float]:
 
 
 def _is_ours(rule: str, place: list[str], jobs: int) -> bool:
-    """Whether a job is one of this study: those of a run with more jobs a mosaic may lie beside them."""
+    """Whether a job belongs to this study; a run with more jobs per mosaic may have left others."""
     return rule not in SHARED or (place[-1].isdigit() and int(place[-1]) < jobs)
 
 
 def _from_ledger(study: Study, rule, mosaic, variant, jobs: pd.DataFrame, size: float) -> dict:
-    """What the units' entries say; nothing where there are none of this version."""
+    """The costs from a ledger; empty if it has no entries with times."""
     stage = SHARED[rule]
     names = dict(zip(stage.per, [mosaic, *filter(None, variant.split("/"))], strict=False))
     units = _entries(study.folder / stage.ledger.format(**names))
@@ -92,7 +101,7 @@ def _from_ledger(study: Study, rule, mosaic, variant, jobs: pd.DataFrame, size: 
         return {}
     measured = {int(place[-1]): s for place, s in zip(jobs["place"], jobs["seconds"], strict=True)}
     own = units["all_s"].groupby(units.index % study.config["jobs_per_mosaic"]).sum()
-    # Of a job that went on after an accident Snakemake measured the last part alone.
+    # For a job that was continued after an accident, Snakemake measured the last part only.
     starts = [s - own.get(job, 0) for job, s in measured.items() if s >= own.get(job, 0)]
     start_s = float(pd.Series(starts, dtype=float).median())
     return {
@@ -109,7 +118,7 @@ def _from_ledger(study: Study, rule, mosaic, variant, jobs: pd.DataFrame, size: 
 
 
 def _entries(folder: Path) -> pd.DataFrame:
-    """Entries of the units that were made alike; those of older settings may lie beside them."""
+    """Entries of the units with the same settings; those of older settings may still be there."""
     entries = {}
     for file in folder.glob("*.json"):
         if file.stem.isdigit():
@@ -130,16 +139,28 @@ def _unit_px(study: Study, rule: str) -> int | None:
 
 
 def by_rule(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per rule of `costs`, in the order of the work; NaN where nothing is known.
+    """Summarise costs by rule.
 
-    seconds_per_megapixel: beside the start of the jobs. start_s: of one job; of rules without units
-    that of the others, but never more than their shortest job. mb_per_megapixel: memory beside what
-    a job takes before its first unit, for each megapixel of a unit.
+    Parameters
+    ----------
+    table
+        From `costs`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each rule, in the order of the work; NaN where a value is unknown. Among the columns are
+
+        - seconds_per_megapixel: without the start of the jobs,
+        - dearest: the same, for the most expensive network or method,
+        - start_s: start of one job; for rules without units that of the others, but at most their shortest job,
+        - overhead: share of the units' time that is not reading and computing,
+        - mb_per_megapixel: memory beyond that of a job before its first unit, per megapixel of a unit.
     """
     usual = table["start_s"].median()
     rows = []
     for rule, part in table.groupby("rule", sort=False):
-        # To lay out a store, and what looks at a few places, take as long for every size.
+        # Rules that create a store or look at a few places take as long for every size.
         fixed = rule in LAYING_OUT or (rule in PER_MOSAIC and PER_MOSAIC[rule].sampled)
         sized = part.dropna(subset="megapixels")[: 0 if fixed else None]
         row = {"rule": rule, "seconds": part["seconds"].sum(), "jobs": part["jobs"].sum()}
@@ -158,7 +179,7 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
             work = sized["seconds"] - sized["jobs"] * start_s
         if len(sized):
             row["seconds_per_megapixel"] = work.sum() / sized["megapixels"].sum()
-            # The dearest variant: a method with one PSF everywhere costs less than a map.
+            # The most expensive variant counts: a method with one PSF costs less than one with a map.
             each = (work / sized["megapixels"]).groupby(sized["variant"]).mean()
             row["dearest"] = each.max()
         rows.append(row)
@@ -174,10 +195,18 @@ def by_rule(table: pd.DataFrame) -> pd.DataFrame:
 def jobs_of(
     methods: int, jobs_per_mosaic: int, *, chosen: bool = False, study: dict | None = None
 ) -> int:
-    """Jobs that a mosaic of the user's has in all, with so many methods that restore it.
+    """Number of jobs for one mosaic of the user.
 
-    chosen: whether something of the restoration is `auto`. study: the checked config, by which an application's jobs
-    count or do not.
+    Parameters
+    ----------
+    methods
+        Number of methods that restore it.
+    jobs_per_mosaic
+        The config's `jobs_per_mosaic`.
+    chosen
+        Whether any setting of the restoration is "auto".
+    study
+        The checked config, which determines whether jobs of applications are included. None includes all.
     """
     count = 0
     for stage in stages.of_mosaics():
@@ -192,8 +221,11 @@ def jobs_of(
 def jobs_for(
     seconds: float, methods: int, *, chosen: bool = False, study: dict | None = None
 ) -> int:
-    """Jobs to share a mosaic among whose longest stage takes so many seconds: of JOB_S, but no more than
-    JOBS_A_MOSAIC in all; of LONGEST_S where those would last longer."""
+    """Number of jobs per mosaic for a mosaic whose longest stage takes this many seconds.
+
+    Jobs last JOB_S, but there are at most JOBS_A_MOSAIC in all, unless they would last longer than LONGEST_S.
+    methods, chosen, study: as for `jobs_of`.
+    """
     few = range(2, JOBS_A_MOSAIC)
     known = {"chosen": chosen, "study": study}
     most = max([1, *(j for j in few if jobs_of(methods, j, **known) <= JOBS_A_MOSAIC)])
@@ -205,7 +237,19 @@ def jobs_for(
 
 @dataclass
 class Suggestion:
-    """Settings for mosaics of height_px x width_px. seconds: of all jobs of one, beside their starts."""
+    """Settings for mosaics of a size.
+
+    Attributes
+    ----------
+    height_px, width_px
+        Size of the mosaic.
+    seconds
+        Duration of all jobs of one mosaic, without their starts.
+    jobs_per_mosaic
+        The config's `jobs_per_mosaic`.
+    resources
+        The config's `resources`.
+    """
 
     height_px: int
     width_px: int
@@ -225,11 +269,12 @@ class Suggestion:
 
 
 def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
-    """Settings for the study's largest mosaic and for larger squares.
+    """Suggest settings for the study's largest mosaic, and for larger squares.
 
-    There are none where a ledger is missing or the largest mosaic has less than LEAST_MEGAPIXELS.
+    The margins are MEMORY_MARGIN and TIME_MARGIN, and the number of jobs comes from `jobs_for`. There are no
+    suggestions if a ledger is missing, or the largest mosaic has less than LEAST_MEGAPIXELS.
 
-    rules: of `by_rule`. The margins are MEMORY_MARGIN and TIME_MARGIN; how many jobs says `jobs_for`.
+    rules: from `by_rule`.
     """
     known = rules.set_index("rule")
     sizes = [m.facts for m in study.mosaics if m.facts.get("height_px")]
@@ -248,7 +293,7 @@ def suggestions(study: Study, rules: pd.DataFrame) -> list[Suggestion]:
 
 
 def _whole(study: Study) -> dict | None:
-    """The study's config, where it is known whole."""
+    """The study's config if it is complete, else None."""
     return study.present.config if study.present else None
 
 
@@ -272,7 +317,7 @@ def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Su
         study=_whole(study),
     )
     jobs = min(jobs, max(units.values()))
-    # One job may have a unit more than another.
+    # A job may have one unit more than another.
     shares = pd.Series({rule: math.ceil(n / jobs) / n for rule, n in units.items()})
     seconds = work * shares.reindex(work.index).fillna(1) + known["start_s"].fillna(0)
     peaks = known["peak_mb"].copy()

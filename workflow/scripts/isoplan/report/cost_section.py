@@ -1,4 +1,4 @@
-"""What the study cost, and what to ask a cluster for."""
+"""The section on cost: what the study took, and what to request from a cluster."""
 
 import numpy as np
 import pandas as pd
@@ -9,20 +9,20 @@ from isoplan.report.section import Part, Section
 from isoplan.report.tables import Cell, Table
 
 INTRO = (
-    "{note} Seconds per megapixel are those of the work, beside the start of the jobs. Of mapping, restoring and evaluating, "
-    "the loop's own share is what ledger and stores take, and MB per megapixel is the memory that a unit takes for its area: "
-    "it does not grow with the mosaic."
+    "{note} Seconds per megapixel do not include the start of the jobs. For mapping, restoring and evaluating, the overhead "
+    "is the share of time for ledger and stores, and MB per megapixel is the memory of a unit for its area, which does not "
+    "grow with the mosaic."
 )
 SUGGESTED = (
-    "Estimated from the figures above, for nodes like those of this study, its settings and its methods: "
-    f"{cost.MEMORY_MARGIN} times the memory and {cost.TIME_MARGIN} times the time, jobs of about {cost.JOB_S // 60} minutes, "
-    f"or longer where a mosaic would have more than {cost.JOBS_A_MOSAIC} of them, up to {cost.LONGEST_S // 60} minutes. Work "
-    "is the time of all jobs of one mosaic, one after another."
+    "Estimated from the table above, for similar nodes and the settings and methods of this study, with "
+    f"{cost.MEMORY_MARGIN} times the memory and {cost.TIME_MARGIN} times the time. Jobs last about {cost.JOB_S // 60} minutes, "
+    f"or up to {cost.LONGEST_S // 60} minutes if a mosaic would otherwise have more than {cost.JOBS_A_MOSAIC} of them. Work is "
+    "the total time of all jobs of one mosaic."
 )
 
 
 def cost_table(study: Study, rules: pd.DataFrame) -> Table | None:
-    """Jobs, time and memory, rule by rule. rules: of `cost.by_rule`."""
+    """Jobs, time and memory of each rule. rules: from `cost.by_rule`."""
     if rules.empty:
         return None
     whole = rules["seconds"].sum()
@@ -37,11 +37,11 @@ def cost_table(study: Study, rules: pd.DataFrame) -> Table | None:
         if np.isfinite(row["gpu_mb"]):
             rows[-1][-2].notes.append(f"GPU {style.memory(row['gpu_mb'])}")
     head = ["Rule", "Jobs", "Time, all", "Share", "Longest job", "s per Mpx", "Start of a job (s)"]
-    head += ["Loop's own share", "Peak memory", "MB per Mpx"]
+    head += ["Overhead", "Peak memory", "MB per Mpx"]
     peak = style.memory(rules["peak_mb"].max())
-    note = f"All jobs together: {style.duration(whole)}; largest job {peak}."
+    note = f"All jobs together took {style.duration(whole)}; the largest used {peak}."
     if rules["gpu_mb"].notna().any():
-        note += " On a GPU a job takes batches as large as its free memory allows."
+        note += " On a GPU, batches are as large as its free memory allows."
     return Table(head, rows, note)
 
 
@@ -50,7 +50,7 @@ def _known(value: float, text) -> str:
 
 
 def suggestion_table(suggestions: list[cost.Suggestion]) -> Table | None:
-    """What to ask the cluster for, by size of the mosaic."""
+    """What to request from a cluster, by size of the mosaic."""
     if not suggestions:
         return None
     rows = []
@@ -69,7 +69,7 @@ def parts(study: Study) -> list[Part]:
     rules = cost.by_rule(cost.costs(study))
     table = cost_table(study, rules)
     if table is None:
-        return [Part(remarks=["No benchmarks were left by this study."])]
+        return [Part(remarks=["This study has no benchmarks."])]
     found = [Part(words=[INTRO.format(note=table.note)], tables=[("", table)], data=["cost.csv"])]
     largest = max(cost.megapixels(study).values(), default=0)
     few = f"The largest mosaic of this study has {largest:.2g} megapixels: run one of {cost.ENOUGH_MEGAPIXELS} or more"
@@ -81,14 +81,14 @@ def parts(study: Study) -> list[Part]:
         yaml = "\n\n".join(suggestion.yaml for suggestion in suggestions)
         found.append(
             Part(
-                "What to ask a cluster for",
+                "What to request from a cluster",
                 words=[words],
                 tables=[("", suggestion_table(suggestions))],
                 listing=("The same as YAML, for the study's config", yaml),
             )
         )
     elif largest:
-        found.append(Part(notes=[f"{few} to read here what to ask a cluster for."]))
+        found.append(Part(notes=[f"{few} to see here what to request from a cluster."]))
     return found
 
 

@@ -1,4 +1,4 @@
-"""No harm, in the report: what restoring by default gains, and what it does at worst."""
+"""The section on harm tests: what restoring with default settings gains, and the worst that it does."""
 
 import re
 from functools import partial
@@ -19,46 +19,46 @@ KINDS = {
     "outside": "Other blurs",
     "sharp": "No blur",
 }
-# Beside the default; of a sharp picture the true PSF is none.
+# Methods that the default is compared with; the true PSF of a sharp picture is none.
 BESIDE = ("true", "true-best", "denoised", "denoised-best", "richardson-lucy", "unsharp")
 SHOWN = ("sharp", "none", "estimated", "true", "denoised-best")
-# The worst picture may lose so much, in dB: against nothing done, or where it is sharp against denoising.
+# The worst picture may change by this much in dB, compared with doing nothing, or with denoising if it is sharp.
 LIMITS_DB = {"inside": -0.3, "outside": -0.5, "sharp": -1.0}
 INTRO = (
-    "Pictures that trained nothing were blurred in ways that the network was or was not made for, exposed, and "
-    "restored as the command restore does, which knows only the camera's offset. Gains are of SNR over "
-    "doing nothing: the mean, the 5th percentile and the worst picture. Pictures that lose more than 0.3 dB are "
-    "harmed; what is left alone counts 0. For known PSFs, too, held-out photons choose how much to restore; "
-    "finding the best choice takes the truth."
+    "Pictures that were not used for training were blurred, in ways that the network was or was not made for, and "
+    "exposed. They were restored like the command restore does if it knows only the camera's offset. Gains are those of "
+    "SNR over doing nothing: the mean, the 5th percentile and the worst picture. Pictures that lose more than 0.3 dB are "
+    "harmed; pictures that were not changed have a gain of 0. With known PSFs, settings are chosen by held-out photons as "
+    "well, while the best choice depends on the truth."
 )
 
 WORST = (
-    "For each test the pictures in which restoring by default did worst, each another picture or kind of blur, "
-    "each in a grey scale of its own."
+    "The pictures of each test with the largest losses from restoring with default settings, each of another picture or "
+    "kind of blur, with its own grey scale."
 )
 
 
 def summary(study: Study) -> pd.DataFrame:
-    """harm_summary.csv; no rows where nothing was tested."""
+    """harm_summary.csv; it has no rows if nothing was tested."""
     return study.table("harm_summary.csv")
 
 
 def harm_table(study: Study) -> Table | None:
-    """What the default gains and loses, by test, kind of blur and light, beside others."""
+    """Gains of the default and of other methods, by test, kind of blur and light."""
     rows = []
     for test, part in summary(study).groupby("test", sort=False):
         rows.append([Cell(f"{test}: {part['model'].iloc[0]}")])
         for kind, lights in _groups(part):
             for light, methods in lights:
                 rows.append(_row(kind, light, methods))
-    head = ["Blur, photons", "Pictures", "By default (dB)", "5 % below", "Worst", "Harmed"]
-    head += ["Worst cell", "Known PSFs", "Their best choice", "Denoised", "Its best choice"]
+    head = ["Blur, photons", "Pictures", "By default (dB)", "5th percentile", "Worst", "Harmed"]
+    head += ["Worst cell", "Known PSFs", "With best choice", "Denoised", "With best choice"]
     head += ["Richardson-Lucy", "Unsharp mask"]
     return Table(head, rows, best="better than doing nothing") if rows else None
 
 
 def _groups(part: pd.DataFrame):
-    """(kind, [(light, method -> row)]), all lights together last."""
+    """(kind, [(light, method -> row)]); all lights together come last, as NaN."""
     for kind in KINDS:
         of = part[part["kind"] == kind]
         lights = sorted(of["photons"].dropna().unique()) + [np.nan] * int(
@@ -73,7 +73,7 @@ def _groups(part: pd.DataFrame):
 
 
 def _below(own: dict, kind: str) -> float:
-    """What the worst picture lost, in dB below 0: against nothing done, or where it is sharp against denoising."""
+    """Change of the worst picture in dB, compared with doing nothing, or with denoising if it is sharp."""
     return own["worst_to_denoised" if kind == "sharp" else "worst"]
 
 
@@ -99,7 +99,7 @@ def _row(kind: str, light: float, methods: dict) -> list[Cell]:
 
 
 def score(study: Study) -> Score | None:
-    """What restoring by default gains; None where no harm was looked for."""
+    """The gain of restoring with default settings; None without harm tests."""
     table = summary(study)
     if table.empty:
         return None
@@ -115,10 +115,10 @@ def score(study: Study) -> Score | None:
     inside = own[(own["kind"] == "inside") & (own["of_true"] > 0)]
     colour = style.method_colour("estimated")
     return Score(
-        *("plain", f"Restored by default: {', '.join(words)}"),
+        *("plain", f"With default settings: {', '.join(words)}"),
         f"Mean SNR gains of {count} over doing nothing. {style.percent(harmed)} of them lose more than "
-        f"{-HARMED_DB:g} dB, the worst {style.signed(worst)} dB.",
-        title="By default: share of the gain of known PSFs, blurs of the network's model",
+        f"{-HARMED_DB:g} dB; the worst one changes by {style.signed(worst)} dB.",
+        title="Default settings: share of the gain with known PSFs, blurs of the network's model",
         bars=[Bar(row.test, colour, row.of_true) for row in inside.itertuples()],
         data="harm_summary.csv",
         beside=False,
@@ -126,7 +126,7 @@ def score(study: Study) -> Score | None:
 
 
 def warnings(study: Study) -> list[str]:
-    """Where a picture was harmed by more than it may be, test by test."""
+    """Warnings of pictures that lost more than they may, for each test."""
     words = []
     for test, part in summary(study).groupby("test", sort=False):
         for kind, lights in _groups(part):
@@ -137,14 +137,15 @@ def warnings(study: Study) -> list[str]:
                 if below < LIMITS_DB[kind]:
                     against = "denoising" if kind == "sharp" else "doing nothing"
                     words.append(
-                        f"{test}, {KINDS[kind].lower()}, {light:.3g} photons: the worst picture lies "
-                        f"{style.fixed(-below)} dB below {against}, more than {-LIMITS_DB[kind]:g} dB."
+                        f"{test}, {KINDS[kind].lower()}, {light:.3g} photons: the worst picture is "
+                        f"{style.fixed(-below)} dB worse than {against}; at most {-LIMITS_DB[kind]:g} dB are accepted. "
+                        "See it under No harm, and check restorations of such pictures by eye."
                     )
     return words
 
 
 def gain_figures(study: Study) -> list[StudyFigure]:
-    """Every picture's gain, test by test."""
+    """The gain of every picture, for each test."""
     rows, figures = study.table("harm.csv"), []
     for test, part in rows.groupby("test", sort=False):
         panels = [

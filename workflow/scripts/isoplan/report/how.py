@@ -1,4 +1,4 @@
-"""How the report was made: the mosaics, the settings, the files and the versions behind it."""
+"""The section on how the report was made: mosaics, settings, files and versions."""
 
 import platform
 from importlib import metadata
@@ -15,6 +15,7 @@ PACKAGES = (
 
 
 def mosaic_table(study: Study) -> Table | None:
+    """The mosaics with what is known of them; None without mosaics."""
     if not study.mosaics:
         return None
     rows = []
@@ -38,6 +39,7 @@ def mosaic_table(study: Study) -> Table | None:
 
 
 def version_table() -> Table:
+    """Versions of the packages that are installed."""
     rows = [[Cell("Python"), Cell(platform.python_version())]]
     plugins = sorted(
         {
@@ -51,7 +53,9 @@ def version_table() -> Table:
             rows.append([Cell(package), Cell(metadata.version(package))])
         except metadata.PackageNotFoundError:
             continue
-    note = f"Of the packages that wrote this page, on {platform.system()} {platform.machine()}."
+    note = (
+        f"Packages on the machine that wrote this page ({platform.system()} {platform.machine()})."
+    )
     return Table(["Package", "Version"], rows, note, numeric=False)
 
 

@@ -1,4 +1,4 @@
-"""Image metrics of every mosaic and method."""
+"""The section on image metrics of every mosaic and method."""
 
 import numpy as np
 import pandas as pd
@@ -11,21 +11,19 @@ from isoplan.report.section import Caution, Part, Section
 from isoplan.report.tables import Cell, Table
 
 INTRO = (
-    "↑ higher is better, ↓ lower is better, → truth (→ reference) nearer to the sharp truth (the reference frame)"
-    " is better. The best value is marked; the oracle, the truth and the reference do not compete. Look at "
-    "SNR-reblurred where the reference is as blurred as the picture (a longer exposure, the rest of a split one): such a"
-    " reference counts sharpening as an error. "
-    "Where neither truth nor reference is known, only {alone} can be given. CV and Sharpness rise with noise too, so "
-    "more is not always better."
+    "↑ higher is better; ↓ lower is better; → truth (→ reference): closer to the sharp truth (the reference frame) is "
+    "better. The best value is marked, except for the oracle, the truth and the reference. If the reference is as blurred "
+    "as the picture (a longer exposure, the rest of a split one), it counts sharpening as an error: look at SNR-reblurred "
+    "then. If neither truth nor reference is known, only {alone} can be given. CV and Sharpness also increase with noise, "
+    "so higher values are not always better."
 )
 
 
-SEAM_LIMIT = 3e-3  # below the noise of 10^4 photons; what the default halo leaves: `halo`
+SEAM_LIMIT = 3e-3  # less than the noise of 10^4 photons, and more than the default halo leaves
 
 
-# What regression.csv holds beside parameters, with its metrics as column titles.
 def metric_table(study: Study, mosaic: str) -> Table | None:
-    """Every metric of every method; the best of what needs no truth is marked."""
+    """Every metric of every method of a mosaic, with the best values marked; None if there are none."""
     values = metric_values(study)
     known = catalogue.by_name()
     values = values[(values["mosaic"] == mosaic) & values["metric"].isin(list(known))]
@@ -50,7 +48,7 @@ def metric_table(study: Study, mosaic: str) -> Table | None:
 
 
 def seam_error(study: Study, mosaic: str) -> float | None:
-    """What restoring by units left at their borders, as a share of the range; None where not measured."""
+    """Largest seam between the units of a mosaic, as a share of its range; None if not measured."""
     found = metric_values(study)
     found = found[(found["mosaic"] == mosaic) & (found["metric"] == "seam_error")]
     return float(found["value"].astype(float).max()) if len(found) else None
@@ -61,15 +59,15 @@ def _seams(study: Study, mosaic: str) -> str:
     if error is None:
         return ""
     if error == 0:
-        return "Restored as one unit: no seams."
+        return "Restored as a single unit, without seams."
     return (
-        "Seams: at borders of its units the restoration differs from one made across them by at most "
+        "Seams: at the borders of its units, the restoration differs from one across them by at most "
         f"{error:.1e} of the range (limit {SEAM_LIMIT:.0e})."
     )
 
 
 def _best_method(grid: pd.DataFrame, metric: Metric) -> str | None:
-    """The oracle and the standard do not compete: they know what a restoration has to find."""
+    """The method with the best value, without the oracle and the standard, which know the truth."""
     column = grid[metric.name].drop(["oracle", *style.STANDARDS], errors="ignore").dropna()
     if len(column) < 2:
         return None
@@ -110,8 +108,8 @@ def cautions(study: Study) -> list[Caution]:
     fewer = "" if "iterations" in study.fixed else " or fewer `iterations`"
     return [
         Caution(
-            f"{m.name}: seams of {seams:.1e} of the range lie between units; a larger `halo_px`{fewer} "
-            "would make them smaller.",
+            f"{m.name}: there are seams of {seams:.1e} of the range between units. Use a larger `halo_px`{fewer} to "
+            "make them smaller.",
             m.name,
         )
         for m in study.mosaics

@@ -1,4 +1,4 @@
-"""Which networks a study ran, what tells them apart, and what they were judged on."""
+"""The networks of a study, what distinguishes them, and what they were tested on."""
 
 from collections.abc import Callable
 
@@ -10,20 +10,20 @@ from isoplan.report.psfs import model_parameters
 from isoplan.report.results import Study
 from isoplan.report.section import Bar
 
-# What networks of one architecture may differ in, the most telling first.
+# Keys in which networks of one architecture may differ, the most informative first.
 TELLING = ("weights", "objects", "psf", "width", "samples", "camera")
 # Architectures without weights.
 NOT_TRAINED = [
     name for name, told in choices("networks").items() if told.get("without") == "training"
 ]
-# From here on (peak photons, all of a camera's range) a picture shows no noise.
+# From this number of photons at the peak on, a picture has practically no noise.
 NOISE_FREE_PHOTONS = 1e6
 
 
 def networks(study: Study) -> dict[str, dict]:
-    """name -> entry of the config's `networks`; empty where a study left no config.
+    """Entries of the config's `networks` by name; empty without a config.
 
-    What a network that was taken over is, its card says: the config has defaults there.
+    Properties of a network that was not trained in the study come from its card, as the config has defaults there.
     """
     cards = {network.name: network.card.get("network", {}) for network in study.networks}
     return {
@@ -37,14 +37,14 @@ def _is(card: dict) -> dict:
 
 
 def architecture(entry: dict, name: str = "") -> str:
-    """`resnet34-pretrained` for a ResNet-34 from ImageNet weights; the name where nothing is known."""
+    """The architecture of an entry, like `resnet34-pretrained` for ImageNet weights; the name if it is unknown."""
     if not entry.get("architecture"):
         return name
     return entry["architecture"] + ("-pretrained" if entry.get("pretrained") else "")
 
 
 def trained_with_noise(study: Study, name: str) -> bool:
-    """Whether the network's camera showed it noise; True where the config does not tell."""
+    """Whether the network was trained with noise; True if the config does not say."""
     entry = networks(study).get(name, {})
     camera = _entry(study, "cameras", entry.get("camera"))
     if entry.get("weights") or not camera.get("photons"):
@@ -54,11 +54,19 @@ def trained_with_noise(study: Study, name: str) -> bool:
 
 
 def scores(study: Study, metric: str = "R2") -> pd.DataFrame:
-    """One row per network, test set, degradation, level and parameter of one metric.
+    """Values of one metric for each network, test set, degradation, level and parameter.
 
-    Columns of regression.csv, and: architecture; form (of the PSF that the samples were made with);
-    test_type (name of the objects of the test set); with_noise. Where regression.csv has no mean over
-    the parameters (thesis eq. 2.13) it is added, without an interval. low and high may be NaN.
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of regression.csv, of which low and high may be NaN, and
+
+        - architecture,
+        - form: that of the PSFs of the samples,
+        - test_type: name of the objects of the test set,
+        - with_noise: whether the network was trained with noise.
+
+        The mean over the parameters (thesis, eq. 2.13) is added without an interval if it is missing.
     """
     table = study.table("regression.csv")
     table = table[table["metric"].astype(str).str.upper() == metric.upper()].copy()
@@ -82,7 +90,7 @@ def scores(study: Study, metric: str = "R2") -> pd.DataFrame:
 
 
 def parameter_unit(study: Study, network: str, parameter: str) -> str:
-    """Unit of a parameter from any map of that network, else from its card; the name tells it where there is neither."""
+    """Unit of a parameter, from a map of the network or its card, or guessed from the parameter's name."""
     for psf_map in study.maps.values():
         if psf_map.network == network and parameter in psf_map.names:
             return psf_map.units[psf_map.names.index(parameter)]
@@ -96,7 +104,7 @@ def parameter_unit(study: Study, network: str, parameter: str) -> str:
 
 
 def weakest(table: pd.DataFrame) -> pd.DataFrame:
-    """Of every network and test set, the rows at the weakest degradation that it was judged at."""
+    """The rows of each network and test set at the weakest degradation that was tested."""
     level = pd.to_numeric(table["level"], errors="coerce").fillna(0)
     level = level.where(table["degradation"].fillna("none") != "none", -1.0)
     least = level.groupby([table["network"], table["test_set"]]).transform("min")
@@ -104,9 +112,16 @@ def weakest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def labels(study: Study, table: pd.DataFrame, cell: list[str]) -> pd.Series:
-    """A label for the network of every row: its architecture, and what tells it from its like.
+    """A label for the network of every row: its architecture, and what distinguishes it from others.
 
-    Two networks of one architecture get different labels where they share a `cell` (columns).
+    Parameters
+    ----------
+    study
+        The study.
+    table
+        Rows with network and architecture.
+    cell
+        Columns. Networks of one architecture get different labels if they share values of these columns.
     """
     known, found = networks(study), {}
     for key, rows in table.groupby("architecture", sort=False):
@@ -120,7 +135,7 @@ def labels(study: Study, table: pd.DataFrame, cell: list[str]) -> pd.Series:
             told = {n: _word(field, known.get(n, {})) for n in names}
             if field == "camera":
                 told = _camera_words(study, told, meetings)
-            # Something that says the same of all that meet would only lengthen the label.
+            # A property that all networks of a cell share would only make the label longer.
             if any(len({told[n] for n in group}) > 1 for group in meetings):
                 words = {n: (*words[n], told[n]) for n in names}
         if not _all_differ(words, meetings):
@@ -134,7 +149,7 @@ def _all_differ(words: dict[str, tuple], meetings: list[set]) -> bool:
 
 
 def _camera_words(study: Study, told: dict[str, str], meetings: list[set]) -> dict[str, str]:
-    """With or without noise where that tells all apart; else the cameras' names."""
+    """Whether each was trained with noise, if that distinguishes all networks, else the cameras' names."""
     noise = {n: f"trained with{'' if trained_with_noise(study, n) else 'out'} noise" for n in told}
     return noise if _all_differ({n: (text,) for n, text in noise.items()}, meetings) else told
 
@@ -164,7 +179,7 @@ def _with_mean(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def bars(table: pd.DataFrame, told: Callable[[pd.DataFrame], tuple[float, str]]) -> list[Bar]:
-    """A bar per architecture; told: its rows -> share and words."""
+    """A bar for each architecture. told: (rows) -> share and words."""
     found = []
     for key in style.in_order(table["architecture"], style.NETWORK_LABELS):
         share, text = told(table[table["architecture"] == key])

@@ -1,7 +1,12 @@
-"""Before and after: the viewer, and what is wrong with the pictures themselves."""
+"""The section with the viewer, and warnings of the pictures themselves."""
 
 from isoplan.report.results import Study
 from isoplan.report.section import Caution, Part, Section
+
+UNUSABLE = {
+    "nonfinite_pixels": "They stay empty in the restored picture.",
+    "saturated_pixels": "Do not measure brightness there; use a shorter exposure next time.",
+}
 
 
 def parts(study: Study) -> list[Part]:
@@ -9,7 +14,7 @@ def parts(study: Study) -> list[Part]:
 
 
 def cautions(study: Study) -> list[Caution]:
-    """Of the pictures as they came: references that fit badly, pixels that show nothing."""
+    """Warnings of the original pictures: references that fit badly, and unusable pixels."""
     words = []
     for mosaic in study.mosaics:
         words += [f"{mosaic.name}: {note}." for note in mosaic.registration.get("notes", ())]
@@ -17,9 +22,12 @@ def cautions(study: Study) -> list[Caution]:
             count = mosaic.facts.get(key) or 0
             pixels = (mosaic.facts.get("height_px") or 0) * (mosaic.facts.get("width_px") or 0)
             if count and (pixels == 0 or key == "nonfinite_pixels" or count > pixels / 1000):
-                words.append(f"{mosaic.name}: {count:,} pixels are {what}.")
+                words.append(f"{mosaic.name}: {count:,} pixels are {what}. {UNUSABLE[key]}")
         if mosaic.facts.get("constant"):
-            words.append(f"{mosaic.name}: every pixel has the same value; there is nothing to map.")
+            words.append(
+                f"{mosaic.name}: all pixels have the same value, so there is nothing to map. Check the file, the slice "
+                "and the channel."
+            )
     return [Caution(text) for text in words]
 
 

@@ -1,4 +1,4 @@
-"""Reads PSF maps and maps of trust for the report, thinned to what a figure can show."""
+"""Reads PSF maps and maps of trust for the report, at the resolution of a figure."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,20 +9,46 @@ import zarr
 from isoplan.psf_map.layout import FULLY_USABLE
 
 MAP_LIMIT_CELLS = 1024
-# A 90 % interval that spans more than this share of a parameter's range says next to nothing.
+# A 90 % interval that is a larger share of a parameter's range than this says hardly anything.
 UNCERTAIN_SHARE = 0.5
 
 
 @dataclass
 class PsfMap:
-    """A PSF map, thinned by `step` cells where it is larger than a figure can show.
+    """A PSF map; if it is larger than a figure can show, only every `step`-th cell is read.
 
-    `values` and `raw` are (P, y, x) in the channels' units; `validity` is (y, x) from 0 to 1.
-    A cell is `untrusted` where the network gave no usable answer, so the value comes from neighbours,
-    or is doubtful where all of them are.
-    `uncertainty` is the half-width of the 90 % interval, (P, y, x); `alarm` is the probability (y, x)
-    that the picture is of a kind that the network never learned; `usable` is the share (y, x) of the
-    window that is neither missing, saturated, dead nor hot, NaN where no window was read. None where a map has none.
+    Attributes
+    ----------
+    mosaic, network
+        Names.
+    spec
+        The PSF model's entry of `psfs`.
+    names, units
+        Those of the P parameters.
+    stride_px
+        Distance of the cells that were read.
+    step
+        Every `step`-th cell was read.
+    shape_cells
+        Size of the whole map.
+    values, raw
+        (P, y, x) filled and raw parameters in their units.
+    validity
+        (y, x) from 0 to 1.
+    untrusted
+        (y, x) bool: cells without a usable estimate. Their values come from neighbours, or are doubtful if all cells
+        are untrusted.
+    uncertainty
+        (P, y, x) half-width of the 90 % interval; None if the map has none.
+    alarm
+        (y, x) probability that the picture is of a kind that the network was not trained for; may be None.
+    other_blur
+        (y, x) probability that the blur does not belong to the PSF model; may be None.
+    usable
+        (y, x) share of the window that is neither missing, saturated, dead nor hot; NaN if no window was read; may be
+        None.
+    alarm_threshold
+        Cells whose alarm is above this are out of domain.
     """
 
     mosaic: str
@@ -45,38 +71,39 @@ class PsfMap:
 
     @property
     def has_values(self) -> bool:
-        """Whether any cell has a PSF, be it a doubtful one."""
+        """Whether any cell has a PSF, even a doubtful one."""
         return bool(np.isfinite(self.values).all(axis=0).any())
 
     @property
     def untrusted_share(self) -> float:
+        """Share of untrusted cells."""
         return float(self.untrusted.mean()) if self.untrusted.size else 0.0
 
     @property
     def out_of_domain(self) -> np.ndarray:
-        """(y, x) bool: cells whose alarm is raised."""
+        """(y, x) bool: cells that raise the alarm."""
         if self.alarm is None:
             return np.zeros(self.untrusted.shape, bool)
         return np.nan_to_num(self.alarm) > self.alarm_threshold
 
     @property
     def blurred_otherwise(self) -> np.ndarray:
-        """(y, x) bool: cells where another blur than the model's is seen."""
+        """(y, x) bool: cells whose blur does not belong to the PSF model."""
         if self.other_blur is None:
             return np.zeros(self.untrusted.shape, bool)
         return np.nan_to_num(self.other_blur) > 0.5
 
     @property
     def partly_seen(self) -> np.ndarray:
-        """(y, x) bool: cells whose window has pixels that show nothing."""
+        """(y, x) bool: cells whose window has too many unusable pixels."""
         if self.usable is None:
             return np.zeros(self.untrusted.shape, bool)
         return self.usable < FULLY_USABLE
 
     def uncertain(self, ranges: dict) -> np.ndarray:
-        """(y, x) bool: cells with a PSF of their own whose interval spans half of a parameter's range.
+        """(y, x) bool: trusted cells with an interval of more than half of a parameter's range.
 
-        ranges: name -> Parameter, as `psfs.model_parameters` gives them.
+        ranges: parameters by name, from `psfs.model_parameters`.
         """
         found = np.zeros(self.untrusted.shape, bool)
         if self.uncertainty is not None:
@@ -90,7 +117,19 @@ class PsfMap:
 
 @dataclass
 class Trust:
-    """How far a restored picture is to be trusted: (y, x) of each of `trust.NAMES`, thinned by `step`."""
+    """A map of trust of a restored picture.
+
+    Attributes
+    ----------
+    method
+        The method of restoration.
+    values
+        (y, x) of each of `trust.NAMES`.
+    stride_px
+        Distance of the cells that were read.
+    step
+        Every `step`-th cell was read.
+    """
 
     method: str
     values: dict[str, np.ndarray]
@@ -98,17 +137,17 @@ class Trust:
     step: int
 
     def doubted(self, why: int) -> np.ndarray:
-        """(y, x) bool: cells doubted for a reason, `trust.NO_PSF` or `trust.DISAGREES`."""
+        """(y, x) bool: cells in doubt for a reason, `trust.NO_PSF` or `trust.DISAGREES`."""
         return np.nan_to_num(self.values["doubt"]).astype(int) & why > 0
 
     @property
     def judged(self) -> bool:
-        """Whether any cell was compared with the data: that takes gain and read noise."""
+        """Whether any cell was compared with the data, which requires gain and read noise."""
         return bool(np.isfinite(self.values["chi_square"]).any())
 
 
 def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
-    """Read one map store: arrays "0" (filled) and "raw", attributes "isoplan"."""
+    """Read a map from its store, with arrays "0" (filled) and "raw" and attributes "isoplan"."""
     group = zarr.open_group(path, mode="r")
     notes = group.attrs["isoplan"]
     channels = [channel["name"] for channel in notes["channels"]]
@@ -123,7 +162,7 @@ def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
     step = max(1, -(-max(height, width) // MAP_LIMIT_CELLS))
     filled_map = np.asarray(group["0"][:, ::step, ::step])
     raw = np.asarray(group["raw"][:, ::step, ::step]) if "raw" in group else filled_map
-    # Where nothing could be filled in, the filled map itself has no number.
+    # If no cell could be filled, the filled map has no numbers either.
     untrusted = ~np.isfinite(raw[parameters] + filled_map[parameters]).all(axis=0)
     if "filled" in channels:
         untrusted |= np.nan_to_num(filled_map[channels.index("filled")]) > 0.5
@@ -158,9 +197,9 @@ def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
 
 
 def read_trust(folder: Path, mosaic: str, methods: list[str] | None = None) -> Trust | None:
-    """The map of trust of the method that the report opens with; None where there is none.
+    """Read the map of trust of a mosaic's main method; None if there is none.
 
-    methods: what the study restores with, None where its config does not say.
+    methods: the study's methods of restoration; None allows all.
     """
     for method in ("estimated", "measured", "constant", "oracle", "denoised"):
         if methods is not None and method not in methods:

@@ -1,4 +1,4 @@
-"""PSF maps: what the network read from each mosaic, how sure it is, and what the PSFs look like."""
+"""The section on PSF maps: the parameters, their uncertainty, and pictures of the PSFs."""
 
 from functools import partial
 
@@ -15,20 +15,20 @@ from isoplan.report.section import Caution, Part, Section, StudyFigure
 
 GLYPHS_PER_SIDE = 8
 INTRO = (
-    "What the network read from the picture alone. Hatched cells had no usable texture, or no whole window at the border: "
-    "their value is filled in from neighbours, or doubtful where all are hatched. {doubt}Estimated and true maps share one "
-    "colour scale; differences are estimated minus true."
+    "PSFs that the network estimated from the picture alone. Hatched cells have no usable texture, or no complete window at "
+    "the border: their values are filled in from neighbours, or are doubtful if all cells are hatched. {doubt}Estimated "
+    "and true maps share one colour scale; differences are estimated minus true."
 )
 DOUBT = (
-    "Cross-hatched cells are out of domain: they do not look like a raw camera picture of a thin sample, so "
-    "theirs is filled in too. The network says how sure it is: in 90 % of the cells the true value should lie "
-    "within the half-width on either side of the estimate; the brighter the cell, the greater the doubt. "
+    "Cross-hatched cells are out of domain: they do not look like a raw camera picture of a thin sample, so their values "
+    "are filled in too. The network also estimates its uncertainty: in 90 % of the cells, the true value should differ "
+    "from the estimate by at most the half-width. Brighter cells are less certain. "
 )
-GLYPHS = "Each PSF runs from dark to its own peak; compare shapes and widths, not brightness."
+GLYPHS = "Each PSF is shown relative to its own peak: compare shapes and widths, not brightness."
 
 
 def map_table(study: Study, mosaic: str) -> pd.DataFrame:
-    """Tidy cells of the drawn map: row, column, every parameter (its interval, its truth), and flags."""
+    """A table of the map's cells: row, column, each parameter with its interval and its truth, and flags."""
     psf_map, truth = study.maps[mosaic], study.true_maps.get(mosaic)
     rows, columns = np.indices(psf_map.untrusted.shape)
     table = {
@@ -54,6 +54,7 @@ def map_table(study: Study, mosaic: str) -> pd.DataFrame:
 
 
 def map_figures(study: Study, mosaic: str) -> list[StudyFigure]:
+    """Maps of each parameter of a mosaic: estimated, uncertainty, true, and difference."""
     psf_map, truth = study.maps[mosaic], study.true_maps.get(mosaic)
     if not psf_map.has_values:
         return []
@@ -92,7 +93,7 @@ def map_figures(study: Study, mosaic: str) -> list[StudyFigure]:
             }
             gap = _wrapped(values - true, ranges.get(name))
             layers.append(("difference", gap, difference))
-        # Four side by side fill the page; three or fewer may be larger.
+        # Four maps fill the width of the page; three or fewer can be larger.
         width_px = 246 if len(layers) > 3 else 330
         for kind, layer, settings in layers:
             if not np.isfinite(layer).any():
@@ -115,7 +116,7 @@ def map_figures(study: Study, mosaic: str) -> list[StudyFigure]:
 
 
 def held_words(study: Study) -> list[str]:
-    """In how many cells of each mosaic with known truth the 90 % intervals hold it, in sentences."""
+    """Says in how many cells the 90 % intervals contain the truth, for mosaics with a known truth."""
     words = []
     for mosaic, psf_map in study.maps.items():
         truth = study.true_maps.get(mosaic)
@@ -131,13 +132,13 @@ def held_words(study: Study) -> list[str]:
                 shares.append(f"{style.parameter_label(name)} {style.percent(share)}")
         if shares:
             words.append(
-                f"{mosaic}: cells whose 90 % interval holds the truth: {', '.join(shares)}."
+                f"{mosaic}: cells whose 90 % interval contains the truth: {', '.join(shares)}."
             )
     return words
 
 
 def _limits(values, true, parameter) -> tuple[float, float]:
-    """One colour range for the estimated and the true map; an angle has its whole period."""
+    """A common colour range of the estimated and the true map; that of an angle is its period."""
     if parameter is not None and parameter.period:
         return parameter.low, parameter.low + parameter.period
     both = values if true is None else np.concatenate([values.ravel(), true.ravel()])
@@ -172,7 +173,7 @@ def _map_alt(kind, label, unit, mosaic, layer, psf_map: PsfMap) -> str:
 
 
 def psf_figures(study: Study, mosaic: str, facts: dict) -> list[StudyFigure]:
-    """Local PSFs over the dimmed mosaic, estimated and, where it is known, true."""
+    """Local PSFs over the dimmed mosaic: estimated, and true if they are known."""
     psf_map = study.maps[mosaic]
     if not psf_map.has_values or not psf_map.spec:
         return []
@@ -207,7 +208,7 @@ def psf_figures(study: Study, mosaic: str, facts: dict) -> list[StudyFigure]:
             width_um=pixel and shape_px[1] * pixel,
         )
         enlarged = side_px / (2 * radius + 1)
-        title = f"{kind.capitalize()} PSFs, each {enlarged:.0f} times enlarged"
+        title = f"{kind.capitalize()} PSFs, enlarged {enlarged:.0f} times"
         if enlarged < 1.5:
             title = f"{kind.capitalize()} PSFs"
         alt = f"{kind.capitalize()} local PSFs at {len(usable)} places of {mosaic}, in magma over the dimmed mosaic."
@@ -223,7 +224,7 @@ def psf_figures(study: Study, mosaic: str, facts: dict) -> list[StudyFigure]:
 
 
 def glyph_cells(psf_map: PsfMap) -> list[tuple[int, int]]:
-    """About 8 x 8 evenly spread cells, (row, column), without those whose value was not measured."""
+    """About 8 x 8 evenly spread cells (row, column), without untrusted ones unless all are."""
     rows, columns = psf_map.untrusted.shape
     longest = max(rows, columns)
     pick = lambda n: _spread(n, max(1, round(GLYPHS_PER_SIDE * n / longest)))  # noqa: E731
@@ -246,7 +247,7 @@ def _glyph_table(psf_map: PsfMap, cells, psfs) -> pd.DataFrame:
 
 
 def _doubts(study: Study, mosaic: str) -> list[str]:
-    """Cells not to trust, each counted once: out of domain, without texture, uncertain; and other blurs."""
+    """Warnings of cells that cannot be trusted."""
     psf_map = study.maps.get(mosaic)
     if psf_map is None or psf_map.untrusted.all():
         return []
@@ -255,28 +256,29 @@ def _doubts(study: Study, mosaic: str) -> list[str]:
     doubts = (
         (
             strange,
-            "of the cells are out of domain: they do not look like a raw camera picture of a thin "
-            "sample (denoised, compressed, resampled, saturated, hazy); their PSF is filled in from "
-            "neighbours (cross-hatched on the maps).",
+            "of the cells are out of domain: they do not look like a raw camera picture of a thin sample, but denoised, "
+            "compressed, resampled, saturated or hazy. Their PSFs are filled in from neighbours (cross-hatched on the "
+            "maps). If you can, use the picture as it came from the camera.",
         ),
         (
             psf_map.untrusted & ~strange,
-            "of the cells have no PSF of their own, for want of texture or of a whole window at the "
-            "border; theirs is filled in from neighbours (hatched on the maps).",
+            "of the cells have no PSF of their own, because there is too little texture, or no complete window at the "
+            "border. Their PSFs are filled in from neighbours (hatched on the maps); do not interpret them.",
         ),
         (
             psf_map.blurred_otherwise & ~strange,
-            "of the cells show a blur that no PSF of the model makes (motion, coma, a disk, a halo); the nearest one "
-            "stands for it.",
+            "of the cells have a blur that does not belong to the PSF model (motion, coma, a disk, a halo), so their PSFs "
+            "are only the nearest ones. Compare the restoration with the picture there.",
         ),
         (
             psf_map.partly_seen,
-            f"of the cells see less than {100 * FULLY_USABLE:.0f} % of their window: the rest is missing, saturated, dead or hot "
-            "(`usable` of the map).",
+            f"of the cells can use less than {100 * FULLY_USABLE:.0f} % of their window: the rest is missing, saturated, dead "
+            "or hot (`usable` of the map). Their PSFs are less certain.",
         ),
         (
             uncertain,
-            "of the cells are uncertain: the 90 % interval of a parameter spans more than half of its range.",
+            "of the cells are uncertain: the 90 % interval of a parameter is more than half of its range. Do not interpret "
+            "their PSFs one by one.",
         ),
     )
     return [
@@ -287,7 +289,7 @@ def _doubts(study: Study, mosaic: str) -> list[str]:
 
 
 def _pinned(study: Study, mosaic: str) -> list[str]:
-    """Cells at the top of the trained range: there the true PSF may be wider than the map says."""
+    """Warnings of cells at the upper end of the trained range, where the true PSF may be wider."""
     psf_map = study.maps.get(mosaic)
     if psf_map is None or psf_map.untrusted.all():
         return []
@@ -304,8 +306,9 @@ def _pinned(study: Study, mosaic: str) -> list[str]:
         if share > 0.01:
             end = of_unit(f"{parameter.high:g}", parameter.unit)
             words.append(
-                f"{mosaic}: in {style.percent(share)} of the cells {style.parameter_label(name)} is at "
-                f"the end of the trained range ({end}); the real one may be larger."
+                f"{mosaic}: in {style.percent(share)} of the cells, {style.parameter_label(name)} is at "
+                f"the end of the trained range ({end}), and the true value may be larger. Use a network "
+                "that was trained with a wider range."
             )
     return words
 
@@ -330,11 +333,7 @@ def parts(study: Study) -> list[Part]:
         found.insert(0, Part(words=words))
     notes = [
         f"{name}: every cell of the map is invalid"
-        + (
-            ": what it shows is doubtful."
-            if psf_map.has_values
-            else ", so there is no map to draw."
-        )
+        + (": its values are doubtful." if psf_map.has_values else ", so there is no map to draw.")
         for name, psf_map in study.maps.items()
         if psf_map.untrusted_share == 1
     ]

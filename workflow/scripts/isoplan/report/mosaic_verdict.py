@@ -1,4 +1,4 @@
-"""What is said of each restored mosaic, and of all of them: did it work, and how much better."""
+"""The verdict on each restored mosaic, and on all of them: whether it worked, and how much better it is."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,22 +13,40 @@ from isoplan.report.section import Score, StudyFigure
 
 MEASURED_BY = {"truth": "known truth", "reference": "a reference frame"}
 NAMED = 6  # mosaics in one sentence
-# Below this a gain is within what one would not see, and is called none.
+# A smaller gain is not visible, and counts as none.
 SAME_DB = 0.05
 AS_BLURRED = (
-    "This is what happens if the reference is as blurred as the picture (a longer exposure, the rest of a split "
-    "one): it then counts sharpening as an error. If it is in focus and the picture is not, only the first number"
-    " counts."
+    "This is expected if the reference is as blurred as the picture (a longer exposure, the rest of a split one), as it "
+    "then counts sharpening as an error. If the reference is in focus and the picture is not, only the first number counts."
 )
-# Nor does a change of a metric by less than this share count.
+# A smaller relative change of a metric counts as none.
 SAME_SHARE = 0.005
 
 
 @dataclass
 class MosaicVerdict:
-    """level: good, fair (helps, but no more than one constant PSF or none, or not in every metric), bad, open
-    (no truth), empty. farther: metrics by which the restoration is farther from a reference frame than the
-    input."""
+    """The verdict on one mosaic.
+
+    Attributes
+    ----------
+    name
+        Name of the mosaic.
+    level
+        "good"; "fair" (better, but not more than with a constant PSF or none, or not in every metric); "bad"; "open"
+        (no truth is known); or "empty".
+    headline
+        The verdict in words.
+    gains
+        SNR gain over doing nothing in dB, by method.
+    oracle_share
+        Gain with the estimated map as a share of that with the true map.
+    worse_share
+        Share of the cells that are worse than before.
+    untrusted_share
+        Share of the cells without a PSF of their own.
+    farther
+        Metrics by which the restoration is farther from the reference frame than the input.
+    """
 
     name: str
     level: str
@@ -41,7 +59,7 @@ class MosaicVerdict:
 
 
 def score(study: Study) -> Score | None:
-    """What the first screen says of the mosaics; None where the study has none."""
+    """The score of the mosaics for the first screen; None without mosaics."""
     mosaics = judge_mosaics(study)
     if not mosaics:
         return None
@@ -49,7 +67,7 @@ def score(study: Study) -> Score | None:
     level, headline, lead = _headline(study, mosaics, known)
     return Score(
         *(level, headline, f"{lead} {_measured_on(study, mosaics, known)}".strip()),
-        sound="No check found anything: no invalid cells, no cell that came out worse, no mosaic refused.",
+        sound="All checks passed: no invalid cells, no cells that are worse than before, and no refused mosaics.",
         mosaics=mosaics,
         figures=gain_figure(study),
         alarms=[f"{m.name}: {m.headline}" for m in mosaics if m.level == "bad"],
@@ -57,12 +75,13 @@ def score(study: Study) -> Score | None:
 
 
 def judge_mosaics(study: Study) -> list[MosaicVerdict]:
+    """The verdict on every mosaic of a study."""
     gains = snr_gains(study)
     return [judge_mosaic(study, mosaic.name, gains) for mosaic in study.mosaics]
 
 
 def snr_gains(study: Study) -> dict[str, dict[str, float]]:
-    """mosaic -> method -> SNR gain over doing nothing in dB, for mosaics with a truth or a reference."""
+    """SNR gain over doing nothing in dB, by mosaic and method, for mosaics with a truth or a reference."""
     values = metric_values(study)
     snr = values[values["metric"] == "SNR"]
     gains = {}
@@ -75,6 +94,7 @@ def snr_gains(study: Study) -> dict[str, dict[str, float]]:
 
 
 def gain_figure(study: Study) -> list[StudyFigure]:
+    """Bars of the SNR gain of every method and mosaic; empty if no gain is known."""
     gains = {name: row for name, row in snr_gains(study).items() if len(row) > 1}
     if not gains:
         return []
@@ -86,20 +106,21 @@ def gain_figure(study: Study) -> list[StudyFigure]:
 
 
 def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
+    """The verdict on a mosaic. gains: from `snr_gains`."""
     row, psf_map = gains.get(name, {}), study.maps.get(name)
     untrusted = psf_map.untrusted_share if psf_map is not None else None
     verdict = MosaicVerdict(name, "empty", "", gains=row, untrusted_share=untrusted)
     if untrusted == 1:
         verdict.level = "bad"
         verdict.headline = "no cell of the PSF map is valid. " + (
-            "Its PSFs are doubtful, but were used all the same: trust neither the map nor the restoration."
+            "Its PSFs are doubtful. Do not trust the map or the restoration."
             if psf_map.has_values
-            else "There is nothing in it to trust, and the restoration should be the input unchanged."
+            else "It has no PSFs, so no blur was removed."
         )
         if psf_map.out_of_domain.mean() > 0.5:
             verdict.headline += (
-                " Most cells do not look like a raw camera picture of a thin sample: take the picture as "
-                "it came from the camera."
+                " Most cells do not look like a raw camera picture of a thin sample: use the picture as it came from "
+                "the camera."
             )
         if "estimated" in row:
             verdict.headline += f" SNR changed by {style.signed(row['estimated'])} dB."
@@ -124,11 +145,11 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
         verdict.level = "fair" if told else "bad"
         verdict.headline = (
             f"the restoration is farther from the reference frame than doing nothing, by "
-            f"{style.fixed(-gain)} dB, but blurred again by its PSFs it tells that frame better than the picture "
+            f"{style.fixed(-gain)} dB, but blurred again by its PSFs, it predicts that frame better than the picture "
             f"does, by {style.fixed(again)} dB. {AS_BLURRED}"
             if told
             else f"the restoration is farther from the reference frame than doing nothing, by "
-            f"{style.fixed(-gain)} dB. Compare the two: the reference has noise and a blur of its own."
+            f"{style.fixed(-gain)} dB. Compare the two pictures, as the reference has its own noise and blur."
         )
     elif gain < -SAME_DB:
         verdict.level = "bad"
@@ -139,21 +160,21 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
     elif row.get("denoised", -np.inf) > gain - SAME_DB:
         verdict.level = "fair"
         verdict.headline = (
-            f"better than doing nothing by {style.fixed(gain)} dB, but taking noise away alone does as well "
+            f"better than doing nothing by {style.fixed(gain)} dB, but removing only noise is as good "
             f"({style.signed(row['denoised'])} dB)"
         )
         added = _gain_again(study, name, over="denoised")
         verdict.headline += (
-            f". Blurred again by its PSFs, the restoration tells the reference frame better than that does, by "
+            f". Blurred again by its PSFs, the restoration predicts the reference frame better than that does, by "
             f"{style.fixed(added)} dB. {AS_BLURRED}"
             if added is not None and added > SAME_DB
-            else ": the PSFs add nothing here."
+            else ", so the PSFs do not help here."
         )
     elif constant is not None and gain <= constant:
         verdict.level = "fair"
         verdict.headline = (
-            f"better than doing nothing by {style.fixed(gain)} dB, but one constant PSF does as well "
-            f"({style.signed(constant)} dB): the map adds nothing here."
+            f"better than doing nothing by {style.fixed(gain)} dB, but one constant PSF is as good "
+            f"({style.signed(constant)} dB), so the map does not help here."
         )
     else:
         verdict.level = "fair" if verdict.farther else "good"
@@ -163,8 +184,10 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
 
 
 def _beside_reference(study: Study, name: str) -> tuple[str, list[str]]:
-    """What a restoration that is judged by another frame has to say for itself, metric by metric, and the
-    metrics by which it is farther from that frame than the input."""
+    """Compare a restoration with a reference frame, by all metrics.
+
+    Returns the result in words, and the metrics by which it is farther from the frame than the input.
+    """
     values = metric_values(study)
     known = catalogue.by_name()
     values = values[(values["mosaic"] == name) & values["metric"].isin(list(known))]
@@ -187,20 +210,18 @@ def _beside_reference(study: Study, name: str) -> tuple[str, list[str]]:
         else:
             (better if change > 0 else worse).append(metric)
     words = (
-        f" Nearer to the reference frame in {len(better)} of {len(better + same + worse)} metrics"
+        f" Closer to the reference frame in {len(better)} of {len(better + same + worse)} metrics"
     )
-    words += f", as near in {', '.join(same)}" if same else ""
+    words += f", equally close in {', '.join(same)}" if same else ""
     words += f", farther in {', '.join(worse)}." if worse else "."
     if "FRC-resolution" in grid.columns:
         before, after = grid.loc[["none", "estimated"], "FRC-resolution"]
-        words += (
-            f" By Fourier ring correlation it agrees {_down_to(after)}, {_down_to(before)} before."
-        )
+        words += f" By Fourier ring correlation, it agrees {_down_to(after)} ({_down_to(before)} before)."
     return words, worse
 
 
 def _gain_again(study: Study, name: str, over: str = "none") -> float | None:
-    """By how many dB the restoration, blurred again, tells the reference frame better than another method."""
+    """By how many dB the restoration, blurred again, predicts the reference frame better than another method."""
     before, after = (_value(study, name, method, "SNR-reblurred") for method in (over, "estimated"))
     return None if before is None or after is None else after - before
 
@@ -217,7 +238,7 @@ def _without_truth(study: Study, verdict: MosaicVerdict) -> MosaicVerdict:
     if None in sharpness.values() and verdict.gains:
         best = max(verdict.gains, key=verdict.gains.get)
         verdict.headline = (
-            f"not restored with the estimated map. Of the others {style.method_label(best)} gained most, "
+            f"not restored with the estimated map. Of the other methods, {style.method_label(best)} gained most, "
             f"{style.signed(verdict.gains[best])} dB."
         )
     elif None in sharpness.values():
@@ -226,15 +247,15 @@ def _without_truth(study: Study, verdict: MosaicVerdict) -> MosaicVerdict:
     elif sharpness["none"]:
         change = sharpness["estimated"] / sharpness["none"] - 1
         if abs(change) < 0.005:
-            verdict.headline = "no truth is known, and the restoration changed next to nothing."
+            verdict.headline = "no truth is known, and the restoration hardly changed anything."
         else:
-            way = "rose" if change > 0 else "fell"
+            way = "increased" if change > 0 else "decreased"
             verdict.headline = (
                 f"no truth is known, so no number here can say whether it is right. "
                 f"Sharpness {way} by {style.percent(abs(change))}; look at the pictures."
             )
     else:
-        verdict.headline = "no truth is known, and the mosaic is without any contrast."
+        verdict.headline = "no truth is known, and the mosaic has no contrast."
     return verdict
 
 
@@ -249,16 +270,16 @@ def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
                 "open",
                 f"{style.count(len(mosaics), 'mosaic')}, not restored with the estimated map",
             ),
-            "`estimated` is not among the study's methods. The table of metrics says what the others gained.",
+            "`estimated` is not among the study's methods. The table of metrics has the gains of the others.",
         )
     if not known:
         return (
             *(
                 "open",
-                f"{style.count(len(mosaics), 'mosaic')}, no known truth: the gain is not known",
+                f"{style.count(len(mosaics), 'mosaic')} without a known truth: the gain is unknown",
             ),
-            "No mosaic of this study has a known truth or a reference frame, so the gain cannot be measured "
-            "here. Judge by eye below, and by a study with a simulated mosaic.",
+            "No mosaic of this study has a known truth or a reference frame, so the gain cannot be measured. Compare the "
+            "pictures below by eye, and run a study with a simulated mosaic.",
         )
     better = [m for m in known if m.level == "good"]
     bad = [m for m in known if m.level == "bad"]
@@ -287,39 +308,39 @@ def _headline(study: Study, mosaics, known) -> tuple[str, str, str]:
 
 
 def _measured_on(study: Study, mosaics, known) -> str:
-    """Says that a gain is that of simulated mosaics, where it is, and not of the user's own."""
+    """Says if the gain was measured on simulated mosaics, and not on the user's own."""
     simulated = [m for m in known if is_simulated(study.config, m.name)]
     if not simulated:
         return ""
     count = style.count(len(simulated), "simulated mosaic")
     words = f"The gain is measured on {count}, whose truth is known"
     if len(known) > len(simulated):
-        words += f", and beside {style.count(len(known) - len(simulated), 'reference frame')}"
-    return words + ("; of the others none is." if len(mosaics) > len(known) else ".")
+        words += f", and with {style.count(len(known) - len(simulated), 'reference frame')}"
+    return words + (". That of the other mosaics is unknown." if len(mosaics) > len(known) else ".")
 
 
 def _farther(known) -> str:
-    """Which mosaics the restoration brought farther from their reference frame, by which metrics."""
+    """Names the mosaics that are farther from their reference frame than before, and the metrics."""
     found = [mosaic for mosaic in known if mosaic.farther]
     if not found:
         return ""
     named = [f"{mosaic.name} ({', '.join(mosaic.farther)})" for mosaic in found[:NAMED]]
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     return (
-        f" In {len(found)} of {style.count(len(known), 'mosaic')} it is farther from the reference frame than doing "
-        f"nothing by some metric: {', '.join(named)}{more}."
+        f" In {len(found)} of {style.count(len(known), 'mosaic')}, it is farther from the reference frame than doing "
+        f"nothing by at least one metric: {', '.join(named)}{more}."
     )
 
 
 def _measures(study: Study) -> str:
-    """What the mosaics that could be judged were judged by."""
+    """What the mosaics were compared with."""
     methods = set(study.table("metrics.csv")["method"])
     known = [words for name, words in MEASURED_BY.items() if name in methods]
     return " or ".join(known) or MEASURED_BY["truth"]
 
 
 def _lead(known, span: str) -> str:
-    words = [f"SNR changed by {span} against doing nothing."] if span else []
+    words = [f"SNR changed by {span} compared with doing nothing."] if span else []
     shares = [m.oracle_share for m in known if m.oracle_share is not None]
     if shares and max(m.gains["estimated"] for m in known) > 0:
         mean = float(np.mean(shares))
@@ -332,7 +353,7 @@ def _lead(known, span: str) -> str:
         words.append(f"One constant PSF gives {style.signed(float(np.mean(constant)))} dB.")
     denoised = [m.gains["denoised"] for m in known if "denoised" in m.gains]
     if denoised:
-        words.append(f"Taking noise away alone gives {style.signed(float(np.mean(denoised)))} dB.")
+        words.append(f"Removing only noise gives {style.signed(float(np.mean(denoised)))} dB.")
     return " ".join(words)
 
 

@@ -1,4 +1,4 @@
-"""How well the networks read the PSF: accuracy, robustness, how sure they are, and their training."""
+"""The section on networks: their accuracy, robustness, uncertainty and training."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ from isoplan.report.tables import Cell, Table
 
 POOR_R2 = 0.5
 ROW_LIMIT = 200
-# Of a study with more networks these many figures of each kind are shown.
+# At most this many figures of each kind are shown.
 LIMITS = {
     "accuracy": 12,
     "robustness": 40,
@@ -30,51 +30,52 @@ LIMITS = {
     "abstention": 16,
     "training": 24,
 }
-# Of more pairs of network and test set, and of more rows, the page shows them on demand alone.
+# With more pairs of network and test set, or more rows, the page shows them on demand.
 OPEN_PAIRS, OPEN_ROWS = 6, 40
 WORDS = {
     "accuracy": (
-        "R² on patches with known PSF: 1 is perfect, 0 is no better than always saying the mean. The axis is stretched "
-        "towards 1. The line through a dot is its 95 % interval; an arrowhead at the edge lies beyond it. a → b: trained on "
-        "pictures of type a, tested on type b."
+        "R² on patches with known PSF: 1 is perfect, 0 is no better than always estimating the mean. The axis is stretched "
+        "towards 1. The line through a dot is its 95 % interval; an arrowhead at the edge stands for a value beyond it. "
+        "a → b: trained on pictures of type a, tested on type b."
     ),
     "robustness": (
-        "R² as the picture gets worse; strengths are those of the published test (Gaussian noise of deviation √(strength / "
-        "150) of the brightest pixel; Poisson noise of 8 photons there at strength 0.1, 2 at 0.5). Bands are 95 % intervals; "
-        "dashed lines are networks trained without noise."
+        "R² with degraded pictures. Strengths are those of the published test: Gaussian noise has a standard deviation of "
+        "√(strength / 150) of the brightest pixel, Poisson noise has 8 photons there at strength 0.1, and 2 at 0.5. Bands are "
+        "95 % intervals; dashed lines are networks trained without noise."
     ),
-    "published": " Diamonds are published figures, a triangle an upper bound.",
+    "published": " Diamonds are published values, a triangle is an upper bound.",
     "learning": (
-        "What more training samples and a larger network give. Each point is a network of its own; bands are 95 % intervals."
+        "Accuracy by number of training samples and by size of the network. Each point is another network; bands are 95 % "
+        "intervals."
     ),
     "scatter": (
-        "Test patches with known PSF. The line is perfect agreement; grey points are patches with too little texture to tell, "
-        "which R² leaves out. Where the network says how sure it is, colour shows it: bright points are those that it doubts."
+        "Test patches with known PSF. The line is perfect agreement. Grey points are patches with too little texture, which "
+        "R² does not include. If the network estimates its uncertainty, bright points are the uncertain ones."
     ),
     "calibration": (
-        "For every estimate the network gives an interval that should hold the truth in 90 % of cases (green line; the green "
-        "band is 85 to 95 %). It is put to the test where it is sure and where it is not, in the dark and in the light, and "
-        "for every angle; n is the number of patches."
+        "For every estimate, the network gives an interval that should contain the truth in 90 % of the cases (green line; "
+        "the green band is 85 to 95 %). This is tested by predicted uncertainty, by light, and by angle; n is the number of "
+        "patches."
     ),
     "abstention": (
-        "The error of what is left when the patches with the widest intervals are left out; the further the curve falls, the "
-        "better the network knows where it errs. The dashed line stands at 20 %."
+        "The error of the remaining patches if those with the widest intervals are left out. The more the curve falls, the "
+        "better the network knows where it is wrong. The dashed line is at 20 %."
     ),
     "flags": (
-        "How often networks tell patches with usable texture from those without, and raise the alarm on pictures that they "
-        "were not made for (denoised, compressed, resampled, saturated, hazy)."
+        "How often networks recognise patches with usable texture, and raise the alarm on pictures that they were not made "
+        "for (denoised, compressed, resampled, saturated, hazy)."
     ),
 }
-# What regression.csv holds beside parameters, with its metrics as column titles.
+# Flags in regression.csv, which are not parameters, with column titles of their metrics.
 FLAGS = {
-    "validity": {"accuracy": "Texture judged rightly"},
+    "validity": {"accuracy": "Texture judged correctly"},
     "alarm": {
         "false-alarms": "Raw pictures that raise the alarm",
-        "found": "Processed pictures that do",
+        "found": "Processed pictures that raise the alarm",
     },
     "other_blur": {
-        "false-alarms": "Pictures said to be blurred otherwise",
-        "found": "Blurred otherwise and said so",
+        "false-alarms": "Blurs of the model taken for others",
+        "found": "Other blurs that were recognised",
     },
 }
 # Whoever restores mosaics seldom looks at them.
@@ -82,9 +83,9 @@ FOLDED = "Curves of the training"
 
 
 def regression_table(study: Study) -> Table | None:
-    """One row per network, test set and parameter, at the weakest degradation that was judged.
+    """A row for each network, test set and parameter, at the weakest degradation that was tested.
 
-    Columns that never change go to the note; where there is a 95 % interval it stands below the value.
+    Columns with a single value are described in the note. 95 % intervals stand below the values.
     """
     everything = study.table("regression.csv")
     everything = everything[~everything["parameter"].isin(FLAGS)]
@@ -94,7 +95,7 @@ def regression_table(study: Study) -> Table | None:
     keys = ["network", "psf_model", "train_set", "test_set", "degradation", "level", "parameter"]
     table = table.assign(level=table["level"].astype(str).str.removesuffix(".0"))
     table[keys] = table[keys].fillna("\u2013")
-    # The mean over a single parameter is that parameter once more.
+    # The mean over a single parameter equals it.
     alone = table.groupby(keys[:-1])["parameter"].transform("nunique") <= 2
     table = table[~(alone & (table["parameter"] == "mean"))]
     metrics = list(dict.fromkeys(table["metric"]))
@@ -118,11 +119,11 @@ def regression_table(study: Study) -> Table | None:
     fixed = "; ".join(f"{k.replace('_', ' ')} {table[k].iloc[0]}" for k in constant)
     notes = [f"All rows: {fixed.replace('psf', 'PSF')}."] if fixed else []
     if "low" in table and table["low"].notna().any():
-        notes.append("In brackets the 95 % interval, by bootstrap over scenes.")
+        notes.append("Brackets are 95 % intervals, by bootstrap over scenes.")
     if len(rows) > ROW_LIMIT:
-        notes.append(f"The first {ROW_LIMIT} of {len(rows)} rows; the CSV has all.")
+        notes.append(f"These are the first {ROW_LIMIT} of {len(rows)} rows; the CSV has all.")
     if everything["level"].nunique() > 1:
-        notes.append("Stronger degradations are in the curves above and in the CSV.")
+        notes.append("Stronger degradations are shown by the curves above and in the CSV.")
     return Table([*head, "n"], rows[:ROW_LIMIT], " ".join(notes))
 
 
@@ -136,7 +137,7 @@ def _regression_cell(row: dict | None) -> Cell:
 
 
 def flag_table(study: Study) -> Table | None:
-    """How well networks say where there is no texture, and which pictures they were not made for."""
+    """How well networks recognise patches without texture, and pictures that they were not made for."""
     table = study.table("regression.csv")
     table = lineup.weakest(table[table["parameter"].isin(FLAGS)])
     if table.empty:
@@ -162,7 +163,7 @@ def _share_cell(row: dict | None) -> Cell:
 
 
 def curve_figures(network: Network) -> list[StudyFigure]:
-    """The losses over training in one figure, and each other column that its task keeps in one of its own."""
+    """A figure of the losses over training, and one of each other column that the network's task records."""
     history = network.history
     if history.empty:
         return []
@@ -190,7 +191,7 @@ def curve_figures(network: Network) -> list[StudyFigure]:
 
 
 def _curves(history: pd.DataFrame, columns: list[str]) -> dict:
-    """Label -> (values, colour) of columns of history.csv: that of training grey, of validation blue."""
+    """(values, colour) of columns of history.csv by label; training is grey, validation is blue."""
     known = {"train": style.method_colour("none"), "validation": style.method_colour("estimated")}
     others, lines = iter(style.OTHER_COLOURS), {}
     for column in columns:
@@ -203,14 +204,14 @@ def _curves(history: pd.DataFrame, columns: list[str]) -> dict:
 
 
 def score(study: Study) -> Score | None:
-    """Median R2, architecture by architecture; None where no network was tested."""
+    """Median R2 of each architecture; None if no network was tested."""
     scores = lineup.weakest(lineup.scores(study))
     clean = scores[(scores["parameter"] != "mean") & scores["value"].notna()]
     if clean.empty:
         return None
     best = clean.loc[clean["value"].idxmax()]
     words = (
-        f"{style.count(clean['network'].nunique(), 'network')} reading the PSF from single patches. "
+        f"{style.count(clean['network'].nunique(), 'network')} estimating the PSF from single patches. "
         f"Best: {best['network']}, {style.parameter_label(best['parameter'])}, "
         f"R² {style.fixed(float(best['value']), 3)}."
     )
@@ -223,7 +224,7 @@ def score(study: Study) -> Score | None:
     if others:
         headline = f"{first}: {headline[:1].lower()}{headline[1:]}"
         beside = [f"{n} {style.fixed(float(v.median()), 2)} ({len(v)})" for n, v in others]
-        words += f" Beside it: {', '.join(beside)}."
+        words += f" Others: {', '.join(beside)}."
     return Score(
         *("plain", headline, words),
         title="Median R² over parameters and test sets",
@@ -231,7 +232,7 @@ def score(study: Study) -> Score | None:
         data="regression.csv",
         question="How good the networks are",
         note=NO_MOSAIC,
-        sound=f"Every network read every parameter with R² of at least {POOR_R2} at the weakest degradation tested.",
+        sound=f"Every network estimates every parameter with an R² of at least {POOR_R2} at the weakest degradation.",
         beside=False,
     )
 
@@ -242,32 +243,35 @@ def _median(rows: pd.DataFrame) -> tuple[float, str]:
 
 
 def _poor_parameters(study: Study) -> list[str]:
+    """Warnings of parameters that networks estimate poorly."""
     table = lineup.weakest(lineup.scores(study))
     poor = table[(table["parameter"] != "mean") & (table["value"] < POOR_R2)]
-    # The baseline without a network is there to be beaten.
+    # The baseline without a network is only for comparison.
     poor = poor[~poor["architecture"].isin(lineup.NOT_TRAINED)]
     return [
-        f"{row.network} reads {style.parameter_label(row.parameter)} poorly on {row.test_set} "
-        f"(R² {style.fixed(row.value, 2)})."
+        f"{row.network} estimates {style.parameter_label(row.parameter)} poorly on {row.test_set} "
+        f"(R² {style.fixed(row.value, 2)}). Do not rely on it for such pictures; train with more samples of this kind."
         for row in poor.head(SHOWN).itertuples()
     ] + and_more(len(poor), f"parameters with R² below {POOR_R2}")
 
 
 def _miscalibrated(study: Study) -> list[str]:
+    """Warnings of intervals that are too narrow."""
     table = study.table("calibration.csv")
     table = table[table["group"] == "all"]
     table = table.assign(coverage=table["coverage"].astype(float))
-    # Too wide ones are no reason for distrust: on sharp scenes they allow for soft ones.
+    # Intervals that are too wide are no reason for a warning: on sharp scenes, they allow for soft ones.
     wrong = table[table["coverage"] < style.CALIBRATED[0]]
     if len(wrong) > SHOWN // 2:
         low, high = wrong["coverage"].min(), wrong["coverage"].max()
         return [
-            f"In {len(wrong)} of {len(table)} cases (network, test set, parameter) the 90 % interval holds the "
-            f"truth in less than 85 % of the patches ({100 * low:.1f} to {100 * high:.1f} %)."
+            f"In {len(wrong)} of {len(table)} cases (network, test set, parameter), the 90 % interval contains the truth in "
+            f"less than 85 % of the patches ({100 * low:.1f} to {100 * high:.1f} %). True errors are larger than these "
+            "intervals say."
         ]
     return [
-        f"{row.network} on {row.test_set}: its 90 % interval of {style.parameter_label(row.parameter)} holds the "
-        f"truth in {100 * row.coverage:.1f} % of the patches."
+        f"{row.network} on {row.test_set}: its 90 % interval of {style.parameter_label(row.parameter)} contains the truth "
+        f"in {100 * row.coverage:.1f} % of the patches. True errors are larger than it says."
         for row in wrong.itertuples()
     ]
 
@@ -280,7 +284,7 @@ def parts(study: Study) -> list[Part]:
     shown = len({figure.group for figure in pairs[: LIMITS["scatter"]]})
     training = [figure for network in study.networks for figure in curve_figures(network)]
     found = [
-        _drawn("Networks beside one another", "accuracy", accuracy.accuracy_figures(study)),
+        _drawn("Comparison of networks", "accuracy", accuracy.accuracy_figures(study)),
         _drawn("Robustness", "robustness", accuracy.robustness_figures(study), words=[robustness]),
         _drawn("Learning curve", "learning", accuracy.learning_figures(study)),
         _drawn(
@@ -294,7 +298,7 @@ def parts(study: Study) -> list[Part]:
             remarks=sureness.calibration_words(study),
         ),
         _drawn(
-            *("What leaving out the least certain gains", "abstention"),
+            *("Error without the least certain patches", "abstention"),
             sureness.abstention_figures(study),
             remarks=sureness.abstention_words(study),
         ),
@@ -309,7 +313,7 @@ def parts(study: Study) -> list[Part]:
 
 
 def _drawn(title: str, kind: str, figures: list[StudyFigure], **more) -> Part | None:
-    """A part of figures; None where there are none."""
+    """A part with figures; None if there are none."""
     if not figures:
         return None
     return Part(title, figures=figures, limit=LIMITS[kind], **{"words": [WORDS.get(kind)], **more})
@@ -335,7 +339,7 @@ def cautions(study: Study) -> list[Caution]:
 SECTION = Section(
     "network",
     "Network",
-    "How well the network reads the PSF",
+    "How well the network estimates the PSF",
     parts,
     cautions=cautions,
     score=score,

@@ -1,4 +1,4 @@
-"""Drawings of how well networks do: numbers in, a matplotlib figure out. Nothing here reads a file."""
+"""Drawings of the networks' results: numbers in, a matplotlib figure out. Nothing here reads a file."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from isoplan.report import style
 from isoplan.report.plots import blank
 
 R2_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
-R2_LOWEST, R2_HIGHEST = -0.15, 0.9995  # what lies beyond is drawn at the edge
-R2_SPAN = 0.7  # shortest axis, stretched: as from .9 to .98
+R2_LOWEST, R2_HIGHEST = -0.15, 0.9995  # values beyond are drawn at the edge
+R2_SPAN = 0.7  # shortest stretched axis, like that from 0.9 to 0.98
 PUBLISHED_GREY = "#B9BEC6"
 
 
 @dataclass
 class Mark:
-    """One value with its interval (NaN: none). `published` marks stand for their rounding, +- 0.005."""
+    """One value with its interval (NaN: none). A `published` value is drawn as wide as its rounding, +- 0.005."""
 
     label: str
     value: float
@@ -35,7 +35,7 @@ class Mark:
 
 @dataclass
 class Line:
-    """One curve with its interval (NaN: none); `dashed` tells a second kind of the same colour."""
+    """One curve with its interval (NaN: none); `dashed` distinguishes a second kind of the same colour."""
 
     label: str
     x: np.ndarray
@@ -47,16 +47,16 @@ class Line:
 
 
 def stretch(r2):
-    """-log10(1 - R2), which sets .9, .99 and .999 equally far apart; held within what is drawn."""
+    """-log10(1 - R2), for which 0.9, 0.99 and 0.999 are equidistant; clipped to the range that is drawn."""
     return -np.log10(1 - np.clip(r2, R2_LOWEST, R2_HIGHEST))
 
 
 def _r2_axis(axis, low: float, high: float, room: float) -> None:
-    """Ticks of R2 on a stretched axis from `low` to `high`, with `room` at both ends."""
-    # At least R2_SPAN, or the jitter of equal values would look like a difference.
+    """Set ticks of R2 on a stretched axis from `low` to `high`, with `room` at both ends."""
+    # At least R2_SPAN, as small random differences would look large otherwise.
     first, last = min(stretch(low), stretch(high) - R2_SPAN) - room, stretch(high) + room
     wanted = [tick for tick in R2_TICKS if first <= stretch(tick) <= last]
-    # From the right, where the figures of interest are; labels must not run into one another.
+    # From the right, where most values are; labels must not overlap.
     kept: list[float] = []
     for tick in reversed(wanted):
         if not kept or stretch(kept[-1]) - stretch(tick) > 0.09 * (last - first):
@@ -70,9 +70,16 @@ def _r2_axis(axis, low: float, high: float, room: float) -> None:
 
 
 def dots(panels: list[tuple[str, dict[str, list[Mark]]]], *, width_px: int) -> Figure:
-    """R2 of networks beside one another: a panel per title, a row per name, a dot per network.
+    """Draw R2 of several networks: a panel for each title, a row for each name, a dot for each network.
 
-    Published figures are grey bars as wide as their rounding. Values beyond the axis sit at its end.
+    Published values are grey bars as wide as their rounding. Values beyond the axis are drawn at its end.
+
+    Parameters
+    ----------
+    panels
+        Title, and marks by name, of each panel.
+    width_px
+        Width in the page.
     """
     names = list(dict.fromkeys(name for _, rows in panels for name in rows))
     marks = [m for _, rows in panels for row in rows.values() for m in row]
@@ -138,7 +145,19 @@ def curves_of_r2(
     published: list[tuple[float, float, bool]] = (),
     log_x: bool = False,
 ) -> Figure:
-    """R2 against something, with intervals as bands. published: (x, R2, whether it is an upper bound)."""
+    """Draw curves of R2 with intervals as bands.
+
+    Parameters
+    ----------
+    lines
+        The curves.
+    x_label
+        Label of the x axis.
+    published
+        (x, R2, whether it is an upper bound) of published values.
+    log_x
+        Whether the x axis is logarithmic.
+    """
     figure = blank(460, 330 + _legend_px([line.label for line in lines]))
     axes = figure.subplots()
     for line in lines:
@@ -176,9 +195,18 @@ def error_curves(
     log_x: bool = False,
     mark_x: float | None = None,
 ) -> Figure:
-    """Any quantity that cannot be negative, from 0 on; `mark_x` is pointed out by a thin line.
+    """Draw curves of a quantity that cannot be negative.
 
-    Lines without a label are a crowd: drawn thin, with their median on top.
+    Parameters
+    ----------
+    lines
+        The curves. Those without a label are drawn thin, with their median on top.
+    x_label, y_label
+        Labels of the axes.
+    log_x
+        Whether the x axis is logarithmic.
+    mark_x
+        Position of a thin vertical line.
     """
     named = [line.label for line in lines if line.label]
     figure = blank(460, 330 + _legend_px(named))
@@ -216,7 +244,7 @@ def _finish(figure, axes, handles, words, log_x: bool, least: int = 2) -> None:
 
 
 def _legend_columns(words: list[str]) -> int:
-    """Two where a figure of 460 px has the room."""
+    """Number of columns of a legend in a figure of 460 px."""
     return 2 if max(map(len, words), default=0) <= 32 else 1
 
 
@@ -227,10 +255,19 @@ def _legend_px(words: list[str]) -> int:
 def coverage(
     levels: list[str], lines: list[tuple[str, np.ndarray, str]], counts: list[str], *, x_label: str
 ) -> Figure:
-    """How often 90 % intervals hold the truth, group by group. lines: (label, share per level, colour).
+    """Draw how often 90 % intervals contain the truth; a band shows what counts as calibrated.
 
-    The band is what counts as calibrated (style.CALIBRATED); `counts` (how many samples) stand below
-    the levels. Lines without a label are a crowd: dots, with their median as a line.
+    Parameters
+    ----------
+    levels
+        Names of the groups.
+    lines
+        (label, share for each level, colour). Those without a label are drawn as dots, with their median as a
+        line.
+    counts
+        Numbers of samples in words, which stand below the levels.
+    x_label
+        Label of the x axis.
     """
     named = [label for label, _, _ in lines if label]
     crowd, legend = len(named) < len(lines), len(named) > 1
@@ -245,7 +282,7 @@ def coverage(
         aside = 0.0
         if not label:
             look = {"ls": "", "ms": 2.4, "alpha": 0.45, "zorder": 2}
-            aside = 0.5 * ((place + 0.5) / len(lines) - 0.5)  # so that dots do not hide one another
+            aside = 0.5 * ((place + 0.5) / len(lines) - 0.5)  # so that dots do not overlap
         axes.plot(x + aside, values[place], color=colour, marker="o", label=label or None, **look)
     if crowd:
         middle = np.nanmedian(values, axis=0)
@@ -255,11 +292,11 @@ def coverage(
     axes.set_ylim(max(0, min(72, 5 * (lowest // 5) - 3)), 101.5)
     axes.set_xlim(-0.5, len(levels) - 0.5)
     many = len(levels) > 6
-    if many:  # or their numbers would run into one another; of a crowd's they are left to the table
+    if many:  # the numbers would overlap otherwise; without labels they are only in the table
         counts = ["" if crowd else count.replace(" ", "\n", 1) for count in counts]
     ticks = [f"{level}\n{count}".strip() for level, count in zip(levels, counts, strict=True)]
     axes.set_xticks(x, ticks, fontsize=7 if many else 8)
-    axes.set(xlabel=x_label, ylabel="intervals that hold the truth (%)")
+    axes.set(xlabel=x_label, ylabel="intervals that contain the truth (%)")
     if legend or crowd:
         figure.legend(loc="outside upper left", ncols=1, fontsize=8)
     return figure

@@ -1,4 +1,4 @@
-"""Writes the report: one HTML file that needs nothing beside it, and every figure as files of its own."""
+"""Writes the report as one self-contained HTML file, and every figure as separate files."""
 
 import json
 import os
@@ -19,14 +19,14 @@ from isoplan.report.verdict import Verdict, rank
 from isoplan.report.viewer import viewer_data
 
 TEMPLATES = Path(__file__).parent / "templates"
-# Of a study with more mosaics these many are pictured; figures/ has all of them.
+# At most this many mosaics are shown on the page; figures/ has all of them.
 PICTURED_LIMIT = 8
-# Small enough for a mail; what figures and tables leave goes to the viewer's pictures.
+# Small enough for a mail. The viewer's pictures get the space that figures and tables leave.
 PAGE_BYTES = 13_000_000
 EMBED_LIMIT_BYTES = 300_000
-# What else lies in the results folder, beside the tables.
+# Other contents of the results folder, besides the tables.
 FILES = (
-    ("choices", "how much to restore: what was chosen, and why"),
+    ("choices", "how each mosaic was restored, and why"),
     ("cost.csv", "time and memory by rule, mosaic and method"),
     ("config.yaml", "the settings of this study, defaults filled in"),
     ("figures", "every figure as PNG and SVG, with its CSV"),
@@ -39,7 +39,7 @@ FILES = (
 
 @dataclass
 class Data:
-    """A CSV: its name, the relative link where the file lies there, and a copy inside the page."""
+    """A CSV: its name, a relative link if the file exists, and a copy inside the page if it is small."""
 
     name: str
     link: str | None
@@ -48,7 +48,7 @@ class Data:
 
 @dataclass
 class Group:
-    """Figures that stand side by side and share one CSV."""
+    """Figures that are shown side by side."""
 
     title: str
     figures: list[dict]
@@ -57,7 +57,7 @@ class Group:
 
 @dataclass
 class Shown:
-    """A part as the page shows it. left_out: how many of its figures are not there, in words."""
+    """A part as the page shows it. left_out: says if not all of its figures are shown."""
 
     part: Part
     groups: list[Group]
@@ -79,18 +79,18 @@ def write_report(
     Parameters
     ----------
     study : Study
-        Of `read_study`, with the tables that the sections bring.
+        From `read_study`, with the tables that the sections need.
     sections : list of Section
-        What the page shows, in this order.
+        The sections of the page, in order.
     out_html : Path
-        The page. Pictures in it come from pyramids and crops, never from a whole mosaic.
+        The page. Its pictures come from pyramids and crops, never from a whole mosaic.
     title : str
         Its heading.
     crop_px : int
-        Side of the places that the viewer shows.
+        Side of the places in the viewer, in px.
     figures : Path, optional
-        A folder for every figure as PNG and SVG, with the CSV it comes from. The page links to the CSVs in the
-        study's figures/, and holds copies of them.
+        A folder for every figure as PNG and SVG, with its CSV. The page links to the CSVs in the study's figures/, and
+        has copies of small ones.
     """
     out_html = Path(out_html)
     verdict = rank(study, sections)
@@ -125,14 +125,14 @@ def write_report(
         files=writer.files(sections),
     )
     out_html.parent.mkdir(parents=True, exist_ok=True)
-    # A killed job must not leave half a page that looks like a report.
+    # A killed job must not leave an incomplete page that looks like a report.
     partial = out_html.with_name(out_html.name + ".partial")
     partial.write_text(page, encoding="utf-8")
     partial.replace(out_html)
 
 
 def _pictured(study: Study, verdict: Verdict) -> list[str]:
-    """The mosaics whose pictures the page holds: of many, the worst and the best first."""
+    """The mosaics that the page shows; of many, the worst and the best are preferred."""
     names = [mosaic.name for mosaic in study.mosaics]
     if len(names) <= PICTURED_LIMIT:
         return names
@@ -144,12 +144,12 @@ def _pictured(study: Study, verdict: Verdict) -> list[str]:
 
 
 def _json(content) -> Markup:
-    """JSON that cannot end its script element early."""
+    """JSON that cannot close its script element."""
     return Markup(json.dumps(content).replace("<", "\\u003c"))
 
 
 def _gain_span(verdict: Verdict) -> tuple[float, float]:
-    """Lowest and highest gain in dB over all bars, 0 included."""
+    """Lowest and highest gain in dB over all bars, including 0."""
     gains = [gain for mosaic in verdict.score.mosaics for gain in mosaic.gains.values()]
     low, high = min([0.0, *gains]), max([0.0, *gains])
     return (low, high) if high > low else (0.0, 1.0)
@@ -163,9 +163,9 @@ def _bar_places(gain: float, span: tuple[float, float]) -> tuple[float, float, f
 
 
 class _Writer:
-    """Turns parts, figures and files into what the template shows: data URIs and relative links.
+    """Turns parts, figures and files into the content of the templates: data URIs and relative links.
 
-    pictured: the mosaics on the page. figures: the folder for all figures, or None for none.
+    pictured: the mosaics on the page. figures: the folder for all figures, or None.
     """
 
     def __init__(self, study: Study, page_folder: Path, pictured: list[str], figures: Path | None):
@@ -176,12 +176,13 @@ class _Writer:
             figures.mkdir(parents=True, exist_ok=True)
 
     def parts(self, section: Section) -> list[Shown]:
+        """The parts of a section that the page shows."""
         return [
             shown for part in section.parts(self.study) if (shown := self.part(part)) is not None
         ]
 
     def part(self, part: Part) -> Shown | None:
-        """None where the page has no place for the part's mosaic; its figures are drawn all the same."""
+        """A part as shown; None if its mosaic is not on the page. Its figures are drawn in any case."""
         on_page = not part.mosaic or part.mosaic in self.pictured
         limit = part.limit if part.limit is not None else len(part.figures)
         uris = [
@@ -196,13 +197,13 @@ class _Writer:
             part,
             self.groups(part.figures[:limit], uris, linked=part.link_figures),
             [data for data in csvs + [self.data(name) for name in part.data] if data],
-            f"The first {limit} of {count} figures; all of them are in figures/."
+            f"These are the first {limit} of {count} figures; all of them are in figures/."
             if count > limit
             else "",
         )
 
     def draw(self, figure: StudyFigure, *, shown: bool) -> str:
-        """Draw a figure once, as files and for the page: its data URI there, "" where it is not shown."""
+        """Draw a figure as files and for the page. Returns its data URI, or "" if it is not shown."""
         kinds = ["png", "svg"] if self.figures else []
         if shown and figure.kind not in kinds:
             kinds.append(figure.kind)
@@ -219,6 +220,7 @@ class _Writer:
         return uri
 
     def groups(self, figures: list[StudyFigure], uris: list[str], *, linked: bool) -> list[Group]:
+        """Figures side by side. linked: whether their CSVs are linked."""
         groups = []
         for title, members in groupby(
             zip(figures, uris, strict=False), key=lambda pair: pair[0].group
@@ -230,32 +232,33 @@ class _Writer:
             ]
             data = self.figure_data([figure for figure, _ in members]) if linked else []
             groups.append(Group(title, shown, data))
-        # Groups that share one CSV name it once, below the last of them.
+        # Consecutive groups that share a CSV link it once, below the last of them.
         for group, following in pairwise(groups):
             later = {data.name for data in following.data}
             group.data = [data for data in group.data if data.name not in later]
         return groups
 
     def figure_data(self, figures: list[StudyFigure]) -> list[Data]:
+        """The CSVs of some figures, each once."""
         tables = {figure.data: figure.table for figure in figures}
         return [self.csv(name, table) for name, table in tables.items()]
 
     def score_data(self, score) -> list[Data]:
-        """The CSVs behind a score; its figures are drawn, though the page shows bars of its own."""
+        """The CSVs of a score. Its figures are drawn as files; the page shows bars instead."""
         for figure in score.figures:
             self.draw(figure, shown=False)
         found = [self.data(score.data), *self.figure_data(score.figures)]
         return [data for data in found if data]
 
     def csv(self, name: str, table) -> Data:
-        """A CSV in figures/, written there if figures are."""
+        """A CSV in figures/, which is written if figures are."""
         path, content = self.study.folder / "figures" / f"{name}.csv", _csv(table)
         if self.figures:
             (self.figures / path.name).write_bytes(content)
         return self._data(path, content)
 
     def data(self, name: str) -> Data | None:
-        """A CSV of the study's folder; None where it is not there."""
+        """A CSV of the study's folder; None if it does not exist."""
         path = self.study.folder / name
         if not path.exists():
             return None
@@ -269,17 +272,17 @@ class _Writer:
         return Data(path.name, self.link(path), copy)
 
     def link(self, path: Path) -> str | None:
-        """Relative to the page, so that the folder can be moved as a whole."""
+        """A link relative to the page, so that the folder can be moved."""
         return Path(os.path.relpath(path, self.page_folder)).as_posix() if path.exists() else None
 
     def scenes(self, crop_px: int) -> list[dict]:
-        """The viewer's pictures, in the space that the rest of the page leaves."""
+        """The viewer's content, in the space that the rest of the page leaves."""
         looked_at = [mosaic for mosaic in self.study.mosaics if mosaic.name in self.pictured]
         left = max(2_000_000, PAGE_BYTES - self.bytes)
         return viewer_data(self.study, looked_at, crop_px, left)
 
     def files(self, sections: list[Section]) -> list[tuple[str, str, str]]:
-        """Name, link and description of what lies in the results folder."""
+        """Name, link and description of the contents of the results folder."""
         present = self.study.present
         tables = [*TABLES, *(table for section in sections for table in section.tables)]
         known = [(t.name, t.words) for t in tables if present is None or present.table(t.name)]

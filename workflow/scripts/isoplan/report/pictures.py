@@ -14,12 +14,12 @@ from isoplan.mosaic.ngff import stored_scale
 from isoplan.report.style import PSF_MAP
 
 OVERVIEW_PX = 1024
-# Above this a mosaic without a pyramid is not read as a whole: its overview is left out.
+# Larger mosaics without a pyramid are not read as a whole, so they have no overview.
 WHOLE_LIMIT_PX = 64_000_000
 
 
 class StorePicture:
-    """A multiscale OME-Zarr picture; leading axes (channel, slice) are taken at 0."""
+    """A multiscale OME-Zarr picture; of leading axes (channel, slice), index 0 is used."""
 
     offset = 0.0
 
@@ -32,10 +32,11 @@ class StorePicture:
         self.shape = tuple(self.levels[0].shape[-2:])
 
     def crop(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """A window (h, w) at full resolution."""
         return _window(self.levels[0], slice(y0, y1), slice(x0, x1))
 
     def overview(self, limit_px: int = OVERVIEW_PX) -> np.ndarray | None:
-        """The finest level at most `limit_px` long; without one, the coarsest, thinned."""
+        """The finest level of at most `limit_px`, or every n-th pixel of the coarsest; None if that is too large."""
         for level in self.levels:
             if max(level.shape[-2:]) <= limit_px:
                 return _window(level, slice(None), slice(None))
@@ -47,7 +48,7 @@ class StorePicture:
 
 
 class SourcePicture:
-    """The user's own file (an open mosaic), read by window: what it looked like before."""
+    """The user's own file (an open mosaic), read by window."""
 
     offset = 0.0
 
@@ -56,10 +57,11 @@ class SourcePicture:
         self.shape = tuple(mosaic.shape)
 
     def crop(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """A window (h, w)."""
         return np.asarray(self.mosaic.read(y0, y1, x0, x1), np.float32)
 
     def overview(self, limit_px: int = OVERVIEW_PX) -> np.ndarray | None:
-        """Block means, one strip of blocks in memory at a time; None for a mosaic too large for that."""
+        """Means of blocks, with one strip of blocks in memory; None if the mosaic is too large."""
         height, width = self.shape
         if height * width > WHOLE_LIMIT_PX:
             return None
@@ -86,10 +88,24 @@ def _window(level, rows: slice, columns: slice) -> np.ndarray:
 
 
 def open_pictures(folder: Path, mosaic: str, facts: dict, methods: list[str] | None = None) -> dict:
-    """method -> picture, for every method of a mosaic that has one; "none" is the mosaic as it came.
+    """Open the pictures of a mosaic.
 
-    methods: those that the study asks for; all that lie in the folder without them. Pictures straight from the camera
-    carry its offset (counts), which the restored ones have lost.
+    Parameters
+    ----------
+    folder
+        The study's folder.
+    mosaic
+        Name of the mosaic.
+    facts
+        Its facts.
+    methods
+        The study's methods; None takes all that are in the folder.
+
+    Returns
+    -------
+    dict
+        Pictures by method; "none" is the original. Pictures of the camera have its `offset` in counts; restored ones
+        have none.
     """
     pictures = {}
     for path in sorted((folder / "restored" / mosaic).glob("*.ome.zarr")):
@@ -109,7 +125,7 @@ def open_pictures(folder: Path, mosaic: str, facts: dict, methods: list[str] | N
 
         pictures["none"] = SourcePicture(Facts(facts).open())
         registered = folder / "references" / f"{mosaic}.json"
-        # One that the table names no longer may still lie there.
+        # A reference that the table no longer names may still be there.
         named = facts.get("reference") and registered.exists()
         reference = open_registered(registered, facts) if named else None
         if reference is not None:
@@ -124,7 +140,7 @@ def open_pictures(folder: Path, mosaic: str, facts: dict, methods: list[str] | N
 
 
 def levels_of(reference: np.ndarray) -> tuple[float, float]:
-    """Black and white point: the 0.5th and 99.7th percentile of the finite pixels."""
+    """Black and white point: the 0.5th and the 99.7th percentile of the finite pixels."""
     finite = reference[np.isfinite(reference)]
     if not finite.size:
         return 0.0, 1.0
@@ -133,24 +149,26 @@ def levels_of(reference: np.ndarray) -> tuple[float, float]:
 
 
 def to_grey(picture: np.ndarray, low: float, high: float) -> np.ndarray:
-    """uint8, black at `low`, white at `high`; pixels that are not numbers are black."""
+    """Convert to uint8, black at `low` and white at `high`; pixels that are not numbers are black."""
     scaled = (np.nan_to_num(picture, nan=low, posinf=high, neginf=low) - low) / (high - low)
     return (255 * scaled.clip(0, 1) + 0.5).astype(np.uint8)
 
 
 def shrink(picture: np.ndarray, limit_px: int) -> np.ndarray:
+    """Reduce a picture to at most `limit_px` a side, by means."""
     image = Image.fromarray(picture)
     image.thumbnail((limit_px, limit_px), Image.Resampling.BOX)
     return np.asarray(image)
 
 
 def psf_colours(psf: np.ndarray) -> np.ndarray:
-    """(h, w) PSF -> (h, w, 3) uint8 in magma, from 0 to its own peak."""
+    """A PSF (h, w) as (h, w, 3) uint8 in magma, from 0 to its own peak."""
     peak = float(np.nanmax(psf)) or 1.0
     return (255 * colormaps[PSF_MAP](np.clip(psf / peak, 0, 1))[..., :3]).astype(np.uint8)
 
 
 def encode(picture: np.ndarray, kind: str = "JPEG", quality: int = 88) -> bytes:
+    """The bytes of a picture's file."""
     buffer = io.BytesIO()
     settings = {"quality": quality} if kind == "JPEG" else {"optimize": True}
     Image.fromarray(picture).save(buffer, kind, **settings)
@@ -158,4 +176,5 @@ def encode(picture: np.ndarray, kind: str = "JPEG", quality: int = 88) -> bytes:
 
 
 def data_uri(content: bytes, media_type: str) -> str:
+    """A data URI with this content."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""Which places of a mosaic to look at closely: where it counts, and where it went worst."""
+"""Chooses the places of a mosaic that the viewer shows."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,19 @@ from isoplan.report.results import PsfMap, Study
 
 @dataclass
 class Place:
-    """A square crop: its name, its top left corner and side in px, the map cell at its middle."""
+    """A crop of a mosaic.
+
+    Attributes
+    ----------
+    key, label
+        Its name for the page's script, and for users.
+    y0, x0, height, width
+        Its window in px.
+    cell
+        (row, column) of the map's cell in the middle; None without a map.
+    gain_db
+        SNR gain in the middle; None if it is unknown.
+    """
 
     key: str
     label: str
@@ -23,7 +35,10 @@ class Place:
 
 
 def choose_places(study: Study, mosaic: str, shape: tuple[int, int], crop_px: int) -> list[Place]:
-    """The centre, the most blurred place, and the places of largest gain and largest loss."""
+    """The centre, the most blurred place, and the places with the largest gain and the largest loss.
+
+    shape: of the mosaic. crop_px: side of the crops.
+    """
     psf_map, gains = study.maps.get(mosaic), study.gain_grid(mosaic)
     middles = [("centre", "Centre", shape[0] / 2, shape[1] / 2)]
     if psf_map is not None:
@@ -48,6 +63,7 @@ def choose_places(study: Study, mosaic: str, shape: tuple[int, int], crop_px: in
 
 
 def whole(shape: tuple[int, int]) -> Place:
+    """The whole mosaic as a place."""
     return Place("whole", "Whole mosaic", 0, 0, shape[0], shape[1], None, None)
 
 
@@ -63,7 +79,7 @@ def _middle(cell, stride_px: float) -> tuple[float, float]:
 
 
 def _pitch(cells: tuple[int, int], shape: tuple[int, int], psf_map: PsfMap | None):
-    """Side of a scored cell in px: the map's stride where the counts agree, else an even share."""
+    """Side of a scored cell in px: the map's stride if the numbers of cells agree, else an even share."""
     if psf_map is not None and psf_map.shape_cells == cells:
         return (psf_map.stride_px / psf_map.step,) * 2
     return shape[0] / cells[0], shape[1] / cells[1]

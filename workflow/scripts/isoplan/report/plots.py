@@ -1,4 +1,4 @@
-"""The drawings themselves: arrays in, a matplotlib figure out. Nothing here reads a file."""
+"""Drawings of mosaics and networks: arrays in, a matplotlib figure out. Nothing here reads a file."""
 
 import io
 import logging
@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from isoplan.metrics import frc
 from isoplan.report import style
 
-# A node without these fonts falls back by itself; a warning per label would drown the log.
+# Without these fonts, matplotlib uses others; a warning for every label would flood the log.
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 SETTINGS = {
@@ -36,16 +36,16 @@ SETTINGS = {
     "svg.hashsalt": "isoplan",
     "axes.unicode_minus": True,
 }
-DOTS_PER_INCH = 200  # twice the 100 px per inch at which the page shows a figure
+DOTS_PER_INCH = 200  # twice the 100 px per inch of the page
 
 
 def render(draw, kind: str = "png") -> bytes:
-    """The bytes of the figure that `draw()` returns."""
+    """The bytes of the figure that `draw()` returns, as "png", "svg" or "jpg"."""
     return render_all(draw, [kind])[kind]
 
 
 def render_all(draw, kinds: list[str]) -> dict[str, bytes]:
-    """Kind ("png", "svg", "jpg") -> bytes of the figure that `draw()` returns; the same input gives the same bytes."""
+    """The bytes of the figure that `draw()` returns, by kind ("png", "svg", "jpg"); they are reproducible."""
     settings = {
         "png": {"metadata": {"Software": "isoplan"}},
         "svg": {"metadata": {"Date": None}},
@@ -63,12 +63,12 @@ def render_all(draw, kinds: list[str]) -> dict[str, bytes]:
 
 
 def blank(width_px: float, height_px: float) -> Figure:
-    """An empty figure of that size in the page."""
+    """An empty figure of a size in the page."""
     return Figure(figsize=(width_px / 100, height_px / 100), layout="constrained")
 
 
 def scale_bar(axes, width_units: float, unit: str, colour: str = "white") -> None:
-    """A bar at the bottom left of axes whose x runs over `width_units` (in `unit`) from 0 to 1."""
+    """Draw a scale bar at the bottom left of axes that are `width_units` wide, in `unit`."""
     length = style.bar_length(width_units)
     share = length / width_units
     box = {"transform": axes.transAxes, "clip_on": False}
@@ -91,10 +91,25 @@ def heat_map(
     width_um: float | None = None,
     width_px: int = 330,
 ) -> Figure:
-    """A map in colour with its colour bar below; `limits` None centres a diverging map on 0.
+    """Draw a map in colours, with its colour bar below.
 
-    flags: kind of cell (style.CELL_FLAGS) -> mask. Such cells are hatched over white, so that they
-    cannot be read as a measurement, and a legend says why.
+    Parameters
+    ----------
+    values
+        (y, x).
+    label
+        Label of the colour bar.
+    colours
+        Name of the colour map.
+    limits
+        Range of the colours; None centres a diverging map on 0.
+    flags
+        Masks (y, x) by kind of cell (style.CELL_FLAGS). Such cells are hatched over white, so that they are not taken
+        for measurements, and a legend explains them.
+    width_um
+        Width of the map, for a scale bar.
+    width_px
+        Width in the page.
     """
     height, width = values.shape
     ratio = float(np.clip(height / width, 0.35, 2.2))
@@ -116,7 +131,7 @@ def heat_map(
     bar.outline.set_visible(False)
     bar.set_label(label)
     if flags:
-        # The line width of a hatch is read when the figure is saved, and the same for all.
+        # The line width of hatches is read when the figure is saved, and is the same for all.
         handles = [_flag_patch(*style.CELL_FLAGS[kind]) for kind in flags]
         figure.legend(handles=handles, loc="outside lower left", fontsize=8)
     return figure
@@ -127,7 +142,7 @@ def _flag_patch(hatch: str, colour: str, label: str) -> Patch:
 
 
 def _half_range(values: np.ndarray) -> float:
-    """Colour range of a diverging map: the 99th percentile, so that one wild cell does not rule it."""
+    """Colour range of a diverging map: the 99th percentile, so that outliers do not determine it."""
     finite = np.abs(values[np.isfinite(values)])
     return float(np.percentile(finite, 99)) or 1.0 if finite.size else 1.0
 
@@ -136,7 +151,7 @@ def _hatch(axes, mask: np.ndarray, hatch: str, colour: str) -> None:
     veil = np.zeros((*mask.shape, 4))
     veil[mask] = (1, 1, 1, 0.82)
     axes.imshow(veil, interpolation="nearest", aspect="auto")
-    # Half-cell steps, so that the hatched area ends where the cells end.
+    # Quarter-cell steps, so that the hatched area ends where the cells end.
     fine = np.pad(np.kron(mask.astype(float), np.ones((4, 4))), 1)
     y, x = ((np.arange(length) - 0.5) / 4 - 0.5 for length in fine.shape)
     with rc_context({"hatch.linewidth": 0.6, "hatch.color": colour}):
@@ -151,13 +166,13 @@ def _frame(axes) -> None:
 
 
 def _ruler(axes, width_um: float, ratio: float) -> None:
-    """A scale bar just below the picture, where no colour of the map can hide it."""
+    """Draw a scale bar just below the map, where its colours cannot hide it."""
     bar = style.bar_length(width_um)
     share, below = bar / width_um, -0.03 / float(np.clip(ratio, 0.35, 2.2))
     box = {"transform": axes.transAxes, "clip_on": False}
     axes.plot([0, share], [below, below], color=style.INK, lw=2, solid_capstyle="butt", **box)
     axes.text(share + 0.02, below, style.bar_label(bar, "µm"), fontsize=8, va="center", **box)
-    # Keeps the room below the picture that the bar takes.
+    # An empty label reserves the space of the bar.
     axes.set_xlabel(" ", fontsize=8)
 
 
@@ -170,14 +185,30 @@ def psf_field(
     *,
     width_um: float | None,
 ) -> Figure:
-    """PSFs in magma, each to its own peak, enlarged to `side_px` of the mosaic and set where they are."""
+    """Draw PSFs in magma at their positions on a mosaic, each relative to its own peak.
+
+    Parameters
+    ----------
+    overview
+        The mosaic, uint8 of any resolution; None draws a dark ground.
+    shape_px
+        Shape of the mosaic.
+    psfs
+        (n, s, s).
+    middles_px
+        Their positions (y, x) in the mosaic.
+    side_px
+        Side of a PSF in the drawing, in px of the mosaic.
+    width_um
+        Width of the mosaic, for a scale bar; None draws none.
+    """
     height, width = shape_px
     figure = Figure(figsize=(5.4, 5.4 * float(np.clip(height / width, 0.3, 2.5))))
     axes = figure.add_axes((0, 0, 1, 1))
     extent = (0, width, height, 0)
     if overview is None:
         overview = np.zeros((2, 2), np.uint8)
-    # Dimmed, so that the PSFs are the brightest thing in the picture.
+    # The mosaic is dimmed, so that the PSFs are the brightest.
     axes.imshow(overview, cmap="gray", vmin=0, vmax=255 / 0.42, extent=extent, aspect="auto")
     for psf, (y, x) in zip(psfs, middles_px, strict=True):
         level = np.clip(psf / psf.max(), 0, 1)
@@ -194,7 +225,7 @@ def psf_field(
 
 
 def gain_bars(gains: dict[str, dict[str, float]]) -> Figure:
-    """SNR gain in dB of every method, mosaic by mosaic. gains: mosaic -> method -> dB."""
+    """Draw the SNR gain in dB of every method and mosaic. gains: dB by mosaic and method."""
     methods = style.sort_methods({method for row in gains.values() for method in row} - {"none"})
     figure = blank(720, 70 + 24 * len(gains) * (len(methods) + 0.8))
     axes = figure.subplots()
@@ -221,7 +252,7 @@ def gain_bars(gains: dict[str, dict[str, float]]) -> Figure:
 
 
 def gain_histogram(values: dict[str, np.ndarray]) -> Figure:
-    """How many cells gained how much, method by method. values: method -> gains in dB."""
+    """Draw histograms of the cells' gains, one line per method. values: gains in dB by method."""
     figure = blank(460, 330)
     axes = figure.subplots()
     finite = {m: v[np.isfinite(v)] for m, v in values.items()}
@@ -263,7 +294,7 @@ def gain_histogram(values: dict[str, np.ndarray]) -> Figure:
 
 
 def ring_curves(lines: dict) -> Figure:
-    """Fourier ring correlation by frequency. lines: method -> rows (cycles_per_px, correlation)."""
+    """Draw Fourier ring correlations. lines: tables with cycles_per_px and correlation, by method."""
     figure = blank(460, 330)
     axes = figure.subplots()
     axes.axhline(frc.THRESHOLD, color=style.QUIET, lw=0.8, ls=(0, (4, 3)))
@@ -286,9 +317,20 @@ def ring_curves(lines: dict) -> Figure:
 def scatter(
     true, estimated, valid, half_width=None, *, label: str, unit: str, r2: float | None
 ) -> Figure:
-    """Estimated against true value of one parameter; samples without usable texture are grey.
+    """Draw estimated against true values of one parameter.
 
-    half_width: of the 90 % interval, in the same unit; shown as colour where it is given.
+    Parameters
+    ----------
+    true, estimated
+        (n,) values.
+    valid
+        (n,) bool; samples without usable texture are grey.
+    half_width
+        (n,) of the 90 % interval, in the same unit, shown as colour.
+    label, unit
+        Those of the parameter.
+    r2
+        Written into the figure, if given.
     """
     known = half_width is not None and np.isfinite(half_width[valid]).any()
     figure = blank(330, 340 + 58 * known)
@@ -299,13 +341,13 @@ def scatter(
     marks = {"s": 9, "linewidths": 0, "zorder": 2}
     axes.scatter(true[~valid], estimated[~valid], color="#A9AFB7", alpha=0.6, **marks)
     if known:
-        # The sure ones last: they are what the eye should find on the line.
+        # The certain ones are drawn last, so that they are visible on the line.
         order = np.argsort(-half_width[valid])
         shown = (each[valid][order] for each in (true, estimated, half_width))
         x, y, colour = shown
         top = float(np.nanpercentile(half_width[valid], 99)) or 1.0
         cmap = colormaps[style.UNCERTAINTY_MAP]
-        # Without its lightest end, which white paper would swallow.
+        # Without its lightest end, which would not be visible on white.
         cmap = ListedColormap(cmap(np.linspace(0, 0.88, 256)))
         drawn = axes.scatter(x, y, c=colour, cmap=cmap, vmin=0, vmax=top, alpha=0.75, **marks)
         bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", aspect=32, pad=0.03)
@@ -329,7 +371,21 @@ def scatter(
 
 
 def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float | None) -> Figure:
-    """Training curves over samples seen. lines: label -> (values, colour); `best` marks the kept weights."""
+    """Draw training curves.
+
+    Parameters
+    ----------
+    x
+        Numbers of training samples.
+    lines
+        (values, colour) by label.
+    y_label
+        Label of the y axis.
+    log
+        Whether the y axis is logarithmic.
+    best
+        Number of samples of the weights that were kept, which is marked.
+    """
     figure = blank(460, 300)
     axes = figure.subplots()
     for label, (values, colour) in lines.items():
@@ -347,7 +403,7 @@ def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float |
             color=style.QUIET,
         )
     axes.set(xlabel="training samples seen", ylabel=y_label)
-    axes.xaxis.set_major_locator(MaxNLocator(5))  # more would run into one another
+    axes.xaxis.set_major_locator(MaxNLocator(5))  # more labels would overlap
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if log:
         axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""PSFs of a map's cells: to draw them, and to say which place is the most blurred."""
+"""PSFs of a map's cells, to draw them and to find the most blurred place."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ BLOCK_PSFS = 1024
 
 
 def cell_psfs(psf_map: PsfMap, cells: list[tuple[int, int]]) -> np.ndarray:
-    """PSFs (n, s, s) of sum 1 at the given (row, column) cells; the cells' values must be numbers."""
+    """PSFs (n, s, s) of sum 1 at given cells (row, column), whose values must be finite."""
     model = make_psf_model(psf_map.spec)
     rows, columns = np.array(cells, dtype=int).reshape(-1, 2).T
     params = torch.from_numpy(np.float32(psf_map.values[:, rows, columns].T).copy())
@@ -19,7 +19,7 @@ def cell_psfs(psf_map: PsfMap, cells: list[tuple[int, int]]) -> np.ndarray:
 
 
 def model_parameters(spec: dict) -> dict:
-    """name -> Parameter (unit, range, period) of a PSF model; empty where it cannot be rebuilt."""
+    """The parameters of a PSF model by name; empty if the model cannot be made from its entry."""
     try:
         return {parameter.name: parameter for parameter in make_psf_model(spec).parameters}
     except (KeyError, UserError):
@@ -27,9 +27,9 @@ def model_parameters(spec: dict) -> dict:
 
 
 def blur_areas(psf_map: PsfMap) -> np.ndarray:
-    """Pixels over which each cell's PSF spreads, 1 / sum(psf^2), as (y, x); NaN for untrusted cells.
+    """Area (y, x) of each cell's PSF in px^2, 1 / sum(psf^2); NaN for untrusted cells.
 
-    Large maps are thinned so that only about a thousand PSFs are made.
+    Of large maps, only about a thousand PSFs are computed.
     """
     areas = np.full(psf_map.untrusted.shape, np.nan)
     usable = ~psf_map.untrusted & np.isfinite(psf_map.values).all(axis=0)
@@ -42,7 +42,7 @@ def blur_areas(psf_map: PsfMap) -> np.ndarray:
 
 
 def same_size(groups: list[np.ndarray]) -> list[np.ndarray]:
-    """Groups of PSFs (n, s, s), padded to the largest s: two maps may be of two PSF models."""
+    """Pad groups of PSFs (n, s, s) to the largest s, as two maps may have different PSF models."""
     largest = max(psfs.shape[-1] for psfs in groups)
     margins = [(largest - psfs.shape[-1]) // 2 for psfs in groups]
     return [
@@ -52,7 +52,7 @@ def same_size(groups: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def visible_radius(psfs: np.ndarray, share: float = 0.99) -> int:
-    """Half the side of the smallest central square that holds `share` of every PSF's energy."""
+    """Half the side of the smallest central square with at least `share` of every PSF's energy."""
     middle = psfs.shape[-1] // 2
     for radius in range(1, middle):
         window = slice(middle - radius, middle + radius + 1)

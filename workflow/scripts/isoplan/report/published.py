@@ -1,4 +1,4 @@
-"""Published figures beside this study's, cell by cell (config: report.published)."""
+"""The section that compares published results with this study's (config: report.published)."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -31,12 +31,12 @@ TITLES = {
 }
 REMARKS = {
     "figure_2_6": (
-        "These are the only points of the figure that the thesis states in words; the whole curves are below, "
-        "under Robustness. Networks trained without noise fell to 0 there even under moderate noise, of a strength "
-        "that is not stated."
+        "The thesis states only these points of the figure in words. This study's complete curves are below, under "
+        "Robustness. In the thesis, networks trained without noise fell to 0 even with moderate noise, whose strength is "
+        "not stated."
     ),
 }
-# What makes a cell of each of them, beside the PSF model.
+# Columns that identify a cell of each of them.
 KEYS = {
     "table_2_3": ["psf_model", "test_type"],
     "table_2_4": ["psf_model", "train_set", "test_type"],
@@ -50,31 +50,31 @@ COLUMNS = (
     *("value", "low", "high", "n", "reached"),
 )
 INTRO = (
-    "R² is the mean over the PSF's parameters (thesis, eq. 2.13), over patches with texture. Each cell has "
-    "this study's figure, its 95 % interval by bootstrap over scenes, and the published figure: that of the "
-    "same architecture where there is one, else of the best published network. "
+    "R² is the mean over the PSF's parameters (thesis, eq. 2.13), for patches with texture. Each cell has this study's "
+    "value, its 95 % interval by bootstrap over scenes, and the published value: that of the same architecture if there is "
+    "one, else that of the best published network. "
 )
 WORDS = {
     "published": (
-        "PSFs in the published form, with the published ranges: Gaussian widths of 0 to 20 px, focus to 4 and "
-        "astigmatism to 3 waves of Seidel terms, and an axis of two values only, 0 and 90 degrees. "
-        "Marked cells are at least equal at two decimals, which is all that was published. Still not the same: "
-        "the published pictures are not available, so every type is our own make or what your folders hold, and "
-        "the sets are smaller or larger than the published ones; the published code computes R² with truth and prediction "
-        "swapped, and its training noise is practically none (65,000 photons and more at the brightest pixel)."
+        "PSFs in the published form, with the published ranges: Gaussian widths of 0 to 20 px, focus up to 4 and "
+        "astigmatism up to 3 waves of Seidel terms, and only two axes, 0 and 90 degrees. "
+        "Marked cells are at least equal at the two decimals that were published. Some differences remain. The published "
+        "pictures are not available, so each type of pictures was made by isoplan or comes from your folders, and the sets "
+        "have other sizes. The published code computes R² with truth and prediction exchanged, and trains with practically "
+        "no noise (65,000 photons and more at the brightest pixel)."
     ),
     "isoplan": (
-        "PSFs in our form: the whole range of every parameter, Noll-normalised waves, an axis of any angle. "
-        "This is another task than the published one, easier in some cells and harder in others, so no cell "
-        "is marked; the published figures are there for orientation. The plain R² of an axis counts 1 degree and 179 "
-        "degrees as far apart; its circular error is in the table of each parameter below."
+        "PSFs in the form of isoplan: the whole range of every parameter, Noll-normalised waves, and any angle of the axis. "
+        "This task differs from the published one, and is easier in some cells and harder in others. So no cell is marked, "
+        "and the published values are only for orientation. The plain R² of an axis treats 1 and 179 degrees as very "
+        "different; the circular error is in the table of each parameter below."
     ),
 }
 
 
 @dataclass
 class Protocol:
-    """One form of the PSFs (published or ours): its title, what to know of it, and its tables."""
+    """The comparison for one form of the PSFs, "published" or "isoplan": title, explanation and tables."""
 
     form: str
     title: str
@@ -89,10 +89,13 @@ def wanted(study: Study) -> str | None:
 
 
 def read_published(name: str) -> pd.DataFrame:
-    """The published figures of one table, long form; empty where the file is not there.
+    """Read the published values of a table; empty if the file does not exist.
 
-    Columns: network, psf_model, train_set, test_set, degradation, level (NaN where the source gives
-    none), r2, with_noise (in training), below (r2 is an upper bound).
+    Returns
+    -------
+    pandas.DataFrame
+        The columns are network, psf_model, train_set, test_set, degradation, level (NaN if the source does not state
+        it), r2, with_noise (in training), and below (whether r2 is an upper bound).
     """
     path = FOLDER / f"{name}.csv"
     columns = [*("network", "psf_model", "train_set", "test_set", "degradation"), "level", "r2"]
@@ -104,11 +107,16 @@ def read_published(name: str) -> pd.DataFrame:
 
 
 def compare(study: Study) -> pd.DataFrame:
-    """Published R2 beside ours: one row per network and cell that the study ran, columns COLUMNS.
+    """Compare this study's R2 with the published one.
 
-    A network is set against the published one of its architecture, any other against the best of the
-    cell. `reached`: ours, at the published two decimals, is at least equal; only under the published
-    form, or like would not be set against like. Empty where the study asks for no comparison.
+    A network is compared with the published one of its architecture, any other with the best one of the cell.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each network and cell, with COLUMNS. `reached` says whether the study's value is at least equal at the
+        two published decimals; it is False except for the published form, as others are not comparable. The table is
+        empty if the study asks for no comparison.
     """
     name = wanted(study)
     scores = lineup.scores(study)
@@ -131,7 +139,7 @@ def compare(study: Study) -> pd.DataFrame:
         **{key: [f[key] for f in found] for key in ("published", "published_network", "below")}
     )
     if name == "figure_2_6":
-        # Of a curve, the strengths that the source states.
+        # Only strengths that the source states can be compared.
         ours = ours[ours["published"].notna()]
     cell = ["form", *KEYS[name], "train_set", "test_type"]
     ours = ours.assign(label=lineup.labels(study, ours, list(dict.fromkeys(cell))))
@@ -157,13 +165,13 @@ def _published_for(row: dict, cell: pd.DataFrame | None) -> dict:
 
 
 def protocols(study: Study, table: pd.DataFrame) -> list[Protocol]:
-    """The tables to print, first those under the published form of the PSFs, then those under ours."""
+    """The comparisons to show, first for the published form of the PSFs, then for that of isoplan."""
     name, found = wanted(study), []
     for form in ("published", "isoplan"):
         rows = table[table["form"] == form]
         if rows.empty:
             continue
-        title = "Under the published protocol" if form == "published" else "Under our protocol"
+        title = "With the published form" if form == "published" else "With the form of isoplan"
         found.append(Protocol(form, title, WORDS[form], _tables(name, rows)))
     return found
 
@@ -191,7 +199,7 @@ def _tables(name: str, rows: pd.DataFrame) -> list[tuple[str, Table]]:
 
 
 def lines(name: str, rows: pd.DataFrame) -> pd.Series:
-    """What a row of `compare` is called: its network, and how that was trained where it matters."""
+    """Labels of the rows of `compare`: the network, and how it was trained if that differs."""
     if name == "table_2_3":
         foreign = (rows["train_set"] != rows["test_type"]) | ~rows["train_set"].isin(TYPES)
         foreign &= ~rows["architecture"].isin(lineup.NOT_TRAINED)
@@ -204,13 +212,13 @@ def lines(name: str, rows: pd.DataFrame) -> pd.Series:
 
 
 def colours(lines: pd.Series, architectures: pd.Series) -> dict[str, str]:
-    """line -> colour; of several lines of one architecture the first has its full colour."""
+    """Colours by line; of several lines of one architecture, the first has its full colour."""
     known = dict(zip(lines, architectures, strict=True))
     return style.network_colours(dict(reversed(known.items())))
 
 
 def _grid(rows: pd.DataFrame, line: str, column: str, head: str, group: str = "") -> Table:
-    """A table of cells; with `group`, its values are headings between the rows."""
+    """A table of cells. group: a column whose values are headings between the rows."""
     columns = style.in_order(rows[column].unique(), TYPES)
     shades = colours(rows[line], rows["architecture"]) if group else {}
     printed = []
@@ -223,7 +231,7 @@ def _grid(rows: pd.DataFrame, line: str, column: str, head: str, group: str = ""
             cells = {row[column]: row for row in _rows(part[part[line] == text])}
             heading = Cell(str(text), colour=shades.get(text, ""))
             printed.append([heading, *(_cell(cells.get(c)) for c in columns)])
-    return Table([head, *map(str, columns)], printed, best="at least equal to the published figure")
+    return Table([head, *map(str, columns)], printed, best="at least equal to the published value")
 
 
 def _cell(row: dict | None) -> Cell:
@@ -237,7 +245,7 @@ def _cell(row: dict | None) -> Cell:
 
 
 def left_out(study: Study, table: pd.DataFrame) -> str:
-    """Which published PSF models and types of pictures the study did not run, in a sentence."""
+    """Names the published PSF models and types of pictures that the study did not run."""
     name = wanted(study)
     published = read_published(name) if name else pd.DataFrame()
     if published.empty or name == "figure_2_6":
@@ -255,7 +263,10 @@ def left_out(study: Study, table: pd.DataFrame) -> str:
 
 
 def published_figures(study: Study) -> dict[str, list[StudyFigure]]:
-    """Form of the PSFs -> published R2 and ours as dots; of a published figure there are the curves of robustness."""
+    """Figures of published values and this study's, by form of the PSFs.
+
+    There are none for a published figure, which the curves of robustness include.
+    """
     name, table = wanted(study), compare(study)
     figures = defaultdict(list)
     if table.empty or name == "figure_2_6":
@@ -277,7 +288,7 @@ def published_figures(study: Study) -> dict[str, list[StudyFigure]]:
                 label = style.psf_label(key) if row == "psf_model" else f"tested on {key}"
                 marks[label] = grey + [Mark.of(r, shades[r["label"]]) for r in own]
             panels.append((title if row == "psf_model" else f"trained on {title}", marks))
-        # More than three panels side by side leave no room for their ticks.
+        # More than three panels side by side would have no space for their ticks.
         for start in range(0, len(panels), 3):
             some = panels[start : start + 3]
             draw = partial(network_plots.dots, some, width_px=160 + 300 * len(some))
@@ -294,7 +305,7 @@ def published_figures(study: Study) -> dict[str, list[StudyFigure]]:
 
 
 def score(study: Study) -> Score | None:
-    """Where published figures are compared with, like with like; else None."""
+    """Share of cells that reach the published values; None if nothing is comparable."""
     table = _comparable(study)
     if table.empty:
         return None
@@ -304,7 +315,7 @@ def score(study: Study) -> Score | None:
     return Score(
         "plain",
         f"{who} is at least equal to the published R² in {reached}",
-        "Compared at the published two decimals, under the published form and ranges of the PSFs.",
+        "Compared at the two published decimals, with the published form and ranges of the PSFs.",
         title="Cells at least equal to the published R²",
         bars=lineup.bars(table, _reached),
         data="regression.csv",
@@ -324,7 +335,7 @@ def _comparable(study: Study) -> pd.DataFrame:
 
 
 def _short_of_published(study: Study) -> list[str]:
-    """The cells of our own network that fall farthest short of the published figure."""
+    """The cells of isoplan's network that are farthest below the published values."""
     table = _comparable(study)
     table = table[(table["architecture"] == "isoplan") & ~table["reached"].astype(bool)]
     table = table.assign(gap=table["published"].astype(float) - table["value"])
@@ -366,5 +377,10 @@ def cautions(study: Study) -> list[Caution]:
 
 
 SECTION = Section(
-    "published", "Published", "Beside the published figures", parts, cautions=cautions, score=score
+    "published",
+    "Published",
+    "Comparison with published results",
+    parts,
+    cautions=cautions,
+    score=score,
 )

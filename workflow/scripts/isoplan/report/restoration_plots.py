@@ -28,7 +28,7 @@ class Gain:
 
 @dataclass
 class Losses:
-    """What each rule loses in one test: label, colour, mean, low, high of every rule."""
+    """The losses of the rules in one test: label, colour, mean, low and high of each."""
 
     test: str
     rules: list[tuple[str, str, float, float, float]]
@@ -36,8 +36,19 @@ class Losses:
 
 @dataclass
 class Curves:
-    """One test's sweep: TV weight -> (iterations, gain); marks, label -> (colour, iterations, gain), on the
-    curves; levels, label -> (colour, gain), of rules whose setting differs from picture to picture."""
+    """The sweep of one test.
+
+    Attributes
+    ----------
+    test
+        Name of the test.
+    lines
+        (iterations, gain) by TV weight.
+    marks
+        (colour, iterations, gain) of settings on the curves, by label.
+    levels
+        (colour, gain) of rules whose setting differs between pictures, by label.
+    """
 
     test: str
     lines: dict[float, tuple]
@@ -46,7 +57,7 @@ class Curves:
 
 
 def gains(rows: list[Gain], *, x_label: str, width_px: int) -> Figure:
-    """A dot with its interval per row, from 0; published values as grey diamonds."""
+    """Draw a dot with its interval for each row; published values are grey diamonds."""
     known = any(np.isfinite(row.published) for row in rows)
     height = 52 + ROW_PX * len(rows) + (18 if known else 0)
     figure = Figure(figsize=(width_px / 100, height / 100), layout="constrained")
@@ -63,7 +74,7 @@ def gains(rows: list[Gain], *, x_label: str, width_px: int) -> Figure:
     axes.axvline(0, color=style.INK, lw=0.8, alpha=0.5, zorder=2)
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    # One method far off must not press all others together.
+    # The axis is limited, so that one very bad method does not compress all others.
     ends = np.array([v for r in rows for v in (r.low, r.high, r.mean, r.published, 0.0)])
     ends = ends[np.isfinite(ends)]
     low, high = max(ends.min(), -3 * max(ends.max(), 2.0)), ends.max()
@@ -88,9 +99,9 @@ SCATTERED = ("estimated", "true", "denoised-best")
 
 
 def scattered(panels: list[tuple[str, list[tuple[float, dict]]]], *, width_px: int) -> Figure:
-    """Gains of single pictures, a panel per kind of blur, a place per light, a column of dots per method.
+    """Draw the gains of all pictures, with a line for each mean; the scale is linear near 0.
 
-    panels: title, then light and method -> gains. A line marks each mean; the scale is linear about 0.
+    panels: for each kind of blur its title, and for each light the photons and the gains by method.
     """
     figure = Figure(figsize=(width_px / 100, 3.6), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -130,7 +141,7 @@ def scattered(panels: list[tuple[str, list[tuple[float, dict]]]], *, width_px: i
 
 
 def losses(tests: list[tuple[str, list[Gain]]], steps: list[str], *, width_px: int) -> Figure:
-    """What each of the steps costs: a panel per test, a bar with its interval per step, one axis for all."""
+    """Draw the cost of each step: a panel for each test, with a bar and its interval for each step."""
     count = len(tests)
     columns = 2 if count > 1 else 1
     rows = -(-count // columns)
@@ -170,7 +181,7 @@ def losses(tests: list[tuple[str, list[Gain]]], steps: list[str], *, width_px: i
 
 
 def choices(panels: list[tuple[str, list[Losses]]], *, width_px: int) -> Figure:
-    """What rules lose against the best choice: a panel per kind of PSFs, a row per test, a dot per rule."""
+    """Draw losses compared with the best choice: a panel for each kind of PSFs, a row for each test, a dot for each rule."""
     count = max(len(tests) for _, tests in panels)
     rules = max(len(test.rules) for _, tests in panels for test in tests)
     height = 76 + count * (12 + 11 * rules)
@@ -188,7 +199,7 @@ def choices(panels: list[tuple[str, list[Losses]]], *, width_px: int) -> Figure:
                     mean, at, "o", ms=4.5, color=colour, label=label, zorder=3
                 )
         axes.set_title(title, fontsize=9, loc="left")
-        axes.set_xlabel("SNR gain lost against the best choice (dB)")
+        axes.set_xlabel("SNR gain lost compared with the best choice (dB)")
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color=style.RULE, lw=0.6)
         axes.set_axisbelow(True)
@@ -204,7 +215,7 @@ def choices(panels: list[tuple[str, list[Losses]]], *, width_px: int) -> Figure:
 
 
 def sweeps(tests: list[Curves], *, width_px: int) -> Figure:
-    """Mean gain over iterations, a panel per test, a line per TV weight."""
+    """Draw the mean gain over iterations: a panel for each test, a line for each TV weight."""
     columns = min(3, len(tests))
     rows = -(-len(tests) // columns)
     figure = Figure(figsize=(width_px / 100, (46 + 240 * rows) / 100), layout="constrained")
@@ -225,7 +236,7 @@ def sweeps(tests: list[Curves], *, width_px: int) -> Figure:
             )
         top = max(max(gain) for _, gain in test.lines.values())
         top = max(top, *(gain for _, gain in test.levels.values()))
-        # Settings that do much harm must not press all others together.
+        # The axis is limited, so that very bad settings do not compress all others.
         axes.set_ylim(max(min(min(g) for _, g in test.lines.values()), -1.0 - top), top + 0.15)
         axes.set_title(test.test, fontsize=9, loc="left")
         axes.set_xscale("log")
@@ -245,7 +256,7 @@ def sweeps(tests: list[Curves], *, width_px: int) -> Figure:
 
 
 def pictures(panels: list[tuple[str, np.ndarray]], limits: tuple[float, float]) -> Figure:
-    """Pictures side by side in one grey scale, four in a row, each with its words above."""
+    """Draw pictures in one grey scale, four in a row, each with its title above."""
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(columns * 2.6, rows * 2.95), layout="constrained")

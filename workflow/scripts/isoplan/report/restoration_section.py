@@ -1,4 +1,4 @@
-"""Restoration tests in the report: what is said of them, with the sweeps of how much to restore."""
+"""The section on restoration tests, including the sweeps of iterations and TV weights."""
 
 from isoplan.report import style, sweeps
 from isoplan.report.restoration_tests import (
@@ -16,49 +16,50 @@ from isoplan.report.results import Study
 from isoplan.report.section import Bar, Caution, Part, Score, Section
 
 BLIND = ("blind", "deepinv-blind", "wiener", "unsharp", "constant")
-# The goals that a study of these tests is held against.
+# Goals, which lead to warnings if they are missed.
 KNOWN_SHARE_GOAL, MODEL_GOAL_DB, WORSE_GOAL = 0.95, 0.15, 0.02
-SAME_DB = 0.05  # a gain that one would not see
+SAME_DB = 0.05  # a smaller gain is not visible
 INTRO = (
-    "Each cell of a small picture is blurred by a random PSF of its own, the picture is exposed and then restored "
-    "with known, estimated and other PSFs, all of them on the very same pictures. Gains are over the degraded picture "
-    "(SNR: power of the sharp picture over that of the error; 16 px at the border left out); in brackets 95 % intervals by bootstrap over pictures."
+    "Each cell of a small picture is blurred by its own random PSF. The picture is exposed, and then restored with known, "
+    "estimated and other PSFs; all methods have the same pictures. Gains are over the degraded picture (SNR: power of the "
+    "sharp picture over that of the error, without 16 px at the border). Brackets are 95 % intervals by bootstrap over "
+    "pictures."
 )
 SEAMS = (
-    "Where hard cells meet, light is lost or doubled. On bright empty ground this outweighs all else, and only "
-    "the exact PSFs undo it. Away from these seams means further from them than a quarter of a cell."
+    "Where hard cells meet, light is lost or doubled. On bright empty ground, this is the largest error, and only the exact "
+    "PSFs can correct it. Away from these seams means further from them than a quarter of a cell."
 )
 BESIDE_PUBLISHED = (
-    "Published figures (thesis, Table 4.1) are context, not a yardstick: their pictures, ranges of PSFs and noise"
-    " differ and are in part unknown. Grey diamonds are published."
+    "Published values (thesis, Table 4.1; grey diamonds) are only for orientation: their pictures, ranges of PSFs and noise "
+    "differ, and are partly unknown."
 )
 BUDGET = (
-    "SNR gain lost from one method to the next, from known PSFs without camera noise on. Bars to the right are losses; the "
-    "line is the 95 % interval. One PSF for the whole picture is in the table alone."
+    "SNR gain lost from one method to the next, starting from known PSFs without camera noise. Bars to the right are "
+    "losses; the line is the 95 % interval. One PSF for the whole picture is only in the table."
 )
-MEDIAN = "For each test the picture with the median gain from estimated PSFs, all its versions in one grey scale."
+MEDIAN = "The picture of each test with the median gain from estimated PSFs, with one grey scale for all methods."
 
 
 def intro(tests: list[Test]) -> str:
-    """What the section opens with."""
+    """The introduction of the section."""
     seams = any(metric == "SNR_gain_inside" for test in tests for metric, _ in test.rows)
     return f"{INTRO} {SEAMS}" if seams else INTRO
 
 
 def score(study: Study) -> Score | None:
-    """What estimated PSFs give of the gain of known ones; None where there are no tests."""
+    """Gain of estimated PSFs as a share of that of known ones; None without tests."""
     tests = read_tests(study)
     if not tests:
         return None
     if {test.name for test in tests} == set(sweeps.choices(study)["test"]):
-        # How much to restore is all that the tests are about.
+        # All tests are sweeps.
         return sweeps.score(study)
     headline, lead = _headline(tests)
     colour = style.method_colour("estimated")
     known = {test.name: (test.row("estimated") or {}).get("known_share") for test in tests}
     return Score(
         *("plain", headline, lead),
-        title="Estimated PSFs: share of the gain of known ones",
+        title="Estimated PSFs: share of the gain with known ones",
         bars=[Bar(name, colour, share) for name, share in known.items() if style.is_number(share)],
         data="restoration_summary.csv",
         beside=False,
@@ -74,14 +75,14 @@ def _headline(tests: list[Test]) -> tuple[str, str]:
     low, high = style.percent(min(shares)), style.percent(max(shares))
     span = low if low == high else f"{low.removesuffix(' %')} to {high}"
     words = (
-        f"PSFs estimated from the picture alone give {span} of the gain of known PSFs, where the network's model is "
-        "the one that blurs and the map can follow the field."
+        f"PSFs estimated from the picture alone give {span} of the gain with known PSFs, if the network's PSF model is "
+        "that of the blur and the map can follow the field."
     )
     return f"Estimated PSFs: {span} of the gain of known ones", words
 
 
 def warnings(tests: list[Test]) -> list[str]:
-    """Where the estimated PSFs fall short of what they are held against, test by test."""
+    """Warnings of estimated PSFs that miss the goals, for each test."""
     return [
         f"{test.name} ({test.title}): {'; '.join(words)}."
         for test in tests
@@ -96,7 +97,7 @@ def _shortcomings(test: Test) -> list[str]:
     if own["mean"] < SAME_DB:
         what = "does harm" if own["mean"] < -SAME_DB else "gains nothing"
         grid = test.row("true-grid")
-        known = f" (known ones on the map's grid {style.signed(grid['mean'])} dB)" if grid else ""
+        known = f" (known ones on the map's grid: {style.signed(grid['mean'])} dB)" if grid else ""
         gain = style.signed(round(own["mean"], 2) + 0.0)
         return [f"restoring with estimated PSFs {what}, {gain} dB{known}"]
     found, share, worse = [], own.get("known_share"), own["worse_cells_share"]
@@ -104,12 +105,14 @@ def _shortcomings(test: Test) -> list[str]:
         if style.is_number(share) and share < KNOWN_SHARE_GOAL:
             goal, inside = style.percent(KNOWN_SHARE_GOAL), test.row("estimated", "SNR_gain_inside")
             away = f" ({share_words(inside)} away from the seams)" if share_words(inside) else ""
-            found.append(f"{style.percent(share)} of the known PSFs' gain{away}, less than {goal}")
+            found.append(
+                f"estimated PSFs reach {style.percent(share)} of the known PSFs' gain{away}, less than {goal}"
+            )
     elif best and best["mean"] - own["mean"] > MODEL_GOAL_DB:
         short = style.fixed(best["mean"] - own["mean"])
         found.append(f"{short} dB below the nearest PSFs of the network's model")
     if style.is_number(worse) and worse > WORSE_GOAL:
-        found.append(f"{100 * worse:.1f} % of the cells came out worse")
+        found.append(f"{100 * worse:.1f} % of the cells are worse than before")
     for method in BLIND:
         row = test.row(method)
         if (
@@ -143,7 +146,7 @@ def parts(study: Study) -> list[Part]:
         tables = [("", sweeps.choice_table(study))]
         found.append(Part("How much to restore", [sweeps.INTRO], figures=swept, tables=tables))
     if pictures := [figure for test in tests for figure in picture_figure(study, test)]:
-        # Their gains stand above them.
+        # Their gains are in the table above.
         median = Part("The median pictures", [MEDIAN], figures=pictures, link_figures=False)
         found.append(median)
     return found

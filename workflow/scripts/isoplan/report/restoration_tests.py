@@ -1,4 +1,4 @@
-"""Restoration tests in the report: their tables, the published figures beside them, figures and words."""
+"""Tables and figures of restoration tests, with published values."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from isoplan.report.tables import Cell, Table
 from isoplan.restoration_test.known import CROP_PX
 
 PUBLISHED = ROOT / "resources" / "published" / "table_4_1.csv"
-# Published methods -> ours that they are set against.
+# Methods that published ones are compared with.
 COUNTERPARTS = {"known": "true", "estimated": "estimated"}
 PUBLISHED_LABELS = {
     "kotera-2013": "Kotera 2013",
@@ -27,7 +27,7 @@ PUBLISHED_LABELS = {
     "dong": "Dong",
     "jin": "Jin",
 }
-# What each step of the error budget costs has its colour.
+# Colours of the steps of the error budget.
 STEP_COLOURS = {
     "camera noise": "#8C9199",
     "the map's grid": "#5FBFA0",
@@ -40,9 +40,18 @@ STEP_COLOURS = {
 
 @dataclass
 class Test:
-    """One test: its rows of the summary by (metric, method), and what it was.
+    """A restoration test.
 
-    followed: whether the PSFs that restore pass over into one another as those that blurred do.
+    Attributes
+    ----------
+    name, title, words
+        Its name, title and description.
+    degradation, detection
+        PSF models of the blur and of the network.
+    followed
+        Whether the PSFs of the restoration have the same transitions between cells as those of the blur.
+    rows
+        Its rows of the summary, by (metric, method).
     """
 
     name: str
@@ -55,19 +64,22 @@ class Test:
 
     @property
     def matched(self) -> bool:
+        """Whether the network's PSF model is that of the blur."""
         return self.degradation == self.detection
 
     @property
     def methods(self) -> list[str]:
+        """Its methods, in the order of the report."""
         found = {method for metric, method in self.rows if metric == "SNR_gain"}
         return [method for method in style.TEST_METHODS if method in found]
 
     def row(self, method: str, metric: str = "SNR_gain") -> dict | None:
+        """The summary of a method; None if there is none."""
         return self.rows.get((metric, method))
 
 
 def read_tests(study: Study) -> list[Test]:
-    """The restoration tests of a study, in its order; none where it has none."""
+    """The restoration tests of a study, in order."""
     summary = study.table("restoration_summary.csv")
     found = []
     for name, part in summary.groupby("test", sort=False):
@@ -99,14 +111,14 @@ def _iterations(row) -> str:
 
 
 def published(study: Study) -> pd.DataFrame:
-    """The published table where the study asks for it, else no rows."""
+    """The published table if the study asks for it, else no rows."""
     wanted = (study.config.get("report") or {}).get("published") == "table_4_1"
     table = pd.read_csv(PUBLISHED)
     return table if wanted else table.iloc[:0]
 
 
 def _published_of(table: pd.DataFrame, test: Test, metric: str) -> dict[str, dict]:
-    """method -> published mean and sd for the test's two models."""
+    """Published mean and sd for the test's two PSF models, by method."""
     rows = _rows_of(table, test)
     return {row["method"]: row for row in rows[rows["metric"] == metric].to_dict("records")}
 
@@ -117,14 +129,14 @@ def _rows_of(table: pd.DataFrame, test: Test) -> pd.DataFrame:
 
 
 def gain_table(study: Study, tests: list[Test]) -> Table | None:
-    """Every method of every test, with the published figures of the same two models."""
+    """Every method of every test, with the published values for the same two PSF models."""
     if not tests:
         return None
     printed, source = [], published(study)
     for test in tests:
         printed.append([Cell(f"{test.title}: {test.name}")])
         snr, ssim = (_published_of(source, test, metric) for metric in ("SNR_gain", "SSIM_gain"))
-        # Once for a pair of models.
+        # Published values are shown once for each pair of models.
         source = source.drop(_rows_of(source, test).index)
         theirs = {own: name for name, own in COUNTERPARTS.items()}
         for method in test.methods:
@@ -153,7 +165,7 @@ def _gain_row(test: Test, method: str, snr: dict | None, ssim: dict | None) -> l
 
 
 def share_words(row: dict | None) -> str:
-    """Of the known PSFs' gain, or nothing where there is no telling."""
+    """Share of the known PSFs' gain in words, or nothing if it is unknown."""
     share = (row or {}).get("known_share")
     return style.percent(share) if style.is_number(share) and share > 0 else ""
 
@@ -173,14 +185,14 @@ def _mean_cell(row: dict, decimals: int, beside: dict | None, *more: str) -> Cel
 
 
 def _difference_cell(row: dict, name: str) -> Cell:
-    """How much better the other method is, with its interval."""
+    """By how much the estimated PSFs are better, with its interval."""
     if not style.is_number(row.get(name)):
         return Cell("\u2013")
     return _changed(-row[name], -row[f"{name}_high"], -row[f"{name}_low"])
 
 
 def _changed(value: float, low: float, high: float) -> Cell:
-    value, low, high = (round(v, 2) + 0.0 for v in (value, low, high))  # no minus before a nought
+    value, low, high = (round(v, 2) + 0.0 for v in (value, low, high))  # no minus sign before 0
     return Cell(style.signed(value), notes=[style.interval(low, high, 2)])
 
 
@@ -193,7 +205,7 @@ def _spread(row: dict, decimals: int) -> str:
 
 
 def gain_figures(study: Study, tests: list[Test]) -> list[StudyFigure]:
-    """Gains of all methods, test by test."""
+    """Gains of all methods, for each test."""
     source, figures = published(study), []
     table = study.table("restoration_summary.csv")
     for test in tests:
@@ -225,9 +237,9 @@ def _file(name: str) -> str:
 
 
 def budget_figure(study: Study, tests: list[Test]) -> list[StudyFigure]:
-    """What each step costs."""
+    """The error budget of all tests."""
     table = study.table("restoration_budget.csv")
-    table = table[table["step"] != "one PSF"]  # many times larger: it is in the table
+    table = table[table["step"] != "one PSF"]  # so much larger that it is only in the table
     panels = []
     for test in tests:
         part = table[table["test"] == test.name]
@@ -241,15 +253,13 @@ def budget_figure(study: Study, tests: list[Test]) -> list[StudyFigure]:
         return []
     steps = style.in_order(table["step"], tuple(STEP_COLOURS))
     draw = partial(restoration_plots.losses, panels, steps, width_px=960)
-    alt = (
-        "What camera noise, the map's grid, a wrong model, the estimate and abstention cost, in dB."
-    )
+    alt = "Cost of camera noise, the map's grid, a wrong model, the estimate and abstention, in dB."
     name = "restoration_budget"
     return [StudyFigure(name, name, table, draw, "", "", alt, 960)]
 
 
 def budget_table(study: Study, tests: list[Test]) -> Table | None:
-    """The error budget in figures: a row per test, a column per step."""
+    """The error budget as a table: a row for each test, a column for each step."""
     table = study.table("restoration_budget.csv")
     if table.empty:
         return None
@@ -269,7 +279,7 @@ def _loss_cell(row: dict | None) -> Cell:
 
 
 def picture_figure(study: Study, test: Test) -> list[StudyFigure]:
-    """The test's median picture, by all methods."""
+    """The median picture of a test, restored by all methods."""
     path = Path(study.folder) / "restoration_tests" / f"{test.name}.npz"
     if not path.exists():
         return []
@@ -293,7 +303,7 @@ def picture_figure(study: Study, test: Test) -> list[StudyFigure]:
 
 
 def _gains_of(found: dict[str, np.ndarray]) -> dict[str, float]:
-    """SNR gain of every picture but the sharp and the degraded one, as in the tables."""
+    """SNR gain of each picture except the sharp and the degraded one, as in the tables."""
     inner = (slice(CROP_PX, -CROP_PX),) * 2
     sharp = found["sharp"][inner]
     base = snr(found["degraded"][inner], sharp)

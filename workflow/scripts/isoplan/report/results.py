@@ -1,4 +1,4 @@
-"""Reads a study's result files. Any of them may be absent: the report then says what is not there."""
+"""Reads the result files of a study. Any of them may be missing, and the report then says so."""
 
 import json
 from collections.abc import Iterable
@@ -19,9 +19,16 @@ from isoplan.report.map_stores import PsfMap, Trust, read_map, read_trust
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A CSV of the study's folder: the columns that have to be there, and what it holds, in a line.
+    """A CSV in the study's folder.
 
-    One without columns is only linked to, and not read.
+    Attributes
+    ----------
+    name
+        Its file name.
+    words
+        Its content in a line.
+    columns
+        Columns that it must have. Without any, it is linked but not read.
     """
 
     name: str
@@ -60,7 +67,7 @@ TABLES = (
     ),
     ResultTable(
         "calibration.csv",
-        "how often the 90 % intervals hold the truth",
+        "how often the 90 % intervals contain the truth",
         ("network", "test_set", "parameter", "group", "level", "coverage", "n"),
     ),
     ResultTable(
@@ -79,7 +86,7 @@ TABLES = (
     ),
     ResultTable(
         "restoration_budget.csv",
-        "what each step from the true PSFs to the estimated ones costs",
+        "cost of each step from the true PSFs to the estimated ones",
         ("test", "step", "start", "end", "loss_db", "low", "high", "n"),
     ),
     ResultTable(
@@ -92,7 +99,7 @@ TABLES = (
     ),
     ResultTable(
         "restoration_choice.csv",
-        "what rules that choose them gain and lose",
+        "gains and losses of rules that choose them",
         (
             *("test", "psfs", "rule", "mean", "low", "high", "n", "loss_db", "loss_low"),
             *("loss_high", "median_loss_db", "worst_loss_db", "near_share", "tv_weight"),
@@ -106,7 +113,7 @@ TABLES = (
     ),
     ResultTable(
         "harm_summary.csv",
-        "their means, and the worst",
+        "their means and the worst ones",
         (
             *("test", "model", "kind", "photons", "method", "n", "mean", "p5", "worst"),
             *("harmed_share", "cells_p5", "cells_worst", "overshoot", "alone_share", "of_true"),
@@ -124,7 +131,17 @@ NAMES = (
 
 @dataclass
 class Mosaic:
-    """facts: what was measured on it. registration: how its reference frame lies, or why it was refused."""
+    """A mosaic.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    facts
+        Its measured facts.
+    registration
+        Position of its reference frame, or why that was refused.
+    """
 
     name: str
     facts: dict = field(default_factory=dict)
@@ -132,12 +149,15 @@ class Mosaic:
 
     @property
     def pixel_size_um(self) -> float | None:
+        """Pixel size in micrometres; None if it is unknown."""
         size = self.facts.get("pixel_size_um")
         return float(size) if isinstance(size, int | float) and size > 0 else None
 
 
 @dataclass
 class Network:
+    """A network with its training curves (history.csv) and its card."""
+
     name: str
     history: pd.DataFrame
     card: dict
@@ -147,7 +167,12 @@ class Network:
 class Present:
     """What a study's config names. A run with other settings may have left more in its folder.
 
-    mosaics: the simulated ones, and those of the table that were not refused. tests: of restorations and of harm.
+    Attributes
+    ----------
+    config
+        The config.
+    mosaics
+        The simulated mosaics, and those of the table that were not refused.
     """
 
     config: dict
@@ -155,7 +180,7 @@ class Present:
 
     @classmethod
     def of(cls, folder: Path, config: dict) -> "Present | None":
-        """None where the config is not whole, so that nobody knows."""
+        """From a study's folder and config; None if the config is incomplete."""
         config = with_absent(config)
         if not set(schema()["properties"]) <= set(config):
             return None
@@ -169,17 +194,18 @@ class Present:
 
     @property
     def methods(self) -> list[str]:
+        """Methods of restoration."""
         return self.config["restoration"]["methods"]
 
     def names(self, wildcard: str) -> set[str] | None:
-        """What a wildcard of the rules may be; None for one that is not looked at."""
+        """The values that a wildcard of the rules may have; None if it is not checked."""
         keys = [key for name, key in stages.lists() if name == wildcard]
         if keys:
             return {item["name"] for key in keys for item in self.config[key]}
         return {"mosaic": {*self.mosaics}, "method": {*self.methods}}.get(wildcard)
 
     def has(self, rule: str, job: str) -> bool:
-        """Whether a job of a rule, by its benchmark's name, is one of the study."""
+        """Whether a job of a rule, named as in its benchmark, belongs to the study."""
         stage = stages.BY_RULE.get(rule)
         if stage is None or not stage.wanted(self.config):
             return False
@@ -189,13 +215,37 @@ class Present:
         )
 
     def table(self, name: str) -> bool:
-        """Whether a table of the study's folder is made by these settings."""
+        """Whether these settings make a table of the study's folder."""
         return all(stage.wanted(self.config) for stage in stages.STAGES if name in stage.made)
 
 
 @dataclass
 class Study:
-    """present: what the config names, None where it does not say. aside: mosaics of former settings in the folder."""
+    """The results of a study.
+
+    Attributes
+    ----------
+    folder
+        Its folder.
+    config, config_text
+        Its config, and the text of that.
+    mosaics, networks
+        Its mosaics and networks.
+    tables
+        Its CSVs by name.
+    maps, true_maps
+        Estimated and true PSF maps by mosaic.
+    benchmarks
+        rule, job, seconds and peak_mib of every job.
+    trusts
+        Maps of trust by mosaic.
+    choices
+        What was chosen for the restoration, by mosaic and method.
+    present
+        What the config names; None if it is incomplete.
+    aside
+        Mosaics of former settings that are still in the folder.
+    """
 
     folder: Path
     config: dict
@@ -207,28 +257,30 @@ class Study:
     true_maps: dict[str, PsfMap]
     benchmarks: pd.DataFrame
     trusts: dict[str, Trust] = field(default_factory=dict)
-    choices: dict[str, dict[str, dict]] = field(default_factory=dict)  # mosaic -> method -> choice
+    choices: dict[str, dict[str, dict]] = field(default_factory=dict)
     present: Present | None = None
     aside: list[str] = field(default_factory=list)
 
     @property
     def methods(self) -> list[str] | None:
-        """What the study restores with; None where its config does not say."""
+        """Methods of restoration; None if the config is incomplete."""
         return self.present.methods if self.present else None
 
     @property
     def fixed(self) -> list[str]:
-        """`config.entries.fixed` of the algorithm that restored."""
+        """Settings that the restoration algorithm fixes (`config.entries.fixed`)."""
         return entries.fixed(self.config.get("restoration") or {})
 
     def table(self, name: str) -> pd.DataFrame:
+        """A CSV by its name; it has no rows if the file does not exist."""
         return self.tables[name]
 
     def pixel_size_um(self, mosaic: str) -> float | None:
+        """Pixel size of a mosaic in micrometres; None if it is unknown."""
         return next(m.pixel_size_um for m in self.mosaics if m.name == mosaic)
 
     def gain_grid(self, mosaic: str, method: str = "estimated") -> np.ndarray | None:
-        """SNR gain of each cell in dB, (y, x), NaN where unknown; None without cells of that method."""
+        """SNR gain (y, x) of each cell in dB, NaN if unknown; None without cells of that method."""
         cells = self.table("cells.csv")
         cells = cells[(cells["mosaic"] == mosaic) & (cells["method"] == method)]
         if cells.empty:
@@ -240,9 +292,19 @@ class Study:
 
 
 def read_study(folder: Path, more: Iterable[ResultTable] = ()) -> Study:
-    """Read every result file of a study but its pictures: TABLES and the CSVs in `more`.
+    """Read the results of a study, except its pictures.
 
-    Raises UserError where there is no such folder.
+    Parameters
+    ----------
+    folder
+        The study's folder.
+    more
+        CSVs to read in addition to TABLES.
+
+    Raises
+    ------
+    UserError
+        If the folder does not exist, or a CSV lacks a column.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -304,11 +366,12 @@ def read_study(folder: Path, more: Iterable[ResultTable] = ()) -> Study:
 
 
 def is_simulated(config: dict, mosaic: str) -> bool:
+    """Whether a mosaic is simulated in the study."""
     return any(item["mosaic"] == mosaic for item in config.get("simulations") or [])
 
 
 def metric_values(study: Study) -> pd.DataFrame:
-    """metrics.csv with one value per mosaic, method and metric: of several settings the last one written."""
+    """metrics.csv with one value per mosaic, method and metric; of several settings, the last one counts."""
     return study.table("metrics.csv").drop_duplicates(["mosaic", "method", "metric"], keep="last")
 
 
@@ -335,7 +398,7 @@ def _read_mosaics(folder: Path, tables: dict) -> list[Mosaic]:
     on_disk = {path.name for stage in ("restored", "psf_map") for path in folder.glob(f"{stage}/*")}
     names += sorted(on_disk - set(names))
     refused = set(tables["refused.csv"]["mosaic"])
-    # Those that a table no longer names too: their facts stay.
+    # Also those that the table no longer names, whose facts are still there.
     refused |= {name for name, known in facts.items() if "refused" in known}
     return [
         Mosaic(name, facts.get(name, {}), registrations.get(name, {}))
@@ -367,7 +430,7 @@ def _network_in_use(metrics: pd.DataFrame, mosaic: str) -> str | None:
 
 
 def _read_benchmarks(folder: Path, present: Present | None = None) -> pd.DataFrame:
-    """One row per job: rule, job, seconds, peak memory (MiB)."""
+    """Benchmarks with a row per job: rule, job, seconds, peak_mib."""
     rows = []
     for path in sorted(folder.glob("benchmarks/**/*.tsv")):
         parts = path.relative_to(folder / "benchmarks").with_suffix("").parts

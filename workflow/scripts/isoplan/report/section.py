@@ -1,6 +1,6 @@
-"""What the report is made of: sections of parts, with figures, tables and words, and what each says on the first screen.
+"""Elements of the report: sections with parts, which have figures, tables and words, and scores for the first screen.
 
-The report room hands in its own (`sections`); an application, which lies above this room, hands in others.
+The sections of the report itself are in `sections`. Applications add their own.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,26 @@ NO_MOSAIC = "No mosaic was restored in this study, so there are no pictures, PSF
 
 @dataclass
 class StudyFigure:
-    """One figure of a study: its names, its table, how to draw it, and its words.
+    """A figure.
 
-    name: of its PNG and SVG; data, table: its CSV's name and content; draw() makes the figure. Figures of one
-    `group` in a row stand side by side below that heading; alt tells in words what the figure shows.
+    Attributes
+    ----------
+    name
+        File name of its PNG and SVG, without suffix.
+    data, table
+        Name and content of its CSV.
+    draw
+        Makes the matplotlib figure.
+    group
+        Heading. Consecutive figures with the same one are shown side by side below it.
+    title
+        Its caption.
+    alt
+        A description of what it shows, for readers who cannot see it.
+    width_px
+        Width in the page.
+    kind
+        "png" or "jpg", for the page.
     """
 
     name: str
@@ -32,20 +48,45 @@ class StudyFigure:
     title: str
     alt: str
     width_px: int
-    kind: str = "png"  # in the page; pictures of a noisy mosaic are many times larger as PNG
+    kind: str = "png"  # pictures of a noisy mosaic would be many times larger as PNG
 
 
 @dataclass
 class Part:
-    """A piece of a section; what it has is shown in the order of the fields.
+    """A part of a section. Its contents are shown in the order of the fields.
 
-    title: its heading, of `level` 3 or 4. words: paragraphs. items: a list. remarks: small paragraphs. figures: all
-    of them are drawn into figures/, the page shows at most `limit`. tables: each with its heading or "". notes:
-    small paragraphs. listing: summary and text of what opens on demand. data: CSVs of the study, linked below.
-
-    fold: with this summary, figures and tables open on demand alone. link_figures: whether the figures' CSVs are
-    linked. csvs: name -> table, of further CSVs in figures/ that are linked below. mosaic: the one that it
-    pictures; of many mosaics only some are on the page.
+    Attributes
+    ----------
+    title
+        Its heading.
+    words
+        Paragraphs.
+    items
+        Items of a list.
+    remarks
+        Small paragraphs above the figures.
+    figures
+        Figures; all are drawn into figures/.
+    tables
+        Tables, each with its heading or "".
+    notes
+        Small paragraphs below the tables.
+    listing
+        Summary and text that open on demand.
+    data
+        CSVs of the study that are linked below.
+    level
+        Level of the heading, 3 or 4.
+    limit
+        Largest number of figures on the page; None shows all.
+    fold
+        If given, figures and tables open on demand below this summary.
+    link_figures
+        Whether the figures' CSVs are linked.
+    csvs
+        Further CSVs in figures/ that are linked below, by name.
+    mosaic
+        The mosaic that the part shows; of many mosaics, only some are on the page.
     """
 
     title: str = ""
@@ -67,7 +108,17 @@ class Part:
 
 @dataclass
 class Caution:
-    """Where not to trust a result. mosaic: the one that it is about. harm: something came out worse than it was."""
+    """A warning where not to trust a result.
+
+    Attributes
+    ----------
+    text
+        The warning, and what to do about it.
+    mosaic
+        The mosaic that it is about; empty for others.
+    harm
+        Whether something is worse than before.
+    """
 
     text: str
     mosaic: str = ""
@@ -76,7 +127,7 @@ class Caution:
 
 @dataclass
 class Bar:
-    """How good one thing is: a share for a bar, which ends at 0 and 1, and the same in words."""
+    """A bar that shows a share, clipped to 0 and 1, and its text; by default that is the share in per cent."""
 
     label: str
     colour: str
@@ -90,13 +141,30 @@ class Bar:
 
 @dataclass
 class Score:
-    """What a section says on the first screen: did it work, and how well.
+    """What a section says on the first screen: whether it worked, and how well.
 
-    level: good, fair, bad, open (nobody can tell), empty, or plain (no judgement). bars, below `title`, come from
-    the CSV `data`. question: the heading above them. note: what else to say there. sound: what to say where no
-    section cautions. mosaics: of `mosaic_verdict`, each with bars of its own. figures: drawn into figures/, of
-    which the first screen links the CSVs. alarms: what has to be read before all else.
-    beside: whether the bars stand on the first screen where another section's score leads too.
+    Attributes
+    ----------
+    level
+        "good", "fair", "bad", "open" (unknown), "empty", or "plain" (no judgement).
+    headline, lead
+        The headline, and a paragraph below it.
+    title, bars, data
+        Bars with their title, and the CSV that they come from.
+    question
+        Heading above the bars.
+    note
+        A paragraph below the bars.
+    sound
+        What to say if no section has a warning.
+    mosaics
+        Verdicts from `mosaic_verdict`, each with its own bars.
+    figures
+        Figures that are drawn into figures/; the first screen links their CSVs.
+    alarms
+        What must be read first.
+    beside
+        Whether the bars are also shown if the score of another section is the main one.
     """
 
     level: str
@@ -116,12 +184,26 @@ class Score:
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the report, all that the page knows of it.
+    """A section of the report.
 
-    key: its anchor. name: in the navigation. title: its heading. parts: what it shows of a study; none, and it is
-    not in the report. tables: CSVs of the study that this section brings beside `results.TABLES`; they are read
-    with the others and listed among the files. cautions, score: what it says on the first screen, if anything.
-    template: in templates/; the usual one draws the parts one after the other.
+    Attributes
+    ----------
+    key
+        Its anchor.
+    name
+        Its name in the navigation.
+    title
+        Its heading.
+    parts
+        (study) -> its parts; without any, the section is left out.
+    tables
+        CSVs of the study that it needs in addition to `results.TABLES`. They are read and listed with the others.
+    cautions
+        (study) -> its warnings on the first screen.
+    score
+        (study) -> its score on the first screen, or None.
+    template
+        File in templates/. The default shows the parts in order.
     """
 
     key: str
@@ -135,5 +217,5 @@ class Section:
 
 
 def and_more(count: int, what: str) -> list[str]:
-    """The sentence that ends a list of cautions of which only the first SHOWN are told."""
-    return [f"{count - SHOWN} more {what}."] if count > SHOWN else []
+    """The sentence that ends a list of warnings if only the first SHOWN are listed."""
+    return [f"There are {count - SHOWN} more {what}."] if count > SHOWN else []

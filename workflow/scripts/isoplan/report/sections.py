@@ -1,6 +1,6 @@
-"""The report's own sections, in the order of the page.
+"""The sections of the report, in the order of the page.
 
-Those of an application stand between what was found and how the networks did: `in_order`.
+Those of applications come between the results on mosaics and the tests (`in_order`).
 """
 
 from collections.abc import Iterable
@@ -37,5 +37,5 @@ MADE = (cost_section.SECTION, how.SECTION, glossary.SECTION)
 
 
 def in_order(more: Iterable[Section] = ()) -> list[Section]:
-    """All sections of a report, those of `more` among them."""
+    """All sections of a report. more: those of applications."""
     return [*FOUND, *more, *TESTED, *MADE]

@@ -1,4 +1,4 @@
-"""Colours, names and number formats: one place, so that a method looks the same in every figure and table."""
+"""Colours, names and number formats, which are the same in all figures and tables."""
 
 import math
 
@@ -15,14 +15,14 @@ METHOD_ORDER = (
     "truth",
     "reference",
 )
-# Of restoration tests: from what nobody has to what everybody has.
+# Methods of restoration tests, from those that need the truth to those that need nothing.
 TEST_METHODS = (
     *("true-noise-free", "true", "true-grid", "best-of-model", "estimated", "estimated-all"),
     *("constant", "blind", "deepinv-blind", "wiener", "unsharp"),
 )
 METHOD_LABELS = {
     "none": "Nothing done",
-    "denoised": "Denoised alone",
+    "denoised": "Only denoised",
     "measured": "Measured PSF",
     "constant": "One constant PSF",
     "estimated": "Estimated map",
@@ -39,10 +39,10 @@ METHOD_LABELS = {
     "wiener": "Wiener, our mean PSF",
     "unsharp": "Unsharp mask",
     "true-best": "Known PSFs, best choice",
-    "denoised-best": "Denoised alone, best choice",
+    "denoised-best": "Only denoised, best choice",
     "richardson-lucy": "Plain Richardson-Lucy",
 }
-# Distinct under the common colour-vision deficiencies, and in lightness when printed in grey.
+# These differ for people with the common colour-vision deficiencies, and in lightness when printed in grey.
 METHOD_COLOURS = {
     "none": "#8C9199",
     "denoised": "#661100",
@@ -65,9 +65,9 @@ METHOD_COLOURS = {
     "denoised-best": "#D98200",
     "richardson-lucy": "#AA4499",
 }
-# Drawn last, so that a line which it lies upon still shows.
+# Dashed, so that a line below still shows where both coincide.
 DASHED = {"oracle", "true", "reference"}
-# Networks beside one another; ours has the colour of what it estimates.
+# Colours of networks; isoplan's has that of the estimated map.
 NETWORK_COLOURS = {
     "isoplan": "#005EA8",
     "resnet34": "#AA4499",
@@ -90,29 +90,29 @@ DEGRADATION_LABELS = {
     "poisson": "Poisson noise",
     "mixed": "Gaussian and Poisson noise",
 }
-# For whatever has no colour of its own above: parameters, lines of networks, and names that are not known here.
+# Colours of parameters, lines of networks, and names that are unknown here.
 OTHER_COLOURS = ("#332288", "#AA4499", "#6E9F2E", "#882255", "#56B4E9", "#999933", "#661100")
 
 INK, QUIET, RULE = "#1B1F24", "#5B636E", "#D9DDE2"
 FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 
-# One perceptually uniform map per quantity; a turning axis needs a cyclic one.
+# One perceptually uniform map per quantity; the axis needs a cyclic one.
 PARAMETER_MAPS = {"focus": "cividis", "cylinder": "plasma", "axis": "twilight"}
 DEFAULT_MAP = "viridis"
-# Dark where the network is sure, so that doubt glows.
+# Uncertain cells are bright.
 UNCERTAINTY_MAP = "inferno"
 DIFFERENCE_MAP = "PuOr"
 # Coverage of a 90 % interval that counts as calibrated.
 CALIBRATED = (0.85, 0.95)
-# Cells of a map that are no measurement: hatch, colour, words.
+# Cells of a map that are not measurements: hatch, colour, words.
 CELL_FLAGS = {
     "untrusted": ("/////", "#5B636E", "no texture, border: filled or doubtful"),
     "out_of_domain": ("xxxx", "#B3261E", "out of domain: filled in"),
-    "no_psf": ("/////", "#5B636E", "no sure PSF of its own"),
+    "no_psf": ("/////", "#5B636E", "no certain PSF of its own"),
     "disagrees": ("....", "#B3261E", "disagrees with the data"),
 }
 GAIN_MAP = "RdBu"
-# Of residuals: what noise gives is the middle.
+# Map of residuals; pure noise is in the middle.
 RESIDUAL_MAP = "PuOr_r"
 PSF_MAP = "magma"
 
@@ -128,11 +128,12 @@ PARAMETER_LABELS = {
 
 
 def standard_in(methods) -> str | None:
-    """What the methods of a mosaic were judged by, if anything."""
+    """The standard that the methods of a mosaic were compared with: "truth", "reference" or None."""
     return next((standard for standard in STANDARDS if standard in set(methods)), None)
 
 
 def method_label(method: str) -> str:
+    """Name of a method for users."""
     return METHOD_LABELS.get(method, method)
 
 
@@ -142,31 +143,37 @@ def method_line(method: str) -> str | tuple:
 
 
 def method_colour(method: str) -> str:
+    """Colour of a method."""
     if method in METHOD_COLOURS:
         return METHOD_COLOURS[method]
     return OTHER_COLOURS[sum(map(ord, method)) % len(OTHER_COLOURS)]
 
 
 def network_label(architecture: str) -> str:
+    """Name of an architecture for users."""
     return NETWORK_LABELS.get(architecture, architecture)
 
 
 def degradation_label(name: str) -> str:
+    """Name of a degradation for users."""
     return DEGRADATION_LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def psf_label(model: str) -> str:
-    """`Gaussian-2` for gaussian-2."""
+    """Name of a PSF model for users, like `Gaussian-2`."""
     return model[:1].upper() + model[1:]
 
 
 def psf_title(model: str, form: str) -> str:
-    """`Gaussian-2, published form` where the PSFs have that form."""
+    """Name of a PSF model and its form for users, like `Gaussian-2, published form`."""
     return psf_label(str(model)) + (", published form" if form == "published" else "")
 
 
 def network_colours(lines: dict[str, str]) -> dict[str, str]:
-    """label -> colour, for labels with their architectures; several of one get shades of its colour."""
+    """Colours by label; several labels of one architecture get shades of its colour.
+
+    lines: architectures by label.
+    """
     found, others = {}, iter(OTHER_COLOURS * len(lines))
     for architecture in dict.fromkeys(lines.values()):
         base = NETWORK_COLOURS.get(architecture) or next(others)
@@ -177,47 +184,51 @@ def network_colours(lines: dict[str, str]) -> dict[str, str]:
 
 
 def lighter(colour: str, share: float) -> str:
-    """A colour mixed with white; share 0 leaves it."""
+    """A colour mixed with a share of white."""
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return "#" + "".join(f"{round(part + (255 - part) * share):02X}" for part in parts)
 
 
 def in_order(values, order) -> list:
-    """The values that `order` knows, in its order, then the others as they came, each once."""
+    """The different values, first those in `order`, in that order, then the others as given."""
     values = list(dict.fromkeys(values))
     known = [value for value in order if value in values]
     return known + [value for value in values if value not in known]
 
 
 def sort_methods(methods) -> list[str]:
-    """The usual methods in their usual order, then any other by name."""
+    """The usual methods in their usual order, then others by name."""
     known = [method for method in METHOD_ORDER if method in set(methods)]
     return known + sorted(set(methods) - set(METHOD_ORDER))
 
 
 def parameter_label(name: str) -> str:
+    """Name of a PSF parameter for users."""
     return PARAMETER_LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def with_unit(label: str, unit: str) -> str:
+    """A label with its unit in brackets, if it has one."""
     return f"{label} ({unit})" if unit else label
 
 
 def is_number(value) -> bool:
+    """Whether a value is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def minus(text: str) -> str:
-    """A real minus sign, which lines up with the digits."""
+    """A text with real minus signs, which have the width of digits."""
     return text.replace("-", "\u2212")
 
 
 def fixed(value, decimals: int = 2) -> str:
+    """A number with fixed decimals; a dash if it is not a number."""
     return minus(f"{value:,.{decimals}f}") if is_number(value) else "\u2013"
 
 
 def significant(value, digits: int = 3) -> str:
-    """Three significant digits, thousands apart; powers of ten only where zeros would bury the number."""
+    """A number with significant digits; powers of ten are used only for very small or large ones."""
     if not is_number(value):
         return "\u2013"
     if value == 0:
@@ -229,23 +240,24 @@ def significant(value, digits: int = 3) -> str:
 
 
 def interval(low, high, decimals: int = 3) -> str:
-    """`[0.948, 0.957]`; nothing where there is no interval."""
+    """An interval like `[0.948, 0.957]`; empty if a limit is not a number."""
     if not (is_number(low) and is_number(high)):
         return ""
     return f"[{fixed(low, decimals)}, {fixed(high, decimals)}]"
 
 
 def signed(value, decimals: int = 2) -> str:
+    """A number with its sign; a dash if it is not a number."""
     return minus(f"{value:+,.{decimals}f}") if is_number(value) else "\u2013"
 
 
 def count(number: int, noun: str) -> str:
-    """`1 mosaic`, `2 mosaics`."""
+    """A number with its noun, like `1 mosaic` and `2 mosaics`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def percent(share) -> str:
-    """A share of 1 as a whole per cent; small shares do not round to nothing."""
+    """A share in whole per cent; shares close to 0 or 1 are not rounded to these."""
     if not is_number(share):
         return "\u2013"
     if 0 < share < 0.005:
@@ -256,7 +268,7 @@ def percent(share) -> str:
 
 
 def large(value: float) -> str:
-    """A count in few letters: 500, 64k, 2.5M."""
+    """A count in short, like 500, 64k and 2.5M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:g}{letter}"
@@ -264,10 +276,12 @@ def large(value: float) -> str:
 
 
 def metric_text(metric: Metric, value) -> str:
+    """A value of a metric with its decimals."""
     return significant(value) if metric.decimals is None else fixed(value, metric.decimals)
 
 
 def duration(seconds) -> str:
+    """A duration in s, min or h."""
     if not is_number(seconds):
         return "\u2013"
     if seconds < 60:
@@ -279,17 +293,19 @@ def duration(seconds) -> str:
 
 
 def memory(mebibytes) -> str:
+    """An amount of memory in MiB or GiB."""
     if not is_number(mebibytes):
         return "\u2013"
     return f"{mebibytes / 1024:.2f} GiB" if mebibytes >= 1024 else f"{mebibytes:.0f} MiB"
 
 
 def bar_length(width: float, share: float = 0.22) -> float:
-    """The longest 1-2-5 length that takes at most `share` of a picture `width` long (same unit)."""
+    """Length of a scale bar: the largest of 1, 2, 5, 10, ... that is at most a share of the width."""
     limit = width * share
     power = 10 ** math.floor(math.log10(limit))
     return max(step * power for step in (1, 2, 5) if step * power <= limit)
 
 
 def bar_label(length: float, unit: str) -> str:
+    """Label of a scale bar."""
     return f"{length:,.0f} {unit}" if length >= 1 else f"{length:g} {unit}"

@@ -1,4 +1,4 @@
-"""How well networks know how sure they are: figures and words of their intervals, and of abstention."""
+"""Figures and words on the networks' uncertainty: calibration of intervals, and abstention."""
 
 from functools import partial
 
@@ -11,21 +11,25 @@ from isoplan.report.network_plots import Line
 from isoplan.report.results import Study
 from isoplan.report.section import StudyFigure
 
-# So many lines can be told apart; more are drawn thin and without names.
+# At most this many lines can be distinguished; more are drawn thin and without names.
 NAMED_LINES = 6
-ENOUGH = 100  # patches in a group before its coverage is judged
-MOST_KINDS = 4  # figures of calibration and abstention for as many kinds of networks
-LEFT_OUT = 0.2  # share of the least certain samples that the report speaks of
-SERIES = ["network", "test_set", "parameter"]  # what has a line of its own
+ENOUGH = 100  # smallest number of patches in a group whose coverage is judged
+MOST_KINDS = 4  # largest number of kinds of networks with separate figures
+LEFT_OUT = 0.2  # share of the least certain samples that is left out in the text
+SERIES = ["network", "test_set", "parameter"]  # each combination has its own line
 GROUPS = (
-    ("spread fifth", "By predicted spread", "fifth of the predicted spread, surest first"),
+    (
+        "spread fifth",
+        "By predicted uncertainty",
+        "fifth by predicted uncertainty, most certain first",
+    ),
     ("photons decade", "By light", "photons at the brightest pixel, from"),
     ("axis region", "By angle", "true axis (degrees)"),
 )
 
 
 def calibration_figures(study: Study) -> list[StudyFigure]:
-    """How often the 90 % intervals hold the truth: by predicted spread, by photons, by axis."""
+    """How often the 90 % intervals contain the truth: by predicted uncertainty, photons and axis."""
     figures = []
     for group, stem, rows in _kinds(_named(study, "calibration.csv")):
         data, looks = f"calibration_{stem}", _looks(rows)
@@ -44,9 +48,7 @@ def calibration_figures(study: Study) -> list[StudyFigure]:
                 x_label=x_label,
             )
             inside = style.percent(float(part["coverage"].between(*style.CALIBRATED).mean()))
-            alt = (
-                f"Share of 90 % intervals that hold the truth, {x_label}, {group}: {inside} of the "
-            )
+            alt = f"Share of 90 % intervals that contain the truth, {x_label}, {group}: {inside} of the "
             alt += "points lie between 85 and 95 %."
             name = f"{data}_{kind.replace(' ', '_')}"
             figures.append(StudyFigure(name, data, rows, draw, group, title, alt, 330))
@@ -63,7 +65,7 @@ def _count_text(counts: pd.Series) -> str:
 
 
 def _named(study: Study, name: str) -> pd.DataFrame:
-    """calibration.csv or abstention.csv with each network's PSF model and architecture."""
+    """calibration.csv or abstention.csv, with PSF model and architecture of each network."""
     table = study.table(name)
     known, scores = lineup.networks(study), study.table("regression.csv")
     models = dict(zip(scores["network"], scores["psf_model"], strict=True))
@@ -74,7 +76,7 @@ def _named(study: Study, name: str) -> pd.DataFrame:
 
 
 def _kinds(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """(title, file stem, rows) per architecture and PSF model; of many, per architecture alone."""
+    """(title, file stem, rows) for each architecture and PSF model; if there are many, for each architecture."""
     parts = list(table.groupby(["architecture", "psf_model"], sort=False))
     if len(parts) > MOST_KINDS:
         parts = [((key, ""), rows) for key, rows in table.groupby("architecture", sort=False)]
@@ -89,7 +91,7 @@ def _kinds(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
 
 
 def _looks(rows: pd.DataFrame) -> dict[tuple, tuple[str, str]]:
-    """(network, test set, parameter) -> label and colour of its line; of too many no label."""
+    """Label and colour of each line, by (network, test set, parameter); without labels if there are many."""
     found = list(rows[SERIES].drop_duplicates().itertuples(index=False, name=None))
     if len(found) > NAMED_LINES:
         return dict.fromkeys(found, ("", style.METHOD_COLOURS["estimated"]))
@@ -102,7 +104,7 @@ def _looks(rows: pd.DataFrame) -> dict[tuple, tuple[str, str]]:
 
 
 def calibration_words(study: Study) -> list[str]:
-    """How often the 90 % intervals held the truth over all samples, network by network."""
+    """Says how often the 90 % intervals contain the truth."""
     table = _named(study, "calibration.csv")
     fine = table[table["group"] != "all"]
     table = table[table["group"] == "all"]
@@ -111,26 +113,26 @@ def calibration_words(study: Study) -> list[str]:
     words = []
     if len(table) <= NAMED_LINES:
         words += [
-            f"{row.network} on {row.test_set}, {style.parameter_label(row.parameter)}: the 90 % interval holds "
+            f"{row.network} on {row.test_set}, {style.parameter_label(row.parameter)}: the 90 % interval contains "
             f"the truth in {style.percent(float(row.coverage))} of {row.n:,.0f} patches."
             for row in table.itertuples()
         ]
     else:
         words.append(
-            f"Over {len(table)} networks, test sets and parameters the 90 % intervals hold the truth in "
+            f"The 90 % intervals of {len(table)} networks, test sets and parameters contain the truth in "
             f"{style.percent(float(table['coverage'].min()))} to {style.percent(float(table['coverage'].max()))} of the patches."
         )
     fine = fine[fine["n"] >= ENOUGH]
     if len(fine):
         inside = int(fine["coverage"].between(*style.CALIBRATED).sum())
         words.append(
-            f"{inside} of {len(fine)} groups of {ENOUGH} patches or more lie between 85 and 95 %."
+            f"{inside} of {len(fine)} groups of {ENOUGH} patches or more are between 85 and 95 %."
         )
     return words
 
 
 def abstention_figures(study: Study) -> list[StudyFigure]:
-    """The error of what is kept, as the least certain samples are left out."""
+    """Error of the remaining samples if the least certain ones are left out."""
     figures = []
     for group, stem, rows in _kinds(_named(study, "abstention.csv")):
         data, looks = f"abstention_{stem}", _looks(rows)
@@ -138,12 +140,12 @@ def abstention_figures(study: Study) -> list[StudyFigure]:
             _error_unit(study, n, p)
             for n, p in zip(rows["network"], rows["parameter"], strict=True)
         ]
-        # Many lines of different units can only be shown as shares of what they begin with.
+        # Many lines with different units can only be shown relative to their first values.
         crowd = len(looks) > NAMED_LINES
         rows = rows.assign(unit="" if crowd else units)
         kinds = [("", rows)] if crowd else rows.groupby(["metric", "unit"], sort=False)
         for kind, part in kinds:
-            what = "Error of the patches kept (% of that of all)"
+            what = "Error of the remaining patches (% of that of all)"
             if not crowd:
                 what = style.with_unit(ERROR_LABELS.get(kind[0], kind[0]), kind[1])
             lines = []
@@ -177,7 +179,7 @@ def _error_unit(study: Study, network: str, parameter: str) -> str:
 
 
 def abstention_words(study: Study) -> list[str]:
-    """What leaving out the least certain 20 % does to the error, in sentences."""
+    """Says how the error changes if the least certain 20 % are left out."""
     table = study.table("abstention.csv")
     found = []
     keys = ["network", "test_set", "parameter"]
@@ -197,7 +199,7 @@ def abstention_words(study: Study) -> list[str]:
         lower = int((drops > 0).sum())
         return [
             f"Leaving out the least certain 20 % lowers the error in {lower} of {len(found)} cases, "
-            f"by {style.percent(float(np.median(drops)))} in the median."
+            f"by a median of {style.percent(float(np.median(drops)))}."
         ]
     words = []
     for network, test_set, parameter, unit, before, after in found:

@@ -1,4 +1,4 @@
-"""How much to restore, in the report: sweeps of restoration tests, and rules that choose without the truth."""
+"""Sweeps over iterations and TV weights in the report, and rules that choose them without the truth."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from isoplan.report.section import Bar, Score, StudyFigure
 from isoplan.report.tables import Cell, Table
 from isoplan.restoration_test.sweep import NEAR_DB
 
-# The best of every picture first; colours of those that the figures show.
+# Names and colours of the rules; the best of each picture is not drawn as a loss.
 RULES = {
     "best": ("Best of each picture", style.INK),
     "best-fixed": ("Best for all pictures", "#8C9199"),
@@ -21,27 +21,27 @@ RULES = {
 }
 PSFS = {"true": "known PSFs", "estimated": "estimated PSFs"}
 INTRO = (
-    "Every picture was restored with each TV weight, and its gain noted after each number of iterations. Best is "
-    "what the truth would choose; a rule that a user can follow has no truth. Held-out photons: what best "
-    "predicts the three tenths of the photons that were held out (iterations: auto, tv_weight: auto). "
-    "Discrepancy: the test's own TV weight, stopped as soon as the residual is no larger than the noise. Losses "
-    "are against the best choice for each picture, in brackets with their 95 % interval."
+    "Every picture was restored with each TV weight, and its gain was recorded after each number of iterations. The best "
+    "choice depends on the truth, while a user needs a rule without it. Held-out photons: the setting that best predicts the "
+    "30 % of photons that were held out (iterations: auto, tv_weight: auto). Discrepancy: the test's own TV weight, with "
+    "iterations until the residual is no larger than the noise. Losses are those compared with the best choice for each "
+    "picture; brackets are 95 % intervals."
 )
 
 
 def choices(study: Study) -> pd.DataFrame:
-    """restoration_choice.csv; no rows where nothing was swept."""
+    """restoration_choice.csv; it has no rows without sweeps."""
     return study.table("restoration_choice.csv")
 
 
 def choice_table(study: Study) -> Table | None:
-    """What the rules gain and lose, by test and PSFs."""
+    """Gains and losses of the rules, by test and PSFs."""
     rows = []
     for (test, psfs), part in choices(study).groupby(["test", "psfs"], sort=False):
         rows.append([Cell(f"{test}, {PSFS[psfs]}")])
         known = {row["rule"]: row for row in part.to_dict("records")}
         rows += [_row(*RULES[rule], known[rule]) for rule in RULES if rule in known]
-    head = ["Rule", "SNR gain (dB)", "Lost against the best (dB)", f"Within {NEAR_DB:g} dB"]
+    head = ["Rule", "SNR gain (dB)", "Loss to the best (dB)", f"Within {NEAR_DB:g} dB"]
     return Table([*head, "Worst loss (dB)", "Iterations", "TV weight"], rows) if rows else None
 
 
@@ -59,7 +59,7 @@ def _row(label: str, colour: str, row: dict) -> list[Cell]:
 
 
 def score(study: Study) -> Score:
-    """Of a study all of whose tests are sweeps: what choosing without the truth keeps of the best choice's gain."""
+    """Gain of the choice without the truth, as a share of the best one's; for a study of which all tests are sweeps."""
     table = choices(study)
     lost = {
         (rule, psfs): _span(part["loss_db"])
@@ -70,8 +70,8 @@ def score(study: Study) -> Score:
     own = " and ".join(f"{lost['default', name]} dB" for name in names)
     return Score(
         *("plain", f"Chosen from the picture alone: {lost['chosen', names[-1]]} dB below the best"),
-        f"Iterations and TV weight chosen by held-out photons lose {words} against the best choice for each "
-        f"picture, which takes the truth to know; the tests' own setting loses {own}. Means, test by test.",
+        f"Iterations and TV weight chosen by held-out photons lose {words} compared with the best choice for each "
+        f"picture, which depends on the truth; the tests' own setting loses {own}. These are means of each test.",
         title="Chosen by held-out photons: share of the best choice's gain",
         bars=[Bar(test, RULES["chosen"][1], share) for test, share in kept(study)],
         data="restoration_choice.csv",
@@ -85,8 +85,10 @@ def _span(values: pd.Series) -> str:
 
 
 def kept(study: Study) -> list[tuple[str, float]]:
-    """What the choice by held-out photons gains as a share of the best choice's gain, test by test, with the
-    PSFs that a user has, where the best gains anything."""
+    """Gain of the choice by held-out photons as a share of the best choice's gain, for each test.
+
+    It is that with estimated PSFs if there are any. Tests in which the best choice gains nothing are left out.
+    """
     table = choices(study)
     psfs = "estimated" if "estimated" in set(table["psfs"]) else "true"
     table = table[table["psfs"] == psfs]
@@ -95,25 +97,25 @@ def kept(study: Study) -> list[tuple[str, float]]:
 
 
 def warnings(study: Study) -> list[str]:
-    """Where held-out photons choose worse than they should, test by test, with estimated PSFs."""
+    """Warnings of choices by held-out photons that lose too much, with estimated PSFs."""
     table = choices(study)
     table = table[(table["psfs"] == "estimated") & (table["rule"] == "chosen")]
     return [
         f"{row['test']}: iterations and TV weight chosen by held-out photons lose {style.fixed(row['loss_db'])} dB "
-        f"against the best choice, more than {NEAR_DB:g} dB."
+        f"compared with the best choice, more than {NEAR_DB:g} dB."
         for row in table.to_dict("records")
         if round(row["loss_db"], 2) > NEAR_DB
     ]
 
 
 def sweep_figures(study: Study) -> list[StudyFigure]:
-    """What each rule loses, test by test; and the gain over iterations and TV weights."""
+    """Losses of the rules for each test, and gains over iterations and TV weights."""
     chosen, swept = choices(study), study.table("restoration_sweep.csv")
     if chosen.empty or swept.empty:
         return []
     names = [name for name in PSFS if name in set(chosen["psfs"])]
     panels = [(PSFS[name], _losses(chosen[chosen["psfs"] == name])) for name in names]
-    alt = "SNR gain lost against the best choice by each rule, test by test."
+    alt = "SNR gain lost by each rule compared with the best choice, for each test."
     first = "restoration_choice"
     draw = partial(restoration_plots.choices, panels, width_px=960)
     figures = [StudyFigure(first, first, chosen, draw, "", "", alt, 960)]
@@ -122,8 +124,8 @@ def sweep_figures(study: Study) -> list[StudyFigure]:
         picked = chosen[chosen["psfs"] == name]
         curves = [_curves(test, part, picked[picked["test"] == test]) for test, part in parts]
         draw = partial(restoration_plots.sweeps, curves, width_px=960)
-        title = f"With {PSFS[name]}: mean gain over iterations, a line per TV weight"
-        alt = f"Mean SNR gain over iterations with {PSFS[name]}, {len(curves)} tests, a line per TV weight."
+        title = f"With {PSFS[name]}: mean gain over iterations, one line per TV weight"
+        alt = f"Mean SNR gain over iterations with {PSFS[name]}, {len(curves)} tests, one line per TV weight."
         file = f"restoration_sweep_{name}"
         figures.append(StudyFigure(file, "restoration_sweep", swept, draw, "", title, alt, 960))
     return figures

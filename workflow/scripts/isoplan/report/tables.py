@@ -1,11 +1,23 @@
-"""A table of the report: header, rows of ready-made text, and which cells are best."""
+"""Tables of the report, with their text and the best cells."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Cell:
-    """notes: small lines below the text."""
+    """A cell.
+
+    Attributes
+    ----------
+    text
+        Its text.
+    best
+        Whether it is marked.
+    colour
+        Colour of a dot before the text; none if empty.
+    notes
+        Small lines below the text.
+    """
 
     text: str
     best: bool = False
@@ -15,10 +27,20 @@ class Cell:
 
 @dataclass
 class Table:
-    """head: column titles. The first column of every row is its header; a row of one cell heads a group.
+    """A table.
 
-    note: what to know of the table, for its section to say. best: what the mark of a best cell means. numeric:
-    whether the columns beside the first hold numbers.
+    Attributes
+    ----------
+    head
+        Titles of the columns.
+    rows
+        Rows of cells. The first cell is the header of its row; a row with a single cell is a heading.
+    note
+        A remark, which the section shows.
+    best
+        What a marked cell means.
+    numeric
+        Whether all columns except the first have numbers.
     """
 
     head: list[str]

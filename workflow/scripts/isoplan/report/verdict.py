@@ -1,4 +1,4 @@
-"""The first screen: which section's score leads, and where not to trust the result, most serious first."""
+"""The first screen: the main score, and the warnings, with the most serious first."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,31 @@ from isoplan.report.section import NO_MOSAIC, Caution, Score, Section
 
 EMPTY = Score(
     "empty",
-    "Nothing here was scored",
-    "No mosaic was scored and no network was tested: the study asks for neither, or has not run yet.",
+    "Nothing was scored",
+    "No mosaic was scored and no network was tested. Either the study asks for neither, or it has not run yet.",
     data="regression.csv",
     note=NO_MOSAIC,
-    sound="Nothing was measured, so nothing can be trusted.",
+    sound="Nothing was measured, so there is nothing to check.",
 )
 
 
 @dataclass
 class Verdict:
-    """score: the one that the page opens with. others: whose bars stand below. sound: what to say where
-    there are no warnings."""
+    """The content of the first screen.
+
+    Attributes
+    ----------
+    score
+        The main score.
+    others
+        Scores whose bars are shown below.
+    warnings
+        Warnings, with the most serious first.
+    alarms
+        What must be read first.
+    sound
+        What to say if there are no warnings.
+    """
 
     score: Score
     others: list[Score]
@@ -28,8 +41,11 @@ class Verdict:
 
 
 def rank(study: Study, sections: list[Section]) -> Verdict:
-    """Rank what the sections say: the first score leads; of cautions harm comes first, then what is about one
-    mosaic, mosaic by mosaic, then the others in the order of the page."""
+    """Rank scores and warnings of all sections.
+
+    The first score is the main one. Warnings of harm come first, then those of single mosaics in the order of the
+    mosaics, then all others in the order of the page.
+    """
     scores = [score for section in sections if (score := section.score(study))] or [EMPTY]
     first, *others = scores
     sound = [score.sound for score in scores if score.sound]
@@ -38,7 +54,7 @@ def rank(study: Study, sections: list[Section]) -> Verdict:
         [score for score in others if score.beside],
         _ranked([one for section in sections for one in section.cautions(study)], study),
         [alarm for score in scores for alarm in score.alarms],
-        sound[0] if sound else "No check found anything.",
+        sound[0] if sound else "All checks passed.",
     )
 
 

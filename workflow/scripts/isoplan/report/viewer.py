@@ -1,4 +1,4 @@
-"""The before/after viewer's pictures: crops of a few telling places, every method at the same grey scale."""
+"""Pictures of the before/after viewer: crops of a few places by all methods, with the same grey scale."""
 
 import numpy as np
 
@@ -13,9 +13,9 @@ GRADES = ((86, 1024), (80, 896), (70, 768), (55, 640), (40, 512))
 
 
 def viewer_data(study: Study, mosaics: list[Mosaic], crop_px: int, budget_bytes: int) -> list[dict]:
-    """What the page's script needs, mosaic by mosaic; pictures are data URIs.
+    """The data of the page's script for each mosaic, with pictures as data URIs.
 
-    The pictures get a lower quality, step by step, until all of them fit `budget_bytes`.
+    The quality of the pictures is reduced until all of them fit `budget_bytes`. crop_px: side of the places.
     """
     scenes = [scene for mosaic in mosaics if (scene := _scene(study, mosaic, crop_px))]
     for quality, limit_px in GRADES:
@@ -32,7 +32,7 @@ def _scene(study: Study, mosaic: Mosaic, crop_px: int) -> dict | None:
     methods = style.sort_methods(sources)
     shape = sources[methods[0]].shape
     places = choose_places(study, mosaic.name, shape, crop_px)
-    # Pictures in other units (a truth in units of the scene) are brought to the mosaic's brightness.
+    # Pictures in other units (a truth in units of the scene) are scaled to the mosaic's brightness.
     middle = places[0]
     levels = {m: _mean(_crop(source, middle)) for m, source in sources.items()}
     reference = levels.get("none") or levels[methods[0]]
@@ -83,12 +83,12 @@ def _factor(reference: float, level: float) -> float:
 
 
 def _common_levels(views: dict) -> tuple[float, float]:
-    """One black and white point for all methods, or a slider would compare contrast settings."""
+    """A common black and white point of all methods, without which the slider would compare contrasts."""
     return pictures.levels_of(np.concatenate([view.ravel() for view in views.values()]))
 
 
 def _psfs_at(study: Study, mosaic: Mosaic, place: Place) -> dict:
-    """The PSF pictures and the words for one place."""
+    """The PSFs and the words for one place."""
     words, found = [], {}
     if place.gain_db is not None:
         words.append(f"SNR gain here {style.signed(place.gain_db)} dB")
@@ -106,7 +106,7 @@ def _psfs_at(study: Study, mosaic: Mosaic, place: Place) -> dict:
         words.append(f"the PSF here is {what}")
     if psf_map.out_of_domain[place.cell]:
         words.append(
-            "the picture here is of a kind that the network never learned: do not trust its PSF"
+            "the picture here is of a kind that the network was not trained for: do not trust its PSF"
         )
     if not found:
         return {"words": words, "psfs": []}
@@ -126,11 +126,11 @@ def _psfs_at(study: Study, mosaic: Mosaic, place: Place) -> dict:
 
 
 def _numbers(psf_map: PsfMap, cell: tuple[int, int]) -> list[str]:
-    """A cell's parameters in words, each with its 90 % interval where the map has one."""
+    """Parameters of a cell in words, with their 90 % intervals if the map has them."""
     words = []
     for index, (name, unit) in enumerate(zip(psf_map.names, psf_map.units, strict=True)):
         text = style.significant(float(psf_map.values[(index, *cell)]))
-        half_width = 0.0  # as of a true map
+        half_width = 0.0  # a true map has none
         if psf_map.uncertainty is not None and not psf_map.untrusted[cell]:
             half_width = float(psf_map.uncertainty[(index, *cell)])
         if half_width:
@@ -141,7 +141,7 @@ def _numbers(psf_map: PsfMap, cell: tuple[int, int]) -> list[str]:
 
 
 def _encode_scene(scene: dict, quality: int, limit_px: int) -> tuple[dict, int]:
-    """The scene as the page's script takes it, and its size in bytes."""
+    """The scene as data of the page's script, and its size in bytes."""
     places, size = [], 0
     for item in scene["places"]:
         place, uris = item["place"], {}

@@ -12,7 +12,7 @@ def reason(
     Parameters
     ----------
     which
-        The PSFs, from `Search.which`.
+        The PSFs, from `Search.choose_psfs`.
     photons
         Photons at the brightest pixels.
     hinted

@@ -44,12 +44,12 @@ class Trial:
     deviance: np.ndarray
 
     @property
-    def likeliest(self) -> np.ndarray:
+    def best_deviance(self) -> np.ndarray:
         """The deviance of every square, after the iterations with the smallest total."""
-        return self.deviance[self.end]
+        return self.deviance[self.deviance_index]
 
     @property
-    def end(self) -> int:
+    def deviance_index(self) -> int:
         """Index of the look with the smallest deviance."""
         return int(self.deviance.sum(1).argmin())
 
@@ -60,15 +60,17 @@ class Trial:
         return np.maximum(errors, np.append(errors[1:], errors[-1]))
 
     @property
-    def best(self) -> int:
+    def best_index(self) -> int:
         """Index of the best number of iterations."""
         return int(self.errors.argmin())
 
     @property
-    def place(self) -> int:
+    def chosen_index(self) -> int:
         """Index of the fewest iterations that are worse than the best by at most ALIKE standard errors."""
-        best = self.squares[self.best]
-        return next(k for k in range(self.best + 1) if worse_by(self.squares[k], best) <= ALIKE)
+        best = self.squares[self.best_index]
+        return next(
+            k for k in range(self.best_index + 1) if worse_by(self.squares[k], best) <= ALIKE
+        )
 
 
 def worse_by(one: np.ndarray, other: np.ndarray) -> float:
@@ -109,7 +111,7 @@ class HeldOut:
             self.brightest = max(self.brightest, float(fit.max()))
         self.least = [_ideal(test) for test in self.tests]
 
-    def look(
+    def compare(
         self,
         blur: SpaceVariantBlur,
         iterations: list[int],

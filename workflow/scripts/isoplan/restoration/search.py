@@ -96,19 +96,21 @@ class Search:
         self.side, self.other_blur, self.uneven = side, other_blur, uneven
         self.iterations = candidates(settings)
         self.looks = sorted({*self.iterations, *steps_to(COMPARED_TO)})
-        self.few = self.searched = False  # iterations; PSFs of other kinds
+        self.limited = self.searched = False  # iterations; PSFs of other kinds
         self.trials: dict[tuple[float | PlainPsf, float], Trial] = {}
 
     def choice(self) -> dict:
         """The choice, as returned by `choosing.choose`."""
-        which = self.which()
-        tried = self.widths() | {f: by for f, by in self.compared().items() if not f}
-        taken = self.taken(which)
+        which = self.choose_psfs()
+        tried = self.worse_by_squares() | {
+            f: by for f, by in self.worse_by_deviance().items() if not f
+        }
+        taken = self.best_trial(which)
         smoothed = (
             self.settings["tv_weight"] == "auto" and taken.tv_weight * self.photons >= SMOOTHED
         )
-        if smoothed and which and self.may_be_other and (psf := self.best_of(FLAT)):
-            which, taken = psf, self.taken(psf)
+        if smoothed and which and self.may_search_others and (psf := self.find_kind(FLAT)):
+            which, taken = psf, self.best_trial(psf)
         resolution = self.settings["resolution_px"]
         if resolution == "auto":
             resolution = resolution_for(self.photons) if which and self.doubt else 0.0
@@ -119,13 +121,13 @@ class Search:
             "psf_scale": 1.0 if plain else which,
             "psf_shape": str(which) if plain else "map" if asked == "auto" else asked,
             "resolution_px": resolution,
-            "iterations": self.iterations[taken.place],
+            "iterations": self.iterations[taken.chosen_index],
             "tv_weight": taken.tv_weight,
             "reason": reason(
                 which,
                 self.photons,
                 hinted=self.other_blur > HINTED,
-                few=self.few,
+                few=self.limited,
                 uneven=self.uneven,
             ),
             "ends": self.ends(which, taken, resolution),
@@ -140,16 +142,16 @@ class Search:
                     "iterations": np.array(self.iterations)[np.isfinite(trial.errors)].tolist(),
                     "error": (trial.errors[np.isfinite(trial.errors)] / self.pixels).tolist(),
                 }
-                for trial in sorted(self.of(which), key=lambda trial: trial.tv_weight)
+                for trial in sorted(self.trials_of(which), key=lambda trial: trial.tv_weight)
             ],
         }
 
     def ends(self, which: float | PlainPsf, taken: Trial, resolution: float) -> dict[str, str]:
         """What was chosen at an end of its range, so that a value beyond could be better, in words by key."""
         found, last = {}, self.iterations[-1]
-        if len(self.iterations) > 1 and self.iterations[taken.place] == last:
+        if len(self.iterations) > 1 and self.iterations[taken.chosen_index] == last:
             found["iterations"] = f"{last} iterations are the most that are tried"
-        weights = [trial.tv_weight for trial in self.of(which)]
+        weights = [trial.tv_weight for trial in self.trials_of(which)]
         if self.settings["tv_weight"] == "auto":
             if taken.tv_weight == LARGEST_WEIGHT:
                 found["tv_weight"] = f"a TV weight of {LARGEST_WEIGHT:g} is the largest allowed"
@@ -157,7 +159,7 @@ class Search:
                 found["tv_weight"] = (
                     f"a TV weight of {taken.tv_weight:g} is the smallest that was tried"
                 )
-        factors = sorted(factor for factor in self.factors() if factor)
+        factors = sorted(factor for factor in self.tried_factors() if factor)
         auto = self.settings["psf_scale"] == "auto" and len(factors) > 1
         if auto and which != 1.0 and which in (factors[0], factors[-1]):
             end = "narrowest" if which == factors[0] else "widest"
@@ -180,7 +182,7 @@ class Search:
         """Whether the PSFs' width is uncertain; it is not if they are known."""
         return any(held.piece.doubt for held in self.held_out)
 
-    def which(self) -> float | PlainPsf:
+    def choose_psfs(self) -> float | PlainPsf:
         """Choose the PSFs: the factor on the map's width, 0 for no PSF, or a PSF of another kind."""
         if not self.width_px(1.0):
             return 0.0  # no PSF is known
@@ -188,89 +190,89 @@ class Search:
             return self.settings["psf_scale"]
         if not self.doubt:
             return 1.0
-        factor = self.factor()
-        if self.may_be_other and (psf := self.other(factor)):
+        factor = self.choose_factor()
+        if self.may_search_others and (psf := self.find_other(factor)):
             return psf
         wrong = self.uneven or self.other_blur > MOSTLY
         if wrong and self.settings["iterations"] == "auto":
-            self.few = True
-            self.shorten(MOST_OTHER)
+            self.limited = True
+            self.limit_iterations(MOST_OTHER)
         return factor
 
     @property
-    def may_be_other(self) -> bool:
+    def may_search_others(self) -> bool:
         """Whether PSFs of other kinds can still be searched."""
         asked = self.settings["psf_shape"] == self.settings["psf_scale"] == "auto"
         return bool(self.side and asked and self.doubt and not self.searched)
 
-    def taken(self, which: float | PlainPsf) -> Trial:
+    def best_trial(self, which: float | PlainPsf) -> Trial:
         """The best trial with these PSFs, of all weights."""
-        self.weigh(which)
-        self.look_beyond(which)
+        self.try_weights(which)
+        self.try_further_weights(which)
         return self.smoothest(which)
 
-    def factor(self) -> float:
+    def choose_factor(self) -> float:
         """Choose the factor on the width of the map's PSFs, 0 for no PSF."""
         if self.width_px(1.0) < LEAST_PX:
             return 0.0
-        self.compare()
-        factor = mean_factor(self.widths())
+        self.try_widths()
+        factor = mean_factor(self.worse_by_squares())
         width = self.width_px(factor)
         if width < LEAST_PX:
             return 0.0
         if width < SURE_PX:
             # To remove only noise, at least the same weight is needed.
-            own = self.taken(factor).tv_weight
+            own = self.best_trial(factor).tv_weight
             weights = [w for w in weights_for(self.settings, self.photons) if w >= own] or [own]
             self.try_all([0.0], weights, "no PSF", self.looks)
-            if self.compared()[0.0] < SURE:
+            if self.worse_by_deviance()[0.0] < SURE:
                 return 0.0
         return factor
 
-    def compare(self) -> None:
+    def try_widths(self) -> None:
         """Try PSFs of several widths."""
         for factor in FACTORS:
             what = "PSFs" if factor == 1 else f"PSFs {factor:g} times as wide"
-            self.try_all([factor], [self.compared_with], what, self.looks)
-            if self.widths()[factor] > MUCH_WORSE:
+            self.try_all([factor], [self.comparison_weight], what, self.looks)
+            if self.worse_by_squares()[factor] > MUCH_WORSE:
                 break
-        found = self.widths()
+        found = self.worse_by_squares()
         best = min(found, key=found.get)
         beside = [round(best * by, 2) for by in (1 / BESIDE, BESIDE)]
-        self.try_all(beside, [self.compared_with], "PSFs of widths between", self.looks)
+        self.try_all(beside, [self.comparison_weight], "PSFs of widths between", self.looks)
 
-    def suspected(self, factor: float) -> bool:
+    def flat_is_better(self, factor: float) -> bool:
         """Whether a disk or a motion as wide as the map's PSFs predicts better than these, scaled by a factor."""
         width = self.width_px(1.0)
         sized = (PlainPsf(kind, float(f"{by * width:.3g}"), angle) for kind, by, angle in AS_WIDE)
         grid = [psf for psf in sized if psf.fits(self.side)]
         (weight,) = weights_for(self.settings, self.photons, (MIDDLE,))
         bar = Progress("judging disks and motions by held-out photons, restorations", len(grid))
-        least = self.glance(factor, weight).sum()
+        least = self.quick_deviance(factor, weight).sum()
         for psf in grid:
-            if self.glance(psf, weight).sum() < least:
+            if self.quick_deviance(psf, weight).sum() < least:
                 return True
             bar.step()
         return False
 
-    def glance(self, which: float | PlainPsf, tv_weight: float) -> np.ndarray:
+    def quick_deviance(self, which: float | PlainPsf, tv_weight: float) -> np.ndarray:
         """The deviance of every square of SEARCHED pieces, with one thinning."""
         parts = []
         for held in self.held_out[-SEARCHED:]:
             blur = held.piece.blur_by(which)
             how = {"turns": 1} | self.brightness
-            parts.append(held.look(blur, self.looks, tv_weight, self.settings, **how)[1])
+            parts.append(held.compare(blur, self.looks, tv_weight, self.settings, **how)[1])
         deviance = np.nan_to_num(np.concatenate(parts, axis=1), nan=np.inf)
         return deviance[deviance.sum(1).argmin()]
 
-    def other(self, factor: float) -> PlainPsf | None:
+    def find_other(self, factor: float) -> PlainPsf | None:
         """A PSF of another kind, if one is clearly better than the map's PSFs scaled by a factor."""
         if self.other_blur > HINTED:
-            psf = self.best_of(PLAIN)
-            return self.best_of((WINGED,), psf or factor) or psf
-        return self.best_of(FLAT) if factor and self.suspected(factor) else None
+            psf = self.find_kind(PLAIN)
+            return self.find_kind((WINGED,), psf or factor) or psf
+        return self.find_kind(FLAT) if factor and self.flat_is_better(factor) else None
 
-    def best_of(self, kinds, found: float | PlainPsf | None = None) -> PlainPsf | None:
+    def find_kind(self, kinds, found: float | PlainPsf | None = None) -> PlainPsf | None:
         """The best PSF of some kinds, if it is clearly better than the map's and than no PSF.
 
         found: the PSFs that were found before. It must be clearly better than these as well, by deviance and by
@@ -290,69 +292,79 @@ class Search:
         def look(psf: PlainPsf, tv_weight: float) -> np.ndarray:
             if bar.done < len(grid):
                 bar.step()
-            return self.glance(psf, tv_weight)
+            return self.quick_deviance(psf, tv_weight)
 
         psf, weight = find(look, grid, self.side, weight, bounds)
         # The others are tried with this weight too, as the weight alone may be what is better.
-        self.try_all([psf, *sorted(self.factors())], [weight], psf.words, self.looks)
-        others = self.compared()
+        self.try_all([psf, *sorted(self.tried_factors())], [weight], psf.words, self.looks)
+        others = self.worse_by_deviance()
         known = [min(others, key=others.get)]
         if isinstance(found, PlainPsf):
             known.append(found)
-        mine = self.likeliest(psf).likeliest
-        if any(worse_by(self.likeliest(which).likeliest, mine) <= SURE_OTHER for which in known):
+        mine = self.best_by_deviance(psf).best_deviance
+        if any(
+            worse_by(self.best_by_deviance(which).best_deviance, mine) <= SURE_OTHER
+            for which in known
+        ):
             return None
         if found is None:
             return psf
         for which in (found, psf):
-            self.taken(which)
-        one, best = self.most_exact(found), self.most_exact(psf)
-        by = worse_by(one.squares[one.best], best.squares[best.best])
+            self.best_trial(which)
+        one, best = self.best_by_squares(found), self.best_by_squares(psf)
+        by = worse_by(one.squares[one.best_index], best.squares[best.best_index])
         return psf if by > SURE_TOO else None
 
-    def compared(self) -> dict[float, float]:
+    def worse_by_deviance(self) -> dict[float, float]:
         """By how many standard errors of the deviance each factor, including 0, is worse than the best."""
-        return _compared({factor: self.likeliest(factor).likeliest for factor in self.factors()})
+        return _compared(
+            {factor: self.best_by_deviance(factor).best_deviance for factor in self.tried_factors()}
+        )
 
-    def widths(self) -> dict[float, float]:
+    def worse_by_squares(self) -> dict[float, float]:
         """By how many standard errors of the squared errors each factor, except 0, is worse than the best.
 
         All are compared with the same weight.
         """
-        found = {f: self.trials.get((f, self.compared_with)) for f in self.factors() if f}
-        return _compared({f: trial.squares[trial.best] for f, trial in found.items() if trial})
+        found = {f: self.trials.get((f, self.comparison_weight)) for f in self.tried_factors() if f}
+        return _compared(
+            {f: trial.squares[trial.best_index] for f, trial in found.items() if trial}
+        )
 
     @property
-    def compared_with(self) -> float:
+    def comparison_weight(self) -> float:
         """The TV weight with which widths are compared."""
         return weights_for(self.settings, self.photons, (COMPARED,))[0]
 
-    def factors(self) -> set[float]:
+    def tried_factors(self) -> set[float]:
         """Factors of the map's PSFs that were tried."""
         return {psf for psf, _ in self.trials if not isinstance(psf, PlainPsf)}
 
-    def shorten(self, most: int) -> None:
+    def limit_iterations(self, most: int) -> None:
         """Discard iterations beyond `most`."""
         self.iterations = [n for n in self.iterations if n <= most]
         for trial in self.trials.values():
             trial.squares = trial.squares[: len(self.iterations)]
 
-    def of(self, which: float | PlainPsf) -> list[Trial]:
+    def trials_of(self, which: float | PlainPsf) -> list[Trial]:
+        """The trials with these PSFs."""
         return [trial for (psf, _), trial in self.trials.items() if psf == which]
 
-    def likeliest(self, which: float | PlainPsf) -> Trial:
-        return min(self.of(which), key=least_of)
+    def best_by_deviance(self, which: float | PlainPsf) -> Trial:
+        """The trial with these PSFs that has the smallest deviance."""
+        return min(self.trials_of(which), key=total_deviance)
 
-    def most_exact(self, which: float | PlainPsf) -> Trial:
-        return min(self.of(which), key=lambda trial: trial.errors.min())
+    def best_by_squares(self, which: float | PlainPsf) -> Trial:
+        """The trial with these PSFs that has the smallest squared error."""
+        return min(self.trials_of(which), key=lambda trial: trial.errors.min())
 
     def smoothest(self, which: float | PlainPsf) -> Trial:
         """The trial with the largest weight that is worse than the best by at most one standard error."""
-        best = self.most_exact(which)
+        best = self.best_by_squares(which)
         alike = [
             trial
-            for trial in self.of(which)
-            if worse_by(trial.squares[trial.best], best.squares[best.best]) <= 1
+            for trial in self.trials_of(which)
+            if worse_by(trial.squares[trial.best_index], best.squares[best.best_index]) <= 1
         ]
         return max(alike, key=lambda trial: trial.tv_weight)
 
@@ -372,7 +384,7 @@ class Search:
             for psf in dict.fromkeys(psf for psf, _ in new):
                 blur = held.piece.blur_by(psf)
                 for key in (key for key in new if key[0] == psf):
-                    seen = held.look(blur, looks, key[1], self.settings, **self.brightness)
+                    seen = held.compare(blur, looks, key[1], self.settings, **self.brightness)
                     found[key].append(seen)
                     bar.step()
         for key, parts in found.items():
@@ -380,28 +392,28 @@ class Search:
             may_be_taken = [looks.index(number) for number in self.iterations]
             self.trials[key] = Trial(key[1], squares[may_be_taken], *others)
 
-    def weigh(self, which: float | PlainPsf) -> None:
+    def try_weights(self, which: float | PlainPsf) -> None:
         """Try TV weights from the best known one: larger ones while they are as good, smaller ones while better."""
         weights = weights_for(self.settings, self.photons)
         # PSFs that are nearly the same need the same weight.
-        known = [trial.tv_weight for trial in sorted(self.trials.values(), key=least_of)]
+        known = [trial.tv_weight for trial in sorted(self.trials.values(), key=total_deviance)]
         first = known[0] if known else weights[len(weights) // 2]
         up = [weight for weight in weights if weight >= first] or weights[-1:]
         down = [weight for weight in weights[::-1] if weight < up[0]]
         for further, alike in ((up, 1.0), (down, 0.0)):
             for weight in further:
                 self.try_all([which], [weight], f"a TV weight of {weight:g}")
-                tried, best = self.trials[which, weight], self.most_exact(which)
-                if worse_by(tried.squares[tried.best], best.squares[best.best]) > alike:
+                tried, best = self.trials[which, weight], self.best_by_squares(which)
+                if worse_by(tried.squares[tried.best_index], best.squares[best.best_index]) > alike:
                     break
 
-    def look_beyond(self, which: float | PlainPsf) -> None:
+    def try_further_weights(self, which: float | PlainPsf) -> None:
         """Try more weights if the smallest or the largest one is best."""
         gain = self.held_out[0].exposure.gain
         brightest = max(self.photons, *(held.brightest / gain for held in self.held_out))
-        found = {trial.tv_weight for trial in self.of(which)}
+        found = {trial.tv_weight for trial in self.trials_of(which)}
         while self.settings["tv_weight"] == "auto" and (
-            weight := beyond(self.most_exact(which).tv_weight, found, brightest)
+            weight := beyond(self.best_by_squares(which).tv_weight, found, brightest)
         ):
             self.try_all([which], [weight], f"a TV weight of {weight:g} as well")
             found.add(weight)
@@ -413,8 +425,9 @@ def _compared(found: dict[float, np.ndarray]) -> dict[float, float]:
     return {f: max(worse_by(values, best), 0.0) for f, values in found.items()}
 
 
-def least_of(trial: Trial) -> float:
-    return float(trial.likeliest.sum())
+def total_deviance(trial: Trial) -> float:
+    """The smallest deviance of a trial, summed over all squares."""
+    return float(trial.best_deviance.sum())
 
 
 def mean_factor(worse: dict[float, float]) -> float:

@@ -103,7 +103,7 @@
     at("scale-label").textContent = place.bar.label;
     at("locator").hidden = !scene.thumbnail;
     if (scene.thumbnail) at("thumbnail").src = scene.thumbnail;
-    at("thumbnail").alt = "Where in " + scene.name + " the place lies";
+    at("thumbnail").alt = "Where the place is in " + scene.name;
     ["left", "top", "width", "height"].forEach((side, i) => { at("locator-box").style[side] = place.box[i] + "%"; });
     const row = element("div");
     row.className = "psf-row";
