@@ -123,7 +123,8 @@ def check_units(results: Path, stage: Stage, names: dict, store: Path, jobs: int
     try:
         read, count = load_named(stage.units)(store)
     except UserError:
-        own = files_of(results, (stage.laid_out_by, stage.rule), names)
+        rules = filter(None, (stage.laid_out_by, stage.rule))
+        own = files_of(results, tuple(rules), names)
         records = sorted(ledger.glob("*.json"))
         return [Finding(f"{store}, the whole store", [*own, *records, *after], again)]
     if count is None:  # then count those that are recorded or written

@@ -219,6 +219,11 @@ def disk(study: dict, pictures: list[Picture]) -> Finding:
         )  # the truth, and the observed picture at half the size
         needed += prod(picture.shape) * bytes_a_px * count * 4 / 3  # with the pyramid
         needed += prod(-(-n // stride) for n in picture.shape) * MAP_BYTES_A_CELL
+        needed += prod(picture.shape) * sum(
+            stage.bytes_a_px * stage.entries(study)
+            for stage in stages.of_mosaics()
+            if stage.wanted(study)
+        )
     folder = Path("results")
     try:
         folder.mkdir(exist_ok=True)

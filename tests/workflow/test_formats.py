@@ -1,5 +1,7 @@
 """A microscope's own file beside a TIFF: each mosaic is made again for its own format's reader alone."""
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
@@ -64,6 +66,21 @@ def test_a_mosaic_is_made_again_for_its_own_reader_alone(study):
     its_own = {name for name in made(study) if "leica" in name}
     assert again == its_own - {"stages/psf_map/leica/ready/created.done"}
     assert "Nothing to be done" in study.run("--dry-run")
+
+
+def test_a_cell_that_nothing_reads_keeps_every_unit(study):
+    """A new column of the table, and then a number in it: its facts are told, its units are done already."""
+    columns = study.folder / "workflow/schemas/mosaics.yaml"
+    columns.write_text(columns.read_text() + "  bleach: {type: number}\n")
+    table = study.folder / "mosaics.tsv"
+    head, leica, plain = TABLE.splitlines()
+    table.write_text(f"{head}\tbleach\n{leica}\t\n{plain}\t\n")
+    assert "Nothing to be done" in study.run("--dry-run")
+    table.write_text(f"{head}\tbleach\n{leica}\t\n{plain}\t0.3\n")
+    study.run()
+    assert json.loads((study.results / "mosaics/plain.json").read_text())["bleach"] == 0.3
+    for place in ("map_psf/plain/ready", "restore_mosaic/plain/estimated", "evaluate_mosaic/plain"):
+        assert "1 of 1 are done already" in (study.results / f"logs/{place}/0.log").read_text()
 
 
 def edit(module):

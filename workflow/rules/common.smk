@@ -232,11 +232,12 @@ def contents(pattern):
 
 
 def entry(section, name, key="name"):
-    """The entry of that name in one of the config's lists: the keys that count, with a mark of the file or folder that
-    it names, so that a changed one is noticed."""
+    """The entry of that name in one of the config's lists: the keys that count, with a mark of each file or folder that
+    it names, so that a changed one is noticed. Those of a network are `network_files`."""
     item = entries.told(STUDY, section, name, key)
-    path = item.get("file") or item.get("folder")
-    return item | {"stamp": _mark(path)} if path else item
+    named = [] if section == "networks" else entries.files_in(section)
+    marks = {key: _mark(item[key]) for key in named if item.get(key)}
+    return item | {"stamp": marks} if marks else item
 
 
 @cache

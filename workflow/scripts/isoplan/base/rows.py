@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from math import prod
 from pathlib import Path
 
 APPLICATIONS = Path(__file__).resolve().parents[1] / "applications"
@@ -32,6 +33,8 @@ class Stage:
     each has its record in the folder `ledger`, and belongs to job unit modulo jobs. laid_out_by: the rule that makes
     the store they lie in. unit_px: "module:function" that gives a unit's side, of a checked study.
     lists: of a wildcard of an application's own, (wildcard, key of the config): the list whose entries' names it takes.
+    bytes_a_px: what an application's stage leaves on the disk of each pixel of a mosaic, uncompressed, for each entry of
+    its lists.
     then: rules whose files go with what is damaged. first: rules that are then run before all others, as what they
     make may come out as it was, and what was made of it stays.
     """
@@ -55,11 +58,16 @@ class Stage:
     then: tuple[str, ...] = ()
     first: tuple[str, ...] = ()
     lists: tuple[tuple[str, str], ...] = ()
+    bytes_a_px: float = 0
 
     @property
     def shared(self) -> bool:
         """Whether jobs share its units."""
         return "job" in self.per
+
+    def entries(self, study: dict) -> int:
+        """How many entries of its lists a checked study has, 1 without lists: as often it is done for a mosaic."""
+        return prod(len(study[key]) for _, key in self.lists)
 
     @property
     def of_mosaic(self) -> bool:

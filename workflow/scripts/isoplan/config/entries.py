@@ -48,6 +48,15 @@ def what_counts(section: str, settings: dict) -> dict:
     }
 
 
+def files_in(section: str) -> list[str]:
+    """Keys of an entry of a top-level key that name a file or a folder."""
+    rule = schema()["properties"][section]
+    known = dict(rule.get("items", rule)["properties"])
+    for family in families(section).values():
+        known |= family["properties"]
+    return [key for key, value in known.items() if "path" in value]
+
+
 def all_that_counts(config: dict) -> dict:
     """A checked config with the keys that count alone: what its results/<study>/config.yaml tells."""
     known = schema()["properties"]
@@ -57,7 +66,12 @@ def all_that_counts(config: dict) -> dict:
             told[key] = [what_counts(key, v) if isinstance(v, dict) else v for v in value]
         else:
             told[key] = what_counts(key, value) if isinstance(value, dict) else value
-    return {k: v for k, v in told.items() if not ("absent" in known[k] and v == known[k]["absent"])}
+    # The whole value is compared, before keys below it are left out.
+    return {
+        key: value
+        for key, value in told.items()
+        if not ("absent" in known[key] and config[key] == known[key]["absent"])
+    }
 
 
 def with_absent(config: dict) -> dict:

@@ -56,7 +56,7 @@ def create_image(
     mask: bool = False,
     attributes: dict,
 ) -> None:
-    """Create an empty multiscale picture; an older store at `path` is replaced.
+    """Create an empty multiscale picture; another store at `path` is replaced, one of the same metadata stays.
 
     Write array "0" shard by shard, then call `build_pyramid`.
 
@@ -225,7 +225,7 @@ def create_map(
     dtype: str = "float32",
     attributes: dict,
 ) -> None:
-    """Create an empty map of cells; an older store at `path` is replaced.
+    """Create an empty map of cells; another store at `path` is replaced, one of the same metadata stays.
 
     All arrays have the shape (channels, ny, nx) and are filled with NaN. By default they are those of
     a PSF map: "0" (filled; the one that viewers show) and "raw" (as estimated).
@@ -324,7 +324,11 @@ def _channel(label: str, low: float, high: float, *, active: bool) -> dict:
 
 
 def _create(path: Path, arrays: dict[str, dict], attributes: dict) -> None:
-    """Build the store under a temporary name beside `path`, then rename it."""
+    """Build the store under a temporary name beside `path`, then rename it.
+
+    A store that has the same arrays and attributes already stays, with what is in it: its units are those of the same
+    settings, and whoever wrote them knows which are done.
+    """
     if path.exists() and not (path / "zarr.json").is_file():
         raise UserError(f"{path}: exists and is not a Zarr store; move it or choose another folder")
     part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
@@ -338,6 +342,9 @@ def _create(path: Path, arrays: dict[str, dict], attributes: dict) -> None:
                 name, compressors=[BloscCodec(cname="zstd", clevel=3), Crc32cCodec()], **array
             )
         group.attrs[CRC] = _metadata_crc(part, group.attrs.asdict())
+        if _same_metadata(path, part, arrays):
+            shutil.rmtree(part)
+            return
         if path.exists():
             path.rename(old)
         part.rename(path)
@@ -346,6 +353,15 @@ def _create(path: Path, arrays: dict[str, dict], attributes: dict) -> None:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); check rights and space of the folder"
         ) from error
+
+
+def _same_metadata(path: Path, other: Path, arrays: dict[str, dict]) -> bool:
+    """Whether two stores have the same attributes and arrays, byte for byte; what is in the arrays does not count."""
+    files = ("zarr.json", *(f"{name}/zarr.json" for name in arrays))
+    return all(
+        (path / file).is_file() and (path / file).read_bytes() == (other / file).read_bytes()
+        for file in files
+    )
 
 
 def open_array(path: str | Path, name: str = "0", mode: str = "r") -> zarr.Array:

@@ -214,6 +214,7 @@ def jobs_of(
             continue
         if stage.usual and (chosen or stage.rule != CHOOSING):
             times = methods if stage.of_method else min(methods, 1) if stage.one_method else 1
+            times *= stage.entries(study) if study else 1
             count += times * (jobs_per_mosaic if stage.shared else 1)
     return count
 

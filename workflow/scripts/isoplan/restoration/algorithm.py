@@ -9,6 +9,8 @@ An algorithm is a class that is made from settings (the config's `restoration`) 
   returns the object; the parameters are those of `richardson_lucy`. `callback(iteration, object)` is called after
   every iteration, from 1 on, or once with 1 if the algorithm has no iterations. Held-out photons are compared there.
 
+With a PSF of a single pixel (the method `denoised`, `psf_scale: 0`) it must keep the light and only remove noise.
+
 An algorithm without iterations or without total variation says so in its file
 (`fixed: {iterations: 1, tv_weight: 0}`).
 

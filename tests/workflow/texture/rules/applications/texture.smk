@@ -27,6 +27,9 @@ rule train_denoiser:
         f"{LOGS}/train_denoiser/{{texture}}.log",
     benchmark:
         f"{BENCHMARKS}/train_denoiser/{{texture}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
     resources:
         **asks("train_denoiser"),
     params:
@@ -50,6 +53,8 @@ rule texture_mosaic:
         f"{LOGS}/texture_mosaic/{{mosaic}}/{{texture}}/{{job}}.log",
     benchmark:
         f"{BENCHMARKS}/texture_mosaic/{{mosaic}}/{{texture}}/{{job}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
     resources:
         **asks("texture_mosaic"),
     params:
@@ -77,6 +82,8 @@ rule tabulate_texture:
         f"{LOGS}/tabulate_texture.log",
     benchmark:
         f"{BENCHMARKS}/tabulate_texture.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
     resources:
         **asks("tabulate_texture"),
     params:
