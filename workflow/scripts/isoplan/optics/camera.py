@@ -93,6 +93,17 @@ def expose(
     -------
     torch.Tensor
         (n, h, w) float32 counts.
+
+    Examples
+    --------
+    >>> camera = {
+    ...     "name": "mine", "photons": [1000, 1000], "gain": [2, 2], "read_noise_e": [3, 3],
+    ...     "quantum_efficiency": 0.8, "offset": 100, "bits": 16,
+    ... }
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> counts = expose(torch.ones(1, 64, 64), draw_camera(camera, 1, generator), generator)
+    >>> bool(abs(counts.mean() - (100 + 2 * 0.8 * 1000)) < 5)
+    True
     """
     s = {key: value.view(-1, 1, 1) for key, value in settings.items()}
     rate = _electrons(image, s, full_field, origin)

@@ -213,8 +213,8 @@ def counting_camera(given: dict, picture) -> tuple[dict, list[str]]:
         if not 0.75 < ratio < 1.33:
             notes.append(
                 f"the picture's noise has {ratio:.2g} times the variance that gain {camera['gain']:.3g}, offset "
-                f"{camera['offset']:.4g} and read noise {camera['read_noise_e']:.3g} e ask for, so photons are "
-                f"counted wrongly and the parts are not independent; its own noise speaks for gain "
+                f"{camera['offset']:.4g} and read noise {camera['read_noise_e']:.3g} e imply, so photons are "
+                f"counted wrongly and the parts are not independent; its noise corresponds to gain "
                 f"{found[0]:.3g} and offset {found[1]:.4g}"
             )
     return camera, notes

@@ -301,6 +301,15 @@ def split(counts: np.ndarray, facts: dict, rng: np.random.Generator, *, share: f
         (h, w) float32 in counts; `split_camera` describes the camera of a part. NaN where photons cannot
         be counted: values that are not finite, or that lie below the offset by more than 4 standard
         deviations of the read noise and BELOW_E electrons (as in areas that were painted over).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> counts = 2 * rng.poisson(500, (64, 64)) + 100
+    >>> camera = {"offset": 100, "gain": 2, "read_noise_e": 0, "dtype": "uint16"}
+    >>> part, rest = split(counts, camera, rng, share=0.5)
+    >>> bool(abs((part - 100).mean() - 500) < 5), bool(abs(np.corrcoef(part.ravel(), rest.ravel())[0, 1]) < 0.1)
+    (True, True)
     """
     gain, floor = noise_of(facts)
     shift = floor / gain**2

@@ -42,7 +42,7 @@ class Pixel(PsfModel):
 
 
 def read_bead(path: str | Path) -> np.ndarray:
-    """Read the picture (y, x) float32 of a bead. Raises UserError if the file holds none."""
+    """Read the picture (y, x) float32 of a bead. Raises UserError if the file has none."""
     import tifffile
 
     try:

@@ -1,7 +1,7 @@
-"""What every PSF model is: named parameters with ranges, PSFs made from them, targets to regress.
+"""Base class of PSF models: named parameters with ranges, their PSFs, and the targets of a network.
 
-A PSF is cropped to `size_px` and normalised to sum 1; the share of the energy that the crop lost is
-returned beside it.
+A PSF is cropped to `size_px` and normalised to sum 1. The share of energy that is lost by the crop is
+returned as well.
 """
 
 import itertools

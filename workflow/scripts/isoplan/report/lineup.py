@@ -178,11 +178,11 @@ def _with_mean(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, added], ignore_index=True)
 
 
-def bars(table: pd.DataFrame, told: Callable[[pd.DataFrame], tuple[float, str]]) -> list[Bar]:
-    """A bar for each architecture. told: (rows) -> share and words."""
+def bars(table: pd.DataFrame, summarise: Callable[[pd.DataFrame], tuple[float, str]]) -> list[Bar]:
+    """A bar for each architecture. summarise: (rows) -> share and words."""
     found = []
     for key in style.in_order(table["architecture"], style.NETWORK_LABELS):
-        share, text = told(table[table["architecture"] == key])
+        share, text = summarise(table[table["architecture"] == key])
         found.append(
             Bar(style.network_label(key), style.network_colours({key: key})[key], share, text)
         )

@@ -156,7 +156,9 @@ def judge_mosaic(study: Study, name: str, gains: dict) -> MosaicVerdict:
         verdict.headline = f"the restoration is worse than doing nothing, by {style.fixed(-gain)} dB. Do not use it."
     elif gain <= SAME_DB:
         verdict.level = "fair"
-        verdict.headline = "the restoration is no better than doing nothing."
+        verdict.headline = (
+            "the restoration is no better than doing nothing, so use the picture as it is."
+        )
     elif row.get("denoised", -np.inf) > gain - SAME_DB:
         verdict.level = "fair"
         verdict.headline = (

@@ -102,7 +102,7 @@ def warnings(study: Study) -> list[str]:
     table = table[(table["psfs"] == "estimated") & (table["rule"] == "chosen")]
     return [
         f"{row['test']}: iterations and TV weight chosen by held-out photons lose {style.fixed(row['loss_db'])} dB "
-        f"compared with the best choice, more than {NEAR_DB:g} dB."
+        f"compared with the best choice, more than {NEAR_DB:g} dB. Give both yourself for such pictures."
         for row in table.to_dict("records")
         if round(row["loss_db"], 2) > NEAR_DB
     ]
