@@ -8,6 +8,7 @@ a link leads to the page that is made of that file, and is plain text where ther
 exist is an error.
 """
 
+import html
 import os
 import re
 import shutil
@@ -131,7 +132,7 @@ def _name(action) -> str:
 def _plain(text: str) -> str:
     """Text in which no sign has a meaning to Markdown."""
     text = " ".join((text or "").replace("%%", "%").split())
-    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", text)
+    return html.escape(re.sub(r"([\\`*_{}\[\]#])", r"\\\1", text), quote=False)
 
 
 if __name__ == "__main__":

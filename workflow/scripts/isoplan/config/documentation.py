@@ -129,7 +129,7 @@ def _table(known: dict) -> list[str]:
     out = ["| key | meaning | unit | allowed | default |", "| --- | --- | --- | --- | --- |"]
     for key, rule in known.items():
         default = f"`{_flow(rule['default'])}`" if "default" in rule else "required"
-        meaning = rule["description"].replace("|", "\\|")
+        meaning = rule["description"].replace("|", "\\|").replace("<", "&lt;")
         unit, limits = rule.get("unit", ""), allowed(rule) or _kind(rule)
         out.append(f"| `{key}` | {meaning} | {unit} | {limits} | {default} |")
     return [*out, ""]
