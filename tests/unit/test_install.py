@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import isoplan
@@ -76,6 +77,38 @@ assert "torch" not in sys.modules, "importing isoplan is cheap"
     cwd = tmp_path if beside == "an empty folder" else ROOT
     lines = said(site, sys.executable, "-c", code, cwd=cwd).split()
     assert Path(lines[0]) == site / "isoplan" / "files" and lines[1] == "2"
+
+
+def test_an_editable_install_reads_the_checkout(tmp_path):
+    """Its schemas and networks are the checkout's own, so that they do not go stale."""
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run(
+        [UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "env"], check=True
+    )
+    (packages,) = (tmp_path / "env" / "lib").glob("*/site-packages")
+    (packages / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    install = [
+        UV,
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--python",
+        python,
+    ]
+    subprocess.run([*install, "--editable", ROOT], check=True)
+    code = "import isoplan; from isoplan.base.resources import ROOT; print(isoplan.__file__, ROOT)"
+    own = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    told = subprocess.run(
+        [python, "-c", code], cwd=tmp_path, env=own, check=True, capture_output=True, text=True
+    )
+    assert told.stdout.split() == [str(ROOT / "workflow/scripts/isoplan/__init__.py"), str(ROOT)]
+    command = [python.with_name("isoplan"), "--version"]
+    said = subprocess.run(
+        command, cwd=tmp_path, env=own, check=True, capture_output=True, text=True
+    )
+    assert said.stdout == f"isoplan {isoplan.__version__}\n"
 
 
 def test_code_of_a_training_is_the_same_installed_or_not(site):
