@@ -306,6 +306,9 @@ def check_isoplan(given: list[str]) -> None:
     if len(given) == 1 and known[given[0]]._actions:
         return  # a command's name alone
     given = [STANDS_FOR.get(word, word) for word in given if word != "..."]
+    for word in given:  # argparse takes the beginning of an option for the option
+        option = word.partition("=")[0]
+        assert not word.startswith("--") or option in known[given[0]]._option_string_actions, word
     try:
         asked = gather.parser().parse_args(given)
     except SystemExit as stop:
@@ -338,6 +341,7 @@ def test_commands_are_known(page):
         'make study STUDY=tiny ARGS="--config seeds=2"',
         ".venv/bin/isoplan mapp picture.tif",
         ".venv/bin/isoplan map picture.tif --offsets 100",
+        ".venv/bin/isoplan map picture.tif --off 100",
         ".venv/bin/isoplan restore picture.tif",  # no --out
         ".venv/bin/isoplan map picture.tif --psf-model gaussian-3",
         ".venv/bin/isoplan train config/studies/demo.yaml large --folder results/demo",
