@@ -1,7 +1,7 @@
 """Gathers the pages of the documentation site into one folder, from which the site is built: python docs/gather.py FOLDER
 
-They are the files of docs/, files that stand elsewhere in the repository, and the command line's page, which is made from
-the commands' own help.
+They are the files of docs/ and files that stand elsewhere in the repository. The command line's page ends with the commands' own
+help.
 
 A page links to other files of the repository as a forge and a clone want it, such as ../config/README.md. On the site such
 a link leads to the page that is made of that file, and is plain text where there is none. A link to a file that does not
@@ -26,7 +26,7 @@ PAGES = {
     "code-of-conduct.md": "CODE_OF_CONDUCT.md",
 }
 PICTURES = "resources/readme"
-GENERATED = "command-line.md"
+WITH_COMMANDS = "command-line.md"  # ends with what all commands take
 LINK = re.compile(r"(!?)\[([^\]\[]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 FENCE = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 
@@ -44,7 +44,8 @@ def main(folder: Path) -> int:
         text, missing = with_links((ROOT / source).read_text(), source)
         (folder / page).write_text(text)
         wrong += [f"{source}: links to {target}, which does not exist" for target in missing]
-    (folder / GENERATED).write_text(command_line())
+    with (folder / WITH_COMMANDS).open("a") as page:
+        page.write(command_line())
     for line in wrong:
         print(f"ERROR {line}", file=sys.stderr)
     return 1 if wrong else 0
@@ -62,7 +63,7 @@ def with_links(text: str, source: str) -> tuple[str, list[str]]:
         if not target or "://" in target:
             return found[0]
         place = os.path.normpath(PurePosixPath(source).parent / target)
-        if not (ROOT / place).exists() and place != f"docs/{GENERATED}":
+        if not (ROOT / place).exists():
             missing.append(target)
         page = on_the_site(place)
         return f"{sign}[{words}]({page}{anchor})" if page else words
@@ -100,33 +101,27 @@ def commands() -> dict:
 
 
 def command_line() -> str:
-    """The page of all commands, by their arguments."""
-    lines = [
-        "# Command line",
-        "",
-        "This page says what `.venv/bin/isoplan COMMAND --help` says, and is made from it. [Your first",
-        "picture](first-picture.md) shows how the commands are used.",
-        "",
-    ]
+    """What all commands are for, and their arguments."""
+    lines = [""]
     for name, command in commands().items():
         lines += [f"## isoplan {name}", "", _plain(command.description), ""]
-        needed = [_name(action) for action in command._actions if action.required]
+        needed = [_names(action)[-1] for action in command._actions if action.required]
         lines += [f"Needed: {', '.join(needed)}." if needed else "Nothing has to be given.", ""]
         for action in command._actions:
             if action.dest != "help":
                 told = command._get_formatter()._expand_help(action) if action.help else ""
-                lines += [_name(action), f":   {_plain(told) or 'see above'}", ""]
+                lines += [", ".join(_names(action)), f":   {_plain(told) or 'see above'}", ""]
     return "\n".join(lines)
 
 
-def _name(action) -> str:
-    """An argument as it is written, with what it takes."""
+def _names(action) -> list[str]:
+    """The ways to write an argument, with what it takes."""
     if not action.option_strings:
-        return f"`{action.metavar or action.dest}`"
+        return [f"`{action.metavar or action.dest}`"]
     choices = "{" + ",".join(map(str, action.choices or ())) + "}"
     taken = action.metavar or (choices if action.choices else action.dest.upper())
     taken = "" if action.nargs == 0 else f" {taken}"
-    return ", ".join(f"`{option}{taken}`" for option in action.option_strings)
+    return [f"`{option}{taken}`" for option in action.option_strings]
 
 
 def _plain(text: str) -> str:
