@@ -233,7 +233,8 @@ def contents(pattern):
 
 def entry(section, name, key="name"):
     """The entry of that name in one of the config's lists: the keys that count, with a mark of each file or folder that
-    it names, so that a changed one is noticed. Those of a network are `network_files`."""
+    it names, so that a changed one is noticed. Those of a network are `network_files`.
+    """
     item = entries.told(STUDY, section, name, key)
     named = [] if section == "networks" else entries.files_in(section)
     marks = {key: _mark(item[key]) for key in named if item.get(key)}

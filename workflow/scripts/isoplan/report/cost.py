@@ -332,7 +332,8 @@ def _suggestion(study: Study, known: pd.DataFrame, shape: tuple[int, int]) -> Su
         long = [(PER_MOSAIC[rule].minutes or "other") == kind for rule in known.index]
         resources[f"{kind}_mem_mb"] = _mb(peaks[large].max())
         resources[f"{kind}_minutes"] = _minutes(seconds[long].max())
-    times = [methods if PER_MOSAIC[rule].of_method else 1 for rule in known.index]
+    rows = [PER_MOSAIC[rule] for rule in known.index]
+    times = [(methods if row.of_method else 1) * row.entries(study.config) for row in rows]
     return Suggestion(*shape, float((work * times).sum()), jobs, resources)
 
 

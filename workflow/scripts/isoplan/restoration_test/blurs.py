@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from isoplan.config.schema import choices
 from isoplan.optics import other_blurs
 from isoplan.optics.gaussian import gaussian_psfs
 
@@ -23,14 +24,11 @@ class Blur:
     ----------
     title
         The blur in words.
-    models
-        PSF models that contain it.
     psfs
         Makes its PSFs (ny, nx, s, s).
     """
 
     title: str
-    models: tuple[str, ...]
     psfs: Callable[[], torch.Tensor]
 
 
@@ -51,29 +49,24 @@ def _mode(name: str, waves: float) -> Callable[[], torch.Tensor]:
     return make
 
 
-_ROUND, _ANY = ("gaussian-1", "gaussian-2"), ("gaussian-2",)
 BLURS = {
-    "none": Blur("no blur", (), lambda: gaussian_psfs(torch.zeros(1, 2), 3)[None]),
-    "gaussian-narrow": Blur("Gaussian, 2.5 px", _ROUND, _gaussian((2.5, 2.5))),
-    "gaussian": Blur("Gaussian, 4.5 x 3.5 px", _ANY, _gaussian((4.5, 3.5))),
-    "gaussian-wide": Blur("Gaussian, 7 px", _ROUND, _gaussian((7, 7))),
-    "gaussian-varying": Blur(
-        "Gaussian, 2.5 to 6 px", _ANY, _gaussian((3, 2.5), (3.5, 4.25), (4, 6))
-    ),
-    "defocus": Blur("defocus, .3 waves", ("zernike-1", "zernike-3"), _mode("defocus", 0.3)),
-    "astigmatism": Blur(
-        "astigmatism, .2 waves", ("zernike-2", "zernike-3"), _mode("astigmatism", 0.2)
-    ),
-    "motion": Blur("motion of 6 px", (), _one(other_blurs.motion, 6, 0.6)),
-    "disk": Blur("disk of radius 4 px", (), _one(other_blurs.disk, 4)),
-    "coma": Blur("coma, .15 waves", (), _mode("coma", 0.15)),
-    "spherical": Blur("spherical aberration, .15 waves", (), _mode("spherical", 0.15)),
-    "halo": Blur("35 % in a halo of 11 px", (), _one(other_blurs.halo, 2.5, 11, 0.35)),
+    "none": Blur("no blur", lambda: gaussian_psfs(torch.zeros(1, 2), 3)[None]),
+    "gaussian-narrow": Blur("Gaussian, 2.5 px", _gaussian((2.5, 2.5))),
+    "gaussian": Blur("Gaussian, 4.5 x 3.5 px", _gaussian((4.5, 3.5))),
+    "gaussian-wide": Blur("Gaussian, 7 px", _gaussian((7, 7))),
+    "gaussian-varying": Blur("Gaussian, 2.5 to 6 px", _gaussian((3, 2.5), (3.5, 4.25), (4, 6))),
+    "defocus": Blur("defocus, .3 waves", _mode("defocus", 0.3)),
+    "astigmatism": Blur("astigmatism, .2 waves", _mode("astigmatism", 0.2)),
+    "motion": Blur("motion of 6 px", _one(other_blurs.motion, 6, 0.6)),
+    "disk": Blur("disk of radius 4 px", _one(other_blurs.disk, 4)),
+    "coma": Blur("coma, .15 waves", _mode("coma", 0.15)),
+    "spherical": Blur("spherical aberration, .15 waves", _mode("spherical", 0.15)),
+    "halo": Blur("35 % in a halo of 11 px", _one(other_blurs.halo, 2.5, 11, 0.35)),
 }
 
 
 def kind_of(blur: str, model: str) -> str:
-    """The kind of a blur for a PSF model: "sharp" (no blur), "inside" or "outside" of the model."""
+    """The kind of a blur for a PSF model: "sharp" (no blur), "inside" or "outside" of the model, as its schema says."""
     if blur == "none":
         return "sharp"
-    return "inside" if model in BLURS[blur].models else "outside"
+    return "inside" if blur in choices("psfs")[model].get("contains", ()) else "outside"
