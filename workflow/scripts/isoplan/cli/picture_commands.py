@@ -24,7 +24,7 @@ def add_map(commands) -> None:
         "picture:make_map",
         "estimates the PSF map of one picture, as a table and figures",
         "Writes psf_map.csv (a row per cell: centre in px, PSF parameters, their uncertainties as "
-        "half-widths of a 90 %% interval, validity, alarm, usable share, filled), and PNG figures of each parameter's "
+        "half-widths of a 90 % interval, validity, alarm, usable share, filled), and PNG figures of each parameter's "
         "map and of the local PSFs over the picture.",
     )
     _add_picture(command)
