@@ -5,15 +5,17 @@ The plugin napari-ome-zarr (0.9, 0.10) leaves out the translation of a store, so
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import zarr
 
 from isoplan.base.errors import UserError
+from isoplan.config.entries import MODELS
 from isoplan.mosaic import ngff
 
 LayerData = tuple[Any, dict[str, Any], str]
+RELEASED = sorted(path.stem for path in MODELS.glob("*.safetensors"))
 SHOWN = (0.01, 0.99)  # quantiles that are black and white where a picture's own window is not known
 FIXED = {"probability": (0.0, 1.0), "0 or 1": (0.0, 1.0), "share of the window": (0.0, 1.0)}
 LONG = 12  # letters of a unit, which otherwise stands in the layer's metadata alone
@@ -42,7 +44,7 @@ def read(path: str) -> list[LayerData]:
     Returns
     -------
     list of tuple
-        Data, keywords and kind of each layer. Of a map's layers the first is visible; so is none of the trust's.
+        Data, keywords and kind of each layer. Of a map's layers the first is visible; of the trust's none is.
     """
     if "channels" in ngff.read_attributes(path):
         return _map_layers(path, shown=0)
@@ -54,9 +56,7 @@ def read(path: str) -> list[LayerData]:
 def restore_layer(
     image: "napari.layers.Image",  # noqa: F821
     offset: float = 0.0,
-    psf_model: Literal["gaussian-2", "gaussian-1", "zernike-1", "zernike-2", "zernike-3"] = (
-        "gaussian-2"
-    ),
+    psf_model: Annotated[str, {"choices": RELEASED}] = "gaussian-2",
     na: float = 0.0,
     wavelength_um: float = 0.0,
 ) -> "napari.qt.threading.FunctionWorker[list[napari.types.LayerDataTuple]]":  # noqa: F821

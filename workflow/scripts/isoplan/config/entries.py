@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from isoplan.base.cards import read_card
@@ -48,6 +49,7 @@ def what_counts(section: str, settings: dict) -> dict:
     }
 
 
+@cache
 def files_in(section: str) -> list[str]:
     """Keys of an entry of a top-level key that name a file or a folder."""
     rule = schema()["properties"][section]
