@@ -41,7 +41,7 @@ def look(tmp_path_factory):
     (packages / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
 
     def run(text: str):
-        command = ["xvfb-run", "-a", "-s", "-screen 0 1024x768x24", python, "-c", START + text]
+        command = ["xvfb-run", "-a", "-s", "-screen 0 1024x768x24", python, "-c", START + text + END]
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
@@ -60,6 +60,13 @@ viewer.window.resize(900, 700)
 
 def told(layers):
     print(json.dumps([[layer.name, [*map(float, layer.extent.world[0])], layer.visible] for layer in layers]))
+"""
+
+# Qt is not taken apart: without a window manager it now and then crashed there, after the answer was out.
+END = """
+import os, sys
+sys.stdout.flush()
+os._exit(0)
 """
 
 
