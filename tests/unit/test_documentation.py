@@ -1,7 +1,6 @@
 """The documentation: its site builds and loads nothing from elsewhere, and its commands, files and messages exist."""
 
 import ast
-import importlib.util
 import json
 import os
 import re
@@ -16,19 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from isoplan.config.validation import validate
-
-ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("gather", ROOT / "docs" / "gather.py")
-gather = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(gather)
-
-PAGES = [
-    *("README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"),
-    *("config/README.md", "resources/models/README.md", "workflow/schemas/README.md"),
-    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
-]
-TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
-
+from pages import PAGES, ROOT, TEXTS, code, commands, gather
 
 # The site ------------------------------------------------------------------------------------------
 
@@ -186,24 +173,8 @@ def test_pictures_are_small():
 
 # Commands ------------------------------------------------------------------------------------------
 
-NAMES = re.compile(
-    r"^(?:make|isoplan|snakemake|\.venv/bin/\S+|python3?|PYTHONPATH=\S+|OMP_NUM_THREADS=\S+)(?: |$)"
-)
 # Words that stand for something of the reader's, and what a command takes for them.
 STANDS_FOR = {"NA": "1.4", "UM": "0.5", "N": "1"}
-
-
-def code(text: str) -> list[str]:
-    """Lines of code blocks, fenced or indented, and code within lines."""
-    lines = [line for block in gather.FENCE.findall(text) for line in block.splitlines()]
-    rest = gather.FENCE.sub("", text)
-    lines += [line for line in rest.splitlines() if line.startswith(("    ", "\t"))]
-    within = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", rest)
-    return [line.strip() for line in [*lines, *within]]
-
-
-def commands(text: str) -> list[str]:
-    return [line for line in code(text) if NAMES.match(line)]
 
 
 @cache
@@ -325,7 +296,7 @@ def check_isoplan(given: list[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_are_known(page):
-    for command in commands(TEXTS[page]):
+    for command in commands(code(TEXTS[page])):
         try:
             check(command, page)
         except (AssertionError, ValueError) as error:
@@ -357,15 +328,15 @@ def test_commands_are_known(page):
 )
 def test_a_wrong_command_is_noticed(command):
     page = "Run it:\n\n    " + command
-    assert commands(page) == [command]
+    assert commands(code(page)) == [command]
     with pytest.raises(AssertionError):
         check(command, "README.md")
 
 
 def test_commands_are_found():
     text = "Run `make demo`, then\n\n    make test\n\n```\n.venv/bin/isoplan map a.tif\nOK  make\n```\nmake x\n"
-    assert sorted(commands(text)) == [".venv/bin/isoplan map a.tif", "make demo", "make test"]
-    assert sum(len(commands(text)) for text in TEXTS.values()) > 80
+    assert sorted(commands(code(text))) == [".venv/bin/isoplan map a.tif", "make demo", "make test"]
+    assert sum(len(commands(code(text))) for text in TEXTS.values()) > 80
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -21,7 +21,7 @@ def finished(tmp_path_factory) -> Checkout:
     folder, said = root / "finished", [root / "finished.log", root / "finished-again.log"]
     with (root / "finished.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        checkout = Checkout(folder, "mini.yaml")
+        checkout = Checkout(folder, "config/studies/demo.yaml")
         if not said[-1].exists():
             shutil.rmtree(folder, ignore_errors=True)  # where another worker failed
             Checkout.make(folder, checkout.study, STUDY)

@@ -1,7 +1,7 @@
-"""The small study that several tests share."""
+"""The small study that several tests share. It is called as the demo, so that commands of the pages find its results."""
 
 STUDY = """
-study: mini
+study: demo
 psfs:
   - {name: gaussian-2, model: gaussian-2, size_px: 15, width_px: [1.5, 5]}
 networks:

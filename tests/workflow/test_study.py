@@ -35,7 +35,7 @@ def edited(finished, tmp_path_factory) -> Checkout:
 
 def test_the_last_words_say_where_the_report_is(finished):
     assert "pictures: oracle" in finished.output and "dB over doing nothing" in finished.output
-    assert "report: results/mini/report.html" in finished.output
+    assert "report: results/demo/report.html" in finished.output
     assert "Traceback" not in finished.output and "WARNING" not in finished.output
 
 

@@ -1,0 +1,170 @@
+"""The commands of the pages are run word for word, in a copy of the repository where small files stand for large ones."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import isoplan
+import numpy as np
+import pytest
+import tifffile
+from checkout import Checkout
+from pages import ROOT, TEXTS, blocks, commands
+from skimage import data, io
+
+# Which test runs a line that is not run here, or why none does.
+ELSEWHERE = {
+    "make setup": ".ci/run",
+    "make lint": ".ci/run",
+    "make test": ".ci/run",
+    "make docs": "tests/unit/test_documentation.py::test_the_site_has_every_page",
+    "make wheel": "tests/unit/test_install.py::test_the_command",
+    "OMP_NUM_THREADS=1 .venv/bin/pytest -q tests/unit/test_config.py": ".ci/run",
+    "make preflight STUDY=tiny PROFILE=slurm": "tests/unit/test_preflight.py",
+    "make preflight STUDY=mine PROFILE=slurm": "tests/unit/test_preflight.py",
+    "make study STUDY=tiny PROFILE=slurm": "tests/slurm/test_slurm.py::test_a_whole_study_on_two_nodes",
+    "make study STUDY=mine PROFILE=slurm": "tests/slurm/test_slurm.py::test_a_whole_study_on_two_nodes",
+    "make resume STUDY=tiny PROFILE=slurm": "tests/slurm/test_chaos.py::test_put_right_with_nothing_made_twice_and_the_same_bits",
+    ".venv/bin/python tests/slurm/cluster.py COMMAND": "tests/slurm/test_slurm.py::test_a_second_cluster_starts_beside_and_leaves_nothing",
+    "PYTHONPATH=workflow/scripts .venv/bin/bioimageio test gaussian-2-bioimageio/bioimageio.yaml": "tests/unit/test_bioimageio.py",
+    ".venv/bin/isoplan verify": "tests/unit/test_released.py",
+    "make verify-models": "half an hour; tests/unit/test_released.py",
+    "make models": "hours; tests/unit/test_released.py",
+    "make models MINUTES=9": "hours; tests/unit/test_released.py",
+    "make models SCALE=small": "hours; tests/unit/test_released.py",
+    ".venv/bin/isoplan release config/studies/released.full.yaml gaussian-2 --stop-after-minutes 9": "hours; tests/unit/test_released.py",
+    "make study STUDY=table_2_3.small": "hours; tests/unit/test_sweep.py",
+    "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_picture.py": "minutes, on results of the demo",
+    "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_gallery.py": "minutes, on results of the demo",
+}
+RAN: set[str] = set()
+TINY = """
+study: tiny
+mosaics: seen.tsv
+restoration: {iterations: 5, tv_weight: 0.001, psf_scale: 1, resolution_px: 0}
+"""
+
+
+class Copy:
+    """A copy of the repository with its environment, and with the small study in place of the demo."""
+
+    def __init__(self, finished: Checkout, folder: Path):
+        finished.clone(folder)
+        (folder / ".venv").symlink_to(ROOT / ".venv")
+        self.folder = folder
+        self.run("make -q .venv/.pins")  # else the environment of others would be installed anew
+
+    def run(self, line: str) -> str:
+        """What a line of a page prints; it has to end well."""
+        RAN.add(line)
+        done = subprocess.run(
+            line, shell=True, cwd=self.folder, env=WITHOUT_PATH, capture_output=True, text=True
+        )
+        assert done.returncode == 0, line + "\n" + done.stdout[-3000:] + done.stderr[-6000:]
+        return done.stdout + done.stderr
+
+    def page(self, page: str, *but: str) -> dict[str, str]:
+        """Runs all commands of a page in their order, but those that ELSEWHERE names, and gives what they print."""
+        lines = dict.fromkeys(spoken(page))
+        return {line: self.run(line) for line in lines if line not in ELSEWHERE and line not in but}
+
+
+WITHOUT_PATH = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"CORES": "2"}
+
+
+def spoken(page: str) -> list[str]:
+    """Commands of a page's blocks, without what is said behind them."""
+    return [line.split("  #")[0].strip() for line in commands(blocks(TEXTS[page]))]
+
+
+@pytest.fixture(scope="module")
+def copy(finished, tmp_path_factory) -> Copy:
+    made = Copy(finished, tmp_path_factory.mktemp("pages") / "isoplan")
+    said = made.run("make demo")
+    assert "Open the report:    results/demo/report.html" in said
+    assert (made.folder / "results/demo/report.html").is_file()
+    return made
+
+
+@pytest.fixture(scope="module")
+def exposure() -> np.ndarray:
+    """Counts of a camera with an offset of 100."""
+    sharp = data.coins()[:192, :256]
+    made = isoplan.simulate(sharp, {"width": 3}, psf_model="gaussian-1", offset=100, photons=3000)
+    return made.observed
+
+
+def test_one_picture(copy):
+    copy.page("docs/first-picture.md", "make demo")
+    made = copy.folder / "results"
+    assert (made / "one.ome.zarr/zarr.json").is_file() and list((made / "one-map").glob("*.csv"))
+
+
+def test_a_mosaic_of_ones_own(copy, exposure):
+    """The page's table and study, too, are taken word for word."""
+    page = TEXTS["docs/own-mosaic.md"]
+    for folder in ("data", "config/mosaics"):
+        (copy.folder / folder).mkdir(exist_ok=True)
+    tifffile.imwrite(copy.folder / "data/section1.ome.tif", exposure)
+    table = re.search(r"^    mosaic\t.*\n    .*\n", page, re.MULTILINE)[0]
+    (copy.folder / "config/mosaics/mine.tsv").write_text(table.replace("    ", ""))
+    study = re.search(r"^    study: mine\n    .*\n", page, re.MULTILINE)[0]
+    (copy.folder / "config/studies/mine.yaml").write_text(study.replace("    ", ""))
+    said = copy.page("docs/own-mosaic.md")
+    assert "check_mosaics" in said["make study STUDY=mine ARGS=-n"]
+    assert (copy.folder / "results/mine/report.html").is_file()
+    last = said[".venv/bin/snakemake --cores all --configfile config/studies/mine.yaml"]
+    assert "Nothing to be done" in last
+
+
+def test_after_an_accident(copy, exposure):
+    tifffile.imwrite(copy.folder / "seen.tif", exposure)
+    (copy.folder / "seen.tsv").write_text(
+        "mosaic\tpath\tpixel_size_um\toffset\nseen\tseen.tif\t0.5\t100\n"
+    )
+    (copy.folder / "config/studies/tiny.yaml").write_text(TINY)
+    copy.page("docs/after-an-accident.md")
+    assert (copy.folder / "results/tiny/report.html").is_file()
+
+
+def test_pairs(copy, exposure):
+    tifffile.imwrite(copy.folder / "section1.tif", exposure)
+    copy.page("docs/pairs.md")
+    assert (copy.folder / "results/parts/report.html").is_file()
+
+
+def test_networks(copy):
+    copy.page("docs/networks.md")
+    assert (copy.folder / "results/demo-regression.csv").is_file()
+    assert (copy.folder / "gaussian-2-bioimageio/bioimageio.yaml").is_file()
+
+
+def test_formats(copy, exposure):
+    io.imsave(copy.folder / "large.png", exposure, check_contrast=False)
+    copy.page("docs/formats.md")
+    assert (copy.folder / "large.ome.zarr/zarr.json").is_file()
+
+
+def test_cards(copy, exposure):
+    """PICTURE, OUT, NA and UM stand for the reader's."""
+    tifffile.imwrite(copy.folder / "PICTURE", exposure)
+    python = f"PYTHONPATH=workflow/scripts {sys.executable}"
+    for number, line in enumerate(spoken("resources/models/README.md")):
+        if line in ELSEWHERE:
+            continue
+        RAN.add(line)
+        line = line.replace("python", python, 1).replace("OUT", f"OUT{number}")
+        copy.run(line.replace("--na NA", "--na 0.4").replace("UM", "0.5"))
+
+
+def test_every_command_is_run_here_or_elsewhere(copy):
+    """The last: lines that stand on several pages are run once."""
+    lines = {line for page in TEXTS for line in spoken(page)}
+    assert lines - RAN - set(ELSEWHERE) == set()
+    assert set(ELSEWHERE) - lines == set()
+    for place in ELSEWHERE.values():
+        file, _, name = place.split("; ")[-1].partition("::")
+        if "/" in file:
+            assert f"def {name}" in (ROOT / file).read_text() or not name, place
