@@ -22,8 +22,8 @@ FLOORS = (
     ("restoration", "simulation", "evaluation"),
     ("restoration_test", "one_picture"),
     ("report",),
-    ("applications",),
     ("api", "cli"),
+    ("applications",),
     ("viewer",),
     ("__main__",),
 )

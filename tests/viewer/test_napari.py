@@ -41,7 +41,8 @@ def look(tmp_path_factory):
     (packages / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
 
     def run(text: str):
-        command = ["xvfb-run", "-a", "-s", "-screen 0 1024x768x24", python, "-c", START + text + END]
+        screen = ["xvfb-run", "-a", "-s", "-screen 0 1024x768x24"]
+        command = [*screen, python, "-c", START + text + END]
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300

@@ -1,7 +1,7 @@
 """What a rule, or a task for networks, is in the lists of the house, and what applications add to these lists.
 
-An application's `applications/<name>/rows.py` may hold STAGES, further rows of `isoplan.stages`, and TASKS, of
-`isoplan.tasks`. It is found by listing, so that a new application edits no file of another. Read while Snakemake parses:
+An application's `applications/<name>/rows.py` may hold STAGES, further rows of `isoplan.stages`, TASKS, of
+`isoplan.tasks`, and COMMANDS, functions that add a command to the command line. It is found by listing, so that a new application edits no file of another. Read while Snakemake parses:
 rows name code as "module:name" and import nothing that takes long.
 """
 

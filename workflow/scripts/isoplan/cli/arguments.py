@@ -13,6 +13,7 @@ from contextlib import suppress
 from isoplan import __version__
 from isoplan.base.errors import UserError
 from isoplan.base.imports import load_named
+from isoplan.base.rows import rows
 from isoplan.cli import network_commands, picture_commands
 from isoplan.config.validation import load
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "config" in args:
             load(args.config)  # check the config before torch is loaded, which takes seconds
         _set_threads()
-        return load_named(f"isoplan.cli.{args.run}")(args) or 0
+        return load_named(args.run)(args) or 0
     except UserError as error:
         print(f"isoplan: {error}", file=sys.stderr)
         return 1
@@ -72,4 +73,6 @@ def _parser() -> argparse.ArgumentParser:
     network_commands.add_release(commands)
     network_commands.add_verify(commands)
     network_commands.add_export(commands)
+    for add in rows("COMMANDS"):
+        load_named(add)(commands)
     return parser

@@ -11,7 +11,7 @@ def add_train(commands) -> None:
     command = add_command(
         commands,
         "train",
-        "network:train",
+        "isoplan.cli.network:train",
         "trains one network of a study's config",
         "Continues from FOLDER/checkpoint.pt if there is one. Exit code 3 means that the time ran out: run the same "
         "command again. With --folder results/<study>/networks/<network>, it continues a training that Snakemake "
@@ -33,7 +33,7 @@ def add_evaluate(commands) -> None:
     command = add_command(
         commands,
         "evaluate",
-        "network:evaluate",
+        "isoplan.cli.network:evaluate",
         "evaluates a network on the study's test sets, made in memory",
         "Uses the test sets that the config's `tests` name for this network, and writes the rows of regression.csv.",
     )
@@ -48,7 +48,7 @@ def add_release(commands) -> None:
     command = add_command(
         commands,
         "release",
-        "models:release",
+        "isoplan.cli.models:release",
         "trains, evaluates and documents networks for release",
         "For each of the study's networks: trains it (or continues from its checkpoint), evaluates it on the test sets "
         "that `tests` names, and writes <psf model>.safetensors (16-bit weights, with the card) and <psf model>.md. Exit "
@@ -80,7 +80,7 @@ def add_verify(commands) -> None:
     command = add_command(
         commands,
         "verify",
-        "models:verify",
+        "isoplan.cli.models:verify",
         "evaluates released networks again and compares the results with their cards",
         "Exit code 1 means that a figure differs.",
     )
@@ -99,7 +99,7 @@ def add_export(commands) -> None:
     command = add_command(
         commands,
         "export",
-        "models:export_network",
+        "isoplan.cli.models:export_network",
         "writes a network as a model of bioimage.io",
         "Its weights as a state dict, a tested example, the card as its documentation. Whoever runs it needs isoplan, which "
         "has the architecture.",

@@ -12,6 +12,7 @@ PSF_MODELS = [model for model, told in choices("psfs").items() if told["paramete
 def add_command(
     commands, name: str, run: str, summary: str, more: str = ""
 ) -> argparse.ArgumentParser:
+    """A command whose work is `run`, as "module:function"; the module is imported when it is called."""
     command = commands.add_parser(
         name,
         help=summary,

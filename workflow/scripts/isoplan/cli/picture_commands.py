@@ -21,7 +21,7 @@ def add_map(commands) -> None:
     command = add_command(
         commands,
         "map",
-        "picture:make_map",
+        "isoplan.cli.picture:make_map",
         "estimates the PSF map of one picture, as a table and figures",
         "Writes psf_map.csv (a row per cell: centre in px, PSF parameters, their uncertainties as "
         "half-widths of a 90 % interval, validity, alarm, usable share, filled), and PNG figures of each parameter's "
@@ -41,7 +41,7 @@ def add_restore(commands) -> None:
     command = add_command(
         commands,
         "restore",
-        "picture:restore",
+        "isoplan.cli.picture:restore",
         "restores one picture with its own PSF map",
         "Writes the picture in float32 counts above the offset, as OME-Zarr with a pyramid or as "
         "TIFF, a preview as PNG, and the map in a folder beside it.",
@@ -118,7 +118,7 @@ def add_convert(commands) -> None:
     command = add_command(
         commands,
         "convert",
-        "picture:convert_picture",
+        "isoplan.cli.picture:convert_picture",
         "makes an OME-Zarr of a picture that cannot be read by window, such as one huge strip",
         "Studies do this by themselves.",
     )
@@ -139,7 +139,7 @@ def add_split(commands) -> None:
     command = add_command(
         commands,
         "split",
-        "split:split",
+        "isoplan.cli.split:split",
         "splits exposures, photon by photon, each into a dark one and the rest",
         "The two pictures of one field have independent noise, so one can judge a restoration of the other. Writes "
         "both as float32 TIFF in counts, and pairs.tsv for config/studies/pairs.yaml, a table of mosaics in which the "

@@ -54,6 +54,7 @@ def create_image(
     levels: int | None = None,
     window: tuple[float, float] | None = None,
     mask: bool = False,
+    origin_px: float = 0.0,
     attributes: dict,
 ) -> None:
     """Create an empty multiscale picture; another store at `path` is replaced, one of the same metadata stays.
@@ -86,6 +87,8 @@ def create_image(
     mask
         Whether an integer picture, which cannot hold NaN, gets a boolean array `MISSING`, true where
         the value is unknown.
+    origin_px
+        Where the first pixel's centre lies along both axes, for a picture that lies over another.
     attributes
         Attributes of the group "isoplan". Integer pictures also get `stored` (dtype, scale, offset):
         value = stored * scale + offset.
@@ -118,7 +121,9 @@ def create_image(
             # NGFF has no field for a scale; these names are those of the CF conventions (xarray).
             "attributes": {} if scale == 1 else {"scale_factor": scale, "add_offset": 0.0},
         }
-        datasets.append(_dataset(str(level), [step * pixel] * 2, [(step - 1) / 2 * pixel] * 2))
+        datasets.append(
+            _dataset(str(level), [step * pixel] * 2, [((step - 1) / 2 + origin_px) * pixel] * 2)
+        )
     if mask and not dtype.startswith("float"):
         shared = {key: arrays["0"][key] for key in ("shape", "chunks", "shards", "dimension_names")}
         arrays[MISSING] = shared | {"dtype": "bool", "fill_value": False}
