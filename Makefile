@@ -1,6 +1,6 @@
 # Everything that this repository does, by name. `make` alone lists it.
 PYTHON ?= python3.11
-CORES ?= $(shell nproc 2>/dev/null || echo 2)
+CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
 STAMP := .venv/.pins
 # Jobs find the library beside their scripts; what is started from here has to be told.

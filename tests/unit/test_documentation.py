@@ -236,6 +236,8 @@ def check(command: str, page: str) -> None:
     elif program in ("python", "python3", "pytest"):
         files = [word for word in given if "/" in word]
         assert files and all((ROOT / file).exists() for file in files), given
+    elif program == "uv":
+        assert given[:2] == ["pip", "install"], given
     elif program == "bioimageio":  # tests/unit/test_bioimageio.py runs it
         assert given[0] == "test" and given[1].endswith("/bioimageio.yaml"), given
     else:

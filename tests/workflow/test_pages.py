@@ -22,6 +22,8 @@ ELSEWHERE = {
     "make docs": "tests/unit/test_documentation.py::test_the_site_has_every_page",
     "make wheel": "tests/unit/test_install.py::test_the_command",
     "OMP_NUM_THREADS=1 .venv/bin/pytest -q tests/unit/test_config.py": ".ci/run",
+    ".venv/bin/uv pip install jupyterlab": "needs a network",
+    "PYTHONPATH=$PWD/workflow/scripts .venv/bin/python -m jupyter lab docs/notebooks": "tests/unit/test_notebooks.py",
     "make preflight STUDY=tiny PROFILE=slurm": "tests/unit/test_preflight.py",
     "make preflight STUDY=mine PROFILE=slurm": "tests/unit/test_preflight.py",
     "make study STUDY=tiny PROFILE=slurm": "tests/slurm/test_slurm.py::test_a_whole_study_on_two_nodes",

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="isoplan",
         description="Finds the local PSF of one picture and restores it, with networks that come "
-        "with isoplan, or trains one. Whole studies run through Snakemake (see docs/own-mosaic.md).",
+        "with isoplan, or trains one. Whole studies run through Snakemake, from a clone of the repository.",
     )
     parser.add_argument("--version", action="version", version=f"isoplan {__version__}")
     with suppress(ImportError):  # optional

@@ -50,7 +50,7 @@ def split(args: argparse.Namespace) -> int:
             "where neither --pixel-size-um nor the file gives the pixel size, the table says 1 um"
         )
     print(f"table of mosaics: {table}; to restore and evaluate the dark parts:")
-    print(f"  make study STUDY=pairs ARGS='--config mosaics={table}'")
+    print(f"  make study STUDY=pairs ARGS='--config study={args.out.name} mosaics={table}'")
     return 0
 
 

@@ -77,7 +77,7 @@ def parts(study: Study) -> list[Part]:
     if found:
         return [Part(words=[INTRO]), *found]
     nothing = (
-        "No mosaic with a known truth or a reference frame was scored cell by cell. To see gains here, give a `reference` "
+        "No mosaic with a known truth or a reference frame was scored cell by cell. To see gains here, give a reference "
         "in the table of mosaics, or simulate a mosaic."
     )
     return [Part(remarks=[nothing])] if study.mosaics else []

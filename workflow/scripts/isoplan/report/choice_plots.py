@@ -35,9 +35,13 @@ def narrowed(widths: list[dict], taken: float, at_end: bool = False) -> Figure:
         ylim=(-0.3, 150),
         ylabel="prediction of held-out photons,\nstandard errors worse than the best",
     )
+    labelled = [0]
+    for number, place in enumerate(at):
+        if place - at[labelled[-1]] > 0.07 * (at[-1] - at[0]):  # labels do not run into each other
+            labelled.append(number)
     axes.set_xticks(
-        at,
-        [f"{width['width_px']:.2g}" if s else "none" for s, width in zip(at, shown, strict=True)],
+        [at[number] for number in labelled],
+        [f"{shown[n]['width_px']:.2g}" if at[n] else "none" for n in labelled],
     )
     axes.set_xlabel("full width at half maximum of the median PSF (px)")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -72,7 +72,7 @@ def _widths(mosaic: str, method: str, choice: dict) -> StudyFigure:
     title = f"{style.method_label(method)}: PSFs narrower than estimated"
     alt = (
         f"How much worse PSFs of several widths predict held-out photons of {mosaic}, in standard errors; those "
-        f"{choice['psf_scale']:g} times as wide as estimated were chosen."
+        f"{choice['psf_scale']:g} times as wide as estimated were chosen, the mean of those that predict alike."
     )
     name = f"narrowed_{mosaic}_{method}"
     return StudyFigure(name, name, table, draw, "", title, alt, 460)

@@ -30,7 +30,7 @@ def reason(
     if isinstance(which, PlainPsf):
         doubts = ", which the map itself calls doubtful" if hinted else ""
         return f"a {which.words} predicts {share} better than the map's PSFs{doubts}; {light}"
-    found = f"chosen because they best predict {share}; {light}"
+    found = f"chosen by how well they predict {share}; {light}"
     if few and uneven:
         found += ". Iterations are limited, as a single PSF stands for different ones"
     elif few:

@@ -84,7 +84,7 @@ def queue() -> dict[str, str]:
         why = (queue.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise UserError(
             f"Slurm does not answer ({why}), and jobs of this study may still be at work; run this again "
-            "when `squeue` works"
+            "when `squeue` works, or make study if none was ever submitted"
         )
     rows = [line.split("\t") for line in queue.stdout.splitlines()]
     return {
