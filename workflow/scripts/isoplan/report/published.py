@@ -347,7 +347,8 @@ def _short_of_published(study: Study) -> list[str]:
         if row.degradation != "none":
             told.append(f"{style.degradation_label(row.degradation)} of strength {row.level:g}")
         words.append(
-            f"{', '.join(told)}: R² {style.fixed(row.value, 3)}, published {below}{style.fixed(row.published)}."
+            f"{', '.join(told)}: R² {style.fixed(row.value, 3)}, published {below}{style.fixed(row.published)}. "
+            "Train on more samples, as the full form of the study does."
         )
     return words + and_more(len(table), "cells below the published R²")
 

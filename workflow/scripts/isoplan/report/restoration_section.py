@@ -84,7 +84,8 @@ def _headline(tests: list[Test]) -> tuple[str, str]:
 def warnings(tests: list[Test]) -> list[str]:
     """Warnings of estimated PSFs that miss the goals, for each test."""
     return [
-        f"{test.name} ({test.title}): {'; '.join(words)}."
+        f"{test.name} ({test.title}): {'; '.join(words)}. Train the network longer, or for this blur; until then look at "
+        "restorations of such pictures by eye."
         for test in tests
         if (words := _shortcomings(test))
     ]
