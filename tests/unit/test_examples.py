@@ -7,6 +7,12 @@ import pytest
 
 MODULES = (
     "api",
+    "applications.fluctuation.baselines",
+    "applications.fluctuation.blocks",
+    "applications.fluctuation.colorme",
+    "applications.fluctuation.cumulants",
+    "applications.fluctuation.formation",
+    "applications.fluctuation.scores",
     "cli.outputs",
     "metrics.image",
     "metrics.regression",
