@@ -7,6 +7,7 @@ import pytest
 
 MODULES = (
     "api",
+    "applications.fluctuation.banded",
     "applications.fluctuation.baselines",
     "applications.fluctuation.blocks",
     "applications.fluctuation.colorme",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from fluctuation_frames import PSF, filaments, scene
 from isoplan.applications.fluctuation import baselines, colorme, cumulants, scores
+from isoplan.applications.fluctuation.banded import Banded
 from isoplan.applications.fluctuation.formation import Formation, Psf
 from scipy.optimize import nnls
 from skimage.restoration import denoise_tv_chambolle
@@ -42,6 +43,18 @@ def test_gram_and_squares_are_the_dense_ones(shape):
         assert len(colorme.gram_of(psi).rows) == 1
     else:
         assert len(colorme.gram_of(psi).rows) < len(psi.rows) ** 2
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bands_are_the_whole(shape):
+    psi = Formation.of((60, 31), Psf(2.4, shape), factor=3, border=1)
+    for whole in (psi, colorme.gram_of(psi)):
+        bands = Banded.of(whole)
+        x = np.random.default_rng(0).random((2, *whole.fine_shape))
+        assert bands.forward(x) == pytest.approx(whole.forward(x), rel=1e-4)
+        y = bands.forward(x)
+        assert bands.adjoint(y) == pytest.approx(whole.adjoint(y), rel=1e-4)
+    assert sum(each.values.size for each in Banded.of(psi).rows[0]) < 0.9 * psi.rows[0].size
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -142,7 +155,9 @@ def test_light_and_background_of_a_known_support():
     x[30, 34], x[52, 50] = 200, 100
     rng = np.random.default_rng(6)
     mean = psi.forward(x) + np.linspace(9, 11, 16) + rng.normal(0, 0.05, (16, 16))
-    found, background = colorme.intensity(mean, psi, x > 0, noise=256 * 0.05**2, iterations=500)
+    found, background = colorme.intensity(
+        mean, psi, 1.0 * (x > 0), noise=256 * 0.05**2, iterations=500
+    )
     assert found[x > 0] == pytest.approx([200, 100], rel=0.05)
     assert not found[x == 0].any()
     assert background.mean() == pytest.approx(10, abs=0.3)
@@ -155,7 +170,7 @@ def test_the_residual_meets_its_noise():
     x, _ = colorme.support(seen, made.psi)
     residuals = []
     for noise in (30.0, 300.0):
-        bright, background = colorme.intensity(seen.mean, made.psi, x > 0, noise=noise)
+        bright, background = colorme.intensity(seen.mean, made.psi, x, noise=noise)
         rest = ((made.psi.forward(bright) + background - seen.mean) ** 2).sum()
         assert rest <= 1.01 * noise
         residuals.append(rest)

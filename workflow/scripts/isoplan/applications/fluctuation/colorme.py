@@ -1,20 +1,20 @@
-"""COL0RME: where emitters are by the covariance of their fluctuations, then how bright by the mean (Stergiopoulou 2022).
+"""COL0RME: where emitters are, by the covariance of their fluctuations; then how bright they are, by the mean.
 
 Stergiopoulou, Calatroni, de Morais Goulart, Schaub, Blanc-Feraud: COL0RME: super-resolution microscopy based on sparse
 blinking/fluctuating fluorophore localization and intensity estimation. Biological Imaging 2, e1, 2022.
 
-*Support.* Emitters blink independently, so the covariance of the pixels is Psi diag(x) Psi' + noise, where x >= 0 is the
-variance of each fine pixel's light:
+*Support.* Emitters blink independently, so the covariance of the pixels is Psi diag(x) Psi' + noise, where x >= 0 is
+the variance of each fine pixel's light:
 
-    minimise 1/4 ||R - Psi diag(x) Psi' - s I||^2 + penalty(x)        (eq. 9 to 14)
+    minimise 1/4 ||R - Psi diag(x) Psi' - s I||^2 + penalty(x)
 
-With the columns psi_k of Psi, its gradient is (G x - c + s g) / 2, with G_kl = (psi_k' psi_l)^2, g_k = psi_k' psi_k, and
-c_k = psi_k' R psi_k, the mean over time of (Psi' (y - mean))^2. So R is never made, and G is a sum of products of
+With the columns psi_k of Psi, its gradient is (G x - c + s g) / 2, with G_kl = (psi_k' psi_l)^2, g_k = psi_k' psi_k,
+and c_k = psi_k' R psi_k, the mean over time of (Psi' (y - mean))^2. So R is never made, and G is a sum of products of
 matrices of one axis each, as Psi is.
 
 *Intensity.* On the support, with a smooth background b and the mean picture:
 
-    minimise 1/2 ||Psi x + b - mean||^2 + mu / 2 ||grad x||^2 + smooth / 2 ||grad b||^2,    x >= 0        (eq. 25)
+    minimise 1/2 ||Psi x + b - mean||^2 + mu / 2 ||grad x||^2 + smooth / 2 ||grad b||^2,    x >= 0
 """
 
 from collections.abc import Callable, Iterable
@@ -25,6 +25,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.fft import dctn, idctn
 
+from isoplan.applications.fluctuation.banded import Banded
 from isoplan.applications.fluctuation.blocks import BLOCK, deviations
 from isoplan.applications.fluctuation.formation import Formation
 
@@ -85,6 +86,7 @@ def colorme(
     penalty: str = "l1",
     share: float | None = None,
     read_noise_e: float | None = None,
+    iterations: int = 300,
     block: int = BLOCK,
 ) -> Found:
     """Support, then intensity.
@@ -102,6 +104,8 @@ def colorme(
     read_noise_e : float or None
         Standard deviation in electrons. With it, the noise of each pixel is known: mean + read_noise_e^2. None: one
         unknown variance for all pixels, as published.
+    iterations : int
+        Of the support, as there.
     block : int
         Frames, from whose own mean deviations are taken.
 
@@ -127,9 +131,9 @@ def colorme(
     """
     seen = moments(frames, psi, block=block)
     noise = None if read_noise_e is None else np.maximum(seen.mean, 0) + read_noise_e**2
-    x, left = support(seen, psi, penalty=penalty, share=share, noise=noise)
+    x, left = support(seen, psi, penalty=penalty, share=share, noise=noise, iterations=iterations)
     of_mean = (np.full(psi.shape, left) if noise is None else noise) / seen.frames
-    bright, background = intensity(seen.mean, psi, x > FAINT * x.max(), noise=float(of_mean.sum()))
+    bright, background = intensity(seen.mean, psi, x, noise=float(of_mean.sum()))
     return Found(
         *(each.astype(np.float32) for each in (psi.inner(bright), psi.inner(x), background))
     )
@@ -139,7 +143,7 @@ def moments(frames, psi: Formation, *, block: int = BLOCK) -> Moments:
     """One pass over the frames (t, y, x)."""
     if tuple(frames.shape[1:]) != psi.shape:
         raise ValueError(f"frames of {frames.shape[1:]} px and a Psi of {psi.shape} px")
-    single = _single(psi)
+    local = Banded.of(psi)
     mean, variance, matched = (np.zeros(each) for each in (psi.shape, psi.shape, psi.fine_shape))
     step = max(1, AT_ONCE // matched.size)
     for level, parts in deviations(frames, block):
@@ -149,7 +153,7 @@ def moments(frames, psi: Formation, *, block: int = BLOCK) -> Moments:
         mean += len(parts) / len(frames) * level
         variance += unbiased * (parts**2).sum(axis=0, dtype=np.float64)
         for start in range(0, len(parts), step):
-            seen = single.adjoint(parts[start : start + step])
+            seen = local.adjoint(parts[start : start + step])
             matched += unbiased * np.einsum("tyx,tyx->yx", seen, seen)
     return Moments(mean, variance, matched, len(frames))
 
@@ -208,7 +212,7 @@ def support(
         x = _weighted_l1(zero, fit, weight, iterations)
     else:
         # CEL0 is nearly L1 where x is small, and flat where it is large. In 1/2 ||A x - d||^2, ||a_k||^2 = g_k^2 / 2.
-        # Its slope at x is max(w_k - x_k ||a_k||^2, 0), w_k = sqrt(2 lambda) ||a_k||: lambda as `weight` is the largest.
+        # Its slope at x is max(w_k - x_k ||a_k||^2, 0), w_k = sqrt(2 lambda) ||a_k||, of which `weight` is the largest.
         steepest = weight * fit.size / fit.size.max()
         x = _weighted_l1(zero, fit, steepest, iterations)
         for _ in range(REWEIGHTED):
@@ -231,7 +235,7 @@ class CovarianceFit:
 
     Attributes
     ----------
-    gram : Formation
+    gram : Banded
         G of the module.
     matched, size : ndarray
         (fine height, fine width): c, less what known noise adds to it, and g.
@@ -243,7 +247,7 @@ class CovarianceFit:
         Of the camera.
     """
 
-    gram: Formation
+    gram: Banded
     matched: np.ndarray
     size: np.ndarray
     total: float
@@ -258,7 +262,7 @@ class CovarianceFit:
         size = squares.adjoint(np.ones(psi.shape))
         fine = (each.astype(np.float32) for each in (matched, size))
         total = float(seen.variance.sum())
-        return cls(_single(gram_of(psi)), *fine, total, noise, seen.mean.size)
+        return cls(Banded.of(gram_of(psi)), *fine, total, noise, seen.mean.size)
 
     @property
     def step(self) -> float:
@@ -280,7 +284,7 @@ class CovarianceFit:
 def intensity(
     mean: np.ndarray,
     psi: Formation,
-    where: np.ndarray,
+    variance: np.ndarray,
     *,
     noise: float,
     smooth: float = BACKGROUND_SMOOTH,
@@ -296,8 +300,10 @@ def intensity(
         (height, width) electrons.
     psi : Formation
         Of the same shape.
-    where : ndarray
-        (fine height, fine width) bool, the support.
+    variance : ndarray
+        (fine height, fine width), from `support`: light is where it is above FAINT of its largest value. The steps
+        start at its multiple that fits best, and end before it is forgotten where the mean tells nothing: with 1000
+        steps, pictures got worse (33.2 dB after 33.7 on filaments).
     noise : float
         Expected squared residual: the sum over pixels of the variance of noise in the mean, electrons^2.
     smooth : float
@@ -312,7 +318,7 @@ def intensity(
     b : ndarray
         (height, width) electrons.
     """
-    single = _single(psi)
+    local = Banded.of(psi)
     mean = mean.astype(np.float32)
     # The best background for x is a smoothed residual, by the cosine transform (mirrored edges).
     bends = sum(
@@ -321,26 +327,31 @@ def intensity(
     ).astype(np.float32)
     passed = 1 / (1 + smooth * bends)
 
-    def background(x: np.ndarray) -> np.ndarray:
-        return idctn(dctn(mean - single.forward(x), norm="ortho") * passed, norm="ortho")
+    def smoothed(rest: np.ndarray) -> np.ndarray:
+        return idctn(dctn(rest, norm="ortho") * passed, norm="ortho")
 
     def residual(x: np.ndarray) -> np.ndarray:
-        rest = mean - single.forward(x)
-        return rest - idctn(dctn(rest, norm="ortho") * passed, norm="ortho")
+        rest = mean - local.forward(x)
+        return rest - smoothed(rest)
 
-    ones = np.ones(psi.fine_shape, np.float32)
-    largest = float(single.adjoint(single.forward(ones)).max())
+    where = variance > FAINT * variance.max()
+    x = np.where(where, variance, 0).astype(np.float32)
+    seen = local.forward(x)
+    sharp = seen - smoothed(seen)
+    power = float((sharp * seen).sum())
+    x *= max(float((sharp * mean).sum()) / power, 0) if power else 0
+    largest = float(local.adjoint(local.forward(np.ones_like(x))).max())
 
     def solved(mu: float, start: np.ndarray) -> np.ndarray:
         def gradient(x: np.ndarray) -> np.ndarray:
-            return np.float32(mu) * _backward(*_forward(x)) - single.adjoint(residual(x))
+            return np.float32(mu) * _backward(*_forward(x)) - local.adjoint(residual(x))
 
         step = 1 / (largest + 8 * mu)
         return fista(start, gradient, lambda v: np.maximum(v, 0) * where, step, iterations)
 
     # Between the smallest and the largest, where mu is as heavy as the data, by halving in ratios.
     low, high = 1e-5 * largest, largest
-    x = solved(low, ones * where * max(float(mean.mean()), 0) / psi.factor**2)
+    x = solved(low, x)
     for _ in range(6):
         middle = sqrt(low * high)
         trial = solved(middle, x)
@@ -348,7 +359,7 @@ def intensity(
             low, x = middle, trial
         else:
             high = middle
-    return x, background(x)
+    return x, smoothed(mean - local.forward(x))
 
 
 def best_by_truth(candidates: Iterable[Any], score: Callable[[Any], float]) -> tuple[Any, float]:
@@ -367,7 +378,7 @@ def best_by_truth(candidates: Iterable[Any], score: Callable[[Any], float]) -> t
 
 def gram_of(psi: Formation) -> Formation:
     """G of the module, from the fine grid to itself."""
-    sides = (np.einsum("rik,sil->rskl", side, side) for side in (psi.rows, psi.columns))
+    sides = (side.mT[:, None] @ side[None] for side in (psi.rows, psi.columns))
     pairs = _fewer(psi, *(side.reshape(-1, *side.shape[2:]) for side in sides))
     return _squared(psi, pairs.rows, pairs.columns)
 
@@ -406,12 +417,6 @@ def _fewer(psi: Formation, rows: np.ndarray, columns: np.ndarray) -> Formation:
     return Formation(rows, columns, psi.factor, psi.border)
 
 
-def _single(psi: Formation) -> Formation:
-    """In single precision, which is enough for the iterations and twice as fast."""
-    sides = (side.astype(np.float32) for side in (psi.rows, psi.columns))
-    return Formation(*sides, psi.factor, psi.border)
-
-
 def fista(
     start: np.ndarray,
     gradient: Callable[[np.ndarray], np.ndarray],
@@ -437,7 +442,7 @@ def fista(
 
 
 class TvStep:
-    """Proximal step of weight * TV and x >= 0, by dual steps (Beck and Teboulle 2009b), which go on where they ended."""
+    """Proximal step of weight * TV and x >= 0, by dual steps (Beck and Teboulle 2009b) that go on where they ended."""
 
     def __init__(self, weight: float):
         self.weight = np.float32(weight)

@@ -1,4 +1,4 @@
-"""How near a picture on the fine grid comes to the truth. Lengths are in nanometres or fine pixels, as the name says."""
+"""How near a picture on the fine grid comes to the truth. Lengths are in nm or fine pixels, as the name says."""
 
 import numpy as np
 from scipy import ndimage
@@ -138,8 +138,8 @@ def best_jaccard(
 def dip(picture: np.ndarray, lines_px: tuple[float, ...], *, axis: int = 1) -> float:
     """How far parallel lines are separated: (peak - valley) / peak.
 
-    The peak is the mean of the profile at the lines, the valley its mean half-way between neighbours. The dip is below 0
-    where the picture has its lines elsewhere or one in place of several (at least -1, so that means over scenes exist),
+    The peak is the mean of the profile at the lines, the valley its mean half-way between neighbours. The dip is below
+    0 where the picture has its lines elsewhere or one in place of several (at least -1, so that means over scenes exist),
     and NaN where there is no light at either.
 
     Parameters
