@@ -139,8 +139,8 @@ def dip(picture: np.ndarray, lines_px: tuple[float, ...], *, axis: int = 1) -> f
     """How far parallel lines are separated: (peak - valley) / peak.
 
     The peak is the mean of the profile at the lines, the valley its mean half-way between neighbours. The dip is below
-    0 where the picture has its lines elsewhere or one in place of several (at least -1, so that means over scenes exist),
-    and NaN where there is no light at either.
+    0 where the picture has its lines elsewhere or one in place of several (at least -1, so that
+    means over scenes exist), and NaN where there is no light at either.
 
     Parameters
     ----------
