@@ -7,6 +7,13 @@ import pytest
 
 MODULES = (
     "api",
+    "applications.fluctuation.banded",
+    "applications.fluctuation.baselines",
+    "applications.fluctuation.blocks",
+    "applications.fluctuation.colorme",
+    "applications.fluctuation.cumulants",
+    "applications.fluctuation.formation",
+    "applications.fluctuation.scores",
     "cli.outputs",
     "metrics.image",
     "metrics.regression",
