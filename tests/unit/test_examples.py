@@ -7,6 +7,11 @@ import pytest
 
 MODULES = (
     "api",
+    "applications.fluctuation.camera",
+    "applications.fluctuation.formation",
+    "applications.fluctuation.moments",
+    "applications.fluctuation.preparation",
+    "applications.fluctuation.simulator",
     "cli.outputs",
     "metrics.image",
     "metrics.regression",
