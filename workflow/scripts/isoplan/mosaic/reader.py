@@ -244,19 +244,22 @@ class Mosaic(Picture):
         self.check_window(y0, y1, x0, x1)
         if self.stack is None or not 0 <= start < stop <= self.slices:
             raise ValueError(f"slices {start}:{stop} of {self.slices} in {self.path}")
-        with self._damage_named(y0, y1):
-            block = self._raw(y0, y1, x0, x1, slice(start, stop))
-        return self._converted(block)
+        chosen, found = self._index.copy(), []
+        try:
+            with self._damage_named(y0, y1):
+                for number in range(start, stop):
+                    self._index[self.stack] = number
+                    found.append(self._converted(self._raw(y0, y1, x0, x1)))
+        finally:
+            self._index = chosen
+        return np.array(found)
 
-    def _raw(self, y0: int, y1: int, x0: int, x1: int, stack: slice | None = None) -> np.ndarray:
-        """A window as stored in the file, (y, x) or (y, x, samples); of several slices (z, y, x, ...)."""
+    def _raw(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """A window as stored in the file, (y, x) or (y, x, samples)."""
         index = {**self._index, "Y": slice(y0, y1), "X": slice(x0, x1)}
-        if stack is not None:
-            index[self.stack] = stack
         kept = [axis for axis in self._source.axes if isinstance(index[axis], slice)]
-        order = [axis for axis in (self.stack, *"YXS") if axis in kept]
         block = np.asarray(self._source.array[tuple(index.values())])
-        return block.transpose([kept.index(axis) for axis in order])
+        return block.transpose([kept.index(axis) for axis in "YXS" if axis in kept])
 
     def _converted(self, block: np.ndarray) -> np.ndarray:
         """A new float32 block: colours as luminance, polarity corrected, missing measurements as NaN."""

@@ -1,0 +1,3 @@
+"""What the house's lists hold of this application."""
+
+COMMANDS = ("isoplan.applications.fluctuation.command:add_superresolve",)

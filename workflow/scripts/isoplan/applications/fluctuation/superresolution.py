@@ -1,0 +1,377 @@
+"""A sequence of fluctuating frames to one picture on a finer grid, block by block.
+
+Without information in the fluctuations the picture is the deconvolved mean: nothing finer is claimed than it shows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from isoplan.applications.fluctuation import (
+    baselines,
+    blinking,
+    information,
+    likelihood,
+    preparation,
+)
+from isoplan.applications.fluctuation.camera import Camera
+from isoplan.applications.fluctuation.formation import Formation, Psf
+from isoplan.applications.fluctuation.information import Evidence, Information
+from isoplan.applications.fluctuation.sequence import Frames
+from isoplan.base.errors import UserError
+
+CORE_PX = 64  # side of the squares that are worked on alone
+HALO_PX = 8  # around them: emitters farther away are not seen in a core
+ITERATIONS = 200  # of Richardson-Lucy on the mean
+STILL_PX, STEADY, FADES = (
+    0.1,
+    0.005,
+    0.3,
+)  # what drifts, flickers and fades less is not worth a word
+MOVES_PX, MOST_PARTS, LEAST_FRAMES = (
+    0.12,
+    6,
+    50,
+)  # drift within a part of a sequence; number and length of parts
+Parts = tuple[tuple[int, tuple[float, float]], ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a sequence is made finer.
+
+    Parameters
+    ----------
+    psf : Psf
+        Of the microscope.
+    camera : Camera
+        Its facts.
+    factor : int
+        Fine pixels per camera pixel.
+    parts : tuple
+        (frames, (y, x) shift in px) of each part of the sequence, where the picture drifts; empty: it does not.
+    flicker : ndarray, optional
+        (t,) brightness of the light, relative to a slow trend.
+    broken : ndarray, optional
+        (height, width) bool, of pixels that are not used.
+    """
+
+    psf: Psf
+    camera: Camera
+    factor: int = 4
+    parts: Parts = ()
+    flicker: np.ndarray | None = None
+    broken: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """What was found in one square.
+
+    Parameters
+    ----------
+    emission, deconvolved : ndarray
+        (core * factor) float32, electrons per frame and fine pixel: by mean and covariance, and by the mean alone.
+    mean, background : ndarray
+        (core) float32, electrons per frame and pixel.
+    facts : dict
+        `kappa` of each band, `agreement` of mean and covariance, `alone` (see `likelihood.Agreement`), and `weight`,
+        the light by which blocks are averaged.
+    """
+
+    emission: np.ndarray
+    deconvolved: np.ndarray
+    mean: np.ndarray
+    background: np.ndarray
+    facts: dict
+
+
+@dataclass(frozen=True)
+class SuperResolved:
+    """A picture on a finer grid, with what it was judged by.
+
+    Parameters
+    ----------
+    picture : ndarray
+        (height * factor, width * factor) float32, electrons per frame and fine pixel. The deconvolved mean, where
+        `information` is not enough.
+    deconvolved : ndarray
+        The same, of the mean alone.
+    mean, background : ndarray
+        (height, width) float32, electrons per frame and pixel.
+    information : Information
+        Whether the fluctuations tell more than the mean, and where.
+    facts : dict
+        `amplitude_e` and `rate` of the emitters (see `blinking.Blinking`), reduced chi-squares `mean_agreement` and
+        `covariance_agreement`, and `covariance_alone`; None without information.
+    """
+
+    picture: np.ndarray
+    deconvolved: np.ndarray
+    mean: np.ndarray
+    background: np.ndarray
+    information: Information
+    facts: dict | None
+
+
+def cores(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Squares that cover a frame, of about CORE_PX px each and none much smaller.
+
+    Examples
+    --------
+    >>> cores((32, 130))
+    [(slice(0, 32, None), slice(0, 65, None)), (slice(0, 32, None), slice(65, 130, None))]
+    """
+    sides = []
+    for n in shape:
+        count = max(round(n / CORE_PX), 1)
+        edges = [n * k // count for k in range(count + 1)]
+        sides.append([slice(a, b) for a, b in pairwise(edges)])
+    return [(rows, columns) for rows in sides[0] for columns in sides[1]]
+
+
+def check(frames: Frames, psf: Psf) -> None:
+    """Raise UserError where a sequence or its PSF cannot be used."""
+    least = likelihood.TILE_PX
+    if min(frames.shape) < least:
+        raise UserError(f"{frames.path}: its frames are {frames.shape}; give at least {least} px")
+    if not 1.2 <= psf.fwhm_px <= 8:
+        raise UserError(
+            f"the PSF's FWHM is {psf.fwhm_px:.3g} px; from 1.2 to 8 px fluctuations can tell more than the mean: look at "
+            "the pixel size, NA and wavelength"
+        )
+
+
+def prepare(
+    frames: Frames, psf: Psf, *, factor: int = 4, excess: float = 1.0, **given: float | None
+) -> tuple[Settings, list[str]]:
+    """Settings from the sequence itself, where nothing is given, and what is to be told of them.
+
+    Parameters
+    ----------
+    frames : Frames
+        The sequence. It is read four times.
+    psf, factor
+        See `Settings`.
+    excess : float
+        2 of an electron-multiplying camera.
+    **given
+        `gain`, `offset` and `read_noise_e`, None where not known.
+
+    Raises
+    ------
+    UserError
+        If the sequence cannot be used, or its gain is neither given nor found.
+    """
+    check(frames, psf)
+    counts = frames.counts
+    try:
+        preparation.check(counts)
+        found = preparation.calibrate(counts, excess=excess, **given)
+    except UserError as error:
+        raise UserError(f"{frames.path}: {error}") from None
+    camera, notes = found.camera, list(found.notes)
+    broken = preparation.broken_pixels(counts, camera).any
+    if broken.any():
+        notes.append(f"{broken.sum()} broken pixels are not used")
+    path = preparation.drift(counts, broken=broken)
+    parts = (
+        parts_of(path.path_px) if path.length_px > max(STILL_PX, 3 * path.error_px.max()) else ()
+    )
+    if path.length_px > STILL_PX:
+        into = (
+            f": {len(parts)} parts are taken where they lie"
+            if parts
+            else ", which is left as it is"
+        )
+        notes.append(f"the picture drifts by {path.length_px:.2f} px{into}")
+    light = preparation.light(counts, offset=camera.offset)
+    flicker = light.best / light.trend if light.flicker_sd > STEADY else None
+    if flicker is not None:
+        notes.append(f"the light flickers by {100 * light.flicker_sd:.1f} %, which is divided out")
+    if light.lost > FADES:
+        notes.append(
+            f"{100 * light.lost:.0f} % of the light fades from the first frame to the last"
+        )
+    return Settings(psf, camera, factor, parts, flicker, broken if broken.any() else None), notes
+
+
+def parts_of(path_px: np.ndarray) -> Parts:
+    """Parts of a sequence within which the picture hardly moves, with their places.
+
+    Parameters
+    ----------
+    path_px : ndarray
+        (t, 2), see `preparation.Drift`.
+
+    Examples
+    --------
+    >>> parts_of(np.linspace(-0.15, 0.15, 400)[:, None] * [1, 0])[0]
+    (133, (-0.1, 0.0))
+    """
+    length = float(np.ptp(path_px, axis=0).max())
+    count = min(ceil(length / MOVES_PX), MOST_PARTS, len(path_px) // LEAST_FRAMES)
+    if count < 2:
+        return ()
+    parts = np.array_split(path_px, count)
+    return tuple((len(part), tuple(map(float, part.mean(axis=0).round(3)))) for part in parts)
+
+
+def electrons_of(frames: Frames, core: tuple[slice, slice], settings: Settings) -> np.ndarray:
+    """Electrons of a core with its halo: (t, height, width) float32, as of an even light.
+
+    Broken pixels have the median of their surroundings.
+    """
+    y0, y1, x0, x1 = _window(frames.shape, core)
+    electrons = settings.camera.electrons(frames.read(y0, y1, x0, x1))
+    if settings.flicker is not None:
+        electrons = electrons / settings.flicker.astype(np.float32)[:, None, None]
+    if settings.broken is not None:
+        broken = settings.broken[y0:y1, x0:x1]
+        for frame in electrons if broken.any() else ():
+            frame[broken] = median_filter(frame, 5)[broken]
+    return electrons
+
+
+def evidence(frames: Frames, core: tuple[slice, slice], settings: Settings) -> Evidence:
+    """What a core, with its halo, says of fluctuations; its map is the core's."""
+    found = information.gather(electrons_of(frames, core, settings), settings.psf)
+    return Evidence(found.lags, found.sums, found.totals, _core_of(found.map, frames.shape, core))
+
+
+def block(frames: Frames, core: tuple[slice, slice], settings: Settings, enough: bool) -> Block:
+    """Emission of a core. enough: whether the fluctuations are used; else both pictures are the mean's."""
+    electrons = electrons_of(frames, core, settings)
+    psf, factor, camera = settings.psf, settings.factor, settings.camera
+    psi = Formation.of(electrons.shape[1:], psf, factor=factor, border=likelihood.BORDER_PX)
+
+    def cut(fine: np.ndarray) -> np.ndarray:
+        return _core_of(psi.inner(fine), frames.shape, core, factor).astype(np.float32)
+
+    mean = electrons.mean(axis=0, dtype=np.float64)
+    level = baselines.background_of(mean)
+    background = np.full(mean.shape, level)
+    deconvolved = baselines.richardson_lucy(
+        mean,
+        psi,
+        iterations=ITERATIONS,
+        background=level,
+        shift=camera.variance(0.0) / len(electrons),
+    )
+    facts = {"weight": float(np.maximum(mean - background, 0).sum())}
+    emission = deconvolved
+    if enough:
+        seen = likelihood.moments(
+            electrons,
+            read_noise_e=camera.variance(0.0) ** 0.5,
+            excess=camera.excess,
+            parts=settings.parts or None,
+            broken=None
+            if settings.broken is None
+            else settings.broken[_slices(frames.shape, core)],
+        )
+        made = likelihood.fit(seen, psf, factor=factor, start=deconvolved)
+        agrees = likelihood.agreement(seen, made, psf, factor=factor)
+        emission, background = made.emission, made.background
+        facts |= {
+            "kappa": list(made.kappa),
+            "bands": [view.band for view in seen.views],
+            "mean_agreement": agrees.mean,
+            "covariance_agreement": float(agrees.covariance),
+            "covariance_alone": float(agrees.alone),
+        }
+    flat = (_core_of(one, frames.shape, core).astype(np.float32) for one in (mean, background))
+    return Block(cut(emission), cut(deconvolved), *flat, facts)
+
+
+def superresolve(
+    frames: Frames, settings: Settings, *, step: Callable[[], None] = lambda: None
+) -> SuperResolved:
+    """A picture on a finer grid of a whole sequence.
+
+    Parameters
+    ----------
+    frames : Frames
+        The sequence.
+    settings : Settings
+        PSF, camera, factor and drift.
+    step : callable
+        Is called after every square, twice: once looked at, once made finer.
+
+    Returns
+    -------
+    SuperResolved
+        One square's frames and covariances are held at a time, and the pictures.
+
+    Examples
+    --------
+    >>> still = np.random.default_rng(0).poisson(60, size=(60, 20, 20)) + 100
+    >>> made = superresolve(Frames(still), Settings(Psf(2.5), Camera(gain=1, read_noise_e=0)))
+    >>> made.information.enough, made.picture.shape
+    (False, (80, 80))
+    """
+    check(frames, settings.psf)
+    places, factor = cores(frames.shape), settings.factor
+    found, chart = [], np.zeros(frames.shape, np.float32)
+    for core in places:
+        found.append(evidence(frames, core, settings))
+        chart[core] = found[-1].map
+        step()
+    told = information.conclude(found, chart)
+    fine = np.zeros((2, *(n * factor for n in frames.shape)), np.float32)
+    flat = np.zeros((2, *frames.shape), np.float32)
+    facts = []
+    for core in places:
+        made = block(frames, core, settings, told.enough)
+        finer = tuple(slice(side.start * factor, side.stop * factor) for side in core)
+        fine[0][finer], fine[1][finer] = made.emission, made.deconvolved
+        flat[0][core], flat[1][core] = made.mean, made.background
+        facts.append(made.facts)
+        step()
+    summed = summary(facts, len(frames), settings) if told.enough else None
+    return SuperResolved(*fine, *flat, told, summed)
+
+
+def summary(facts: list[dict], frames: int, settings: Settings) -> dict:
+    """Of all blocks, averaged by their light: see `SuperResolved.facts`."""
+    weight = np.array([one["weight"] for one in facts])
+    weight = weight / max(weight.sum(), 1e-30)
+    kappa = np.exp(weight @ np.log([np.maximum(one["kappa"], 1e-9) for one in facts]))
+    longest = max((count for count, _ in settings.parts), default=frames)
+    bands = dict.fromkeys(facts[0]["bands"])
+    each = [
+        np.mean([k for k, b in zip(kappa, facts[0]["bands"], strict=True) if b == band])
+        for band in bands
+    ]
+    edges = [next(iter(bands))[0], *(high for _, high in bands)]
+    told = blinking.fit(each, edges, longest)
+    agreed = ("mean_agreement", "covariance_agreement", "covariance_alone")
+    means = {key: float(weight @ [one[key] for one in facts]) for key in agreed}
+    return {"amplitude_e": told.amplitude_e, "rate": told.rate, **means}
+
+
+def _window(shape, core) -> tuple[int, int, int, int]:
+    """A core with its halo, within the frame: (y0, y1, x0, x1)."""
+    sides = [
+        (max(side.start - HALO_PX, 0), min(side.stop + HALO_PX, n))
+        for side, n in zip(core, shape, strict=True)
+    ]
+    return *sides[0], *sides[1]
+
+
+def _slices(shape, core) -> tuple[slice, slice]:
+    y0, y1, x0, x1 = _window(shape, core)
+    return slice(y0, y1), slice(x0, x1)
+
+
+def _core_of(window: np.ndarray, shape, core, factor: int = 1) -> np.ndarray:
+    """The core's part of its window."""
+    y0, _, x0, _ = _window(shape, core)
+    return window[
+        (core[0].start - y0) * factor : (core[0].stop - y0) * factor,
+        (core[1].start - x0) * factor : (core[1].stop - x0) * factor,
+    ]
