@@ -49,7 +49,9 @@ def lags(axes, found: Information) -> None:
         color=style.INK,
         label="measured (90 % interval)",
     )
-    axes.plot(found.lags_px, found.expected, "--", color=style.QUIET, label="of the PSF's shape")
+    scale = (found.covariance @ found.expected) / max(found.expected @ found.expected, 1e-30)
+    shape = scale * found.expected
+    axes.plot(found.lags_px, shape, "--", color=style.QUIET, label="the PSF's shape, fitted")
     axes.set_xlabel("distance of two pixels (px)")
     axes.set_ylabel("covariance (electrons²)")
     axes.set_title("how pixels fluctuate together", fontsize=9)

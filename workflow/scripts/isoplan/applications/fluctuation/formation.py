@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 from scipy.special import erf, j1
 
+SHAPES = ("gaussian", "airy")
 SIGMA = 1 / (2 * sqrt(2 * log(2)))  # of a Gaussian of FWHM 1
 REACH = 4.0  # standard deviations at which a Gaussian is cut
 RINGS = 6.0  # an Airy pattern is cut at so many FWHM: 96 % of its light lies within
@@ -38,6 +39,10 @@ class Psf:
 
     fwhm_px: float
     shape: str = "gaussian"
+
+    def __post_init__(self):
+        if self.shape not in SHAPES:
+            raise ValueError(f"a PSF of shape {self.shape}: must be one of {', '.join(SHAPES)}")
 
     def kernel(self, factor: int, shift_px: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
         """Share of an emitter's light that a camera pixel takes, by where the emitter lies.

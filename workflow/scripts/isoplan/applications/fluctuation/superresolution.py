@@ -189,7 +189,7 @@ def prepare(
             else ", which is left as it is"
         )
         notes.append(f"the picture drifts by {path.length_px:.2f} px{into}")
-    light = preparation.light(counts, offset=camera.offset)
+    light = preparation.light(counts, offset=camera.offset, broken=broken)
     flicker = light.best / light.trend if light.flicker_sd > STEADY else None
     if flicker is not None:
         notes.append(f"the light flickers by {100 * light.flicker_sd:.1f} %, which is divided out")
@@ -211,7 +211,7 @@ def parts_of(path_px: np.ndarray) -> Parts:
     Examples
     --------
     >>> parts_of(np.linspace(-0.15, 0.15, 400)[:, None] * [1, 0])[0]
-    (133, (-0.1, 0.0))
+    (134, (-0.1, 0.0))
     """
     length = float(np.ptp(path_px, axis=0).max())
     count = min(ceil(length / MOVES_PX), MOST_PARTS, len(path_px) // LEAST_FRAMES)

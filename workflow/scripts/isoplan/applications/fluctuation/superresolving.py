@@ -143,13 +143,21 @@ def _write_beside(folder: Path, made: SuperResolved, settings: Settings, size: f
 def _tell(args: argparse.Namespace, made: SuperResolved, beside: Path) -> None:
     found = made.information
     if found.enough:
+        facts = made.facts
         print(
-            f"the fluctuations carry information: kappa {found.kappa:.3g} +- {found.error:.2g} electrons; the picture "
-            f"agrees with them within {made.facts['covariance_agreement']:.2g} of their noise's variance, and with the mean "
-            f"within {made.facts['mean_agreement']:.2g}"
+            f"neighbouring pixels fluctuate together in the PSF's shape ({found.kappa / found.error:.0f} standard errors)"
+        )
+        print(
+            f"the picture, formed again, differs from mean and covariance by {facts['mean_agreement']:.2g} and "
+            f"{facts['covariance_agreement']:.2g} times their noise (reduced chi-squares; {facts['covariance_alone']:.2g} had "
+            "nothing fluctuated)"
+        )
+        print(
+            f"an emitter sends (1 - p) I = {facts['amplitude_e']:.3g} electrons per frame, where it is on for a share p of the "
+            f"time with intensity I, and switches at k_on + k_off = {facts['rate']:.2g} per frame"
         )
         for what, most in DISAGREES.items():
-            if made.facts[f"{what}_agreement"] > most:
+            if facts[f"{what}_agreement"] > most:
                 print(
                     f"CAUTION: the {what} does not agree with this PSF: look at its width, the gain, and what moves"
                 )
