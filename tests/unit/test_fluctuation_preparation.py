@@ -119,6 +119,13 @@ def test_broken_pixels_do_not_hold_the_picture():
     assert rms(drift(counts, broken=broken).path_px - made.drift_px) < 0.08
 
 
+def test_a_dead_pixel_does_not_rule(made):
+    counts = made.counts.copy()
+    counts[:, 10, 11] = 100
+    assert rms(drift(counts).path_px) < 0.04
+    assert light(counts, offset=100.0).error_sd < 0.02
+
+
 # Light
 
 
@@ -152,6 +159,7 @@ def test_broken_pixels(made):
         counts[:, y, x] = np.maximum(counts[:, y, x] + noise, 0)
     found = broken_pixels(counts, camera)
     assert found.by_mean[5, 6] and not found.by_variance[5, 6]
+    assert found.any[30, 15]
     assert found.by_variance[12, 20] and found.by_variance[0, 0]
     assert found.any.sum() <= 5
 

@@ -1,8 +1,8 @@
 """What a sequence must tell before covariances are taken: its camera, drift, light, and broken pixels.
 
 Frames are an array (t, h, w), or anything that has a `shape` and is sliced over t, such as an array of zarr. They are
-read in blocks of at most BLOCK_VALUES numbers, or of one frame. Beside a block, each function keeps pictures: one to
-three, `drift` and `calibrate` three and two for each of their groups. So memory does not grow with the number of frames.
+read in blocks of at most BLOCK_VALUES numbers, or of one frame. Beside some copies of a block, each function keeps a few
+pictures, `drift` and `calibrate` about three for each of their groups. So memory does not grow with the number of frames.
 """
 
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from isoplan.optics.exposure import lone_pixels
 BLOCK_VALUES = 2**21  # 16 MB
 LEAST_FRAMES, LEAST_PX = 20, 12
 MOST_SATURATED, CHANCE = 1e-3, 20  # share of values at the top; so many may be there by chance
+CALMEST = 5  # percentile of the variances
 STUCK = 0.9  # a pixel that is at the top in more of the frames is broken, not saturated
 
 
@@ -29,6 +30,22 @@ def blocks(frames) -> Iterator[tuple[int, np.ndarray]]:
     step = max(1, BLOCK_VALUES // (height * width))
     for start in range(0, count, step):
         yield start, np.asarray(frames[start : start + step], dtype=np.float64)
+
+
+def _mean_and_variance(frames) -> tuple[np.ndarray, np.ndarray]:
+    """Of each pixel over time, (h, w)."""
+    total, squares = (np.zeros(frames.shape[1:]) for _ in range(2))
+    for _, block in blocks(frames):
+        total += block.sum(0)
+        squares += (block**2).sum(0)
+    mean = total / frames.shape[0]
+    return mean, np.maximum(squares / frames.shape[0] - mean**2, 0)
+
+
+def _weights(variance: np.ndarray, broken: np.ndarray | None) -> np.ndarray:
+    """1 / variance, 0 where broken. Pixels that hardly change count no more than the calmest of the others."""
+    weights = 1 / np.maximum(variance, max(np.percentile(variance, CALMEST), 1e-12))
+    return weights if broken is None else np.where(broken, 0.0, weights)
 
 
 def check(frames) -> None:
@@ -117,10 +134,8 @@ SIXTH = np.array([1.0, -6.0, 15.0, -20.0, 15.0, -6.0, 1.0]) / sqrt(924)
 PARTS = 10  # of the sequence, whose answers differ by chance
 LEVELS, TRIMMED = 24, 0.1  # of brightness
 SURE = 0.25  # largest half width of the gain's interval
-WHITE = (
-    0.975,
-    1.05,
-)  # variance of sixth over that of fourth differences; .98 to .99 at FWHM of 1.5 px, .96 at 1.2
+# Variance of sixth over that of fourth differences. Fluctuations make it .98 to .99 at a FWHM of 1.5 px, .96 at 1.2.
+WHITE = 0.975, 1.05
 READ_NOISE_E = 1.6  # of a usual sCMOS
 
 
@@ -332,7 +347,8 @@ def drift(frames, *, broken: np.ndarray | None = None) -> Drift:
     Returns
     -------
     Drift
-        Drifts to about 5 px are found. Where nothing is seen the error is large.
+        Straight drifts of 5 px are found. In the setting of the simulator .5 px are found within .02 px rms; with a
+        fourth of the emitters and a background of 100 electrons within .09 px, three times its error.
     """
     _check_shape(tuple(frames.shape))
     count = frames.shape[0]
@@ -344,9 +360,8 @@ def drift(frames, *, broken: np.ndarray | None = None) -> Drift:
         squares += (block**2).sum(0)
     variance = squares / count - (pictures.sum(0) / count) ** 2
     pictures /= number[:, None, None]
-    weights = 1 / np.sqrt(np.maximum(variance, 1e-12))
-    if broken is not None:
-        weights[broken] = 0
+    weights = np.sqrt(_weights(variance, broken))
+    if broken is not None:  # their neighbours take values from them where the picture is moved
         pictures = np.stack([_filled(picture, broken) for picture in pictures])
     places = _places(pictures, weights)
     return _smooth_path(places, (np.cumsum(number) - number / 2) - 0.5, count)
@@ -443,7 +458,7 @@ class Light:
         return float(1 - self.trend[-1] / self.trend[0])
 
 
-def light(frames, *, offset: float = 0.0) -> Light:
+def light(frames, *, offset: float = 0.0, broken: np.ndarray | None = None) -> Light:
     """Brightness of the frames, as a slow trend and a flicker.
 
     Brightness is the factor of the mean picture that explains a frame best. Pixels weigh by their variance over time,
@@ -456,6 +471,8 @@ def light(frames, *, offset: float = 0.0) -> Light:
         (t, h, w) counts, see the module. They are read twice.
     offset : float
         Of the camera. Without it the flicker comes out too small.
+    broken : ndarray, optional
+        (h, w) bool, of pixels that do not count: from `broken_pixels`.
 
     Returns
     -------
@@ -466,7 +483,7 @@ def light(frames, *, offset: float = 0.0) -> Light:
     mean, variance = _mean_and_variance(frames)
     mean = mean - offset
     # By the square of the variance: blinking is the same in pixels side by side, and more of them do not help.
-    weights = mean / np.maximum(variance, 1e-12) ** 2
+    weights = mean * _weights(variance, broken) ** 2
     sums = np.stack([weights, *(weights * field for field in _chess_board(mean.shape))])
     sums /= (sums * mean).sum((1, 2), keepdims=True)
     factors = np.concatenate(
@@ -495,18 +512,6 @@ def _slow(values: np.ndarray) -> np.ndarray:
     spectrum = fft.dct(values, norm="ortho")
     spectrum[int(2 * len(values) * SLOW) + 1 :] = 0
     return fft.idct(spectrum, norm="ortho")
-
-
-def _mean_and_variance(frames) -> tuple[np.ndarray, np.ndarray]:
-    total, squares = (np.zeros(frames.shape[1:]) for _ in range(2))
-    first = None
-    for _, block in blocks(frames):
-        # Without the first frame: squares of large numbers would lose the small variance.
-        first = block[0] if first is None else first
-        total += (block - first).sum(0)
-        squares += ((block - first) ** 2).sum(0)
-    count = frames.shape[0]
-    return total / count + first, squares / count - (total / count) ** 2
 
 
 # Broken pixels -------------------------------------------------------------------------------------
