@@ -104,6 +104,15 @@ def test_a_straight_drift(length):
         assert rms(found.error_px) < 0.04
 
 
+@pytest.mark.parametrize(
+    "changes", [{"density_per_um": 10.0, "background_e": 100.0}, {"bleaching_frames": 300.0}]
+)
+def test_an_uneven_background_is_no_drift(changes):
+    """What lies before it bleaches or is dim, and it stays."""
+    made = simulate(replace(PILOT, drift_px=0.5, **changes), 0)
+    assert rms(drift(made.counts).path_px - made.drift_px) < 0.08
+
+
 def test_no_drift_and_a_walk(made):
     assert rms(drift(made.counts).path_px) < 0.04
     walk = simulate(replace(PILOT, wander_px=1.0, drift_px=0.5), 1)

@@ -7,6 +7,7 @@ pictures, `drift` and `calibrate` about three for each of their groups. So memor
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import sqrt
 from typing import NamedTuple
 
@@ -305,6 +306,7 @@ def _line(light: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
 # Drift ---------------------------------------------------------------------------------------------
 
 GROUPS, ROUNDS, RIM = 20, 5, 3
+WAVES = 4  # of the background along y and x: with a plane instead, what bleaches before it seems to drift
 STIFF = 10.0 ** np.arange(-2, 7)  # the last is a straight line
 STIFFER = 1.05  # the stiffest path counts whose error is at most so many times the least
 
@@ -318,7 +320,8 @@ class Drift:
     path_px : ndarray
         (t, 2): what lies at y is seen at y + path in frame t. Its mean over the groups of frames is 0.
     error_px : ndarray
-        (t, 2) standard error, if the path is as smooth as it was taken to be.
+        (t, 2) standard error, if the path is as smooth as it was taken to be. In simulations true errors are 1.2 times
+        as large on straight paths, and twice as large on random walks and where many emitters bleach.
     """
 
     path_px: np.ndarray
@@ -334,7 +337,7 @@ def drift(frames, *, broken: np.ndarray | None = None) -> Drift:
     """The drift of the picture, as a smooth path.
 
     The mean of each of GROUPS groups of frames is brought onto the mean of all by least squares: a displacement, a
-    factor, and a plane for the background. Pixels weigh by their variance over time, since emitters that blink are
+    factor, and a smooth background. Pixels weigh by their variance over time, since emitters that blink are
     what the groups differ by. The path through the groups is as stiff as leaving out one group after the other allows.
 
     Parameters
@@ -347,8 +350,7 @@ def drift(frames, *, broken: np.ndarray | None = None) -> Drift:
     Returns
     -------
     Drift
-        Straight drifts of 5 px are found. In the setting of the simulator .5 px are found within .02 px rms; with a
-        fourth of the emitters and a background of 100 electrons within .09 px, three times its error.
+        Straight drifts of 5 px are found. Where nothing is seen the error is large.
     """
     _check_shape(tuple(frames.shape))
     count = frames.shape[0]
@@ -360,7 +362,7 @@ def drift(frames, *, broken: np.ndarray | None = None) -> Drift:
         squares += (block**2).sum(0)
     variance = squares / count - (pictures.sum(0) / count) ** 2
     pictures /= number[:, None, None]
-    weights = np.sqrt(_weights(variance, broken))
+    weights = _weights(variance, broken)
     if broken is not None:  # their neighbours take values from them where the picture is moved
         pictures = np.stack([_filled(picture, broken) for picture in pictures])
     places = _places(pictures, weights)
@@ -370,12 +372,10 @@ def drift(frames, *, broken: np.ndarray | None = None) -> Drift:
 def _places(pictures: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(n, 2) displacements of pictures against their common mean."""
     inner = (slice(RIM, -RIM),) * 2
-    plane = [
-        axis.ravel()
-        for axis in np.mgrid[-1 : 1 : 1j * weights.shape[0], -1 : 1 : 1j * weights.shape[1]][
-            (slice(None), *inner)
-        ]
+    waves = [
+        [np.cos(np.pi * k * (np.arange(n) + 0.5) / n) for k in range(WAVES)] for n in weights.shape
     ]
+    background = [np.outer(a, b)[inner].ravel() for a, b in product(*waves)]
     weights = weights[inner].ravel()
     places = np.zeros((len(pictures), 2))
     for _ in range(ROUNDS):
@@ -385,8 +385,10 @@ def _places(pictures: np.ndarray, weights: np.ndarray) -> np.ndarray:
         for picture, place in zip(pictures, places, strict=True):
             seen = _moved(common, place)
             slopes = [-slope[inner].ravel() for slope in np.gradient(seen)]
-            terms = np.stack([*slopes, seen[inner].ravel(), np.ones(len(weights)), *plane], 1)
-            fitted = np.linalg.lstsq(terms * weights[:, None], picture[inner].ravel() * weights)[0]
+            terms = np.stack([*slopes, seen[inner].ravel(), *background])
+            weighted = terms * weights
+            # The normal equations: on large pictures much faster than least squares of all pixels.
+            fitted = np.linalg.lstsq(weighted @ terms.T, weighted @ picture[inner].ravel())[0]
             # A step of more than a pixel leaves where the slopes hold.
             place += np.clip(fitted[:2] / max(fitted[2], 0.1), -1, 1)
         places -= places.mean(0)
