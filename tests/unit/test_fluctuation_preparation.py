@@ -104,6 +104,15 @@ def test_a_straight_drift(length):
         assert rms(found.error_px) < 0.04
 
 
+@pytest.mark.parametrize(
+    "changes", [{"density_per_um": 10.0, "background_e": 100.0}, {"bleaching_frames": 300.0}]
+)
+def test_an_uneven_background_is_no_drift(changes):
+    """What lies before it bleaches or is dim, and it stays."""
+    made = simulate(replace(PILOT, drift_px=0.5, **changes), 0)
+    assert rms(drift(made.counts).path_px - made.drift_px) < 0.08
+
+
 def test_no_drift_and_a_walk(made):
     assert rms(drift(made.counts).path_px) < 0.04
     walk = simulate(replace(PILOT, wander_px=1.0, drift_px=0.5), 1)
@@ -117,6 +126,13 @@ def test_broken_pixels_do_not_hold_the_picture():
         counts[:, y, x] = 3000 + np.arange(500) % 3
         broken[y, x] = True
     assert rms(drift(counts, broken=broken).path_px - made.drift_px) < 0.08
+
+
+def test_a_dead_pixel_does_not_rule(made):
+    counts = made.counts.copy()
+    counts[:, 10, 11] = 100
+    assert rms(drift(counts).path_px) < 0.04
+    assert light(counts, offset=100.0).error_sd < 0.02
 
 
 # Light
@@ -152,6 +168,7 @@ def test_broken_pixels(made):
         counts[:, y, x] = np.maximum(counts[:, y, x] + noise, 0)
     found = broken_pixels(counts, camera)
     assert found.by_mean[5, 6] and not found.by_variance[5, 6]
+    assert found.any[30, 15]
     assert found.by_variance[12, 20] and found.by_variance[0, 0]
     assert found.any.sum() <= 5
 
