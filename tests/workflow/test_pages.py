@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from checkout import Checkout
+from isoplan.applications.fluctuation.simulator import Settings, simulate
 from pages import ROOT, TEXTS, blocks, commands
 from skimage import data, io
 
@@ -40,6 +41,7 @@ ELSEWHERE = {
     "make study STUDY=table_2_3.small": "hours; tests/unit/test_sweep.py",
     "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_picture.py": "minutes, on results of the demo",
     "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_gallery.py": "minutes, on results of the demo",
+    "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_fluctuation.py": "a minute; its frames, fewer and smaller, are made here",
 }
 RAN: set[str] = set()
 TINY = """
@@ -147,6 +149,15 @@ def test_formats(copy, exposure):
     io.imsave(copy.folder / "large.png", exposure, check_contrast=False)
     copy.page("docs/formats.md")
     assert (copy.folder / "large.ome.zarr/zarr.json").is_file()
+
+
+def test_super_resolution(copy):
+    frames = simulate(Settings(shape=(24, 24), frames=100), 0).counts
+    (copy.folder / "results/fluctuation").mkdir()
+    file = copy.folder / "results/fluctuation/frames.tif"
+    tifffile.imwrite(file, frames, imagej=True, metadata={"axes": "TYX"})
+    copy.page("docs/super-resolution.md")
+    assert (copy.folder / "results/fluctuation/fine-fluctuations/overview.png").is_file()
 
 
 def test_cards(copy, exposure):

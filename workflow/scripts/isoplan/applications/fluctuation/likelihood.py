@@ -13,8 +13,8 @@ left out. Minimised is, with C_v the covariance of the n_v coefficients of a vie
     sum_v n_v (log |Sigma_v| + tr(Sigma_v^-1 C_v)) + sum_i (T / N_i) (mean - Psi x - b)_i^2
 
 over overlapping tiles of the picture, each weighted by its share of a pixel. The steps are those of a multiplicative
-majorisation (ratios of the gradient's negative to its positive part), with exponent 1: it lowered the objective in all
-trials, faster than the exponent 1/2 that is proved to.
+majorisation: ratios of the gradient's negative to its positive part. The exponent 1/2 is proved to lower the objective.
+Exponent 1 did so in all trials and faster, and with every third step at LEAP it went as far in half of the steps.
 """
 
 from dataclasses import dataclass, field
@@ -31,6 +31,7 @@ TILE_PX, STEP_PX = 16, 10  # of tiles within which covariances count
 BORDER_PX = 4  # by which the fine grid is larger than the picture, on every side
 BANDS = (0.01, 0.06, 0.18, 0.5)  # edges in cycles per frame
 TERMS = 5  # cosines along each axis that a background is made of
+LEAP, FARTHEST = 3, 4.0  # exponent of every third step; largest ratio of a step
 IGNORED = 1e4  # factor on the noise of pixels that shall not count
 TOGETHER = 16  # tiles that are worked on at a time: 16 covariances take 4 MB
 
@@ -172,8 +173,8 @@ def fit(
     *,
     factor: int = 4,
     start: np.ndarray | None = None,
-    covariance_steps: int = 30,
-    joint_steps: int = 30,
+    covariance_steps: int = 50,
+    joint_steps: int = 20,
     device: str = "cpu",
 ) -> Estimate:
     """Emission of the fine grid.
@@ -226,7 +227,8 @@ def fit(
         told.append(likelihood + mean.misfit(seen, background))
         # Both parts of the gradient with respect to x, of the covariance and of the mean.
         up, down = mean.gradient(seen, background) if joint else (0, 0)
-        x = x * (numerator + up) / np.maximum(denominator + down, 1e-12)
+        ratio = np.clip((numerator + up) / np.maximum(denominator + down, 1e-12), 0, FARTHEST)
+        x = x * (ratio**LEAP if step % 3 == 1 else ratio)
         kappa = kappa * scatter
         if not joint:  # x kappa is all that the covariance knows: the mean tells their parts
             seen = mean.seen(x)

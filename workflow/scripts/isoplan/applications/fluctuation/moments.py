@@ -16,6 +16,7 @@ Bleaching is left out of the covariance: it is slow, and what is slow is dropped
 
 import numpy as np
 
+from isoplan.applications.fluctuation import blinking
 from isoplan.applications.fluctuation.formation import Formation
 
 
@@ -67,9 +68,8 @@ def spectrum(on_frames: float, off_frames: float, frequencies) -> np.ndarray:
 
     frequencies: in cycles per frame, 0 to 0.5.
     """
-    turn = np.exp(-2j * np.pi * np.asarray(frequencies))
-    c0, c1 = autocovariance(on_frames, off_frames, [0, 1])
-    return c0 + 2 * (c1 * turn / (1 - np.exp(-rate(on_frames, off_frames)) * turn)).real
+    p = share_on(on_frames, off_frames)
+    return p * (1 - p) * blinking.spectrum(rate(on_frames, off_frames), frequencies)
 
 
 def kappa(photons: float, on_frames: float, off_frames: float, lags=0) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Frames of a sequence, read by window from a file of any size."""
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +55,6 @@ class Frames:
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """(t, y1 - y0, x1 - x0) float32 counts."""
         return np.asarray(self.counts[:, y0:y1, x0:x1], np.float32)
-
-    def groups(self, size: int = TOGETHER) -> Iterator[np.ndarray]:
-        """Whole frames in their order, `size` at a time: (n, height, width) float32."""
-        for start in range(0, len(self), size):
-            yield np.asarray(self.counts[start : start + size], np.float32)
 
 
 @contextlib.contextmanager
