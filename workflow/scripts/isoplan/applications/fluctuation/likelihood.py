@@ -173,8 +173,8 @@ def fit(
     *,
     factor: int = 4,
     start: np.ndarray | None = None,
-    covariance_steps: int = 50,
-    joint_steps: int = 20,
+    covariance_steps: int = 30,
+    joint_steps: int = 40,
     device: str = "cpu",
 ) -> Estimate:
     """Emission of the fine grid.
