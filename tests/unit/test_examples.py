@@ -23,6 +23,7 @@ MODULES = (
     "applications.fluctuation.sequence",
     "applications.fluctuation.simulator",
     "applications.fluctuation.superresolution",
+    "applications.fluctuation.trials",
     "cli.outputs",
     "metrics.image",
     "metrics.regression",

@@ -17,10 +17,13 @@ from isoplan.report import cost
 from isoplan.stages import BY_RULE, KINDS, STAGES
 
 ROOT = Path(damage.__file__).parent.parent
-TEXTS = {file.name: file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk")}
+TEXTS = {file.name: file.read_text() for file in (ROOT / "workflow/rules").rglob("*.smk")}
 NAMES = dict(re.findall(r'^([A-Z_]+) = f"(.+)"$', "\n".join(TEXTS.values()), re.M))
 # Of what a study always asks for, where it has it: a file of each rule.
-TARGETS = {"report.html", "metrics.csv", "regression.csv", "restoration.csv", "harm.csv"}
+TARGETS = {
+    *("report.html", "metrics.csv", "regression.csv", "restoration.csv", "harm.csv"),
+    "fluctuation.csv",
+}
 # Rule -> its text, with the names of folders put in.
 BLOCKS = {
     name: block.split("\nlocalrules:")[0]

@@ -1,0 +1,407 @@
+"""What the report says of simulated sequences: how near every method comes to the truth, and what is not reached."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from isoplan.applications.fluctuation.methods import OURS, SHOWN
+from isoplan.report import plots, restoration_plots, style
+from isoplan.report.results import ResultTable, Study
+from isoplan.report.section import Part, Section, StudyFigure
+from isoplan.report.tables import Cell, Table
+
+TABLE = "fluctuation.csv"
+LABELS = {
+    "mean": "Mean",
+    "deconvolved": "Deconvolved mean",
+    "sofi": "SOFI (cross-cumulants, restored)",
+    "colorme-l1": "COL0RME, L1",
+    "colorme-cel0": "COL0RME, CEL0",
+    "colorme-tv": "COL0RME, TV",
+    "colorme-oracle": "COL0RME, best choice (oracle)",
+    "covariance": "Covariance alone",
+    "likelihood": "Covariance likelihood (ours)",
+    "truth": "Truth",
+}
+COLOURS = {
+    "mean": "#8C9199",
+    "deconvolved": "#D98200",
+    "sofi": "#B0468C",
+    "colorme-l1": "#6E9F2E",
+    "colorme-cel0": "#999933",
+    "colorme-tv": "#12956E",
+    "colorme-oracle": "#0B5B43",
+    "covariance": "#56B4E9",
+    "likelihood": "#005EA8",
+}
+DRAWS, COVERED = 2000, (0.05, 0.95)  # of the bootstrap, and its 90 % interval
+LITTLE_E, FAST = (
+    20,
+    0.5,
+)  # background up to which numbers are to be right; rate from which switching is fast
+
+INTRO = (
+    "Emitters on known structures were simulated, and each sequence of frames was made finer by all methods, which were "
+    "told the camera and the PSF, but not the drift and the flicker. PSNR compares estimate and truth, both blurred by a "
+    "Gaussian of 25 nm (standard deviation), with the factor that fits best. The Jaccard index (J) matches "
+    "pixels one to one within 1.5 fine pixels; its threshold is set by a rule that does not know the truth. Ours is shown "
+    "without its refusal; how often it would refuse is given."
+)
+
+
+def scores(study: Study) -> pd.DataFrame:
+    """fluctuation.csv; it has no rows if nothing was simulated."""
+    return study.table(TABLE)
+
+
+def wide(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One metric: a row for each (test, seed), a column for each method; tests and methods in their order. Empty if unknown."""
+    own = rows[rows["metric"] == metric]
+    if own.empty:
+        return pd.DataFrame()
+    table = own.pivot(index=["test", "seed"], columns="method", values="value")
+    order = [name for name in LABELS if name in table]
+    return table.reindex(columns=order).reindex(own["test"].unique(), level="test")
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its 90 % interval (NaN with one sequence), over so many tests and sequences."""
+
+    value: float
+    low: float
+    high: float
+    tests: int
+    sequences: int
+
+    def words(self, decimals: int = 2, unit: str = "") -> str:
+        value = style.signed(self.value, decimals) + unit
+        between = style.interval(self.low, self.high, decimals)
+        return f"{value} {between}" if between else value
+
+
+def mean_of(values: pd.Series) -> Mean:
+    """Over tests and sequences, by their (test, seed).
+
+    The interval is a bootstrap: tests are drawn, then sequences within each of them.
+    """
+    values = values.dropna()
+    groups = [of.to_numpy() for _, of in values.groupby("test", sort=False)]
+    rng = np.random.default_rng(0)
+    means = []
+    for _ in range(DRAWS if len(values) > 1 else 0):
+        drawn = [groups[k] for k in rng.integers(len(groups), size=len(groups))]
+        means.append(np.mean([rng.choice(group, len(group)).mean() for group in drawn]))
+    ends = np.quantile(means, COVERED) if means else (np.nan, np.nan)
+    value = float(np.mean([group.mean() for group in groups]))
+    return Mean(value, *map(float, ends), len(groups), len(values))
+
+
+def fluctuating(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without static controls: those have no rate."""
+    true = rows[(rows["method"] == "truth") & (rows["metric"] == "rate")]
+    return rows[rows["test"].isin(true["test"])]
+
+
+def against(rows: pd.DataFrame, rival: str, metric: str, ours: str = "likelihood") -> Mean | None:
+    """Ours less a rival, on the same sequences that fluctuate."""
+    table = wide(fluctuating(rows), metric)
+    if ours not in table or rival not in table:
+        return None
+    gains = (table[ours] - table[rival]).dropna()
+    return mean_of(gains) if len(gains) else None
+
+
+def best_rival(rows: pd.DataFrame) -> str | None:
+    """The method that is not ours with the highest mean PSNR, oracles included."""
+    table = wide(fluctuating(rows), "psnr_db")
+    means = table.groupby("test").mean().mean()
+    means = means.drop([name for name in OURS if name in means])
+    return str(means.idxmax()) if len(means) else None
+
+
+def headline(rows: pd.DataFrame) -> str:
+    """Ours against the best rival, in words."""
+    rival = best_rival(rows)
+    gain = rival and against(rows, rival, "psnr_db")
+    if not gain:
+        return "There is no sequence that fluctuates with ours and another method, so nothing is compared."
+    found = against(rows, rival, "jaccard")
+    verdict = "comes nearer to the truth than"
+    if np.isnan(gain.low) or gain.low <= 0 <= gain.high:
+        verdict = "does not clearly differ from"
+    elif gain.high < 0:
+        verdict = "stays farther from the truth than"
+    return (
+        f"Ours {verdict} {LABELS[rival]}, the best of the others: {gain.words(2, ' dB')} of PSNR and {found.words()} of "
+        f"the Jaccard index on average (90 % interval in brackets), paired over {style.count(gain.sequences, 'sequence')} "
+        f"of {style.count(gain.tests, 'test')} that fluctuate."
+    )
+
+
+def method_table(rows: pd.DataFrame) -> Table:
+    """PSNR and Jaccard index of each test and method: means over the sequences."""
+    psnr, found = (
+        wide(rows, metric).groupby("test", sort=False).mean() for metric in ("psnr_db", "jaccard")
+    )
+    refused = wide(rows, "refused")
+    cells = []
+    for test, row in psnr.iterrows():
+        line = [Cell(str(test))]
+        for name, value in row.items():
+            text = f"{style.fixed(value, 1)} / {style.fixed(found.loc[test, name])}"
+            line.append(Cell(text, best=value == row.max()))
+        share = (
+            refused.loc[test].mean().get("likelihood", np.nan) if test in refused.index else np.nan
+        )
+        cells.append([*line, Cell(style.percent(share))])
+    head = ["Test", *(f"{LABELS[name]} (dB / J)" for name in psnr), "Refused"]
+    return Table(head, cells, best="highest PSNR of the test")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What ours is to reach: in words, what was found, and whether that is it (None: not asked of these tests)."""
+
+    words: str
+    found: str
+    reached: bool | None
+
+
+def goals(rows: pd.DataFrame, tests: list[dict]) -> list[Goal]:
+    """What is to be reached, on this study's tests."""
+    return [
+        *_gain_goals(rows),
+        _dip_goal(rows, tests),
+        *_number_goals(rows, tests),
+        *_refusal_goals(rows, tests),
+    ]
+
+
+def _gain_goals(rows: pd.DataFrame) -> list[Goal]:
+    made = []
+    least = (("colorme-oracle", 1.0, 0.03), ("sofi", 3.0, 0.2))
+    for rival, decibels, share in least:
+        for metric, most, unit in (("psnr_db", decibels, " dB"), ("jaccard", share, "")):
+            words = f"{style.signed(most)}{unit} {'of J ' if not unit else ''}over {LABELS[rival]}"
+            gain = against(rows, rival, metric)
+            if gain is None:
+                made.append(Goal(words, "not compared", None))
+                continue
+            sure = not np.isnan(gain.low) and gain.low > 0
+            made.append(Goal(words, gain.words(2, unit), bool(gain.value >= most and sure)))
+    return made
+
+
+def _named(tests: list[dict], wanted: Callable[[dict], bool]) -> list[str]:
+    return [test["name"] for test in tests if wanted(test)]
+
+
+def _told(test: dict) -> bool:
+    """Whether the methods of a test are told what is right."""
+    return test["wrong_gain"] == 1 and test["wrong_fwhm"] == 1
+
+
+def _values(rows: pd.DataFrame, names: list[str], metric: str) -> pd.DataFrame:
+    return wide(rows[rows["test"].isin(names)], metric)
+
+
+def _dip_goal(rows: pd.DataFrame, tests: list[dict]) -> Goal:
+    words = "a dip of at least 0.3 between lines 125 nm apart"
+    names = _named(
+        tests, lambda t: t["structure"] == "lines" and t["spacing_nm"] == 125 and _told(t)
+    )
+    table = _values(rows, names, "dip")
+    if "likelihood" not in table:
+        return Goal(words, "not simulated", None)
+    dip = mean_of(table["likelihood"])
+    return Goal(
+        words, f"{style.fixed(dip.value)} {style.interval(dip.low, dip.high, 2)}", dip.value >= 0.3
+    )
+
+
+def _number_goals(rows: pd.DataFrame, tests: list[dict]) -> list[Goal]:
+    """Total emission, (1-p)I and k_on + k_off where there is little background and nothing is wrong or moves."""
+
+    def plain(test: dict) -> bool:
+        still = not (test["drift_px"] or test["flicker"] or test["out_of_focus_per_um2"])
+        return test["background_e"] <= LITTLE_E and test["off_frames"] > 0 and still and _told(test)
+
+    def rate(test: dict) -> float:
+        return 1 / test["on_frames"] + 1 / test["off_frames"]
+
+    little = f"background up to {LITTLE_E} electrons"
+    fast = _named(tests, lambda t: plain(t) and rate(t) >= FAST)
+    slow = _named(tests, lambda t: plain(t) and rate(t) < FAST)
+    asked = (
+        ("the total emission", "total", [*fast, *slow], 0.1),
+        ("(1 - p) I", "amplitude_e", [*fast, *slow], 0.1),
+        ("k_on + k_off of fast switching", "rate", fast, 0.25),
+        ("k_on + k_off of slow switching", "rate", slow, 0.4),
+    )
+    made = []
+    for what, metric, names, most in asked:
+        words = f"{what} within {style.percent(most)} on average, {little}"
+        table = _values(rows, names, metric)
+        if "likelihood" not in table:
+            made.append(Goal(words, "not simulated", None))
+            continue
+        true = table.get("truth", 1.0)
+        off = mean_of(table["likelihood"] / true - 1)
+        between = style.interval(100 * off.low, 100 * off.high, 0)
+        text = f"{style.signed(100 * off.value, 0)} % {between}"
+        made.append(Goal(words, text, abs(off.value) <= most))
+    return made
+
+
+def _refusal_goals(rows: pd.DataFrame, tests: list[dict]) -> list[Goal]:
+    made = []
+    for words, static, errs in (
+        ("static sequences that are not refused, at most 5 %", True, lambda refused: 1 - refused),
+        ("fluctuating sequences that are refused, at most 5 %", False, lambda refused: refused),
+    ):
+        names = _named(tests, lambda t, static=static: (t["off_frames"] == 0) == static)
+        table = _values(rows, names, "refused")
+        if "likelihood" not in table:
+            made.append(Goal(words, "not simulated", None))
+            continue
+        wrong = errs(table["likelihood"])
+        text = f"{int(wrong.sum())} of {len(wrong)}"
+        made.append(Goal(words, text, bool(wrong.mean() <= 0.05)))
+    return made
+
+
+def goal_table(found: list[Goal]) -> Table:
+    """What is to be reached, what was, and whether that is enough."""
+    verdicts = {True: "reached", False: "NOT reached", None: "not asked"}
+    rows = [
+        [Cell(goal.words), Cell(goal.found), Cell(verdicts[goal.reached], best=bool(goal.reached))]
+        for goal in found
+    ]
+    return Table(["What ours is to reach", "Found", ""], rows, best="reached", numeric=False)
+
+
+def missed(found: list[Goal]) -> str:
+    """What is not reached, plainly."""
+    short = [f"{goal.words} (found: {goal.found})" for goal in found if goal.reached is False]
+    if not short:
+        return "All that was asked of these tests is reached. What they do not hold is not known."
+    return f"Not reached: {'; '.join(short)}."
+
+
+def psnr_figure(rows: pd.DataFrame, width_px: int = 960) -> Figure:
+    """PSNR of every sequence, and a line for each mean, by test and method."""
+    table = wide(rows, "psnr_db")
+    tests = list(table.index.unique("test"))
+    step = 0.8 / len(table.columns)
+    figure = Figure(figsize=(width_px / 100, 0.9 + 0.34 * max(len(tests), 4)), layout="constrained")
+    axes = figure.subplots()
+    for k, name in enumerate(table):
+        colour = COLOURS.get(name, style.QUIET)
+        for place, test in enumerate(tests):
+            at = place + (k - (len(table.columns) - 1) / 2) * step
+            values = table.loc[test, name].dropna().to_numpy()
+            axes.plot(values, np.full(len(values), at), "o", ms=2.4, mew=0, alpha=0.5, color=colour)
+            if len(values):
+                label = LABELS[name] if not place else None
+                axes.plot(values.mean(), at, "|", ms=9, mew=2, color=colour, label=label)
+    for place in range(1, len(tests), 2):
+        axes.axhspan(place - 0.5, place + 0.5, color="#F6F7F8", lw=0, zorder=0)
+    axes.set_yticks(range(len(tests)), tests)
+    axes.set_ylim(len(tests) - 0.5, -0.5)
+    axes.set_xlabel("PSNR (dB)")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=style.RULE, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines["left"].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=4, fontsize=8)
+    return figure
+
+
+def picture_figure(panels: list[tuple[str, np.ndarray]], width_um: float) -> Figure:
+    """Pictures in one row of grey, each with its own scale and a bar in micrometres."""
+    shown = [(title, picture / max(np.quantile(picture, 0.995), 1e-9)) for title, picture in panels]
+    figure = restoration_plots.pictures(shown, (0.0, 1.0))
+    for axes in figure.axes[: len(shown)]:
+        plots.scale_bar(axes, width_um, "µm")
+    return figure
+
+
+def _pictures(study: Study, tests: list[dict], rows: pd.DataFrame) -> list[StudyFigure]:
+    path = Path(study.folder) / "fluctuation" / f"{tests[0]['name']}.npz" if tests else None
+    if path is None or not path.exists():
+        return []
+    test = tests[0]
+    psnr = wide(rows, "psnr_db").loc[(test["name"], 0)]
+    with np.load(path) as stored:
+        panels = [
+            (_caption(name, psnr), stored[name]) for name in (*SHOWN, "truth") if name in stored
+        ]
+    width_um = test["size_px"] * test["pixel_nm"] / 1000
+    draw = partial(picture_figure, panels, width_um)
+    title = (
+        f"The first sequence of {test['name']}, all blurred by 25 nm, each with its own grey scale"
+    )
+    table = psnr.rename("psnr_db").reset_index()
+    return [
+        StudyFigure(
+            "fluctuation_pictures",
+            "fluctuation_pictures",
+            table,
+            draw,
+            "",
+            title,
+            title,
+            1040,
+            "jpg",
+        )
+    ]
+
+
+def _caption(name: str, psnr: pd.Series) -> str:
+    return LABELS[name] if name == "truth" else f"{LABELS[name]}\n{style.fixed(psnr[name], 1)} dB"
+
+
+def parts(study: Study) -> list[Part]:
+    rows = scores(study)
+    if rows.empty:
+        return []
+    tests = study.config.get("fluctuation_tests") or []
+    rows = rows[rows["test"].isin([test["name"] for test in tests])]
+    found = goals(rows, tests)
+    means = wide(rows, "psnr_db").reset_index()
+    shown = StudyFigure(
+        *("fluctuation_psnr", "fluctuation_psnr", means, partial(psnr_figure, rows), ""),
+        "PSNR of every sequence (dots) and their means (bars)",
+        "PSNR of every test and method.",
+        960,
+    )
+    compared = Part(
+        words=[headline(rows), INTRO],
+        figures=[shown],
+        tables=[("PSNR and Jaccard index, means over the sequences", method_table(rows))],
+        data=[TABLE],
+        link_figures=False,
+    )
+    looked = Part("What it looks like", figures=_pictures(study, tests, rows), link_figures=False)
+    told = Part(
+        "What is reached, and what is not", words=[missed(found)], tables=[("", goal_table(found))]
+    )
+    return [compared, *([looked] if looked.figures else []), told]
+
+
+TABLES = (
+    ResultTable(
+        TABLE,
+        "how near every method comes to the truth of simulated sequences",
+        ("test", "seed", "method", "metric", "value"),
+    ),
+)
+SECTIONS = [
+    Section("fluctuation", "Fluctuations", "Super-resolution from fluctuations", parts, TABLES)
+]
