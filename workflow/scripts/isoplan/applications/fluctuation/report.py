@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from isoplan.applications.fluctuation.methods import OURS, SHOWN
 from isoplan.report import plots, restoration_plots, style
 from isoplan.report.results import ResultTable, Study
-from isoplan.report.section import Part, Section, StudyFigure
+from isoplan.report.section import Bar, Caution, Part, Score, Section, StudyFigure
 from isoplan.report.tables import Cell, Table
 
 TABLE = "fluctuation.csv"
@@ -54,9 +54,15 @@ INTRO = (
 )
 
 
+def named(study: Study) -> list[dict]:
+    """The tests that the study names."""
+    return study.config.get("fluctuation_tests") or []
+
+
 def scores(study: Study) -> pd.DataFrame:
-    """fluctuation.csv; it has no rows if nothing was simulated."""
-    return study.table(TABLE)
+    """fluctuation.csv of these tests; it has no rows if nothing was simulated."""
+    rows = study.table(TABLE)
+    return rows[rows["test"].isin([test["name"] for test in named(study)])]
 
 
 def wide(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -88,18 +94,21 @@ class Mean:
 def mean_of(values: pd.Series) -> Mean:
     """Over tests and sequences, by their (test, seed).
 
-    The interval is a bootstrap: tests are drawn, then sequences within each of them.
+    The interval is a bootstrap: tests are drawn, and the numbers of sequences, for all tests at once, as those of one
+    number have the same structure. One number alone gives no interval.
     """
-    values = values.dropna()
-    groups = [of.to_numpy() for _, of in values.groupby("test", sort=False)]
+    grid = values.dropna().unstack("seed")
+    numbers = grid.to_numpy()
+    tests, seeds = numbers.shape
     rng = np.random.default_rng(0)
     means = []
-    for _ in range(DRAWS if len(values) > 1 else 0):
-        drawn = [groups[k] for k in rng.integers(len(groups), size=len(groups))]
-        means.append(np.mean([rng.choice(group, len(group)).mean() for group in drawn]))
+    for _ in range(DRAWS if seeds > 1 else 0):
+        drawn = numbers[rng.integers(tests, size=tests)][:, rng.integers(seeds, size=seeds)]
+        if np.isfinite(drawn).any():
+            means.append(np.nanmean(drawn))
     ends = np.quantile(means, COVERED) if means else (np.nan, np.nan)
-    value = float(np.mean([group.mean() for group in groups]))
-    return Mean(value, *map(float, ends), len(groups), len(values))
+    count = int(np.isfinite(numbers).sum())
+    return Mean(float(grid.mean(axis=1).mean()), *map(float, ends), tests, count)
 
 
 def fluctuating(rows: pd.DataFrame) -> pd.DataFrame:
@@ -117,30 +126,42 @@ def against(rows: pd.DataFrame, rival: str, metric: str, ours: str = "likelihood
     return mean_of(gains) if len(gains) else None
 
 
+def of_methods(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """The mean of each method over the tests that fluctuate."""
+    table = wide(fluctuating(rows), metric)
+    return table.groupby("test").mean().mean() if len(table) else pd.Series(dtype=float)
+
+
 def best_rival(rows: pd.DataFrame) -> str | None:
     """The method that is not ours with the highest mean PSNR, oracles included."""
-    table = wide(fluctuating(rows), "psnr_db")
-    means = table.groupby("test").mean().mean()
+    means = of_methods(rows, "psnr_db")
     means = means.drop([name for name in OURS if name in means])
     return str(means.idxmax()) if len(means) else None
 
 
-def headline(rows: pd.DataFrame) -> str:
-    """Ours against the best rival, in words."""
+def headline(rows: pd.DataFrame) -> tuple[str, str]:
+    """Ours against the best rival: in short, and in full."""
     rival = best_rival(rows)
     gain = rival and against(rows, rival, "psnr_db")
     if not gain:
-        return "There is no sequence that fluctuates with ours and another method, so nothing is compared."
+        short = "Ours is compared with nothing"
+        return short, f"{short}: no sequence fluctuates and has another method too."
     found = against(rows, rival, "jaccard")
     verdict = "comes nearer to the truth than"
     if np.isnan(gain.low) or gain.low <= 0 <= gain.high:
         verdict = "does not clearly differ from"
     elif gain.high < 0:
         verdict = "stays farther from the truth than"
+    certain = (
+        "no interval, as there is one sequence"
+        if np.isnan(gain.low)
+        else "90 % interval in brackets"
+    )
+    where = f"{style.count(gain.sequences, 'sequence')} of {style.count(gain.tests, 'test')} that fluctuate"
     return (
-        f"Ours {verdict} {LABELS[rival]}, the best of the others: {gain.words(2, ' dB')} of PSNR and {found.words()} of "
-        f"the Jaccard index on average (90 % interval in brackets), paired over {style.count(gain.sequences, 'sequence')} "
-        f"of {style.count(gain.tests, 'test')} that fluctuate."
+        f"Ours {verdict} {LABELS[rival]}",
+        f"Against {LABELS[rival]}, the best of the others, ours has {gain.words(2, ' dB')} of PSNR and {found.words()} of "
+        f"the Jaccard index on average ({certain}), paired over {where}.",
     )
 
 
@@ -254,7 +275,7 @@ def _number_goals(rows: pd.DataFrame, tests: list[dict]) -> list[Goal]:
         true = table.get("truth", 1.0)
         off = mean_of(table["likelihood"] / true - 1)
         between = style.interval(100 * off.low, 100 * off.high, 0)
-        text = f"{style.signed(100 * off.value, 0)} % {between}"
+        text = f"{style.signed(round(100 * off.value) + 0.0, 0)} % {between}"
         made.append(Goal(words, text, abs(off.value) <= most))
     return made
 
@@ -289,9 +310,13 @@ def goal_table(found: list[Goal]) -> Table:
 def missed(found: list[Goal]) -> str:
     """What is not reached, plainly."""
     short = [f"{goal.words} (found: {goal.found})" for goal in found if goal.reached is False]
-    if not short:
-        return "All that was asked of these tests is reached. What they do not hold is not known."
-    return f"Not reached: {'; '.join(short)}."
+    return f"Not reached: {'; '.join(short)}." if short else ""
+
+
+def unknown(found: list[Goal]) -> str:
+    """What these tests do not say."""
+    left = [goal.words for goal in found if goal.reached is None]
+    return f"Not known, as these tests do not ask it: {'; '.join(left)}." if left else ""
 
 
 def psnr_figure(rows: pd.DataFrame, width_px: int = 960) -> Figure:
@@ -368,11 +393,9 @@ def _caption(name: str, psnr: pd.Series) -> str:
 
 
 def parts(study: Study) -> list[Part]:
-    rows = scores(study)
+    rows, tests = scores(study), named(study)
     if rows.empty:
         return []
-    tests = study.config.get("fluctuation_tests") or []
-    rows = rows[rows["test"].isin([test["name"] for test in tests])]
     found = goals(rows, tests)
     means = wide(rows, "psnr_db").reset_index()
     shown = StudyFigure(
@@ -382,7 +405,7 @@ def parts(study: Study) -> list[Part]:
         960,
     )
     compared = Part(
-        words=[headline(rows), INTRO],
+        words=[". ".join(headline(rows)), INTRO],
         figures=[shown],
         tables=[("PSNR and Jaccard index, means over the sequences", method_table(rows))],
         data=[TABLE],
@@ -390,9 +413,40 @@ def parts(study: Study) -> list[Part]:
     )
     looked = Part("What it looks like", figures=_pictures(study, tests, rows), link_figures=False)
     told = Part(
-        "What is reached, and what is not", words=[missed(found)], tables=[("", goal_table(found))]
+        "What is reached, and what is not",
+        words=[missed(found), unknown(found)],
+        tables=[("", goal_table(found))],
     )
     return [compared, *([looked] if looked.figures else []), told]
+
+
+def score(study: Study) -> Score | None:
+    """Ours against the best rival; None if nothing was simulated."""
+    rows = scores(study)
+    if rows.empty:
+        return None
+    short, full = headline(rows)
+    means = of_methods(rows, "jaccard")
+    return Score(
+        *(
+            "plain",
+            short,
+            f"{full} Simulated sequences of fluctuating emitters, whose truth is known.",
+        ),
+        title="Jaccard index of the emitters' pixels, mean over the tests that fluctuate",
+        bars=[
+            Bar(LABELS[name], COLOURS.get(name, style.QUIET), value, style.fixed(value))
+            for name, value in means.items()
+        ],
+        data=TABLE,
+    )
+
+
+def cautions(study: Study) -> list[Caution]:
+    """What is not reached."""
+    rows = scores(study)
+    short = missed(goals(rows, named(study))) if len(rows) else ""
+    return [Caution(f"Super-resolution from fluctuations. {short}")] if short else []
 
 
 TABLES = (
