@@ -29,7 +29,7 @@ def test_the_schema_names_every_method():
     assert set(known["items"]["enum"]) == {*METHODS, *ORACLES} == set(report.LABELS) - {"truth"}
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in methods.OURS])
+@pytest.mark.parametrize("name", METHODS)
 def test_a_picture_is_never_negative_and_knows_its_unit(scene, name):
     found = methods.apply(name, scene, lambda picture: 0.0)
     assert found.picture.shape == (32, 32) and found.picture.min() >= 0

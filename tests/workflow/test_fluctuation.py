@@ -65,7 +65,7 @@ def test_a_whole_study(tmp_path):
     pd.testing.assert_frame_equal(again[told], rows[told])
     assert np.load(torn).shape == (1, 3, 10)
 
-    # A study without the key has none of it.
-    (checkout.folder / checkout.study).write_text(NONE)
+    # A study that asks for something else has none of it.
+    (checkout.folder / checkout.study).write_text(NONE + "harm_tests: [{name: other}]\n")
     made = planned(checkout.run("--dry-run"))
     assert not {rule for rule in made if "fluctuation" in rule}

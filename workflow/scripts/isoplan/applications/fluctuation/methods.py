@@ -20,6 +20,7 @@ from isoplan.applications.fluctuation import (
     baselines,
     colorme,
     cumulants,
+    information,
     likelihood,
     superresolution,
 )
@@ -28,6 +29,7 @@ from isoplan.applications.fluctuation.sequence import Frames
 from isoplan.applications.fluctuation.superresolution import Settings
 
 MEAN_STEPS = SOFI_STEPS = 1000  # of Richardson-Lucy
+COVARIANCE_STEPS = 70  # of the likelihood without the mean: all that it takes with it
 # What the oracle tries: factors on the weight of each penalty, and FISTA's steps.
 TRIED = tuple(product(colorme.SHARES, (0.25, 1.0, 4.0), (300, 1000)))
 
@@ -41,7 +43,8 @@ class Found:
     picture : ndarray
         (height * factor, width * factor).
     facts : dict
-        `amplitude_e` and `rate` of the emitters, where the method tells them (see `blinking.Blinking`).
+        Of ours: `amplitude_e` and `rate` of the emitters (see `blinking.Blinking`), `information_z`, kappa over its
+        standard error (see `information.Information`), and `refused`.
     emission : bool
         Whether the unit is electrons per frame, so that totals can be compared.
     """
@@ -53,7 +56,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Scene:
-    """A sequence of one square, as it is prepared for all methods.
+    """A sequence as it is prepared for all methods.
 
     Parameters
     ----------
@@ -68,8 +71,9 @@ class Scene:
 
     @property
     def whole(self) -> tuple[slice, slice]:
-        """The square as the one core of `superresolution`."""
-        return tuple(slice(0, n) for n in self.frames.shape)
+        """All of a frame, as one of the cores of `superresolution`."""
+        rows, columns = self.frames.shape
+        return slice(0, rows), slice(0, columns)
 
     @cached_property
     def electrons(self) -> np.ndarray:
@@ -158,7 +162,10 @@ def colorme_tried(scene: Scene) -> Iterator[Found]:
 
 
 def covariance(scene: Scene) -> Found:
-    """The likelihood without the mean, in as many steps as with it."""
+    """The likelihood without the mean, in as many steps as with it. Refused where that is: the deconvolved mean."""
+    seen = superresolution.evidence(scene.frames, scene.whole, scene.settings)
+    if not information.conclude([seen], seen.map).enough:
+        return deconvolved(scene)
     settings = scene.settings
     seen = likelihood.moments(
         scene.electrons,
@@ -179,17 +186,19 @@ def covariance(scene: Scene) -> Found:
         settings.psf,
         factor=settings.factor,
         start=start,
-        covariance_steps=60,
+        covariance_steps=COVARIANCE_STEPS,
         joint_steps=0,
     )
     return Found(scene.psi.inner(made.emission))
 
 
 def by_likelihood(scene: Scene) -> Found:
-    """Ours, as `superresolve` works on a square, and without its refusal."""
-    made = superresolution.block(scene.frames, scene.whole, scene.settings, enough=True)
-    facts = superresolution.summary([made.facts], len(scene.frames), scene.settings)
-    return Found(made.emission, {key: facts[key] for key in ("amplitude_e", "rate")})
+    """Ours, as `superresolve` gives it: the deconvolved mean where the fluctuations do not tell enough."""
+    made = superresolution.superresolve(scene.frames, scene.settings)
+    seen, told = made.information, made.facts or {}
+    facts = {key: told[key] for key in ("amplitude_e", "rate") if key in told}
+    facts |= {"information_z": seen.kappa / seen.error, "refused": float(not seen.enough)}
+    return Found(made.picture, facts)
 
 
 METHODS: dict[str, Callable[[Scene], Found]] = {

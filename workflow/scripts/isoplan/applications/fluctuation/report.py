@@ -49,8 +49,8 @@ INTRO = (
     "Emitters on known structures were simulated, and each sequence of frames was made finer by all methods, which were "
     "told the camera and the PSF, but not the drift and the flicker. PSNR compares estimate and truth, both blurred by a "
     "Gaussian of 25 nm (standard deviation), with the factor that fits best. The Jaccard index (J) matches "
-    "pixels one to one within 1.5 fine pixels; its threshold is set by a rule that does not know the truth. Ours is shown "
-    "without its refusal; how often it would refuse is given."
+    "pixels one to one within 1.5 fine pixels; its threshold is set by a rule that does not know the truth. Ours gives "
+    "the deconvolved mean where it refuses; how often it does is given."
 )
 
 
