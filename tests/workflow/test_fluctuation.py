@@ -51,11 +51,11 @@ def test_a_whole_study(tmp_path):
         assert (results / f"figures/{name}.png").is_file()
 
     # As `make resume` does where a unit was damaged: it is made again, and what is left is not.
-    kept = [results / f"fluctuation/{unit}.npy" for unit in ("lines/0", "static/0")]
+    kept = [results / f"fluctuation_tests/{unit}.npy" for unit in ("lines/0", "static/0")]
     before = [path.stat().st_mtime_ns for path in kept]
-    torn = results / "fluctuation/static/1.npy"
+    torn = results / "fluctuation_tests/static/1.npy"
     torn.write_bytes(b"torn")
-    for file in ("stages/fluctuation/static/score.0.done", "fluctuation.csv"):
+    for file in ("stages/fluctuation_tests/static/score.0.done", "fluctuation.csv"):
         (results / file).unlink()
     made = planned(checkout.run())
     assert made["score_fluctuation"] == made["tabulate_fluctuation"] == 1

@@ -1,8 +1,8 @@
 # Fluctuations: simulated sequences of frames, made finer by several methods and compared with the truth.
 
 FLUCTUATION_TESTS = [item["name"] for item in STUDY["fluctuation_tests"]]
-FLUCTUATION = f"{RESULTS}/fluctuation"
-FLUCTUATION_STAGE = f"{RESULTS}/stages/fluctuation/{{fluctuation}}"
+FLUCTUATION = f"{RESULTS}/fluctuation_tests"
+FLUCTUATION_STAGE = f"{RESULTS}/stages/fluctuation_tests/{{fluctuation}}"
 
 if FLUCTUATION_TESTS:
     TARGETS["fluctuation"] = REPORTED["fluctuation"] = f"{RESULTS}/fluctuation.csv"
@@ -29,7 +29,7 @@ rule score_fluctuation:
     params:
         library=library("score_fluctuation"),
         folder=f"{FLUCTUATION}/{{fluctuation}}",
-        ledger=f"{RESULTS}/ledgers/fluctuation/{{fluctuation}}",
+        ledger=f"{RESULTS}/ledgers/fluctuation_tests/{{fluctuation}}",
         test=lambda wc: entry("fluctuation_tests", wc.fluctuation),
         seed=STUDY["seed"],
         jobs=JOBS,

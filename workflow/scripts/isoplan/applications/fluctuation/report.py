@@ -358,7 +358,7 @@ def picture_figure(panels: list[tuple[str, np.ndarray]], width_um: float) -> Fig
 
 
 def _pictures(study: Study, tests: list[dict], rows: pd.DataFrame) -> list[StudyFigure]:
-    path = Path(study.folder) / "fluctuation" / f"{tests[0]['name']}.npz" if tests else None
+    path = Path(study.folder) / "fluctuation_tests" / f"{tests[0]['name']}.npz" if tests else None
     if path is None or not path.exists():
         return []
     test = tests[0]
