@@ -140,6 +140,11 @@ def test_emitters_parameters(base):
     assert told.rate == pytest.approx(1 / BASE.on_frames + 1 / BASE.off_frames, rel=0.25)
 
 
+def test_a_fit_that_has_nothing_to_find_stays_finite():
+    frames = electrons(replace(STILL, shape=(20, 20), frames=100, drift_px=1.0, flicker=0.05))[1]
+    assert np.isfinite(emission(STILL, frames)).all()
+
+
 # Whether there is something to find ----------------------------------------------------------------
 
 

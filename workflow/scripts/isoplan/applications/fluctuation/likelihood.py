@@ -31,7 +31,8 @@ TILE_PX, STEP_PX = 16, 10  # of tiles within which covariances count
 BORDER_PX = 4  # by which the fine grid is larger than the picture, on every side
 BANDS = (0.01, 0.06, 0.18, 0.5)  # edges in cycles per frame
 TERMS = 5  # cosines along each axis that a background is made of
-LEAP, FARTHEST = 3, 4.0  # exponent of every third step; largest ratio of a step
+LEAP, FARTHEST = 3, 4.0  # exponent of every third step; largest factor of a step
+ROUNDED = 1e-5  # of a variance: in single precision, a matrix that is nearly singular may else have no Cholesky factor
 IGNORED = 1e4  # factor on the noise of pixels that shall not count
 TOGETHER = 16  # tiles that are worked on at a time: 16 covariances take 4 MB
 
@@ -227,8 +228,8 @@ def fit(
         told.append(likelihood + mean.misfit(seen, background))
         # Both parts of the gradient with respect to x, of the covariance and of the mean.
         up, down = mean.gradient(seen, background) if joint else (0, 0)
-        ratio = np.clip((numerator + up) / np.maximum(denominator + down, 1e-12), 0, FARTHEST)
-        x = x * (ratio**LEAP if step % 3 == 1 else ratio)
+        ratio = (numerator + up) / np.maximum(denominator + down, 1e-12)
+        x = x * np.clip(ratio**LEAP if step % 3 == 1 else ratio, 0, FARTHEST)
         kappa = kappa * scatter
         if not joint:  # x kappa is all that the covariance knows: the mean tells their parts
             seen = mean.seen(x)
@@ -369,7 +370,8 @@ class _Tiles:
             for chunk in self._chunks:
                 windows = self._windows(x, chunk)
                 sigma = kappa[number] * self._spread(view, windows)
-                sigma.diagonal(dim1=1, dim2=2).add_(self.noise[chunk])
+                level = sigma.diagonal(dim1=1, dim2=2)
+                level.add_(self.noise[chunk]).mul_(1 + ROUNDED)
                 lower = torch.linalg.cholesky(sigma)
                 inverse = torch.cholesky_inverse(lower)
                 seen = torch.from_numpy(view.covariances[chunk]).to(self.device)
