@@ -28,6 +28,16 @@ LABELS = {
     "likelihood": "Covariance likelihood (ours)",
     "truth": "Truth",
 }
+SHORT = {  # in the head of the table
+    "deconvolved": "Deconv.",
+    "sofi": "SOFI",
+    "colorme-l1": "L1",
+    "colorme-cel0": "CEL0",
+    "colorme-tv": "TV",
+    "colorme-oracle": "Oracle",
+    "covariance": "Covariance",
+    "likelihood": "Ours",
+}
 COLOURS = {
     "mean": "#8C9199",
     "deconvolved": "#D98200",
@@ -181,7 +191,7 @@ def method_table(rows: pd.DataFrame) -> Table:
             refused.loc[test].mean().get("likelihood", np.nan) if test in refused.index else np.nan
         )
         cells.append([*line, Cell(style.percent(share))])
-    head = ["Test", *(f"{LABELS[name]} (dB / J)" for name in psnr), "Refused"]
+    head = ["Test", *(SHORT.get(name, LABELS[name]) for name in psnr), "Refused"]
     return Table(head, cells, best="highest PSNR of the test")
 
 
@@ -407,7 +417,7 @@ def parts(study: Study) -> list[Part]:
     compared = Part(
         words=[". ".join(headline(rows)), INTRO],
         figures=[shown],
-        tables=[("PSNR and Jaccard index, means over the sequences", method_table(rows))],
+        tables=[("PSNR (dB) / Jaccard index, means over the sequences", method_table(rows))],
         data=[TABLE],
         link_figures=False,
     )
