@@ -15,6 +15,7 @@ MODULES = (
     "applications.fluctuation.colorme",
     "applications.fluctuation.cumulants",
     "applications.fluctuation.formation",
+    "applications.fluctuation.function",
     "applications.fluctuation.information",
     "applications.fluctuation.likelihood",
     "applications.fluctuation.moments",

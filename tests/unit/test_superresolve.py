@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import isoplan
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,6 +51,17 @@ def test_what_it_writes(frames, tmp_path, capsys):
     assert not list(tmp_path.glob(".*"))  # frames that were copied are gone
 
 
+def test_the_function_gives_the_same(frames, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", frames.counts, imagej=True, metadata={"axes": "TYX"})
+    assert run(tmp_path / "a.tif", tmp_path / "fine.ome.zarr") == 0
+    known = {"pixel_size_um": 0.1, "psf_fwhm_nm": 259, "offset": 100, "gain": 2.17}
+    made = isoplan.superresolve(frames.counts, quiet=True, read_noise_e=1.6, **known)
+    store = zarr.open_group(tmp_path / "fine.ome.zarr", mode="r")
+    np.testing.assert_array_equal(store["0"][:], made.picture)
+    assert any("fluctuate together" in note for note in made.notes)
+    assert "superresolve" in dir(isoplan)
+
+
 def test_what_does_not_fluctuate_is_not_called_finer(tmp_path, capsys):
     still = simulator.simulate(STILL, 0)
     tifffile.imwrite(tmp_path / "still.tif", still.counts, imagej=True, metadata={"axes": "TYX"})
@@ -67,7 +79,7 @@ def test_what_does_not_fluctuate_is_not_called_finer(tmp_path, capsys):
         ((20, 24, 24), {}, OPTICS, "has 20 frames"),
         ((60, 24, 24), {}, OPTICS, "is constant"),
         ((60, 24, 24), {}, ["--psf-fwhm-nm", "259"], "does not tell its pixel size"),
-        ((60, 24, 24), {}, ["--pixel-size-um", "0.1"], "does not tell NA and wavelength"),
+        ((60, 24, 24), {}, ["--pixel-size-um", "0.1"], "NA and wavelength are not known"),
         ((60, 24, 24), {}, ["--psf-fwhm-nm", "20", "--pixel-size-um", "0.1"], "FWHM is 0.2 px"),
     ],
 )

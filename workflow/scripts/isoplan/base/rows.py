@@ -1,7 +1,8 @@
 """What a rule, or a task for networks, is in the lists of the house, and what applications add to these lists.
 
 An application's `applications/<name>/rows.py` may hold STAGES, further rows of `isoplan.stages`, TASKS, of
-`isoplan.tasks`, and COMMANDS, functions that add a command to the command line. It is found by listing, so that a new application edits no file of another. Read while Snakemake parses:
+`isoplan.tasks`, COMMANDS, functions that add a command to the command line, and FUNCTIONS, which
+are reached from the package, as `isoplan.superresolve`. It is found by listing, so that a new application edits no file of another. Read while Snakemake parses:
 rows name code as "module:name" and import nothing that takes long.
 """
 

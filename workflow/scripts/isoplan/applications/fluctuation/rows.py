@@ -3,6 +3,7 @@
 from isoplan.base.rows import Stage
 
 COMMANDS = ("isoplan.applications.fluctuation.command:add_superresolve",)
+FUNCTIONS = ("isoplan.applications.fluctuation.function:superresolve",)
 
 
 def _wanted(study: dict) -> bool:

@@ -19,13 +19,14 @@ from isoplan.applications.fluctuation import (
     preparation,
 )
 from isoplan.applications.fluctuation.camera import Camera
-from isoplan.applications.fluctuation.formation import Formation, Psf
+from isoplan.applications.fluctuation.formation import Formation, Psf, airy_fwhm
 from isoplan.applications.fluctuation.information import Evidence, Information
 from isoplan.applications.fluctuation.sequence import Frames
 from isoplan.base.errors import UserError
 
 CORE_PX = 64  # side of the squares that are worked on alone
 HALO_PX = 8  # around them: emitters farther away are not seen in a core
+DISAGREES = {"mean": 5.0, "covariance": 1.3}  # reduced chi-squares, above which the model is wrong
 ITERATIONS = 200  # of Richardson-Lucy on the mean
 STILL_PX, STEADY, FADES = (
     0.1,
@@ -108,6 +109,8 @@ class SuperResolved:
     facts : dict
         `amplitude_e` and `rate` of the emitters (see `blinking.Blinking`), reduced chi-squares `mean_agreement` and
         `covariance_agreement`, and `covariance_alone`; None without information.
+    notes : tuple of str
+        What was found and assumed, in words.
     """
 
     picture: np.ndarray
@@ -116,6 +119,7 @@ class SuperResolved:
     background: np.ndarray
     information: Information
     facts: dict | None
+    notes: tuple[str, ...] = ()
 
 
 def cores(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
@@ -132,6 +136,31 @@ def cores(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
         edges = [n * k // count for k in range(count + 1)]
         sides.append([slice(a, b) for a, b in pairwise(edges)])
     return [(rows, columns) for rows in sides[0] for columns in sides[1]]
+
+
+def psf_of(
+    pixel_size_um: float,
+    psf_fwhm_nm: float | None,
+    na: float | None,
+    wavelength_um: float | None,
+    shape: str = "gaussian",
+) -> tuple[Psf, list[str]]:
+    """The PSF by its width or the optics, and what is to be told of it.
+
+    Examples
+    --------
+    >>> psf_of(0.1, None, 1.4, 0.6)[0].fwhm_px
+    2.205
+    """
+    if psf_fwhm_nm is not None:
+        return Psf(psf_fwhm_nm / 1000 / pixel_size_um, shape), []
+    if not na or not wavelength_um:
+        raise UserError(
+            "NA and wavelength are not known; give them, or the PSF's FWHM in nm as measured on beads"
+        )
+    fwhm_um = airy_fwhm(na, wavelength_um)
+    told = f"the PSF is {1000 * fwhm_um:.0f} nm wide (FWHM, 0.51 wavelength / NA)"
+    return Psf(round(fwhm_um / pixel_size_um, 4), shape), [told]
 
 
 def check(frames: Frames, psf: Psf) -> None:
@@ -352,6 +381,26 @@ def summary(facts: list[dict], frames: int, settings: Settings) -> dict:
     agreed = ("mean_agreement", "covariance_agreement", "covariance_alone")
     means = {key: float(weight @ [one[key] for one in facts]) for key in agreed}
     return {"amplitude_e": told.amplitude_e, "rate": told.rate, **means}
+
+
+def describe(found: SuperResolved) -> list[str]:
+    """What is to be told of a result: whether it is finer than the mean, and how well it agrees with the frames."""
+    seen, facts = found.information, found.facts
+    if facts is None:
+        return [f"CAUTION: NOT super-resolved: {seen.reason}. The picture is the deconvolved mean"]
+    told = [
+        f"neighbouring pixels fluctuate together in the PSF's shape ({seen.kappa / seen.error:.0f} standard errors)",
+        f"the picture, formed again, differs from mean and covariance by {facts['mean_agreement']:.2g} and "
+        f"{facts['covariance_agreement']:.2g} times their noise (reduced chi-squares; {facts['covariance_alone']:.2g} had "
+        "nothing fluctuated)",
+        f"an emitter sends (1 - p) I = {facts['amplitude_e']:.3g} electrons per frame, where it is on for a share p of the "
+        f"time with intensity I, and switches at k_on + k_off = {facts['rate']:.2g} per frame",
+    ]
+    return told + [
+        f"CAUTION: the {what} does not agree with this PSF: look at its width, the gain, and what moves"
+        for what, most in DISAGREES.items()
+        if facts[f"{what}_agreement"] > most
+    ]
 
 
 def _window(shape, core) -> tuple[int, int, int, int]:

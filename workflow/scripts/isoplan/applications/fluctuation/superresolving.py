@@ -9,7 +9,6 @@ import tifffile
 
 from isoplan.applications.fluctuation import superresolution
 from isoplan.applications.fluctuation.figures import overview
-from isoplan.applications.fluctuation.formation import Psf, airy_fwhm
 from isoplan.applications.fluctuation.sequence import Frames, open_frames
 from isoplan.applications.fluctuation.superresolution import Settings, SuperResolved
 from isoplan.base.errors import UserError
@@ -22,7 +21,6 @@ from isoplan.mosaic.reader import sources_of
 from isoplan.report import plots
 
 UNIT = "electrons per frame"
-DISAGREES = {"mean": 5.0, "covariance": 1.3}  # reduced chi-squares, above which the model is wrong
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
             _write_picture(outputs[args.out], made, settings, size, frames.path)
             _write_beside(outputs[beside], made, settings, size)
         outputs.deliver()
-    _tell(args, made, beside)
+    for note in superresolution.describe(made):
+        print(note)
+    print(f"picture: {args.out} ({UNIT}); open {beside}/overview.png first")
     return 0
 
 
@@ -51,16 +51,12 @@ def _settings(args: argparse.Namespace, frames: Frames) -> tuple[Settings, float
     size = optics["pixel_size_um"]
     if size is None:
         raise UserError(f"{args.picture}: does not tell its pixel size; give --pixel-size-um")
-    if args.psf_fwhm_nm is not None:
-        fwhm_um = args.psf_fwhm_nm / 1000
-    elif optics["na"] and optics["wavelength_um"]:
-        fwhm_um = airy_fwhm(optics["na"], optics["wavelength_um"])
-        notes.append(f"the PSF is {1000 * fwhm_um:.0f} nm wide (FWHM, 0.51 wavelength / NA)")
-    else:
-        raise UserError(
-            f"{args.picture}: does not tell NA and wavelength; give them, or --psf-fwhm-nm as measured on beads"
+    try:
+        psf, found = superresolution.psf_of(
+            size, args.psf_fwhm_nm, optics["na"], optics["wavelength_um"], args.psf_shape
         )
-    psf = Psf(fwhm_um / size, args.psf_shape)
+    except UserError as error:
+        raise UserError(f"{args.picture}: {error}") from None
     settings, told = superresolution.prepare(
         frames,
         psf,
@@ -70,7 +66,7 @@ def _settings(args: argparse.Namespace, frames: Frames) -> tuple[Settings, float
         offset=args.offset,
         read_noise_e=args.read_noise,
     )
-    for note in [*frames.notes, *notes, *told]:
+    for note in [*frames.notes, *notes, *found, *told]:
         print(f"{args.picture}: {note}")
     return settings, size
 
@@ -138,29 +134,3 @@ def _write_beside(folder: Path, made: SuperResolved, settings: Settings, size: f
     pd.DataFrame(lags).to_csv(folder / "lags.csv", index=False)
     image = plots.render(lambda: overview(made, size, settings.factor), "png")
     (folder / "overview.png").write_bytes(image)
-
-
-def _tell(args: argparse.Namespace, made: SuperResolved, beside: Path) -> None:
-    found = made.information
-    if found.enough:
-        facts = made.facts
-        print(
-            f"neighbouring pixels fluctuate together in the PSF's shape ({found.kappa / found.error:.0f} standard errors)"
-        )
-        print(
-            f"the picture, formed again, differs from mean and covariance by {facts['mean_agreement']:.2g} and "
-            f"{facts['covariance_agreement']:.2g} times their noise (reduced chi-squares; {facts['covariance_alone']:.2g} had "
-            "nothing fluctuated)"
-        )
-        print(
-            f"an emitter sends (1 - p) I = {facts['amplitude_e']:.3g} electrons per frame, where it is on for a share p of the "
-            f"time with intensity I, and switches at k_on + k_off = {facts['rate']:.2g} per frame"
-        )
-        for what, most in DISAGREES.items():
-            if facts[f"{what}_agreement"] > most:
-                print(
-                    f"CAUTION: the {what} does not agree with this PSF: look at its width, the gain, and what moves"
-                )
-    else:
-        print(f"CAUTION: NOT super-resolved: {found.reason}. The picture is the deconvolved mean")
-    print(f"picture: {args.out} ({UNIT}); open {beside}/overview.png first")
