@@ -62,6 +62,13 @@ def test_the_function_gives_the_same(frames, tmp_path):
     assert "superresolve" in dir(isoplan)
 
 
+def test_frames_out_of_order_are_told(frames):
+    mixed = np.random.default_rng(0).permutation(frames.counts)
+    known = {"pixel_size_um": 0.1, "psf_fwhm_nm": 259, "offset": 100, "gain": 2.17}
+    made = isoplan.superresolve(mixed, quiet=True, read_noise_e=1.6, **known)
+    assert any("not in their order" in note for note in made.notes)
+
+
 def test_what_does_not_fluctuate_is_not_called_finer(tmp_path, capsys):
     still = simulator.simulate(STILL, 0)
     tifffile.imwrite(tmp_path / "still.tif", still.counts, imagej=True, metadata={"axes": "TYX"})
@@ -89,6 +96,12 @@ def test_what_cannot_be_used_is_one_line(shape, how, optics, words, tmp_path, ca
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1, error
     assert [file.name for file in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_an_offset_above_the_frames(tmp_path, capsys, frames):
+    tifffile.imwrite(tmp_path / "a.tif", frames.counts, imagej=True, metadata={"axes": "TYX"})
+    assert run(tmp_path / "a.tif", tmp_path / "fine.ome.zarr", "--offset", "900") == 1
+    assert "above most of the frames" in capsys.readouterr().err
 
 
 def test_saturated_frames(tmp_path, capsys, frames):

@@ -213,7 +213,7 @@ class _Pair:
 def _solve(sums: np.ndarray) -> tuple[np.ndarray, float]:
     """(kappa, what fluctuates over a broad region), and the standard error of kappa."""
     nn, nb, bb, np_, bp = sums
-    inverse = np.linalg.inv([[nn, nb], [nb, bb]])
+    inverse = np.linalg.pinv([[nn, nb], [nb, bb]])  # dark blocks expect nothing
     return inverse @ [np_, bp], float(np.sqrt(inverse[0, 0]))
 
 

@@ -18,6 +18,7 @@ from isoplan.applications.fluctuation import (
     likelihood,
     preparation,
 )
+from isoplan.applications.fluctuation.blocks import mean_of
 from isoplan.applications.fluctuation.camera import Camera
 from isoplan.applications.fluctuation.formation import Formation, Psf, airy_fwhm
 from isoplan.applications.fluctuation.information import Evidence, Information
@@ -27,6 +28,7 @@ from isoplan.base.errors import UserError
 CORE_PX = 64  # side of the squares that are worked on alone
 HALO_PX = 8  # around them: emitters farther away are not seen in a core
 DISAGREES = {"mean": 5.0, "covariance": 1.3}  # reduced chi-squares, above which the model is wrong
+UNRELATED = 4.0  # k_on + k_off per frame, from which nothing lasts to the next frame
 ITERATIONS = 200  # of Richardson-Lucy on the mean
 STILL_PX, STEADY, FADES = (
     0.1,
@@ -204,6 +206,12 @@ def prepare(
     except UserError as error:
         raise UserError(f"{frames.path}: {error}") from None
     camera, notes = found.camera, list(found.notes)
+    level = float(np.median(mean_of(counts)))
+    if level <= camera.offset:
+        raise UserError(
+            f"{frames.path}: the offset, {camera.offset:g} counts, is above most of the frames ({level:.4g} counts); give "
+            "the camera's own"
+        )
     broken = preparation.broken_pixels(counts, camera).any
     if broken.any():
         notes.append(f"{broken.sum()} broken pixels are not used")
@@ -396,6 +404,11 @@ def describe(found: SuperResolved) -> list[str]:
         f"an emitter sends (1 - p) I = {facts['amplitude_e']:.3g} electrons per frame, where it is on for a share p of the "
         f"time with intensity I, and switches at k_on + k_off = {facts['rate']:.2g} per frame",
     ]
+    if facts["rate"] > UNRELATED:
+        told.append(
+            "CAUTION: fluctuations of successive frames are unrelated: emitters switch within a frame, or the frames are not "
+            "in their order"
+        )
     return told + [
         f"CAUTION: the {what} does not agree with this PSF: look at its width, the gain, and what moves"
         for what, most in DISAGREES.items()
