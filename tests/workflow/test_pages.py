@@ -156,9 +156,12 @@ def test_super_resolution(copy):
     frames = simulate(Settings(shape=(24, 24), frames=100), 0).counts
     (copy.folder / "results/fluctuation").mkdir()
     file = copy.folder / "results/fluctuation/frames.tif"
-    tifffile.imwrite(file, frames, imagej=True, metadata={"axes": "TYX"})
+    (copy.folder / "data").mkdir(exist_ok=True)
+    for place in (file, copy.folder / "data/frames.tif"):
+        tifffile.imwrite(place, frames, imagej=True, metadata={"axes": "TYX"})
     copy.page("docs/super-resolution.md")
     assert (copy.folder / "results/fluctuation/fine-fluctuations/overview.png").is_file()
+    assert (copy.folder / "results/sequences/sequences/frames.ome.zarr/zarr.json").is_file()
 
 
 def test_cards(copy, exposure):

@@ -1,4 +1,5 @@
-# Fluctuations: simulated sequences of frames, made finer by several methods and compared with the truth.
+# Fluctuations: simulated sequences of frames, made finer by several methods and compared with the truth; and below,
+# sequences of a user's own.
 
 FLUCTUATION_TESTS = [item["name"] for item in STUDY["fluctuation_tests"]]
 FLUCTUATION = f"{RESULTS}/fluctuation_tests"
@@ -86,3 +87,155 @@ rule picture_fluctuation:
         "Makes the first sequence of {wildcards.fluctuation} finer once more, to look at"
     script:
         "../../scripts/picture_fluctuation.py"
+
+
+# Sequences of a user's own: each measured once, then looked at and made finer by squares, which jobs share.
+
+SEQUENCE_NAMES = [item["name"] for item in STUDY["sequences"]]
+SEQUENCES = f"{RESULTS}/sequences"
+SEQUENCE_STAGE = f"{RESULTS}/stages/sequences/{{sequence}}"
+SEQUENCE_LEDGER = f"{RESULTS}/ledgers/sequences/{{sequence}}"
+
+if SEQUENCE_NAMES:
+    TARGETS["sequences"] = REPORTED["sequences"] = f"{RESULTS}/sequences.csv"
+    SECTIONS["sequences"] = "isoplan.applications.fluctuation.sequence_report:SECTIONS"
+
+
+wildcard_constraints:
+    sequence=r"[A-Za-z0-9._-]+",
+
+
+def by_sequence(script):
+    """The code behind a script that opens the frames of its sequence."""
+    return lambda wildcards: library(
+        script, *_readers([entry("sequences", wildcards.sequence)["path"]])
+    )
+
+
+rule measure_sequence:
+    output:
+        settings=f"{SEQUENCES}/{{sequence}}/settings.json",
+    log:
+        f"{LOGS}/measure_sequence/{{sequence}}.log",
+    benchmark:
+        f"{BENCHMARKS}/measure_sequence/{{sequence}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("measure_sequence"),
+    params:
+        library=by_sequence("measure_sequence"),
+        sequence=lambda wc: entry("sequences", wc.sequence),
+    message:
+        "Measures the camera, drift and light of {wildcards.sequence}"
+    script:
+        "../../scripts/measure_sequence.py"
+
+
+rule look_sequence:
+    input:
+        settings=f"{SEQUENCES}/{{sequence}}/settings.json",
+    output:
+        done=f"{SEQUENCE_STAGE}/look.{{job}}.done",
+    log:
+        f"{LOGS}/look_sequence/{{sequence}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/look_sequence/{{sequence}}/{{job}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("look_sequence"),
+    params:
+        library=by_sequence("look_sequence"),
+        sequence=lambda wc: entry("sequences", wc.sequence),
+        folder=f"{SEQUENCES}/{{sequence}}/evidence",
+        ledger=f"{SEQUENCE_LEDGER}/evidence",
+        jobs=JOBS,
+    message:
+        "Looks what fluctuates in {wildcards.sequence}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../../scripts/look_sequence.py"
+
+
+rule superresolve_sequence:
+    input:
+        settings=f"{SEQUENCES}/{{sequence}}/settings.json",
+        done=expand(
+            f"{SEQUENCE_STAGE}/look.{{job}}.done", job=range(JOBS), allow_missing=True
+        ),
+    output:
+        done=f"{SEQUENCE_STAGE}/superresolve.{{job}}.done",
+    log:
+        f"{LOGS}/superresolve_sequence/{{sequence}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/superresolve_sequence/{{sequence}}/{{job}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("superresolve_sequence"),
+    params:
+        library=by_sequence("superresolve_sequence"),
+        sequence=lambda wc: entry("sequences", wc.sequence),
+        evidence=f"{SEQUENCES}/{{sequence}}/evidence",
+        folder=f"{SEQUENCES}/{{sequence}}/blocks",
+        ledger=f"{SEQUENCE_LEDGER}/blocks",
+        jobs=JOBS,
+    message:
+        "Makes {wildcards.sequence} finer, share {wildcards.job} of {params.jobs}"
+    script:
+        "../../scripts/superresolve_sequence.py"
+
+
+rule finish_sequence:
+    input:
+        settings=f"{SEQUENCES}/{{sequence}}/settings.json",
+        done=expand(
+            f"{SEQUENCE_STAGE}/superresolve.{{job}}.done",
+            job=range(JOBS),
+            allow_missing=True,
+        ),
+    output:
+        done=f"{SEQUENCE_STAGE}/finished.done",
+        facts=f"{SEQUENCES}/{{sequence}}/facts.json",
+        table=f"{SEQUENCES}/{{sequence}}/facts.csv",
+        lags=f"{SEQUENCES}/{{sequence}}/lags.csv",
+        overview=f"{SEQUENCES}/{{sequence}}/overview.png",
+    log:
+        f"{LOGS}/finish_sequence/{{sequence}}.log",
+    benchmark:
+        f"{BENCHMARKS}/finish_sequence/{{sequence}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("finish_sequence"),
+    params:
+        library=library("finish_sequence"),
+        evidence=f"{SEQUENCES}/{{sequence}}/evidence",
+        blocks=f"{SEQUENCES}/{{sequence}}/blocks",
+        store=f"{SEQUENCES}/{{sequence}}.ome.zarr",
+    message:
+        "Puts {wildcards.sequence} together"
+    script:
+        "../../scripts/finish_sequence.py"
+
+
+rule tabulate_sequences:
+    input:
+        facts=expand(f"{SEQUENCES}/{{sequence}}/facts.json", sequence=SEQUENCE_NAMES),
+    output:
+        table=f"{RESULTS}/sequences.csv",
+    log:
+        f"{LOGS}/tabulate_sequences.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_sequences.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("tabulate_sequences"),
+    params:
+        library=library("tabulate_sequences"),
+        sequences=SEQUENCE_NAMES,
+    message:
+        "Collects what was found of all sequences"
+    script:
+        "../../scripts/tabulate_sequences.py"

@@ -14,7 +14,8 @@ def missing(value, rule: dict, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
             yield from missing(item, rule["items"], (*path, i))
     elif "path" in rule and value not in (None, "released"):
         kind = rule["path"]
-        if not (os.path.isdir(value) if kind == "folder" else os.path.isfile(value)):
+        there = {"file": os.path.isfile, "folder": os.path.isdir}.get(kind, os.path.exists)
+        if not there(value):
             yield path, f"there is no {kind} {value!r}; paths count from {os.getcwd()}"
         elif kind == "file" and "{" in value:
             yield (

@@ -11,6 +11,7 @@ TYPES = {
     "string": "a word or text",
     "integer": "a whole number",
     "number": "a number",
+    "boolean": "true or false",
     "array": "a list",
     "object": "a block of keys",
     "null": "null",

@@ -24,7 +24,10 @@ def check(value, rule: dict, path: tuple, problems: Problems):
         return _check_list(value, rule, path, problems)
     if isinstance(value, str) and value in rule.get("words", ()):
         return value  # a word that a number's key takes beside numbers
-    number = _as_number(value, whole="integer" in kinds) if "string" not in kinds else None
+    if isinstance(value, bool) and "boolean" in kinds:
+        return value
+    text = "string" in kinds and (isinstance(value, str) or not {"integer", "number"} & {*kinds})
+    number = None if text else _as_number(value, whole="integer" in kinds)
     if number is not None:
         value = number
     elif "string" not in kinds or not isinstance(value, str):

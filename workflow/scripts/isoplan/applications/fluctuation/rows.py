@@ -10,7 +10,13 @@ def _wanted(study: dict) -> bool:
     return bool(study["fluctuation_tests"])
 
 
+def _own(study: dict) -> bool:
+    return bool(study["sequences"])
+
+
 _LISTS = (("fluctuation", "fluctuation_tests"),)
+_SEQUENCES = (("sequence", "sequences"),)
+_FILES = "isoplan.cluster.unit_files:stored_units"
 STAGES = (
     Stage(
         "score_fluctuation",
@@ -20,7 +26,7 @@ STAGES = (
         minutes="restore",
         wanted=_wanted,
         data=("fluctuation_tests/{fluctuation}",),
-        units="isoplan.cluster.unit_files:stored_units",
+        units=_FILES,
         ledger="ledgers/fluctuation_tests/{fluctuation}",
         then=("tabulate_fluctuation",),
         lists=_LISTS,
@@ -41,5 +47,63 @@ STAGES = (
         wanted=_wanted,
         first=("picture_fluctuation",),
         lists=_LISTS,
+    ),
+    Stage(
+        "measure_sequence",
+        ("sequence",),
+        made=("sequences/{sequence}/settings.json",),
+        memory="other",
+        minutes="other",
+        wanted=_own,
+        first=("measure_sequence",),
+        lists=_SEQUENCES,
+    ),
+    Stage(
+        "look_sequence",
+        ("sequence", "job"),
+        made=("stages/sequences/{sequence}/look.{job}.done",),
+        memory="restore",
+        minutes="restore",
+        wanted=_own,
+        data=("sequences/{sequence}/evidence",),
+        units=_FILES,
+        ledger="ledgers/sequences/{sequence}/evidence",
+        # Its evidence comes out as it was, and what was made of it stays.
+        first=("look_sequence",),
+        lists=_SEQUENCES,
+    ),
+    Stage(
+        "superresolve_sequence",
+        ("sequence", "job"),
+        made=("stages/sequences/{sequence}/superresolve.{job}.done",),
+        memory="restore",
+        minutes="restore",
+        wanted=_own,
+        data=("sequences/{sequence}/blocks",),
+        units=_FILES,
+        ledger="ledgers/sequences/{sequence}/blocks",
+        then=("finish_sequence", "tabulate_sequences"),
+        lists=_SEQUENCES,
+    ),
+    Stage(
+        "finish_sequence",
+        ("sequence",),
+        made=(
+            "stages/sequences/{sequence}/finished.done",
+            "sequences/{sequence}/facts.json",
+        ),
+        memory="restore",
+        minutes="other",
+        wanted=_own,
+        data=("sequences/{sequence}.ome.zarr",),
+        then=("tabulate_sequences",),
+        lists=_SEQUENCES,
+    ),
+    Stage(
+        "tabulate_sequences",
+        made=("sequences.csv",),
+        memory="other",
+        minutes="other",
+        wanted=_own,
     ),
 )

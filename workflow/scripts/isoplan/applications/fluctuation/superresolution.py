@@ -3,7 +3,7 @@
 Without information in the fluctuations the picture is the deconvolved mean: nothing finer is claimed than it shows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -352,24 +352,46 @@ def superresolve(
     (False, (80, 80))
     """
     check(frames, settings.psf)
-    places, factor = cores(frames.shape), settings.factor
-    found, chart = [], np.zeros(frames.shape, np.float32)
+    places, found = cores(frames.shape), []
     for core in places:
         found.append(evidence(frames, core, settings))
-        chart[core] = found[-1].map
         step()
-    told = information.conclude(found, chart)
-    fine = np.zeros((2, *(n * factor for n in frames.shape)), np.float32)
-    flat = np.zeros((2, *frames.shape), np.float32)
+    told = weigh(found, frames.shape)
+
+    def blocks() -> Iterator[Block]:
+        for core in places:
+            yield block(frames, core, settings, told.enough)
+            step()
+
+    return join(blocks(), told, frames.shape, len(frames), settings)
+
+
+def weigh(found: list[Evidence], shape: tuple[int, int]) -> Information:
+    """What the evidence of all cores of a frame, in their order, tells together."""
+    chart = np.zeros(shape, np.float32)
+    for core, one in zip(cores(shape), found, strict=True):
+        chart[core] = one.map
+    return information.conclude(found, chart)
+
+
+def join(
+    blocks: Iterable[Block],
+    told: Information,
+    shape: tuple[int, int],
+    frames: int,
+    settings: Settings,
+) -> SuperResolved:
+    """The blocks of all cores of a frame, in their order, as one. frames: how many the sequence has."""
+    factor = settings.factor
+    fine = np.zeros((2, *(n * factor for n in shape)), np.float32)
+    flat = np.zeros((2, *shape), np.float32)
     facts = []
-    for core in places:
-        made = block(frames, core, settings, told.enough)
+    for core, made in zip(cores(shape), blocks, strict=True):
         finer = tuple(slice(side.start * factor, side.stop * factor) for side in core)
         fine[0][finer], fine[1][finer] = made.emission, made.deconvolved
         flat[0][core], flat[1][core] = made.mean, made.background
         facts.append(made.facts)
-        step()
-    summed = summary(facts, len(frames), settings) if told.enough else None
+    summed = summary(facts, frames, settings) if told.enough else None
     return SuperResolved(*fine, *flat, told, summed)
 
 

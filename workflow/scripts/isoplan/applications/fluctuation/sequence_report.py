@@ -1,0 +1,154 @@
+"""What the report says of a user's own sequences: whether each is finer than its mean, and what is to be told of it."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from isoplan.report import plots, style
+from isoplan.report.results import ResultTable, Study
+from isoplan.report.section import SHOWN, Bar, Caution, Part, Score, Section, StudyFigure, and_more
+from isoplan.report.tables import Cell, Table
+
+TABLE = "sequences.csv"
+WIDTH_PX, BARS = 1040, 12  # of the page; sequences on the first screen
+FINER = "#005EA8"
+INTRO = (
+    "Each sequence of frames is made into one picture on a finer grid. Where its pixels do not fluctuate together in the "
+    "shape of the PSF, the picture is the deconvolved mean, and nothing finer is claimed. Pictures are in electrons per "
+    "frame; sequences/<name>.ome.zarr opens in napari."
+)
+FACTS = {
+    "kappa_e": "Variance that fluctuates together (electrons)",
+    "kappa_error_e": "Its standard error (electrons)",
+    "emission_e": "Emission in all (electrons per frame)",
+    "amplitude_e": "(1 - p) I (electrons per frame)",
+    "rate": "k_on + k_off (per frame)",
+    "mean_agreement": "Mean, formed again (reduced chi-square)",
+    "covariance_agreement": "Covariance, formed again (reduced chi-square)",
+    "covariance_alone": "Covariance, had nothing fluctuated (reduced chi-square)",
+    "psf_fwhm_px": "FWHM of the PSF (px)",
+    "gain": "Gain (counts per electron)",
+    "offset": "Offset (counts)",
+    "read_noise_e": "Read noise (electrons)",
+    "excess": "Excess of the camera's noise",
+    "parts": "Parts of the sequence, by drift",
+}
+
+
+def named(study: Study) -> list[str]:
+    """The sequences that the study names."""
+    return [sequence["name"] for sequence in study.config.get("sequences") or []]
+
+
+def told(study: Study) -> dict[str, dict]:
+    """Of each sequence that is finished, its facts, words and notes."""
+    files = {name: _folder(study, name) / "facts.json" for name in named(study)}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+
+
+def parts(study: Study) -> list[Part]:
+    known = told(study)
+    if not known:
+        return []
+    first = Part(words=[INTRO], data=[TABLE])
+    return [first, *(_part(study, name, found) for name, found in known.items())]
+
+
+def _part(study: Study, name: str, found: dict) -> Part:
+    return Part(
+        name,
+        items=found["words"],
+        figures=_figures(study, name),
+        tables=[("", fact_table(found["facts"]))],
+        notes=[f"{'. '.join(map(_sentence, found['notes']))}."] if found["notes"] else [],
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def fact_table(facts: dict) -> Table:
+    """The figures of a sequence, in words."""
+    rows = [[Cell(FACTS[key]), Cell(_number(facts[key]))] for key in FACTS if key in facts]
+    return Table(["Figure", "Value"], rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+
+
+def _figures(study: Study, name: str) -> list[StudyFigure]:
+    folder = _folder(study, name)
+    if not (folder / "overview.png").is_file():
+        return []
+    title = f"{name}: its mean, a part of it in three forms, and what fluctuates"
+    draw = partial(page_of, folder / "overview.png")
+    table, file = pd.read_csv(folder / "lags.csv"), f"sequence_{name}"
+    return [StudyFigure(file, file, table, draw, "", title, title, WIDTH_PX, "jpg")]
+
+
+def page_of(file: Path) -> Figure:
+    """A picture file as a figure."""
+    image = matplotlib.image.imread(file)
+    figure = plots.blank(WIDTH_PX, WIDTH_PX * image.shape[0] / image.shape[1])
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(np.asarray(image), aspect="auto")
+    axes.set_axis_off()
+    return figure
+
+
+def _folder(study: Study, name: str) -> Path:
+    return Path(study.folder) / "sequences" / name
+
+
+def score(study: Study) -> Score | None:
+    """How many are super-resolved; None without sequences."""
+    known = told(study)
+    if not known:
+        return None
+    facts = {name: found["facts"] for name, found in known.items()}
+    sure = {name: one["kappa_e"] / one["kappa_error_e"] for name, one in facts.items()}
+    finer = sum(one["superresolved"] for one in facts.values())
+    bars = [
+        Bar(
+            name,
+            FINER if facts[name]["superresolved"] else style.QUIET,
+            value / max(*sure.values(), 1e-9),
+            f"{value:.0f}{'' if facts[name]['superresolved'] else ', NOT super-resolved'}",
+        )
+        for name, value in sure.items()
+    ]
+    short = f"{finer} of {style.count(len(known), 'sequence')} super-resolved"
+    lead = "The others do not fluctuate in the PSF's shape: theirs is the deconvolved mean."
+    full = f"{short}. {lead}" if finer < len(known) else f"{short}."
+    return Score(
+        *("plain", short, full),
+        title="How surely neighbouring pixels fluctuate together, in standard errors",
+        bars=bars[:BARS],
+        data=TABLE,
+        question="Which are finer than their mean",
+    )
+
+
+def cautions(study: Study) -> list[Caution]:
+    """Sequences that are not super-resolved, and what does not agree."""
+    found = [
+        Caution(f"Sequence {name}. {word.removeprefix('CAUTION: ')}.")
+        for name, one in told(study).items()
+        for word in one["words"]
+        if word.startswith("CAUTION")
+    ]
+    more = and_more(len(found), "cautions of sequences")
+    return [*found[:SHOWN], *map(Caution, more)]
+
+
+TABLES = (ResultTable(TABLE, "what was found of every sequence", ("sequence", "fact", "value")),)
+SECTIONS = [
+    Section("sequences", "Sequences", "Sequences, made finer", parts, TABLES, cautions, score)
+]
