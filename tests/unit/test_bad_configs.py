@@ -171,6 +171,7 @@ ABSENT = {
     "psfs: [{name: gaussian-2}, {name: b, model: measured, file: bead.tif}]": "psfs[1].file: there is no file 'bead.tif'",
     "objects: [{name: scenes, kinds: [folder], folder: sharp}]": "objects[0].folder: there is no folder 'sharp'",
     "harm_tests: [{name: t, folder: table.tsv}]": "harm_tests[0].folder: there is no folder 'table.tsv'",
+    "sequences: [{name: a, path: a.tif}]": "sequences[0].path: there is no file or folder 'a.tif'",
     "mosaics: '{1}.tsv'": ":1: mosaics: '{1}.tsv' has braces, which Snakemake takes for wildcards; rename",
 }
 # fmt: on

@@ -122,6 +122,13 @@ def test_validating_twice_changes_nothing():
         ),
         ("restoration: {psf_shape: disk}", ["psf_shape: 'disk' is not a PSF"]),
         ("restoration: {psf_shape: disk 0.0}", ["psf_shape: 'disk 0.0' is not a PSF"]),
+        ("sequences: [{name: a, path: a, emccd: 1}]", ["emccd: 1 is not true or false"]),
+        ("sequences: [{name: a, path: a, channel: -1}]", ["channel: -1", "0 or more"]),
+        ("sequences: [{name: a, path: a, channel: true}]", ["channel: true is not a whole number"]),
+        (
+            "sequences: [{name: a.ome.zarr, path: a}]",
+            ["name: 'a.ome.zarr' cannot", "not .ome.zarr"],
+        ),
         ("seed: true", ["seed: true is not a whole number"]),
         ("seed: 1.5", ["seed: 1.5 is not a whole number"]),
         ("study: 7", ["study: 7", "quotes"]),

@@ -105,13 +105,6 @@ wildcard_constraints:
     sequence=r"[A-Za-z0-9._-]+",
 
 
-def by_sequence(script):
-    """The code behind a script that opens the frames of its sequence."""
-    return lambda wildcards: library(
-        script, *_readers([entry("sequences", wildcards.sequence)["path"]])
-    )
-
-
 rule measure_sequence:
     output:
         settings=f"{SEQUENCES}/{{sequence}}/settings.json",
@@ -124,7 +117,10 @@ rule measure_sequence:
     resources:
         **asks("measure_sequence"),
     params:
-        library=by_sequence("measure_sequence"),
+        # The reader of the file's format counts, and no other.
+        library=lambda wc: library(
+            "measure_sequence", *_readers([entry("sequences", wc.sequence)["path"]])
+        ),
         sequence=lambda wc: entry("sequences", wc.sequence),
     message:
         "Measures the camera, drift and light of {wildcards.sequence}"
@@ -146,7 +142,9 @@ rule look_sequence:
     resources:
         **asks("look_sequence"),
     params:
-        library=by_sequence("look_sequence"),
+        library=lambda wc: library(
+            "look_sequence", *_readers([entry("sequences", wc.sequence)["path"]])
+        ),
         sequence=lambda wc: entry("sequences", wc.sequence),
         folder=f"{SEQUENCES}/{{sequence}}/evidence",
         ledger=f"{SEQUENCE_LEDGER}/evidence",
@@ -174,7 +172,10 @@ rule superresolve_sequence:
     resources:
         **asks("superresolve_sequence"),
     params:
-        library=by_sequence("superresolve_sequence"),
+        library=lambda wc: library(
+            "superresolve_sequence",
+            *_readers([entry("sequences", wc.sequence)["path"]]),
+        ),
         sequence=lambda wc: entry("sequences", wc.sequence),
         evidence=f"{SEQUENCES}/{{sequence}}/evidence",
         folder=f"{SEQUENCES}/{{sequence}}/blocks",

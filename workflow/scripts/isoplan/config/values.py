@@ -26,8 +26,9 @@ def check(value, rule: dict, path: tuple, problems: Problems):
         return value  # a word that a number's key takes beside numbers
     if isinstance(value, bool) and "boolean" in kinds:
         return value
-    text = "string" in kinds and (isinstance(value, str) or not {"integer", "number"} & {*kinds})
-    number = None if text else _as_number(value, whole="integer" in kinds)
+    number = None
+    if {"integer", "number"} & {*kinds} and not ("string" in kinds and isinstance(value, str)):
+        number = _as_number(value, whole="integer" in kinds)
     if number is not None:
         value = number
     elif "string" not in kinds or not isinstance(value, str):

@@ -125,10 +125,11 @@ def score(study: Study) -> Score | None:
         for name, value in sure.items()
     ]
     short = f"{finer} of {style.count(len(known), 'sequence')} super-resolved"
-    lead = "The others do not fluctuate in the PSF's shape: theirs is the deconvolved mean."
-    full = f"{short}. {lead}" if finer < len(known) else f"{short}."
+    lead = "Neighbouring pixels fluctuate together in the shape of the PSF."
+    if finer < len(known):
+        lead = "The others do not fluctuate in the PSF's shape: theirs is the deconvolved mean."
     return Score(
-        *("plain", short, full),
+        *("plain", short, lead),
         title="How surely neighbouring pixels fluctuate together, in standard errors",
         bars=bars[:BARS],
         data=TABLE,
