@@ -26,8 +26,8 @@ mosaics: null
 jobs_per_mosaic: 2
 resources: {threads: 1}
 sequences:
-  - {name: seen, path: seen.ome.tif, channel: 1, psf_fwhm_nm: 259, pixel_size_um: 0.1, offset: 100}
-  - {name: still, path: still.tif, na: 1.4, wavelength_um: 0.7107, pixel_size_um: 0.1, offset: 100, gain: 2.17, read_noise_e: 1.6, factor: 2}
+  - {name: seen, path: seen.ome.tif, channel: 1, psf_fwhm_nm: 259, pixel_size_um: 0.1, offset: 100, factor: 2}
+  - {name: still, path: still.tif, na: 1.4, wavelength_um: 0.7107, pixel_size_um: 0.1, offset: 100, gain: 2.17, read_noise_e: 1.6}
 """
 # Two squares, one for each job.
 SEEN = Settings(shape=(16, 96), frames=120, flicker=0.05)
@@ -52,8 +52,8 @@ def test_a_whole_study(tmp_path):
     known = {"pixel_size_um": 0.1, "offset": 100, "quiet": True}
     optics = {"na": 1.4, "wavelength_um": 0.7107, "gain": 2.17, "read_noise_e": 1.6}
     wanted = {
-        "seen": isoplan.superresolve(seen, psf_fwhm_nm=259, **known),
-        "still": isoplan.superresolve(still, factor=2, **optics, **known),
+        "seen": isoplan.superresolve(seen, psf_fwhm_nm=259, factor=2, **known),
+        "still": isoplan.superresolve(still, **optics, **known),
     }
     table = pd.read_csv(results / "sequences.csv").set_index(["sequence", "fact"])["value"]
     for name, one in wanted.items():
