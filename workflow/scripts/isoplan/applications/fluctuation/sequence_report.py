@@ -113,7 +113,7 @@ def score(study: Study) -> Score | None:
     if not known:
         return None
     facts = {name: found["facts"] for name, found in known.items()}
-    sure = {name: one["kappa_e"] / one["kappa_error_e"] for name, one in facts.items()}
+    sure = {name: one["kappa_e"] / max(one["kappa_error_e"], 1e-12) for name, one in facts.items()}
     finer = sum(one["superresolved"] for one in facts.values())
     bars = [
         Bar(
