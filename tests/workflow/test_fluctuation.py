@@ -47,6 +47,7 @@ def test_a_whole_study(tmp_path):
     )
     # One sequence is no evidence.
     assert "Ours does not clearly differ from Deconvolved mean" in page
+    assert "Nothing was scored" not in page  # the first screen says it
     for name in ("fluctuation_psnr", "fluctuation_pictures"):
         assert (results / f"figures/{name}.png").is_file()
 

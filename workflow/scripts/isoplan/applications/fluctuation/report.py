@@ -467,5 +467,13 @@ TABLES = (
     ),
 )
 SECTIONS = [
-    Section("fluctuation", "Fluctuations", "Super-resolution from fluctuations", parts, TABLES)
+    Section(
+        "fluctuation",
+        "Fluctuations",
+        "Super-resolution from fluctuations",
+        parts,
+        TABLES,
+        cautions=cautions,
+        score=score,
+    )
 ]
