@@ -96,10 +96,10 @@ def test_the_slope_of_x_is_that_of_differences(emission):
     kappa = made.kappa
     place = (20, 20)
     with torch.no_grad():
-        made.above *= 1  # kappa follows x, and is held while it is differentiated
         ends = []
         for sign in (1, -1):
             made.u[place] += sign * step
+            # kappa follows x, and is held while it is differentiated
             made.above = kappa * float((made.power * made.emission).sum())
             ends.append(float(total()))
             made.u[place] -= sign * step

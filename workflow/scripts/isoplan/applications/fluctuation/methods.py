@@ -165,9 +165,19 @@ def colorme_tried(scene: Scene) -> Iterator[Found]:
 
 def covariance(scene: Scene) -> Found:
     """The likelihood without the mean, in as many steps as with it. Refused where that is: the deconvolved mean."""
-    seen = superresolution.evidence(scene.frames, scene.whole, scene.settings)
-    if not information.conclude([seen], seen.map).enough:
+    if not _enough(scene):
         return deconvolved(scene)
+    made = _likelihood(scene, covariance_steps=COVARIANCE_STEPS, joint_steps=0)
+    return Found(scene.psi.inner(made))
+
+
+def _enough(scene: Scene) -> bool:
+    seen = superresolution.evidence(scene.frames, scene.whole, scene.settings)
+    return information.conclude([seen], seen.map).enough
+
+
+def _likelihood(scene: Scene, **steps: int) -> np.ndarray:
+    """Emission with its border."""
     settings = scene.settings
     seen = likelihood.moments(
         scene.electrons,
@@ -183,15 +193,7 @@ def covariance(scene: Scene) -> Found:
         background=baselines.background_of(scene.mean),
         shift=settings.camera.variance(0.0) / len(scene.frames),
     )
-    made = likelihood.fit(
-        seen,
-        settings.psf,
-        factor=settings.factor,
-        start=start,
-        covariance_steps=COVARIANCE_STEPS,
-        joint_steps=0,
-    )
-    return Found(scene.psi.inner(made.emission))
+    return likelihood.fit(seen, settings.psf, factor=settings.factor, start=start, **steps).emission
 
 
 def by_likelihood(scene: Scene) -> Found:
@@ -209,11 +211,10 @@ def of_fluogan(scene: Scene, physics: str = "generalised", adversarial: bool = T
 
 
 def fluogan_from_likelihood(scene: Scene) -> Found:
-    """FluoGAN, started at ours."""
-    begun = by_likelihood(scene)
-    start = np.pad(begun.picture, scene.psi.border * scene.settings.factor, mode="edge")
-    made = _fluogan(scene, start=start)
-    return Found(made.picture, {"refused": begun.facts["refused"]})
+    """FluoGAN, started at ours. Refused where that is: the deconvolved mean."""
+    if not _enough(scene):
+        return deconvolved(scene)
+    return _fluogan(scene, start=_likelihood(scene))
 
 
 def _fluogan(scene: Scene, **settings) -> Found:
