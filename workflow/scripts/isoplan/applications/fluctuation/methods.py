@@ -20,6 +20,7 @@ from isoplan.applications.fluctuation import (
     baselines,
     colorme,
     cumulants,
+    fluogan,
     information,
     likelihood,
     superresolution,
@@ -30,6 +31,7 @@ from isoplan.applications.fluctuation.superresolution import Settings
 
 MEAN_STEPS = SOFI_STEPS = 1000  # of Richardson-Lucy
 COVARIANCE_STEPS = 70  # of the likelihood without the mean: all that it takes with it
+FLUOGAN_STEPS = 500  # 30 to 60 s of one core at 32 x 32 px
 # What the oracle tries: factors on the weight of each penalty, and FISTA's steps.
 TRIED = tuple(product(colorme.SHARES, (0.25, 1.0, 4.0), (300, 1000)))
 
@@ -163,9 +165,19 @@ def colorme_tried(scene: Scene) -> Iterator[Found]:
 
 def covariance(scene: Scene) -> Found:
     """The likelihood without the mean, in as many steps as with it. Refused where that is: the deconvolved mean."""
-    seen = superresolution.evidence(scene.frames, scene.whole, scene.settings)
-    if not information.conclude([seen], seen.map).enough:
+    if not _enough(scene):
         return deconvolved(scene)
+    made = _likelihood(scene, covariance_steps=COVARIANCE_STEPS, joint_steps=0)
+    return Found(scene.psi.inner(made))
+
+
+def _enough(scene: Scene) -> bool:
+    seen = superresolution.evidence(scene.frames, scene.whole, scene.settings)
+    return information.conclude([seen], seen.map).enough
+
+
+def _likelihood(scene: Scene, **steps: int) -> np.ndarray:
+    """Emission with its border."""
     settings = scene.settings
     seen = likelihood.moments(
         scene.electrons,
@@ -181,15 +193,7 @@ def covariance(scene: Scene) -> Found:
         background=baselines.background_of(scene.mean),
         shift=settings.camera.variance(0.0) / len(scene.frames),
     )
-    made = likelihood.fit(
-        seen,
-        settings.psf,
-        factor=settings.factor,
-        start=start,
-        covariance_steps=COVARIANCE_STEPS,
-        joint_steps=0,
-    )
-    return Found(scene.psi.inner(made.emission))
+    return likelihood.fit(seen, settings.psf, factor=settings.factor, start=start, **steps).emission
 
 
 def by_likelihood(scene: Scene) -> Found:
@@ -201,6 +205,31 @@ def by_likelihood(scene: Scene) -> Found:
     return Found(made.picture, facts)
 
 
+def of_fluogan(scene: Scene, physics: str = "generalised", adversarial: bool = True) -> Found:
+    """FluoGAN from an even start. Without its critic, the rest is the same."""
+    return _fluogan(scene, physics=physics, adversarial=adversarial)
+
+
+def fluogan_from_likelihood(scene: Scene) -> Found:
+    """FluoGAN, started at ours. Refused where that is: the deconvolved mean."""
+    if not _enough(scene):
+        return deconvolved(scene)
+    return _fluogan(scene, start=_likelihood(scene))
+
+
+def _fluogan(scene: Scene, **settings) -> Found:
+    told = scene.settings
+    made = fluogan.fit(
+        scene.still,
+        told.psf,
+        told.camera,
+        factor=told.factor,
+        steps=FLUOGAN_STEPS,
+        **settings,
+    )
+    return Found(scene.psi.inner(made.emission))
+
+
 METHODS: dict[str, Callable[[Scene], Found]] = {
     "mean": mean,
     "deconvolved": deconvolved,
@@ -208,10 +237,14 @@ METHODS: dict[str, Callable[[Scene], Found]] = {
     **{f"colorme-{penalty}": partial(of_colorme, penalty=penalty) for penalty in colorme.SHARES},
     "covariance": covariance,
     "likelihood": by_likelihood,
+    "fluogan-published": partial(of_fluogan, physics="published"),
+    "fluogan": of_fluogan,
+    "fluogan-no-critic": partial(of_fluogan, adversarial=False),
+    "fluogan-from-likelihood": fluogan_from_likelihood,
 }
 # Chosen with the truth, of several pictures: no user can.
 ORACLES: dict[str, Callable[[Scene], Iterator[Found]]] = {"colorme-oracle": colorme_tried}
-OURS = ("likelihood", "covariance")
+OURS = ("likelihood", "covariance", "fluogan-from-likelihood")
 SHOWN = ("mean", "deconvolved", "sofi", "colorme-l1", "likelihood")  # as pictures in the report
 
 

@@ -26,6 +26,10 @@ LABELS = {
     "colorme-oracle": "COL0RME, best choice (oracle)",
     "covariance": "Covariance alone",
     "likelihood": "Covariance likelihood (ours)",
+    "fluogan-published": "FluoGAN, published physics",
+    "fluogan": "FluoGAN, generalised",
+    "fluogan-no-critic": "FluoGAN without critic",
+    "fluogan-from-likelihood": "FluoGAN, started at ours",
     "truth": "Truth",
 }
 SHORT = {  # in the head of the table
@@ -37,6 +41,10 @@ SHORT = {  # in the head of the table
     "colorme-oracle": "Oracle",
     "covariance": "Covariance",
     "likelihood": "Ours",
+    "fluogan-published": "FG published",
+    "fluogan": "FG general",
+    "fluogan-no-critic": "No critic",
+    "fluogan-from-likelihood": "FG from ours",
 }
 COLOURS = {
     "mean": "#8C9199",
@@ -48,6 +56,10 @@ COLOURS = {
     "colorme-oracle": "#0B5B43",
     "covariance": "#56B4E9",
     "likelihood": "#005EA8",
+    "fluogan-published": "#E6A0C4",
+    "fluogan": "#A63D2F",
+    "fluogan-no-critic": "#C9B28F",
+    "fluogan-from-likelihood": "#6A4FA3",
 }
 DRAWS, COVERED = 2000, (0.05, 0.95)  # of the bootstrap, and its 90 % interval
 LITTLE_E, FAST = (
