@@ -178,6 +178,29 @@ def test_noise_that_was_filtered_along_rows_is_not_the_psf_s():
     assert not found.enough and "not shaped as the PSF" in found.reason
 
 
+def test_pixels_that_were_filled_are_no_evidence():
+    """The median of their surroundings varies with these."""
+    rng = np.random.default_rng(0)
+    counts = simulator.simulate(STILL, 3).counts
+    broken = rng.random(STILL.shape) < 0.05
+    settings = sr.Settings(STILL.psf, STILL.camera, broken=broken)
+    core = (slice(0, 24), slice(0, 24))
+    found = sr.weigh([sr.evidence(Frames(counts), core, settings)], STILL.shape)
+    assert abs(found.kappa) < 4 * found.error
+
+
+def test_blocks_with_halos_count_every_pair_once(monkeypatch):
+    made = simulator.simulate(replace(STILL, shape=(24, 48), frames=100), 1)
+    frames, settings = Frames(made.counts), sr.Settings(STILL.psf, STILL.camera)
+    (whole,) = (sr.evidence(frames, core, settings) for core in sr.cores(frames.shape))
+    monkeypatch.setattr(sr, "CORE_PX", 24)
+    parts = [sr.evidence(frames, core, settings) for core in sr.cores(frames.shape)]
+    assert len(parts) == 2
+    np.testing.assert_array_equal(sum(one.totals[:, -1] for one in parts), whole.totals[:, -1])
+    alone = information.conclude([whole], whole.map)
+    assert sr.weigh(parts, frames.shape).error == pytest.approx(alone.error, rel=0.2)
+
+
 # The whole -----------------------------------------------------------------------------------------
 
 

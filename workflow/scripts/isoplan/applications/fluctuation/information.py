@@ -2,8 +2,9 @@
 
 What blinks in one place is seen by neighbouring pixels at once. So the covariance of two pixels, a lag d apart, is
 kappa times the emission that both see, Psi diag(x) Psi': of one emitter it falls with the lag as exp(-d^2 / (4 sigma^2)),
-for a Gaussian (SOFI: Dertinger et al. 2009). x is the deconvolved mean. Noise is independent between pixels. The variance of a pixel itself is not
-used: it holds all noise. What moves or flickers as a whole is regressed out of every frame first.
+for a Gaussian (SOFI: Dertinger et al. 2009). x is the deconvolved mean. Noise is independent between pixels. The variance
+of a pixel itself is not used: it holds all noise. What moves or flickers as a whole is regressed out of every frame
+first.
 
 kappa is fitted to all pairs of near pixels, each weighted by its noise, and so comes with a standard error that holds
 without fluctuations. Light that fluctuates over a broad region, as out of focus, has a term of its own.
@@ -100,7 +101,13 @@ def look(electrons: np.ndarray, psf: Psf) -> Information:
     return conclude([found], found.map)
 
 
-def gather(electrons: np.ndarray, psf: Psf) -> Evidence:
+def gather(
+    electrons: np.ndarray,
+    psf: Psf,
+    *,
+    broken: np.ndarray | None = None,
+    core: tuple[slice, slice] = (slice(None), slice(None)),
+) -> Evidence:
     """What a block of a sequence says.
 
     Parameters
@@ -109,6 +116,10 @@ def gather(electrons: np.ndarray, psf: Psf) -> Evidence:
         (t, height, width) float32, offset and gain taken off.
     psf : Psf
         Of the microscope.
+    broken : ndarray, optional
+        (height, width) bool, of pixels that are in no pair.
+    core : tuple of slice
+        Where the first pixel of a pair lies that counts in the sums: blocks with halos share pairs.
 
     Returns
     -------
@@ -124,8 +135,14 @@ def gather(electrons: np.ndarray, psf: Psf) -> Evidence:
     light = gaussian_filter(
         np.maximum(mean - dark, 0) + 1e-3 * max(mean.max(), 1e-6), FAR * psf.fwhm_px
     )
+    used = np.ones(mean.shape, bool) if broken is None else ~broken
+    counted = np.zeros(mean.shape, bool)
+    counted[core] = True
     lags = tuple(_lags(psf))
-    pairs = [_Pair.of(left, variance, taken, light, _spread(psi, x, lag), lag) for lag in lags]
+    product = _products(left, variance, taken)
+    pairs = [
+        _Pair.of(product, variance, used, counted, light, _spread(psi, x, lag), lag) for lag in lags
+    ]
     sums, totals = (
         np.array([getattr(pair, name) for pair in pairs]) for name in ("sums", "totals")
     )
@@ -174,40 +191,58 @@ def _lags(psf: Psf) -> list[tuple[int, int]]:
     return [lag for lag in every if np.hypot(*lag) <= far]
 
 
+def _products(left: np.ndarray, variance: np.ndarray, taken: np.ndarray):
+    """A function of two windows of pixels: the mean over time of their product, and the variance that noise gives it.
+
+    Taking pictures off every frame makes independent noise D dependent, (1 - BB') D (1 - BB'): that is subtracted.
+    """
+    inner = np.einsum("kyx,lyx,yx->kl", taken, taken, variance)
+
+    def product(a: tuple, b: tuple) -> tuple[np.ndarray, np.ndarray]:
+        one, two = taken[:, *a], taken[:, *b]
+        found = np.einsum("tyx,tyx->yx", left[:, *a], left[:, *b]) / len(left)
+        found += (variance[a] + variance[b]) * (one * two).sum(0)
+        found -= np.einsum("kyx,kl,lyx->yx", one, inner, two)
+        return found, variance[a] * variance[b] / len(left)
+
+    return product
+
+
 @dataclass(frozen=True)
 class _Pair:
     """All pairs of pixels one lag apart: (pixels,) each."""
 
     product: np.ndarray  # mean over time
-    weight: np.ndarray  # 1 / its variance without fluctuations
+    weight: np.ndarray  # 1 / its variance without fluctuations; 0 of pairs that are not used
+    counted: np.ndarray  # whether it is in the sums
     narrow: np.ndarray  # what kappa 1 would give
     broad: np.ndarray
     first: tuple[slice, slice]  # of the picture
 
     @classmethod
-    def of(cls, left, variance, taken, light, narrow, lag) -> "_Pair":
+    def of(cls, product, variance, used, counted, light, narrow, lag) -> "_Pair":
         dy, dx = lag
         height, width = light.shape
         a = (slice(0, height - dy), slice(max(0, -dx), width - max(0, dx)))
         b = (slice(dy, height), slice(max(0, dx), width + min(0, dx)))
-        product = np.einsum("tyx,tyx->yx", left[:, *a], left[:, *b]) / len(left)
-        # Taking pictures off every frame makes independent noise D dependent: (1 - BB') D (1 - BB').
-        one, two = taken[:, *a], taken[:, *b]
-        inner = np.einsum("kyx,lyx,yx->kl", taken, taken, variance)
-        product += (variance[a] + variance[b]) * (one * two).sum(0)
-        product -= np.einsum("kyx,kl,lyx->yx", one, inner, two)
-        weight = len(left) / (variance[a] * variance[b])
-        return cls(product, weight, narrow, (light[a] + light[b]) / 2, a)
+        seen, noise = product(a, b)
+        both = used[a] & used[b]
+        broad = (light[a] + light[b]) / 2
+        return cls(seen, both / noise, counted[a] & both, narrow, broad, a)
 
     @property
     def sums(self) -> list[float]:
-        w, n, b, p = self.weight, self.narrow, self.broad, self.product
+        w, n, b, p = (
+            one[self.counted] for one in (self.weight, self.narrow, self.broad, self.product)
+        )
         return [float((w * one).sum()) for one in (n * n, n * b, b * b, n * p, b * p)]
 
     @property
     def totals(self) -> list[float]:
-        each = (self.product, 1 / self.weight, self.narrow, self.broad)
-        return [*(float(one.sum()) for one in each), self.product.size]
+        p, w, n, b = (
+            one[self.counted] for one in (self.product, self.weight, self.narrow, self.broad)
+        )
+        return [*(float(one.sum()) for one in (p, 1 / w, n, b)), p.size]
 
 
 def _solve(sums: np.ndarray) -> tuple[np.ndarray, float]:

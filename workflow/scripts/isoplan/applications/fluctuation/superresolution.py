@@ -276,7 +276,13 @@ def electrons_of(frames: Frames, core: tuple[slice, slice], settings: Settings) 
 
 def evidence(frames: Frames, core: tuple[slice, slice], settings: Settings) -> Evidence:
     """What a core, with its halo, says of fluctuations; its map is the core's."""
-    found = information.gather(electrons_of(frames, core, settings), settings.psf)
+    y0, _, x0, _ = _window(frames.shape, core)
+    found = information.gather(
+        electrons_of(frames, core, settings),
+        settings.psf,
+        broken=_broken(frames.shape, core, settings),
+        core=tuple(slice(s.start - o, s.stop - o) for s, o in zip(core, (y0, x0), strict=True)),
+    )
     return Evidence(found.lags, found.sums, found.totals, _core_of(found.map, frames.shape, core))
 
 
@@ -307,9 +313,7 @@ def block(frames: Frames, core: tuple[slice, slice], settings: Settings, enough:
             read_noise_e=camera.variance(0.0) ** 0.5,
             excess=camera.excess,
             parts=settings.parts or None,
-            broken=None
-            if settings.broken is None
-            else settings.broken[_slices(frames.shape, core)],
+            broken=_broken(frames.shape, core, settings),
         )
         made = likelihood.fit(seen, psf, factor=factor, start=deconvolved)
         agrees = likelihood.agreement(seen, made, psf, factor=factor)
@@ -447,9 +451,10 @@ def _window(shape, core) -> tuple[int, int, int, int]:
     return *sides[0], *sides[1]
 
 
-def _slices(shape, core) -> tuple[slice, slice]:
+def _broken(shape, core, settings: Settings) -> np.ndarray | None:
+    """The mask of a core with its halo."""
     y0, y1, x0, x1 = _window(shape, core)
-    return slice(y0, y1), slice(x0, x1)
+    return None if settings.broken is None else settings.broken[y0:y1, x0:x1]
 
 
 def _core_of(window: np.ndarray, shape, core, factor: int = 1) -> np.ndarray:
