@@ -11,6 +11,7 @@ from isoplan.applications.fluctuation.baselines import background_of, richardson
 from isoplan.applications.fluctuation.camera import Camera
 from isoplan.applications.fluctuation.formation import Formation, Psf
 from isoplan.applications.fluctuation.sequence import Frames
+from isoplan.applications.fluctuation.tiles import TILE_PX, Tiles
 from isoplan.base.errors import UserError
 from scipy.ndimage import convolve1d
 
@@ -48,17 +49,17 @@ def base():
 @pytest.mark.parametrize("shape", ["gaussian", "airy"])
 def test_sums_over_pairs_of_pixels_are_those_of_dense_matrices(shape):
     rng = np.random.default_rng(0)
-    psf, n = Psf(2.4, shape), likelihood.TILE_PX
+    psf, n = Psf(2.4, shape), TILE_PX
     seen = likelihood.moments(rng.normal(size=(60, n, n)), read_noise_e=1.0, bands=(0.01, 0.5))
-    tiles = likelihood._Tiles.of(seen, psf, 2, "cpu")
+    tiles = Tiles.of(seen.views, seen.noise, psf, 2, "cpu")
     psi = Formation.of((n, n), psf, factor=2, border=likelihood.BORDER_PX)
     dense = np.einsum("rik,rjl->ijkl", psi.rows, psi.columns).reshape(n * n, -1)
     x = rng.random(psi.fine_shape)
-    made = tiles._spread(seen.views[0], torch.tensor(x[None], dtype=torch.float32))[0]
+    made = tiles.spread(seen.views[0], torch.tensor(x[None], dtype=torch.float32))[0]
     np.testing.assert_allclose(made, dense * x.ravel() @ dense.T, rtol=1e-4, atol=1e-5)
     symmetric = rng.normal(size=(n * n, 4))
     symmetric = symmetric @ symmetric.T
-    energy = tiles._energy(seen.views[0], torch.tensor(symmetric[None], dtype=torch.float32))[0]
+    energy = tiles.energy(seen.views[0], torch.tensor(symmetric[None], dtype=torch.float32))[0]
     direct = np.einsum("ik,ij,jk->k", dense, symmetric, dense).reshape(psi.fine_shape)
     np.testing.assert_allclose(energy, direct, rtol=2e-3, atol=1e-3 * direct.max())
 
@@ -66,7 +67,7 @@ def test_sums_over_pairs_of_pixels_are_those_of_dense_matrices(shape):
 def test_the_parts_of_the_gradient_are_those_of_the_objective(base):
     _, frames, _ = base
     seen = likelihood.moments(frames[:, :16, :16], read_noise_e=1.6, bands=(0.01, 0.5))
-    tiles = likelihood._Tiles.of(seen, BASE.psf, 2, "cpu")
+    tiles = Tiles.of(seen.views, seen.noise, BASE.psf, 2, "cpu")
     rng = np.random.default_rng(1)
     x, step = 5 + rng.random(tiles.fine_shape), rng.normal(size=tiles.fine_shape)
     kappa = np.array([40.0])
@@ -89,7 +90,7 @@ def test_it_is_finer_than_the_deconvolved_mean(base):
     made, frames, x = base
     psi = Formation.of(BASE.shape, BASE.psf, factor=4, border=4)
     mean = frames.mean(0)
-    plain = psi.inner(richardson_lucy(mean, psi, iterations=200, background=background_of(mean)))
+    plain = psi.inner(richardson_lucy(mean, psi, iterations=50, background=background_of(mean)))
     assert quality(x, made.truth) > quality(plain, made.truth) + 3
     best = scores.best_jaccard(x, made.truth)[0]
     assert best > scores.best_jaccard(plain, made.truth)[0] + 0.2

@@ -1,11 +1,16 @@
 """What the mean of a sequence gives by itself: it knows nothing of fluctuations, so methods that do must beat it."""
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from isoplan.applications.fluctuation.formation import Formation
+from isoplan.restoration.richardson_lucy import richardson_lucy as restore
 
 DARKEST = 0.05  # share of the smoothed mean's pixels that is taken for background
+STEPS = (
+    100  # of accelerated Richardson-Lucy: with 50 to 500 frames, fewer came less near to the truth
+)
 SMOOTH_PX = 1.0  # standard deviation of that smoothing, which keeps noise out of the darkest pixels
 
 
@@ -44,11 +49,13 @@ def deconvolved(
     mean: np.ndarray,
     psi: Formation,
     *,
-    iterations: int = 200,
+    iterations: int = STEPS,
+    tv_weight: float = 0.0,
     background: float | None = None,
     read_noise_e: float = 0.0,
+    frames: int = 1,
 ) -> np.ndarray:
-    """The mean, restored to the fine grid by Richardson-Lucy.
+    """The mean, restored to the fine grid by Richardson-Lucy, with total variation where that has a weight.
 
     Parameters
     ----------
@@ -57,13 +64,16 @@ def deconvolved(
     psi : Formation
         Of the same shape.
     iterations : int
-        Steps. On filaments of 40 emitters per micrometre, 1000 came closer to the truth (30.4 dB after 28.7).
+        Accelerated steps.
+    tv_weight : float
+        Of total variation, see `restoration.richardson_lucy`. It counts against the light of all frames.
     background : float or None
         Electrons that do not come from the object. None: `background_of` the mean.
     read_noise_e : float
-        Standard deviation in electrons. The mean and its square have variance and mean alike, as a Poisson variable
-        (Snyder et al. 1995, as in `restoration.richardson_lucy`). At no background, zeros would be kept for signal
-        without it.
+        Standard deviation of a frame, in electrons. The mean and its square have variance and mean alike, as a Poisson
+        variable (Snyder et al. 1995). At no background, zeros would be kept for signal without it.
+    frames : int
+        Of which it is the mean.
 
     Returns
     -------
@@ -81,14 +91,27 @@ def deconvolved(
     True
     """
     level = background_of(mean) if background is None else background
-    x = richardson_lucy(mean, psi, iterations=iterations, background=level, shift=read_noise_e**2)
-    return psi.inner(x).astype(np.float32)
+    x = richardson_lucy(
+        frames * mean,
+        psi,
+        iterations=iterations,
+        tv_weight=tv_weight,
+        background=frames * level,
+        shift=frames * read_noise_e**2,
+    )
+    return (psi.inner(x) / frames).astype(np.float32)
 
 
 def richardson_lucy(
-    y: np.ndarray, psi: Formation, *, iterations: int, background: float = 0.0, shift: float = 0.0
+    y: np.ndarray,
+    psi: Formation,
+    *,
+    iterations: int,
+    background: float = 0.0,
+    shift: float = 0.0,
+    tv_weight: float = 0.0,
 ) -> np.ndarray:
-    """Richardson-Lucy steps from a flat start, onto the fine grid with its border.
+    """`restoration.richardson_lucy` from an even start, onto the fine grid with its border.
 
     Parameters
     ----------
@@ -97,9 +120,11 @@ def richardson_lucy(
     psi : Formation
         Of the same shape.
     iterations : int
-        Steps x <- x Psi'((y + shift) / (Psi x + background + shift)) / Psi'1.
+        Accelerated steps.
     background, shift : float
         In the unit of y.
+    tv_weight : float
+        Of total variation.
 
     Returns
     -------
@@ -107,11 +132,34 @@ def richardson_lucy(
         (fine height, fine width) float64, at least 0.
     """
     used = np.isfinite(y)
-    y = np.where(used, np.maximum(y + shift, 0), 0)
-    rest = max(background + shift, 1e-9 * y.max(), 1e-30)
-    weight = np.maximum(psi.adjoint(used.astype(float)), 1e-30)  # no light from where it is 0
-    start = max(y.sum() / used.sum() - rest, 1e-3 * y.max())
-    x = np.full(psi.fine_shape, start / (psi.factor**2))
-    for _ in range(iterations):
-        x *= psi.adjoint(y / (psi.forward(x) + rest)) / weight
-    return x
+    y = np.where(used, y, 0.0).astype(float)
+    brightest = float(y.max())
+    if brightest <= 0:
+        return np.zeros(psi.fine_shape)
+    start = max(float(y.sum() / used.sum()) - background, 1e-3 * brightest)
+    x = restore(
+        torch.from_numpy(y),
+        _Blur(psi),
+        iterations=iterations,
+        tv_weight=tv_weight,
+        start=start / psi.factor**2,
+        scale=brightest,
+        background=background,
+        shift=shift,
+        valid=torch.from_numpy(used),
+    )
+    return x.numpy()
+
+
+class _Blur:
+    """Psi as `restoration` wants a blur."""
+
+    def __init__(self, psi: Formation):
+        self.shape, self.object_shape = psi.shape, psi.fine_shape
+        self.sides = tuple(zip(*map(torch.from_numpy, (psi.rows, psi.columns)), strict=True))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return sum(rows @ x @ columns.T for rows, columns in self.sides)
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return sum(rows.T @ y @ columns for rows, columns in self.sides)

@@ -21,7 +21,7 @@ from isoplan.applications.fluctuation.baselines import background_of, richardson
 from isoplan.applications.fluctuation.formation import Formation, Psf
 
 SLOWEST = 0.01  # cycles per frame, below which light drifts and bleaches
-FACTOR, BORDER_PX, ITERATIONS = 2, 4, 100  # of the emission that covariances are expected of
+FACTOR, BORDER_PX, ITERATIONS = 2, 4, 30  # of the emission that covariances are expected of
 FAR = 1.5  # standard deviation of what fluctuates over a broad region, in FWHM
 REACH = 2.0  # lags are taken to so many standard deviations of the PSF
 SURE = 5.0  # standard errors from which kappa counts

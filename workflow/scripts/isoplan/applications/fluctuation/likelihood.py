@@ -18,45 +18,18 @@ Exponent 1 is faster, and every third step takes LEAP; a test looks that the obj
 """
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-import torch
 from scipy.fft import dct
 
 from isoplan.applications.fluctuation.formation import Formation, Psf
+from isoplan.applications.fluctuation.tiles import BORDER_PX, TILE_PX, Tiles, View, covariances
 
-TILE_PX, STEP_PX = 16, 10  # of tiles within which covariances count
-BORDER_PX = 4  # by which the fine grid is larger than the picture, on every side
 BANDS = (0.01, 0.06, 0.18, 0.5)  # edges in cycles per frame
 TERMS = 5  # cosines along each axis that a background is made of
 LEAP, FARTHEST = 3, 4.0  # exponent of every third step; largest factor of a step
-ROUNDED = 1e-5  # of a variance: in single precision, a matrix that is nearly singular may else have no Cholesky factor
 IGNORED = 1e4  # factor on the noise of pixels that shall not count
-TOGETHER = 16  # tiles that are worked on at a time: 16 covariances take 4 MB
-
-
-@dataclass(frozen=True)
-class View:
-    """Covariances of one band of frequencies in one part of a sequence.
-
-    Parameters
-    ----------
-    covariances : ndarray
-        (tiles, px, px) float32, electrons^2 per coefficient; px = TILE_PX^2, row by row.
-    samples : int
-        Coefficients that they are the mean of.
-    band : tuple of float
-        Cycles per frame, from and to.
-    shift_px : tuple of float
-        Displacement of the picture in this part, (y, x) in camera pixels.
-    """
-
-    covariances: np.ndarray
-    samples: int
-    band: tuple[float, float]
-    shift_px: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -105,19 +78,6 @@ class Estimate:
     objective: tuple[float, ...] = field(repr=False)
 
 
-def tile_starts(n: int, size: int = TILE_PX, step: int = STEP_PX) -> list[int]:
-    """First pixels of tiles that cover n pixels; the last ends with them.
-
-    Examples
-    --------
-    >>> tile_starts(32)
-    [0, 10, 16]
-    """
-    if n < size:
-        raise ValueError(f"{n} px are fewer than a tile's {size}")
-    return [*range(0, n - size, step), n - size]
-
-
 def moments(
     electrons: np.ndarray,
     *,
@@ -158,14 +118,27 @@ def moments(
         noise[broken] = IGNORED * noise.max()
     views, start = [], 0
     for count, shift in parts:
-        found = dct(electrons[start : start + count], axis=0, type=2, norm="ortho")
-        frequency = np.arange(count) / (2 * count)
         for low, high in pairwise(bands):
-            chosen = found[(frequency >= low) & (frequency < high)]
+            chosen = coefficients(electrons[start : start + count], low, high)
             if len(chosen):
-                views.append(View(_covariances(chosen), len(chosen), (low, high), shift))
+                views.append(View(covariances(chosen), len(chosen), (low, high), shift))
         start += count
     return Moments(mean, noise, frames, tuple(views), parts)
+
+
+def coefficients(electrons: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Those of a band, by an orthonormal cosine transform over time: (n, height, width) of (t, height, width).
+
+    low, high : edges of the band, cycles per frame.
+
+    Examples
+    --------
+    >>> coefficients(np.ones((100, 2, 2)), 0.01, 0.06).shape
+    (10, 2, 2)
+    """
+    frequency = np.arange(len(electrons)) / (2 * len(electrons))
+    chosen = (frequency >= low) & (frequency < high)
+    return dct(electrons, axis=0, type=2, norm="ortho")[chosen]
 
 
 def fit(
@@ -213,8 +186,8 @@ def fit(
     >>> bool(abs(made.emission[19:22, 19:22].sum() - 200) < 40)
     True
     """
-    tiles = _Tiles.of(moments, psf, factor, device)
-    mean = _Mean.of(moments, psf, factor)
+    tiles = Tiles.of(moments.views, moments.noise, psf, factor, device)
+    mean = Mean.of(moments, psf, factor)
     x = np.full(mean.fine_shape, 1.0) if start is None else np.maximum(start, 1e-6)
     background = mean.background(x * 0)
     total = np.maximum(moments.mean - background, 0).sum()
@@ -263,17 +236,17 @@ class Agreement:
 
 def agreement(moments: Moments, estimate: Estimate, psf: Psf, *, factor: int = 4) -> Agreement:
     """Compare what an estimate gives with what was measured."""
-    mean = _Mean.of(moments, psf, factor)
+    mean = Mean.of(moments, psf, factor)
     misfit = mean.misfit(mean.seen(estimate.emission), estimate.background)
-    tiles = _Tiles.of(moments, psf, factor, "cpu")
+    tiles = Tiles.of(moments.views, moments.noise, psf, factor, "cpu")
     side = np.arange(TILE_PX**2)
     y, x = side // TILE_PX, side % TILE_PX
     far = np.hypot(y[:, None] - y, x[:, None] - x)
     near = (far > 0) & (far <= psf.fwhm_px)
     sums = np.zeros(3)
     for view, kappa in zip(moments.views, estimate.kappa, strict=True):
-        for chunk in tiles._chunks:
-            sigma = kappa * tiles._spread(view, tiles._windows(estimate.emission, chunk)).numpy()
+        for chunk in tiles.chunks:
+            sigma = kappa * tiles.spread(view, tiles.windows(estimate.emission, chunk)).numpy()
             noise = tiles.noise[chunk].numpy()
             level = np.diagonal(sigma, axis1=1, axis2=2) + noise
             variance = level[:, :, None] * level[:, None, :] + sigma**2
@@ -284,151 +257,11 @@ def agreement(moments: Moments, estimate: Estimate, psf: Psf, *, factor: int = 4
     return Agreement(misfit / mean.picture.size, sums[0] / sums[2], sums[1] / sums[2])
 
 
-# Covariances ---------------------------------------------------------------------------------------
-
-
-def _covariances(coefficients: np.ndarray) -> np.ndarray:
-    """(tiles, px, px) float32 of (n, height, width)."""
-    n, height, width = coefficients.shape
-    made = []
-    for y in tile_starts(height):
-        for x in tile_starts(width):
-            flat = coefficients[:, y : y + TILE_PX, x : x + TILE_PX].reshape(n, -1)
-            made.append(flat.T @ flat / n)
-    return np.asarray(made, np.float32)
-
-
-@dataclass(frozen=True)
-class _Tiles:
-    """Covariances of a picture's tiles, against those of emitters.
-
-    A tile sees the emitters of a window of the fine grid by the same Psi as every other. With the products of two
-    rows of Psi, K[(i, i'), k] = A[i, k] A[i', k], all sums over pairs of pixels are products of small matrices:
-    Sigma = reshape(K X K'), diag(Psi' P Psi) = K' reshape(P) K.
-    """
-
-    views: tuple[View, ...]
-    noise: torch.Tensor  # (tiles, px)
-    weight: torch.Tensor  # (tiles,) share of its pixels' likelihood that is a tile's own
-    places: tuple[tuple[int, int], ...]  # first fine pixel of each tile's window
-    fine: int  # side of a window
-    fine_shape: tuple[int, int]
-    pairs: dict  # by shift: (products, TILE_PX^2, fine) of rows, and of columns
-    device: str
-
-    @classmethod
-    def of(cls, moments: Moments, psf: Psf, factor: int, device: str) -> "_Tiles":
-        shape = moments.mean.shape
-        ys, xs = (tile_starts(n) for n in shape)
-        cover = np.zeros(shape)
-        for y in ys:
-            for x in xs:
-                cover[y : y + TILE_PX, x : x + TILE_PX] += 1
-        cut = [(slice(y, y + TILE_PX), slice(x, x + TILE_PX)) for y in ys for x in xs]
-        pairs = {}
-        for view in moments.views:
-            if view.shift_px not in pairs:
-                psi = Formation.of(
-                    (TILE_PX,) * 2, psf, factor=factor, border=BORDER_PX, shift_px=view.shift_px
-                )
-                pairs[view.shift_px] = tuple(
-                    torch.tensor(_pairs(side), dtype=torch.float32, device=device)
-                    for side in (psi.rows, psi.columns)
-                )
-        return cls(
-            moments.views,
-            torch.tensor(np.array([moments.noise[c].ravel() for c in cut]), dtype=torch.float32).to(
-                device
-            ),
-            torch.tensor([1 / cover[c].mean() for c in cut], dtype=torch.float32).to(device),
-            tuple((y * factor, x * factor) for y in ys for x in xs),
-            (TILE_PX + 2 * BORDER_PX) * factor,
-            tuple((n + 2 * BORDER_PX) * factor for n in shape),
-            pairs,
-            device,
-        )
-
-    def first_kappa(self, x: np.ndarray) -> np.ndarray:
-        """From the variances: what lies above the noise, against what x of kappa 1 would add."""
-        found = []
-        for view in self.views:
-            variance = np.diagonal(view.covariances, axis1=1, axis2=2)
-            above = (variance - self.noise.cpu().numpy()).sum()
-            added = sum(
-                torch.diagonal(self._spread(view, self._windows(x, chunk)), dim1=1, dim2=2).sum()
-                for chunk in self._chunks
-            )
-            found.append(max(above, 0.02 * variance.sum()) / float(added))
-        return np.array(found)
-
-    def gradient(self, x: np.ndarray, kappa: np.ndarray):
-        """Parts of the gradient (fine height, fine width), factors of kappa (views,), and the objective."""
-        numerator, denominator = np.zeros(self.fine_shape), np.zeros(self.fine_shape)
-        scatter, objective = np.ones(len(self.views)), 0.0
-        for number, view in enumerate(self.views):
-            ours = np.zeros(2)
-            for chunk in self._chunks:
-                windows = self._windows(x, chunk)
-                sigma = kappa[number] * self._spread(view, windows)
-                level = sigma.diagonal(dim1=1, dim2=2)
-                level.add_(self.noise[chunk]).mul_(1 + ROUNDED)
-                lower = torch.linalg.cholesky(sigma)
-                inverse = torch.cholesky_inverse(lower)
-                seen = torch.from_numpy(view.covariances[chunk]).to(self.device)
-                product = inverse @ seen
-                weight = self.weight[chunk] * view.samples
-                logs = 2 * torch.diagonal(lower, dim1=1, dim2=2).log().sum(1)
-                traces = torch.diagonal(product, dim1=1, dim2=2).sum(1)
-                objective += float((weight * (logs + traces)).sum())
-                scale = (weight * float(kappa[number]))[:, None, None]
-                up = scale * self._energy(view, product @ inverse)
-                down = scale * self._energy(view, inverse)
-                ours += [float((windows * up).sum()), float((windows * down).sum())]
-                self._add(numerator, up, chunk)
-                self._add(denominator, down, chunk)
-            scatter[number] = ours[0] / max(ours[1], 1e-30)
-        return numerator, denominator, scatter, objective
-
-    @cached_property
-    def _chunks(self) -> list[slice]:
-        return [slice(k, k + TOGETHER) for k in range(0, len(self.places), TOGETHER)]
-
-    def _windows(self, x: np.ndarray, chunk: slice) -> torch.Tensor:
-        n = self.fine
-        cut = np.array([x[y : y + n, c : c + n] for y, c in self.places[chunk]], np.float32)
-        return torch.from_numpy(cut).to(self.device)
-
-    def _add(self, whole: np.ndarray, windows: torch.Tensor, chunk: slice) -> None:
-        n = self.fine
-        for (y, x), window in zip(self.places[chunk], windows.cpu().numpy(), strict=True):
-            whole[y : y + n, x : x + n] += window
-
-    def _spread(self, view: View, windows: torch.Tensor) -> torch.Tensor:
-        """Psi diag(x) Psi' of each window: (tiles, px, px)."""
-        n = TILE_PX
-        rows, columns = self.pairs[view.shift_px]
-        made = sum(a @ windows @ b.T for a, b in zip(rows, columns, strict=True))
-        return made.view(-1, n, n, n, n).transpose(2, 3).reshape(-1, n * n, n * n)
-
-    def _energy(self, view: View, matrices: torch.Tensor) -> torch.Tensor:
-        """diag(Psi' P Psi) of symmetric P: (tiles, fine, fine)."""
-        n = TILE_PX
-        rows, columns = self.pairs[view.shift_px]
-        paired = matrices.view(-1, n, n, n, n).transpose(2, 3).reshape(-1, n * n, n * n)
-        return sum(a.T @ paired @ b for a, b in zip(rows, columns, strict=True))
-
-
-def _pairs(side: np.ndarray) -> np.ndarray:
-    """(terms^2, n^2, fine) of (terms, n, fine): products of every two rows, of every two terms."""
-    products = np.einsum("rik,sjk->rsijk", side, side)
-    return products.reshape(len(side) ** 2, -1, side.shape[2])
-
-
 # The mean ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Mean:
+class Mean:
     """The mean picture, against Psi x + b. A realised mean carries shot noise alone."""
 
     picture: np.ndarray
@@ -437,7 +270,7 @@ class _Mean:
     cosines: np.ndarray  # (terms, height * width)
 
     @classmethod
-    def of(cls, moments: Moments, psf: Psf, factor: int) -> "_Mean":
+    def of(cls, moments: Moments, psf: Psf, factor: int) -> "Mean":
         shape = moments.mean.shape
         parts = tuple(
             (

@@ -19,6 +19,7 @@ TABLE = "fluctuation.csv"
 LABELS = {
     "mean": "Mean",
     "deconvolved": "Deconvolved mean",
+    "deconvolved-tv": "Deconvolved mean, TV",
     "sofi": "SOFI (cross-cumulants, restored)",
     "colorme-l1": "COL0RME, L1",
     "colorme-cel0": "COL0RME, CEL0",
@@ -34,6 +35,7 @@ LABELS = {
 }
 SHORT = {  # in the head of the table
     "deconvolved": "Deconv.",
+    "deconvolved-tv": "Deconv. TV",
     "sofi": "SOFI",
     "colorme-l1": "L1",
     "colorme-cel0": "CEL0",
@@ -49,6 +51,7 @@ SHORT = {  # in the head of the table
 COLOURS = {
     "mean": "#8C9199",
     "deconvolved": "#D98200",
+    "deconvolved-tv": "#F0B95A",
     "sofi": "#B0468C",
     "colorme-l1": "#6E9F2E",
     "colorme-cel0": "#999933",

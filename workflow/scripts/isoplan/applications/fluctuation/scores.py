@@ -4,14 +4,11 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import cKDTree
+from skimage.filters import threshold_otsu
 
 SIGMA_NM = 25.0  # standard deviation of the blur before pictures are compared (FWHM 59 nm)
 RADIUS_PX = 1.5  # fine pixels this near may match
-# Of the half-light level, above which a pixel counts as found. Of .3 to 1.2, this share had the highest mean Jaccard
-# index and the least loss against the best threshold, for all methods over four densities and backgrounds of filaments;
-# shares of the 99 % quantile and Otsu's threshold did worse.
-SHARE = 0.7
-TRIED = np.geomspace(0.01, 5, 60)  # the shares that `best_jaccard` tries
+TRIED = np.geomspace(0.02, 5, 60)  # times Otsu's threshold, which `best_jaccard` tries
 
 
 def psnr(
@@ -59,22 +56,21 @@ def psnr(
     return float(10 * np.log10(truth.max() ** 2 / error)) if error else float("inf")
 
 
-def threshold_of(estimate: np.ndarray, share: float = SHARE) -> float:
-    """Above which value a pixel counts as found, by one rule that needs no truth.
+def threshold_of(estimate: np.ndarray) -> float:
+    """Above which value a pixel counts as found, by one rule that needs no truth: Otsu's, of the pixels above 0.
 
-    It is a share of the half-light level: pixels of this value and less hold half of the picture's light. Faint haze in
-    many pixels hardly moves it, and neither do zeros.
+    Of some thirty rules, among them Li's, Yen's, isodata's and shares of the light, this one lost least Jaccard index
+    against the best threshold, on average over all methods and in the worst case (filaments of 10 to 160 emitters per
+    micrometre, backgrounds of 5 to 100 electrons).
 
     Examples
     --------
-    >>> threshold_of(np.array([[0.0, 1.0, 2.0, 8.0, 9.0]]), share=1)
-    8.0
+    >>> threshold_of(np.array([[0.0, 1.0, 2.0, 8.0, 9.0]])) < 8
+    True
     """
-    above = np.sort(estimate[estimate > 0], axis=None)
-    if not above.size:
-        return 0.0
-    light = above.cumsum(dtype=float)
-    return float(share * above[np.searchsorted(light, light[-1] / 2)])
+    above = np.asarray(estimate, float)
+    above = above[above > 0]
+    return float(threshold_otsu(above)) if np.unique(above).size > 1 else 0.0
 
 
 def jaccard(
@@ -127,9 +123,9 @@ def best_jaccard(
 ) -> tuple[float, float]:
     """The Jaccard index at the threshold that is best for it, which takes the truth; and that threshold.
 
-    Tried are shares of the half-light level (`threshold_of`) from .01 to 5, and the rule's own.
+    Tried are the rule's (`threshold_of`), and .02 to 5 times that.
     """
-    tried = threshold_of(estimate, 1.0) * np.append(SHARE, TRIED)
+    tried = threshold_of(estimate) * np.append(1.0, TRIED)
     scores = [jaccard(estimate, truth, each, radius_px=radius_px) for each in tried]
     best = int(np.argmax(scores))
     return scores[best], float(tried[best])

@@ -14,6 +14,7 @@ from scipy.ndimage import median_filter
 from isoplan.applications.fluctuation import (
     baselines,
     blinking,
+    certainty,
     information,
     likelihood,
     preparation,
@@ -23,13 +24,16 @@ from isoplan.applications.fluctuation.camera import Camera
 from isoplan.applications.fluctuation.formation import Formation, Psf, airy_fwhm
 from isoplan.applications.fluctuation.information import Evidence, Information
 from isoplan.applications.fluctuation.sequence import Frames
+from isoplan.applications.fluctuation.tiles import TILE_PX
 from isoplan.base.errors import UserError
 
 CORE_PX = 64  # side of the squares that are worked on alone
 HALO_PX = 8  # around them: emitters farther away are not seen in a core
 DISAGREES = {"mean": 5.0, "covariance": 1.3}  # reduced chi-squares, above which the model is wrong
+START_STEPS = (
+    30  # of Richardson-Lucy, to where the likelihood starts: sharper starts fit less well at seams
+)
 UNRELATED = 4.0  # k_on + k_off per frame, from which nothing lasts to the next frame
-ITERATIONS = 200  # of Richardson-Lucy on the mean
 STILL_PX, STEADY, FADES = (
     0.1,
     0.005,
@@ -109,8 +113,9 @@ class SuperResolved:
     information : Information
         Whether the fluctuations tell more than the mean, and where.
     facts : dict
-        `amplitude_e` and `rate` of the emitters (see `blinking.Blinking`), reduced chi-squares `mean_agreement` and
-        `covariance_agreement`, and `covariance_alone`; None without information.
+        `amplitude_e` and `rate` of the emitters (see `blinking.Blinking`), their intervals and that of the emission (see
+        `certainty.intervals`), reduced chi-squares `mean_agreement` and `covariance_agreement`, and `covariance_alone`;
+        None without information.
     notes : tuple of str
         What was found and assumed, in words.
     """
@@ -167,7 +172,7 @@ def psf_of(
 
 def check(frames: Frames, psf: Psf) -> None:
     """Raise UserError where a sequence or its PSF cannot be used."""
-    least = likelihood.TILE_PX
+    least = TILE_PX
     if min(frames.shape) < least:
         raise UserError(f"{frames.path}: its frames are {frames.shape}; give at least {least} px")
     if not 1.2 <= psf.fwhm_px <= 8:
@@ -296,15 +301,9 @@ def block(frames: Frames, core: tuple[slice, slice], settings: Settings, enough:
         return _core_of(psi.inner(fine), frames.shape, core, factor).astype(np.float32)
 
     mean = electrons.mean(axis=0, dtype=np.float64)
-    level = baselines.background_of(mean)
-    background = np.full(mean.shape, level)
-    deconvolved = baselines.richardson_lucy(
-        mean,
-        psi,
-        iterations=ITERATIONS,
-        background=level,
-        shift=camera.variance(0.0) / len(electrons),
-    )
+    background = np.full(mean.shape, baselines.background_of(mean))
+    noise = camera.variance(0.0) / len(electrons)
+    deconvolved = emission_of(mean, psi, noise)
     facts = {"weight": float(np.maximum(mean - background, 0).sum())}
     emission = deconvolved
     if enough:
@@ -315,11 +314,14 @@ def block(frames: Frames, core: tuple[slice, slice], settings: Settings, enough:
             parts=settings.parts or None,
             broken=_broken(frames.shape, core, settings),
         )
-        made = likelihood.fit(seen, psf, factor=factor, start=deconvolved)
+        start = emission_of(mean, psi, noise, iterations=START_STEPS)
+        made = likelihood.fit(seen, psf, factor=factor, start=start)
         agrees = likelihood.agreement(seen, made, psf, factor=factor)
         emission, background = made.emission, made.background
         facts |= {
             "kappa": list(made.kappa),
+            "segments": certainty.of_segments(electrons, seen, made, psf, factor=factor).tolist(),
+            "scale_error": certainty.of_scale(seen, made, psf, factor=factor),
             "bands": [view.band for view in seen.views],
             "mean_agreement": agrees.mean,
             "covariance_agreement": float(agrees.covariance),
@@ -327,6 +329,16 @@ def block(frames: Frames, core: tuple[slice, slice], settings: Settings, enough:
         }
     flat = (_core_of(one, frames.shape, core).astype(np.float32) for one in (mean, background))
     return Block(cut(emission), cut(deconvolved), *flat, facts)
+
+
+def emission_of(
+    mean: np.ndarray, psi: Formation, noise: float, iterations: int = baselines.STEPS
+) -> np.ndarray:
+    """The deconvolved mean, with its border: (fine height, fine width). noise: variance of the mean without light."""
+    level = baselines.background_of(mean)
+    return baselines.richardson_lucy(
+        mean, psi, iterations=iterations, background=level, shift=noise
+    )
 
 
 def superresolve(
@@ -395,12 +407,13 @@ def join(
         fine[0][finer], fine[1][finer] = made.emission, made.deconvolved
         flat[0][core], flat[1][core] = made.mean, made.background
         facts.append(made.facts)
-    summed = summary(facts, frames, settings) if told.enough else None
+    light = float(fine[0].sum(dtype=float))
+    summed = summary(facts, frames, settings, light) if told.enough else None
     return SuperResolved(*fine, *flat, told, summed)
 
 
-def summary(facts: list[dict], frames: int, settings: Settings) -> dict:
-    """Of all blocks, averaged by their light: see `SuperResolved.facts`."""
+def summary(facts: list[dict], frames: int, settings: Settings, emission: float) -> dict:
+    """Of all blocks, averaged by their light: see `SuperResolved.facts`. emission: of all, electrons per frame."""
     weight = np.array([one["weight"] for one in facts])
     weight = weight / max(weight.sum(), 1e-30)
     kappa = np.exp(weight @ np.log([np.maximum(one["kappa"], 1e-9) for one in facts]))
@@ -412,9 +425,13 @@ def summary(facts: list[dict], frames: int, settings: Settings) -> dict:
     ]
     edges = [next(iter(bands))[0], *(high for _, high in bands)]
     told = blinking.fit(each, edges, longest)
+    segments = np.tensordot(weight, [one["segments"] for one in facts], 1)
+    scale = float(np.linalg.norm(weight * [one["scale_error"] for one in facts]))
+    seen = {"emission": emission, "length": frames}
+    sure = certainty.intervals(np.array(each), segments, scale, edges, longest, **seen)
     agreed = ("mean_agreement", "covariance_agreement", "covariance_alone")
     means = {key: float(weight @ [one[key] for one in facts]) for key in agreed}
-    return {"amplitude_e": told.amplitude_e, "rate": told.rate, **means}
+    return {"amplitude_e": told.amplitude_e, "rate": told.rate, **sure, **means}
 
 
 def describe(found: SuperResolved) -> list[str]:
@@ -427,8 +444,8 @@ def describe(found: SuperResolved) -> list[str]:
         f"the picture, formed again, differs from mean and covariance by {facts['mean_agreement']:.2g} and "
         f"{facts['covariance_agreement']:.2g} times their noise (reduced chi-squares; {facts['covariance_alone']:.2g} had "
         "nothing fluctuated)",
-        f"an emitter sends (1 - p) I = {facts['amplitude_e']:.3g} electrons per frame, where it is on for a share p of the "
-        f"time with intensity I, and switches at k_on + k_off = {facts['rate']:.2g} per frame",
+        f"an emitter sends (1 - p) I = {_told(facts, 'amplitude_e')} electrons per frame, where it is on for a share p of "
+        f"the time with intensity I, and switches at k_on + k_off = {_told(facts, 'rate')} per frame",
     ]
     if facts["rate"] > UNRELATED:
         told.append(
@@ -440,6 +457,14 @@ def describe(found: SuperResolved) -> list[str]:
         for what, most in DISAGREES.items()
         if facts[f"{what}_agreement"] > most
     ]
+
+
+def _told(facts: dict, name: str) -> str:
+    """A number with its interval, where there is one."""
+    stem, unit = name.removesuffix("_e"), "_e" if name.endswith("_e") else ""
+    ends = [facts.get(f"{stem}_{end}{unit}") for end in ("low", "high")]
+    between = "" if None in ends else f" (95 %: {ends[0]:.2g} to {ends[1]:.2g})"
+    return f"{facts[name]:.2g}{between}"
 
 
 def _window(shape, core) -> tuple[int, int, int, int]:

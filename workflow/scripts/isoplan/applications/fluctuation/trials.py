@@ -18,6 +18,7 @@ from isoplan.base.seeds import seed_of
 TRUTH = "truth"  # the name under which the table tells what is true
 METRICS = (
     *("psnr_db", "jaccard", "jaccard_best", "total", "dip", "amplitude_e", "rate"),
+    *("total_held", "amplitude_held", "rate_held"),
     *("information_z", "refused", "seconds"),
 )
 COLUMNS = ["test", "seed", "method", "metric", "value"]
@@ -119,7 +120,22 @@ class Trial:
         begin = time.perf_counter()
         found = methods.apply(name, scene, self._psnr(sequence))
         seconds = time.perf_counter() - begin
-        return self._against(found, sequence) | found.facts | {"seconds": seconds}
+        row = self._against(found, sequence)
+        return row | found.facts | self._held(found.facts, sequence) | {"seconds": seconds}
+
+    def _held(self, facts: dict[str, float], sequence: simulator.Sequence) -> dict[str, float]:
+        """1 for each interval that holds what is true, 0 for each that does not."""
+        true = self._switching()
+        pairs = {
+            "total_held": ("emission_low_e", "emission_high_e", float(sequence.truth.sum())),
+            "amplitude_held": ("amplitude_low_e", "amplitude_high_e", true.get("amplitude_e")),
+            "rate_held": ("rate_low", "rate_high", true.get("rate")),
+        }
+        return {
+            name: float(facts[low] <= right <= facts[high])
+            for name, (low, high, right) in pairs.items()
+            if low in facts and right is not None
+        }
 
     def _against(self, found: Found, sequence: simulator.Sequence) -> dict[str, float]:
         picture, truth = found.picture, sequence.truth
@@ -138,13 +154,16 @@ class Trial:
         return {"dip": dip(picture, sequence.curves, self.test["factor"])}
 
     def _true(self, sequence: simulator.Sequence) -> dict[str, float]:
-        """What the likelihood's numbers are compared with. Where nothing is ever off, there is nothing to tell."""
-        row = self._lines(sequence.truth, sequence)
+        """What the likelihood's numbers are compared with."""
+        return self._lines(sequence.truth, sequence) | self._switching()
+
+    def _switching(self) -> dict[str, float]:
+        """Of the emitters. Where nothing is ever off, there is nothing to tell."""
         on, off = self.test["on_frames"], self.test["off_frames"]
         if not off:
-            return row
+            return {}
         amplitude = self.test["photons"] * (1 - moments.share_on(on, off))
-        return row | {"amplitude_e": amplitude, "rate": moments.rate(on, off)}
+        return {"amplitude_e": amplitude, "rate": moments.rate(on, off)}
 
 
 def dip(picture: np.ndarray, curves: list[np.ndarray], factor: int) -> float:
