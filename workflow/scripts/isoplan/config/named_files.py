@@ -1,11 +1,12 @@
-"""Whether what a study names is there: files and folders, by the schema's keyword `path`."""
+"""Whether what a study names is there: files and folders, by the schema's keyword `path`, and packages, by `extra`."""
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 
 def missing(value, rule: dict, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
-    """Key path of every file or folder that a checked config names and is not there, and what is wrong."""
+    """Key path of all that a checked config names and is not there, and what is wrong."""
     if isinstance(value, dict):
         for key, inner in rule["properties"].items():
             yield from missing(value[key], inner, (*path, key))
@@ -21,4 +22,12 @@ def missing(value, rule: dict, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
             yield (
                 path,
                 f"{value!r} has braces, which Snakemake takes for wildcards; rename the file",
+            )
+    elif "extra" in rule and value in rule["extra"]["words"]:
+        package, file = rule["extra"]["package"], rule["extra"]["file"]
+        if find_spec(package) is None:
+            install = f"install the extra, .venv/bin/uv pip install -r {file}"
+            yield (
+                path,
+                f"{value} needs {package}, which is not installed; {install}, or leave it out",
             )

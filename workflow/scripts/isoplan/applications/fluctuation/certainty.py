@@ -32,7 +32,7 @@ def segments_of(lengths: tuple[int, ...]) -> list[list[int]]:
     >>> segments_of((500,))
     [[50, 50, 50, 50, 50, 50, 50, 50, 50, 50]]
     >>> segments_of((51, 50))
-    [[26, 25], [25, 25]]
+    [[25, 26], [25, 25]]
     """
     each = max(sum(lengths) / SEGMENTS, LEAST_FRAMES)
     made = []

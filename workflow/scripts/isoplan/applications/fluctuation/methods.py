@@ -23,6 +23,7 @@ from isoplan.applications.fluctuation import (
     fluogan,
     information,
     likelihood,
+    srrf,
     superresolution,
 )
 from isoplan.applications.fluctuation.formation import Formation
@@ -246,6 +247,13 @@ def _fluogan(scene: Scene, **settings) -> Found:
     return Found(scene.psi.inner(made.emission))
 
 
+def by_nanopyx(scene: Scene, kind: str) -> Found:
+    """SRRF or eSRRF, which take neither camera nor PSF."""
+    factor = scene.settings.factor
+    made = srrf.picture(scene.still, factor=factor, kind=kind, **srrf.CHOSEN[kind])
+    return Found(made, emission=False)
+
+
 METHODS: dict[str, Callable[[Scene], Found]] = {
     "mean": mean,
     "deconvolved": deconvolved,
@@ -258,6 +266,7 @@ METHODS: dict[str, Callable[[Scene], Found]] = {
     "fluogan": of_fluogan,
     "fluogan-no-critic": partial(of_fluogan, adversarial=False),
     "fluogan-from-likelihood": fluogan_from_likelihood,
+    **{kind: partial(by_nanopyx, kind=kind) for kind in srrf.CHOSEN},
 }
 # Chosen with the truth, of several pictures: no user can.
 ORACLES: dict[str, Callable[[Scene], Iterator[Found]]] = {"colorme-oracle": colorme_tried}

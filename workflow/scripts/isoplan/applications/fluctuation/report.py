@@ -31,6 +31,8 @@ LABELS = {
     "fluogan": "FluoGAN, generalised",
     "fluogan-no-critic": "FluoGAN without critic",
     "fluogan-from-likelihood": "FluoGAN, started at ours",
+    "srrf": "SRRF (nanopyx)",
+    "esrrf": "eSRRF (nanopyx)",
     "truth": "Truth",
 }
 SHORT = {  # in the head of the table
@@ -47,6 +49,8 @@ SHORT = {  # in the head of the table
     "fluogan": "FG general",
     "fluogan-no-critic": "No critic",
     "fluogan-from-likelihood": "FG from ours",
+    "srrf": "SRRF",
+    "esrrf": "eSRRF",
 }
 COLOURS = {
     "mean": "#8C9199",
@@ -63,6 +67,8 @@ COLOURS = {
     "fluogan": "#A63D2F",
     "fluogan-no-critic": "#C9B28F",
     "fluogan-from-likelihood": "#6A4FA3",
+    "srrf": "#7A5C3E",
+    "esrrf": "#3E7C8C",
 }
 DRAWS, COVERED = 2000, (0.05, 0.95)  # of the bootstrap, and its 90 % interval
 LITTLE_E, FAST = (
