@@ -30,6 +30,8 @@ LABELS = {
     "fluogan": "FluoGAN, generalised",
     "fluogan-no-critic": "FluoGAN without critic",
     "fluogan-from-likelihood": "FluoGAN, started at ours",
+    "vae-sofi": "SOFI on denoised frames (VAE)",
+    "vae-likelihood": "Ours on denoised frames (VAE)",
     "truth": "Truth",
 }
 SHORT = {  # in the head of the table
@@ -45,6 +47,8 @@ SHORT = {  # in the head of the table
     "fluogan": "FG general",
     "fluogan-no-critic": "No critic",
     "fluogan-from-likelihood": "FG from ours",
+    "vae-sofi": "VAE, SOFI",
+    "vae-likelihood": "VAE, ours",
 }
 COLOURS = {
     "mean": "#8C9199",
@@ -60,6 +64,8 @@ COLOURS = {
     "fluogan": "#A63D2F",
     "fluogan-no-critic": "#C9B28F",
     "fluogan-from-likelihood": "#6A4FA3",
+    "vae-sofi": "#E07B91",
+    "vae-likelihood": "#2B8CA6",
 }
 DRAWS, COVERED = 2000, (0.05, 0.95)  # of the bootstrap, and its 90 % interval
 LITTLE_E, FAST = (

@@ -18,7 +18,7 @@ from isoplan.base.seeds import seed_of
 TRUTH = "truth"  # the name under which the table tells what is true
 METRICS = (
     *("psnr_db", "jaccard", "jaccard_best", "total", "dip", "amplitude_e", "rate"),
-    *("information_z", "refused", "seconds"),
+    *("information_z", "refused", "neighbours", "seconds"),
 )
 COLUMNS = ["test", "seed", "method", "metric", "value"]
 
