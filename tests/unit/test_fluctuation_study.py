@@ -46,6 +46,16 @@ def test_an_oracle_takes_the_best(scene, monkeypatch):
     assert len(tried) == 4 and np.array_equal(found.picture, best)
 
 
+def test_denoised_neighbours_correlate(scene, monkeypatch):
+    monkeypatch.setattr(methods, "VAE_STEPS", 30)
+    plain, denoised, sofi = (
+        METHODS[name](scene) for name in ("likelihood", "vae-likelihood", "vae-sofi")
+    )
+    assert {"information_z", "refused"} <= denoised.facts.keys()
+    assert denoised.facts["neighbours"] == sofi.facts["neighbours"]
+    assert denoised.facts["neighbours"] > plain.facts["neighbours"] + 0.2
+
+
 def test_what_drifts_is_moved_back(scene):
     # An emitter that is seen one pixel down in the second half.
     parts = ((30, (-0.5, 0.0)), (30, (0.5, 0.0)))

@@ -246,9 +246,9 @@ def vae_sofi(scene: Scene) -> Found:
 
 
 def vae_likelihood(scene: Scene) -> Found:
-    """Ours on denoised frames, told NOISE_LEFT of the noise. Refused where that is: the deconvolved mean.
+    """Ours on denoised frames, told NOISE_LEFT of the noise. Where ours refuses the frames as they are, the same as that.
 
-    `information_z` and `refused` are what the denoised frames would tell: their noise is not independent any more.
+    `information_z` and `refused` are what the denoised frames tell: wrongly, as their noise is not independent any more.
     """
     quiet = _denoised(scene)
     told = superresolution.evidence(quiet.frames, quiet.whole, quiet.settings)
@@ -256,7 +256,7 @@ def vae_likelihood(scene: Scene) -> Found:
     facts = {"information_z": seen.kappa / seen.error, "refused": float(not seen.enough)}
     facts["neighbours"] = quiet.neighbours
     if not _enough(scene):
-        return Found(deconvolved(scene).picture, facts)
+        return Found(by_likelihood(scene).picture, facts)
     return Found(quiet.psi.inner(_likelihood(quiet)), facts)
 
 
