@@ -16,6 +16,7 @@ MODULES = (
     "applications.fluctuation.colorme",
     "applications.fluctuation.critic",
     "applications.fluctuation.cumulants",
+    "applications.fluctuation.denoising",
     "applications.fluctuation.fluogan",
     "applications.fluctuation.formation",
     "applications.fluctuation.function",

@@ -32,9 +32,10 @@ def test_the_schema_names_every_method():
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in srrf.CHOSEN])
 def test_a_picture_is_never_negative_and_knows_its_unit(scene, name, monkeypatch):
     monkeypatch.setattr(methods, "FLUOGAN_STEPS", 3)
+    monkeypatch.setattr(methods, "VAE_STEPS", 30)
     found = methods.apply(name, scene, lambda picture: 0.0)
     assert found.picture.shape == (32, 32) and found.picture.min() >= 0
-    assert found.emission == (name != "sofi")
+    assert found.emission == (name not in ("sofi", "vae-sofi"))
 
 
 def test_an_oracle_takes_the_best(scene, monkeypatch):
@@ -43,6 +44,16 @@ def test_an_oracle_takes_the_best(scene, monkeypatch):
     best = max(tried, key=lambda picture: picture.std())
     found = methods.apply("colorme-oracle", scene, lambda picture: picture.std())
     assert len(tried) == 4 and np.array_equal(found.picture, best)
+
+
+def test_denoised_neighbours_correlate(scene, monkeypatch):
+    monkeypatch.setattr(methods, "VAE_STEPS", 30)
+    plain, denoised, sofi = (
+        METHODS[name](scene) for name in ("likelihood", "vae-likelihood", "vae-sofi")
+    )
+    assert {"information_z", "refused"} <= denoised.facts.keys()
+    assert denoised.facts["neighbours"] == sofi.facts["neighbours"]
+    assert denoised.facts["neighbours"] > plain.facts["neighbours"] + 0.2
 
 
 def test_what_drifts_is_moved_back(scene):

@@ -9,7 +9,7 @@ and backgrounds of 5 to 100 electrons (two sequences each), so that none is beat
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import product
 
@@ -20,6 +20,7 @@ from isoplan.applications.fluctuation import (
     baselines,
     colorme,
     cumulants,
+    denoising,
     fluogan,
     information,
     likelihood,
@@ -35,6 +36,10 @@ TV_WEIGHT = 1e-4
 COVARIANCE_STEPS = 70  # of the likelihood without the mean: all that it takes with it
 NUMBERS = ("amplitude", "rate", "emission")  # facts that have a true value
 FLUOGAN_STEPS = 500  # 30 to 60 s of one core at 32 x 32 px
+VAE_STEPS = denoising.STEPS  # half a minute
+NOISE_LEFT = (
+    0.3  # share of the camera's noise that the likelihood is told after denoising: see `denoising`
+)
 # What the oracle tries: factors on the weight of each penalty, and FISTA's steps.
 TRIED = tuple(product(colorme.SHARES, (0.25, 1.0, 4.0), (300, 1000)))
 
@@ -50,7 +55,7 @@ class Found:
     facts : dict
         Of ours: `amplitude_e` and `rate` of the emitters (see `blinking.Blinking`) with their intervals (see
         `certainty.intervals`), `information_z`, kappa over its standard error (see `information.Information`), and
-        `refused`.
+        `refused`. `neighbours`: see `Scene.neighbours`.
     emission : bool
         Whether the unit is electrons per frame, so that totals can be compared.
     """
@@ -115,6 +120,11 @@ class Scene:
         )
 
     @property
+    def neighbours(self) -> float:
+        """How neighbouring pixels correlate in what changes fast: see `denoising.correlation_of_neighbours`."""
+        return denoising.correlation_of_neighbours(denoising.fast(self.electrons))
+
+    @property
     def noise_e(self) -> float:
         """Standard deviation without light, of one frame."""
         return self.settings.camera.variance(0.0) ** 0.5
@@ -151,7 +161,7 @@ def sofi(scene: Scene) -> Found:
     """Cross-cumulants of order 2, by SOFI_STEPS steps of Richardson-Lucy."""
     settings = scene.settings
     made = cumulants.sofi(scene.still, settings.psf, factor=settings.factor, iterations=SOFI_STEPS)
-    return Found(made, emission=False)
+    return Found(made, {"neighbours": scene.neighbours}, emission=False)
 
 
 def of_colorme(scene: Scene, penalty: str, times: float = 1.0, iterations: int = 300) -> Found:
@@ -219,7 +229,7 @@ def by_likelihood(scene: Scene) -> Found:
     seen, told = made.information, made.facts or {}
     facts = {key: value for key, value in told.items() if key.startswith(NUMBERS)}
     facts |= {"information_z": seen.kappa / seen.error, "refused": float(not seen.enough)}
-    return Found(made.picture, facts)
+    return Found(made.picture, facts | {"neighbours": scene.neighbours})
 
 
 def of_fluogan(scene: Scene, physics: str = "generalised", adversarial: bool = True) -> Found:
@@ -254,6 +264,40 @@ def by_nanopyx(scene: Scene, kind: str) -> Found:
     return Found(made, emission=False)
 
 
+def vae_sofi(scene: Scene) -> Found:
+    """SOFI on frames that were denoised where they lie."""
+    return sofi(_denoised(scene))
+
+
+def vae_likelihood(scene: Scene) -> Found:
+    """Ours on denoised frames, told NOISE_LEFT of the noise. Where ours refuses the frames as they are, the same as that.
+
+    `information_z` and `refused` are what the denoised frames tell: wrongly, as their noise is not independent any more.
+    """
+    quiet = _denoised(scene)
+    told = superresolution.evidence(quiet.frames, quiet.whole, quiet.settings)
+    seen = information.conclude([told], told.map)
+    facts = {"information_z": seen.kappa / seen.error, "refused": float(not seen.enough)}
+    facts["neighbours"] = quiet.neighbours
+    if not _enough(scene):
+        return Found(by_likelihood(scene).picture, facts)
+    return Found(quiet.psi.inner(_likelihood(quiet)), facts)
+
+
+def _denoised(scene: Scene) -> Scene:
+    """In even light, and told the noise that is left."""
+    camera = scene.settings.camera
+    made = denoising.denoise(scene.electrons, camera, steps=VAE_STEPS).frames
+    left = replace(
+        camera,
+        excess=NOISE_LEFT * camera.excess,
+        read_noise_e=NOISE_LEFT**0.5 * camera.read_noise_e,
+    )
+    counts = made * np.float32(camera.gain) + np.float32(camera.offset)
+    settings = replace(scene.settings, camera=left, flicker=None)
+    return Scene(Frames(counts, scene.frames.path), settings)
+
+
 METHODS: dict[str, Callable[[Scene], Found]] = {
     "mean": mean,
     "deconvolved": deconvolved,
@@ -267,10 +311,12 @@ METHODS: dict[str, Callable[[Scene], Found]] = {
     "fluogan-no-critic": partial(of_fluogan, adversarial=False),
     "fluogan-from-likelihood": fluogan_from_likelihood,
     **{kind: partial(by_nanopyx, kind=kind) for kind in srrf.CHOSEN},
+    "vae-sofi": vae_sofi,
+    "vae-likelihood": vae_likelihood,
 }
 # Chosen with the truth, of several pictures: no user can.
 ORACLES: dict[str, Callable[[Scene], Iterator[Found]]] = {"colorme-oracle": colorme_tried}
-OURS = ("likelihood", "covariance", "fluogan-from-likelihood")
+OURS = ("likelihood", "covariance", "fluogan-from-likelihood", "vae-likelihood")
 SHOWN = ("mean", "deconvolved", "sofi", "colorme-l1", "likelihood")  # as pictures in the report
 
 

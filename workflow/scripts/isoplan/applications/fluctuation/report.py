@@ -33,6 +33,8 @@ LABELS = {
     "fluogan-from-likelihood": "FluoGAN, started at ours",
     "srrf": "SRRF (nanopyx)",
     "esrrf": "eSRRF (nanopyx)",
+    "vae-sofi": "SOFI on denoised frames (VAE)",
+    "vae-likelihood": "Ours on denoised frames (VAE)",
     "truth": "Truth",
 }
 SHORT = {  # in the head of the table
@@ -51,6 +53,8 @@ SHORT = {  # in the head of the table
     "fluogan-from-likelihood": "FG from ours",
     "srrf": "SRRF",
     "esrrf": "eSRRF",
+    "vae-sofi": "VAE, SOFI",
+    "vae-likelihood": "VAE, ours",
 }
 COLOURS = {
     "mean": "#8C9199",
@@ -69,6 +73,8 @@ COLOURS = {
     "fluogan-from-likelihood": "#6A4FA3",
     "srrf": "#7A5C3E",
     "esrrf": "#3E7C8C",
+    "vae-sofi": "#E07B91",
+    "vae-likelihood": "#2B8CA6",
 }
 DRAWS, COVERED = 2000, (0.05, 0.95)  # of the bootstrap, and its 90 % interval
 LITTLE_E, FAST = (

@@ -19,7 +19,7 @@ TRUTH = "truth"  # the name under which the table tells what is true
 METRICS = (
     *("psnr_db", "jaccard", "jaccard_best", "total", "dip", "amplitude_e", "rate"),
     *("total_held", "amplitude_held", "rate_held"),
-    *("information_z", "refused", "seconds"),
+    *("information_z", "refused", "neighbours", "seconds"),
 )
 COLUMNS = ["test", "seed", "method", "metric", "value"]
 
