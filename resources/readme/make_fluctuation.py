@@ -10,6 +10,7 @@ import tifffile
 from isoplan.applications.fluctuation import simulator, superresolution
 from isoplan.applications.fluctuation.figures import brightest
 from isoplan.applications.fluctuation.sequence import Frames
+from isoplan.applications.fluctuation.settings import prepare
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -25,7 +26,7 @@ def main():
     print(f"{len(made.counts)} frames: {FOLDER}/frames.tif")
     frames, factor = Frames(made.counts), SEQUENCE.factor
     known = {"gain": None, "offset": SEQUENCE.camera.offset, "read_noise_e": None}
-    settings, _ = superresolution.prepare(frames, SEQUENCE.psf, **known)
+    settings, _ = prepare(frames, SEQUENCE.psf, **known)
     found = superresolution.superresolve(frames, settings)
     part = brightest(found.mean)
     fine = tuple(slice(side.start * factor, side.stop * factor) for side in part)

@@ -11,6 +11,7 @@ from isoplan.applications.fluctuation.baselines import background_of, richardson
 from isoplan.applications.fluctuation.camera import Camera
 from isoplan.applications.fluctuation.formation import Formation, Psf
 from isoplan.applications.fluctuation.sequence import Frames
+from isoplan.applications.fluctuation.settings import Settings, parts_of, prepare
 from isoplan.applications.fluctuation.tiles import TILE_PX, Tiles
 from isoplan.base.errors import UserError
 from scipy.ndimage import convolve1d
@@ -102,7 +103,7 @@ def test_drift_is_undone_in_the_model(base):
     moving = replace(BASE, drift_px=1.5)
     made, frames = electrons(moving)
     truth, plain = made.truth, emission(moving, frames)
-    parts = sr.parts_of(made.drift_px)
+    parts = parts_of(made.drift_px)
     assert len(parts) > 1
     undone = emission(moving, frames, parts=parts)
     assert quality(undone, truth) > quality(plain, truth) + 1
@@ -184,7 +185,7 @@ def test_pixels_that_were_filled_are_no_evidence():
     rng = np.random.default_rng(0)
     counts = simulator.simulate(STILL, 3).counts
     broken = rng.random(STILL.shape) < 0.05
-    settings = sr.Settings(STILL.psf, STILL.camera, broken=broken)
+    settings = Settings(STILL.psf, STILL.camera, broken=broken)
     core = (slice(0, 24), slice(0, 24))
     found = sr.weigh([sr.evidence(Frames(counts), core, settings)], STILL.shape)
     assert abs(found.kappa) < 4 * found.error
@@ -192,7 +193,7 @@ def test_pixels_that_were_filled_are_no_evidence():
 
 def test_blocks_with_halos_count_every_pair_once(monkeypatch):
     made = simulator.simulate(replace(STILL, shape=(24, 48), frames=100), 1)
-    frames, settings = Frames(made.counts), sr.Settings(STILL.psf, STILL.camera)
+    frames, settings = Frames(made.counts), Settings(STILL.psf, STILL.camera)
     (whole,) = (sr.evidence(frames, core, settings) for core in sr.cores(frames.shape))
     monkeypatch.setattr(sr, "CORE_PX", 24)
     parts = [sr.evidence(frames, core, settings) for core in sr.cores(frames.shape)]
@@ -209,10 +210,10 @@ def test_squares_fit_together(monkeypatch):
     wide = simulator.simulate(replace(BASE, shape=(24, 48), frames=200), 4)
     frames = Frames(wide.counts)
     camera = BASE.camera
-    whole = sr.superresolve(frames, sr.Settings(BASE.psf, camera, factor=2))
+    whole = sr.superresolve(frames, Settings(BASE.psf, camera, factor=2))
     monkeypatch.setattr(sr, "CORE_PX", 24)
     assert len(sr.cores(frames.shape)) == 2
-    split = sr.superresolve(frames, sr.Settings(BASE.psf, camera, factor=2))
+    split = sr.superresolve(frames, Settings(BASE.psf, camera, factor=2))
     near = np.s_[:, 44:52]  # beside the seam
     scale = whole.picture.mean()
     assert np.abs(whole.picture - split.picture)[near].mean() < 0.25 * scale
@@ -222,7 +223,7 @@ def test_squares_fit_together(monkeypatch):
 
 def test_without_information_the_picture_is_the_deconvolved_mean():
     made = simulator.simulate(STILL, 1)
-    found = sr.superresolve(Frames(made.counts), sr.Settings(STILL.psf, STILL.camera))
+    found = sr.superresolve(Frames(made.counts), Settings(STILL.psf, STILL.camera))
     assert not found.information.enough and found.facts is None
     np.testing.assert_array_equal(found.picture, found.deconvolved)
 
@@ -239,12 +240,12 @@ def test_without_information_the_picture_is_the_deconvolved_mean():
 )
 def test_what_cannot_be_used(counts, psf, words):
     with pytest.raises(UserError, match=words):
-        sr.prepare(Frames(counts), Psf(psf), gain=2.0, offset=0.0, read_noise_e=1.0)
+        prepare(Frames(counts), Psf(psf), gain=2.0, offset=0.0, read_noise_e=1.0)
 
 
 def test_a_sequence_tells_its_camera_and_drift():
     made = simulator.simulate(replace(BASE, shape=(48, 48), drift_px=0.6, flicker=0.03), 3)
-    settings, notes = sr.prepare(
+    settings, notes = prepare(
         Frames(made.counts), BASE.psf, gain=None, offset=100.0, read_noise_e=None
     )
     assert settings.camera.gain == pytest.approx(BASE.camera.gain, rel=0.1)

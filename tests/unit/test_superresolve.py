@@ -30,7 +30,9 @@ def test_what_it_writes(frames, tmp_path, capsys):
     """From a compressed ImageJ stack of two channels, whose frames are the second."""
     both = np.stack([frames.counts // 2, frames.counts], axis=1)
     tifffile.imwrite(tmp_path / "a.ome.tif", both, metadata={"axes": "TCYX"}, compression="zlib")
-    assert run(tmp_path / "a.ome.tif", tmp_path / "fine.ome.zarr", "--channel", "1") == 0
+    assert (
+        run(tmp_path / "a.ome.tif", tmp_path / "fine.ome.zarr", "--channel", "1", "--halves") == 0
+    )
     said = capsys.readouterr().out
     assert "fluctuate together in the PSF's shape" in said and "CAUTION" not in said
     store = zarr.open_group(tmp_path / "fine.ome.zarr", mode="r")
@@ -43,11 +45,20 @@ def test_what_it_writes(frames, tmp_path, capsys):
     assert place[1]["translation"] == pytest.approx([-0.0375, -0.0375])
     beside = tmp_path / "fine-fluctuations"
     names = {"facts.csv", "lags.csv", "overview.png", "isoplan.json"}
-    names |= {f"{name}.tif" for name in ("mean", "background", "information", "deconvolved")}
+    pictures = ("mean", "background", "information", "deconvolved", "first_half", "second_half")
+    names |= {f"{name}.tif" for name in pictures}
     assert {file.name for file in beside.iterdir()} == names
     facts = pd.read_csv(beside / "facts.csv").set_index("fact")["value"]
     assert facts["superresolved"] == "True"
     assert float(facts["rate"]) == pytest.approx(0.75, rel=0.4)
+    assert float(facts["rate_low"]) < float(facts["rate"]) < float(facts["rate_high"])
+    halves = [tifffile.imread(beside / f"{name}_half.tif") for name in ("first", "second")]
+    assert halves[0].shape == picture.shape and (halves[0] != halves[1]).any()
+    for half in halves:
+        assert half.sum() == pytest.approx(frames.truth.sum(), rel=0.25)
+    # The mean of so few photons agrees better: agreement alone tells no resolution.
+    assert 0.5 < float(facts["halves"]) < float(facts["halves_deconvolved"]) < 1
+    assert "two halves of the sequence correlate" in said
     assert not list(tmp_path.glob(".*"))  # frames that were copied are gone
 
 

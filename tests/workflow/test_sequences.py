@@ -26,7 +26,7 @@ mosaics: null
 jobs_per_mosaic: 2
 resources: {threads: 1}
 sequences:
-  - {name: seen, path: seen.ome.tif, channel: 1, psf_fwhm_nm: 259, pixel_size_um: 0.1, offset: 100, factor: 2}
+  - {name: seen, path: seen.ome.tif, channel: 1, psf_fwhm_nm: 259, pixel_size_um: 0.1, offset: 100, factor: 2, halves: true}
   - {name: still, path: still.tif, na: 1.4, wavelength_um: 0.7107, pixel_size_um: 0.1, offset: 100, gain: 2.17, read_noise_e: 1.6}
 """
 # Two squares, one for each job.
@@ -52,7 +52,7 @@ def test_a_whole_study(tmp_path):
     known = {"pixel_size_um": 0.1, "offset": 100, "quiet": True}
     optics = {"na": 1.4, "wavelength_um": 0.7107, "gain": 2.17, "read_noise_e": 1.6}
     wanted = {
-        "seen": isoplan.superresolve(seen, psf_fwhm_nm=259, factor=2, **known),
+        "seen": isoplan.superresolve(seen, psf_fwhm_nm=259, factor=2, halves=True, **known),
         "still": isoplan.superresolve(still, **optics, **known),
     }
     table = pd.read_csv(results / "sequences.csv").set_index(["sequence", "fact"])["value"]
@@ -71,6 +71,9 @@ def test_a_whole_study(tmp_path):
         assert float(table[name, "kappa_e"]) == pytest.approx(one.information.kappa)
         assert not list(beside.glob(".*"))  # frames that were copied are gone
     assert any("flickers" in note for note in wanted["seen"].notes)
+    for name, (half, _) in zip(("first", "second"), wanted["seen"].halves, strict=True):
+        stored = tifffile.imread(results / f"sequences/seen/{name}_half.tif")
+        np.testing.assert_array_equal(stored, half)
     page = (results / "report.html").read_text()
     assert "1 of 2 sequences super-resolved" in page
     assert "Sequence still. NOT super-resolved" in page and "Sequence seen." not in page

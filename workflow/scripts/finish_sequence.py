@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from _job import job
-from isoplan.applications.fluctuation import study, superresolution, writing
+from isoplan.applications.fluctuation import results, study, superresolution
 from isoplan.base.ledger import write_atomically
 
 
@@ -12,12 +12,12 @@ def main(snakemake):
     params, output = snakemake.params, snakemake.output
     found = study.read(snakemake.input.settings)
     made = study.put_together(params.evidence, params.blocks, found)
-    writing.write_picture(Path(params.store), made, found)
-    writing.write_beside(Path(output.facts).parent, made, found)
+    results.write_picture(Path(params.store), made, found)
+    results.write_beside(Path(output.facts).parent, made, found)
     told = {
         "words": superresolution.describe(made),
         "notes": found.notes,
-        "facts": writing.facts_of(made, found),
+        "facts": results.facts_of(made, found),
     }
     write_atomically(output.facts, json.dumps(told, indent=1) + "\n")
     print(f"{params.store} opens in napari")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from _job import job
-from isoplan.applications.fluctuation import packing, study, superresolution
+from isoplan.applications.fluctuation import study, superresolution, units
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.cluster.unit_files import load_unit, save_unit
@@ -22,7 +22,7 @@ def main(snakemake):
             len(cores),
             job=number,
             jobs=params.jobs,
-            make=lambda unit: packing.of_evidence(
+            make=lambda unit: units.of_evidence(
                 superresolution.evidence(frames, cores[unit], found.settings)
             ),
             write=lambda unit, block: save_unit(params.folder, unit, block),

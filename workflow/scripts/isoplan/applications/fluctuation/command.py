@@ -17,7 +17,7 @@ def add_superresolve(commands) -> None:
     command = add_command(
         commands,
         "superresolve",
-        "isoplan.applications.fluctuation.superresolving:run",
+        "isoplan.applications.fluctuation.run:run",
         "makes one picture on a finer grid from hundreds of frames of blinking or fluctuating fluorophores",
         "It first looks whether neighbouring pixels fluctuate together in the shape of the PSF. If they do not, it says so, "
         "and the picture is the deconvolved mean. Writes the picture as OME-Zarr, and a folder beside it with the mean, the "
@@ -86,5 +86,10 @@ def add_superresolve(commands) -> None:
         "--emccd",
         action="store_true",
         help="an electron-multiplying camera: its register doubles the shot noise's variance",
+    )
+    command.add_argument(
+        "--halves",
+        action="store_true",
+        help="make pictures of both halves of the frames too, and compare them; takes three times as long",
     )
     add_overwrite(command)

@@ -5,6 +5,7 @@ from typing import Any
 
 from isoplan.applications.fluctuation import superresolution
 from isoplan.applications.fluctuation.sequence import Frames
+from isoplan.applications.fluctuation.settings import prepare, psf_of
 from isoplan.applications.fluctuation.superresolution import SuperResolved
 from isoplan.base.progress import Progress, silent
 
@@ -22,6 +23,7 @@ def superresolve(
     gain: float | None = None,
     read_noise_e: float | None = None,
     emccd: bool = False,
+    halves: bool = False,
     quiet: bool = False,
 ) -> SuperResolved:
     """Make one picture on a finer grid from hundreds of frames of blinking or fluctuating fluorophores.
@@ -44,6 +46,8 @@ def superresolve(
         Of the camera: counts without light, counts per electron, electrons. What is not given is estimated.
     emccd : bool
         Whether a register multiplies electrons, which doubles the shot noise's variance.
+    halves : bool
+        Whether pictures of both halves of the frames are made and compared too, which takes three times as long.
     quiet : bool
         Print nothing; all is in `notes`.
 
@@ -68,12 +72,13 @@ def superresolve(
     ((80, 80), False)
     """
     sequence = Frames(frames)
-    psf, notes = superresolution.psf_of(pixel_size_um, psf_fwhm_nm, na, wavelength_um, psf_shape)
-    settings, told = superresolution.prepare(
+    psf, notes = psf_of(pixel_size_um, psf_fwhm_nm, na, wavelength_um, psf_shape)
+    settings, told = prepare(
         sequence,
         psf,
         factor=factor,
         excess=2.0 if emccd else 1.0,
+        halves=halves,
         offset=offset,
         gain=gain,
         read_noise_e=read_noise_e,

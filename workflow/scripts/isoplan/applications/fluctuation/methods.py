@@ -29,7 +29,7 @@ from isoplan.applications.fluctuation import (
 )
 from isoplan.applications.fluctuation.formation import Formation
 from isoplan.applications.fluctuation.sequence import Frames
-from isoplan.applications.fluctuation.superresolution import Settings
+from isoplan.applications.fluctuation.settings import Settings
 
 MEAN_STEPS, SOFI_STEPS = 300, 80  # of accelerated Richardson-Lucy
 TV_WEIGHT = 1e-4
@@ -207,20 +207,10 @@ def _enough(scene: Scene) -> bool:
 def _likelihood(scene: Scene, **steps: int) -> np.ndarray:
     """Emission with its border."""
     settings = scene.settings
-    seen = likelihood.moments(
-        scene.electrons,
-        read_noise_e=scene.noise_e,
-        excess=settings.camera.excess,
-        parts=settings.parts or None,
-        broken=settings.broken,
+    _, made = superresolution.by_covariance(
+        scene.electrons, scene.psi, settings, settings.broken, **steps
     )
-    start = superresolution.emission_of(
-        scene.mean,
-        scene.psi,
-        settings.camera.variance(0.0) / len(scene.frames),
-        iterations=superresolution.START_STEPS,
-    )
-    return likelihood.fit(seen, settings.psf, factor=settings.factor, start=start, **steps).emission
+    return made.emission
 
 
 def by_likelihood(scene: Scene) -> Found:

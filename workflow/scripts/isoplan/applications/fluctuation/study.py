@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from isoplan.applications.fluctuation import packing, superresolution
+from isoplan.applications.fluctuation import superresolution, units
 from isoplan.applications.fluctuation.information import Evidence, Information
-from isoplan.applications.fluctuation.measuring import Measured
+from isoplan.applications.fluctuation.measured import Measured
 from isoplan.applications.fluctuation.sequence import Frames, open_frames
 from isoplan.applications.fluctuation.superresolution import SuperResolved
 from isoplan.base.errors import UserError
@@ -18,7 +18,7 @@ from isoplan.cluster.unit_files import load_unit, unit_file
 
 OPTIONS = (
     *("pixel_size_um", "psf_fwhm_nm", "na", "wavelength_um", "psf_shape", "factor"),
-    *("offset", "gain", "read_noise_e", "emccd"),
+    *("offset", "gain", "read_noise_e", "emccd", "halves"),
 )
 
 
@@ -51,12 +51,12 @@ def information(folder: str | Path, found: Measured) -> Information:
 def put_together(evidence: str | Path, blocks: str | Path, found: Measured) -> SuperResolved:
     """All of a sequence, from the folders of its units."""
     told = information(evidence, found)
-    made = (_unit(blocks, unit, packing.to_block) for unit in range(_count(found)))
+    made = (_unit(blocks, unit, units.to_block) for unit in range(_count(found)))
     return superresolution.join(made, told, found.shape, found.frames, found.settings)
 
 
 def _evidence(folder: str | Path, found: Measured) -> list[Evidence]:
-    return [_unit(folder, unit, packing.to_evidence) for unit in range(_count(found))]
+    return [_unit(folder, unit, units.to_evidence) for unit in range(_count(found))]
 
 
 def _count(found: Measured) -> int:

@@ -6,10 +6,9 @@ Without information in the fluctuations the picture is the deconvolved mean: not
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil
 
 import numpy as np
-from scipy.ndimage import median_filter
+from scipy.ndimage import gaussian_filter, median_filter
 
 from isoplan.applications.fluctuation import (
     baselines,
@@ -17,62 +16,19 @@ from isoplan.applications.fluctuation import (
     certainty,
     information,
     likelihood,
-    preparation,
+    scores,
 )
-from isoplan.applications.fluctuation.blocks import mean_of
-from isoplan.applications.fluctuation.camera import Camera
-from isoplan.applications.fluctuation.formation import Formation, Psf, airy_fwhm
+from isoplan.applications.fluctuation.formation import Formation
 from isoplan.applications.fluctuation.information import Evidence, Information
 from isoplan.applications.fluctuation.sequence import Frames
-from isoplan.applications.fluctuation.tiles import TILE_PX
-from isoplan.base.errors import UserError
+from isoplan.applications.fluctuation.settings import Settings, check
 
 CORE_PX = 64  # side of the squares that are worked on alone
 HALO_PX = 8  # around them: emitters farther away are not seen in a core
 DISAGREES = {"mean": 5.0, "covariance": 1.3}  # reduced chi-squares, above which the model is wrong
-START_STEPS = (
-    30  # of Richardson-Lucy, to where the likelihood starts: sharper starts fit less well at seams
-)
+START_STEPS = 30  # of Richardson-Lucy before the likelihood: sharper starts fit less well at seams
+HALVES_BLUR_PX = 1.0  # standard deviation in fine pixels, before halves are correlated
 UNRELATED = 4.0  # k_on + k_off per frame, from which nothing lasts to the next frame
-STILL_PX, STEADY, FADES = (
-    0.1,
-    0.005,
-    0.3,
-)  # what drifts, flickers and fades less is not worth a word
-MOVES_PX, MOST_PARTS, LEAST_FRAMES = (
-    0.12,
-    6,
-    50,
-)  # drift within a part of a sequence; number and length of parts
-Parts = tuple[tuple[int, tuple[float, float]], ...]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a sequence is made finer.
-
-    Parameters
-    ----------
-    psf : Psf
-        Of the microscope.
-    camera : Camera
-        Its facts.
-    factor : int
-        Fine pixels per camera pixel.
-    parts : tuple
-        (frames, (y, x) shift in px) of each part of the sequence, where the picture drifts; empty: it does not.
-    flicker : ndarray, optional
-        (t,) brightness of the light, relative to a slow trend.
-    broken : ndarray, optional
-        (height, width) bool, of pixels that are not used.
-    """
-
-    psf: Psf
-    camera: Camera
-    factor: int = 4
-    parts: Parts = ()
-    flicker: np.ndarray | None = None
-    broken: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +42,10 @@ class Block:
     mean, background : ndarray
         (core) float32, electrons per frame and pixel.
     facts : dict
-        `kappa` of each band, `agreement` of mean and covariance, `alone` (see `likelihood.Agreement`), and `weight`,
-        the light by which blocks are averaged.
+        `kappa` of each band, `agreement` of mean and covariance, `alone` (see `likelihood.Agreement`), what `certainty`
+        says of it, and `weight`, the light by which blocks are averaged.
+    halves : ndarray, optional
+        (2, 2, core * factor): `emission` and `deconvolved` of the first half of the frames, and of the second.
     """
 
     emission: np.ndarray
@@ -95,6 +53,7 @@ class Block:
     mean: np.ndarray
     background: np.ndarray
     facts: dict
+    halves: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -115,9 +74,12 @@ class SuperResolved:
     facts : dict
         `amplitude_e` and `rate` of the emitters (see `blinking.Blinking`), their intervals and that of the emission (see
         `certainty.intervals`), reduced chi-squares `mean_agreement` and `covariance_agreement`, and `covariance_alone`;
-        None without information.
+        with halves, their correlation `halves`, and `halves_deconvolved`. None without information.
     notes : tuple of str
         What was found and assumed, in words.
+    halves : ndarray, optional
+        (2, 2, height * factor, width * factor): the picture and the deconvolved mean of the first half of the frames, and
+        of the second.
     """
 
     picture: np.ndarray
@@ -127,6 +89,7 @@ class SuperResolved:
     information: Information
     facts: dict | None
     notes: tuple[str, ...] = ()
+    halves: np.ndarray | None = None
 
 
 def cores(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
@@ -143,124 +106,6 @@ def cores(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
         edges = [n * k // count for k in range(count + 1)]
         sides.append([slice(a, b) for a, b in pairwise(edges)])
     return [(rows, columns) for rows in sides[0] for columns in sides[1]]
-
-
-def psf_of(
-    pixel_size_um: float,
-    psf_fwhm_nm: float | None,
-    na: float | None,
-    wavelength_um: float | None,
-    shape: str = "gaussian",
-) -> tuple[Psf, list[str]]:
-    """The PSF by its width or the optics, and what is to be told of it.
-
-    Examples
-    --------
-    >>> psf_of(0.1, None, 1.4, 0.6)[0].fwhm_px
-    2.205
-    """
-    if psf_fwhm_nm is not None:
-        return Psf(psf_fwhm_nm / 1000 / pixel_size_um, shape), []
-    if not na or not wavelength_um:
-        raise UserError(
-            "NA and wavelength are not known; give them, or the PSF's FWHM in nm as measured on beads"
-        )
-    fwhm_um = airy_fwhm(na, wavelength_um)
-    told = f"the PSF is {1000 * fwhm_um:.0f} nm wide (FWHM, 0.51 wavelength / NA)"
-    return Psf(round(fwhm_um / pixel_size_um, 4), shape), [told]
-
-
-def check(frames: Frames, psf: Psf) -> None:
-    """Raise UserError where a sequence or its PSF cannot be used."""
-    least = TILE_PX
-    if min(frames.shape) < least:
-        raise UserError(f"{frames.path}: its frames are {frames.shape}; give at least {least} px")
-    if not 1.2 <= psf.fwhm_px <= 8:
-        raise UserError(
-            f"the PSF's FWHM is {psf.fwhm_px:.3g} px; from 1.2 to 8 px fluctuations can tell more than the mean: look at "
-            "the pixel size, NA and wavelength"
-        )
-
-
-def prepare(
-    frames: Frames, psf: Psf, *, factor: int = 4, excess: float = 1.0, **given: float | None
-) -> tuple[Settings, list[str]]:
-    """Settings from the sequence itself, where nothing is given, and what is to be told of them.
-
-    Parameters
-    ----------
-    frames : Frames
-        The sequence. It is read four times.
-    psf, factor
-        See `Settings`.
-    excess : float
-        2 of an electron-multiplying camera.
-    **given
-        `gain`, `offset` and `read_noise_e`, None where not known.
-
-    Raises
-    ------
-    UserError
-        If the sequence cannot be used, or its gain is neither given nor found.
-    """
-    check(frames, psf)
-    counts = frames.counts
-    try:
-        preparation.check(counts)
-        found = preparation.calibrate(counts, excess=excess, **given)
-    except UserError as error:
-        raise UserError(f"{frames.path}: {error}") from None
-    camera, notes = found.camera, list(found.notes)
-    level = float(np.median(mean_of(counts)))
-    if level <= camera.offset:
-        raise UserError(
-            f"{frames.path}: the offset, {camera.offset:g} counts, is above most of the frames ({level:.4g} counts); give "
-            "the camera's own"
-        )
-    broken = preparation.broken_pixels(counts, camera).any
-    if broken.any():
-        notes.append(f"{broken.sum()} broken pixels are not used")
-    path = preparation.drift(counts, broken=broken)
-    parts = (
-        parts_of(path.path_px) if path.length_px > max(STILL_PX, 3 * path.error_px.max()) else ()
-    )
-    if path.length_px > STILL_PX:
-        into = (
-            f": {len(parts)} parts are taken where they lie"
-            if parts
-            else ", which is left as it is"
-        )
-        notes.append(f"the picture drifts by {path.length_px:.2f} px{into}")
-    light = preparation.light(counts, offset=camera.offset, broken=broken)
-    flicker = light.best / light.trend if light.flicker_sd > STEADY else None
-    if flicker is not None:
-        notes.append(f"the light flickers by {100 * light.flicker_sd:.1f} %, which is divided out")
-    if light.lost > FADES:
-        notes.append(
-            f"{100 * light.lost:.0f} % of the light fades from the first frame to the last"
-        )
-    return Settings(psf, camera, factor, parts, flicker, broken if broken.any() else None), notes
-
-
-def parts_of(path_px: np.ndarray) -> Parts:
-    """Parts of a sequence within which the picture hardly moves, with their places.
-
-    Parameters
-    ----------
-    path_px : ndarray
-        (t, 2), see `preparation.Drift`.
-
-    Examples
-    --------
-    >>> parts_of(np.linspace(-0.15, 0.15, 400)[:, None] * [1, 0])[0]
-    (134, (-0.1, 0.0))
-    """
-    length = float(np.ptp(path_px, axis=0).max())
-    count = min(ceil(length / MOVES_PX), MOST_PARTS, len(path_px) // LEAST_FRAMES)
-    if count < 2:
-        return ()
-    parts = np.array_split(path_px, count)
-    return tuple((len(part), tuple(map(float, part.mean(axis=0).round(3)))) for part in parts)
 
 
 def electrons_of(frames: Frames, core: tuple[slice, slice], settings: Settings) -> np.ndarray:
@@ -293,29 +138,19 @@ def evidence(frames: Frames, core: tuple[slice, slice], settings: Settings) -> E
 
 def block(frames: Frames, core: tuple[slice, slice], settings: Settings, enough: bool) -> Block:
     """Emission of a core. enough: whether the fluctuations are used; else both pictures are the mean's."""
-    electrons = electrons_of(frames, core, settings)
-    psf, factor, camera = settings.psf, settings.factor, settings.camera
+    electrons, broken = electrons_of(frames, core, settings), _broken(frames.shape, core, settings)
+    psf, factor = settings.psf, settings.factor
     psi = Formation.of(electrons.shape[1:], psf, factor=factor, border=likelihood.BORDER_PX)
 
     def cut(fine: np.ndarray) -> np.ndarray:
         return _core_of(psi.inner(fine), frames.shape, core, factor).astype(np.float32)
 
-    mean = electrons.mean(axis=0, dtype=np.float64)
+    mean, deconvolved = by_mean(electrons, psi, settings)
     background = np.full(mean.shape, baselines.background_of(mean))
-    noise = camera.variance(0.0) / len(electrons)
-    deconvolved = emission_of(mean, psi, noise)
     facts = {"weight": float(np.maximum(mean - background, 0).sum())}
-    emission = deconvolved
+    emission, halves = deconvolved, None
     if enough:
-        seen = likelihood.moments(
-            electrons,
-            read_noise_e=camera.variance(0.0) ** 0.5,
-            excess=camera.excess,
-            parts=settings.parts or None,
-            broken=_broken(frames.shape, core, settings),
-        )
-        start = emission_of(mean, psi, noise, iterations=START_STEPS)
-        made = likelihood.fit(seen, psf, factor=factor, start=start)
+        seen, made = by_covariance(electrons, psi, settings, broken)
         agrees = likelihood.agreement(seen, made, psf, factor=factor)
         emission, background = made.emission, made.background
         facts |= {
@@ -327,18 +162,49 @@ def block(frames: Frames, core: tuple[slice, slice], settings: Settings, enough:
             "covariance_agreement": float(agrees.covariance),
             "covariance_alone": float(agrees.alone),
         }
+    if enough and settings.halves:
+        middle = len(electrons) // 2
+        halves = []
+        for first, last in ((0, middle), (middle, len(electrons))):
+            part, told = electrons[first:last], settings.of(first, last)
+            _, half = by_covariance(part, psi, told, broken)
+            halves.append([cut(half.emission), cut(by_mean(part, psi, told)[1])])
+        halves = np.array(halves)
     flat = (_core_of(one, frames.shape, core).astype(np.float32) for one in (mean, background))
-    return Block(cut(emission), cut(deconvolved), *flat, facts)
+    return Block(cut(emission), cut(deconvolved), *flat, facts, halves)
 
 
-def emission_of(
-    mean: np.ndarray, psi: Formation, noise: float, iterations: int = baselines.STEPS
-) -> np.ndarray:
-    """The deconvolved mean, with its border: (fine height, fine width). noise: variance of the mean without light."""
-    level = baselines.background_of(mean)
-    return baselines.richardson_lucy(
+def by_mean(
+    electrons: np.ndarray, psi: Formation, settings: Settings, iterations: int = baselines.STEPS
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of frames, and the same deconvolved, with its border: (fine height, fine width)."""
+    mean = electrons.mean(axis=0, dtype=np.float64)
+    level, noise = baselines.background_of(mean), settings.camera.variance(0.0) / len(electrons)
+    made = baselines.richardson_lucy(
         mean, psi, iterations=iterations, background=level, shift=noise
     )
+    return mean, made
+
+
+def by_covariance(
+    electrons: np.ndarray,
+    psi: Formation,
+    settings: Settings,
+    broken: np.ndarray | None = None,
+    **steps: int,
+) -> tuple[likelihood.Moments, likelihood.Estimate]:
+    """What the likelihood reads of frames, and its estimate. broken: pixels that shall not count."""
+    camera = settings.camera
+    seen = likelihood.moments(
+        electrons,
+        read_noise_e=camera.variance(0.0) ** 0.5,
+        excess=camera.excess,
+        parts=settings.parts or None,
+        broken=broken,
+    )
+    _, start = by_mean(electrons, psi, settings, START_STEPS)
+    made = likelihood.fit(seen, settings.psf, factor=settings.factor, start=start, **steps)
+    return seen, made
 
 
 def superresolve(
@@ -401,15 +267,22 @@ def join(
     factor = settings.factor
     fine = np.zeros((2, *(n * factor for n in shape)), np.float32)
     flat = np.zeros((2, *shape), np.float32)
+    halves = np.zeros((2, *fine.shape), np.float32) if settings.halves and told.enough else None
     facts = []
     for core, made in zip(cores(shape), blocks, strict=True):
         finer = tuple(slice(side.start * factor, side.stop * factor) for side in core)
         fine[0][finer], fine[1][finer] = made.emission, made.deconvolved
         flat[0][core], flat[1][core] = made.mean, made.background
+        if halves is not None:
+            halves[(..., *finer)] = made.halves
         facts.append(made.facts)
     light = float(fine[0].sum(dtype=float))
     summed = summary(facts, frames, settings, light) if told.enough else None
-    return SuperResolved(*fine, *flat, told, summed)
+    if halves is not None:
+        blurred = gaussian_filter(halves, HALVES_BLUR_PX, axes=(2, 3))
+        agree = [scores.correlation(first, second) for first, second in zip(*blurred, strict=True)]
+        summed |= {"halves": agree[0], "halves_deconvolved": agree[1]}
+    return SuperResolved(*fine, *flat, told, summed, halves=halves)
 
 
 def summary(facts: list[dict], frames: int, settings: Settings, emission: float) -> dict:
@@ -447,6 +320,12 @@ def describe(found: SuperResolved) -> list[str]:
         f"an emitter sends (1 - p) I = {_told(facts, 'amplitude_e')} electrons per frame, where it is on for a share p of "
         f"the time with intensity I, and switches at k_on + k_off = {_told(facts, 'rate')} per frame",
     ]
+    if "halves" in facts:
+        told.append(
+            f"pictures of the two halves of the sequence correlate by {facts['halves']:.2f}, blurred by one fine pixel; those of "
+            f"the deconvolved mean by {facts['halves_deconvolved']:.2f}, which shows that this proves no resolution. What they do "
+            "not share is not to be trusted"
+        )
     if facts["rate"] > UNRELATED:
         told.append(
             "CAUTION: fluctuations of successive frames are unrelated: emitters switch within a frame, or the frames are not "

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from isoplan.applications.fluctuation import methods, moments, scores, simulator, superresolution
+from isoplan.applications.fluctuation import methods, moments, scores, simulator
 from isoplan.applications.fluctuation.camera import Camera
 from isoplan.applications.fluctuation.formation import Psf
 from isoplan.applications.fluctuation.methods import Found, Scene
 from isoplan.applications.fluctuation.sequence import Frames
+from isoplan.applications.fluctuation.settings import prepare
 from isoplan.base.seeds import seed_of
 
 TRUTH = "truth"  # the name under which the table tells what is true
@@ -78,7 +79,7 @@ class Trial:
         told, test = self.settings, self.test
         frames = Frames(sequence.counts, test["name"])
         camera = told.camera
-        settings, _ = superresolution.prepare(
+        settings, _ = prepare(
             frames,
             replace(told.psf, fwhm_px=told.psf.fwhm_px * test["wrong_fwhm"]),
             factor=told.factor,

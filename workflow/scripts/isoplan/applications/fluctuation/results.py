@@ -7,7 +7,7 @@ import pandas as pd
 import tifffile
 
 from isoplan.applications.fluctuation.figures import overview
-from isoplan.applications.fluctuation.measuring import Measured
+from isoplan.applications.fluctuation.measured import Measured
 from isoplan.applications.fluctuation.superresolution import SuperResolved
 from isoplan.cli.picture import tiff_tags
 from isoplan.mosaic import ngff
@@ -58,8 +58,13 @@ def write_beside(folder: Path, made: SuperResolved, found: Measured) -> None:
         "information": seen.map,
         "deconvolved": made.deconvolved,
     }
+    fine = {"deconvolved"}
+    if made.halves is not None:
+        for name, (half, _) in zip(("first_half", "second_half"), made.halves, strict=True):
+            pictures[name] = half
+            fine.add(name)
     for name, picture in pictures.items():
-        pixel = size / factor if name == "deconvolved" else size
+        pixel = size / factor if name in fine else size
         tifffile.imwrite(folder / f"{name}.tif", picture, **tiff_tags(picture.shape, pixel))
     facts = facts_of(made, found).items()
     pd.DataFrame(facts, columns=["fact", "value"]).to_csv(folder / "facts.csv", index=False)

@@ -5,11 +5,10 @@ from typing import Self
 
 import numpy as np
 
-from isoplan.applications.fluctuation import superresolution
 from isoplan.applications.fluctuation.camera import Camera
 from isoplan.applications.fluctuation.formation import Psf
 from isoplan.applications.fluctuation.sequence import Frames
-from isoplan.applications.fluctuation.superresolution import Settings
+from isoplan.applications.fluctuation.settings import Settings, prepare, psf_of
 from isoplan.base.errors import UserError
 from isoplan.mosaic.headers import complete_optics
 
@@ -63,6 +62,7 @@ class Measured:
         psf_shape: str = "gaussian",
         factor: int = 4,
         emccd: bool = False,
+        halves: bool = False,
         **camera: float | None,
     ) -> Self:
         """By what is given, the file's header, and the frames.
@@ -85,13 +85,11 @@ class Measured:
                 f"{frames.path}: does not tell its pixel size; give it in um (--pixel-size-um, of a study pixel_size_um)"
             )
         try:
-            psf, told = superresolution.psf_of(
-                size, psf_fwhm_nm, optics["na"], optics["wavelength_um"], psf_shape
-            )
+            psf, told = psf_of(size, psf_fwhm_nm, optics["na"], optics["wavelength_um"], psf_shape)
         except UserError as error:
             raise UserError(f"{frames.path}: {error}") from None
-        settings, found = superresolution.prepare(
-            frames, psf, factor=factor, excess=2.0 if emccd else 1.0, **camera
+        settings, found = prepare(
+            frames, psf, factor=factor, excess=2.0 if emccd else 1.0, halves=halves, **camera
         )
         shape = tuple(map(int, frames.shape))
         notes = (*frames.notes, *notes, *told, *found)
@@ -109,6 +107,7 @@ class Measured:
             "parts": [[count, list(shift)] for count, shift in made.parts],
             "flicker": flicker,
             "broken": broken,
+            "halves": made.halves,
             **{key: getattr(self, key) for key in ("pixel_size_um", "path", "frames")},
             "shape": list(self.shape),
             "notes": list(self.notes),
@@ -127,6 +126,7 @@ class Measured:
             tuple((count, tuple(shift)) for count, shift in record["parts"]),
             None if record["flicker"] is None else np.array(record["flicker"]),
             broken,
+            record["halves"],
         )
         rest = {key: record[key] for key in ("pixel_size_um", "path", "frames")}
         return cls(settings, shape=shape, notes=tuple(record["notes"]), **rest)

@@ -3,9 +3,9 @@
 import argparse
 
 from isoplan.applications.fluctuation import superresolution
-from isoplan.applications.fluctuation.measuring import Measured
+from isoplan.applications.fluctuation.measured import Measured
+from isoplan.applications.fluctuation.results import UNIT, write_beside, write_picture
 from isoplan.applications.fluctuation.sequence import open_frames
-from isoplan.applications.fluctuation.writing import UNIT, write_beside, write_picture
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.cli.outputs import Outputs
@@ -14,7 +14,7 @@ from isoplan.mosaic.reader import sources_of
 
 OPTIONS = (
     *("pixel_size_um", "psf_fwhm_nm", "na", "wavelength_um", "psf_shape", "factor"),
-    *("offset", "gain", "emccd"),
+    *("offset", "gain", "emccd", "halves"),
 )
 
 

@@ -8,6 +8,7 @@ from isoplan.applications.fluctuation.information import Evidence
 from isoplan.applications.fluctuation.superresolution import Block
 
 PICTURES = ("emission", "deconvolved", "mean", "background")
+HALVES = "halves"
 
 
 def pack(fields: dict[str, Any]) -> np.ndarray:
@@ -37,11 +38,14 @@ def to_evidence(packed: np.ndarray) -> Evidence:
 
 
 def of_block(made: Block) -> np.ndarray:
-    return pack({name: getattr(made, name) for name in PICTURES} | made.facts)
+    arrays = {name: getattr(made, name) for name in (*PICTURES, HALVES)}
+    return pack({name: array for name, array in arrays.items() if array is not None} | made.facts)
 
 
 def to_block(packed: np.ndarray) -> Block:
-    facts = {name: packed[name][0].tolist() for name in packed.dtype.names if name not in PICTURES}
+    names = packed.dtype.names
+    facts = {name: packed[name][0].tolist() for name in names if name not in (*PICTURES, HALVES)}
     if "bands" in facts:
         facts["bands"] = [tuple(band) for band in facts["bands"]]
-    return Block(*(packed[name][0] for name in PICTURES), facts)
+    halves = packed[HALVES][0] if HALVES in names else None
+    return Block(*(packed[name][0] for name in PICTURES), facts, halves)
