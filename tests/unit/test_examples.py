@@ -26,6 +26,7 @@ MODULES = (
     "applications.fluctuation.moments",
     "applications.fluctuation.units",
     "applications.fluctuation.preparation",
+    "applications.fluctuation.report",
     "applications.fluctuation.scores",
     "applications.fluctuation.sequence",
     "applications.fluctuation.simulator",

@@ -75,7 +75,8 @@ def test_covariance_of_all_pixels(long, lag):
 def test_bleaching_ends_the_light():
     settings = replace(SMALL, bleaching_frames=20.0, density_per_um=1000.0)
     made = simulate(settings, 0)
-    told = moments.share_on(2, 4) * moments.unbleached(20.0, 60)
+    lives = -np.expm1(-60 / 20) * 20 / 60  # of the sequence, on average
+    told = moments.share_on(2, 4) * lives
     assert made.emitters.on.mean() == pytest.approx(told, rel=0.05)
     light = settings.camera.electrons(made.counts).mean((1, 2)) - made.background_e.mean()
     assert light[40] / light[0] == pytest.approx(np.exp(-2), abs=0.05)

@@ -133,3 +133,26 @@ def test_nothing_that_fluctuates_is_no_comparison():
     static = rows[rows["test"] == "static"]
     assert report.best_rival(static) is None
     assert "compared with nothing" in report.headline(static)[0]
+
+
+def test_what_makes_it_harder_is_a_table():
+    rows = made_up([1.0, 2.0])
+    rows.loc[(rows["test"] == "b") & (rows["metric"] == "psnr_db"), "value"] -= 3
+    more = [("b", seed, "likelihood", "total", 1.1) for seed in (0, 1)]
+    rows = pd.concat([rows, pd.DataFrame(more, columns=trials.COLUMNS)])
+    plain = trial(name="a").test
+    tests = [plain, {**plain, "name": "b", "drift_px": 0.5, "seeds": 9}]
+    found = report.harder_table(rows, tests)
+    assert [cell.text for cell in found.rows[0]] == ["drift_px 0.5", "\u22123.0", "\u22123.0", "+10 %"]
+    assert found.head == ["What differs", "Ours", "SOFI", "Total, ours"]
+    other = {**plain, "name": "b", "drift_px": 0.5, "flicker": 0.1}
+    assert report.harder_table(rows, [plain, other]) is None
+
+
+def test_intervals_that_hold_the_truth_are_counted():
+    rows = made_up([1.0, 2.0])
+    held = [("a", seed, "likelihood", "rate_held", float(seed)) for seed in (0, 1)]
+    rows = pd.concat([rows, pd.DataFrame(held, columns=trials.COLUMNS)])
+    found = report.goals(rows, [trial(name="a").test])
+    (rate,) = (goal for goal in found if goal.words.startswith("intervals of 95 % hold k_on"))
+    assert rate.found == "50 % of 2" and rate.reached is False

@@ -30,13 +30,6 @@ def rate(on_frames: float, off_frames: float) -> float:
     return 1 / on_frames + 1 / off_frames
 
 
-def unbleached(bleaching_frames: float, frames: int) -> float:
-    """Mean share of a sequence that an emitter lives, if it bleaches at a constant rate."""
-    if np.isinf(bleaching_frames):
-        return 1.0
-    return -np.expm1(-frames / bleaching_frames) * bleaching_frames / frames
-
-
 def autocovariance(on_frames: float, off_frames: float, lags) -> np.ndarray:
     """c_n of the time that an emitter is on within a frame.
 

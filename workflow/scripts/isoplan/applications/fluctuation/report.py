@@ -82,6 +82,16 @@ LITTLE_E, FAST = (
     0.5,
 )  # background up to which numbers are to be right; rate from which switching is fast
 
+# Keys of a test that make the same scene harder, one group at a time; and those that do not tell of it.
+HARDER = [
+    {key}
+    for key in (
+        *("frames", "photons", "bleaching_frames", "out_of_focus_per_um2", "drift_px", "flicker"),
+        *("psf_shape", "excess", "wrong_gain", "wrong_fwhm"),
+    )
+] + [{"on_frames", "off_frames"}]
+UNASKED = ("name", "seeds", "methods")
+
 INTRO = (
     "Emitters on known structures were simulated, and each sequence of frames was made finer by all methods, which were "
     "told the camera and the PSF, but not the drift and the flicker. PSNR compares estimate and truth, both blurred by a "
@@ -302,7 +312,7 @@ def _number_goals(rows: pd.DataFrame, tests: list[dict]) -> list[Goal]:
         ("k_on + k_off of fast switching", "rate", fast, 0.25),
         ("k_on + k_off of slow switching", "rate", slow, 0.4),
     )
-    made = []
+    made = _interval_goals(rows, [*fast, *slow], little)
     for what, metric, names, most in asked:
         words = f"{what} within {style.percent(most)} on average, {little}"
         table = _values(rows, names, metric)
@@ -314,6 +324,24 @@ def _number_goals(rows: pd.DataFrame, tests: list[dict]) -> list[Goal]:
         between = style.interval(100 * off.low, 100 * off.high, 0)
         text = f"{style.signed(round(100 * off.value) + 0.0, 0)} % {between}"
         made.append(Goal(words, text, abs(off.value) <= most))
+    return made
+
+
+def _interval_goals(rows: pd.DataFrame, names: list[str], where: str) -> list[Goal]:
+    made = []
+    for what, metric in (
+        ("the total emission", "total_held"),
+        ("(1 - p) I", "amplitude_held"),
+        ("k_on + k_off", "rate_held"),
+    ):
+        words = f"intervals of 95 % hold {what} in at least 90 %, {where}"
+        table = _values(rows, names, metric)
+        if "likelihood" not in table:
+            made.append(Goal(words, "not simulated", None))
+            continue
+        held = table["likelihood"].dropna()
+        text = f"{style.percent(held.mean())} of {len(held)}"
+        made.append(Goal(words, text, bool(held.mean() >= 0.9)))
     return made
 
 
@@ -332,6 +360,59 @@ def _refusal_goals(rows: pd.DataFrame, tests: list[dict]) -> list[Goal]:
         text = f"{int(wrong.sum())} of {len(wrong)}"
         made.append(Goal(words, text, bool(wrong.mean() <= 0.05)))
     return made
+
+
+def harder(tests: list[dict]) -> tuple[dict | None, list[tuple[dict, str]]]:
+    """The test that most others make harder in one thing; and those, each with what differs from it.
+
+    Examples
+    --------
+    >>> plain = {"name": "a", "drift_px": 0, "flicker": 0}
+    >>> base, made = harder([plain, {**plain, "name": "b", "drift_px": 1}, {**plain, "name": "c", "flicker": 0.1}])
+    >>> base["name"], [words for _, words in made]
+    ('a', ['drift_px 1', 'flicker 0.1'])
+    """
+
+    def against(base: dict) -> list[tuple[dict, str]]:
+        found = []
+        for test in tests:
+            keys = [key for key in test if key not in UNASKED and test[key] != base[key]]
+            if keys and any(set(keys) <= group for group in HARDER):
+                found.append(
+                    (
+                        test,
+                        ", ".join(
+                            f"{key} {test[key]:g}" if key != "psf_shape" else str(test[key])
+                            for key in keys
+                        ),
+                    )
+                )
+        return found
+
+    found = [(base, against(base)) for base in tests]
+    base, made = max(found, key=lambda one: len(one[1]), default=(None, []))
+    return (base, made) if made else (None, [])
+
+
+def harder_table(rows: pd.DataFrame, tests: list[dict]) -> Table | None:
+    """What each thing costs every method, on sequences of the same numbers; None without such tests."""
+    base, made = harder(tests)
+    psnr, total = wide(rows, "psnr_db"), wide(rows, "total")
+    known = [(test, words) for test, words in made if test["name"] in psnr.index.unique("test")]
+    if base is None or base["name"] not in psnr.index.unique("test") or not known:
+        return None
+    plain = psnr.loc[base["name"]]
+    names = [
+        n for n in ("likelihood", "covariance", "colorme-l1", "sofi", "deconvolved") if n in psnr
+    ]
+    cells = []
+    for test, words in known:
+        lost = (psnr.loc[test["name"]] - plain).mean()
+        off = 100 * (total.loc[test["name"]].mean().get("likelihood", np.nan) - 1)
+        line = [Cell(words), *(Cell(style.signed(lost[name], 1)) for name in names)]
+        cells.append([*line, Cell(f"{style.signed(off, 0)} %")])
+    head = ["What differs", *(SHORT.get(name, name) for name in names), "Total, ours"]
+    return Table(head, cells)
 
 
 def goal_table(found: list[Goal]) -> Table:
@@ -454,7 +535,23 @@ def parts(study: Study) -> list[Part]:
         words=[missed(found), unknown(found)],
         tables=[("", goal_table(found))],
     )
-    return [compared, *([looked] if looked.figures else []), told]
+    cost = harder_table(rows, tests)
+    lost = Part(
+        "What makes it harder",
+        words=[
+            f"Each test is {harder(tests)[0]['name']} with one thing changed. Changes of PSNR in dB, on sequences of the same "
+            "numbers, and how far the total emission of ours is off."
+        ]
+        if cost
+        else [],
+        tables=[("", cost)] if cost else [],
+    )
+    return [
+        compared,
+        *([looked] if looked.figures else []),
+        *([lost] if cost else []),
+        told,
+    ]
 
 
 def score(study: Study) -> Score | None:
