@@ -30,6 +30,7 @@ MODULES = (
     "applications.fluctuation.scores",
     "applications.fluctuation.sequence",
     "applications.fluctuation.simulator",
+    "applications.fluctuation.summary",
     "applications.fluctuation.superresolution",
     "applications.fluctuation.tiles",
     "applications.fluctuation.trials",

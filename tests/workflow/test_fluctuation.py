@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from checkout import Checkout, planned
+from isoplan.applications.fluctuation.trials import METRICS
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +41,8 @@ def test_a_whole_study(tmp_path):
     assert values["lines", "truth", "dip", 0] > 0.8
     assert values["lines", "likelihood", "refused", 0] == 0
     assert list(values.loc["static", "likelihood", "refused"]) == [1, 1]
+    short = pd.read_csv(results / "fluctuation_summary.csv").set_index(["test", "method", "metric"])
+    assert short.loc[("static", "likelihood", "refused"), ["mean", "n"]].tolist() == [1, 2]
     page = (results / "report.html").read_text()
     assert (
         "Super-resolution from fluctuations" in page
@@ -64,7 +67,7 @@ def test_a_whole_study(tmp_path):
     again = pd.read_csv(results / "fluctuation.csv")
     told = rows["metric"] != "seconds"
     pd.testing.assert_frame_equal(again[told], rows[told])
-    assert np.load(torn).shape == (1, 3, 10)
+    assert np.load(torn).shape == (1, 3, len(METRICS))
 
     # A study that asks for something else has none of it.
     (checkout.folder / checkout.study).write_text(NONE + "harm_tests: [{name: other}]\n")

@@ -1,6 +1,7 @@
-"""The table of all scores of simulated sequences."""
+"""The table of all scores of simulated sequences, and their means."""
 
 from _job import job
+from isoplan.applications.fluctuation import summary
 from isoplan.applications.fluctuation.trials import Trial, table
 from isoplan.cluster.unit_files import load_units
 
@@ -13,6 +14,7 @@ def main(snakemake):
     ]
     rows = table(trials, units)
     rows.to_csv(output.table, index=False, float_format="%.6g")
+    summary.of_scores(rows).to_csv(output.summary, index=False, float_format="%.4g")
     print(f"{len(rows)} rows in {output.table}")
 
 

@@ -49,6 +49,7 @@ rule tabulate_fluctuation:
         ),
     output:
         table=f"{RESULTS}/fluctuation.csv",
+        summary=f"{RESULTS}/fluctuation_summary.csv",
     log:
         f"{LOGS}/tabulate_fluctuation.log",
     benchmark:

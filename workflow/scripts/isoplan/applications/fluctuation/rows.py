@@ -33,7 +33,7 @@ STAGES = (
     ),
     Stage(
         "tabulate_fluctuation",
-        made=("fluctuation.csv",),
+        made=("fluctuation.csv", "fluctuation_summary.csv"),
         memory="other",
         minutes="other",
         wanted=_wanted,
