@@ -33,9 +33,11 @@ from isoplan.applications.fluctuation.superresolution import Settings
 MEAN_STEPS = SOFI_STEPS = 1000  # of Richardson-Lucy
 COVARIANCE_STEPS = 70  # of the likelihood without the mean: all that it takes with it
 FLUOGAN_STEPS = 500  # beside a critic: 25 to 40 s of one core at 32 x 32 px
-ALONE_STEPS = 5000  # without one: 5 s. 2000 more cost half a decibel, so it gets no longer time
-# Each with its own best PSNR on two sequences of 40 emitters per micrometre and a background of 20 electrons that no
-# study holds (numbers 100 and 101), of lights .001 to .03, roughness .3 to 3 and critics .0025 to .01.
+# Without a critic: 5 s. Both more and fewer steps had a lower PSNR, so it does not get the critics' time.
+ALONE_STEPS = 5000
+# Of what was tried, each has its own best PSNR on two sequences that no study holds (numbers 100 and 101 of the test of
+# `fluctuation.adversarial`): light .001 to .03 and smooth .3 to 3 without a critic, critic .0025 to .01 and light .0025
+# to .01 with one.
 FLUOGAN_WEIGHTS = {
     "fluogan-published": Weights(light=0.005, smooth=1.0, critic=0.0025),
     "fluogan": Weights(light=0.0025, smooth=1.0, critic=0.0025),
@@ -217,22 +219,23 @@ def by_likelihood(scene: Scene) -> Found:
 
 def of_fluogan(scene: Scene, variant: str, physics: str = "generalised") -> Found:
     """FluoGAN from an even start."""
-    return _fluogan(scene, variant, physics=physics)
+    return _fluogan(scene, variant, FLUOGAN_STEPS, physics=physics)
 
 
 def fluogan_without_critic(scene: Scene) -> Found:
     """The same mean and penalties alone, from the same start, in ALONE_STEPS."""
-    return _fluogan(scene, "fluogan-no-critic", steps=ALONE_STEPS)
+    return _fluogan(scene, "fluogan-no-critic", ALONE_STEPS)
 
 
 def fluogan_from_likelihood(scene: Scene) -> Found:
     """FluoGAN, started at ours. Refused where that is: the deconvolved mean."""
     if not _enough(scene):
         return deconvolved(scene)
-    return _fluogan(scene, "fluogan-from-likelihood", start=_likelihood(scene))
+    variant = "fluogan-from-likelihood"
+    return _fluogan(scene, variant, FLUOGAN_STEPS, start=_likelihood(scene))
 
 
-def _fluogan(scene: Scene, variant: str, **settings) -> Found:
+def _fluogan(scene: Scene, variant: str, steps: int, **settings) -> Found:
     told = scene.settings
     made = fluogan.fit(
         scene.still,
@@ -240,7 +243,8 @@ def _fluogan(scene: Scene, variant: str, **settings) -> Found:
         told.camera,
         FLUOGAN_WEIGHTS[variant],
         factor=told.factor,
-        **{"steps": FLUOGAN_STEPS} | settings,
+        steps=steps,
+        **settings,
     )
     return Found(scene.psi.inner(made.emission))
 
