@@ -252,3 +252,10 @@ def test_a_sequence_tells_its_camera_and_drift():
     assert len(settings.parts) > 1 and settings.flicker is not None
     assert any("drifts by" in note for note in notes)
     assert isinstance(settings.camera, Camera)
+
+
+def test_an_object_that_leaves_nothing_dark_keeps_its_light():
+    """Its background and its own light could be taken for one another."""
+    made, frames = electrons(replace(BASE, structure="star", density_per_um=80.0))
+    x = emission(BASE, frames)
+    assert x.sum() == pytest.approx(made.truth.sum(), rel=0.05)

@@ -9,6 +9,7 @@ from isoplan.applications.fluctuation.formation import Formation, Psf
 from isoplan.applications.fluctuation.likelihood import BORDER_PX
 
 PSF, CAMERA, RATE, KAPPA = Psf(2.6), Camera(), 0.75, 30.0
+ADVERSARIAL, ALONE = fluogan.Weights(0.005, 1.0, 0.005), fluogan.Weights(0.005, 1.0)
 PSI = Formation.of((12, 12), PSF, factor=2, border=BORDER_PX)
 
 
@@ -144,7 +145,9 @@ def test_a_fit_lowers_the_mean_term_and_is_the_same_again(sequence, physics, mon
     monkeypatch.setattr(fluogan, "MEAN_STEPS", 30)
 
     def made(seed: int) -> fluogan.Estimate:
-        return fluogan.fit(sequence, PSF, CAMERA, physics=physics, factor=2, steps=5, seed=seed)
+        return fluogan.fit(
+            sequence, PSF, CAMERA, ADVERSARIAL, physics=physics, factor=2, steps=5, seed=seed
+        )
 
     first, again, other = made(0), made(0), made(1)
     assert first.history["mean"][-1] < 0.5 * first.history["mean"][0]
@@ -160,8 +163,8 @@ def test_without_critic_the_physics_does_not_matter(sequence, emission):
             sequence,
             PSF,
             CAMERA,
+            ALONE,
             physics=physics,
-            adversarial=False,
             factor=2,
             steps=20,
             start=emission,
@@ -172,6 +175,23 @@ def test_without_critic_the_physics_does_not_matter(sequence, emission):
     assert list(made[0].history) == ["mean"]
 
 
+def test_without_critic_no_steps_are_made_before(sequence):
+    made = fluogan.fit(sequence, PSF, CAMERA, ALONE, factor=2, steps=7)
+    assert len(made.history["mean"]) == 7
+
+
+@pytest.mark.parametrize("heavier", [fluogan.Weights(0.5, 1.0), fluogan.Weights(0.005, 100.0)])
+def test_weights_act(sequence, heavier):
+    def made(weights: fluogan.Weights) -> fluogan.Estimate:
+        return fluogan.fit(sequence, PSF, CAMERA, weights, factor=2, steps=200)
+
+    light, heavy = made(ALONE), made(heavier)
+    if heavier.light > ALONE.light:
+        assert heavy.emission.sum() < 0.8 * light.emission.sum()
+    else:
+        assert np.ptp(heavy.background) < 0.5 * np.ptp(light.background)
+
+
 def test_unknown_physics(sequence):
     with pytest.raises(ValueError, match="physics honest: must be one of published, generalised"):
-        fluogan.fit(sequence, PSF, CAMERA, physics="honest", factor=2)
+        fluogan.fit(sequence, PSF, CAMERA, ALONE, physics="honest", factor=2)

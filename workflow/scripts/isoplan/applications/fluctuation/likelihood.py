@@ -205,10 +205,7 @@ def fit(
         x = x * np.clip(ratio**LEAP if step % 3 == 1 else ratio, 0, FARTHEST)
         kappa = kappa * scatter
         if not joint:  # x kappa is all that the covariance knows: the mean tells their parts
-            seen = mean.seen(x)
-            if (step + 1) % 3 == 0:
-                background = mean.background(x * mean.scale(seen, background))
-            scale = mean.scale(seen, background)
+            scale, background = mean.split(mean.seen(x))
             x, kappa = x * scale, kappa / scale
         elif (step + 1) % 3 == 0:
             background = mean.background(x)
@@ -315,7 +312,13 @@ class Mean:
         found = np.linalg.lstsq(weighted @ self.cosines.T, weighted @ left, rcond=1e-6)[0]
         return np.maximum(found @ self.cosines, 0).reshape(self.picture.shape)
 
-    def scale(self, seen: np.ndarray, background: np.ndarray) -> float:
-        """Of x, by weighted least squares."""
-        over = (self.weight * seen * (self.picture - background)).sum()
-        return max(over / max((self.weight * seen**2).sum(), 1e-30), 1e-3)
+    def split(self, seen: np.ndarray) -> tuple[float, np.ndarray]:
+        """Of x and of the cosines, by weighted least squares of both together; the background is never negative.
+
+        In turns, they would hardly move from where they start where x leaves no part of the picture dark.
+        """
+        terms = np.vstack([seen.ravel(), self.cosines])
+        weighted = terms * self.weight.ravel()
+        found = np.linalg.lstsq(weighted @ terms.T, weighted @ self.picture.ravel(), rcond=1e-6)[0]
+        background = np.maximum(found[1:] @ self.cosines, 0).reshape(self.picture.shape)
+        return max(float(found[0]), 1e-3), background

@@ -27,6 +27,7 @@ from isoplan.applications.fluctuation import (
     srrf,
     superresolution,
 )
+from isoplan.applications.fluctuation.fluogan import Weights
 from isoplan.applications.fluctuation.formation import Formation
 from isoplan.applications.fluctuation.sequence import Frames
 from isoplan.applications.fluctuation.settings import Settings
@@ -35,11 +36,20 @@ MEAN_STEPS, SOFI_STEPS = 300, 80  # of accelerated Richardson-Lucy
 TV_WEIGHT = 1e-4
 COVARIANCE_STEPS = 70  # of the likelihood without the mean: all that it takes with it
 NUMBERS = ("amplitude", "rate", "emission")  # facts that have a true value
-FLUOGAN_STEPS = 500  # 30 to 60 s of one core at 32 x 32 px
+FLUOGAN_STEPS = 500  # beside a critic: 25 to 40 s of one core at 32 x 32 px
+# Without a critic: 5 s. Both more and fewer steps had a lower PSNR, so it does not get the critics' time.
+ALONE_STEPS = 5000
+# Of what was tried, each has its own best PSNR on two sequences that no study holds (numbers 100 and 101 of the test of
+# `fluctuation.adversarial`): light .001 to .03 and smooth .3 to 3 without a critic, critic .0025 to .01 and light .0025
+# to .01 with one.
+FLUOGAN_WEIGHTS = {
+    "fluogan-published": Weights(light=0.005, smooth=1.0, critic=0.0025),
+    "fluogan": Weights(light=0.0025, smooth=1.0, critic=0.0025),
+    "fluogan-no-critic": Weights(light=0.0025, smooth=1.0),
+    "fluogan-from-likelihood": Weights(light=0.005, smooth=1.0, critic=0.0025),
+}
 VAE_STEPS = denoising.STEPS  # half a minute
-NOISE_LEFT = (
-    0.3  # share of the camera's noise that the likelihood is told after denoising: see `denoising`
-)
+NOISE_LEFT = 0.3  # share of the camera's noise that the likelihood is told of denoised frames: see `denoising`
 # What the oracle tries: factors on the weight of each penalty, and FISTA's steps.
 TRIED = tuple(product(colorme.SHARES, (0.25, 1.0, 4.0), (300, 1000)))
 
@@ -222,26 +232,33 @@ def by_likelihood(scene: Scene) -> Found:
     return Found(made.picture, facts | {"neighbours": scene.neighbours})
 
 
-def of_fluogan(scene: Scene, physics: str = "generalised", adversarial: bool = True) -> Found:
-    """FluoGAN from an even start. Without its critic, the rest is the same."""
-    return _fluogan(scene, physics=physics, adversarial=adversarial)
+def of_fluogan(scene: Scene, variant: str, physics: str = "generalised") -> Found:
+    """FluoGAN from an even start."""
+    return _fluogan(scene, variant, FLUOGAN_STEPS, physics=physics)
+
+
+def fluogan_without_critic(scene: Scene) -> Found:
+    """The same mean and penalties alone, from the same start, in ALONE_STEPS."""
+    return _fluogan(scene, "fluogan-no-critic", ALONE_STEPS)
 
 
 def fluogan_from_likelihood(scene: Scene) -> Found:
     """FluoGAN, started at ours. Refused where that is: the deconvolved mean."""
     if not _enough(scene):
         return deconvolved(scene)
-    return _fluogan(scene, start=_likelihood(scene))
+    variant = "fluogan-from-likelihood"
+    return _fluogan(scene, variant, FLUOGAN_STEPS, start=_likelihood(scene))
 
 
-def _fluogan(scene: Scene, **settings) -> Found:
+def _fluogan(scene: Scene, variant: str, steps: int, **settings) -> Found:
     told = scene.settings
     made = fluogan.fit(
         scene.still,
         told.psf,
         told.camera,
+        FLUOGAN_WEIGHTS[variant],
         factor=told.factor,
-        steps=FLUOGAN_STEPS,
+        steps=steps,
         **settings,
     )
     return Found(scene.psi.inner(made.emission))
@@ -296,9 +313,9 @@ METHODS: dict[str, Callable[[Scene], Found]] = {
     **{f"colorme-{penalty}": partial(of_colorme, penalty=penalty) for penalty in colorme.SHARES},
     "covariance": covariance,
     "likelihood": by_likelihood,
-    "fluogan-published": partial(of_fluogan, physics="published"),
-    "fluogan": of_fluogan,
-    "fluogan-no-critic": partial(of_fluogan, adversarial=False),
+    "fluogan-published": partial(of_fluogan, variant="fluogan-published", physics="published"),
+    "fluogan": partial(of_fluogan, variant="fluogan"),
+    "fluogan-no-critic": fluogan_without_critic,
     "fluogan-from-likelihood": fluogan_from_likelihood,
     **{kind: partial(by_nanopyx, kind=kind) for kind in srrf.CHOSEN},
     "vae-sofi": vae_sofi,

@@ -228,6 +228,8 @@ def superresolve(
 
     Examples
     --------
+    >>> from isoplan.applications.fluctuation.camera import Camera
+    >>> from isoplan.applications.fluctuation.formation import Psf
     >>> still = np.random.default_rng(0).poisson(60, size=(60, 20, 20)) + 100
     >>> made = superresolve(Frames(still), Settings(Psf(2.5), Camera(gain=1, read_noise_e=0)))
     >>> made.information.enough, made.picture.shape
