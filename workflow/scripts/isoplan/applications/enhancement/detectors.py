@@ -10,6 +10,10 @@ from isoplan.objects.scenes import draw_scenes
 
 FWHM = 2.3548  # of a Gaussian, in standard deviations
 GROUND = 0.02  # share of the brightest light that is everywhere
+DARK, TRIES = (
+    0.9,
+    50,
+)  # median of a scene at most, as a share of its mean; scenes that are looked at
 TURNS = 0.75  # of the drift's wave over a picture
 
 
@@ -113,8 +117,12 @@ def simulate(entry: dict, split: str, number: int, seed: int) -> Exposure:
     kind = entry["kinds"][number % len(entry["kinds"])]
     objects = {"name": entry["name"], "kinds": [kind], "zoom": [0.8, 2.0]}
     stream = f"enhancement/{split}"
-    scene = draw_scenes(objects, 1, entry["mosaic_px"], seed=seed, stream=stream, first=number)
-    sharp = scene[0].numpy().astype(np.float64).clip(0, 1)
+    for first in range(TRIES * number, TRIES * (number + 1)):
+        scene = draw_scenes(objects, 1, entry["mosaic_px"], seed=seed, stream=stream, first=first)
+        sharp = scene[0].numpy().astype(np.float64).clip(0, 1)
+        # Fluorescence is bright on dark; scenes may have their contrast turned over.
+        if np.median(sharp) < DARK * sharp.mean():
+            break
     seen = ndimage.gaussian_filter(sharp, entry["blur_fwhm_px"] / FWHM)
     photons = entry["photons"] * (GROUND + (1 - GROUND) * seen)
     rng = numpy_rng(seed, f"{stream}/light", number)

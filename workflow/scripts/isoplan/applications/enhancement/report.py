@@ -131,12 +131,12 @@ def method_table(rows: pd.DataFrame, settings: pd.DataFrame) -> Table:
         line = [Cell(LABELS[name])]
         for metric, table in tables.items():
             if name not in table:
-                line.append(Cell("–"))
+                line.append(Cell(style.fixed(None)))
                 continue
             decimals = known[metric.removesuffix(TRUTH)].decimals
             text = mean_of(table[name]).words(decimals)
             line.append(Cell(text, best=best.get(metric) == name))
-        setting = "–"
+        setting = style.fixed(None)
         if name in settings.index:
             row = settings.loc[name]
             setting = f"{row['key']} {row['setting']:g}"
@@ -179,7 +179,7 @@ def picture_figure(pictures: dict[str, np.ndarray], width_px: int = 1040) -> Fig
     target = pictures[TARGET]
     low, high = np.quantile(target, (0.01, 0.995))
     reach = max(3 * float((pictures[RAW] - target).std()), 1e-9)
-    figure = Figure(figsize=(width_px / 100, 2.4 * width_px / 100 / len(names) + 0.5))
+    figure = Figure(figsize=(width_px / 100, 2.1 * width_px / 100 / len(names) + 0.45))
     grid = figure.subplots(2, len(names), squeeze=False)
     for place, name in enumerate(names):
         grid[0, place].imshow(pictures[name], cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
@@ -189,7 +189,7 @@ def picture_figure(pictures: dict[str, np.ndarray], width_px: int = 1040) -> Fig
             grid[1, place].imshow(rest, cmap="RdBu_r", vmin=-reach, vmax=reach)
     for axes in grid.flat:
         axes.set_axis_off()
-    figure.subplots_adjust(0.005, 0.01, 0.995, 0.86, 0.03, 0.03)
+    figure.subplots_adjust(0.005, 0.01, 0.995, 0.87, 0.03, 0.03)
     return figure
 
 
