@@ -130,7 +130,10 @@ def test_the_report_marks_the_best_and_gives_intervals(trial, rows):
     settings = trials.settings_table([trial])
     chosen = settings[settings["chosen"]].set_index("method")
     table = report.method_table(rows, chosen)
-    assert table.head[1] == "PSNR (dB)" and len(table.rows) == len(FILTERS) + 3
+    assert table.head[1] == "PSNR (dB)" and len(table.rows) == len(FILTERS) + 2
+    beside = report.picture_table(rows)
+    assert len(beside.rows) == len(FILTERS) + 3 and "PSNR, to the truth (dB)" in beside.head
+    assert {len(row) for row in table.rows} == {len(table.head)}
     marked = [row[0].text for row in table.rows if row[1].best]
     best = report.wide(rows, "PSNR")[list(FILTERS)].mean().idxmax()
     assert marked == [report.LABELS[best]]

@@ -143,12 +143,7 @@ def test_what_makes_it_harder_is_a_table():
     plain = trial(name="a").test
     tests = [plain, {**plain, "name": "b", "drift_px": 0.5, "seeds": 9}]
     found = report.harder_table(rows, tests)
-    assert [cell.text for cell in found.rows[0]] == [
-        "drift_px 0.5",
-        "\u22123.0",
-        "\u22123.0",
-        "+10 %",
-    ]
+    assert [cell.text for cell in found.rows[0]] == ["drift_px 0.5", "\u22123.0", "\u22123.0", "+10 %"]
     assert found.head == ["What differs", "Ours", "SOFI", "Total, ours"]
     other = {**plain, "name": "b", "drift_px": 0.5, "flicker": 0.1}
     assert report.harder_table(rows, [plain, other]) is None

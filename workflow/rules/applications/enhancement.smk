@@ -2,6 +2,12 @@
 # filter is judged on test fields.
 
 ENHANCEMENTS = [item["name"] for item in STUDY["enhancements"]]
+# Files of a user's pairs, as the readers of their formats count.
+PAIR_FILES = {
+    item["name"]: list(map(str, Path(item["folder"]).glob("*/*")))
+    for item in STUDY["enhancements"]
+    if item["folder"]
+}
 ENHANCED = f"{RESULTS}/enhancements/{{enhancement}}"
 ENHANCEMENT_STAGE = f"{RESULTS}/stages/enhancements/{{enhancement}}"
 
@@ -17,17 +23,6 @@ wildcard_constraints:
     enhancement=r"[A-Za-z0-9._-]+",
 
 
-def by_pairs(script):
-    """The code behind a script that opens the files of its entry's folder: the reader of their format counts."""
-
-    def of_entry(wildcards):
-        folder = entry("enhancements", wildcards.enhancement).get("folder")
-        files = sorted(Path(folder).glob("*/*")) if folder else []
-        return library(script, *_readers(map(str, files)))
-
-    return of_entry
-
-
 rule choose_enhancement:
     output:
         choice=f"{ENHANCED}/choice.json",
@@ -40,7 +35,9 @@ rule choose_enhancement:
     resources:
         **asks("choose_enhancement"),
     params:
-        library=by_pairs("choose_enhancement"),
+        library=lambda wc: library(
+            "choose_enhancement", *_readers(PAIR_FILES.get(wc.enhancement, []))
+        ),
         enhancement=lambda wc: entry("enhancements", wc.enhancement),
         seed=STUDY["seed"],
     message:
@@ -63,7 +60,9 @@ rule score_enhancement:
     resources:
         **asks("score_enhancement"),
     params:
-        library=by_pairs("score_enhancement"),
+        library=lambda wc: library(
+            "score_enhancement", *_readers(PAIR_FILES.get(wc.enhancement, []))
+        ),
         folder=f"{ENHANCED}/scores",
         ledger=f"{RESULTS}/ledgers/enhancements/{{enhancement}}",
         enhancement=lambda wc: entry("enhancements", wc.enhancement),
@@ -119,7 +118,9 @@ rule picture_enhancement:
     resources:
         **asks("picture_enhancement"),
     params:
-        library=by_pairs("picture_enhancement"),
+        library=lambda wc: library(
+            "picture_enhancement", *_readers(PAIR_FILES.get(wc.enhancement, []))
+        ),
         enhancement=lambda wc: entry("enhancements", wc.enhancement),
         seed=STUDY["seed"],
     message:

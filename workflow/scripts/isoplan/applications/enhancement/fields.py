@@ -278,6 +278,8 @@ def _registered(entry: dict, name: str, plane: int) -> tuple[float, float]:
         )
     shift = found.shift if max(map(abs, found.shift)) >= STILL_PX else (0.0, 0.0)
     print(f"{where}: the target lies {found.shift[0]:+.2f}, {found.shift[1]:+.2f} px (y, x) away")
+    for note in found.notes:
+        print(f"{where}: {note.replace('the reference', 'the target')}")
     return shift
 
 

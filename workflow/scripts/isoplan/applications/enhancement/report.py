@@ -113,36 +113,60 @@ def gain(rows: pd.DataFrame, method: str, metric: str = "PSNR") -> Mean:
 
 
 def method_table(rows: pd.DataFrame, settings: pd.DataFrame) -> Table:
-    """Means over test fields with their intervals: a row for each method, the best filter or input marked."""
-    known = by_name()
-    metrics = [*COMPARED, *(f"PSNR{TRUTH}", f"SSIM{TRUTH}"), *PLAIN]
+    """How near every method comes to the target: means over test fields with their intervals, the best marked."""
+    tables = _tables(rows, COMPARED)
+    psnr = wide(rows, "PSNR")
+    made = _table(tables)
+    for line, name in zip(made.rows, _names(tables), strict=True):
+        gained = mean_of(psnr[name] - psnr[RAW]) if name in psnr and name != RAW else None
+        line.insert(2, Cell(gained.words(2) if gained else style.fixed(None)))
+        text = style.fixed(None)
+        if name in settings.index:
+            text = f"{settings.loc[name, 'key']} {settings.loc[name, 'setting']:g}"
+        line.append(Cell(text))
+    made.head.insert(2, "over the input (dB)")
+    made.head.append("Setting")
+    return made
+
+
+def picture_table(rows: pd.DataFrame) -> Table:
+    """CV and Sharpness of the results, and how near they come to the noise-free truth where it is known."""
+    return _table(_tables(rows, (*PLAIN, *(f"{name}{TRUTH}" for name in COMPARED))))
+
+
+def _tables(rows: pd.DataFrame, metrics: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    """`wide` of those metrics that there are."""
     tables = {metric: wide(rows, metric) for metric in metrics}
-    tables = {metric: table for metric, table in tables.items() if len(table)}
-    best = {}
-    for metric, table in tables.items():
-        means = table.drop(columns=[n for n in (TARGET, TRUE) if n in table]).mean()
-        better = known[metric.removesuffix(TRUTH)].better
-        if better:
-            best[metric] = (better * means).idxmax()
-        elif TARGET in table:  # nearest to that of the target
-            best[metric] = (means - table[TARGET].mean()).abs().idxmin()
+    return {metric: table for metric, table in tables.items() if len(table)}
+
+
+def _names(tables: dict[str, pd.DataFrame]) -> list[str]:
+    return [name for name in LABELS if any(name in table for table in tables.values())]
+
+
+def _table(tables: dict[str, pd.DataFrame]) -> Table:
+    """A row for each method, a column for each metric."""
+    known = {metric: by_name()[metric.removesuffix(TRUTH)] for metric in tables}
+    best = {metric: _best(table, known[metric].better) for metric, table in tables.items()}
     cells = []
-    for name in [n for n in LABELS if any(n in table for table in tables.values())]:
+    for name in _names(tables):
         line = [Cell(LABELS[name])]
         for metric, table in tables.items():
-            if name not in table:
-                line.append(Cell(style.fixed(None)))
-                continue
-            decimals = known[metric.removesuffix(TRUTH)].decimals
-            text = mean_of(table[name]).words(decimals)
-            line.append(Cell(text, best=best.get(metric) == name))
-        setting = style.fixed(None)
-        if name in settings.index:
-            row = settings.loc[name]
-            setting = f"{row['key']} {row['setting']:g}"
-        cells.append([*line, Cell(setting)])
-    heads = [_head(metric, known[metric.removesuffix(TRUTH)].unit) for metric in tables]
-    return Table(["", *heads, "Setting"], cells, best="best of input and filters")
+            text = style.fixed(None)
+            if name in table:
+                text = mean_of(table[name]).words(known[metric].decimals)
+            line.append(Cell(text, best=best[metric] == name))
+        cells.append(line)
+    heads = [_head(metric, one.unit) for metric, one in known.items()]
+    return Table(["", *heads], cells, best="best of input and filters")
+
+
+def _best(table: pd.DataFrame, better: int) -> str | None:
+    """The best of input and filters by their means; of metrics that want a certain value, the nearest to the target's."""
+    means = table.drop(columns=[name for name in (TARGET, TRUE) if name in table]).mean()
+    if better:
+        return str((better * means).idxmax())
+    return str((means - table[TARGET].mean()).abs().idxmin()) if TARGET in table else None
 
 
 def _head(metric: str, unit: str) -> str:
@@ -230,7 +254,13 @@ def parts(study: Study) -> list[Part]:
                 entry["name"],
                 words=[headline(study, entry)[1]],
                 figures=_figures(study, entry["name"]),
-                tables=[("Means over test fields", method_table(own, settings))],
+                tables=[
+                    ("To the target, means over test fields", method_table(own, settings)),
+                    (
+                        "Of the pictures, and to the noise-free truth where it is known",
+                        picture_table(own),
+                    ),
+                ],
                 notes=notes,
                 link_figures=False,
             )
