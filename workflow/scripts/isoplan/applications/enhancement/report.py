@@ -32,7 +32,8 @@ INTRO = (
     "chosen on training mosaics alone; all numbers are of test mosaics. Every result is brought to the target's brightness "
     "and contrast by a line first. PSNR refers to the target's range of values; mean squared errors are in counts² of "
     "the target. The target has noise of its own, which no method can foretell: the row of the noise-free truth, where it "
-    "is known, says the best PSNR and MSE to expect. A noisy target rewards noise in gradient-MSE and Sharpness. Brackets are 95 % intervals: mosaics are drawn, and fields in them."
+    "is known, says the best PSNR and MSE to expect. A noisy target rewards noise in gradient-MSE and Sharpness. "
+    "Brackets are 95 % intervals: mosaics are drawn, and fields in them."
 )
 
 
