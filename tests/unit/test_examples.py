@@ -7,6 +7,11 @@ import pytest
 
 MODULES = (
     "api",
+    "applications.enhancement.detectors",
+    "applications.enhancement.fields",
+    "applications.enhancement.filters",
+    "applications.enhancement.report",
+    "applications.enhancement.scores",
     "applications.fluctuation.banded",
     "applications.fluctuation.baselines",
     "applications.fluctuation.blinking",

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "make models SCALE=small": "hours; tests/unit/test_released.py",
     ".venv/bin/isoplan release config/studies/released.full.yaml gaussian-2 --stop-after-minutes 9": "hours; tests/unit/test_released.py",
     "make study STUDY=fluctuation.small": "minutes; tests/workflow/test_fluctuation.py",
+    "make study STUDY=enhancement.small": "a minute; tests/workflow/test_enhancement.py",
     "make study STUDY=table_2_3.small": "hours; tests/unit/test_sweep.py",
     "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_picture.py": "minutes, on results of the demo",
     "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_gallery.py": "minutes, on results of the demo",

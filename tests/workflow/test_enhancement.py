@@ -1,0 +1,94 @@
+"""A study of enhanced pairs alone: simulated ones and a folder's, their tables, the report, and a lost unit."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from checkout import Checkout, planned
+from isoplan.applications.enhancement.detectors import Detector
+
+pytestmark = pytest.mark.slow
+
+NONE = """
+study: mini-enhancement
+networks:
+  - {name: released, weights: released}
+test_sets: []
+tests: []
+simulations: []
+mosaics: null
+jobs_per_mosaic: 2
+resources: {threads: 1}
+"""
+STUDY = NONE + (
+    """
+enhancements:
+  - {name: made, kinds: [filaments], train_mosaics: 1, test_mosaics: 2, mosaic_px: 128, field_px: 64, methods: [gaussian, wavelet-stabilised]}
+  - {name: taken, folder: pairs, field_px: 48, test_files: [b.tif], methods: [median]}
+"""
+)
+
+
+def write(folder):
+    """Two files of two slices, the target seen two px further right."""
+    rng = np.random.default_rng(0)
+    for name in ("a.tif", "b.tif"):
+        light = rng.random((2, 110, 110))
+        light = 400 * np.array(
+            [np.kron(one[:14, :14], np.ones((8, 8)))[:110, :110] for one in light]
+        )
+        for part, shift, efficiency in (("low", 0, 0.2), ("high", 2, 0.4)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            seen = [
+                Detector(efficiency, gain=2.0, bits=16).expose(np.roll(one, shift, 1), rng)
+                for one in light
+            ]
+            tifffile.imwrite(
+                folder / part / name,
+                np.array(seen, np.uint16)[:, :, 4:],
+                imagej=True,
+                metadata={"axes": "ZYX"},
+            )
+
+
+def test_a_whole_study(tmp_path):
+    checkout = Checkout.make(tmp_path / "isoplan", "mini-enhancement.yaml", STUDY)
+    write(checkout.folder / "pairs")
+    results = checkout.results
+    made = planned(checkout.run())
+    assert made["score_enhancement"] == 4 and "train_network" not in made
+    rows = pd.read_csv(results / "enhancement.csv")
+    means = rows.groupby(["enhancement", "method", "metric"])["value"].mean()
+    assert means["made", "gaussian", "PSNR"] > means["made", "raw", "PSNR"]
+    assert means["made", "gaussian", "PSNR-truth"] > means["made", "raw", "PSNR-truth"] + 1
+    assert means["made", "truth", "PSNR"] > means["made", "wavelet-stabilised", "PSNR"]
+    own = rows[rows["enhancement"] == "taken"]
+    assert set(own["mosaic"]) == {"b.tif"} and not own["metric"].str.endswith("-truth").any()
+    assert own["field"].nunique() == 8
+    choice = json.loads((results / "enhancements/taken/choice.json").read_text())
+    assert all(abs(x - 2) < 0.2 and abs(y) < 0.2 for y, x in choice["layout"]["shifts"].values())
+    settings = pd.read_csv(results / "enhancement_settings.csv")
+    assert settings.groupby(["enhancement", "method"])["chosen"].sum().eq(1).all()
+    page = (results / "report.html").read_text()
+    assert "Enhancement: a poor detector made good" in page
+    for name in ("made", "taken"):
+        assert (results / f"figures/enhancement_{name}.png").is_file()
+
+    # As `make resume` does where a unit was damaged: it is made again, and what is left is not.
+    kept = results / "enhancements/made/scores/1.npy"
+    before = kept.stat().st_mtime_ns
+    torn = results / "enhancements/made/scores/0.npy"
+    torn.write_bytes(b"torn")
+    for file in ("stages/enhancements/made/score.0.done", "enhancement.csv"):
+        (results / file).unlink()
+    made = planned(checkout.run())
+    assert made["score_enhancement"] == made["tabulate_enhancement"] == 1
+    assert kept.stat().st_mtime_ns == before
+    pd.testing.assert_frame_equal(pd.read_csv(results / "enhancement.csv"), rows)
+
+    # A study that asks for something else has none of it.
+    (checkout.folder / checkout.study).write_text(NONE + "harm_tests: [{name: other}]\n")
+    made = planned(checkout.run("--dry-run"))
+    assert not {rule for rule in made if "enhancement" in rule}

@@ -1,0 +1,129 @@
+# Enhancement: pairs of fields by a poor and a good detector. Settings of filters are chosen on training fields, and every
+# filter is judged on test fields.
+
+ENHANCEMENTS = [item["name"] for item in STUDY["enhancements"]]
+# Files of a user's pairs, as the readers of their formats count.
+PAIR_FILES = {
+    item["name"]: list(map(str, Path(item["folder"]).glob("*/*")))
+    for item in STUDY["enhancements"]
+    if item["folder"]
+}
+ENHANCED = f"{RESULTS}/enhancements/{{enhancement}}"
+ENHANCEMENT_STAGE = f"{RESULTS}/stages/enhancements/{{enhancement}}"
+
+if ENHANCEMENTS:
+    TARGETS["enhancement"] = REPORTED["enhancement"] = f"{RESULTS}/enhancement.csv"
+    REPORTED["enhancement_pictures"] = expand(
+        f"{RESULTS}/enhancements/{{enhancement}}/pictures.npz", enhancement=ENHANCEMENTS
+    )
+    SECTIONS["enhancement"] = "isoplan.applications.enhancement.report:SECTIONS"
+
+
+wildcard_constraints:
+    enhancement=r"[A-Za-z0-9._-]+",
+
+
+rule choose_enhancement:
+    output:
+        choice=f"{ENHANCED}/choice.json",
+    log:
+        f"{LOGS}/choose_enhancement/{{enhancement}}.log",
+    benchmark:
+        f"{BENCHMARKS}/choose_enhancement/{{enhancement}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("choose_enhancement"),
+    params:
+        library=lambda wc: library(
+            "choose_enhancement", *_readers(PAIR_FILES.get(wc.enhancement, []))
+        ),
+        enhancement=lambda wc: entry("enhancements", wc.enhancement),
+        seed=STUDY["seed"],
+    message:
+        "Chooses settings on the training fields of {wildcards.enhancement}"
+    script:
+        "../../scripts/choose_enhancement.py"
+
+
+rule score_enhancement:
+    input:
+        choice=f"{ENHANCED}/choice.json",
+    output:
+        done=f"{ENHANCEMENT_STAGE}/score.{{job}}.done",
+    log:
+        f"{LOGS}/score_enhancement/{{enhancement}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/score_enhancement/{{enhancement}}/{{job}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("score_enhancement"),
+    params:
+        library=lambda wc: library(
+            "score_enhancement", *_readers(PAIR_FILES.get(wc.enhancement, []))
+        ),
+        folder=f"{ENHANCED}/scores",
+        ledger=f"{RESULTS}/ledgers/enhancements/{{enhancement}}",
+        enhancement=lambda wc: entry("enhancements", wc.enhancement),
+        seed=STUDY["seed"],
+        jobs=JOBS,
+    message:
+        "Enhances test fields of {wildcards.enhancement}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../../scripts/score_enhancement.py"
+
+
+rule tabulate_enhancement:
+    input:
+        choices=expand(f"{ENHANCED}/choice.json", enhancement=ENHANCEMENTS),
+        done=expand(
+            f"{ENHANCEMENT_STAGE}/score.{{job}}.done",
+            enhancement=ENHANCEMENTS,
+            job=range(JOBS),
+        ),
+    output:
+        table=f"{RESULTS}/enhancement.csv",
+        settings=f"{RESULTS}/enhancement_settings.csv",
+    log:
+        f"{LOGS}/tabulate_enhancement.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_enhancement.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("tabulate_enhancement"),
+    params:
+        library=library("tabulate_enhancement"),
+        folder=f"{RESULTS}/enhancements",
+        enhancements=[entry("enhancements", name) for name in ENHANCEMENTS],
+        seed=STUDY["seed"],
+    message:
+        "Collects how near every method comes to the target"
+    script:
+        "../../scripts/tabulate_enhancement.py"
+
+
+rule picture_enhancement:
+    input:
+        choice=f"{ENHANCED}/choice.json",
+    output:
+        pictures=f"{ENHANCED}/pictures.npz",
+    log:
+        f"{LOGS}/picture_enhancement/{{enhancement}}.log",
+    benchmark:
+        f"{BENCHMARKS}/picture_enhancement/{{enhancement}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("picture_enhancement"),
+    params:
+        library=lambda wc: library(
+            "picture_enhancement", *_readers(PAIR_FILES.get(wc.enhancement, []))
+        ),
+        enhancement=lambda wc: entry("enhancements", wc.enhancement),
+        seed=STUDY["seed"],
+    message:
+        "Enhances the first test field of {wildcards.enhancement} once more, to look at"
+    script:
+        "../../scripts/picture_enhancement.py"

@@ -1,0 +1,343 @@
+"""The fields of an entry of `enhancements`: pairs of one place by a poor and a good detector, split by mosaic."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+
+from isoplan.applications.enhancement.detectors import Exposure, simulate
+from isoplan.base.errors import UserError
+from isoplan.base.seeds import numpy_rng
+from isoplan.mosaic.reader import Mosaic, open_mosaic
+from isoplan.mosaic.window import Picture
+from isoplan.registration import APART_PX, register, shifted
+
+SPLITS = ("train", "test")
+STILL_PX = (
+    0.25  # shifts below it are left, as moving pixels between each other smooths the target's noise
+)
+HIDDEN = "."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a field lies.
+
+    Attributes
+    ----------
+    mosaic : str
+        The file's name, or train-0, test-0, ... of simulated mosaics.
+    plane : int
+        Slice of a stack.
+    y, x : int
+        Its corner in px.
+    """
+
+    mosaic: str
+    plane: int
+    y: int
+    x: int
+
+    @property
+    def name(self) -> str:
+        """What the table calls the field.
+
+        Examples
+        --------
+        >>> Place("a.tif", 0, 0, 128).name
+        '0:0:128'
+        """
+        return f"{self.plane}:{self.y}:{self.x}"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A pair of pictures of one field, (h, w) each; truth: expected photons, None where nobody knows them."""
+
+    low: np.ndarray
+    high: np.ndarray
+    truth: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The fields of an entry, as JSON keeps them.
+
+    Attributes
+    ----------
+    train, test : list of Place
+        Fields of either split; no mosaic has fields in both.
+    shifts : dict
+        Of each picture of a user's, "mosaic:plane", how far the target lies from the input, (y, x) in px.
+    """
+
+    train: list[Place]
+    test: list[Place]
+    shifts: dict[str, tuple[float, float]]
+
+    def record(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, record: dict) -> "Layout":
+        train, test = ([Place(**place) for place in record[split]] for split in SPLITS)
+        return cls(train, test, {key: (y, x) for key, (y, x) in record["shifts"].items()})
+
+
+def lay_out(entry: dict, seed: int) -> Layout:
+    """Finds the fields of an entry, and registers a user's pairs.
+
+    Raises
+    ------
+    UserError
+        If the pictures are no pairs, or cannot be split.
+    """
+    try:
+        return _laid_out(entry, seed)
+    except UserError as problem:
+        raise UserError(f"enhancement {entry['name']}: {problem}") from problem.__cause__
+
+
+def read(entry: dict, layout: Layout, place: Place, seed: int) -> Field:
+    """One field."""
+    side = entry["field_px"]
+    window = (slice(place.y, place.y + side), slice(place.x, place.x + side))
+    if not entry.get("folder"):
+        split, number = place.mosaic.split("-")
+        pair = _simulated(_frozen(entry), split, int(number), seed)
+        return Field(pair.low[window], pair.high[window], pair.photons[window])
+    low, high = _pair(entry, place.mosaic, place.plane)
+    shift = layout.shifts[f"{place.mosaic}:{place.plane}"]
+    return Field(low[window], shifted(_Held(high), window, shift))
+
+
+def training_pairs(
+    entry: dict, layout: Layout, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(input, target) of at most `choice_fields` training fields, spread over all of them."""
+    count = min(len(layout.train), entry["choice_fields"])
+    for number in np.linspace(0, len(layout.train) - 1, count).round().astype(int):
+        field = read(entry, layout, layout.train[number], seed)
+        yield field.low, field.high
+
+
+def split_names(
+    names: list[str], test_files: list[str], test_share: float, seed: int
+) -> dict[str, list[str]]:
+    """Mosaics of either split: those named, or a share of them that the seed draws; at least one in each.
+
+    Examples
+    --------
+    >>> split_names(["a", "b", "c"], ["b"], 0.5, 0)
+    {'train': ['a', 'c'], 'test': ['b']}
+    """
+    if len(names) < 2:
+        raise UserError(
+            f"has one mosaic alone ({', '.join(names)}): settings are chosen on one and judged on another, so give "
+            "two or more; parts of one are no independent test"
+        )
+    strange = [name for name in test_files if name not in names]
+    if strange:
+        raise UserError(
+            f"test_files: {', '.join(strange)} is not there; there are {', '.join(names)}"
+        )
+    test = set(test_files)
+    if not test:
+        count = min(max(round(test_share * len(names)), 1), len(names) - 1)
+        order = numpy_rng(seed, "enhancement/split").permutation(len(names))
+        test = {names[number] for number in order[:count]}
+    if len(test) == len(names):
+        raise UserError("test_files: names all mosaics; leave at least one to choose settings on")
+    return {
+        "train": [name for name in names if name not in test],
+        "test": [name for name in names if name in test],
+    }
+
+
+def corners(
+    shape: tuple[int, int], side: int, shift: tuple[float, float] = (0.0, 0.0)
+) -> list[tuple[int, int]]:
+    """Corners (y, x) of the whole squares of a picture that the shifted target shows too, each alone in its place.
+
+    Examples
+    --------
+    >>> corners((256, 300), 128)
+    [(0, 0), (0, 128), (128, 0), (128, 128)]
+    >>> corners((256, 300), 128, (-2.0, 0.0))
+    [(2, 0), (2, 128)]
+    """
+    lines = []
+    for length, s in zip(shape, shift, strict=True):
+        # A field begins where the target does, and ends where it does.
+        first = max(ceil(-s), 0)
+        last = length - max(ceil(s), 0)
+        lines.append(range(first, last - side + 1, side))
+    return [(y, x) for y in lines[0] for x in lines[1]]
+
+
+def _laid_out(entry: dict, seed: int) -> Layout:
+    if not entry.get("folder"):
+        shape = (entry["mosaic_px"],) * 2
+        made = {
+            split: [
+                Place(f"{split}-{number}", 0, y, x)
+                for number in range(entry[f"{split}_mosaics"])
+                for y, x in corners(shape, entry["field_px"])
+            ]
+            for split in SPLITS
+        }
+        if not made["train"]:
+            raise UserError(
+                f"mosaic_px: {shape[0]} px hold no field of {entry['field_px']} px; give more"
+            )
+        return Layout(made["train"], made["test"], {})
+    split = split_names(names_of(entry["folder"]), entry["test_files"], entry["test_share"], seed)
+    shifts: dict[str, tuple[float, float]] = {}
+    found = {
+        name: [place for file in split[name] for place in _places(entry, file, shifts)]
+        for name in SPLITS
+    }
+    return Layout(found["train"], found["test"], shifts)
+
+
+def names_of(folder: str) -> list[str]:
+    """Files that `low/` and `high/` of a folder both have.
+
+    Raises
+    ------
+    UserError
+        If one of the two is missing or empty, or a file has no partner.
+    """
+    found = {}
+    for part in ("low", "high"):
+        inside = Path(folder, part)
+        if not inside.is_dir():
+            raise UserError(
+                f"{folder}: has no folder {part}/; put the input's files into low/ and the target's, of the same names, "
+                "into high/"
+            )
+        found[part] = {file.name for file in inside.iterdir() if not file.name.startswith(HIDDEN)}
+    for part, other in (("low", "high"), ("high", "low")):
+        alone = sorted(found[part] - found[other])
+        if alone:
+            raise UserError(
+                f"{Path(folder, part, alone[0])}: has no partner in {other}/; both files of a pair have one name"
+            )
+    if not found["low"]:
+        raise UserError(f"{folder}: has no files in low/ and high/")
+    return sorted(found["low"])
+
+
+def _places(entry: dict, name: str, shifts: dict) -> list[Place]:
+    """Fields of a user's file, once its pictures are registered; `shifts` learns theirs."""
+    low, high = (_file(entry, part, name) for part in ("low", "high"))
+    planes, shape = _sizes(entry, low)
+    others = _sizes(entry, high)
+    if (planes, shape) != others:
+        raise UserError(
+            f"{low} and {high} are of unequal sizes: {_shown(planes, shape)} and {_shown(*others)}; save both alike"
+        )
+    found = []
+    for plane in range(planes):
+        shift = _registered(entry, name, plane)
+        shifts[f"{name}:{plane}"] = shift
+        own = [Place(name, plane, y, x) for y, x in corners(shape, entry["field_px"], shift)]
+        if not own:
+            raise UserError(
+                f"{low}: what both pictures show of {_shown(1, shape)} holds no field of {entry['field_px']} px; lower "
+                "field_px"
+            )
+        found += own
+    return found
+
+
+def _registered(entry: dict, name: str, plane: int) -> tuple[float, float]:
+    where = f"{name}, slice {plane}" if plane else name
+    pair = _pair(entry, name, plane)
+    for part, picture in zip(("low", "high"), pair, strict=True):
+        if not np.isfinite(picture).all():
+            raise UserError(
+                f"{_file(entry, part, name)}: has pixels without a measurement; cut them off"
+            )
+        if np.ptp(picture) == 0:
+            raise UserError(
+                f"{_file(entry, part, name)}: slice {plane} is constant; leave the pair out"
+            )
+    try:
+        found = register(*map(_Held, pair))
+    except UserError as problem:
+        words = str(problem).replace("the reference", "the target").replace("picture", "input")
+        raise UserError(f"{where}: misregistered: {words}") from problem.__cause__
+    if found.apart_px > APART_PX:
+        raise UserError(
+            f"{where}: misregistered: the target is turned, scaled or warped against the input, whose shifts differ by "
+            f"up to {found.apart_px:.1f} px over the picture; register the two first"
+        )
+    shift = found.shift if max(map(abs, found.shift)) >= STILL_PX else (0.0, 0.0)
+    print(f"{where}: the target lies {found.shift[0]:+.2f}, {found.shift[1]:+.2f} px (y, x) away")
+    for note in found.notes:
+        print(f"{where}: {note.replace('the reference', 'the target')}")
+    return shift
+
+
+def _file(entry: dict, part: str, name: str) -> Path:
+    return Path(entry["folder"], part, name)
+
+
+def _sizes(entry: dict, file: Path) -> tuple[int, tuple[int, int]]:
+    with open_mosaic(file, channel=entry.get("channel"), slice=0) as mosaic:
+        return _planes(mosaic), mosaic.shape
+
+
+def _planes(mosaic) -> int:
+    return mosaic.slices if isinstance(mosaic, Mosaic) else 1
+
+
+def _shown(planes: int, shape: tuple[int, int]) -> str:
+    return f"{f'{planes} slices of ' if planes > 1 else ''}{shape[0]} x {shape[1]} px"
+
+
+def _pair(entry: dict, name: str, plane: int) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(
+        _plane(_file(entry, part, name), entry.get("channel"), plane) for part in ("low", "high")
+    )
+
+
+@lru_cache(maxsize=2)  # fields of one picture follow each other
+def _plane(file: Path, channel: int | str | None, plane: int) -> np.ndarray:
+    """One picture of a file: float32 (h, w)."""
+    with open_mosaic(file, channel=channel, slice=0) as mosaic:
+        window = (0, mosaic.shape[0], 0, mosaic.shape[1])
+        if _planes(mosaic) == 1:
+            return mosaic.read(*window)
+        return mosaic.read_stack(plane, plane + 1, *window)[0]
+
+
+class _Held(Picture):
+    """A picture (h, w) in memory, as the registration reads it."""
+
+    path = "memory"
+
+    def __init__(self, counts: np.ndarray):
+        self.counts, self.shape, self.dtype = counts, counts.shape, counts.dtype
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        self.check_window(y0, y1, x0, x1)
+        return self.counts[y0:y1, x0:x1]
+
+    def close(self) -> None:
+        pass
+
+
+def _frozen(entry: dict) -> tuple:
+    return tuple(
+        (key, tuple(value) if isinstance(value, list) else value) for key, value in entry.items()
+    )
+
+
+@lru_cache(maxsize=1)  # likewise
+def _simulated(entry: tuple, split: str, number: int, seed: int) -> Exposure:
+    return simulate(dict(entry), split, number, seed)

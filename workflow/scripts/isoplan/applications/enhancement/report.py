@@ -1,0 +1,322 @@
+"""What the report says of enhanced fields: how near each filter brings the input to the target, and by how much."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from isoplan.applications.enhancement.filters import FILTERS, RAW
+from isoplan.applications.enhancement.scores import COMPARED, PLAIN, TRUTH
+from isoplan.applications.enhancement.trials import SETTINGS, TARGET
+from isoplan.applications.enhancement.trials import TRUTH as TRUE
+from isoplan.metrics.catalogue import by_name
+from isoplan.report import style
+from isoplan.report.results import ResultTable, Study
+from isoplan.report.section import Bar, Caution, Part, Score, Section, StudyFigure
+from isoplan.report.tables import Cell, Table
+
+TABLE, SETTINGS_TABLE = "enhancement.csv", "enhancement_settings.csv"
+LABELS = {
+    RAW: "Input",
+    **{name: one.label for name, one in FILTERS.items()},
+    TARGET: "Target",
+    TRUE: "Noise-free truth",
+}
+COLOURS = {RAW: "#8C9199", "best": "#005EA8"}
+DRAWS, COVERED = 2000, (0.025, 0.975)  # of the bootstrap, and its 95 % interval
+INTRO = (
+    "Pairs of the same fields by a poor detector (the input) and a good one (the target). The setting of each filter was "
+    "chosen on training mosaics alone; all numbers are of test mosaics. Every result is brought to the target's brightness "
+    "and contrast by a line first. PSNR refers to the target's range of values; mean squared errors are in counts² of "
+    "the target. The target has noise of its own, which no method can foretell: the row of the noise-free truth, where it "
+    "is known, says the best PSNR and MSE to expect. A noisy target rewards noise in gradient-MSE and Sharpness. "
+    "Brackets are 95 % intervals: mosaics are drawn, and fields in them."
+)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over fields with its 95 % interval, NaN where there are fewer than two fields."""
+
+    value: float
+    low: float
+    high: float
+
+    def words(self, decimals: int | None) -> str:
+        if decimals is None:
+            between = f" [{style.significant(self.low)}, {style.significant(self.high)}]"
+            return style.significant(self.value) + (between if np.isfinite(self.low) else "")
+        between = style.interval(self.low, self.high, decimals)
+        return f"{style.fixed(self.value, decimals)} {between}".strip()
+
+
+def named(study: Study) -> list[dict]:
+    """The entries that the study names."""
+    return study.config.get("enhancements") or []
+
+
+def scores(study: Study) -> pd.DataFrame:
+    """enhancement.csv of these entries; it has no rows if nothing was enhanced."""
+    rows = study.table(TABLE)
+    return rows[rows["enhancement"].isin([entry["name"] for entry in named(study)])]
+
+
+def wide(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One metric of one entry: a row for each (mosaic, field), a column for each method in their order."""
+    own = rows[rows["metric"] == metric]
+    if own.empty:
+        return pd.DataFrame()
+    table = own.pivot(index=["mosaic", "field"], columns="method", values="value")
+    return table[[name for name in LABELS if name in table]]
+
+
+def mean_of(values: pd.Series) -> Mean:
+    """Over fields, by their (mosaic, field). Fields of a mosaic are alike, so mosaics are drawn first, then their fields.
+
+    Examples
+    --------
+    >>> index = pd.MultiIndex.from_product([["a", "b"], ["0", "1"]], names=["mosaic", "field"])
+    >>> found = mean_of(pd.Series([1.0, 1.0, 3.0, 3.0], index))
+    >>> found.value, found.low, found.high
+    (2.0, 1.0, 3.0)
+    """
+    values = values.dropna()
+    mosaics = [group.to_numpy() for _, group in values.groupby("mosaic")]
+    rng = np.random.default_rng(0)
+    means = []
+    for _ in range(DRAWS if len(values) > 1 else 0):
+        drawn = (mosaics[k] for k in rng.integers(len(mosaics), size=len(mosaics)))
+        means.append(np.concatenate([rng.choice(own, len(own)) for own in drawn]).mean())
+    ends = np.quantile(means, COVERED) if means else (np.nan, np.nan)
+    return Mean(float(values.mean()), float(ends[0]), float(ends[1]))
+
+
+def chosen(study: Study, name: str) -> pd.DataFrame:
+    """The setting of each method of an entry, by method."""
+    rows = study.table(SETTINGS_TABLE)
+    own = rows[(rows["enhancement"] == name) & rows["chosen"].astype(bool)]
+    return own.set_index("method")
+
+
+def best_trained(study: Study, name: str) -> str | None:
+    """The method with the least error on training fields, whose test the headline tells."""
+    settings = chosen(study, name)
+    return str(settings["error"].idxmin()) if len(settings) else None
+
+
+def gain(rows: pd.DataFrame, method: str, metric: str = "PSNR") -> Mean:
+    """A method less the input, on the same fields."""
+    table = wide(rows, metric)
+    return mean_of(table[method] - table[RAW])
+
+
+def method_table(rows: pd.DataFrame, settings: pd.DataFrame) -> Table:
+    """How near every method comes to the target: means over test fields with their intervals, the best marked."""
+    tables = _tables(rows, COMPARED)
+    psnr = wide(rows, "PSNR")
+    made = _table(tables)
+    for line, name in zip(made.rows, _names(tables), strict=True):
+        gained = mean_of(psnr[name] - psnr[RAW]) if name in psnr and name != RAW else None
+        line.insert(2, Cell(gained.words(2) if gained else style.fixed(None)))
+        text = style.fixed(None)
+        if name in settings.index:
+            text = f"{settings.loc[name, 'key']} {settings.loc[name, 'setting']:g}"
+        line.append(Cell(text))
+    made.head.insert(2, "over the input (dB)")
+    made.head.append("Setting")
+    return made
+
+
+def picture_table(rows: pd.DataFrame) -> Table:
+    """CV and Sharpness of the results, and how near they come to the noise-free truth where it is known."""
+    return _table(_tables(rows, (*PLAIN, *(f"{name}{TRUTH}" for name in COMPARED))))
+
+
+def _tables(rows: pd.DataFrame, metrics: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    """`wide` of those metrics that there are."""
+    tables = {metric: wide(rows, metric) for metric in metrics}
+    return {metric: table for metric, table in tables.items() if len(table)}
+
+
+def _names(tables: dict[str, pd.DataFrame]) -> list[str]:
+    return [name for name in LABELS if any(name in table for table in tables.values())]
+
+
+def _table(tables: dict[str, pd.DataFrame]) -> Table:
+    """A row for each method, a column for each metric."""
+    known = {metric: by_name()[metric.removesuffix(TRUTH)] for metric in tables}
+    best = {metric: _best(table, known[metric].better) for metric, table in tables.items()}
+    cells = []
+    for name in _names(tables):
+        line = [Cell(LABELS[name])]
+        for metric, table in tables.items():
+            text = style.fixed(None)
+            if name in table:
+                text = mean_of(table[name]).words(known[metric].decimals)
+            line.append(Cell(text, best=best[metric] == name))
+        cells.append(line)
+    heads = [_head(metric, one.unit) for metric, one in known.items()]
+    return Table(["", *heads], cells, best="best of input and filters")
+
+
+def _best(table: pd.DataFrame, better: int) -> str | None:
+    """The best of input and filters by their means; of metrics that want a certain value, the nearest to the target's."""
+    means = table.drop(columns=[name for name in (TARGET, TRUE) if name in table]).mean()
+    if better:
+        return str((better * means).idxmax())
+    return str((means - table[TARGET].mean()).abs().idxmin()) if TARGET in table else None
+
+
+def _head(metric: str, unit: str) -> str:
+    name = metric.replace(TRUTH, ", to the truth")
+    return style.with_unit(name, unit)
+
+
+def headline(study: Study, entry: dict) -> tuple[str, str]:
+    """What the filter that training fields prefer gains on test fields: in short, and in full."""
+    name, rows = entry["name"], scores(study)
+    own = rows[rows["enhancement"] == name]
+    method = best_trained(study, name)
+    if method is None or own.empty:
+        return "", ""
+    found = gain(own, method)
+    word = "does not clearly bring the input nearer to the target"
+    if found.low > 0:
+        word = "brings the input nearer to the target"
+    elif found.high < 0:
+        word = "takes the input away from the target"
+    fields, mosaics = len(wide(own, "PSNR")), own["mosaic"].nunique()
+    where = f"{style.count(fields, 'test field')} of {style.count(mosaics, 'mosaic')}"
+    between = style.interval(found.low, found.high, 2)
+    return (
+        f"{LABELS[method]} {word}",
+        f"{name}: {LABELS[method]}, which has the least error on training fields, {word}: "
+        f"{style.signed(found.value)} dB {between} of PSNR on {where}.",
+    )
+
+
+def picture_figure(pictures: dict[str, np.ndarray], width_px: int = 1040) -> Figure:
+    """Crops of every method beside the target, and below them what is left of the target, on one scale."""
+    names = [name for name in LABELS if name in pictures]
+    target = pictures[TARGET]
+    low, high = np.quantile(target, (0.01, 0.995))
+    reach = max(3 * float((pictures[RAW] - target).std()), 1e-9)
+    figure = Figure(figsize=(width_px / 100, 2.1 * width_px / 100 / len(names) + 0.45))
+    grid = figure.subplots(2, len(names), squeeze=False)
+    for place, name in enumerate(names):
+        grid[0, place].imshow(pictures[name], cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+        grid[0, place].set_title(LABELS[name].replace(", ", ",\n"), fontsize=7)
+        if name != TARGET:
+            rest = pictures[name] - target
+            grid[1, place].imshow(rest, cmap="RdBu_r", vmin=-reach, vmax=reach)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    figure.subplots_adjust(0.005, 0.01, 0.995, 0.87, 0.03, 0.03)
+    return figure
+
+
+def _figures(study: Study, name: str) -> list[StudyFigure]:
+    path = Path(study.folder) / "enhancements" / name / "pictures.npz"
+    if not path.is_file():
+        return []
+    with np.load(path) as stored:
+        pictures = {key: stored[key] for key in stored}
+    title = f"{name}: a part of the first test field, and below it what each result has more (red) or less (blue) than the target"
+    spread = {
+        key: float((picture - pictures[TARGET]).std())
+        for key, picture in pictures.items()
+        if key != TARGET
+    }
+    table = pd.DataFrame(spread.items(), columns=["method", "rms_from_target"])
+    file = f"enhancement_{name}"
+    draw = partial(picture_figure, pictures)
+    return [StudyFigure(file, file, table, draw, "", title, title, 1040, "jpg")]
+
+
+def parts(study: Study) -> list[Part]:
+    rows = scores(study)
+    if rows.empty:
+        return []
+    found = [Part(words=[INTRO], data=[TABLE, SETTINGS_TABLE])]
+    for entry in named(study):
+        own = rows[rows["enhancement"] == entry["name"]]
+        settings = chosen(study, entry["name"])
+        ends = [LABELS[name] for name in settings.index if settings.loc[name, "at_end"]]
+        notes = []
+        if ends:
+            notes.append(
+                f"The chosen setting is an end of those that were tried, so a better one may lie beyond: {', '.join(ends)}."
+            )
+        found.append(
+            Part(
+                entry["name"],
+                words=[headline(study, entry)[1]],
+                figures=_figures(study, entry["name"]),
+                tables=[
+                    ("To the target, means over test fields", method_table(own, settings)),
+                    (
+                        "Of the pictures, and to the noise-free truth where it is known",
+                        picture_table(own),
+                    ),
+                ],
+                notes=notes,
+                link_figures=False,
+            )
+        )
+    return found
+
+
+def score(study: Study) -> Score | None:
+    """The first entry's filters by PSNR; None if nothing was enhanced."""
+    rows = scores(study)
+    if rows.empty:
+        return None
+    first = named(study)[0]
+    short, full = headline(study, first)
+    means = wide(rows[rows["enhancement"] == first["name"]], "PSNR").mean()
+    best = best_trained(study, first["name"])
+    bars = [
+        Bar(
+            LABELS[name],
+            COLOURS["best"] if name == best else COLOURS[RAW],
+            value / max(means.max(), 1e-9),
+            f"{style.fixed(value, 2)} dB",
+        )
+        for name, value in means.items()
+    ]
+    title = f"PSNR to the target, mean over the test fields of {first['name']}"
+    return Score("plain", short, full, title=title, bars=bars, data=TABLE)
+
+
+def cautions(study: Study) -> list[Caution]:
+    """Entries whose best filter is no better than the input, beyond doubt."""
+    found = []
+    for entry in named(study):
+        short, full = headline(study, entry)
+        if short and "takes the input away" in short:
+            found.append(Caution(full, harm=True))
+    return found
+
+
+TABLES = (
+    ResultTable(
+        TABLE,
+        "how near every filter brings the input to the target",
+        ("enhancement", "mosaic", "field", "method", "metric", "value"),
+    ),
+    ResultTable(SETTINGS_TABLE, "settings that were tried on training fields", tuple(SETTINGS)),
+)
+SECTIONS = [
+    Section(
+        "enhancement",
+        "Enhancement",
+        "Enhancement: a poor detector made good",
+        parts,
+        TABLES,
+        cautions=cautions,
+        score=score,
+    )
+]

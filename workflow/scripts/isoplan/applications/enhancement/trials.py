@@ -1,0 +1,201 @@
+"""An entry of `enhancements`: settings chosen on its training fields, and every method scored on its test fields."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from isoplan.applications.enhancement import fields, scores
+from isoplan.applications.enhancement.detectors import detector
+from isoplan.applications.enhancement.fields import Field, Layout, Place
+from isoplan.applications.enhancement.filters import (
+    FILTERS,
+    RAW,
+    STABILISED,
+    Camera,
+    choose,
+)
+from isoplan.base.errors import UserError
+from isoplan.optics.noise import estimate_noise
+
+TARGET, TRUTH = "target", "truth"  # rows of the table that tell what can be reached
+CROP_PX = 128  # of the field that is looked at
+METRICS = (
+    *(*scores.COMPARED, *scores.PLAIN),
+    *(f"{name}{scores.TRUTH}" for name in scores.COMPARED),
+)
+COLUMNS = ["enhancement", "mosaic", "field", "method", "metric", "value"]
+SETTINGS = ["enhancement", "method", "key", "setting", "error", "chosen", "at_end"]
+
+
+def prepared(entry: dict, seed: int) -> dict:
+    """What a study has to know before its test fields are looked at, as JSON keeps it.
+
+    Parameters
+    ----------
+    entry : dict
+        Of `enhancements`.
+    seed : int
+        Of the study.
+
+    Returns
+    -------
+    dict
+        layout of the fields, the input's camera (None if no method asks), and of each method what `choose` says, from
+        training fields alone.
+
+    Raises
+    ------
+    UserError
+        If the fields or the camera cannot be used.
+    """
+    layout = fields.lay_out(entry, seed)
+    pairs = list(fields.training_pairs(entry, layout, seed))
+    camera = None
+    if set(STABILISED) & set(entry["methods"]):
+        camera = camera_of(entry, [low for low, _ in pairs])
+    methods = {}
+    for name in entry["methods"]:
+        methods[name] = choose(name, pairs, camera or Camera())
+        print(f"{name}: {FILTERS[name].key} {methods[name]['setting']:g}")
+    told = camera and asdict(camera)
+    return {
+        "layout": layout.record(),
+        "camera": told,
+        "chosen_on": len(pairs),
+        "methods": methods,
+    }
+
+
+def camera_of(entry: dict, inputs: list[np.ndarray]) -> Camera:
+    """The input's camera: of a simulated pair as it is, else as given, or estimated from training inputs (h, w)."""
+    if not entry.get("folder"):
+        low = detector(entry, "low")
+        return Camera(low.gain, low.offset, low.read_noise_e)
+    gain, read = entry["gain"], entry["read_noise_e"]
+    if gain is None or read is None:
+        found, trouble = [], None
+        for picture in inputs:
+            try:
+                counts = torch.from_numpy(np.ascontiguousarray(picture))
+                found.append(estimate_noise(counts, offset=entry["offset"]))
+            except UserError as problem:
+                trouble = problem  # another field may tell
+        if not found:
+            raise UserError(
+                f"enhancement {entry['name']}: no training field tells the input's gain ({trouble}); give gain and "
+                f"read_noise_e, or leave out {', '.join(STABILISED)}"
+            )
+        estimated = np.median(found, axis=0)
+        gain = float(estimated[0]) if gain is None else gain
+        read = float(estimated[1]) / gain if read is None else read
+        print(f"the input's noise: gain {gain:.3g} counts per electron, {read:.3g} electrons")
+    return Camera(gain, entry["offset"], read)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The test of an entry.
+
+    Parameters
+    ----------
+    entry : dict
+        Of `enhancements`.
+    seed : int
+        Of the study.
+    choice : dict
+        From `prepared`.
+    """
+
+    entry: dict
+    seed: int
+    choice: dict
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout.of(self.choice["layout"])
+
+    @property
+    def camera(self) -> Camera:
+        return Camera(**(self.choice["camera"] or {}))
+
+    @property
+    def names(self) -> list[str]:
+        """Rows of a unit: the input, the methods, the target, and the truth, which only simulated pairs have."""
+        return [RAW, *self.entry["methods"], TARGET, TRUTH]
+
+    @property
+    def places(self) -> list[Place]:
+        """The test fields; a unit each."""
+        return self.layout.test
+
+    def enhanced(self, field: Field) -> Iterator[tuple[str, np.ndarray]]:
+        """The input and each method's picture of a field, (h, w)."""
+        yield RAW, field.low
+        for name in self.entry["methods"]:
+            setting = self.choice["methods"][name]["setting"]
+            yield name, FILTERS[name].apply(field.low, setting, self.camera)
+
+    def unit(self, number: int) -> np.ndarray:
+        """Scores of one test field: (1, names, METRICS) float64, NaN where there is none."""
+        field = fields.read(self.entry, self.layout, self.places[number], self.seed)
+        rows = {name: self._scored(picture, field) for name, picture in self.enhanced(field)}
+        rows[TARGET] = scores.of_picture(field.high) | self._true(field.high, field)
+        if field.truth is not None:
+            # What the target's own noise leaves to any method.
+            rows[TRUTH] = scores.against(field.truth, field.high)
+        found = [[rows.get(name, {}).get(m, np.nan) for m in METRICS] for name in self.names]
+        return np.array([found])
+
+    def pictures(self, number: int, side_px: int = CROP_PX) -> dict[str, np.ndarray]:
+        """Crops of a test field's middle, fitted to the target: float32 (side_px, side_px) at most, by name."""
+        field = fields.read(self.entry, self.layout, self.places[number], self.seed)
+        begin = max((len(field.high) - side_px) // 2, 0)
+        window = (slice(begin, begin + side_px),) * 2
+        made = {n: scores.fitted(picture, field.high) for n, picture in self.enhanced(field)}
+        made[TARGET] = field.high
+        return {name: picture[window].astype(np.float32) for name, picture in made.items()}
+
+    def _scored(self, picture: np.ndarray, field: Field) -> dict[str, float]:
+        return scores.against(picture, field.high) | self._true(picture, field)
+
+    def _true(self, picture: np.ndarray, field: Field) -> dict[str, float]:
+        if field.truth is None:
+            return {}
+        found = scores.against(picture, field.truth)
+        return {f"{name}{scores.TRUTH}": found[name] for name in scores.COMPARED}
+
+
+def table(trials: list[Trial], units: list[np.ndarray]) -> pd.DataFrame:
+    """COLUMNS, a row for each number that there is.
+
+    units: of each trial, (test fields, names, METRICS).
+    """
+    rows = [
+        (trial.entry["name"], place.mosaic, place.name, method, metric, values[k, i, j])
+        for trial, values in zip(trials, units, strict=True)
+        for k, place in enumerate(trial.places)
+        for i, method in enumerate(trial.names)
+        for j, metric in enumerate(METRICS)
+        if np.isfinite(values[k, i, j])
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def settings_table(trials: list[Trial]) -> pd.DataFrame:
+    """SETTINGS, a row for each setting that was tried, with its mean squared error over training fields."""
+    rows = [
+        (trial.entry["name"], name, FILTERS[name].key, setting, value, *_marks(found, setting))
+        for trial in trials
+        for name, found in trial.choice["methods"].items()
+        for setting, value in found["tried"]
+    ]
+    return pd.DataFrame(rows, columns=SETTINGS)
+
+
+def _marks(found: dict, setting: float) -> tuple[bool, bool]:
+    chosen = setting == found["setting"]
+    return chosen, chosen and found["at_end"]

@@ -1,0 +1,21 @@
+"""The pictures of an entry's first test field, by every method, made once more."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from _job import job
+from isoplan.applications.enhancement.trials import Trial
+
+
+def main(snakemake):
+    params = snakemake.params
+    choice = json.loads(Path(snakemake.input.choice).read_text())
+    pictures = Trial(params.enhancement, params.seed, choice).pictures(0)
+    np.savez_compressed(snakemake.output.pictures, **pictures)
+    print(f"{len(pictures)} pictures in {snakemake.output.pictures}")
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)
