@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from isoplan.applications.fluctuation import denoising, simulator
+from isoplan.applications.fluctuation import denoising, likelihood, simulator
 from isoplan.applications.fluctuation.camera import Camera
 
 STEPS = 150
@@ -107,5 +107,5 @@ def test_noise_is_independent_until_it_is_denoised(noisy, made, clean):
 def test_slow_changes_are_taken_off():
     slow = np.linspace(0, 1, 200)[:, None, None] * np.ones((1, 8, 8))
     quick = np.random.default_rng(0).normal(size=(200, 8, 8))
-    assert np.abs(denoising.fast(slow)).max() < 0.2
-    assert np.corrcoef(denoising.fast(slow + quick).ravel(), quick.ravel())[0, 1] > 0.95
+    assert np.abs(likelihood.fast(slow)).max() < 0.2
+    assert np.corrcoef(likelihood.fast(slow + quick).ravel(), quick.ravel())[0, 1] > 0.95

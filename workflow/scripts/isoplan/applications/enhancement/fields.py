@@ -12,8 +12,8 @@ from isoplan.applications.enhancement.detectors import Exposure, simulate
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import numpy_rng
 from isoplan.mosaic.reader import Mosaic, open_mosaic
-from isoplan.mosaic.window import Picture
 from isoplan.registration import APART_PX, register, shifted
+from isoplan.restoration.in_memory import Counts
 
 SPLITS = ("train", "test")
 STILL_PX = (
@@ -111,7 +111,7 @@ def read(entry: dict, layout: Layout, place: Place, seed: int) -> Field:
         return Field(pair.low[window], pair.high[window], pair.photons[window])
     low, high = _pair(entry, place.mosaic, place.plane)
     shift = layout.shifts[f"{place.mosaic}:{place.plane}"]
-    return Field(low[window], shifted(_Held(high), window, shift))
+    return Field(low[window], shifted(Counts(high), window, shift))
 
 
 def training_pairs(
@@ -267,7 +267,7 @@ def _registered(entry: dict, name: str, plane: int) -> tuple[float, float]:
                 f"{_file(entry, part, name)}: slice {plane} is constant; leave the pair out"
             )
     try:
-        found = register(*map(_Held, pair))
+        found = register(*map(Counts, pair))
     except UserError as problem:
         words = str(problem).replace("the reference", "the target").replace("picture", "input")
         raise UserError(f"{where}: misregistered: {words}") from problem.__cause__
@@ -314,22 +314,6 @@ def _plane(file: Path, channel: int | str | None, plane: int) -> np.ndarray:
         if _planes(mosaic) == 1:
             return mosaic.read(*window)
         return mosaic.read_stack(plane, plane + 1, *window)[0]
-
-
-class _Held(Picture):
-    """A picture (h, w) in memory, as the registration reads it."""
-
-    path = "memory"
-
-    def __init__(self, counts: np.ndarray):
-        self.counts, self.shape, self.dtype = counts, counts.shape, counts.dtype
-
-    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        self.check_window(y0, y1, x0, x1)
-        return self.counts[y0:y1, x0:x1]
-
-    def close(self) -> None:
-        pass
 
 
 def _frozen(entry: dict) -> tuple:

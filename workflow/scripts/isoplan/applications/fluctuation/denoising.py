@@ -19,12 +19,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.fft import dct, idct
 from torch import nn
 from torch.nn import functional
 
 from isoplan.applications.fluctuation.camera import Camera
-from isoplan.applications.fluctuation.likelihood import BANDS
 
 STEPS, BATCH, SIDE_PX = 2000, 8, 32  # frames in a step, and the square that is cut from them
 RATE, LARGEST = 8e-3, 1.0  # of Adam, and the norm at which gradients are cut
@@ -179,13 +177,6 @@ def correlation_of_neighbours(residuals: np.ndarray, lag_px: int = 1) -> float:
         both += float((a * b).sum(dtype=np.float64)) / len(left)
         most += float((c * d).sum(dtype=np.float64))
     return both / most if most else float("nan")
-
-
-def fast(electrons: np.ndarray) -> np.ndarray:
-    """(t, h, w) without the mean and what changes slowly, as bleaching and the background do: frequencies below BANDS."""
-    found = dct(np.asarray(electrons, np.float32), axis=0, norm="ortho")
-    found[: int(np.ceil(2 * len(electrons) * BANDS[0]))] = 0
-    return idct(found, axis=0, norm="ortho")
 
 
 def _check(electrons: np.ndarray) -> None:

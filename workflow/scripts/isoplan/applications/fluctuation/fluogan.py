@@ -50,12 +50,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from scipy import ndimage
-from scipy.fft import dct, idct
 
 from isoplan.applications.fluctuation import baselines, critic, moments
 from isoplan.applications.fluctuation.camera import Camera
 from isoplan.applications.fluctuation.formation import Formation, Psf
-from isoplan.applications.fluctuation.likelihood import BANDS, BORDER_PX
+from isoplan.applications.fluctuation.likelihood import BORDER_PX, fast
 
 RUNS = {"published": 1, "generalised": 3}  # frames that the critic reads together
 CRITIC_STEPS, BATCH = 3, 16  # of the critic for each step of x; runs in a batch
@@ -97,7 +96,8 @@ class Estimate:
     background : ndarray
         (height, width) float64, electrons per frame.
     history : dict
-        Of every step: `mean` the first term of the loss (of the MEAN_STEPS before the critic too), and, with a critic, `gap` by which it rates real runs above generated ones and `slope` its mean slope.
+        Of every step: `mean` the first term of the loss (of the MEAN_STEPS before the critic too), and, with a
+        critic, `gap` by which it rates real runs above generated ones and `slope` its mean slope.
     """
 
     emission: np.ndarray
@@ -131,9 +131,7 @@ class Seen:
     def of(cls, electrons: np.ndarray, camera: Camera) -> "Seen":
         """Slow changes are bleaching and drift of the light, which no generator makes: frequencies below BANDS."""
         mean = electrons.mean(axis=0, dtype=np.float64)
-        found = dct(np.asarray(electrons, np.float32), axis=0, norm="ortho")
-        found[: int(np.ceil(2 * len(electrons) * BANDS[0]))] = 0
-        left = idct(found, axis=0, norm="ortho")
+        left = fast(electrons)
         variance = (left**2).mean(axis=0, dtype=np.float64)
         noise = camera.variance(np.maximum(mean, 0))
         above = max(float((variance - noise).sum()), 0.02 * float(variance.sum()))

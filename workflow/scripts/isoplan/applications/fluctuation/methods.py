@@ -132,7 +132,7 @@ class Scene:
     @property
     def neighbours(self) -> float:
         """How neighbouring pixels correlate in what changes fast: see `denoising.correlation_of_neighbours`."""
-        return denoising.correlation_of_neighbours(denoising.fast(self.electrons))
+        return denoising.correlation_of_neighbours(likelihood.fast(self.electrons))
 
     @property
     def noise_e(self) -> float:

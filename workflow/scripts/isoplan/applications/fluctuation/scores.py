@@ -59,9 +59,7 @@ def psnr(
 def threshold_of(estimate: np.ndarray) -> float:
     """Above which value a pixel counts as found, by one rule that needs no truth: Otsu's, of the pixels above 0.
 
-    Of some thirty rules, among them Li's, Yen's, isodata's and shares of the light, this one lost least Jaccard index
-    against the best threshold, on average over all methods and in the worst case (filaments of 10 to 160 emitters per
-    micrometre, backgrounds of 5 to 100 electrons).
+    `jaccard_best` of a study beside its `jaccard` tells what the rule costs each method.
 
     Examples
     --------
