@@ -29,7 +29,7 @@ def told():
         _, estimate, segments, scale = of_sequence(seed)
         cut = 2 * BORDER_PX
         light = float(estimate.emission[cut:-cut, cut:-cut].sum())
-        seen = {"emission": light, "length": BASE.frames}
+        seen = {"emission": light, "light": 2 * light, "length": BASE.frames}
         kappa = np.array(estimate.kappa)
         sure = certainty.intervals(kappa, segments, scale, EDGES, BASE.frames, **seen)
         found.append((sure, blinking.fit(kappa, EDGES, BASE.frames)))
@@ -68,9 +68,21 @@ def test_parts_that_drift_have_segments_of_their_own():
 def test_a_background_that_may_take_the_light_makes_the_scale_uncertain():
     *_, dark = of_sequence(2, replace(BASE, background_e=1.0))
     *_, bright = of_sequence(2, replace(BASE, background_e=300.0))
-    assert 0 < dark < bright < 0.2
+    assert 0 < dark < bright < 0.5
 
 
 def test_few_segments_tell_no_interval():
-    kappa, known = np.array([70.0, 60, 30]), {"emission": 5e3, "length": 60}
+    kappa, known = np.array([70.0, 60, 30]), {"emission": 5e3, "light": 9e3, "length": 60}
     assert certainty.intervals(kappa, np.ones((2, 3)), 0.01, EDGES, 60, **known) == {}
+
+
+def test_emitters_do_not_send_more_than_there_is():
+    kappa, segments = (
+        np.array([70.0, 60, 30]),
+        1 + 0.05 * np.random.default_rng(0).normal(size=(10, 3)),
+    )
+    known = {"emission": 5e3, "light": 6e3, "length": 500}
+    sure = certainty.intervals(kappa, segments, 10.0, EDGES, 500, **known)
+    assert sure["emission_high_e"] == 6e3 and sure["emission_low_e"] < 1
+    told = blinking.fit(kappa, EDGES, 500)
+    assert sure["amplitude_low_e"] == pytest.approx(told.amplitude_e * 5 / 6)

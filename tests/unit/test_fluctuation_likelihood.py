@@ -98,6 +98,20 @@ def test_it_is_finer_than_the_deconvolved_mean(base):
     assert x.sum() == pytest.approx(made.truth.sum(), rel=0.1)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_light_of_a_smooth_object_is_not_taken_for_background(seed):
+    cloud = replace(BASE, structure="cloud", density_per_um=5.0)
+    made, _ = electrons(cloud, seed)
+    found = sr.superresolve(Frames(made.counts), Settings(BASE.psf, BASE.camera))
+    truth, facts = made.truth.sum(), found.facts
+    assert found.picture.sum() == pytest.approx(truth, rel=0.25)
+    assert facts["emission_low_e"] < truth < facts["emission_high_e"]
+    # How much of the light fluctuates is uncertain then, and that is told.
+    assert (facts["explained"] < sr.EXPLAINED) == any("uncertain" in w for w in sr.describe(found))
+    assert facts["explained"] < 0.9
+    assert facts["emission_high_e"] <= 1.001 * found.mean.sum()
+
+
 def test_drift_is_undone_in_the_model(base):
     _, _, still = base
     moving = replace(BASE, drift_px=1.5)

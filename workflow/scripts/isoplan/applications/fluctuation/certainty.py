@@ -19,6 +19,7 @@ from isoplan.applications.fluctuation import blinking
 from isoplan.applications.fluctuation.formation import Psf
 from isoplan.applications.fluctuation.likelihood import Estimate, Mean, Moments, coefficients
 from isoplan.applications.fluctuation.tiles import TILE_PX, Tiles, tile_starts
+from isoplan.optics.gaussian import FWHM_PER_SIGMA
 
 SEGMENTS, LEAST_FRAMES = 10, 25  # of a sequence; frames of each
 COVERED = 0.95  # of the intervals
@@ -109,11 +110,20 @@ def _tiles_of(frames: np.ndarray) -> np.ndarray:
 
 
 def of_scale(moments: Moments, estimate: Estimate, psf: Psf, *, factor: int = 4) -> float:
-    """Relative standard error of the emission's scale, with the background's cosines free beside it."""
+    """Relative standard error of the emission's scale, with the background's cosines free beside it.
+
+    By the noise of the mean, and by what is noise in the emission that the covariance tells, which correlates with the mean
+    by chance as pictures of so many places do that a PSF tells apart.
+    """
     mean = Mean.of(moments, psf, factor)
     terms = np.vstack([mean.seen(estimate.emission).ravel(), mean.cosines])
     told = (terms * mean.weight.ravel()) @ terms.T
-    return float(np.sqrt(max(np.linalg.pinv(told, hermitian=True)[0, 0], 0)))
+    by_mean = max(np.linalg.pinv(told, hermitian=True)[0, 0], 0)
+    places = mean.picture.size / (4 * np.pi * (psf.fwhm_px / FWHM_PER_SIGMA) ** 2) - len(
+        mean.cosines
+    )
+    by_emission = (1 / max(estimate.explained, 1e-3) - 1) / max(places, 1)
+    return float(np.sqrt(by_mean + by_emission))
 
 
 def intervals(
@@ -124,6 +134,7 @@ def intervals(
     frames: int,
     *,
     emission: float,
+    light: float,
     length: int,
 ) -> dict[str, float]:
     """Intervals of an emitter's parameters and of the emission, which hold the truth in COVERED of all cases.
@@ -138,8 +149,8 @@ def intervals(
         Relative standard error of the emission, see `of_scale`.
     edges, frames
         See `blinking.fit`.
-    emission : float
-        Of all emitters, electrons per frame.
+    emission, light : float
+        Of all emitters, and what the frames have in all, electrons per frame: emitters cannot send more.
     length : int
         Frames of the sequence.
 
@@ -153,7 +164,7 @@ def intervals(
     --------
     >>> rng = np.random.default_rng(0)
     >>> edges, segments = [0.01, 0.06, 0.18, 0.5], 1 + 0.05 * rng.normal(size=(10, 3))
-    >>> seen = {"emission": 5000.0, "length": 500}
+    >>> seen = {"emission": 5000.0, "light": 9000.0, "length": 500}
     >>> found = intervals(np.array([70.0, 60, 30]), segments, 0.01, edges, 500, **seen)
     >>> told = blinking.fit([70, 60, 30], edges, 500)
     >>> found["rate_low"] < told.rate < found["rate_high"]
@@ -179,8 +190,13 @@ def intervals(
         "rate{}": (told.rate, spread([one.rate for one in found])),
         "emission{}_e": (emission, slow / (length * max(emission, 1e-30)) + scale**2),
     }
-    return {
+    found = {
         name.format(end): float(value * np.exp(sign * wide * np.sqrt(variance)))
         for name, (value, variance) in numbers.items()
         for end, sign in (("_low", -1), ("_high", 1))
     }
+    most = max(light, emission)
+    found["emission_high_e"] = min(found["emission_high_e"], most)
+    least = told.amplitude_e * emission / max(most, 1e-30)  # the covariance tells their product
+    found["amplitude_low_e"] = max(found["amplitude_low_e"], least)
+    return found

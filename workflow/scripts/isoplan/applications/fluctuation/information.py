@@ -290,7 +290,7 @@ def _reason(kappa: float, error: float, lags, sums: np.ndarray, beyond: float) -
         if not AGREES[0] <= ratio <= AGREES[1] and chi2.sf((a - b) ** 2 / (a2 + b2), 1) < LIKELY:
             return (
                 f"what neighbouring pixels share is not shaped as the PSF: covariances {words} differ by a factor of "
-                f"{ratio:.2g} from it; correlated noise of the camera, a filter or a wrong PSF width make such"
+                f"{ratio:.2g} from it; correlated noise of the camera, a filter, a wrong PSF width or emitters that fill the field evenly make such"
             )
     return ""
 

@@ -39,6 +39,7 @@ FACTS = {
     "mean_agreement": "Mean, formed again (reduced chi-square)",
     "covariance_agreement": "Covariance, formed again (reduced chi-square)",
     "covariance_alone": "Covariance, had nothing fluctuated (reduced chi-square)",
+    "explained": "Share of the mean's structure that fluctuates alike",
     "psf_fwhm_px": "FWHM of the PSF (px)",
     "gain": "Gain (counts per electron)",
     "offset": "Offset (counts)",

@@ -31,6 +31,7 @@ CURVES, EMITTERS, BRIGHTNESS, BACKGROUND, DRIFT, LIGHT, START, SWITCHING, NOISE 
 FILAMENTS_PER_UM2, FILAMENT_UM, STEP_UM, BEND_PER_UM = 0.25, 6.0, 0.02, 1.0
 RINGS_PER_UM2, TRIPLET_UM, CELL_UM = 0.5, 1.2, 1.6
 SPOKES, HUB_UM = 16, 0.15
+CLOUD_UM_PER_UM2, PIECE_UM = 40.0, 0.1
 SMOOTH = 6  # what is slow or smooth changes over this part of the length
 UNEVEN = 0.2  # standard deviation of the background over the field, of its mean
 BORDER_PX = 10  # emitters reach so far beyond the picture
@@ -45,8 +46,9 @@ class Settings:
     Parameters
     ----------
     structure : str
-        `filaments`, `rings`, `lines` (triplets of parallel lines) or `star` (a test pattern of spokes, whose distance
-        falls towards the middle).
+        `filaments`, `rings`, `lines` (triplets of parallel lines), `star` (a test pattern of spokes, whose distance
+        falls towards the middle) or `cloud` (short pieces gathered around the middle: smooth
+        where emitters are many).
     density_per_um : float
         Emitters per micrometre of curve, on average.
     spacing_um : float
@@ -374,7 +376,23 @@ def _star(settings: Settings, low, high, rng) -> list[np.ndarray]:
     return [np.array(settings.shape) / 2 + radii * (np.sin(a), np.cos(a)) for a in angles]
 
 
-STRUCTURES = {"filaments": _filaments, "rings": _rings, "lines": _lines, "star": _star}
+def _cloud(settings: Settings, low, high, rng) -> list[np.ndarray]:
+    """Pieces of curve whose number falls from the middle as a Gaussian of a quarter of the field."""
+    shape = np.array(settings.shape)
+    number = round(CLOUD_UM_PER_UM2 * shape.prod() * settings.pixel_um**2 / PIECE_UM)
+    middles = shape / 2 + shape / 4 * rng.standard_normal((number, 2))
+    angles = rng.uniform(0, np.pi, number)
+    halves = PIECE_UM / 2 / settings.pixel_um * np.stack([np.sin(angles), np.cos(angles)], 1)
+    return list(np.stack([middles - halves, middles + halves], 1))
+
+
+STRUCTURES = {
+    "filaments": _filaments,
+    "rings": _rings,
+    "lines": _lines,
+    "star": _star,
+    "cloud": _cloud,
+}
 
 
 # Over time -----------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ HALO_PX = 8  # around them: emitters farther away are not seen in a core
 DISAGREES = {"mean": 5.0, "covariance": 1.3}  # reduced chi-squares, above which the model is wrong
 START_STEPS = 30  # of Richardson-Lucy before the likelihood: sharper starts fit less well at seams
 HALVES_BLUR_PX = 1.0  # standard deviation in fine pixels, before halves are correlated
+EXPLAINED = 0.7  # share of the mean's structure, below which the scale of the emission is uncertain
 UNRELATED = 4.0  # k_on + k_off per frame, from which nothing lasts to the next frame
 
 
@@ -73,8 +74,8 @@ class SuperResolved:
         Whether the fluctuations tell more than the mean, and where.
     facts : dict
         `amplitude_e` and `rate` of the emitters (see `blinking.Blinking`), their intervals and that of the emission (see
-        `certainty.intervals`), reduced chi-squares `mean_agreement` and `covariance_agreement`, and `covariance_alone`;
-        with halves, their correlation `halves`, and `halves_deconvolved`. None without information.
+        `certainty.intervals`), reduced chi-squares `mean_agreement` and `covariance_agreement`, `covariance_alone`, and
+        `explained` (see `likelihood.Estimate`); with halves, their correlation `halves`, and `halves_deconvolved`. None without information.
     notes : tuple of str
         What was found and assumed, in words.
     halves : ndarray, optional
@@ -161,6 +162,7 @@ def block(frames: Frames, core: tuple[slice, slice], settings: Settings, enough:
             "mean_agreement": agrees.mean,
             "covariance_agreement": float(agrees.covariance),
             "covariance_alone": float(agrees.alone),
+            "explained": made.explained,
         }
     if enough and settings.halves:
         middle = len(electrons) // 2
@@ -278,8 +280,8 @@ def join(
         if halves is not None:
             halves[(..., *finer)] = made.halves
         facts.append(made.facts)
-    light = float(fine[0].sum(dtype=float))
-    summed = summary(facts, frames, settings, light) if told.enough else None
+    totals = [float(one.sum(dtype=float)) for one in (fine[0], flat[0])]
+    summed = summary(facts, frames, settings, *totals) if told.enough else None
     if halves is not None:
         blurred = gaussian_filter(halves, HALVES_BLUR_PX, axes=(2, 3))
         agree = [scores.correlation(first, second) for first, second in zip(*blurred, strict=True)]
@@ -287,8 +289,13 @@ def join(
     return SuperResolved(*fine, *flat, told, summed, halves=halves)
 
 
-def summary(facts: list[dict], frames: int, settings: Settings, emission: float) -> dict:
-    """Of all blocks, averaged by their light: see `SuperResolved.facts`. emission: of all, electrons per frame."""
+def summary(
+    facts: list[dict], frames: int, settings: Settings, emission: float, light: float
+) -> dict:
+    """Of all blocks, averaged by their light: see `SuperResolved.facts`.
+
+    emission, light: of all emitters and in the frames, electrons per frame.
+    """
     weight = np.array([one["weight"] for one in facts])
     weight = weight / max(weight.sum(), 1e-30)
     kappa = np.exp(weight @ np.log([np.maximum(one["kappa"], 1e-9) for one in facts]))
@@ -302,9 +309,9 @@ def summary(facts: list[dict], frames: int, settings: Settings, emission: float)
     told = blinking.fit(each, edges, longest)
     segments = np.tensordot(weight, [one["segments"] for one in facts], 1)
     scale = float(np.linalg.norm(weight * [one["scale_error"] for one in facts]))
-    seen = {"emission": emission, "length": frames}
+    seen = {"emission": emission, "light": light, "length": frames}
     sure = certainty.intervals(np.array(each), segments, scale, edges, longest, **seen)
-    agreed = ("mean_agreement", "covariance_agreement", "covariance_alone")
+    agreed = ("mean_agreement", "covariance_agreement", "covariance_alone", "explained")
     means = {key: float(weight @ [one[key] for one in facts]) for key in agreed}
     return {"amplitude_e": told.amplitude_e, "rate": told.rate, **sure, **means}
 
@@ -332,6 +339,11 @@ def describe(found: SuperResolved) -> list[str]:
         told.append(
             "CAUTION: fluctuations of successive frames are unrelated: emitters switch within a frame, or the frames are not "
             "in their order"
+        )
+    if facts["explained"] < EXPLAINED:
+        told.append(
+            f"CAUTION: what fluctuates explains {100 * facts['explained']:.0f} % of the mean's structure: the object is smooth, or "
+            "part of its light does not fluctuate. Emission and (1 - p) I are uncertain"
         )
     return told + [
         f"CAUTION: the {what} does not agree with this PSF: look at its width, the gain, and what moves"
