@@ -11,7 +11,9 @@ from isoplan.applications.enhancement.trials import Trial
 def main(snakemake):
     params = snakemake.params
     choice = json.loads(Path(snakemake.input.choice).read_text())
-    pictures = Trial(params.enhancement, params.seed, choice).pictures(0)
+    pictures = Trial(
+        params.enhancement, params.seed, choice, tuple(snakemake.input.networks)
+    ).pictures(0)
     np.savez_compressed(snakemake.output.pictures, **pictures)
     print(f"{len(pictures)} pictures in {snakemake.output.pictures}")
 

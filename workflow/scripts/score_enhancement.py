@@ -14,8 +14,8 @@ from isoplan.cluster.units import run_units
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     choice = json.loads(Path(snakemake.input.choice).read_text())
-    trial = Trial(params.enhancement, params.seed, choice)
-    mark = fingerprint(params.enhancement, choice, params.seed, dict(params.library))
+    trial = Trial(params.enhancement, params.seed, choice, tuple(snakemake.input.networks))
+    mark = fingerprint(params.enhancement, choice, trial.trained, params.seed, dict(params.library))
     run_units(
         Ledger(params.ledger, mark),
         len(trial.places),

@@ -8,6 +8,9 @@ PAIR_FILES = {
     for item in STUDY["enhancements"]
     if item["folder"]
 }
+# The folder of an enhancer's pairs, and the entry itself.
+ENHANCER = f"{RESULTS}/enhancers/{{enhancer}}"
+TASK = "isoplan.applications.enhancement.task:Enhancement"
 ENHANCED = f"{RESULTS}/enhancements/{{enhancement}}"
 ENHANCEMENT_STAGE = f"{RESULTS}/stages/enhancements/{{enhancement}}"
 
@@ -21,6 +24,36 @@ if ENHANCEMENTS:
 
 wildcard_constraints:
     enhancement=r"[A-Za-z0-9._-]+",
+    enhancer=r"[A-Za-z0-9._-]+",
+
+
+def enhancer_files(wildcards):
+    """The networks that an entry compares."""
+    names = entry("enhancements", wildcards.enhancement).get("networks", [])
+    return [f"{RESULTS}/enhancers/{name}/network.safetensors" for name in names]
+
+
+def enhancer_code(*names):
+    """The classes of enhancers. Weights that are given may be of any."""
+    known = entries.choices("enhancers")
+    return sorted(
+        {known[entry("enhancers", name)["architecture"]]["code"] for name in names}
+    )
+
+
+def taught_by(wildcards):
+    """The entry of `enhancements` that an enhancer learns from; none where its weights are given."""
+    item = entry("enhancers", wildcards.enhancer)
+    return None if item["weights"] else item["trained_on"]
+
+
+def enhancement_library(script):
+    """The code behind a script that enhances fields of an entry."""
+    return lambda wc: library(
+        script,
+        *_readers(PAIR_FILES.get(wc.enhancement, [])),
+        *enhancer_code(*entry("enhancements", wc.enhancement).get("networks", [])),
+    )
 
 
 rule choose_enhancement:
@@ -46,9 +79,54 @@ rule choose_enhancement:
         "../../scripts/choose_enhancement.py"
 
 
+rule train_enhancer:
+    input:
+        choice=lambda wc: (
+            ENHANCED.format(enhancement=taught_by(wc)) + "/choice.json"
+            if taught_by(wc)
+            else []
+        ),
+        weights=lambda wc: entry("enhancers", wc.enhancer)["weights"] or [],
+    output:
+        network=f"{ENHANCER}/network.safetensors",
+        history=f"{ENHANCER}/history.csv",
+        card=f"{ENHANCER}/card.json",
+    log:
+        f"{LOGS}/train_enhancer/{{enhancer}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_enhancer/{{enhancer}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        **asks("train_enhancer"),
+    params:
+        library=lambda wc: library(
+            "train_network",
+            TASK,
+            *enhancer_code(wc.enhancer),
+            *_readers(PAIR_FILES.get(taught_by(wc), [])),
+        ),
+        task=TASK,
+        validation=lambda wc, input: str(input.choice) if input.choice else None,
+        recipe=lambda wc: (
+            {"enhancement": entry("enhancements", taught_by(wc))}
+            if taught_by(wc)
+            else {}
+        ),
+        network=lambda wc: entry("enhancers", wc.enhancer),
+        seed=STUDY["seed"],
+        device=STUDY["device"],
+    message:
+        "Trains the enhancer {wildcards.enhancer}"
+    script:
+        "../../scripts/train_network.py"
+
+
 rule score_enhancement:
     input:
         choice=f"{ENHANCED}/choice.json",
+        networks=enhancer_files,
     output:
         done=f"{ENHANCEMENT_STAGE}/score.{{job}}.done",
     log:
@@ -60,9 +138,7 @@ rule score_enhancement:
     resources:
         **asks("score_enhancement"),
     params:
-        library=lambda wc: library(
-            "score_enhancement", *_readers(PAIR_FILES.get(wc.enhancement, []))
-        ),
+        library=enhancement_library("score_enhancement"),
         folder=f"{ENHANCED}/scores",
         ledger=f"{RESULTS}/ledgers/enhancements/{{enhancement}}",
         enhancement=lambda wc: entry("enhancements", wc.enhancement),
@@ -107,6 +183,7 @@ rule tabulate_enhancement:
 rule picture_enhancement:
     input:
         choice=f"{ENHANCED}/choice.json",
+        networks=enhancer_files,
     output:
         pictures=f"{ENHANCED}/pictures.npz",
     log:
@@ -118,9 +195,7 @@ rule picture_enhancement:
     resources:
         **asks("picture_enhancement"),
     params:
-        library=lambda wc: library(
-            "picture_enhancement", *_readers(PAIR_FILES.get(wc.enhancement, []))
-        ),
+        library=enhancement_library("picture_enhancement"),
         enhancement=lambda wc: entry("enhancements", wc.enhancement),
         seed=STUDY["seed"],
     message:

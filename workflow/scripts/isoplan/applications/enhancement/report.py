@@ -1,5 +1,6 @@
 """What the report says of enhanced fields: how near each filter brings the input to the target, and by how much."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,7 +71,26 @@ def wide(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     if own.empty:
         return pd.DataFrame()
     table = own.pivot(index=["mosaic", "field"], columns="method", values="value")
-    return table[[name for name in LABELS if name in table]]
+    return table[ordered(table)]
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Names of methods as they are shown: the input, filters, networks, the target, the truth.
+
+    Examples
+    --------
+    >>> ordered(["truth", "target", "my-network", "gaussian", "raw"])
+    ['raw', 'gaussian', 'my-network', 'target', 'truth']
+    """
+    known = list(LABELS)
+    own = [name for name in names if name not in LABELS]
+    order = [*known[:-2], *own, *known[-2:]]
+    return [name for name in order if name in set(names)]
+
+
+def label(name: str) -> str:
+    """What a method is called; a network as the study does."""
+    return LABELS.get(name, name)
 
 
 def mean_of(values: pd.Series) -> Mean:
@@ -142,7 +162,7 @@ def _tables(rows: pd.DataFrame, metrics: tuple[str, ...]) -> dict[str, pd.DataFr
 
 
 def _names(tables: dict[str, pd.DataFrame]) -> list[str]:
-    return [name for name in LABELS if any(name in table for table in tables.values())]
+    return ordered({name: None for table in tables.values() for name in table})
 
 
 def _table(tables: dict[str, pd.DataFrame]) -> Table:
@@ -151,7 +171,7 @@ def _table(tables: dict[str, pd.DataFrame]) -> Table:
     best = {metric: _best(table, known[metric].better) for metric, table in tables.items()}
     cells = []
     for name in _names(tables):
-        line = [Cell(LABELS[name])]
+        line = [Cell(label(name))]
         for metric, table in tables.items():
             text = style.fixed(None)
             if name in table:
@@ -159,11 +179,11 @@ def _table(tables: dict[str, pd.DataFrame]) -> Table:
             line.append(Cell(text, best=best[metric] == name))
         cells.append(line)
     heads = [_head(metric, one.unit) for metric, one in known.items()]
-    return Table(["", *heads], cells, best="best of input and filters")
+    return Table(["", *heads], cells, best="best of input, filters and networks")
 
 
 def _best(table: pd.DataFrame, better: int) -> str | None:
-    """The best of input and filters by their means; of metrics that want a certain value, the nearest to the target's."""
+    """The best of input, filters and networks by their means; of metrics that want a certain value, the nearest to the target's."""
     means = table.drop(columns=[name for name in (TARGET, TRUE) if name in table]).mean()
     if better:
         return str((better * means).idxmax())
@@ -198,9 +218,27 @@ def headline(study: Study, entry: dict) -> tuple[str, str]:
     )
 
 
+def networks_words(study: Study, entry: dict) -> list[str]:
+    """What each network of an entry gains over the filter that training fields prefer, on the same test fields."""
+    own = scores(study)
+    own = own[own["enhancement"] == entry["name"]]
+    rival, found = best_trained(study, entry["name"]), []
+    for name in entry.get("networks", []):
+        if rival is None or own.empty:
+            continue
+        words = []
+        for metric, unit, decimals in (("PSNR", " dB of PSNR", 2), ("SSIM", " of SSIM", 3)):
+            table = wide(own, metric)
+            gained = mean_of(table[name] - table[rival])
+            between = style.interval(gained.low, gained.high, decimals)
+            words.append(f"{style.signed(gained.value, decimals)}{unit} {between}".strip())
+        found.append(f"The network {name} against {LABELS[rival]}: {' and '.join(words)}.")
+    return found
+
+
 def picture_figure(pictures: dict[str, np.ndarray], width_px: int = 1040) -> Figure:
     """Crops of every method beside the target, and below them what is left of the target, on one scale."""
-    names = [name for name in LABELS if name in pictures]
+    names = ordered(pictures)
     target = pictures[TARGET]
     low, high = np.quantile(target, (0.01, 0.995))
     reach = max(3 * float((pictures[RAW] - target).std()), 1e-9)
@@ -208,7 +246,7 @@ def picture_figure(pictures: dict[str, np.ndarray], width_px: int = 1040) -> Fig
     grid = figure.subplots(2, len(names), squeeze=False)
     for place, name in enumerate(names):
         grid[0, place].imshow(pictures[name], cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
-        grid[0, place].set_title(LABELS[name].replace(", ", ",\n"), fontsize=7)
+        grid[0, place].set_title(label(name).replace(", ", ",\n"), fontsize=7)
         if name != TARGET:
             rest = pictures[name] - target
             grid[1, place].imshow(rest, cmap="RdBu_r", vmin=-reach, vmax=reach)
@@ -253,7 +291,7 @@ def parts(study: Study) -> list[Part]:
         found.append(
             Part(
                 entry["name"],
-                words=[headline(study, entry)[1]],
+                words=[headline(study, entry)[1], *networks_words(study, entry)],
                 figures=_figures(study, entry["name"]),
                 tables=[
                     ("To the target, means over test fields", method_table(own, settings)),
@@ -277,11 +315,11 @@ def score(study: Study) -> Score | None:
     first = named(study)[0]
     short, full = headline(study, first)
     means = wide(rows[rows["enhancement"] == first["name"]], "PSNR").mean()
-    best = best_trained(study, first["name"])
+    best = [best_trained(study, first["name"]), *first.get("networks", [])]
     bars = [
         Bar(
-            LABELS[name],
-            COLOURS["best"] if name == best else COLOURS[RAW],
+            label(name),
+            COLOURS["best"] if name in best else COLOURS[RAW],
             value / max(means.max(), 1e-9),
             f"{style.fixed(value, 2)} dB",
         )

@@ -18,6 +18,7 @@ from isoplan.applications.enhancement.filters import (
     Camera,
     choose,
 )
+from isoplan.applications.enhancement.networks import Enhancer, statistics
 from isoplan.base.errors import UserError
 from isoplan.optics.noise import estimate_noise
 
@@ -108,11 +109,26 @@ class Trial:
         Of the study.
     choice : dict
         From `prepared`.
+    networks : tuple of str
+        Files of the networks that the entry names, in their order.
     """
 
     entry: dict
     seed: int
     choice: dict
+    networks: tuple[str, ...] = ()
+
+    @cached_property
+    def enhancers(self) -> dict[str, Enhancer]:
+        """The networks, by name."""
+        names = self.entry.get("networks", [])
+        files = zip(names, self.networks, strict=True)
+        return {name: Enhancer.load(file) for name, file in files}
+
+    @property
+    def trained(self) -> list[str | None]:
+        """Fingerprints of the networks' trainings."""
+        return [enhancer.card.get("fingerprint") for enhancer in self.enhancers.values()]
 
     @cached_property
     def layout(self) -> Layout:
@@ -124,8 +140,8 @@ class Trial:
 
     @property
     def names(self) -> list[str]:
-        """Rows of a unit: the input, the methods, the target, and the truth, which only simulated pairs have."""
-        return [RAW, *self.entry["methods"], TARGET, TRUTH]
+        """Rows of a unit: the input, filters, networks, the target, and the truth, which only simulated pairs have."""
+        return [RAW, *self.entry["methods"], *self.entry.get("networks", []), TARGET, TRUTH]
 
     @property
     def places(self) -> list[Place]:
@@ -138,6 +154,8 @@ class Trial:
         for name in self.entry["methods"]:
             setting = self.choice["methods"][name]["setting"]
             yield name, FILTERS[name].apply(field.low, setting, self.camera)
+        for name, enhancer in self.enhancers.items():
+            yield name, enhancer.apply(field.low, *statistics(field.low))
 
     def unit(self, number: int) -> np.ndarray:
         """Scores of one test field: (1, names, METRICS) float64, NaN where there is none."""

@@ -1,0 +1,16 @@
+"""What must fit together in `enhancers` and no keyword of the schema says: see `config.checks`."""
+
+from isoplan.applications.enhancement.filters import FILTERS, RAW
+from isoplan.config.checks import Wrong
+
+TAKEN = (RAW, "target", "truth", *FILTERS)
+
+
+def enhancers(enhancers: list[dict], study: dict) -> Wrong:
+    for i, network in enumerate(enhancers):
+        if network["name"] in TAKEN:
+            yield (i, "name"), "is the name of a filter or a row of the table; take another"
+        if not (network["weights"] or network["trained_on"]):
+            yield (i, "trained_on"), "is missing; name an entry of enhancements, or give weights"
+        if network["epoch_samples"] < network["batch"]:
+            yield (i, "epoch_samples"), f"is less than one batch ({network['batch']} squares)"
