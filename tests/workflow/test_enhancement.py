@@ -8,6 +8,8 @@ import pytest
 import tifffile
 from checkout import Checkout, planned
 from isoplan.applications.enhancement.detectors import Detector
+from isoplan.applications.enhancement.unet import UNet
+from isoplan.networks import store
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +27,11 @@ resources: {threads: 1}
 STUDY = NONE + (
     """
 enhancements:
-  - {name: made, kinds: [filaments], train_mosaics: 1, test_mosaics: 2, mosaic_px: 128, field_px: 64, methods: [gaussian, wavelet-stabilised]}
-  - {name: taken, folder: pairs, field_px: 48, test_files: [b.tif], methods: [median]}
+  - {name: made, kinds: [filaments], train_mosaics: 1, test_mosaics: 2, mosaic_px: 128, field_px: 64, methods: [gaussian, wavelet-stabilised], networks: [small]}
+  - {name: taken, folder: pairs, field_px: 48, test_files: [b.tif], methods: [median], gain: 2, read_noise_e: 0, networks: [given]}
+enhancers:
+  - {name: small, trained_on: made, width: 8, levels: 2, patch_px: 32, turns: 1, samples: 1200, epoch_samples: 400}
+  - {name: given, weights: given.safetensors, width: 4, levels: 2}
 """
 )
 
@@ -56,13 +61,22 @@ def write(folder):
 def test_a_whole_study(tmp_path):
     checkout = Checkout.make(tmp_path / "isoplan", "mini-enhancement.yaml", STUDY)
     write(checkout.folder / "pairs")
+    given = {"architecture": "unet", "width": 4, "levels": 2, "turns": 1, "name": "elsewhere"}
+    store.save(
+        checkout.folder / "given.safetensors",
+        UNet(width=4, levels=2),
+        {"task": "enhancement", "network": given},
+    )
     results = checkout.results
     made = planned(checkout.run())
-    assert made["score_enhancement"] == 4 and "train_network" not in made
+    assert made["score_enhancement"] == 4 and made["train_enhancer"] == 2
     rows = pd.read_csv(results / "enhancement.csv")
     means = rows.groupby(["enhancement", "method", "metric"])["value"].mean()
     assert means["made", "gaussian", "PSNR"] > means["made", "raw", "PSNR"]
     assert means["made", "gaussian", "PSNR-truth"] > means["made", "raw", "PSNR-truth"] + 1
+    assert means["made", "small", "PSNR"] > means["made", "raw", "PSNR"] + 1
+    assert 0 <= means["made", "small", "planted-false"] < 0.2
+    assert np.isfinite(means["taken", "given", "PSNR"])
     assert means["made", "truth", "PSNR"] > means["made", "wavelet-stabilised", "PSNR"]
     own = rows[rows["enhancement"] == "taken"]
     assert set(own["mosaic"]) == {"b.tif"} and not own["metric"].str.endswith("-truth").any()
@@ -73,6 +87,7 @@ def test_a_whole_study(tmp_path):
     assert settings.groupby(["enhancement", "method"])["chosen"].sum().eq(1).all()
     page = (results / "report.html").read_text()
     assert "Enhancement: a poor detector made good" in page
+    assert "The network small against" in page and "The network given against" in page
     for name in ("made", "taken"):
         assert (results / f"figures/enhancement_{name}.png").is_file()
 

@@ -60,14 +60,19 @@ class Enhancer:
         ndarray
             (h, w) float32, the mean over as many orientations as the card's `turns`.
         """
-        x = torch.from_numpy((np.asarray(picture, np.float32) - level) / max(spread, LEAST))
+        h, w = picture.shape
+        rest = [
+            (0, -n % self.network.step_px) for n in (h, w)
+        ]  # levels lie alike in all orientations
+        x = np.pad((np.asarray(picture, np.float32) - level) / max(spread, LEAST), rest, "reflect")
+        x = torch.from_numpy(x.astype(np.float32))
         turns = self.card["network"]["turns"]
         made = torch.zeros_like(x)
         with torch.inference_mode():
             for turn in range(turns):
                 one = turned(x, turn)[None, None].contiguous(memory_format=torch.channels_last)
                 made += turned_back(self.network(one)[0, 0], turn)
-        return made.numpy() * (max(spread, LEAST) / turns) + np.float32(level)
+        return made[:h, :w].numpy() * (max(spread, LEAST) / turns) + np.float32(level)
 
 
 def turned(picture: torch.Tensor, turn: int) -> torch.Tensor:

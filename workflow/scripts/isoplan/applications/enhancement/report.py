@@ -232,7 +232,12 @@ def networks_words(study: Study, entry: dict) -> list[str]:
             gained = mean_of(table[name] - table[rival])
             between = style.interval(gained.low, gained.high, decimals)
             words.append(f"{style.signed(gained.value, decimals)}{unit} {between}".strip())
-        found.append(f"The network {name} against {LABELS[rival]}: {' and '.join(words)}.")
+        told = f"The network {name} against {LABELS[rival]}: {' and '.join(words)}."
+        shares = [wide(own, f"planted-{which}") for which in ("found", "false")]
+        if all(name in table for table in shares):
+            hit, false = (style.percent(table[name].mean()) for table in shares)
+            told += f" Of spots that were planted into its results, the input's counts tell {hit}, and {false} of places without one."
+        found.append(told)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from isoplan.base.rows import Stage
 
+COMMANDS = ("isoplan.applications.enhancement.command:add_enhance",)
+
 
 def _wanted(study: dict) -> bool:
     return bool(study["enhancements"])

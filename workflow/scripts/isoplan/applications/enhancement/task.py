@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from isoplan.applications.enhancement import fields, scores
 from isoplan.applications.enhancement.fields import Layout, Place
@@ -23,6 +24,7 @@ from isoplan.base.errors import UserError
 from isoplan.base.seeds import numpy_rng
 
 HELD_BACK = 8  # every so many fields one judges epochs, and is not learnt from
+SMOOTH_PX = 3.0  # standard deviation of the Gaussian under which target and input are compared
 JUDGES, JUDGED_PX = 16, 256  # at most so many, and the side of their middle
 
 
@@ -39,7 +41,10 @@ class Pair:
     @classmethod
     def of(cls, low: np.ndarray, high: np.ndarray) -> "Pair":
         level, spread = statistics(low)
-        return cls(*((one - level) / spread for one in (low, scores.fitted(high, low))))
+        # Of smoothed pictures, as the target's noise would flatten the line.
+        x, y = (ndimage.gaussian_filter(np.asarray(one, float), SMOOTH_PX) for one in (high, low))
+        slope, base = np.polyfit(x.ravel(), y.ravel(), 1) if np.ptp(x) else (0.0, y.mean())
+        return cls(*((one - level) / spread for one in (low, slope * high + base)))
 
     def crop(self, y: int, x: int, side: int) -> np.ndarray:
         """(2, side, side)."""

@@ -19,6 +19,7 @@ from isoplan.applications.enhancement.filters import (
     choose,
 )
 from isoplan.applications.enhancement.networks import Enhancer, statistics
+from isoplan.applications.enhancement.planted import planted
 from isoplan.base.errors import UserError
 from isoplan.optics.noise import estimate_noise
 
@@ -27,6 +28,7 @@ CROP_PX = 128  # of the field that is looked at
 METRICS = (
     *(*scores.COMPARED, *scores.PLAIN),
     *(f"{name}{scores.TRUTH}" for name in scores.COMPARED),
+    *("planted-found", "planted-false"),  # of networks, see `planted`
 )
 COLUMNS = ["enhancement", "mosaic", "field", "method", "metric", "value"]
 SETTINGS = ["enhancement", "method", "key", "setting", "error", "chosen", "at_end"]
@@ -56,7 +58,7 @@ def prepared(entry: dict, seed: int) -> dict:
     layout = fields.lay_out(entry, seed)
     pairs = list(fields.training_pairs(entry, layout, seed))
     camera = None
-    if set(STABILISED) & set(entry["methods"]):
+    if set(STABILISED) & set(entry["methods"]) or entry.get("networks"):
         camera = camera_of(entry, [low for low, _ in pairs])
     methods = {}
     for name in entry["methods"]:
@@ -160,7 +162,11 @@ class Trial:
     def unit(self, number: int) -> np.ndarray:
         """Scores of one test field: (1, names, METRICS) float64, NaN where there is none."""
         field = fields.read(self.entry, self.layout, self.places[number], self.seed)
-        rows = {name: self._scored(picture, field) for name, picture in self.enhanced(field)}
+        rows = {}
+        for name, picture in self.enhanced(field):
+            rows[name] = self._scored(picture, field)
+            if name in self.enhancers:
+                rows[name] |= planted(field.low, picture, self.camera)
         rows[TARGET] = scores.of_picture(field.high) | self._true(field.high, field)
         if field.truth is not None:
             # What the target's own noise leaves to any method.

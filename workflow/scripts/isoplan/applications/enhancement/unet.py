@@ -9,6 +9,7 @@ from torch.nn.functional import interpolate, max_pool2d, pad
 BLURS_PX = (1.2, 2.6, 6.0)  # standard deviations of the Gaussians that it sees beside the picture
 BASE = 2  # of these, by number in the input's channels, the one that it adds to
 REACH = 4.0  # standard deviations, at which Gaussians end
+SLOPE = 0.1  # of activations below zero, where narrow networks would else stay dark for good
 
 
 class UNet(nn.Module):
@@ -86,8 +87,14 @@ class UNet(nn.Module):
 
 def _pair(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(
-        *(nn.Conv2d(before, after, 3, padding=1, padding_mode="replicate"), nn.ReLU(True)),
-        *(nn.Conv2d(after, after, 3, padding=1, padding_mode="replicate"), nn.ReLU(True)),
+        *(
+            nn.Conv2d(before, after, 3, padding=1, padding_mode="replicate"),
+            nn.LeakyReLU(SLOPE, True),
+        ),
+        *(
+            nn.Conv2d(after, after, 3, padding=1, padding_mode="replicate"),
+            nn.LeakyReLU(SLOPE, True),
+        ),
     )
 
 

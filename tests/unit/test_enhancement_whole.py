@@ -1,0 +1,111 @@
+"""`enhance`: a picture of any size window by window, what its counts speak against, and bad input."""
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from isoplan.applications.enhancement import whole
+from isoplan.applications.enhancement.filters import Camera
+from isoplan.applications.enhancement.networks import Enhancer, statistics
+from isoplan.applications.enhancement.planted import planted
+from isoplan.applications.enhancement.unet import UNet
+from isoplan.cli.arguments import main
+from isoplan.mosaic import ngff
+from isoplan.mosaic.reader import open_mosaic
+from isoplan.networks import store
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A network that gives its Gaussian alone, nearly."""
+    torch.manual_seed(0)
+    network = UNet(width=4, levels=3)
+    torch.nn.init.normal_(network.last.weight, std=0.05)
+    card = {"architecture": "unet", "width": 4, "levels": 3, "turns": 8, "name": "small"}
+    file = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    store.save(file, network, {"task": "enhancement", "network": card, "fields": 3})
+    return file
+
+
+def counts(shape, seed: int = 0) -> np.ndarray:
+    """Blobs of light behind a detector of 2 counts an electron."""
+    rng = np.random.default_rng(seed)
+    light = 40 + 100 * np.kron(
+        rng.random((-(-shape[0] // 16), -(-shape[1] // 16))), np.ones((16, 16))
+    )
+    return (2 * rng.poisson(light[: shape[0], : shape[1]])).astype(np.uint16)
+
+
+def test_windows_give_the_whole(weights, tmp_path, monkeypatch):
+    picture = counts((331, 270))
+    file = tmp_path / "old.tif"
+    tifffile.imwrite(file, picture)
+    enhancer, camera = Enhancer.load(weights), Camera(2.0)
+    monkeypatch.setattr(whole, "CORE_PX", 96)
+    with open_mosaic(file) as mosaic:
+        level = whole.Level.of(mosaic)
+        made, doubt = (np.zeros(picture.shape, np.float32) for _ in range(2))
+        for core, *blocks in whole.enhanced(mosaic, enhancer, level, camera):
+            made[core], doubt[core] = blocks
+    assert (level.mean, level.spread) == pytest.approx(statistics(picture), rel=1e-6)
+    at_once = enhancer.apply(picture, level.mean, level.spread)
+    assert np.abs(made - at_once).max() < 1e-3
+    assert np.abs(doubt - whole.doubts(picture, at_once, camera)).max() < 0.02
+
+
+def test_the_command(weights, tmp_path, capsys):
+    picture = counts((150, 180)).astype(np.float32)
+    picture[10:20, 30:40] = np.nan
+    tifffile.imwrite(tmp_path / "old.tif", picture)
+    out = tmp_path / "new.ome.zarr"
+    asked = ["enhance", str(tmp_path / "old.tif"), "--network", str(weights), "-o", str(out)]
+    assert main([*asked, "--gain", "2", "--read-noise", "0"]) == 0
+    told = capsys.readouterr().out
+    assert "% of the picture are told otherwise" in told and "learnt from 3 fields" in told
+    made = ngff.open_array(out, "0")[:]
+    assert np.array_equal(np.isnan(made), np.isnan(picture))
+    assert np.nanmean(made) == pytest.approx(np.nanmean(picture), rel=0.03)
+    assert ngff.open_array(tmp_path / "new-doubts.ome.zarr", "0").shape == picture.shape
+    assert (tmp_path / "new-preview.png").read_bytes().startswith(b"\x89PNG")
+    before = (tmp_path / "old.tif").read_bytes()
+    assert main(asked) == 1  # results are there
+    assert main([*asked[:-1], str(tmp_path / "old.tif"), "--overwrite"]) == 1
+    assert (tmp_path / "old.tif").read_bytes() == before
+
+
+def test_bad_input_is_refused(weights, tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "flat.tif", np.full((64, 64), 7, np.uint8))
+    tifffile.imwrite(tmp_path / "old.tif", counts((64, 64)))
+    (tmp_path / "text.safetensors").write_text("no network")
+
+    def said(picture, network, out="new.ome.zarr"):
+        asked = [str(tmp_path / picture), "--network", str(network), "-o", str(tmp_path / out)]
+        assert main(["enhance", *asked]) == 1
+        assert not (tmp_path / "new.ome.zarr").exists()
+        return capsys.readouterr().err
+
+    assert "is constant" in said("flat.tif", weights)
+    assert "not a readable safetensors file" in said("old.tif", tmp_path / "text.safetensors")
+    assert "no such network" in said("old.tif", tmp_path / "none.safetensors")
+    assert "must end in .ome.zarr" in said("old.tif", weights, "new.tif")
+
+
+def test_doubts_are_calibrated_on_the_truth():
+    rng = np.random.default_rng(3)
+    light = 20 + 60 * np.kron(rng.random((16, 16)), np.ones((16, 16)))
+    camera = Camera(gain=3.0, offset=10.0, read_noise_e=1.5)
+    seen = 3.0 * (rng.poisson(light) + 1.5 * rng.normal(size=light.shape)) + 10
+    found = whole.doubts(seen, 3 * light + 10, camera)
+    assert (np.abs(found) > whole.DOUBTED).mean() < 2e-3
+    assert 0.9 < found.std() < 1.5  # the farthest from 0 of three widths
+    drift = 5 * np.sin(np.arange(256) / 60)[:, None]
+    slow = whole.doubts(seen + drift, 3 * light + 10, camera)
+    assert (np.abs(slow) > whole.DOUBTED).mean() < 2e-3
+
+
+def test_planted_spots_are_found_and_nothing_else():
+    rng = np.random.default_rng(4)
+    light = 30 + 120 * np.kron(rng.random((32, 32)) < 0.1, np.ones((8, 8)))
+    told = planted(2 * rng.poisson(light), 2 * light, Camera(2.0))
+    assert told["planted-found"] > 0.8 and told["planted-false"] < 0.05
+    assert planted(np.ones((20, 20)), np.ones((20, 20)), Camera()) == {}

@@ -1,0 +1,59 @@
+"""Arguments of `enhance`."""
+
+from pathlib import Path
+
+from isoplan.cli.options import (
+    add_command,
+    add_overwrite,
+    channel,
+    column_type,
+    slice_number,
+)
+
+
+def add_enhance(commands) -> None:
+    command = add_command(
+        commands,
+        "enhance",
+        "isoplan.applications.enhancement.run:run",
+        "enhances one picture with a network that was trained on pairs of a poor and a good detector",
+        "Pictures may be larger than memory. Writes the picture in the input's counts, and beside it where its own counts "
+        "speak against the result.",
+    )
+    command.add_argument("picture", metavar="PICTURE", help="a picture of the poor detector")
+    command.add_argument(
+        "--network",
+        required=True,
+        type=Path,
+        metavar="FILE.safetensors",
+        help="of a study: results/<study>/enhancers/<name>/network.safetensors",
+    )
+    command.add_argument(
+        *("-o", "--out"), required=True, type=Path, metavar="OUT.ome.zarr", help="the result"
+    )
+    command.add_argument("--channel", type=channel, help="channel, by number from 0 or by name")
+    command.add_argument(
+        "--slice",
+        type=slice_number,
+        help="slice of a stack, by number from 0 or by how it is chosen",
+    )
+    command.add_argument("--series", type=int, help="series of the file, by number from 0")
+    command.add_argument(
+        "--pixel-size-um",
+        type=column_type("pixel_size_um"),
+        metavar="UM",
+        help="pixel size at the sample, in um (default: from the file)",
+    )
+    command.add_argument(
+        "--offset", type=float, default=0.0, help="counts without light (default: %(default)s)"
+    )
+    command.add_argument(
+        "--gain", type=column_type("gain"), help="counts per electron (default: estimated)"
+    )
+    command.add_argument(
+        "--read-noise",
+        type=column_type("read_noise_e"),
+        metavar="E",
+        help="standard deviation in electrons (default: estimated)",
+    )
+    add_overwrite(command)

@@ -1,0 +1,157 @@
+"""A picture of any size, enhanced window by window, and where its own counts speak against the result."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from isoplan.applications.enhancement.filters import Camera
+from isoplan.applications.enhancement.networks import Enhancer
+from isoplan.base.errors import UserError
+from isoplan.mosaic.tiles import shards
+from isoplan.mosaic.window import Picture
+
+CORE_PX = 512  # side of the windows' cores; a U-Net of 16 channels takes 300 MB for one
+WIDTHS_PX = (
+    1.0,
+    2.0,
+    4.0,
+)  # standard deviations of the Gaussians that structures are looked for with
+SLOW_PX = 12.0  # what changes over more than such a Gaussian, as a drift of the dark level, is no structure
+REACH = 4.0  # of them, in standard deviations
+DOUBTED = 4.0  # standard deviations of the noise, from which a place is told
+
+
+@dataclass(frozen=True)
+class Level:
+    """Mean and standard deviation of a picture's pixels, and how many there are; missing ones are left out."""
+
+    mean: float
+    spread: float
+    count: int
+
+    @classmethod
+    def of(cls, picture: Picture) -> "Level":
+        """Reads the picture once.
+
+        Raises
+        ------
+        UserError
+            If it is constant or empty.
+        """
+        count, mean, power = 0, 0.0, 0.0
+        for window in picture.windows(CORE_PX):
+            block = picture.read(*window)
+            seen = block[np.isfinite(block)].astype(np.float64)
+            if not seen.size:
+                continue
+            # Chan's update: squares of large numbers do not cancel.
+            apart = seen.mean() - mean
+            total = count + seen.size
+            power += ((seen - seen.mean()) ** 2).sum() + apart**2 * count * seen.size / total
+            mean += apart * seen.size / total
+            count = total
+        if not count or power == 0:
+            raise UserError(
+                f"{picture.path}: is constant; there is nothing to enhance"
+                if count
+                else f"{picture.path}: has no measured pixel"
+            )
+        return cls(float(mean), float(np.sqrt(power / count)), count)
+
+
+def enhanced(
+    picture: Picture,
+    enhancer: Enhancer,
+    level: Level,
+    camera: Camera,
+    *,
+    step: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[tuple[slice, slice], np.ndarray, np.ndarray]]:
+    """The picture's cores in the order of `mosaic.tiles.shards`, each with what the network makes of it.
+
+    Parameters
+    ----------
+    picture : Picture
+        Of any size.
+    enhancer : Enhancer
+        The network.
+    level : Level
+        Of the whole picture, so that windows agree.
+    camera : Camera
+        Of the picture.
+    step : callable
+        Is called after every core.
+
+    Yields
+    ------
+    core : tuple of slice
+        Where it lies.
+    made, doubt : ndarray
+        float32, in the picture's counts, and see `doubts`. NaN where the picture is.
+    """
+    own = enhancer.network
+    halo = own.halo_px + int(REACH * (SLOW_PX + max(WIDTHS_PX)))
+    halo += -halo % own.step_px
+    for core in shards(picture.shape, CORE_PX):
+        spans = [
+            (max(side.start - halo, 0), min(side.stop + halo, n))
+            for side, n in zip(core, picture.shape, strict=True)
+        ]
+        block = picture.read(*spans[0], *spans[1])
+        missing = ~np.isfinite(block)
+        block[missing] = level.mean
+        made = enhancer.apply(block, level.mean, level.spread)
+        doubt = doubts(block, made, camera)
+        for one in (made, doubt):
+            one[missing] = np.nan
+        inner = tuple(
+            slice(side.start - low, side.stop - low)
+            for side, (low, _) in zip(core, spans, strict=True)
+        )
+        yield core, made[inner], doubt[inner]
+        step()
+
+
+def doubts(counts: np.ndarray, made: np.ndarray, camera: Camera) -> np.ndarray:
+    """How far a picture's own counts speak against what a network made of them.
+
+    What the counts have more or less than the result is noise alone, if the result is right. Summed under Gaussians of
+    WIDTHS_PX, it is compared with the noise that the result's brightness makes expect. What changes slowly is left out.
+
+    Parameters
+    ----------
+    counts, made : ndarray
+        (h, w) counts of the picture, and of the result.
+    camera : Camera
+        Of the picture.
+
+    Returns
+    -------
+    ndarray
+        (h, w) float32 standard deviations of the noise: above 0 where the result has more than the counts, below 0 where it
+        has less; of the width at which it is farthest from 0.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> truth = np.full((64, 64), 100.0)
+    >>> seen, invented = rng.poisson(truth), truth.copy()
+    >>> invented[30:34, 30:34] += 40
+    >>> found = doubts(seen, invented, Camera())
+    >>> bool(found[31, 31] > 8), bool(np.abs(found[:20, :20]).max() < 5)
+    (True, True)
+    """
+    electrons = np.maximum(made - camera.offset, 0) / camera.gain
+    variance = camera.gain**2 * (electrons + camera.read_noise_e**2) + 1 / 12  # counts are whole
+    left = np.asarray(made, float) - counts
+    left = left - ndimage.gaussian_filter(left, SLOW_PX, mode="reflect", truncate=REACH)
+    found = np.zeros(counts.shape)
+    for width in WIDTHS_PX:
+        summed = ndimage.gaussian_filter(left, width, mode="reflect", truncate=REACH)
+        # The square of a Gaussian is one of 1 / sqrt(2) its width, times 1 / (4 pi width^2).
+        noise = ndimage.gaussian_filter(variance, width / np.sqrt(2), truncate=REACH)
+        one = summed / np.sqrt(noise / (4 * np.pi * width**2))
+        found = np.where(np.abs(one) > np.abs(found), one, found)
+    return found.astype(np.float32)
