@@ -118,10 +118,22 @@ def training_pairs(
     entry: dict, layout: Layout, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(input, target) of at most `choice_fields` training fields, spread over all of them."""
-    count = min(len(layout.train), entry["choice_fields"])
-    for number in np.linspace(0, len(layout.train) - 1, count).round().astype(int):
-        field = read(entry, layout, layout.train[number], seed)
+    for place in spread(layout.train, entry["choice_fields"]):
+        field = read(entry, layout, place, seed)
         yield field.low, field.high
+
+
+def spread(places: list[Place], count: int | None) -> list[Place]:
+    """So many of the fields, spread over all of them; None for all.
+
+    Examples
+    --------
+    >>> [place.x for place in spread([Place("a", 0, 0, 64 * k) for k in range(5)], 3)]
+    [0, 128, 256]
+    """
+    if count is None or count >= len(places):
+        return places
+    return [places[k] for k in np.linspace(0, len(places) - 1, count).round().astype(int)]
 
 
 def split_names(

@@ -75,7 +75,7 @@ class Enhancement:
     def __init__(self, recipe: dict, spec: dict, seed: int, device: torch.device):
         self.recipe, self.spec, self.seed, self.device = recipe, spec, seed, device
         self.layout = Layout.of(recipe["layout"])
-        self.learnt, self.judges = held_back(self.layout.train)
+        self.learnt, self.judges = held_back(fields.spread(self.layout.train, spec.get("fields")))
         if spec["patch_px"] > recipe["enhancement"]["field_px"]:
             raise UserError(
                 f"enhancer {spec['name']}: patch_px {spec['patch_px']} is more than the {recipe['enhancement']['field_px']} px "

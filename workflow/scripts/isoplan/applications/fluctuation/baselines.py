@@ -8,7 +8,7 @@ from isoplan.applications.fluctuation.formation import Formation
 from isoplan.restoration.richardson_lucy import richardson_lucy as restore
 
 DARKEST = 0.05  # share of the smoothed mean's pixels that is taken for background
-STEPS = 100  # of Richardson-Lucy, accelerated
+STEPS = 200  # of Richardson-Lucy, accelerated: tests/bench/fluctuation_steps.py
 SMOOTH_PX = 1.0  # standard deviation of that smoothing, which keeps noise out of the darkest pixels
 
 
