@@ -47,8 +47,9 @@ def test_windows_give_the_whole(weights, tmp_path, monkeypatch):
         made, doubt = (np.zeros(picture.shape, np.float32) for _ in range(2))
         for core, *blocks in whole.enhanced(mosaic, enhancer, level, camera):
             made[core], doubt[core] = blocks
-    assert (level.mean, level.spread) == pytest.approx(statistics(picture), rel=1e-6)
-    at_once = enhancer.apply(picture, level.mean, level.spread)
+    assert (level.mean, level.noise) == pytest.approx(statistics(picture), rel=1e-6)
+    assert level.spread == pytest.approx(picture.std(), rel=1e-6)
+    at_once = enhancer.apply(picture, level.mean, level.noise)
     assert np.abs(made - at_once).max() < 1e-3
     assert np.abs(doubt - whole.doubts(picture, at_once, camera)).max() < 0.02
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from isoplan.applications.enhancement.filters import noise_deviation
 from isoplan.base.errors import UserError
 from isoplan.base.imports import load_named
 from isoplan.config.schema import choices
@@ -14,7 +15,8 @@ from isoplan.networks import store
 
 TASK = "enhancement"
 TURNS = 8  # orientations of a square
-LEAST = 1e-6  # spread of a picture, below which it is constant
+NOISELESS = 0.02  # noise is taken for at least this share of a picture's standard deviation
+LEAST = 1e-6  # of noise, in counts
 
 
 def build(spec: dict) -> torch.nn.Module:
@@ -44,16 +46,16 @@ class Enhancer:
         made = store.build_with_weights(file, card, weights, lambda told: build(told["network"]))
         return cls(made.to(memory_format=torch.channels_last), card)
 
-    def apply(self, picture: np.ndarray, level: float, spread: float) -> np.ndarray:
+    def apply(self, picture: np.ndarray, level: float, noise: float) -> np.ndarray:
         """The enhanced picture, in the input's counts.
 
         Parameters
         ----------
         picture : ndarray
             (h, w) counts.
-        level, spread : float
-            Mean and standard deviation of the whole picture, of which this may be a window. Windows agree where they begin
-            at multiples of `network.step_px`, up to `network.halo_px` from their edges.
+        level, noise : float
+            See `statistics`, of the whole picture, of which this may be a window. Windows agree where they begin at multiples
+            of `network.step_px`, up to `network.halo_px` from their edges.
 
         Returns
         -------
@@ -61,10 +63,9 @@ class Enhancer:
             (h, w) float32, the mean over as many orientations as the card's `turns`.
         """
         h, w = picture.shape
-        rest = [
-            (0, -n % self.network.step_px) for n in (h, w)
-        ]  # levels lie alike in all orientations
-        x = np.pad((np.asarray(picture, np.float32) - level) / max(spread, LEAST), rest, "reflect")
+        # Levels lie alike in all orientations.
+        rest = [(0, -n % self.network.step_px) for n in (h, w)]
+        x = np.pad((np.asarray(picture, np.float32) - level) / noise, rest, "reflect")
         x = torch.from_numpy(x.astype(np.float32))
         turns = self.card["network"]["turns"]
         made = torch.zeros_like(x)
@@ -72,7 +73,7 @@ class Enhancer:
             for turn in range(turns):
                 one = turned(x, turn)[None, None].contiguous(memory_format=torch.channels_last)
                 made += turned_back(self.network(one)[0, 0], turn)
-        return made[:h, :w].numpy() * (max(spread, LEAST) / turns) + np.float32(level)
+        return made[:h, :w].numpy() * np.float32(noise / turns) + np.float32(level)
 
 
 def turned(picture: torch.Tensor, turn: int) -> torch.Tensor:
@@ -94,8 +95,13 @@ def turned_back(picture: torch.Tensor, turn: int) -> torch.Tensor:
 
 
 def statistics(picture: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation, which a picture is standardised by."""
-    return float(picture.mean(dtype=np.float64)), float(picture.std(dtype=np.float64))
+    """What a picture (h, w) is standardised by: its mean, and the standard deviation of its noise, in counts.
+
+    In units of its noise, pictures of much and little light are alike, and none rules the training.
+    """
+    spread = float(picture.std(dtype=np.float64))
+    noise = noise_deviation(np.asarray(picture, float))
+    return float(picture.mean(dtype=np.float64)), max(noise, NOISELESS * spread, LEAST)
 
 
 def check_fits(file: str | Path, card: dict, spec: dict) -> None:

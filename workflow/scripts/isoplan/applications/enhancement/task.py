@@ -30,7 +30,7 @@ JUDGES, JUDGED_PX = 16, 256  # at most so many, and the side of their middle
 
 @dataclass(frozen=True)
 class Pair:
-    """A field as networks learn from it: (h, w) float32 each, standardised by the input's mean and deviation.
+    """A field as networks learn from it: (h, w) each, standardised as `networks.statistics` of the input say.
 
     The target is brought to the input's scale by a line first, as detectors differ, and files may be stretched.
     """
@@ -40,11 +40,11 @@ class Pair:
 
     @classmethod
     def of(cls, low: np.ndarray, high: np.ndarray) -> "Pair":
-        level, spread = statistics(low)
+        level, noise = statistics(low)
         # Of smoothed pictures, as the target's noise would flatten the line.
         x, y = (ndimage.gaussian_filter(np.asarray(one, float), SMOOTH_PX) for one in (high, low))
         slope, base = np.polyfit(x.ravel(), y.ravel(), 1) if np.ptp(x) else (0.0, y.mean())
-        return cls(*((one - level) / spread for one in (low, slope * high + base)))
+        return cls(*((one - level) / noise for one in (low, slope * high + base)))
 
     def crop(self, y: int, x: int, side: int) -> np.ndarray:
         """(2, side, side)."""
@@ -159,7 +159,7 @@ class Enhancement:
         return {"train_loss": loss.item()}
 
     def validate(self) -> dict[str, float]:
-        """Mean squared error, in variances of the input, and PSNR of the fields that are held back."""
+        """Mean squared error, in variances of the input's noise, and PSNR of the fields that are held back."""
         self.validation = self.validation or [
             _middle(self._read(place), JUDGED_PX) for place in self.judges
         ]

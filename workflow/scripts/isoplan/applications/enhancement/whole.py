@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from isoplan.applications.enhancement.filters import Camera
-from isoplan.applications.enhancement.networks import Enhancer
+from isoplan.applications.enhancement.networks import NOISELESS, Enhancer, statistics
 from isoplan.base.errors import UserError
 from isoplan.mosaic.tiles import shards
 from isoplan.mosaic.window import Picture
@@ -25,10 +25,12 @@ DOUBTED = 4.0  # standard deviations of the noise, from which a place is told
 
 @dataclass(frozen=True)
 class Level:
-    """Mean and standard deviation of a picture's pixels, and how many there are; missing ones are left out."""
+    """Mean and standard deviation of a picture's pixels, that of its noise, and how many pixels there are; missing ones
+    are left out. The noise is that of the picture's middle."""
 
     mean: float
     spread: float
+    noise: float
     count: int
 
     @classmethod
@@ -58,7 +60,10 @@ class Level:
                 if count
                 else f"{picture.path}: has no measured pixel"
             )
-        return cls(float(mean), float(np.sqrt(power / count)), count)
+        middle, spread = picture.middle(), float(np.sqrt(power / count))
+        middle[~np.isfinite(middle)] = mean
+        noise = max(statistics(middle)[1], NOISELESS * spread)
+        return cls(float(mean), spread, noise, count)
 
 
 def enhanced(
@@ -102,7 +107,7 @@ def enhanced(
         block = picture.read(*spans[0], *spans[1])
         missing = ~np.isfinite(block)
         block[missing] = level.mean
-        made = enhancer.apply(block, level.mean, level.spread)
+        made = enhancer.apply(block, level.mean, level.noise)
         doubt = doubts(block, made, camera)
         for one in (made, doubt):
             one[missing] = np.nan
