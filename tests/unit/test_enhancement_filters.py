@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from isoplan.applications.enhancement import fields, report, scores, trials
+from isoplan.applications.enhancement.detectors import detector
 from isoplan.applications.enhancement.filters import (
     FILTERS,
     RAW,
@@ -125,6 +126,13 @@ def test_the_camera_of_a_folder_is_estimated_or_given():
     assert given == Camera(3.0, 10.0, 1.0)
     with pytest.raises(UserError, match="give gain and read_noise_e, or leave out"):
         trials.camera_of(own, [np.ones((32, 32), np.float32)])
+
+
+def test_a_multiplier_s_noise_is_stabilised_too():
+    camera = trials.camera_of(entry(low_excess=1.5), [])
+    low = detector(entry(low_excess=1.5, bits=16), "low")
+    counts = low.expose(np.full((300, 300), 100.0), np.random.default_rng(0))
+    assert stabilised(counts, camera).std() == pytest.approx(1, abs=0.04)
 
 
 def test_the_report_marks_the_best_and_gives_intervals(trial, rows):

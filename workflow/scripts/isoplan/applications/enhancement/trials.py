@@ -74,7 +74,8 @@ def camera_of(entry: dict, inputs: list[np.ndarray]) -> Camera:
     """The input's camera: of a simulated pair as it is, else as given, or estimated from training inputs (h, w)."""
     if not entry.get("folder"):
         low = detector(entry, "low")
-        return Camera(low.gain, low.offset, low.read_noise_e)
+        # Electrons in packets of as many as the excess noise factor have its mean and variance, as estimated gains do.
+        return Camera(low.gain * low.excess, low.offset, low.read_noise_e / low.excess)
     gain, read = entry["gain"], entry["read_noise_e"]
     if gain is None or read is None:
         found, trouble = [], None
