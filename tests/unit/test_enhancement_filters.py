@@ -16,7 +16,7 @@ from isoplan.applications.enhancement.filters import (
 from isoplan.base.errors import UserError
 from isoplan.config.schema import schema
 from isoplan.config.validation import validate
-from isoplan.metrics.catalogue import by_name
+from isoplan.metrics import frc
 
 OWN = [name for name in FILTERS if name != "bm3d-stabilised"]  # an extra: see test_bm3d
 ENTRY = {
@@ -111,9 +111,42 @@ def test_scores_do_not_depend_on_brightness():
     assert one["MSE"] == pytest.approx(scores.error(result, target))
     peak = np.ptp(target)
     assert one["PSNR"] == pytest.approx(10 * np.log10(peak**2 / one["MSE"]))
-    assert {name.removesuffix(scores.TRUTH) for name in trials.METRICS} <= set(by_name())
+    assert {name.removesuffix(scores.TRUTH) for name in trials.METRICS} <= set(scores.known())
     flat = scores.against(np.ones((40, 40)), target)
     assert flat["MSE"] == pytest.approx(target.var())
+
+
+@pytest.mark.parametrize("side", [64, 128, 256])
+def test_the_cutoff_is_where_signal_ends(side):
+    rng = np.random.default_rng(0)
+    spectrum = np.fft.fft2(rng.normal(size=(side, side)))
+    lines = np.fft.fftfreq(side)
+    spectrum[np.hypot(lines[:, None], lines) > 0.2] = 0
+    light = 10 * np.fft.ifft2(spectrum).real
+    one, other = (light + rng.normal(size=light.shape) for _ in range(2))
+    assert scores.cutoff(one, other) == pytest.approx(0.2, abs=3 / side)
+    # A linear filter takes nothing of what a ring tells; noise that both share tells nothing of light.
+    blurred = FILTERS["gaussian"].apply(one, 1.0, Camera())
+    assert scores.cutoff(blurred, other) == pytest.approx(0.2, abs=3 / side)
+    shared = rng.normal(size=light.shape)
+    assert scores.cutoff(light + shared, other + 9 * shared) == 0.5
+
+
+def test_the_cutoff_is_that_of_mosaics():
+    rng = np.random.default_rng(0)
+    target = FILTERS["gaussian"].apply(rng.normal(size=(256, 256)), 1.5, Camera())
+    noisy = target + 0.2 * rng.normal(size=target.shape)
+    curve = frc.curve(frc.ring_sums(noisy, target))
+    assert scores.cutoff(noisy, target) == pytest.approx(1 / frc.resolution_px(curve))
+
+
+def test_noise_is_less_homogeneous():
+    rng = np.random.default_rng(0)
+    slope = np.add.outer(np.arange(64.0), np.zeros(64))
+    noisy = slope + rng.normal(0, 3, slope.shape)
+    # Neighbours are equal along the rows, and one level apart elsewhere.
+    assert scores.homogeneity(slope, np.array([0.0, 64.0])) == pytest.approx(0.625)
+    assert scores.homogeneity(noisy, slope) < 0.4
 
 
 def test_the_camera_of_a_folder_is_estimated_or_given():
