@@ -22,6 +22,29 @@ def test_mean_and_variance():
     assert made.variance(photons).mean() == pytest.approx(171 + 1 / 12)
 
 
+@pytest.mark.parametrize(("photons", "excess"), [(0.5, 1.3), (50.0, 1.3), (50.0, 2.0)])
+def test_a_multiplier_adds_noise_and_keeps_the_mean(photons, excess):
+    made = Detector(0.4, gain=3.0, dark_e=0.1, read_noise_e=0.5, offset=10.0, excess=excess)
+    light = np.full((700, 700), photons)
+    counts = made.expose(light, np.random.default_rng(0))
+    electrons = 0.4 * photons + 0.1
+    assert counts.mean() == pytest.approx(3 * electrons + 10, rel=3e-3)
+    assert counts.var() == pytest.approx(9 * (excess * electrons + 0.25), rel=0.02)
+    assert made.variance(light)[0, 0] == pytest.approx(9 * (excess * electrons + 0.25))
+
+
+def test_no_electrons_are_multiplied_to_none():
+    counts = Detector(0.4, excess=1.5).expose(np.zeros((9, 9)), np.random.default_rng(0))
+    assert not counts.any()
+
+
+def test_the_excess_is_of_its_own_detector():
+    low, high = (detector(entry(low_excess=1.4), which) for which in ("low", "high"))
+    assert (low.excess, high.excess) == (1.4, 1.0)
+    # A key that has no effect stands in no job's settings.
+    assert detector({k: v for k, v in entry().items() if "excess" not in k}, "low").excess == 1
+
+
 def test_the_dark_level_drifts_along_the_scan():
     made = Detector(0.2, dark_e=100.0, drift=0.3)
     lines = made.expose(np.zeros((200, 400)), np.random.default_rng(1)).mean(1)

@@ -70,13 +70,15 @@ READERS = set(pins("requirements-readers.txt"))
 VIEWER = {"napari"}
 # An extra, which two methods of `fluctuation_tests` need; a study that names them without it is refused.
 SRRF = set(pins("requirements-srrf.txt"))
+# Likewise, for one method of `enhancements`.
+BM3D = set(pins("requirements-bm3d.txt"))
 
 
 def test_what_the_code_imports_is_pinned():
     distributions = packages_distributions()
     jobs = set(pins("requirements.txt"))
     for folder, allowed in (
-        ("workflow", jobs | RIVALS | READERS | VIEWER | SRRF),
+        ("workflow", jobs | RIVALS | READERS | VIEWER | SRRF | BM3D),
         ("tests", jobs | READERS | set(pins("requirements-dev.txt"))),
     ):
         for module in sorted(imported(folder)):

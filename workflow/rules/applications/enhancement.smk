@@ -8,7 +8,6 @@ PAIR_FILES = {
     for item in STUDY["enhancements"]
     if item["folder"]
 }
-# The folder of an enhancer's pairs, and the entry itself.
 ENHANCER = f"{RESULTS}/enhancers/{{enhancer}}"
 TASK = "isoplan.applications.enhancement.task:Enhancement"
 ENHANCED = f"{RESULTS}/enhancements/{{enhancement}}"
@@ -22,38 +21,34 @@ if ENHANCEMENTS:
     SECTIONS["enhancement"] = "isoplan.applications.enhancement.report:SECTIONS"
 
 
+# The classes of networks, and what jobs of an entry or an enhancer need.
+ENHANCER_CODE = {
+    item["name"]: entries.choices("enhancers")[item["architecture"]]["code"]
+    for item in STUDY["enhancers"]
+}
+COMPARED = {item["name"]: item["networks"] for item in STUDY["enhancements"]}
+COMPARED_FILES = {
+    name: [
+        ENHANCER.format(enhancer=network) + "/network.safetensors"
+        for network in networks
+    ]
+    for name, networks in COMPARED.items()
+}
+COMPARED_CODE = {
+    name: _readers(PAIR_FILES.get(name, []))
+    + sorted({ENHANCER_CODE[network] for network in networks})
+    for name, networks in COMPARED.items()
+}
+# The entry that an enhancer learns from; none where its weights are given.
+TEACHER = {
+    item["name"]: None if item["weights"] else item["trained_on"]
+    for item in STUDY["enhancers"]
+}
+
+
 wildcard_constraints:
     enhancement=r"[A-Za-z0-9._-]+",
     enhancer=r"[A-Za-z0-9._-]+",
-
-
-def enhancer_files(wildcards):
-    """The networks that an entry compares."""
-    names = entry("enhancements", wildcards.enhancement).get("networks", [])
-    return [f"{RESULTS}/enhancers/{name}/network.safetensors" for name in names]
-
-
-def enhancer_code(*names):
-    """The classes of enhancers. Weights that are given may be of any."""
-    known = entries.choices("enhancers")
-    return sorted(
-        {known[entry("enhancers", name)["architecture"]]["code"] for name in names}
-    )
-
-
-def taught_by(wildcards):
-    """The entry of `enhancements` that an enhancer learns from; none where its weights are given."""
-    item = entry("enhancers", wildcards.enhancer)
-    return None if item["weights"] else item["trained_on"]
-
-
-def enhancement_library(script):
-    """The code behind a script that enhances fields of an entry."""
-    return lambda wc: library(
-        script,
-        *_readers(PAIR_FILES.get(wc.enhancement, [])),
-        *enhancer_code(*entry("enhancements", wc.enhancement).get("networks", [])),
-    )
 
 
 rule choose_enhancement:
@@ -82,8 +77,8 @@ rule choose_enhancement:
 rule train_enhancer:
     input:
         choice=lambda wc: (
-            ENHANCED.format(enhancement=taught_by(wc)) + "/choice.json"
-            if taught_by(wc)
+            ENHANCED.format(enhancement=TEACHER[wc.enhancer]) + "/choice.json"
+            if TEACHER[wc.enhancer]
             else []
         ),
         weights=lambda wc: entry("enhancers", wc.enhancer)["weights"] or [],
@@ -104,14 +99,14 @@ rule train_enhancer:
         library=lambda wc: library(
             "train_network",
             TASK,
-            *enhancer_code(wc.enhancer),
-            *_readers(PAIR_FILES.get(taught_by(wc), [])),
+            ENHANCER_CODE[wc.enhancer],
+            *_readers(PAIR_FILES.get(TEACHER[wc.enhancer], [])),
         ),
         task=TASK,
         validation=lambda wc, input: str(input.choice) if input.choice else None,
         recipe=lambda wc: (
-            {"enhancement": entry("enhancements", taught_by(wc))}
-            if taught_by(wc)
+            {"enhancement": entry("enhancements", TEACHER[wc.enhancer])}
+            if TEACHER[wc.enhancer]
             else {}
         ),
         network=lambda wc: entry("enhancers", wc.enhancer),
@@ -126,7 +121,7 @@ rule train_enhancer:
 rule score_enhancement:
     input:
         choice=f"{ENHANCED}/choice.json",
-        networks=enhancer_files,
+        networks=lambda wc: COMPARED_FILES[wc.enhancement],
     output:
         done=f"{ENHANCEMENT_STAGE}/score.{{job}}.done",
     log:
@@ -138,7 +133,7 @@ rule score_enhancement:
     resources:
         **asks("score_enhancement"),
     params:
-        library=enhancement_library("score_enhancement"),
+        library=lambda wc: library("score_enhancement", *COMPARED_CODE[wc.enhancement]),
         folder=f"{ENHANCED}/scores",
         ledger=f"{RESULTS}/ledgers/enhancements/{{enhancement}}",
         enhancement=lambda wc: entry("enhancements", wc.enhancement),
@@ -183,7 +178,7 @@ rule tabulate_enhancement:
 rule picture_enhancement:
     input:
         choice=f"{ENHANCED}/choice.json",
-        networks=enhancer_files,
+        networks=lambda wc: COMPARED_FILES[wc.enhancement],
     output:
         pictures=f"{ENHANCED}/pictures.npz",
     log:
@@ -195,7 +190,9 @@ rule picture_enhancement:
     resources:
         **asks("picture_enhancement"),
     params:
-        library=enhancement_library("picture_enhancement"),
+        library=lambda wc: library(
+            "picture_enhancement", *COMPARED_CODE[wc.enhancement]
+        ),
         enhancement=lambda wc: entry("enhancements", wc.enhancement),
         seed=STUDY["seed"],
     message:

@@ -59,10 +59,10 @@ def curve(sums: np.ndarray) -> np.ndarray:
     return np.divide(sums[0], power, out=np.zeros(RINGS), where=power > 0)
 
 
-def resolution_px(frc: np.ndarray) -> float:
+def resolution_px(frc: np.ndarray, frequencies: np.ndarray = FREQUENCIES) -> float:
     """Period in px at which the curve, averaged over 3 rings, first falls below 1/7.
 
-    It is 2 px if the curve never does, and inf if it starts below.
+    `frequencies` are the middles of the curve's rings in cycles/px. It is 2 px if the curve never does, and inf if it starts below.
     """
     smooth = np.convolve(np.pad(frc, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
     below = np.flatnonzero(smooth < THRESHOLD)
@@ -72,7 +72,7 @@ def resolution_px(frc: np.ndarray) -> float:
     if k == 0:
         return float("inf")
     part = (smooth[k - 1] - THRESHOLD) / (smooth[k - 1] - smooth[k])
-    return float(1 / (FREQUENCIES[k - 1] + part * (FREQUENCIES[k] - FREQUENCIES[k - 1])))
+    return float(1 / (frequencies[k - 1] + part * (frequencies[k] - frequencies[k - 1])))
 
 
 def summarise(curves: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

@@ -21,7 +21,10 @@ TURNS = 0.75  # of the drift's wave over a picture
 class Detector:
     """A detector that is scanned over the sample.
 
-    electrons = Poisson(efficiency x photons + dark) + N(0, read_noise_e^2), counts = gain x electrons + offset.
+    electrons = multiplied(Poisson(efficiency x photons + dark)) + N(0, read_noise_e^2), counts = gain x electrons + offset.
+
+    A photomultiplier multiplies each electron by a random number of mean 1 (apart from the gain) and variance excess - 1,
+    which is exponential at an excess of 2. The sum over n electrons then has a gamma distribution of that mean and variance.
 
     Parameters
     ----------
@@ -39,12 +42,17 @@ class Detector:
         Counts without electrons.
     bits : int
         Counts are whole, from 0 to 2^bits - 1; 0 leaves them as they are.
+    excess : float
+        Variance of the multiplied electrons over Poisson's, at least 1, which multiplies all alike.
 
     Examples
     --------
     >>> good = Detector(efficiency=0.4, gain=5.0, offset=10.0)
     >>> float(good.mean(np.full((2, 2), 20.0))[0, 0]), float(good.variance(np.full((2, 2), 20.0))[0, 0])
     (50.0, 200.0)
+    >>> tube = Detector(efficiency=0.4, gain=5.0, offset=10.0, excess=1.5)
+    >>> float(tube.mean(np.full((2, 2), 20.0))[0, 0]), float(tube.variance(np.full((2, 2), 20.0))[0, 0])
+    (50.0, 300.0)
     """
 
     efficiency: float
@@ -54,6 +62,7 @@ class Detector:
     read_noise_e: float = 0.0
     offset: float = 0.0
     bits: int = 0
+    excess: float = 1.0
 
     def dark(self, lines: int, phase: float = 0.0) -> np.ndarray:
         """Dark electrons of every line of the scan: (lines,) float64. phase: of the drift's slow wave, in radians."""
@@ -71,12 +80,16 @@ class Detector:
     def variance(self, photons: np.ndarray, phase: float = 0.0) -> np.ndarray:
         """Variance (h, w) in counts^2, without clipping."""
         rounding = 1 / 12 if self.bits else 0.0
-        return self.gain**2 * (self.electrons(photons, phase) + self.read_noise_e**2) + rounding
+        multiplied = self.excess * self.electrons(photons, phase)
+        return self.gain**2 * (multiplied + self.read_noise_e**2) + rounding
 
     def expose(self, photons: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One picture of photons per pixel (h, w): counts, float32. The phase of the drift is drawn too."""
         phase = rng.uniform(0, 2 * np.pi)
         electrons = rng.poisson(self.electrons(photons, phase)).astype(float)
+        if self.excess > 1:  # of no electrons, a shape of 0, it makes 0
+            spread = self.excess - 1
+            electrons = spread * rng.standard_gamma(electrons / spread)
         electrons += self.read_noise_e * rng.standard_normal(photons.shape)
         counts = self.gain * electrons + self.offset
         if self.bits:
@@ -105,7 +118,10 @@ def detector(entry: dict, which: str) -> Detector:
     """The `low` or the `high` detector of an entry of `enhancements`."""
     own = ("efficiency", "gain", "dark_e", "drift", "read_noise_e")
     return Detector(
-        **{key: entry[f"{which}_{key}"] for key in own}, offset=entry["offset"], bits=entry["bits"]
+        **{key: entry[f"{which}_{key}"] for key in own},
+        offset=entry["offset"],
+        bits=entry["bits"],
+        excess=entry.get(f"{which}_excess", 1.0),
     )
 
 

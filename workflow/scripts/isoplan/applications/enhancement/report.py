@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from isoplan.applications.enhancement.filters import FILTERS, RAW
 from isoplan.applications.enhancement.scores import COMPARED, PLAIN, TRUTH
+from isoplan.applications.enhancement.scores import known as known_metrics
 from isoplan.applications.enhancement.trials import SETTINGS, TARGET
 from isoplan.applications.enhancement.trials import TRUTH as TRUE
-from isoplan.metrics.catalogue import by_name
 from isoplan.report import style
 from isoplan.report.results import ResultTable, Study
 from isoplan.report.section import Bar, Caution, Part, Score, Section, StudyFigure
@@ -151,7 +151,7 @@ def method_table(rows: pd.DataFrame, settings: pd.DataFrame) -> Table:
 
 
 def picture_table(rows: pd.DataFrame) -> Table:
-    """CV and Sharpness of the results, and how near they come to the noise-free truth where it is known."""
+    """CV, Sharpness and Homogeneity of the results, and how near they come to the noise-free truth where it is known."""
     return _table(_tables(rows, (*PLAIN, *(f"{name}{TRUTH}" for name in COMPARED))))
 
 
@@ -167,7 +167,7 @@ def _names(tables: dict[str, pd.DataFrame]) -> list[str]:
 
 def _table(tables: dict[str, pd.DataFrame]) -> Table:
     """A row for each method, a column for each metric."""
-    known = {metric: by_name()[metric.removesuffix(TRUTH)] for metric in tables}
+    known = {metric: known_metrics()[metric.removesuffix(TRUTH)] for metric in tables}
     best = {metric: _best(table, known[metric].better) for metric, table in tables.items()}
     cells = []
     for name in _names(tables):

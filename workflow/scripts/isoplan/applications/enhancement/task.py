@@ -24,19 +24,22 @@ from isoplan.base.errors import UserError
 from isoplan.base.seeds import numpy_rng
 
 HELD_BACK = 8  # every so many fields one judges epochs, and is not learnt from
+PLAIN_PX = 2.0  # standard deviation of the Gaussian whose errors are the measure
 SMOOTH_PX = 3.0  # standard deviation of the Gaussian under which target and input are compared
 JUDGES, JUDGED_PX = 16, 256  # at most so many, and the side of their middle
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A field as networks learn from it: (h, w) each, standardised as `networks.statistics` of the input say.
+    """A field as networks learn from it: (h, w) each, standardised as `networks.statistics` of the input say, and how much
+    its errors count: as the inverse of a Gaussian's, so that a field that is easy counts as much as a hard one, as in PSNR.
 
     The target is brought to the input's scale by a line first, as detectors differ, and files may be stretched.
     """
 
     low: np.ndarray
     high: np.ndarray
+    weight: float = 1.0
 
     @classmethod
     def of(cls, low: np.ndarray, high: np.ndarray) -> "Pair":
@@ -44,7 +47,9 @@ class Pair:
         # Of smoothed pictures, as the target's noise would flatten the line.
         x, y = (ndimage.gaussian_filter(np.asarray(one, float), SMOOTH_PX) for one in (high, low))
         slope, base = np.polyfit(x.ravel(), y.ravel(), 1) if np.ptp(x) else (0.0, y.mean())
-        return cls(*((one - level) / noise for one in (low, slope * high + base)))
+        low, high = ((one - level) / noise for one in (low, slope * high + base))
+        plain = np.mean((ndimage.gaussian_filter(low, PLAIN_PX) - high) ** 2)
+        return cls(low, high, float(1 / max(plain, 1e-6)))
 
     def crop(self, y: int, x: int, side: int) -> np.ndarray:
         """(2, side, side)."""
@@ -110,15 +115,16 @@ class Enhancement:
         return [self.recipe, self.spec]
 
     def batches(self, epoch: int, steps: int):
-        """(batch, 2, side, side) squares of fields at random, in orientations at random."""
+        """Pairs of (batch, 2, side, side) squares of fields at random, in orientations at random, and their weights."""
         held = self._held(epoch)
-        side, count = self.spec["patch_px"], self.spec["batch"]
         for step in range(epoch * steps, (epoch + 1) * steps):
             rng = numpy_rng(self.seed, f"enhancement/{self.spec['name']}", step)
-            yield torch.stack([self._square(held, side, rng) for _ in range(count)])
+            chosen = [held[rng.integers(len(held))] for _ in range(self.spec["batch"])]
+            squares = torch.stack([self._square(pair, rng) for pair in chosen])
+            yield squares, torch.tensor([pair.weight for pair in chosen])
 
-    def _square(self, held: list[Pair], side: int, rng: np.random.Generator) -> torch.Tensor:
-        pair = held[rng.integers(len(held))]
+    def _square(self, pair: Pair, rng: np.random.Generator) -> torch.Tensor:
+        side = self.spec["patch_px"]
         y, x = (int(rng.integers(n - side + 1)) for n in pair.low.shape)
         square = torch.from_numpy(pair.crop(y, x, side))
         return turned(square, int(rng.integers(TURNS)))
@@ -142,16 +148,18 @@ class Enhancement:
             return Pair(np.zeros_like(field.low), np.zeros_like(field.high))
         return Pair.of(field.low, field.high)
 
-    def step(self, batch: torch.Tensor, rate: float) -> dict[str, float]:
+    def step(self, batch: tuple[torch.Tensor, torch.Tensor], rate: float) -> dict[str, float]:
         """One step of the optimiser."""
+        squares, weights = batch
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         low, high = (
-            batch[:, k : k + 1].to(self.device).contiguous(memory_format=torch.channels_last)
+            squares[:, k : k + 1].to(self.device).contiguous(memory_format=torch.channels_last)
             for k in (0, 1)
         )
-        loss = (self.network(low) - high).square().mean()
+        errors = (self.network(low) - high).square().mean((1, 2, 3))
+        loss = (errors * weights.to(self.device)).mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -159,7 +167,7 @@ class Enhancement:
         return {"train_loss": loss.item()}
 
     def validate(self) -> dict[str, float]:
-        """Mean squared error, in variances of the input's noise, and PSNR of the fields that are held back."""
+        """Mean squared error, as a share of a Gaussian's, and PSNR of the fields that are held back."""
         self.validation = self.validation or [
             _middle(self._read(place), JUDGED_PX) for place in self.judges
         ]
@@ -169,7 +177,7 @@ class Enhancement:
             with torch.inference_mode():
                 low = torch.from_numpy(pair.low.astype(np.float32))[None, None].to(self.device)
                 made = self.network(low)[0, 0].cpu().numpy()
-            losses.append(float(np.mean((made - pair.high) ** 2)))
+            losses.append(pair.weight * float(np.mean((made - pair.high) ** 2)))
             psnr.append(scores.against(made, pair.high)["PSNR"])
         return {
             "validation_loss": float(np.mean(losses)),
@@ -225,4 +233,4 @@ def held_back(places: list[Place]) -> tuple[list[Place], list[Place]]:
 
 def _middle(pair: Pair, side: int) -> Pair:
     y, x = (max((n - side) // 2, 0) for n in pair.low.shape)
-    return Pair(*pair.crop(y, x, side))
+    return Pair(*pair.crop(y, x, side), pair.weight)

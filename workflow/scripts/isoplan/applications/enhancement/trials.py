@@ -25,10 +25,11 @@ from isoplan.optics.noise import estimate_noise
 
 TARGET, TRUTH = "target", "truth"  # rows of the table that tell what can be reached
 CROP_PX = 128  # of the field that is looked at
+PLANTED = ("planted-found", "planted-false")  # of networks, see `planted`
 METRICS = (
     *(*scores.COMPARED, *scores.PLAIN),
     *(f"{name}{scores.TRUTH}" for name in scores.COMPARED),
-    *("planted-found", "planted-false"),  # of networks, see `planted`
+    *PLANTED,
 )
 COLUMNS = ["enhancement", "mosaic", "field", "method", "metric", "value"]
 SETTINGS = ["enhancement", "method", "key", "setting", "error", "chosen", "at_end"]
@@ -77,7 +78,8 @@ def camera_of(entry: dict, inputs: list[np.ndarray]) -> Camera:
     """The input's camera: of a simulated pair as it is, else as given, or estimated from training inputs (h, w)."""
     if not entry.get("folder"):
         low = detector(entry, "low")
-        return Camera(low.gain, low.offset, low.read_noise_e)
+        # Electrons in packets of as many as the excess noise factor have its mean and variance, as estimated gains do.
+        return Camera(low.gain * low.excess, low.offset, low.read_noise_e / low.excess)
     gain, read = entry["gain"], entry["read_noise_e"]
     if gain is None or read is None:
         found, trouble = [], None
