@@ -11,6 +11,8 @@ PAIR_FILES = {
 ENHANCER = f"{RESULTS}/enhancers/{{enhancer}}"
 TASK = "isoplan.applications.enhancement.task:Enhancement"
 ENHANCED = f"{RESULTS}/enhancements/{{enhancement}}"
+ENHANCER_FILE = f"{ENHANCER}/network.safetensors"
+CHOICE_FILE = f"{ENHANCED}/choice.json"
 ENHANCEMENT_STAGE = f"{RESULTS}/stages/enhancements/{{enhancement}}"
 
 if ENHANCEMENTS:
@@ -28,10 +30,7 @@ ENHANCER_CODE = {
 }
 COMPARED = {item["name"]: item["networks"] for item in STUDY["enhancements"]}
 COMPARED_FILES = {
-    name: [
-        ENHANCER.format(enhancer=network) + "/network.safetensors"
-        for network in networks
-    ]
+    name: [ENHANCER_FILE.format(enhancer=network) for network in networks]
     for name, networks in COMPARED.items()
 }
 COMPARED_CODE = {
@@ -53,7 +52,7 @@ wildcard_constraints:
 
 rule choose_enhancement:
     output:
-        choice=f"{ENHANCED}/choice.json",
+        choice=CHOICE_FILE,
     log:
         f"{LOGS}/choose_enhancement/{{enhancement}}.log",
     benchmark:
@@ -77,13 +76,13 @@ rule choose_enhancement:
 rule train_enhancer:
     input:
         choice=lambda wc: (
-            ENHANCED.format(enhancement=TEACHER[wc.enhancer]) + "/choice.json"
+            CHOICE_FILE.format(enhancement=TEACHER[wc.enhancer])
             if TEACHER[wc.enhancer]
             else []
         ),
         weights=lambda wc: entry("enhancers", wc.enhancer)["weights"] or [],
     output:
-        network=f"{ENHANCER}/network.safetensors",
+        network=ENHANCER_FILE,
         history=f"{ENHANCER}/history.csv",
         card=f"{ENHANCER}/card.json",
     log:
@@ -120,7 +119,7 @@ rule train_enhancer:
 
 rule score_enhancement:
     input:
-        choice=f"{ENHANCED}/choice.json",
+        choice=CHOICE_FILE,
         networks=lambda wc: COMPARED_FILES[wc.enhancement],
     output:
         done=f"{ENHANCEMENT_STAGE}/score.{{job}}.done",
@@ -177,7 +176,7 @@ rule tabulate_enhancement:
 
 rule picture_enhancement:
     input:
-        choice=f"{ENHANCED}/choice.json",
+        choice=CHOICE_FILE,
         networks=lambda wc: COMPARED_FILES[wc.enhancement],
     output:
         pictures=f"{ENHANCED}/pictures.npz",
