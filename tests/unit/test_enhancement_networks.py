@@ -3,11 +3,13 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from isoplan.applications.enhancement import fields, scores
+from isoplan.applications.enhancement import fields, report, scores, trials
 from isoplan.applications.enhancement.networks import Enhancer, statistics
 from isoplan.applications.enhancement.task import Enhancement
 from isoplan.applications.enhancement.unet import UNet
@@ -138,3 +140,23 @@ def test_what_cannot_be_is_refused(tmp_path):
     ):
         with pytest.raises(UserError, match=words):
             study(**keys)
+
+
+def test_a_network_that_is_worse_than_the_filter_is_told():
+    rng, rows = np.random.default_rng(0), []
+    for mosaic in "abcd":
+        for field in "012":
+            level = 20 + rng.normal()
+            for method, more in (("raw", 0), ("gaussian", 5), ("worse", 4), ("better", 6)):
+                made = level + more + 0.1 * rng.normal()
+                rows.append(("made", mosaic, field, method, "PSNR", made))
+    tables = {
+        report.TABLE: pd.DataFrame(rows, columns=trials.COLUMNS),
+        report.SETTINGS_TABLE: pd.DataFrame(
+            [("made", "gaussian", "sigma_px", 2.0, 9.0, True, False)], columns=trials.SETTINGS
+        ),
+    }
+    entries = [{"name": "made", "networks": ["worse", "better"]}]
+    seen = SimpleNamespace(config={"enhancements": entries}, table=tables.get)
+    told = [caution.text for caution in report.cautions(seen)]
+    assert len(told) == 1 and "worse is farther from the target than Gaussian" in told[0]

@@ -33,7 +33,8 @@ INTRO = (
     "chosen on training mosaics alone; all numbers are of test mosaics. Every result is brought to the target's brightness "
     "and contrast by a line first. PSNR refers to the target's range of values; mean squared errors are in counts² of "
     "the target. The target has noise of its own, which no method can foretell: the row of the noise-free truth, where it "
-    "is known, says the best PSNR and MSE to expect. A noisy target rewards noise in gradient-MSE and Sharpness. "
+    "is known, says the best PSNR and MSE to expect. A noisy target rewards noise in gradient-MSE and Sharpness. Homogeneity "
+    "is best near the target's. The FRC cut-off is the frequency up to which result and target have structure in common. "
     "Brackets are 95 % intervals: mosaics are drawn, and fields in them."
 )
 
@@ -335,12 +336,29 @@ def score(study: Study) -> Score | None:
 
 
 def cautions(study: Study) -> list[Caution]:
-    """Entries whose best filter is no better than the input, beyond doubt."""
+    """Entries whose best filter is farther from the target than the input, and networks that are farther than it."""
     found = []
     for entry in named(study):
         short, full = headline(study, entry)
         if short and "takes the input away" in short:
             found.append(Caution(full, harm=True))
+        found += [Caution(words) for words in _worse(study, entry)]
+    return found
+
+
+def _worse(study: Study, entry: dict) -> list[str]:
+    """Of each network that is beyond doubt farther from the target than the filter that training fields prefer."""
+    own = scores(study)
+    table = wide(own[own["enhancement"] == entry["name"]], "PSNR")
+    rival, found = best_trained(study, entry["name"]), []
+    for name in entry.get("networks", []):
+        if rival in table and name in table:
+            gained = mean_of(table[name] - table[rival])
+            if gained.high < 0:
+                found.append(
+                    f"{entry['name']}: the network {name} is farther from the target than {LABELS[rival]}, by "
+                    f"{style.fixed(-gained.value, 2)} dB of PSNR; train it longer or on more fields, or take the filter."
+                )
     return found
 
 
