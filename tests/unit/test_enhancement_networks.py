@@ -90,16 +90,20 @@ def test_counts_may_be_of_any_scale():
     assert np.isfinite(made.apply(flat, *statistics(flat))).all()
 
 
-def test_training_learns_and_resumes_exactly(tmp_path):
+@pytest.mark.parametrize("adversarial", [0, 0.1])
+def test_training_learns_and_resumes_exactly(tmp_path, adversarial):
     folders = [tmp_path / name for name in ("through", "broken")]
-    assert train(task(tmp_path), folders[0])
+    keys = {"adversarial": adversarial}
+    assert train(task(tmp_path, **keys), folders[0])
     for _ in range(3):
-        assert not train(task(tmp_path), folders[1], stop_after_s=0)
-    assert train(task(tmp_path), folders[1])
+        assert not train(task(tmp_path, **keys), folders[1], stop_after_s=0)
+    assert train(task(tmp_path, **keys), folders[1])
     one, other = (store.read(folder / "network.safetensors")[1] for folder in folders)
     assert all(torch.equal(one[key], other[key]) for key in one)
     history = (folders[0] / "history.csv").read_text().splitlines()
     assert len(history) == 5
+    told = pd.read_csv(folders[0] / "history.csv")["critic_loss"]
+    assert (told > 0).all() == bool(adversarial)
     made = Enhancer.load(folders[0] / "network.safetensors")
     assert made.card["fields"] == 10 and made.card["mosaics"] == 3
     pairs = study()["enhancements"][0]

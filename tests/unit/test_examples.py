@@ -7,14 +7,17 @@ import pytest
 
 MODULES = (
     "api",
+    "applications.enhancement.critic",
     "applications.enhancement.detectors",
     "applications.enhancement.fields",
     "applications.enhancement.filters",
     "applications.enhancement.networks",
+    "applications.enhancement.planted",
     "applications.enhancement.report",
     "applications.enhancement.scores",
     "applications.enhancement.task",
     "applications.enhancement.unet",
+    "applications.enhancement.whole",
     "applications.fluctuation.banded",
     "applications.fluctuation.baselines",
     "applications.fluctuation.blinking",

@@ -234,6 +234,12 @@ def networks_words(study: Study, entry: dict) -> list[str]:
             between = style.interval(gained.low, gained.high, decimals)
             words.append(f"{style.signed(gained.value, decimals)}{unit} {between}".strip())
         told = f"The network {name} against {LABELS[rival]}: {' and '.join(words)}."
+        doubted = wide(own, "doubted")
+        if name in doubted and rival in doubted:
+            shown = (style.percent(doubted[which].mean()) for which in (name, rival))
+            told += " The input's counts speak against {} of its pixels, and {} of the filter's.".format(
+                *shown
+            )
         shares = [wide(own, f"planted-{which}") for which in ("found", "false")]
         if all(name in table for table in shares):
             hit, false = (style.percent(table[name].mean()) for table in shares)

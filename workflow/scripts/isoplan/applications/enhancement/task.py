@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 
 from isoplan.applications.enhancement import fields, scores
+from isoplan.applications.enhancement.critic import Critic, critic_loss, deceived
 from isoplan.applications.enhancement.fields import Layout, Place
 from isoplan.applications.enhancement.networks import (
     TASK,
@@ -73,7 +74,7 @@ class Enhancement:
     """
 
     name = TASK
-    history_columns = ("train_loss", "validation_loss", "validation_psnr")
+    history_columns = ("train_loss", "critic_loss", "validation_loss", "validation_psnr")
     score = "validation_loss"
     learns = True
 
@@ -91,6 +92,11 @@ class Enhancement:
         self.released_as = f"enhance-{spec['name']}"
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=spec["learning_rate"], weight_decay=spec["weight_decay"]
+        )
+        self.adversarial = spec.get("adversarial", 0)
+        self.critic = Critic().to(device)
+        self.critic_optimiser = torch.optim.AdamW(
+            self.critic.parameters(), lr=spec["learning_rate"], betas=(0.5, 0.9)
         )
         self.held: tuple[list[int], list[Pair]] = ([], [])
         self.validation: list[Pair] = []
@@ -152,19 +158,30 @@ class Enhancement:
         """One step of the optimiser."""
         squares, weights = batch
         self.network.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        for optimiser in (self.optimiser, self.critic_optimiser):
+            for group in optimiser.param_groups:
+                group["lr"] = rate
         low, high = (
             squares[:, k : k + 1].to(self.device).contiguous(memory_format=torch.channels_last)
             for k in (0, 1)
         )
-        errors = (self.network(low) - high).square().mean((1, 2, 3))
+        made = self.network(low)
+        told = 0.0
+        if self.adversarial:
+            against = critic_loss(self.critic, low, high, made)
+            self.critic_optimiser.zero_grad(set_to_none=True)
+            against.backward()
+            self.critic_optimiser.step()
+            told = against.item()
+        errors = (made - high).square().mean((1, 2, 3))
         loss = (errors * weights.to(self.device)).mean()
+        if self.adversarial:
+            loss = loss + self.adversarial * deceived(self.critic, low, made)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
-        return {"train_loss": loss.item()}
+        return {"train_loss": loss.item(), "critic_loss": told}
 
     def validate(self) -> dict[str, float]:
         """Mean squared error, as a share of a Gaussian's, and PSNR of the fields that are held back."""
@@ -185,13 +202,21 @@ class Enhancement:
         }
 
     def state(self) -> dict:
-        """Network and optimiser."""
-        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
+        """The network and its critic, each with its optimiser."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state(self, state: dict) -> None:
         """Restore a state that `state` returned."""
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict:
+        return {
+            "network": self.network,
+            "optimiser": self.optimiser,
+            "critic": self.critic,
+            "critic_optimiser": self.critic_optimiser,
+        }
 
     def finish(self) -> None:
         """Nothing is left to do."""

@@ -20,12 +20,14 @@ from isoplan.applications.enhancement.filters import (
 )
 from isoplan.applications.enhancement.networks import Enhancer, statistics
 from isoplan.applications.enhancement.planted import planted
+from isoplan.applications.enhancement.whole import DOUBTED, doubts
 from isoplan.base.errors import UserError
 from isoplan.optics.noise import estimate_noise
 
 TARGET, TRUTH = "target", "truth"  # rows of the table that tell what can be reached
 CROP_PX = 128  # of the field that is looked at
-PLANTED = ("planted-found", "planted-false")  # of networks, see `planted`
+# Of all methods the share of pixels that the input's counts speak against, and of networks what `planted` says.
+PLANTED = ("doubted", "planted-found", "planted-false")
 METRICS = (
     *(*scores.COMPARED, *scores.PLAIN),
     *(f"{name}{scores.TRUTH}" for name in scores.COMPARED),
@@ -167,6 +169,9 @@ class Trial:
         rows = {}
         for name, picture in self.enhanced(field):
             rows[name] = self._scored(picture, field)
+            if self.choice["camera"] and name != RAW:
+                doubt = doubts(field.low, picture, self.camera)
+                rows[name]["doubted"] = float((np.abs(doubt) >= DOUBTED).mean())
             if name in self.enhancers:
                 rows[name] |= planted(field.low, picture, self.camera)
         rows[TARGET] = scores.of_picture(field.high) | self._true(field.high, field)
