@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 from checkout import Checkout
+from isoplan.applications.enhancement.unet import UNet
 from isoplan.applications.fluctuation.simulator import Settings, simulate
+from isoplan.networks import store
 from pages import ROOT, TEXTS, blocks, commands
 from skimage import data, io
 
@@ -163,6 +165,18 @@ def test_super_resolution(copy):
     copy.page("docs/super-resolution.md")
     assert (copy.folder / "results/fluctuation/fine-fluctuations/overview.png").is_file()
     assert (copy.folder / "results/sequences/sequences/frames.ome.zarr/zarr.json").is_file()
+
+
+def test_enhancement(copy, exposure):
+    """A network that has learnt nothing stands for the reader's."""
+    file = copy.folder / "results/mine/enhancers/unet/network.safetensors"
+    spec = {"architecture": "unet", "width": 4, "levels": 2, "turns": 1, "name": "unet"}
+    store.save(file, UNet(width=4, levels=2), {"task": "enhancement", "network": spec})
+    (copy.folder / "data").mkdir(exist_ok=True)
+    tifffile.imwrite(copy.folder / "data/old.tif", exposure)
+    copy.page("docs/enhancement.md")
+    assert (copy.folder / "results/new-doubts.ome.zarr/zarr.json").is_file()
+    assert (copy.folder / "results/new-preview.png").is_file()
 
 
 def test_cards(copy, exposure):
