@@ -164,3 +164,5 @@ def test_a_network_that_is_worse_than_the_filter_is_told():
     seen = SimpleNamespace(config={"enhancements": entries}, table=tables.get)
     told = [caution.text for caution in report.cautions(seen)]
     assert len(told) == 1 and "worse is farther from the target than Gaussian" in told[0]
+    short, full = report.headline(seen, entries[0])
+    assert short == "worse brings the input nearer to the target" and "+4.0" in full

@@ -197,12 +197,15 @@ def _head(metric: str, unit: str) -> str:
 
 
 def headline(study: Study, entry: dict) -> tuple[str, str]:
-    """What the filter that training fields prefer gains on test fields: in short, and in full."""
+    """What the network that is named first, else the filter that training fields prefer, gains on test fields: in short,
+    and in full. Test fields have no say in which it is."""
     name, rows = entry["name"], scores(study)
     own = rows[rows["enhancement"] == name]
-    method = best_trained(study, name)
+    networks = entry.get("networks", [])
+    method = networks[0] if networks else best_trained(study, name)
     if method is None or own.empty:
         return "", ""
+    whose = "the first network" if networks else "which has the least error on training fields"
     found = gain(own, method)
     word = "does not clearly bring the input nearer to the target"
     if found.low > 0:
@@ -213,8 +216,8 @@ def headline(study: Study, entry: dict) -> tuple[str, str]:
     where = f"{style.count(fields, 'test field')} of {style.count(mosaics, 'mosaic')}"
     between = style.interval(found.low, found.high, 2)
     return (
-        f"{LABELS[method]} {word}",
-        f"{name}: {LABELS[method]}, which has the least error on training fields, {word}: "
+        f"{label(method)} {word}",
+        f"{name}: {label(method)}, {whose}, {word}: "
         f"{style.signed(found.value)} dB {between} of PSNR on {where}.",
     )
 
