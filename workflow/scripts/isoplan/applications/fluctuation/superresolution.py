@@ -342,8 +342,8 @@ def describe(found: SuperResolved) -> list[str]:
         )
     if facts["explained"] < EXPLAINED:
         told.append(
-            f"CAUTION: what fluctuates explains {100 * facts['explained']:.0f} % of the mean's structure: the object is smooth, or "
-            "part of its light does not fluctuate. Emission and (1 - p) I are uncertain"
+            f"CAUTION: what fluctuates explains {100 * facts['explained']:.0f} % of the mean's structure: the field is small, the "
+            "object smooth, or part of its light does not fluctuate. Emission and (1 - p) I are uncertain"
         )
     return told + [
         f"CAUTION: the {what} does not agree with this PSF: look at its width, the gain, and what moves"
