@@ -1,4 +1,4 @@
-"""How many steps of Richardson-Lucy restore best the mean of frames, and SOFI: five minutes of one core.
+"""How many steps of Richardson-Lucy restore the mean of frames best: five minutes of one core.
 
     PYTHONPATH=workflow/scripts .venv/bin/python tests/bench/fluctuation_steps.py
 

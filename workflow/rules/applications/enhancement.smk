@@ -34,8 +34,7 @@ COMPARED_FILES = {
     for name, networks in COMPARED.items()
 }
 COMPARED_CODE = {
-    name: _readers(PAIR_FILES.get(name, []))
-    + sorted({ENHANCER_CODE[network] for network in networks})
+    name: sorted({ENHANCER_CODE[network] for network in networks})
     for name, networks in COMPARED.items()
 }
 # The entry that an enhancer learns from; none where its weights are given.
@@ -132,7 +131,11 @@ rule score_enhancement:
     resources:
         **asks("score_enhancement"),
     params:
-        library=lambda wc: library("score_enhancement", *COMPARED_CODE[wc.enhancement]),
+        library=lambda wc: library(
+            "score_enhancement",
+            *_readers(PAIR_FILES.get(wc.enhancement, [])),
+            *COMPARED_CODE[wc.enhancement],
+        ),
         folder=f"{ENHANCED}/scores",
         ledger=f"{RESULTS}/ledgers/enhancements/{{enhancement}}",
         enhancement=lambda wc: entry("enhancements", wc.enhancement),
@@ -190,7 +193,9 @@ rule picture_enhancement:
         **asks("picture_enhancement"),
     params:
         library=lambda wc: library(
-            "picture_enhancement", *COMPARED_CODE[wc.enhancement]
+            "picture_enhancement",
+            *_readers(PAIR_FILES.get(wc.enhancement, [])),
+            *COMPARED_CODE[wc.enhancement],
         ),
         enhancement=lambda wc: entry("enhancements", wc.enhancement),
         seed=STUDY["seed"],

@@ -7,10 +7,8 @@ from isoplan.applications.enhancement.whole import DOUBTED, doubts
 
 SITES_PX = 16  # distance of sites, of which every second gets a spot
 SPOT_PX, NEAR_PX = 1.5, 3  # standard deviation of a spot; how far around a site doubts count
-BRIGHT, SHARE = (
-    0.999,
-    0.5,
-)  # quantile of the result, and the share of its distance from the median that a spot has
+# Quantile of the result, and the share of its distance from the median that a spot has.
+BRIGHT, SHARE = 0.999, 0.5
 
 
 def planted(counts: np.ndarray, made: np.ndarray, camera: Camera) -> dict[str, float]:

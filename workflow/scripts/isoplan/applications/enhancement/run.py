@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     ):
         camera = _camera(args, picture)
         level = whole.Level.of(picture)
-        _told(args, enhancer, level)
+        _told(args, enhancer)
         places = [args.out] if camera is None else [args.out, doubts]
         doubted, shown = _write(args, outputs, places, picture, enhancer, level, camera)
         outputs[image].write_bytes(preview(shown, args.pixel_size_um))
@@ -41,9 +41,13 @@ def run(args: argparse.Namespace) -> int:
     print(f"enhanced picture: {args.out} (float32, counts of the input)")
     if camera is not None:
         print(
-            f"{100 * doubted:.2g} % of the picture are told otherwise by its own counts, by {whole.DOUBTED:g} standard deviations of "
-            f"the noise or more: {doubts}"
+            f"the input's counts speak against {100 * doubted:.2g} % of the result, by {whole.DOUBTED:g} standard deviations of "
+            f"their noise or more: {doubts}"
         )
+        if doubted > whole.MUCH:
+            print(
+                "CAUTION: that is much: this network, or the gain and offset, do not suit this picture"
+            )
     print(f"open {image} first; what the counts do not speak against may be invented all the same")
     return 0
 
@@ -60,7 +64,7 @@ def _camera(args: argparse.Namespace, picture) -> Camera | None:
     return Camera(found["gain"], found["offset"], found["read_noise_e"] or 0.0)
 
 
-def _told(args: argparse.Namespace, enhancer: Enhancer, level: whole.Level) -> None:
+def _told(args: argparse.Namespace, enhancer: Enhancer) -> None:
     """What the network was made for."""
     card = enhancer.card
     pairs = (card.get("enhancement") or {}).get("name", "?")

@@ -32,7 +32,7 @@ JUDGES, JUDGED_PX = 16, 256  # at most so many, and the side of their middle
 
 @dataclass(frozen=True)
 class Pair:
-    """A field as networks learn from it: (h, w) each, standardised as `networks.statistics` of the input say, and how much
+    """A field as networks learn from it: (h, w) float32 each, standardised as `networks.statistics` of the input say, and how much
     its errors count: as the inverse of a Gaussian's, so that a field that is easy counts as much as a hard one, as in PSNR.
 
     The target is brought to the input's scale by a line first, as detectors differ, and files may be stretched.
@@ -50,7 +50,8 @@ class Pair:
         slope, base = np.polyfit(x.ravel(), y.ravel(), 1) if np.ptp(x) else (0.0, y.mean())
         low, high = ((one - level) / noise for one in (low, slope * high + base))
         plain = np.mean((ndimage.gaussian_filter(low, PLAIN_PX) - high) ** 2)
-        return cls(low, high, float(1 / max(plain, 1e-6)))
+        weight = float(1 / max(plain, 1e-6))
+        return cls(low.astype(np.float32), high.astype(np.float32), weight)
 
     def crop(self, y: int, x: int, side: int) -> np.ndarray:
         """(2, side, side)."""

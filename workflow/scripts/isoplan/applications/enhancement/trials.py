@@ -61,8 +61,16 @@ def prepared(entry: dict, seed: int) -> dict:
     layout = fields.lay_out(entry, seed)
     pairs = list(fields.training_pairs(entry, layout, seed))
     camera = None
-    if set(STABILISED) & set(entry["methods"]) or entry.get("networks"):
-        camera = camera_of(entry, [low for low, _ in pairs])
+    inputs = [low for low, _ in pairs]
+    if set(STABILISED) & set(entry["methods"]):
+        camera = camera_of(entry, inputs)
+    elif entry.get("networks"):
+        try:
+            camera = camera_of(entry, inputs)
+        except (
+            UserError
+        ) as problem:  # networks do without, but what the counts speak against is not known
+            print(f"doubts are not scored: {problem}")
     methods = {}
     for name in entry["methods"]:
         methods[name] = choose(name, pairs, camera or Camera())
@@ -169,9 +177,10 @@ class Trial:
         rows = {}
         for name, picture in self.enhanced(field):
             rows[name] = self._scored(picture, field)
-            if self.choice["camera"] and name != RAW:
-                doubt = doubts(field.low, picture, self.camera)
-                rows[name]["doubted"] = float((np.abs(doubt) >= DOUBTED).mean())
+            if not self.choice["camera"] or name == RAW:
+                continue
+            doubt = doubts(field.low, picture, self.camera)
+            rows[name]["doubted"] = float((np.abs(doubt) >= DOUBTED).mean())
             if name in self.enhancers:
                 rows[name] |= planted(field.low, picture, self.camera)
         rows[TARGET] = scores.of_picture(field.high) | self._true(field.high, field)

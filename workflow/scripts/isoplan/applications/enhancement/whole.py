@@ -6,27 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from isoplan.applications.enhancement.filters import Camera
-from isoplan.applications.enhancement.networks import NOISELESS, Enhancer, statistics
+from isoplan.applications.enhancement.filters import Camera, noise_deviation
+from isoplan.applications.enhancement.networks import NOISELESS, Enhancer
 from isoplan.base.errors import UserError
 from isoplan.mosaic.tiles import shards
 from isoplan.mosaic.window import Picture
 
 CORE_PX = 512  # side of the windows' cores; a U-Net of 16 channels takes 300 MB for one
-WIDTHS_PX = (
-    1.0,
-    2.0,
-    4.0,
-)  # standard deviations of the Gaussians that structures are looked for with
+BLOCK_PX, LEAST_PX = 1024, 16  # sides of the blocks whose noise is measured, and least ones
+# Standard deviations of the Gaussians that structures are looked for with.
+WIDTHS_PX = (1.0, 2.0, 4.0)
 SLOW_PX = 12.0  # what changes over more than such a Gaussian, as a drift of the dark level, is no structure
 REACH = 4.0  # of them, in standard deviations
+MUCH = 0.05  # share of a picture in doubt, from which the network does not suit it
 DOUBTED = 4.0  # standard deviations of the noise, from which a place is told
 
 
 @dataclass(frozen=True)
 class Level:
     """Mean and standard deviation of a picture's pixels, that of its noise, and how many pixels there are; missing ones
-    are left out. The noise is that of the picture's middle."""
+    are left out. The noise is the median over blocks of BLOCK_PX."""
 
     mean: float
     spread: float
@@ -42,8 +41,8 @@ class Level:
         UserError
             If it is constant or empty.
         """
-        count, mean, power = 0, 0.0, 0.0
-        for window in picture.windows(CORE_PX):
+        count, mean, power, noises = 0, 0.0, 0.0, []
+        for window in picture.windows(BLOCK_PX):
             block = picture.read(*window)
             seen = block[np.isfinite(block)].astype(np.float64)
             if not seen.size:
@@ -54,15 +53,17 @@ class Level:
             power += ((seen - seen.mean()) ** 2).sum() + apart**2 * count * seen.size / total
             mean += apart * seen.size / total
             count = total
+            if min(block.shape) >= LEAST_PX:
+                block[~np.isfinite(block)] = seen.mean()
+                noises.append(noise_deviation(block.astype(float)))
         if not count or power == 0:
             raise UserError(
                 f"{picture.path}: is constant; there is nothing to enhance"
                 if count
                 else f"{picture.path}: has no measured pixel"
             )
-        middle, spread = picture.middle(), float(np.sqrt(power / count))
-        middle[~np.isfinite(middle)] = mean
-        noise = max(statistics(middle)[1], NOISELESS * spread)
+        spread = float(np.sqrt(power / count))
+        noise = max(float(np.median(noises)) if noises else 0.0, NOISELESS * spread)
         return cls(float(mean), spread, noise, count)
 
 

@@ -331,8 +331,8 @@ class Mean:
 
         Of the two pictures without their cosines, m of the mean and s of the emission, the noise of m is known, that of s
         is not. So the scale is (<m, m> - noise) / <m, s>, regression of s on m. Regression of m on s, <m, s> / <s, s>, gives
-        too little the more of s is noise: of dense emitters on smooth objects, a tenth. More light than there is, no scale
-        gives.
+        too little, the less the more of s is noise, as of dense emitters on smooth objects. No scale gives more light than
+        there is.
         """
         m, s = (one - self.smooth(one) for one in (self.picture, seen))
         both, noisy = (self.weight * m * s).sum(), (self.weight * s**2).sum()
