@@ -80,6 +80,9 @@ rule train_enhancer:
             else []
         ),
         weights=lambda wc: entry("enhancers", wc.enhancer)["weights"] or [],
+        perceptual=lambda wc: (
+            entry("enhancers", wc.enhancer).get("perceptual_weights") or []
+        ),
     output:
         network=ENHANCER_FILE,
         history=f"{ENHANCER}/history.csv",

@@ -60,7 +60,7 @@ def families(key: str) -> dict[str, dict]:
     """What can be chosen below a top-level key, of a file for each family: schemas/<key>/<family>.yaml.
 
     A family has `code`, the class as "module:name"; `choices`, the words that choose it; and `properties`, the keys
-    that it reads beside those that all families read.
+    that it reads beside those that all families read. A choice may have a `code` and keys of its `own`.
     """
     files = (SCHEMAS / key).glob("*.yaml")
     return _in_order((file.stem, yamlmarks.parse(file.read_text(), str(file))) for file in files)
@@ -74,14 +74,15 @@ def choices(key: str) -> dict[str, dict]:
     for family in families(key).values():
         ranges = {
             name: {of for of in one.get("parameters", {}).values() if isinstance(of, str)}
+            | set(one.get("own", ()))
             for name, one in family["choices"].items()
         }
         all_ranges = set().union(*ranges.values())
         for name, one in family["choices"].items():
             reads = [
                 k for k in family["properties"] if k not in all_ranges or k in ranges[name]
-            ]  # not the range of a parameter that another choice of the family has
-            found[name] = one | {"code": family["code"], "reads": reads}
+            ]  # not the range of a parameter that another choice of the family has, nor another's own key
+            found[name] = {"code": family["code"]} | one | {"reads": reads}
     return found
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import timm
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
 from isoplan.base.errors import UserError
 from isoplan.networks import outputs
+from isoplan.networks.pretrained import read_weights
 from isoplan.optics.model import PsfModel
 
 BATCH = 64  # windows at a time, which bounds memory
@@ -117,7 +117,9 @@ class Windowed(nn.Module):
         UserError
             If the file is missing, unreadable or belongs to another network.
         """
-        given = {k: v for k, v in _read_weights(path).items() if not k.startswith("fc.")}
+        given = {
+            k: v for k, v in read_weights(path, "pretrained").items() if not k.startswith("fc.")
+        }
         own = self.backbone.state_dict()
         stem = "conv1.weight"
         if stem in given and given[stem].ndim == 4:
@@ -135,20 +137,3 @@ class Windowed(nn.Module):
                 "of another shape or unknown); give torchvision's or timm's file of that network"
             )
         self.backbone.load_state_dict({**own, **given})
-
-
-def _read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from a .safetensors or .pth file."""
-    if not Path(path).is_file():
-        raise UserError(
-            f"{path}: no such file; `pretrained` names ImageNet weights that you have (.pth or "
-            ".safetensors), as nothing is downloaded; null trains from scratch"
-        )
-    try:
-        if Path(path).suffix == ".safetensors":
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(found.get("state_dict", found))
-    except Exception as error:  # the readers share no error class
-        reason = str(error).partition("\n")[0][:200]
-        raise UserError(f"{path}: cannot be read as .pth or .safetensors ({reason})") from None

@@ -14,3 +14,14 @@ def enhancers(enhancers: list[dict], study: dict) -> Wrong:
             yield (i, "trained_on"), "is missing; name an entry of enhancements, or give weights"
         if network["epoch_samples"] < network["batch"]:
             yield (i, "epoch_samples"), f"is less than one batch ({network['batch']} squares)"
+        if network["learns_from"] == "walk" and network["architecture"] != "variational":
+            yield (i, "learns_from"), "walk needs the latent space of the architecture variational"
+        if network["learns_from"] != "pairs":
+            for key in ("adversarial", "perceptual"):
+                if network[key]:
+                    yield (i, key), "goes with pairs alone; leave it at 0, or learn from pairs"
+        if network["perceptual"] and not network["perceptual_weights"]:
+            yield (
+                (i, "perceptual_weights"),
+                "is missing; perceptual needs a file of VGG16's weights",
+            )

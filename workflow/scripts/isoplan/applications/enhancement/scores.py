@@ -6,13 +6,17 @@ from isoplan.metrics import catalogue, frc, image
 from isoplan.metrics.catalogue import Metric
 
 COMPARED = ("PSNR", "SSIM", "MSE", "gradient-MSE", "FRC-cutoff")
-PLAIN = ("CV", "Sharpness", "Homogeneity")
+PLAIN = ("CV", "Sharpness", "Homogeneity", "Noise-share")
 OWN = (
     Metric(
         "FRC-cutoff", "frequency at which the ring correlation falls below 1/7", 1, "cycles/px", 3
     ),
     Metric("Homogeneity", "likeness of neighbours' grey levels, 1 if they are equal", 0, "", 3),
+    Metric("Noise-share", "power of fine details over that of coarse ones", 0, "", None),
 )
+# Frequencies in cycles/px: structures are coarser than the first, and where the PSF is 3 px wide, nothing but noise is finer than
+# the second.
+COARSE, FINE = 0.1, 0.4
 LEVELS = 64  # grey levels over the target's range, of which neighbours are compared
 TRUTH = "-truth"  # ends the name of a metric that compares with the noise-free truth
 
@@ -69,6 +73,7 @@ def against(result: np.ndarray, target: np.ndarray) -> dict[str, float]:
     found = image.metrics_of(sums, span) | {
         "FRC-cutoff": cutoff(made, target),
         "Homogeneity": homogeneity(made, target),
+        "Noise-share": noise_share(made),
     }
     return {name: found[name] for name in (*COMPARED, *PLAIN)}
 
@@ -76,7 +81,10 @@ def against(result: np.ndarray, target: np.ndarray) -> dict[str, float]:
 def of_picture(picture: np.ndarray) -> dict[str, float]:
     """PLAIN of a picture by itself."""
     sums = image.cell_sums(picture, data_range=0.0, cell_px=max(picture.shape))
-    found = image.metrics_of(sums, 0.0) | {"Homogeneity": homogeneity(picture, picture)}
+    found = image.metrics_of(sums, 0.0) | {
+        "Homogeneity": homogeneity(picture, picture),
+        "Noise-share": noise_share(picture),
+    }
     return {name: found[name] for name in PLAIN}
 
 
@@ -134,3 +142,31 @@ def homogeneity(picture: np.ndarray, target: np.ndarray) -> float:
     quarters = np.arange(4) * np.pi / 4
     counted = graycomatrix(levels, [1], quarters, LEVELS, symmetric=True, normed=True)
     return float(graycoprops(counted, "homogeneity").mean())
+
+
+def noise_share(picture: np.ndarray) -> float:
+    """Mean power at frequencies from FINE to .5 cycles/px over that below COARSE: noise over structures, of any brightness.
+
+    A Hann window goes first. NaN of a constant.
+
+    Parameters
+    ----------
+    picture : ndarray
+        (h, w).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> white = rng.normal(size=(128, 128))
+    >>> 0.8 < noise_share(white) < 1.2, round(noise_share(3 * white + 7) / noise_share(white), 6)
+    (True, 1.0)
+    """
+    rows, columns = (np.fft.fftfreq(n) for n in picture.shape)
+    radius = np.hypot(rows[:, None], columns)
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in picture.shape))
+    own = (picture - np.average(picture, weights=window)) * window
+    power = np.abs(np.fft.fft2(own)) ** 2
+    coarse = power[(radius > 0) & (radius < COARSE)].mean()
+    return (
+        float(power[(radius >= FINE) & (radius <= 0.5)].mean() / coarse) if coarse > 0 else np.nan
+    )

@@ -1,66 +1,36 @@
 """Training of networks that enhance, from pairs of fields: a `training.task.Task`."""
 
 import json
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
+from zlib import crc32
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from isoplan.applications.enhancement import fields, scores
-from isoplan.applications.enhancement.critic import Critic, critic_loss, deceived
 from isoplan.applications.enhancement.fields import Layout, Place
+from isoplan.applications.enhancement.lessons import Batch, BlindSpots, Lesson, Supervised
 from isoplan.applications.enhancement.networks import (
     TASK,
     TURNS,
     Enhancer,
     build,
     check_fits,
-    statistics,
     turned,
 )
+from isoplan.applications.enhancement.pairs import JUDGED_PX, JUDGES, Pair, Scale, held_back
+from isoplan.applications.enhancement.unpaired import Unpaired
+from isoplan.applications.enhancement.variational import Walk
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import numpy_rng
 
-HELD_BACK = 8  # every so many fields one judges epochs, and is not learnt from
-PLAIN_PX = 2.0  # standard deviation of the Gaussian whose errors are the measure
-SMOOTH_PX = 3.0  # standard deviation of the Gaussian under which target and input are compared
-JUDGES, JUDGED_PX = 16, 256  # at most so many, and the side of their middle
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A field as networks learn from it: (h, w) float32 each, standardised as `networks.statistics` of the input say, and how much
-    its errors count: as the inverse of a Gaussian's, so that a field that is easy counts as much as a hard one, as in PSNR.
-
-    The target is brought to the input's scale by a line first, as detectors differ, and files may be stretched.
-    """
-
-    low: np.ndarray
-    high: np.ndarray
-    weight: float = 1.0
-
-    @classmethod
-    def of(cls, low: np.ndarray, high: np.ndarray) -> "Pair":
-        level, noise = statistics(low)
-        # Of smoothed pictures, as the target's noise would flatten the line.
-        x, y = (ndimage.gaussian_filter(np.asarray(one, float), SMOOTH_PX) for one in (high, low))
-        slope, base = np.polyfit(x.ravel(), y.ravel(), 1) if np.ptp(x) else (0.0, y.mean())
-        low, high = ((one - level) / noise for one in (low, slope * high + base))
-        plain = np.mean((ndimage.gaussian_filter(low, PLAIN_PX) - high) ** 2)
-        weight = float(1 / max(plain, 1e-6))
-        return cls(low.astype(np.float32), high.astype(np.float32), weight)
-
-    def crop(self, y: int, x: int, side: int) -> np.ndarray:
-        """(2, side, side)."""
-        window = (slice(y, y + side), slice(x, x + side))
-        return np.stack([self.low[window], self.high[window]]).astype(np.float32)
+LESSONS = {"pairs": Supervised, "inputs": BlindSpots, "walk": Walk}
 
 
 class Enhancement:
-    """A network that takes an input to its target, with the least mean squared error.
+    """A network that takes an input to its target, and learns as the entry's `learns_from` says (`LESSONS`).
 
     Parameters
     ----------
@@ -88,19 +58,19 @@ class Enhancement:
                 f"enhancer {spec['name']}: patch_px {spec['patch_px']} is more than the {recipe['enhancement']['field_px']} px "
                 f"of a field of {recipe['enhancement']['name']}; lower it"
             )
-        torch.manual_seed(seed)
-        self.network = build(spec).to(device, memory_format=torch.channels_last)
         self.released_as = f"enhance-{spec['name']}"
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=spec["learning_rate"], weight_decay=spec["weight_decay"]
-        )
-        self.adversarial = spec.get("adversarial", 0)
-        self.critic = Critic().to(device)
-        self.critic_optimiser = torch.optim.AdamW(
-            self.critic.parameters(), lr=spec["learning_rate"], betas=(0.5, 0.9)
-        )
+        self.lesson = self._lesson()
+        self.network = self.lesson.network
         self.held: tuple[list[int], list[Pair]] = ([], [])
-        self.validation: list[Pair] = []
+
+    def _lesson(self) -> Lesson:
+        def made() -> torch.nn.Module:
+            return build(self.spec).to(self.device, memory_format=torch.channels_last)
+
+        torch.manual_seed(self.seed)
+        if self.spec.get("learns_from") == "unpaired":
+            return Unpaired(made(), made(), self.spec, self.device)
+        return LESSONS[self.spec.get("learns_from", "pairs")](made(), self.spec, self.device)
 
     @classmethod
     def of_config(
@@ -118,17 +88,23 @@ class Enhancement:
         return card
 
     def settings(self) -> list:
-        """The pairs, where their fields lie, and the entry."""
-        return [self.recipe, self.spec]
+        """The pairs, where their fields lie, the entry, and what is in the file that it names."""
+        file = self.spec.get("perceptual_weights")
+        return [self.recipe, self.spec, *([crc32(Path(file).read_bytes())] if file else [])]
 
     def batches(self, epoch: int, steps: int):
-        """Pairs of (batch, 2, side, side) squares of fields at random, in orientations at random, and their weights."""
+        """Squares of fields at random, in orientations at random."""
         held = self._held(epoch)
         for step in range(epoch * steps, (epoch + 1) * steps):
             rng = numpy_rng(self.seed, f"enhancement/{self.spec['name']}", step)
             chosen = [held[rng.integers(len(held))] for _ in range(self.spec["batch"])]
-            squares = torch.stack([self._square(pair, rng) for pair in chosen])
-            yield squares, torch.tensor([pair.weight for pair in chosen])
+            squares = torch.stack([self._square(pair, rng) for pair in chosen]).to(self.device)
+            low, high = (
+                squares[:, k : k + 1].contiguous(memory_format=torch.channels_last) for k in (0, 1)
+            )
+            weights = torch.tensor([pair.weight for pair in chosen], device=self.device)
+            chance = torch.Generator().manual_seed(int(rng.integers(2**31)))
+            yield Batch(low, high, weights, chance)
 
     def _square(self, pair: Pair, rng: np.random.Generator) -> torch.Tensor:
         side = self.spec["patch_px"]
@@ -149,78 +125,63 @@ class Enhancement:
             self.held = wanted, pairs
         return pairs
 
+    @cached_property
+    def scale(self) -> Scale | None:
+        """How targets come to the inputs' scale, where pairs may not tell."""
+        if self.lesson.pairs:
+            return None
+        read = [self._field(place) for place in fields.spread(self.learnt, JUDGES)]
+        return Scale.of([one.low for one in read], [one.high for one in read])
+
+    def _field(self, place: Place) -> fields.Field:
+        return fields.read(self.recipe["enhancement"], self.layout, place, self.seed)
+
     def _read(self, place: Place) -> Pair:
-        field = fields.read(self.recipe["enhancement"], self.layout, place, self.seed)
+        field = self._field(place)
         if np.ptp(field.low) == 0:
             return Pair(np.zeros_like(field.low), np.zeros_like(field.high))
-        return Pair.of(field.low, field.high)
+        return Pair.of(field.low, field.high, self.scale)
 
-    def step(self, batch: tuple[torch.Tensor, torch.Tensor], rate: float) -> dict[str, float]:
-        """One step of the optimiser."""
-        squares, weights = batch
+    def step(self, batch: Batch, rate: float) -> dict[str, float]:
+        """One step of every optimiser."""
         self.network.train()
-        for optimiser in (self.optimiser, self.critic_optimiser):
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-        low, high = (
-            squares[:, k : k + 1].to(self.device).contiguous(memory_format=torch.channels_last)
-            for k in (0, 1)
-        )
-        made = self.network(low)
-        told = 0.0
-        if self.adversarial:
-            against = critic_loss(self.critic, low, high, made)
-            self.critic_optimiser.zero_grad(set_to_none=True)
-            against.backward()
-            self.critic_optimiser.step()
-            told = against.item()
-        errors = (made - high).square().mean((1, 2, 3))
-        loss = (errors * weights.to(self.device)).mean()
-        if self.adversarial:
-            loss = loss + self.adversarial * deceived(self.critic, low, made)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
-        return {"train_loss": loss.item(), "critic_loss": told}
+        for name, part in self.lesson.parts().items():
+            if name.endswith("optimiser"):
+                for group in part.param_groups:
+                    group["lr"] = rate
+        return self.lesson.learn(batch)
+
+    @cached_property
+    def validation(self) -> list[Pair]:
+        return [self._read(place).middle(JUDGED_PX) for place in self.judges]
 
     def validate(self) -> dict[str, float]:
-        """Mean squared error, as a share of a Gaussian's, and PSNR of the fields that are held back."""
-        self.validation = self.validation or [
-            _middle(self._read(place), JUDGED_PX) for place in self.judges
-        ]
+        """What the lesson judges epochs by, and PSNR to the targets, of the fields that are held back."""
         self.network.eval()
-        losses, psnr = [], []
+        made = []
         for pair in self.validation:
+            low = torch.from_numpy(pair.low)[None, None].to(self.device)
             with torch.inference_mode():
-                low = torch.from_numpy(pair.low.astype(np.float32))[None, None].to(self.device)
-                made = self.network(low)[0, 0].cpu().numpy()
-            losses.append(pair.weight * float(np.mean((made - pair.high) ** 2)))
-            psnr.append(scores.against(made, pair.high)["PSNR"])
+                made.append(self.network(low)[0, 0].cpu())
+        told = zip(made, self.validation, strict=True)
+        psnr = [scores.against(one.numpy(), pair.high)["PSNR"] for one, pair in told]
         return {
-            "validation_loss": float(np.mean(losses)),
+            "validation_loss": self.lesson.error(self.validation, made),
             "validation_psnr": float(np.mean(psnr)),
         }
 
     def state(self) -> dict:
-        """The network and its critic, each with its optimiser."""
-        return {name: part.state_dict() for name, part in self._parts().items()}
+        """All networks, each with its optimiser."""
+        return {name: part.state_dict() for name, part in self.lesson.parts().items()}
 
     def load_state(self, state: dict) -> None:
         """Restore a state that `state` returned."""
-        for name, part in self._parts().items():
+        for name, part in self.lesson.parts().items():
             part.load_state_dict(state[name])
 
-    def _parts(self) -> dict:
-        return {
-            "network": self.network,
-            "optimiser": self.optimiser,
-            "critic": self.critic,
-            "critic_optimiser": self.critic_optimiser,
-        }
-
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """What the lesson leaves to the end."""
+        self.lesson.finish(self._held(0))
 
     def card(self) -> dict:
         """What it learnt from, without the dates of files."""
@@ -232,31 +193,3 @@ class Enhancement:
 
     def close(self) -> None:
         """Nothing runs beside it."""
-
-
-def held_back(places: list[Place]) -> tuple[list[Place], list[Place]]:
-    """Fields to learn from, and fields that say which epoch is the best.
-
-    Raises
-    ------
-    UserError
-        If there are not two.
-
-    Examples
-    --------
-    >>> learnt, judges = held_back([Place("a", 0, 0, 64 * k) for k in range(9)])
-    >>> [place.x for place in judges], len(learnt)
-    ([0, 512], 7)
-    """
-    judges = places[::HELD_BACK][:JUDGES]
-    learnt = [place for place in places if place not in judges]
-    if not learnt:
-        raise UserError(
-            "a network cannot learn from one training field alone; give more, or lower field_px"
-        )
-    return learnt, judges
-
-
-def _middle(pair: Pair, side: int) -> Pair:
-    y, x = (max((n - side) // 2, 0) for n in pair.low.shape)
-    return Pair(*pair.crop(y, x, side), pair.weight)

@@ -69,20 +69,40 @@ class UNet(nn.Module):
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """(n, 1, h, w) standardised -> the same. Borders are mirrored, up to a multiple of `step_px`."""
         h, w = pictures.shape[-2:]
+        seen = self.seen(pictures)
+        base = seen[:, BASE : BASE + 1] if self.bridges else 0.0
+        return (base + self.decoded(self.encoded(seen)))[..., :h, :w]
+
+    def taught(
+        self, pictures: torch.Tensor, chance: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `forward` while it learns, and what is to be lowered beside the error. chance: where it draws from."""
+        return self(pictures), torch.zeros(())
+
+    def seen(self, pictures: torch.Tensor) -> torch.Tensor:
+        """The picture and its Gaussians: (n, 1 + blurs, h, w), up to a multiple of `step_px`."""
+        h, w = pictures.shape[-2:]
         rest = -h % self.step_px, -w % self.step_px
         pictures = pad(pictures, (0, rest[1], 0, rest[0]), mode="reflect")
         side = self.blurs.shape[-1] // 2
         wide = pad(pictures, (side,) * 4, mode=_border(pictures, side))
-        seen = torch.cat([pictures, _blurred(wide, self.blurs)], 1)
+        return torch.cat([pictures, _blurred(wide, self.blurs)], 1)
+
+    def encoded(self, seen: torch.Tensor) -> list[torch.Tensor]:
+        """What each level makes of it, the finest first."""
         x, kept = seen, []
         for level, pair in enumerate(self.down):
             x = pair(max_pool2d(x, 2) if level else x)
             kept.append(x)
+        return kept
+
+    def decoded(self, kept: list[torch.Tensor]) -> torch.Tensor:
+        """(n, 1, h, w) of what `encoded` gave; without bridges of its last level alone."""
+        x = kept[-1]
         for pair, fine in zip(self.up, kept[-2::-1], strict=True):
             x = interpolate(x, scale_factor=2.0, mode="nearest")
             x = pair(torch.cat([x, fine], 1) if self.bridges else x)
-        base = seen[:, BASE : BASE + 1] if self.bridges else 0.0
-        return (base + self.last(x))[..., :h, :w]
+        return self.last(x)
 
 
 def _pair(before: int, after: int) -> nn.Sequential:
