@@ -183,5 +183,11 @@ def test_the_report_marks_the_best_and_gives_intervals(trial, rows):
     found = report.gain(rows, best)
     assert 0 < found.low < found.value < found.high
     made = trial.pictures(0, 32)
-    assert set(made) == {RAW, *OWN, "target"} and made[RAW].shape == (32, 32)
-    assert len(report.picture_figure(made).axes) == 2 * len(made)
+    assert set(made["pictures"]) == {RAW, *OWN, "target"}
+    assert set(made["doubts"]) == set(OWN) and made["doubts"][OWN[0]].shape == (32, 32)
+    names, abreast = len(made["pictures"]), report.ABREAST
+    bands = -(-names // abreast)
+    assert bands > 1  # the last band is not full
+    figure = report.picture_figure(**made)
+    assert len(figure.axes) == 3 * abreast * bands
+    assert sum(bool(axes.get_images()) for axes in figure.axes) == 3 * names - 3

@@ -14,8 +14,9 @@ def main(snakemake):
     pictures = Trial(
         params.enhancement, params.seed, choice, tuple(snakemake.input.networks)
     ).pictures(0)
-    np.savez_compressed(snakemake.output.pictures, **pictures)
-    print(f"{len(pictures)} pictures in {snakemake.output.pictures}")
+    flat = {f"{kind}/{name}": one for kind, ones in pictures.items() for name, one in ones.items()}
+    np.savez_compressed(snakemake.output.pictures, **flat)
+    print(f"{len(flat)} pictures in {snakemake.output.pictures}")
 
 
 if __name__ == "__main__":

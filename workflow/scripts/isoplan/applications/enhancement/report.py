@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from isoplan.applications.enhancement.filters import FILTERS, RAW
 from isoplan.applications.enhancement.scores import COMPARED, PLAIN, TRUTH
 from isoplan.applications.enhancement.scores import known as known_metrics
-from isoplan.applications.enhancement.trials import SETTINGS, TARGET
+from isoplan.applications.enhancement.trials import DOUBTS, PICTURES, SETTINGS, TARGET
 from isoplan.applications.enhancement.trials import TRUTH as TRUE
+from isoplan.applications.enhancement.whole import DOUBTED
 from isoplan.report import style
 from isoplan.report.results import ResultTable, Study
 from isoplan.report.section import Bar, Caution, Part, Score, Section, StudyFigure
@@ -26,6 +27,7 @@ LABELS = {
     TARGET: "Target",
     TRUE: "Noise-free truth",
 }
+ABREAST, TITLE_INCHES = 7, 0.35  # pictures beside each other, and the height of their names
 COLOURS = {RAW: "#8C9199", "best": "#005EA8"}
 DRAWS, COVERED = 2000, (0.025, 0.975)  # of the bootstrap, and its 95 % interval
 INTRO = (
@@ -251,33 +253,59 @@ def networks_words(study: Study, entry: dict) -> list[str]:
     return found
 
 
-def picture_figure(pictures: dict[str, np.ndarray], width_px: int = 1040) -> Figure:
-    """Crops of every method beside the target, and below them what is left of the target, on one scale."""
+def picture_figure(
+    pictures: dict[str, np.ndarray], doubts: dict[str, np.ndarray], width_px: int = 1040
+) -> Figure:
+    """Crops of every method beside the target, below them what is left of the target, on one scale, and where the input's counts
+    speak against them. After so many as ABREAST the next ones stand below."""
     names = ordered(pictures)
     target = pictures[TARGET]
     low, high = np.quantile(target, (0.01, 0.995))
-    reach = max(3 * float((pictures[RAW] - target).std()), 1e-9)
-    figure = Figure(figsize=(width_px / 100, 2.1 * width_px / 100 / len(names) + 0.45))
-    grid = figure.subplots(2, len(names), squeeze=False)
-    for place, name in enumerate(names):
-        grid[0, place].imshow(pictures[name], cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
-        grid[0, place].set_title(label(name).replace(", ", ",\n"), fontsize=7)
-        if name != TARGET:
-            rest = pictures[name] - target
-            grid[1, place].imshow(rest, cmap="RdBu_r", vmin=-reach, vmax=reach)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    figure.subplots_adjust(0.005, 0.01, 0.995, 0.87, 0.03, 0.03)
+    forms = [
+        {"cmap": "gray", "vmin": low, "vmax": max(high, low + 1e-6)},
+        {"cmap": "RdBu_r", **_about_zero(max(3 * float((pictures[RAW] - target).std()), 1e-9))},
+        {"cmap": "RdBu_r", **_about_zero(2 * DOUBTED)},
+    ]
+    rest = {name: picture - target for name, picture in pictures.items() if name != TARGET}
+    shown = [row for row in (pictures, rest, doubts) if row]
+    abreast = min(len(names), ABREAST)
+    bands, side = -(-len(names) // abreast), width_px / 100 / abreast
+    figure = Figure(figsize=(width_px / 100, bands * (len(shown) * side + TITLE_INCHES)))
+    grid = figure.subfigures(bands, 1, squeeze=False)[:, 0]
+    for number, band in enumerate(grid):
+        axes = band.subplots(len(shown), abreast, squeeze=False)
+        for place, name in enumerate(names[number * abreast : (number + 1) * abreast]):
+            axes[0, place].set_title(label(name).replace(", ", ",\n"), fontsize=8)
+            for line, (row, form) in enumerate(zip(shown, forms, strict=False)):
+                if name in row:
+                    axes[line, place].imshow(row[name], **form)
+        for one in axes.flat:
+            one.set_axis_off()
+        top = 1 - TITLE_INCHES / (len(shown) * side + TITLE_INCHES)
+        band.subplots_adjust(0.005, 0.01, 0.995, top, 0.03, 0.03)
     return figure
+
+
+def _about_zero(reach: float) -> dict[str, float]:
+    return {"vmin": -reach, "vmax": reach}
 
 
 def _figures(study: Study, name: str) -> list[StudyFigure]:
     path = Path(study.folder) / "enhancements" / name / "pictures.npz"
     if not path.is_file():
         return []
+    kinds: dict[str, dict[str, np.ndarray]] = {PICTURES: {}, DOUBTS: {}}
     with np.load(path) as stored:
-        pictures = {key: stored[key] for key in stored}
+        for key in stored:
+            kind, _, method = key.partition("/")
+            kinds[kind][method] = stored[key]
+    pictures = kinds[PICTURES]
     title = f"{name}: a part of the first test field, and below it what each result has more (red) or less (blue) than the target"
+    if kinds[DOUBTS]:
+        title += (
+            f"; then how far the input's counts speak against it, up to {2 * DOUBTED:g} standard deviations of their noise: red "
+            "where the result has more than they say"
+        )
     spread = {
         key: float((picture - pictures[TARGET]).std())
         for key, picture in pictures.items()
@@ -285,7 +313,7 @@ def _figures(study: Study, name: str) -> list[StudyFigure]:
     }
     table = pd.DataFrame(spread.items(), columns=["method", "rms_from_target"])
     file = f"enhancement_{name}"
-    draw = partial(picture_figure, pictures)
+    draw = partial(picture_figure, pictures, kinds[DOUBTS])
     return [StudyFigure(file, file, table, draw, "", title, title, 1040, "jpg")]
 
 

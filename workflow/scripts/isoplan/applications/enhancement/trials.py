@@ -26,6 +26,7 @@ from isoplan.optics.noise import estimate_noise
 
 TARGET, TRUTH = "target", "truth"  # rows of the table that tell what can be reached
 CROP_PX = 128  # of the field that is looked at
+PICTURES, DOUBTS = "pictures", "doubts"  # what is looked at
 # Of all methods the share of pixels that the input's counts speak against, and of networks what `planted` says.
 PLANTED = ("doubted", "planted-found", "planted-false")
 METRICS = (
@@ -190,14 +191,24 @@ class Trial:
         found = [[rows.get(name, {}).get(m, np.nan) for m in METRICS] for name in self.names]
         return np.array([found])
 
-    def pictures(self, number: int, side_px: int = CROP_PX) -> dict[str, np.ndarray]:
-        """Crops of a test field's middle, fitted to the target: float32 (side_px, side_px) at most, by name."""
+    def pictures(self, number: int, side_px: int = CROP_PX) -> dict[str, dict[str, np.ndarray]]:
+        """Crops of a test field's middle: float32 (side_px, side_px) at most, by name.
+
+        PICTURES are fitted to the target; DOUBTS are in standard deviations of the input's noise, where its camera is known.
+        """
         field = fields.read(self.entry, self.layout, self.places[number], self.seed)
         begin = max((len(field.high) - side_px) // 2, 0)
         window = (slice(begin, begin + side_px),) * 2
-        made = {n: scores.fitted(picture, field.high) for n, picture in self.enhanced(field)}
-        made[TARGET] = field.high
-        return {name: picture[window].astype(np.float32) for name, picture in made.items()}
+        found: dict[str, dict[str, np.ndarray]] = {PICTURES: {}, DOUBTS: {}}
+        for name, made in self.enhanced(field):
+            found[PICTURES][name] = scores.fitted(made, field.high)
+            if self.choice["camera"] and name != RAW:
+                found[DOUBTS][name] = doubts(field.low, made, self.camera)
+        found[PICTURES][TARGET] = field.high
+        return {
+            kind: {name: one[window].astype(np.float32) for name, one in ones.items()}
+            for kind, ones in found.items()
+        }
 
     def _scored(self, picture: np.ndarray, field: Field) -> dict[str, float]:
         return scores.against(picture, field.high) | self._true(picture, field)
