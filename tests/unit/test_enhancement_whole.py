@@ -12,6 +12,7 @@ from isoplan.applications.enhancement.unet import UNet
 from isoplan.cli.arguments import main
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.tiles import shards
 from isoplan.networks import store
 
 
@@ -36,17 +37,18 @@ def counts(shape, seed: int = 0) -> np.ndarray:
     return (2 * rng.poisson(light[: shape[0], : shape[1]])).astype(np.uint16)
 
 
-def test_windows_give_the_whole(weights, tmp_path, monkeypatch):
+def test_windows_give_the_whole(weights, tmp_path):
     picture = counts((331, 270))
     file = tmp_path / "old.tif"
     tifffile.imwrite(file, picture)
     enhancer, camera = Enhancer.load(weights), Camera(2.0)
-    monkeypatch.setattr(whole, "CORE_PX", 96)
     with open_mosaic(file) as mosaic:
         level = whole.Level.of(mosaic)
-        made, doubt = (np.zeros(picture.shape, np.float32) for _ in range(2))
-        for core, *blocks in whole.enhanced(mosaic, enhancer, level, camera):
-            made[core], doubt[core] = blocks
+        made, doubt = found = np.zeros((2, *picture.shape), np.float32)
+        for core in shards(picture.shape, 96):
+            found[:, *core] = whole.core_of(mosaic, enhancer, level, camera, core)
+            alone = whole.core_of(mosaic, enhancer, level, None, core)
+            assert alone.shape[0] == 1 and np.abs(alone - made[core]).max() < 1e-3
     assert (level.mean, level.noise) == pytest.approx(statistics(picture), rel=1e-6)
     assert level.spread == pytest.approx(picture.std(), rel=1e-6)
     at_once = enhancer.apply(picture, level.mean, level.noise)

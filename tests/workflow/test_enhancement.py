@@ -9,6 +9,8 @@ import tifffile
 from checkout import Checkout, planned
 from isoplan.applications.enhancement.detectors import Detector
 from isoplan.applications.enhancement.unet import UNet
+from isoplan.cli.arguments import main
+from isoplan.mosaic import ngff
 from isoplan.networks import store
 
 pytestmark = pytest.mark.slow
@@ -32,6 +34,9 @@ enhancements:
 enhancers:
   - {name: small, trained_on: made, width: 8, levels: 2, patch_px: 32, turns: 1, samples: 1200, epoch_samples: 400}
   - {name: given, weights: given.safetensors, width: 4, levels: 2}
+enhanced_pictures:
+  - {name: old, path: old.tif, network: given, gain: 2, read_noise_e: 0, pixel_size_um: 0.2}
+  - {name: dark, path: flat.tif, network: small}
 """
 )
 
@@ -68,8 +73,17 @@ def test_a_whole_study(tmp_path):
         {"task": "enhancement", "network": given},
     )
     results = checkout.results
+    rng = np.random.default_rng(1)
+    light = 40 + 100 * np.kron(rng.random((40, 36)), np.ones((16, 16)))
+    old = (2 * rng.poisson(light)).astype(np.uint16)
+    tifffile.imwrite(checkout.folder / "old.tif", old)
+    # Where the camera cannot be found, nothing is said of doubts.
+    tifffile.imwrite(
+        checkout.folder / "flat.tif", np.kron([[0, 1], [2, 3]], np.ones((32, 32), np.uint8))
+    )
     made = planned(checkout.run())
     assert made["score_enhancement"] == 4 and made["train_enhancer"] == 2
+    assert made["enhance_picture"] == 4 and made["tabulate_pictures"] == 1
     rows = pd.read_csv(results / "enhancement.csv")
     means = rows.groupby(["enhancement", "method", "metric"])["value"].mean()
     assert means["made", "gaussian", "PSNR"] > means["made", "raw", "PSNR"]
@@ -90,6 +104,27 @@ def test_a_whole_study(tmp_path):
     assert "The network small against" in page and "The network given against" in page
     for name in ("made", "taken"):
         assert (results / f"figures/enhancement_{name}.png").is_file()
+
+    # Pictures of the study's own are as the command makes them.
+    out = checkout.folder / "command.ome.zarr"
+    asked = [
+        "enhance",
+        str(checkout.folder / "old.tif"),
+        "--network",
+        str(results / "enhancers/given/network.safetensors"),
+    ]
+    assert main([*asked, "-o", str(out), "--gain", "2", "--read-noise", "0"]) == 0
+    for name in ("{}.ome.zarr", "{}-doubts.ome.zarr"):
+        own = ngff.open_array(results / "enhanced_pictures" / name.format("old"))[:]
+        assert own.shape == old.shape
+        np.testing.assert_array_equal(
+            own, ngff.open_array(checkout.folder / name.format("command"))[:]
+        )
+    facts = pd.read_csv(results / "enhanced_pictures.csv").set_index(["picture", "fact"])["value"]
+    assert facts["old", "gain"] == 2 and 0 <= facts["old", "doubted"] <= 1
+    assert ("dark", "doubted") not in facts.index
+    assert not (results / "enhanced_pictures/dark-doubts.ome.zarr").exists()
+    assert "Enhanced pictures" in page and (results / "figures/enhanced_old.png").is_file()
 
     # As `make resume` does where a unit was damaged: it is made again, and what is left is not.
     kept = results / "enhancements/made/scores/1.npy"

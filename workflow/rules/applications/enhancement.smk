@@ -206,3 +206,137 @@ rule picture_enhancement:
         "Enhances the first test field of {wildcards.enhancement} once more, to look at"
     script:
         "../../scripts/picture_enhancement.py"
+
+
+# Pictures of a user's own: each measured once, then enhanced core by core, which jobs share.
+
+PICTURE_NAMES = [item["name"] for item in STUDY["enhanced_pictures"]]
+ENHANCED_PICTURES = f"{RESULTS}/enhanced_pictures"
+PICTURE_STAGE = f"{RESULTS}/stages/enhanced_pictures/{{picture}}"
+KNOWN_FILE = f"{ENHANCED_PICTURES}/{{picture}}/known.json"
+# The enhancer of each.
+PICTURE_NETWORK = {item["name"]: item["network"] for item in STUDY["enhanced_pictures"]}
+
+if PICTURE_NAMES:
+    TARGETS["enhanced_pictures"] = f"{RESULTS}/enhanced_pictures.csv"
+    REPORTED["enhanced_pictures"] = TARGETS["enhanced_pictures"]
+    SECTIONS["enhanced_pictures"] = (
+        "isoplan.applications.enhancement.picture_report:SECTIONS"
+    )
+
+
+wildcard_constraints:
+    picture=r"[A-Za-z0-9._-]+",
+
+
+rule measure_picture:
+    input:
+        network=lambda wc: ENHANCER_FILE.format(enhancer=PICTURE_NETWORK[wc.picture]),
+    output:
+        known=KNOWN_FILE,
+    log:
+        f"{LOGS}/measure_picture/{{picture}}.log",
+    benchmark:
+        f"{BENCHMARKS}/measure_picture/{{picture}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("measure_picture"),
+    params:
+        library=lambda wc: library(
+            "measure_picture",
+            *_readers([entry("enhanced_pictures", wc.picture)["path"]]),
+        ),
+        picture=lambda wc: entry("enhanced_pictures", wc.picture),
+        store=f"{ENHANCED_PICTURES}/{{picture}}.ome.zarr",
+    message:
+        "Measures brightness, noise and camera of {wildcards.picture}"
+    script:
+        "../../scripts/measure_picture.py"
+
+
+rule enhance_picture:
+    input:
+        known=KNOWN_FILE,
+        network=lambda wc: ENHANCER_FILE.format(enhancer=PICTURE_NETWORK[wc.picture]),
+    output:
+        done=f"{PICTURE_STAGE}/enhance.{{job}}.done",
+    log:
+        f"{LOGS}/enhance_picture/{{picture}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/enhance_picture/{{picture}}/{{job}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("enhance_picture"),
+    params:
+        library=lambda wc: library(
+            "enhance_picture",
+            *_readers([entry("enhanced_pictures", wc.picture)["path"]]),
+            ENHANCER_CODE[PICTURE_NETWORK[wc.picture]],
+        ),
+        picture=lambda wc: entry("enhanced_pictures", wc.picture),
+        store=f"{ENHANCED_PICTURES}/{{picture}}.ome.zarr",
+        ledger=f"{RESULTS}/ledgers/enhanced_pictures/{{picture}}",
+        jobs=JOBS,
+    message:
+        "Enhances {wildcards.picture}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../../scripts/enhance_picture.py"
+
+
+rule finish_picture:
+    input:
+        known=KNOWN_FILE,
+        done=expand(
+            f"{PICTURE_STAGE}/enhance.{{job}}.done",
+            job=range(JOBS),
+            allow_missing=True,
+        ),
+    output:
+        done=f"{PICTURE_STAGE}/finished.done",
+        facts=f"{ENHANCED_PICTURES}/{{picture}}/facts.json",
+        preview=f"{ENHANCED_PICTURES}/{{picture}}/preview.png",
+    log:
+        f"{LOGS}/finish_picture/{{picture}}.log",
+    benchmark:
+        f"{BENCHMARKS}/finish_picture/{{picture}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("finish_picture"),
+    params:
+        library=lambda wc: library(
+            "finish_picture",
+            *_readers([entry("enhanced_pictures", wc.picture)["path"]]),
+        ),
+        picture=lambda wc: entry("enhanced_pictures", wc.picture),
+        store=f"{ENHANCED_PICTURES}/{{picture}}.ome.zarr",
+    message:
+        "Finishes {wildcards.picture}"
+    script:
+        "../../scripts/finish_picture.py"
+
+
+rule tabulate_pictures:
+    input:
+        facts=expand(
+            f"{ENHANCED_PICTURES}/{{picture}}/facts.json", picture=PICTURE_NAMES
+        ),
+    output:
+        table=f"{RESULTS}/enhanced_pictures.csv",
+    log:
+        f"{LOGS}/tabulate_pictures.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_pictures.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("tabulate_pictures"),
+    params:
+        library=library("tabulate_pictures"),
+        pictures=PICTURE_NAMES,
+    message:
+        "Collects what was found of all enhanced pictures"
+    script:
+        "../../scripts/tabulate_pictures.py"

@@ -1,8 +1,10 @@
-"""Drawings of mosaics and networks: arrays in, a matplotlib figure out. Nothing here reads a file."""
+"""Drawings of mosaics and networks: arrays in, a matplotlib figure out. Nothing but `page_of` reads a file."""
 
 import io
 import logging
+from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.colors import CenteredNorm, ListedColormap
@@ -412,4 +414,14 @@ def curves(x: np.ndarray, lines: dict, *, y_label: str, log: bool, best: float |
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if len(lines) > 1:
         axes.legend(fontsize=8)
+    return figure
+
+
+def page_of(file: Path, width_px: int) -> Figure:
+    """A picture file as a figure."""
+    image = matplotlib.image.imread(file)
+    figure = blank(width_px, width_px * image.shape[0] / image.shape[1])
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(np.asarray(image), aspect="auto")
+    axes.set_axis_off()
     return figure

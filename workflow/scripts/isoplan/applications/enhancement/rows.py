@@ -9,7 +9,12 @@ def _wanted(study: dict) -> bool:
     return bool(study["enhancements"])
 
 
+def _own(study: dict) -> bool:
+    return bool(study["enhanced_pictures"])
+
+
 _LISTS = (("enhancement", "enhancements"),)
+_PICTURES = (("picture", "enhanced_pictures"),)
 STAGES = (
     Stage(
         "choose_enhancement",
@@ -63,5 +68,51 @@ STAGES = (
         wanted=_wanted,
         first=("picture_enhancement",),
         lists=_LISTS,
+    ),
+    Stage(
+        "measure_picture",
+        ("picture",),
+        made=("enhanced_pictures/{picture}/known.json",),
+        memory="other",
+        minutes="other",
+        wanted=_own,
+        first=("measure_picture",),
+        lists=_PICTURES,
+    ),
+    Stage(
+        "enhance_picture",
+        ("picture", "job"),
+        made=("stages/enhanced_pictures/{picture}/enhance.{job}.done",),
+        memory="restore",
+        minutes="restore",
+        wanted=_own,
+        data=("enhanced_pictures/{picture}.ome.zarr",),
+        units="isoplan.applications.enhancement.stores:stored_units",
+        ledger="ledgers/enhanced_pictures/{picture}",
+        laid_out_by="measure_picture",
+        then=("finish_picture", "tabulate_pictures"),
+        lists=_PICTURES,
+    ),
+    Stage(
+        "finish_picture",
+        ("picture",),
+        made=(
+            "stages/enhanced_pictures/{picture}/finished.done",
+            "enhanced_pictures/{picture}/facts.json",
+            "enhanced_pictures/{picture}/preview.png",
+        ),
+        memory="other",
+        minutes="other",
+        wanted=_own,
+        data=("enhanced_pictures/{picture}.ome.zarr",),
+        then=("tabulate_pictures",),
+        lists=_PICTURES,
+    ),
+    Stage(
+        "tabulate_pictures",
+        made=("enhanced_pictures.csv",),
+        memory="other",
+        minutes="other",
+        wanted=_own,
     ),
 )

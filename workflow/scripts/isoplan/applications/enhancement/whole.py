@@ -1,6 +1,5 @@
 """A picture of any size, enhanced window by window, and where its own counts speak against the result."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +8,6 @@ from scipy import ndimage
 from isoplan.applications.enhancement.filters import Camera, noise_deviation
 from isoplan.applications.enhancement.networks import NOISELESS, Enhancer
 from isoplan.base.errors import UserError
-from isoplan.mosaic.tiles import shards
 from isoplan.mosaic.window import Picture
 
 CORE_PX = 512  # side of the windows' cores; with a U-Net of 16 channels `enhance` takes 1.4 GB in all, of a picture of 2048 px
@@ -67,15 +65,14 @@ class Level:
         return cls(float(mean), spread, noise, count)
 
 
-def enhanced(
+def core_of(
     picture: Picture,
     enhancer: Enhancer,
     level: Level,
-    camera: Camera,
-    *,
-    step: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[tuple[slice, slice], np.ndarray, np.ndarray]]:
-    """The picture's cores in the order of `mosaic.tiles.shards`, each with what the network makes of it.
+    camera: Camera | None,
+    core: tuple[slice, slice],
+) -> np.ndarray:
+    """What the network makes of one core of a picture.
 
     Parameters
     ----------
@@ -84,40 +81,34 @@ def enhanced(
     enhancer : Enhancer
         The network.
     level : Level
-        Of the whole picture, so that windows agree.
-    camera : Camera
-        Of the picture.
-    step : callable
-        Is called after every core.
-
-    Yields
-    ------
+        Of the whole picture, so that cores agree.
+    camera : Camera or None
+        Of the picture; None where it is not known.
     core : tuple of slice
-        Where it lies.
-    made, doubt : ndarray
-        float32, in the picture's counts, and see `doubts`. NaN where the picture is.
+        Of `mosaic.tiles.shards`.
+
+    Returns
+    -------
+    ndarray
+        (2, h, w) float32: the core in the picture's counts, and `doubts`, without which it is (1, h, w). NaN where the picture is.
     """
     own = enhancer.network
-    halo = own.halo_px + int(REACH * (SLOW_PX + max(WIDTHS_PX)))
+    halo = own.halo_px + (int(REACH * (SLOW_PX + max(WIDTHS_PX))) if camera else 0)
     halo += -halo % own.step_px
-    for core in shards(picture.shape, CORE_PX):
-        spans = [
-            (max(side.start - halo, 0), min(side.stop + halo, n))
-            for side, n in zip(core, picture.shape, strict=True)
-        ]
-        block = picture.read(*spans[0], *spans[1])
-        missing = ~np.isfinite(block)
-        block[missing] = level.mean
-        made = enhancer.apply(block, level.mean, level.noise)
-        doubt = doubts(block, made, camera)
-        for one in (made, doubt):
-            one[missing] = np.nan
-        inner = tuple(
-            slice(side.start - low, side.stop - low)
-            for side, (low, _) in zip(core, spans, strict=True)
-        )
-        yield core, made[inner], doubt[inner]
-        step()
+    spans = [
+        (max(side.start - halo, 0), min(side.stop + halo, n))
+        for side, n in zip(core, picture.shape, strict=True)
+    ]
+    block = picture.read(*spans[0], *spans[1])
+    missing = ~np.isfinite(block)
+    block[missing] = level.mean
+    made = enhancer.apply(block, level.mean, level.noise)
+    found = np.stack([made, doubts(block, made, camera)] if camera else [made])
+    found[:, missing] = np.nan
+    inner = tuple(
+        slice(side.start - low, side.stop - low) for side, (low, _) in zip(core, spans, strict=True)
+    )
+    return found[:, *inner]
 
 
 def doubts(counts: np.ndarray, made: np.ndarray, camera: Camera) -> np.ndarray:

@@ -4,10 +4,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-import matplotlib.image
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from isoplan.report import plots, style
 from isoplan.report.results import ResultTable, Study
@@ -97,19 +94,9 @@ def _figures(study: Study, name: str) -> list[StudyFigure]:
     if not (folder / "overview.png").is_file():
         return []
     title = f"{name}: its mean, a part of it in three forms, and what fluctuates"
-    draw = partial(page_of, folder / "overview.png")
+    draw = partial(plots.page_of, folder / "overview.png", WIDTH_PX)
     table, file = pd.read_csv(folder / "lags.csv"), f"sequence_{name}"
     return [StudyFigure(file, file, table, draw, "", title, title, WIDTH_PX, "jpg")]
-
-
-def page_of(file: Path) -> Figure:
-    """A picture file as a figure."""
-    image = matplotlib.image.imread(file)
-    figure = plots.blank(WIDTH_PX, WIDTH_PX * image.shape[0] / image.shape[1])
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(np.asarray(image), aspect="auto")
-    axes.set_axis_off()
-    return figure
 
 
 def _folder(study: Study, name: str) -> Path:
