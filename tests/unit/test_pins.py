@@ -72,13 +72,15 @@ VIEWER = {"napari"}
 SRRF = set(pins("requirements-srrf.txt"))
 # Likewise, for one method of `enhancements`.
 BM3D = set(pins("requirements-bm3d.txt"))
+# Likewise, for one architecture of `enhancers`.
+SMP = set(pins("requirements-smp.txt"))
 
 
 def test_what_the_code_imports_is_pinned():
     distributions = packages_distributions()
     jobs = set(pins("requirements.txt"))
     for folder, allowed in (
-        ("workflow", jobs | RIVALS | READERS | VIEWER | SRRF | BM3D),
+        ("workflow", jobs | RIVALS | READERS | VIEWER | SRRF | BM3D | SMP),
         ("tests", jobs | READERS | set(pins("requirements-dev.txt"))),
     ):
         for module in sorted(imported(folder)):

@@ -83,6 +83,9 @@ rule train_enhancer:
         perceptual=lambda wc: (
             entry("enhancers", wc.enhancer).get("perceptual_weights") or []
         ),
+        encoder=lambda wc: (
+            entry("enhancers", wc.enhancer).get("encoder_weights") or []
+        ),
     output:
         network=ENHANCER_FILE,
         history=f"{ENHANCER}/history.csv",

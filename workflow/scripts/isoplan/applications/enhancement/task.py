@@ -50,6 +50,7 @@ class Enhancement:
     learns = True
 
     def __init__(self, recipe: dict, spec: dict, seed: int, device: torch.device):
+        spec = {key: value for key, value in spec.items() if key != "stamp"}  # cards tell no dates
         self.recipe, self.spec, self.seed, self.device = recipe, spec, seed, device
         self.layout = Layout.of(recipe["layout"])
         self.learnt, self.judges = held_back(fields.spread(self.layout.train, spec.get("fields")))
@@ -65,7 +66,10 @@ class Enhancement:
 
     def _lesson(self) -> Lesson:
         def made() -> torch.nn.Module:
-            return build(self.spec).to(self.device, memory_format=torch.channels_last)
+            network = build(self.spec)
+            if self.spec.get("encoder_weights"):
+                network.take_encoder(self.spec["encoder_weights"])
+            return network.to(self.device, memory_format=torch.channels_last)
 
         torch.manual_seed(self.seed)
         if self.spec.get("learns_from") == "unpaired":
@@ -88,9 +92,9 @@ class Enhancement:
         return card
 
     def settings(self) -> list:
-        """The pairs, where their fields lie, the entry, and what is in the file that it names."""
-        file = self.spec.get("perceptual_weights")
-        return [self.recipe, self.spec, *([crc32(Path(file).read_bytes())] if file else [])]
+        """The pairs, where their fields lie, the entry, and what is in the files that it names."""
+        files = [self.spec.get(key) for key in ("perceptual_weights", "encoder_weights")]
+        return [self.recipe, self.spec, *(crc32(Path(file).read_bytes()) for file in files if file)]
 
     def batches(self, epoch: int, steps: int):
         """Squares of fields at random, in orientations at random."""

@@ -7,12 +7,39 @@ from torch import nn
 from torch.nn.functional import interpolate, max_pool2d, pad
 
 BLURS_PX = (1.2, 2.6, 6.0)  # standard deviations of the Gaussians that it sees beside the picture
+CHANNELS = 1 + len(BLURS_PX)
 BASE = 2  # of these, by number in the input's channels, the one that it adds to
 REACH = 4.0  # standard deviations, at which Gaussians end
 SLOPE = 0.1  # of activations below zero, where narrow networks would else stay dark for good
 
 
-class UNet(nn.Module):
+class OverGaussians(nn.Module):
+    """What networks have in common that see a picture beside Gaussians of it."""
+
+    blurs: torch.Tensor
+    step_px: int
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("blurs", torch.stack([_gaussian(s) for s in BLURS_PX])[:, None], False)
+
+    def taught(
+        self, pictures: torch.Tensor, chance: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `forward` while it learns, and what is to be lowered beside the error. chance: where it draws from."""
+        return self(pictures), torch.zeros(())
+
+    def seen(self, pictures: torch.Tensor) -> torch.Tensor:
+        """The picture and its Gaussians: (n, CHANNELS, h, w), up to a multiple of `step_px`."""
+        h, w = pictures.shape[-2:]
+        rest = -h % self.step_px, -w % self.step_px
+        pictures = pad(pictures, (0, rest[1], 0, rest[0]), mode=_border(pictures, max(rest)))
+        side = self.blurs.shape[-1] // 2
+        wide = pad(pictures, (side,) * 4, mode=_border(pictures, side))
+        return torch.cat([pictures, _blurred(wide, self.blurs)], 1)
+
+
+class UNet(OverGaussians):
     """From a standardised picture to the same with less noise.
 
     It sees the picture and three Gaussians of it, and gives what is to be added to the Gaussian of BLURS_PX[1].
@@ -37,9 +64,8 @@ class UNet(nn.Module):
     def __init__(self, width: int = 16, levels: int = 3, bridges: bool = True):
         super().__init__()
         self.levels, self.bridges = levels, bridges
-        self.register_buffer("blurs", torch.stack([_gaussian(s) for s in BLURS_PX])[:, None], False)
         widths = [width * 2**level for level in range(levels)]
-        before = [1 + len(BLURS_PX), *widths]
+        before = [CHANNELS, *widths]
         self.down = nn.ModuleList(_pair(a, b) for a, b in zip(before, widths, strict=False))
         self.up = nn.ModuleList(
             _pair(b + (a if bridges else 0), a)
@@ -72,21 +98,6 @@ class UNet(nn.Module):
         seen = self.seen(pictures)
         base = seen[:, BASE : BASE + 1] if self.bridges else 0.0
         return (base + self.decoded(self.encoded(seen)))[..., :h, :w]
-
-    def taught(
-        self, pictures: torch.Tensor, chance: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `forward` while it learns, and what is to be lowered beside the error. chance: where it draws from."""
-        return self(pictures), torch.zeros(())
-
-    def seen(self, pictures: torch.Tensor) -> torch.Tensor:
-        """The picture and its Gaussians: (n, 1 + blurs, h, w), up to a multiple of `step_px`."""
-        h, w = pictures.shape[-2:]
-        rest = -h % self.step_px, -w % self.step_px
-        pictures = pad(pictures, (0, rest[1], 0, rest[0]), mode="reflect")
-        side = self.blurs.shape[-1] // 2
-        wide = pad(pictures, (side,) * 4, mode=_border(pictures, side))
-        return torch.cat([pictures, _blurred(wide, self.blurs)], 1)
 
     def encoded(self, seen: torch.Tensor) -> list[torch.Tensor]:
         """What each level makes of it, the finest first."""
