@@ -35,14 +35,21 @@ def read_weights(path: str | Path, key: str) -> dict[str, torch.Tensor]:
             return _of_keras(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
         return dict(found.get("state_dict", found))
+    except UserError:
+        raise
     except Exception as error:  # the readers share no error class
         reason = str(error).partition("\n")[0][:200]
         raise UserError(f"{path}: cannot be read as {Path(path).suffix} ({reason})") from None
 
 
 def _of_keras(path: str | Path) -> dict[str, torch.Tensor]:
-    import h5py  # heavy, and of use here alone
-
+    try:
+        import h5py  # of use here alone
+    except ImportError:
+        raise UserError(
+            f"{path}: needs h5py, which is not installed; install it, .venv/bin/uv pip install -r "
+            "envs/requirements-readers.txt"
+        ) from None
     found: dict[str, torch.Tensor] = {}
 
     def visit(name, item):
