@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from isoplan.applications.fluctuation import blinking, certainty, likelihood, moments, simulator
 from isoplan.applications.fluctuation.tiles import BORDER_PX
 
@@ -57,6 +58,16 @@ def test_segments_of_the_whole_are_one():
     _, _, segments, _ = of_sequence(0)
     assert segments.shape == (10, 3)
     assert segments.mean(0) == pytest.approx([1, 1, 1], abs=0.2)
+
+
+def test_users_have_several_threads():
+    """Some libraries' inverse of many matrices fails with more than one thread, as tests have."""
+    torch.set_num_threads(2)
+    try:
+        _, _, segments, _ = of_sequence(0)
+    finally:
+        torch.set_num_threads(1)
+    assert np.isfinite(segments).all()
 
 
 def test_parts_that_drift_have_segments_of_their_own():

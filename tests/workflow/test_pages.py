@@ -68,7 +68,7 @@ class Copy:
         """What a line of a page prints; it has to end well."""
         RAN.add(line)
         done = subprocess.run(
-            line, shell=True, cwd=self.folder, env=WITHOUT_PATH, capture_output=True, text=True
+            line, shell=True, cwd=self.folder, env=AS_USERS, capture_output=True, text=True
         )
         assert done.returncode == 0, line + "\n" + done.stdout[-3000:] + done.stderr[-6000:]
         return done.stdout + done.stderr
@@ -79,7 +79,9 @@ class Copy:
         return {line: self.run(line) for line in lines if line not in ELSEWHERE and line not in but}
 
 
-WITHOUT_PATH = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"CORES": "2"}
+# Users' commands have as many threads as there are cores, and find the package by themselves.
+NOT_USERS = ("PYTHONPATH", "OMP_NUM_THREADS")
+AS_USERS = {k: v for k, v in os.environ.items() if k not in NOT_USERS} | {"CORES": "2"}
 
 
 def spoken(page: str) -> list[str]:

@@ -79,7 +79,9 @@ def of_segments(
             for chunk in tiles.chunks:
                 added = kappa * tiles.spread(view, tiles.windows(estimate.emission, chunk))
                 noise = tiles.noise[chunk]
-                inverse = torch.linalg.inv(added + torch.diag_embed(noise))
+                inverse = torch.cholesky_inverse(
+                    torch.linalg.cholesky(added + torch.diag_embed(noise))
+                )
                 middle = inverse @ added @ inverse
                 least = (middle.diagonal(dim1=1, dim2=2) * noise).sum(1)
                 most = (middle * added).sum((1, 2))
