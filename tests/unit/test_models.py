@@ -314,7 +314,7 @@ def test_every_released_network_has_its_card():
 
 
 def test_nothing_else_lies_among_the_released_networks():
-    known = {"README.md", "EXPERIMENTS.md"}
+    known = {"README.md", "EXPERIMENTS.md", "enhancement"}
     known |= {f"{file.stem}{ending}" for file in RELEASED for ending in (".safetensors", ".md")}
     assert {path.name for path in MODELS.iterdir()} <= known
 
@@ -325,7 +325,7 @@ def test_released_studies_judge_every_network():
         psfs = {network["name"]: network["psf"] for network in study["networks"]}
         assert set(psfs) == {model for model, told in choices("psfs").items() if told["parameters"]}
         for name in psfs:
-            sets = models._test_sets(study, name)
+            sets = models.candidates(study)[name].asked
             assert len(sets) == 6
             assert min(each["samples"] for each in sets) >= (4000 if scale == "full" else 2000)
 

@@ -169,7 +169,9 @@ def test_rows_name_what_is_there():
             has, wanted = dir(load_named(part)), vars(protocol)
             methods = {key for key in wanted if not key.startswith("_") and callable(wanted[key])}
             assert methods <= set(has), part
-        assert callable(load_named(row.samples))
+        assert row.samples is None or callable(load_named(row.samples))
+        told = import_module(row.study)
+        assert callable(told.recipe) and callable(told.code) and callable(told.asked)
         words = import_module(row.words)
         assert callable(words.limits) and callable(words.markdown)
     assert store.PSF_REGRESSION == tasks.PSF_REGRESSION

@@ -84,15 +84,18 @@ class Stage:
 class TaskRow:
     """One task, its parts as "module:name" (training/task.py says what each of them offers).
 
-    name: in a card. samples: the function that stores a set of samples. task: the class that the training loop drives. judge: the class that judges a trained network.
-    words: the module that writes the card of a released one.
+    name: in a card. samples: the function that stores a set of samples; None where the task's own rules make them. task: the class that the training loop drives. judge: the class that judges a trained network.
+    words: the module that writes the card of a released one. listed: the key of the config whose entries are networks of it. study: the module that tells
+    of such an entry its recipe, code and test sets (`training.psf_study`).
     """
 
     name: str
-    samples: str
+    samples: str | None
     task: str
     judge: str
     words: str
+    listed: str = "networks"
+    study: str = "isoplan.training.psf_study"
 
 
 @cache

@@ -16,11 +16,10 @@ from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.imports import load_named
 from isoplan.base.resources import ROOT
-from isoplan.cli.network import UNFINISHED, library, refuse_other_training, task_of
+from isoplan.cli.network import UNFINISHED, Candidate, candidates, refuse_other_training
 from isoplan.cli.options import PSF_MODELS
 from isoplan.cli.outputs import Outputs, is_file, refuse_foreign
 from isoplan.config import entries
-from isoplan.config.entries import entry, recipe_of, told
 from isoplan.config.validation import load
 from isoplan.networks import store
 from isoplan.networks.bioimageio import export
@@ -35,18 +34,19 @@ QUICK_SAMPLES = 2000
 
 def release(args: argparse.Namespace) -> int:
     """Train, evaluate and document networks of a study, one after the other."""
-    study = load(args.config)
-    known = [item["name"] for item in study["networks"]]
-    names = args.network or known
+    known = candidates(load(args.config))
+    # A study whose networks are all given releases nothing unless it is told what.
+    names = args.network or [name for name, one in known.items() if one.row.listed == "networks"]
     for name in names:
         if name not in known:
             raise UserError(f"{args.config}: has no network {name}; known: {', '.join(known)}")
-    files = [_released_file(args, study, name) for name in names]
+    networks = [known[name] for name in names]
+    files = [_released_file(args, network) for network in networks]
     if twice := {str(file) for file in files if files.count(file) > 1}:
         raise UserError(f"{args.config}: two networks would be written to {', '.join(twice)}")
     end = time.monotonic() + 60 * (args.stop_after_minutes or math.inf)
-    for name, file in zip(names, files, strict=True):
-        if time.monotonic() >= end or not _release(args, study, name, file, end):
+    for network, file in zip(networks, files, strict=True):
+        if time.monotonic() >= end or not _release(args, network, file, end):
             print("time is up; run the same command again to continue")
             return UNFINISHED
         print(f"released: {file} ({file.stat().st_size / 1e6:.1f} MB), card: {_card_of(file)}")
@@ -54,25 +54,25 @@ def release(args: argparse.Namespace) -> int:
     return 0
 
 
-def _released_file(args, study: dict, name: str) -> Path:
+def _released_file(args, network: Candidate) -> Path:
     """The file that a network will be released as. Raises UserError if the release is bound to fail."""
-    spec = told(study, "networks", name)
-    if spec["weights"]:
+    if network.spec.get("weights"):
         raise UserError(
-            f"{args.config}: {name} has weights; only networks that are trained here are released"
+            f"{args.config}: {network.name} has weights; only networks that are trained here are released"
         )
-    if not _test_sets(study, name):
-        raise UserError(f"{args.config}: tests names no test set for {name}; add one")
-    task = task_of(study, spec, pick_device("cpu"))
-    _to_half_precision(name, task.network)
-    file, folder = args.out / f"{task.released_as}.safetensors", _folder(args, study, name)
+    if not network.asked:
+        raise UserError(f"{args.config}: tests names no test set for {network.name}; add one")
+    task = network.task(pick_device("cpu"))
+    _to_half_precision(network.name, task.network)
+    file, folder = args.out / f"{task.released_as}.safetensors", _folder(args, network)
     refuse_foreign(_card_of(file), folder / "released.safetensors")
-    refuse_other_training(args, folder, task, study, file)
+    refuse_other_training(args, folder, task, network, file)
     return file
 
 
-def _folder(args, study: dict, name: str) -> Path:
-    return (args.folder or Path("results") / study["study"] / "networks") / name
+def _folder(args, network: Candidate) -> Path:
+    results = Path("results") / network.study["study"] / network.row.listed
+    return (args.folder or results) / network.name
 
 
 def _to_half_precision(name: str, network):
@@ -96,30 +96,28 @@ def _to_half_precision(name: str, network):
     return network
 
 
-def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
+def _release(args, network: Candidate, file: Path, end: float) -> bool:
     """Train and evaluate one network as far as time allows; True if it is released."""
-    spec, device = told(study, "networks", name), pick_device(args.device)
-    folder = _folder(args, study, name)
+    device, folder, row = pick_device(args.device), _folder(args, network), network.row
     finished = training.train(
-        task_of(study, spec, device),
+        network.task(device),
         folder,
-        library=library("train_network", study, spec, tasks.of(spec).task),
+        library=network.library("train_network", row.task),
         stop_after_s=end - time.monotonic(),
     )
     if not finished:
         return False
     # The weights are evaluated as they are released, in 16 bits.
-    row = tasks.of(spec)
     trained = load_named(row.judge)(folder / "network.safetensors", pick_device("cpu"))
-    halved, card = _to_half_precision(name, trained.network), trained.card
+    halved, card = _to_half_precision(network.name, trained.network), trained.card
     draft = folder / "released.safetensors"
     store.save(draft, halved, card)
     judge, judged = load_named(row.judge)(draft, device), []
-    for test in _test_sets(study, name):
+    for asked in network.asked:
         if time.monotonic() >= end:
             return False
-        judged.append(_judge_once(folder, judge, study, test))
-    card |= {"released": _origin(args, name), "tests": judged}
+        judged.append(_judge_once(folder, judge, network, asked))
+    card |= {"released": _origin(args, network.name), "tests": judged}
     words = import_module(row.words)
     card["limits"] = words.limits(card)
     store.save(file, halved, card)
@@ -127,40 +125,23 @@ def _release(args, study: dict, name: str, file: Path, end: float) -> bool:
     return True
 
 
-def _test_sets(study: dict, name: str) -> list[dict]:
-    """Entries of the test sets of a network, without those that are degraded."""
-    tests = [test for test in study["tests"] if test["network"] == name]
-    return [
-        entry(study, "test_sets", test["test_set"])
-        for test in tests
-        if test["degradation"] == "none"
-    ]
-
-
-def _judge_once(folder: Path, judge: Judge, study: dict, test: dict) -> dict:
+def _judge_once(folder: Path, judge: Judge, network: Candidate, asked: dict) -> dict:
     """Results on one test set for the card; stored in the folder, so that a restart does not repeat it."""
-    asked = {
-        "test_set": test["name"],
-        "seed": study["seed"],
-        "samples": test["samples"],
-        "recipe": recipe_of(study, test),
-    }
-    part = tasks.of(judge.card).judge
-    code = library("evaluate_network", study, judge.card["network"], part)
+    code = network.library("evaluate_network", network.row.judge)
     mark = fingerprint(asked, QUICK_SAMPLES, judge.card["fingerprint"], code)
-    kept = folder / "judged" / f"{test['name']}.json"
+    kept = folder / "judged" / f"{asked['test_set']}.json"
     if kept.exists():
         found = json.loads(kept.read_text())
         if found.pop("mark") == mark:
             return found
-    print(f"evaluating on {test['name']}, {test['samples']} samples", flush=True)
-    whole = judge.judge(judge.samples(asked, test["samples"]))
+    print(f"evaluating on {asked['test_set']}, {asked['samples']} samples", flush=True)
+    whole = judge.judge(judge.samples(asked, asked["samples"]))
     found = asked | {
         "figures": _json_rows(whole.regression),
         "calibration": _json_rows(whole.calibration),
         "abstention": _json_rows(whole.abstention),
     }
-    if test["samples"] > QUICK_SAMPLES:
+    if asked["samples"] > QUICK_SAMPLES:
         first = judge.judge(judge.samples(asked, QUICK_SAMPLES))
         found["first"] = {"samples": QUICK_SAMPLES, "figures": _json_rows(first.regression)}
     kept.parent.mkdir(exist_ok=True)
@@ -211,7 +192,8 @@ def _card_of(file: Path) -> Path:
 
 def verify(args: argparse.Namespace) -> int:
     """Evaluate released networks again on their cards' test sets; returns 1 if a figure differs."""
-    files = args.weights or sorted(entries.MODELS.glob("*.safetensors"))
+    released = (sorted(entries.MODELS.glob(f"{depth}*.safetensors")) for depth in ("", "*/"))
+    files = args.weights or [file for each in released for file in each]
     if not files:
         raise UserError("resources/models: has no released network; make models trains them")
     device, wrong = pick_device(args.device), 0

@@ -1,6 +1,8 @@
 """`train` and `evaluate`: train or evaluate one network of a study, with samples made in memory."""
 
 import argparse
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +13,9 @@ from isoplan.base.errors import UserError
 from isoplan.base.fingerprint import library_hashes
 from isoplan.base.imports import load_named
 from isoplan.base.resources import ROOT
+from isoplan.base.rows import TaskRow
 from isoplan.cli.outputs import Outputs, refuse_foreign
-from isoplan.config.entries import code_of_network, entry, recipe_of, told
+from isoplan.config.entries import entry, recipe_of, told
 from isoplan.config.validation import load
 from isoplan.training import loop as training
 from isoplan.training.task import Task
@@ -28,15 +31,61 @@ FINGERPRINTED = (".safetensors", ".pt", ".json")  # of these, what bears a train
 SCRIPTS = ROOT / "workflow" / "scripts"
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """An entry of a study that is a network, of any task."""
+
+    study: dict
+    name: str
+    row: TaskRow
+
+    @property
+    def spec(self) -> dict:
+        """The entry, with what counts of it alone."""
+        return told(self.study, self.row.listed, self.name)
+
+    @property
+    def recipe(self) -> dict:
+        return import_module(self.row.study).recipe(self.study, self.name)
+
+    @property
+    def asked(self) -> list[dict]:
+        """The test sets that judge it for release."""
+        return import_module(self.row.study).asked(self.study, self.name)
+
+    def task(self, device) -> Task:
+        """Its training; validation samples are made in memory."""
+        make = load_named(self.row.task).of_config
+        return make(self.recipe, self.spec, seed=self.study["seed"], device=device)
+
+    def library(self, rule: str, part: str) -> dict[str, str]:
+        """Hashes of the code by module, as in the workflow's rule, so that each can continue from the other's checkpoints.
+
+        rule: name of the rule's script. part: what the script loads of the network's task, as "module:name".
+        """
+        chosen = import_module(self.row.study).code(self.study, self.name)
+        return library_hashes(SCRIPTS / f"{rule}.py", part, *chosen)
+
+
+def candidates(study: dict) -> dict[str, Candidate]:
+    """All networks of a study by name; of two lists that have one name, `networks` first."""
+    found: dict[str, Candidate] = {}
+    for row in tasks.TASKS.values():
+        for item in study[row.listed]:
+            own = tasks.of(item) if row.listed == "networks" else row
+            found.setdefault(item["name"], Candidate(study, item["name"], own))
+    return found
+
+
 def train(args: argparse.Namespace) -> int:
     """Train one network; validation samples are made in memory."""
-    study, spec = _network_of(args)
-    task = task_of(study, spec, pick_device(args.device))
-    refuse_other_training(args, args.folder, task, study)
+    network = _network_of(args)
+    task = network.task(pick_device(args.device))
+    refuse_other_training(args, args.folder, task, network)
     finished = training.train(
         task,
         args.folder,
-        library=library("train_network", study, spec, tasks.of(spec).task),
+        library=network.library("train_network", network.row.task),
         stop_after_s=60 * (args.stop_after_minutes or float("inf")),
     )
     if not finished:
@@ -46,23 +95,13 @@ def train(args: argparse.Namespace) -> int:
         return UNFINISHED
     weights = args.folder / "network.safetensors"
     print(f"network: {weights}")
-    print(f"next: isoplan evaluate {args.config} {args.network} {weights} --out FILE.csv")
+    if network.row.listed == "networks":
+        print(f"next: isoplan evaluate {args.config} {args.network} {weights} --out FILE.csv")
     return 0
 
 
-def task_of(study: dict, spec: dict, device) -> Task:
-    """The training task of an entry of `networks`; it makes its validation samples in memory."""
-    make = load_named(tasks.of(spec).task).of_config
-    return make(_recipe(study, spec), spec, seed=study["seed"], device=device)
-
-
-def _recipe(study: dict, spec: dict) -> dict:
-    """Recipe of the whole entry, which a network that is not trained here must fit, too."""
-    return recipe_of(study, entry(study, "networks", spec["name"]))
-
-
 def refuse_other_training(
-    args: argparse.Namespace, folder: Path, task: Task, study: dict, *released: Path
+    args: argparse.Namespace, folder: Path, task: Task, network: Candidate, *released: Path
 ) -> None:
     """Refuse to overwrite foreign files or, without --overwrite, the results of another training.
 
@@ -70,8 +109,8 @@ def refuse_other_training(
     """
     places = [*(folder / name for name in TRAINING_FILES), *released]
     refuse_foreign(*places)
-    part = tasks.of(task.spec).task
-    mark = training.training_fingerprint(task, library("train_network", study, task.spec, part))
+    library = network.library("train_network", network.row.task)
+    mark = training.training_fingerprint(task, library)
     for place in places:
         if (
             place.suffix in FINGERPRINTED
@@ -84,32 +123,13 @@ def refuse_other_training(
             )
 
 
-def library(rule: str, study: dict, spec: dict, part: str) -> dict[str, str]:
-    """Code hashes as in the workflow's rule, so that each can continue from the other's checkpoints.
-
-    Parameters
-    ----------
-    rule
-        Name of the rule and its script.
-    study
-        The checked config.
-    spec
-        The network's entry.
-    part
-        What the script loads of the network's task, as "module:name".
-
-    Returns
-    -------
-    dict
-        Hash of the code by module.
-    """
-    chosen = code_of_network(study, entry(study, "networks", spec["name"]))
-    return library_hashes(SCRIPTS / f"{rule}.py", part, *chosen)
-
-
 def evaluate(args: argparse.Namespace) -> int:
     """Write a network's regression metrics, as the rule `evaluate_network` does."""
-    study, spec = _network_of(args)
+    network = _network_of(args)
+    if network.row.listed != "networks":
+        raise UserError(
+            f"{args.config}: {args.network} is an entry of {network.row.listed}, which a study's own tables judge; see its report"
+        )
     beside = [args.out.with_suffix(f".{name}.csv") for name in EXTRA_TABLES]
     read = [args.config, args.weights]
     if args.out.suffix.lower() != ".csv":
@@ -117,7 +137,7 @@ def evaluate(args: argparse.Namespace) -> int:
     with Outputs(
         args.out, *beside, sources=read, overwrite=args.overwrite, header=REGRESSION_HEADER
     ) as found:
-        _evaluate(args, study, spec, found)
+        _evaluate(args, network, found)
         found.deliver()
     print(
         f"all metrics: {args.out}; beside it, {args.out.stem}.calibration.csv and .abstention.csv"
@@ -125,12 +145,13 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(args: argparse.Namespace, study: dict, spec: dict, outputs: Outputs) -> None:
+def _evaluate(args: argparse.Namespace, network: Candidate, outputs: Outputs) -> None:
+    study = network.study
     tests = [test for test in study["tests"] if test["network"] == args.network]
     if not tests:
         raise UserError(f"{args.config}: tests names no test set for {args.network}; add one")
-    recipe = _recipe(study, spec)
-    judge = load_named(tasks.of(spec).judge)(args.weights, pick_device(args.device), recipe)
+    make = load_named(network.row.judge)
+    judge = make(args.weights, pick_device(args.device), network.recipe)
     parts, samples = [], {}
     for test in tests:
         name = test["test_set"]
@@ -139,7 +160,9 @@ def _evaluate(args: argparse.Namespace, study: dict, spec: dict, outputs: Output
             asked = {"test_set": name, "seed": study["seed"], "recipe": recipe_of(study, item)}
             samples[name] = judge.samples(asked, item["samples"])
         parts.append(
-            judge.judge_test(samples[name], test, train_set=spec["objects"], seed=study["seed"])
+            judge.judge_test(
+                samples[name], test, train_set=network.spec["objects"], seed=study["seed"]
+            )
         )
     regression = pd.concat([part.regression for part in parts])
     regression.to_csv(outputs[args.out], index=False)
@@ -151,9 +174,8 @@ def _evaluate(args: argparse.Namespace, study: dict, spec: dict, outputs: Output
     print(shown[columns].to_string(index=False))
 
 
-def _network_of(args: argparse.Namespace) -> tuple[dict, dict]:
-    study = load(args.config)
-    names = [item["name"] for item in study["networks"]]
-    if args.network not in names:
-        raise UserError(f"{args.config}: has no network {args.network}; known: {', '.join(names)}")
-    return study, told(study, "networks", args.network)
+def _network_of(args: argparse.Namespace) -> Candidate:
+    known = candidates(load(args.config))
+    if args.network not in known:
+        raise UserError(f"{args.config}: has no network {args.network}; known: {', '.join(known)}")
+    return known[args.network]

@@ -1,6 +1,6 @@
 """What the house's lists hold of this application."""
 
-from isoplan.base.rows import Stage
+from isoplan.base.rows import Stage, TaskRow
 
 COMMANDS = ("isoplan.applications.enhancement.command:add_enhance",)
 
@@ -13,6 +13,17 @@ def _own(study: dict) -> bool:
     return bool(study["enhanced_pictures"])
 
 
+TASKS = (
+    TaskRow(
+        "enhancement",
+        samples=None,
+        task="isoplan.applications.enhancement.task:Enhancement",
+        judge="isoplan.applications.enhancement.judging:EnhancementJudge",
+        words="isoplan.applications.enhancement.card",
+        listed="enhancers",
+        study="isoplan.applications.enhancement.judging",
+    ),
+)
 _LISTS = (("enhancement", "enhancements"),)
 _PICTURES = (("picture", "enhanced_pictures"),)
 STAGES = (

@@ -59,7 +59,7 @@ class Enhancement:
                 f"enhancer {spec['name']}: patch_px {spec['patch_px']} is more than the {recipe['enhancement']['field_px']} px "
                 f"of a field of {recipe['enhancement']['name']}; lower it"
             )
-        self.released_as = f"enhance-{spec['name']}"
+        self.released_as = f"enhancement/{recipe['enhancement']['name']}"
         self.lesson = self._lesson()
         self.network = self.lesson.network
         self.held: tuple[list[int], list[Pair]] = ([], [])
@@ -80,8 +80,13 @@ class Enhancement:
     def of_config(
         cls, recipe: dict, spec: dict, *, seed: int, device: torch.device, validation=None
     ) -> Self:
-        """As in `training.task.Task`. validation: the file with the layout of the fields (`choose_enhancement`)."""
-        layout = json.loads(Path(validation).read_text())["layout"]
+        """As in `training.task.Task`. validation: the file with the layout of the fields (`choose_enhancement`), or None to lay
+        them out."""
+        if validation:
+            layout = json.loads(Path(validation).read_text())["layout"]
+        else:  # as the file's, to its types
+            found = fields.lay_out(recipe["enhancement"], seed).record()
+            layout = json.loads(json.dumps(found))
         return cls(recipe | {"layout": layout}, spec, seed, device)
 
     @staticmethod
