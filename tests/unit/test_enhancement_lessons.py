@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import tifffile
 import torch
-from isoplan.applications.enhancement import fields, scores
+from isoplan.applications.enhancement import fields, report, scores, trials
 from isoplan.applications.enhancement.networks import Enhancer, statistics
 from isoplan.applications.enhancement.pairs import Pair, Scale
 from isoplan.applications.enhancement.perceptual import BLOCKS, Features
@@ -159,3 +162,68 @@ def test_what_cannot_be_is_refused(tmp_path, vgg):
     ):
         with pytest.raises(UserError, match=words):
             study(**keys)
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """A folder whose inputs and targets show other places, under other names."""
+    rng = np.random.default_rng(0)
+    for part, count, efficiency in (("low", 3, 0.2), ("high", 2, 0.5)):
+        (tmp_path / "pictures" / part).mkdir(parents=True)
+        for number in range(count):
+            light = 400 * np.kron(rng.random((10, 12)), np.ones((8, 8)))
+            seen = rng.poisson(efficiency * light).astype(np.uint16)
+            tifffile.imwrite(tmp_path / "pictures" / part / f"{part}-{number}.tif", seen)
+    return str(tmp_path / "pictures")
+
+
+def test_two_sets_that_show_other_places(tmp_path, apart):
+    entry = {
+        "name": "made",
+        "folder": apart,
+        "paired": False,
+        "field_px": 40,
+        "networks": ["small"],
+        "gain": 1,
+        "read_noise_e": 0,
+    }
+    network = SMALL | {"learns_from": "unpaired", "samples": 40}
+    made = validate({"enhancements": [entry], "enhancers": [network]})
+    entry, spec = made["enhancements"][0], made["enhancers"][0]
+    choice = json.loads(json.dumps(trials.prepared(entry, 0)))
+    layout = fields.Layout.of(choice["layout"])
+    low, high = (
+        {place.mosaic for place in places} for places in (layout.train, layout.elsewhere["train"])
+    )
+    assert low and high and not low & {place.mosaic for place in layout.test}
+    assert all(name.startswith("low") for name in low) and all(
+        name.startswith("high") for name in high
+    )
+    (tmp_path / "choice.json").write_text(json.dumps(choice))
+    of = Enhancement.of_config(
+        *({"enhancement": entry}, spec),
+        seed=0,
+        device=torch.device("cpu"),
+        validation=tmp_path / "choice.json",
+    )
+    assert train(of, tmp_path / "net")
+    trial = trials.Trial(entry, 0, choice, (str(tmp_path / "net/network.safetensors"),))
+    assert trial.names == ["raw", "small", "target", "truth"]
+    rows = trials.table(
+        [trial], [np.concatenate([trial.unit(k) for k in range(len(trial.places))])]
+    )
+    assert not rows["metric"].isin(["PSNR", "MSE"]).any()
+    assert {"Noise-share", "doubted"} <= set(rows[rows["method"] == "small"]["metric"])
+    empty = pd.DataFrame(columns=trials.SETTINGS)
+    tables = {report.TABLE: rows, report.SETTINGS_TABLE: empty}
+    seen = SimpleNamespace(config={"enhancements": [entry]}, table=tables.get, folder=tmp_path)
+    assert "show other places" in report.headline(seen, entry)[0]
+    assert report.score(seen) is None and report.cautions(seen) == []
+    assert len(report.parts(seen)[1].tables) == 1
+    figure = report.picture_figure(**trial.pictures(0), paired=False)
+    assert sum(bool(axes.get_images()) for axes in figure.axes) == 4
+
+    with pytest.raises(UserError, match="wants pairs, which made has none of"):
+        validate({"enhancements": [entry], "enhancers": [network | {"learns_from": "pairs"}]})
+    with pytest.raises(UserError, match="goes with a folder"):
+        validate({"enhancements": [PAIRS | {"paired": False, "networks": []}]})

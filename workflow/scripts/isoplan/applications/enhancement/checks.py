@@ -7,7 +7,13 @@ TAKEN = (RAW, "target", "truth", *FILTERS)
 
 
 def enhancers(enhancers: list[dict], study: dict) -> Wrong:
+    apart = {entry["name"] for entry in study["enhancements"] if not entry["paired"]}
     for i, network in enumerate(enhancers):
+        if network["trained_on"] in apart and network["learns_from"] in ("pairs", "walk"):
+            yield (
+                (i, "learns_from"),
+                f"wants pairs, which {network['trained_on']} has none of; take unpaired or inputs",
+            )
         if network["name"] in TAKEN:
             yield (i, "name"), "is the name of a filter or a row of the table; take another"
         if not (network["weights"] or network["trained_on"]):
@@ -25,3 +31,9 @@ def enhancers(enhancers: list[dict], study: dict) -> Wrong:
                 (i, "perceptual_weights"),
                 "is missing; perceptual needs a file of VGG16's weights",
             )
+
+
+def enhancements(enhancements: list[dict], study: dict) -> Wrong:
+    for i, entry in enumerate(enhancements):
+        if not (entry["paired"] or entry["folder"]):
+            yield (i, "paired"), "goes with a folder; simulated pairs are pairs"

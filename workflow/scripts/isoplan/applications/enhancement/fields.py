@@ -72,19 +72,37 @@ class Layout:
         Fields of either split; no mosaic has fields in both.
     shifts : dict
         Of each picture of a user's, "mosaic:plane", how far the target lies from the input, (y, x) in px.
+    elsewhere : dict or None
+        Where inputs and targets show other places, the targets of either split, in the order of their inputs.
     """
 
     train: list[Place]
     test: list[Place]
     shifts: dict[str, tuple[float, float]]
+    elsewhere: dict[str, list[Place]] | None = None
 
     def record(self) -> dict:
         return asdict(self)
 
     @classmethod
     def of(cls, record: dict) -> "Layout":
-        train, test = ([Place(**place) for place in record[split]] for split in SPLITS)
-        return cls(train, test, {key: (y, x) for key, (y, x) in record["shifts"].items()})
+        train, test = (_places_of(record[split]) for split in SPLITS)
+        apart = record.get("elsewhere")
+        elsewhere = apart and {split: _places_of(apart[split]) for split in SPLITS}
+        shifts = {key: (y, x) for key, (y, x) in record["shifts"].items()}
+        return cls(train, test, shifts, elsewhere)
+
+    def target_of(self, place: Place) -> Place:
+        """Where the target of an input lies: at the same place, or elsewhere."""
+        for split in SPLITS if self.elsewhere else ():
+            own = getattr(self, split)
+            if place in own:
+                return self.elsewhere[split][own.index(place)]
+        return place
+
+
+def _places_of(records: list[dict]) -> list[Place]:
+    return [Place(**place) for place in records]
 
 
 def lay_out(entry: dict, seed: int) -> Layout:
@@ -109,6 +127,13 @@ def read(entry: dict, layout: Layout, place: Place, seed: int) -> Field:
         split, number = place.mosaic.split("-")
         pair = _simulated(_frozen(entry), split, int(number), seed)
         return Field(pair.low[window], pair.high[window], pair.photons[window])
+    if layout.elsewhere:
+        other = layout.target_of(place)
+        rows, columns = (slice(k, k + side) for k in (other.y, other.x))
+        channel = entry.get("channel")
+        low = _plane(_file(entry, "low", place.mosaic), channel, place.plane)
+        high = _plane(_file(entry, "high", other.mosaic), channel, other.plane)
+        return Field(low[window], high[rows, columns])
     low, high = _pair(entry, place.mosaic, place.plane)
     shift = layout.shifts[f"{place.mosaic}:{place.plane}"]
     return Field(low[window], shifted(Counts(high), window, shift))
@@ -206,6 +231,8 @@ def _laid_out(entry: dict, seed: int) -> Layout:
                 f"mosaic_px: {shape[0]} px hold no field of {entry['field_px']} px; give more"
             )
         return Layout(made["train"], made["test"], {})
+    if not entry.get("paired", True):
+        return _apart(entry, seed)
     split = split_names(names_of(entry["folder"]), entry["test_files"], entry["test_share"], seed)
     shifts: dict[str, tuple[float, float]] = {}
     found = {
@@ -215,13 +242,49 @@ def _laid_out(entry: dict, seed: int) -> Layout:
     return Layout(found["train"], found["test"], shifts)
 
 
-def names_of(folder: str) -> list[str]:
-    """Files that `low/` and `high/` of a folder both have.
+def _apart(entry: dict, seed: int) -> Layout:
+    """Of inputs and targets that show other places. Each input is given a target, in turn."""
+    found: dict[str, dict[str, list[Place]]] = {}
+    for part, names in files_of(entry["folder"]).items():
+        named = [name for name in entry["test_files"] if name in names]
+        split = split_names(sorted(names), named, entry["test_share"], seed)
+        found[part] = {one: _fields_of(entry, part, split[one]) for one in SPLITS}
+    low, high = found["low"], found["high"]
+    elsewhere = {
+        split: [high[split][k % len(high[split])] for k in range(len(low[split]))]
+        for split in SPLITS
+    }
+    return Layout(low["train"], low["test"], {}, elsewhere)
+
+
+def _fields_of(entry: dict, part: str, names: list[str]) -> list[Place]:
+    """Fields of the files of one detector."""
+    found = []
+    for name in names:
+        file = _file(entry, part, name)
+        planes, shape = _sizes(entry, file)
+        own = [
+            Place(name, plane, y, x)
+            for plane in range(planes)
+            for y, x in corners(shape, entry["field_px"])
+        ]
+        if not own:
+            raise UserError(
+                f"{file}: {_shown(1, shape)} hold no field of {entry['field_px']} px; lower field_px"
+            )
+        for plane in range(planes):
+            _check_measured(file, plane, _plane(file, entry.get("channel"), plane))
+        found += own
+    return found
+
+
+def files_of(folder: str) -> dict[str, set[str]]:
+    """Names of the files in `low/` and `high/` of a folder.
 
     Raises
     ------
     UserError
-        If one of the two is missing or empty, or a file has no partner.
+        If one of the two is missing or empty.
     """
     found = {}
     for part in ("low", "high"):
@@ -232,11 +295,24 @@ def names_of(folder: str) -> list[str]:
                 "into high/"
             )
         found[part] = {file.name for file in inside.iterdir() if not file.name.startswith(HIDDEN)}
+    return found
+
+
+def names_of(folder: str) -> list[str]:
+    """Files that `low/` and `high/` of a folder both have.
+
+    Raises
+    ------
+    UserError
+        If one of the two is missing or empty, or a file has no partner.
+    """
+    found = files_of(folder)
     for part, other in (("low", "high"), ("high", "low")):
         alone = sorted(found[part] - found[other])
         if alone:
             raise UserError(
-                f"{Path(folder, part, alone[0])}: has no partner in {other}/; both files of a pair have one name"
+                f"{Path(folder, part, alone[0])}: has no partner in {other}/; both files of a pair have one name, or give "
+                "paired: false"
             )
     if not found["low"]:
         raise UserError(f"{folder}: has no files in low/ and high/")
@@ -270,14 +346,7 @@ def _registered(entry: dict, name: str, plane: int) -> tuple[float, float]:
     where = f"{name}, slice {plane}" if plane else name
     pair = _pair(entry, name, plane)
     for part, picture in zip(("low", "high"), pair, strict=True):
-        if not np.isfinite(picture).all():
-            raise UserError(
-                f"{_file(entry, part, name)}: has pixels without a measurement; cut them off"
-            )
-        if np.ptp(picture) == 0:
-            raise UserError(
-                f"{_file(entry, part, name)}: slice {plane} is constant; leave the pair out"
-            )
+        _check_measured(_file(entry, part, name), plane, picture)
     try:
         found = register(*map(Counts, pair))
     except UserError as problem:
@@ -293,6 +362,13 @@ def _registered(entry: dict, name: str, plane: int) -> tuple[float, float]:
     for note in found.notes:
         print(f"{where}: {note.replace('the reference', 'the target')}")
     return shift
+
+
+def _check_measured(file: Path, plane: int, picture: np.ndarray) -> None:
+    if not np.isfinite(picture).all():
+        raise UserError(f"{file}: has pixels without a measurement; cut them off")
+    if np.ptp(picture) == 0:
+        raise UserError(f"{file}: slice {plane} is constant; leave the pair out")
 
 
 def _file(entry: dict, part: str, name: str) -> Path:

@@ -207,6 +207,11 @@ def headline(study: Study, entry: dict) -> tuple[str, str]:
     method = networks[0] if networks else best_trained(study, name)
     if method is None or own.empty:
         return "", ""
+    if wide(own, "PSNR").empty:
+        words = (
+            "inputs and targets show other places, so that no result is compared with its target"
+        )
+        return words, f"{name}: {words}. Its noise may be compared with theirs (Noise-share)."
     whose = "the first network" if networks else "which has the least error on training fields"
     found = gain(own, method)
     word = "does not clearly bring the input nearer to the target"
@@ -254,7 +259,11 @@ def networks_words(study: Study, entry: dict) -> list[str]:
 
 
 def picture_figure(
-    pictures: dict[str, np.ndarray], doubts: dict[str, np.ndarray], width_px: int = 1040
+    pictures: dict[str, np.ndarray],
+    doubts: dict[str, np.ndarray],
+    width_px: int = 1040,
+    *,
+    paired: bool = True,
 ) -> Figure:
     """Crops of every method beside the target, below them what is left of the target, on one scale, and where the input's counts
     speak against them. After so many as ABREAST the next ones stand below."""
@@ -266,7 +275,9 @@ def picture_figure(
         {"cmap": "RdBu_r", **_about_zero(max(3 * float((pictures[RAW] - target).std()), 1e-9))},
         {"cmap": "RdBu_r", **_about_zero(2 * DOUBTED)},
     ]
-    rest = {name: picture - target for name, picture in pictures.items() if name != TARGET}
+    rest = {
+        name: picture - target for name, picture in pictures.items() if name != TARGET and paired
+    }
     shown = [row for row in (pictures, rest, doubts) if row]
     abreast = min(len(names), ABREAST)
     bands, side = -(-len(names) // abreast), width_px / 100 / abreast
@@ -290,7 +301,8 @@ def _about_zero(reach: float) -> dict[str, float]:
     return {"vmin": -reach, "vmax": reach}
 
 
-def _figures(study: Study, name: str) -> list[StudyFigure]:
+def _figures(study: Study, entry: dict) -> list[StudyFigure]:
+    name, paired = entry["name"], entry.get("paired", True)
     path = Path(study.folder) / "enhancements" / name / "pictures.npz"
     if not path.is_file():
         return []
@@ -300,20 +312,23 @@ def _figures(study: Study, name: str) -> list[StudyFigure]:
             kind, _, method = key.partition("/")
             kinds[kind][method] = stored[key]
     pictures = kinds[PICTURES]
-    title = f"{name}: a part of the first test field, and below it what each result has more (red) or less (blue) than the target"
+    title = f"{name}: a part of the first test field"
+    if paired:
+        title += ", and below it what each result has more (red) or less (blue) than the target"
     if kinds[DOUBTS]:
         title += (
             f"; then how far the input's counts speak against it, up to {2 * DOUBTED:g} standard deviations of their noise: red "
             "where the result has more than they say"
         )
     spread = {
-        key: float((picture - pictures[TARGET]).std())
+        key: float((picture - pictures[TARGET]).std() if paired else picture.std())
         for key, picture in pictures.items()
         if key != TARGET
     }
-    table = pd.DataFrame(spread.items(), columns=["method", "rms_from_target"])
+    column = "rms_from_target" if paired else "standard_deviation"
+    table = pd.DataFrame(spread.items(), columns=["method", column])
     file = f"enhancement_{name}"
-    draw = partial(picture_figure, pictures, kinds[DOUBTS])
+    draw = partial(picture_figure, pictures, kinds[DOUBTS], paired=paired)
     return [StudyFigure(file, file, table, draw, "", title, title, 1040, "jpg")]
 
 
@@ -335,14 +350,8 @@ def parts(study: Study) -> list[Part]:
             Part(
                 entry["name"],
                 words=[headline(study, entry)[1], *networks_words(study, entry)],
-                figures=_figures(study, entry["name"]),
-                tables=[
-                    ("To the target, means over test fields", method_table(own, settings)),
-                    (
-                        "Of the pictures, and to the noise-free truth where it is known",
-                        picture_table(own),
-                    ),
-                ],
+                figures=_figures(study, entry),
+                tables=_method_tables(own, settings),
                 notes=notes,
                 link_figures=False,
             )
@@ -350,12 +359,21 @@ def parts(study: Study) -> list[Part]:
     return found
 
 
+def _method_tables(rows: pd.DataFrame, settings: pd.DataFrame) -> list[tuple[str, Table]]:
+    own = ("Of the pictures, and to the noise-free truth where it is known", picture_table(rows))
+    if wide(rows, "PSNR").empty:
+        return [own]
+    return [("To the target, means over test fields", method_table(rows, settings)), own]
+
+
 def score(study: Study) -> Score | None:
-    """The first entry's filters by PSNR; None if nothing was enhanced."""
+    """The methods of the first entry of pairs by PSNR; None if there is none."""
     rows = scores(study)
-    if rows.empty:
+    compared = set(rows[rows["metric"] == "PSNR"]["enhancement"])
+    known = [entry for entry in named(study) if entry["name"] in compared]
+    if not known:
         return None
-    first = named(study)[0]
+    first = known[0]
     short, full = headline(study, first)
     means = wide(rows[rows["enhancement"] == first["name"]], "PSNR").mean()
     best = [best_trained(study, first["name"]), *first.get("networks", [])]

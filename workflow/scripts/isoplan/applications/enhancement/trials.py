@@ -63,7 +63,7 @@ def prepared(entry: dict, seed: int) -> dict:
     pairs = list(fields.training_pairs(entry, layout, seed))
     camera = None
     inputs = [low for low, _ in pairs]
-    if set(STABILISED) & set(entry["methods"]):
+    if set(STABILISED) & set(filters_of(entry)):
         camera = camera_of(entry, inputs)
     elif entry.get("networks"):
         try:
@@ -73,7 +73,7 @@ def prepared(entry: dict, seed: int) -> dict:
         ) as problem:  # networks do without, but what the counts speak against is not known
             print(f"doubts are not scored: {problem}")
     methods = {}
-    for name in entry["methods"]:
+    for name in filters_of(entry):
         methods[name] = choose(name, pairs, camera or Camera())
         print(f"{name}: {FILTERS[name].key} {methods[name]['setting']:g}")
     told = camera and asdict(camera)
@@ -83,6 +83,11 @@ def prepared(entry: dict, seed: int) -> dict:
         "chosen_on": len(pairs),
         "methods": methods,
     }
+
+
+def filters_of(entry: dict) -> list[str]:
+    """The filters that an entry compares; none without pairs, as their settings are chosen by targets."""
+    return entry["methods"] if entry.get("paired", True) else []
 
 
 def camera_of(entry: dict, inputs: list[np.ndarray]) -> Camera:
@@ -156,7 +161,7 @@ class Trial:
     @property
     def names(self) -> list[str]:
         """Rows of a unit: the input, filters, networks, the target, and the truth, which only simulated pairs have."""
-        return [RAW, *self.entry["methods"], *self.entry.get("networks", []), TARGET, TRUTH]
+        return [RAW, *filters_of(self.entry), *self.entry.get("networks", []), TARGET, TRUTH]
 
     @property
     def places(self) -> list[Place]:
@@ -166,7 +171,7 @@ class Trial:
     def enhanced(self, field: Field) -> Iterator[tuple[str, np.ndarray]]:
         """The input and each method's picture of a field, (h, w)."""
         yield RAW, field.low
-        for name in self.entry["methods"]:
+        for name in filters_of(self.entry):
             setting = self.choice["methods"][name]["setting"]
             yield name, FILTERS[name].apply(field.low, setting, self.camera)
         for name, enhancer in self.enhancers.items():
@@ -194,14 +199,15 @@ class Trial:
     def pictures(self, number: int, side_px: int = CROP_PX) -> dict[str, dict[str, np.ndarray]]:
         """Crops of a test field's middle: float32 (side_px, side_px) at most, by name.
 
-        PICTURES are fitted to the target; DOUBTS are in standard deviations of the input's noise, where its camera is known.
+        PICTURES are fitted to the target, or as bright as one that shows another place; DOUBTS are in standard deviations of the input's noise, where its camera is known.
         """
         field = fields.read(self.entry, self.layout, self.places[number], self.seed)
         begin = max((len(field.high) - side_px) // 2, 0)
         window = (slice(begin, begin + side_px),) * 2
         found: dict[str, dict[str, np.ndarray]] = {PICTURES: {}, DOUBTS: {}}
         for name, made in self.enhanced(field):
-            found[PICTURES][name] = scores.fitted(made, field.high)
+            fit = scores.fitted if self.layout.elsewhere is None else scores.as_bright
+            found[PICTURES][name] = fit(made, field.high)
             if self.choice["camera"] and name != RAW:
                 found[DOUBTS][name] = doubts(field.low, made, self.camera)
         found[PICTURES][TARGET] = field.high
@@ -211,6 +217,8 @@ class Trial:
         }
 
     def _scored(self, picture: np.ndarray, field: Field) -> dict[str, float]:
+        if self.layout.elsewhere:
+            return scores.of_picture(picture)
         return scores.against(picture, field.high) | self._true(picture, field)
 
     def _true(self, picture: np.ndarray, field: Field) -> dict[str, float]:
