@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from isoplan.applications.enhancement import fields, report, scores, trials
+from isoplan.applications.enhancement import fields, published, report, scores, trials
 from isoplan.applications.enhancement.networks import Enhancer, statistics
 from isoplan.applications.enhancement.task import Enhancement
 from isoplan.applications.enhancement.unet import UNet
@@ -166,3 +166,23 @@ def test_a_network_that_is_worse_than_the_filter_is_told():
     assert len(told) == 1 and "worse is farther from the target than Gaussian" in told[0]
     short, full = report.headline(seen, entries[0])
     assert short == "worse brings the input nearer to the target" and "+4.0" in full
+
+
+def test_published_gains_stand_beside_those_of_the_same_kind():
+    rows = pd.DataFrame(
+        [
+            ("made", "a", "0", method, metric, value)
+            for method, psnr, ssim in (("raw", 20.0, 0.2), ("unet", 26.0, 0.6), ("gan", 24.0, 0.5))
+            for metric, value in (("PSNR", psnr), ("SSIM", ssim))
+        ],
+        columns=trials.COLUMNS,
+    )
+    config = {
+        "report": {"published": published.NAME},
+        "enhancers": [{"name": "unet"}, {"name": "gan", "adversarial": 0.1}],
+    }
+    part = published.part(SimpleNamespace(config=config), "made", rows)[0]
+    texts = {line[0].text: [cell.text for cell in line[1:]] for line in part.tables[0][1].rows}
+    assert texts["Pix2Pix"] == ["+0.92", "+0.308", "+4.00", "+0.300", "gan"]
+    assert texts["CycleGAN"][2:] == [report.style.fixed(None)] * 3
+    assert published.part(SimpleNamespace(config={"report": None}), "made", rows) == []

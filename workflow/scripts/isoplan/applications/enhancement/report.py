@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from isoplan.applications.enhancement import published
 from isoplan.applications.enhancement.filters import FILTERS, RAW
 from isoplan.applications.enhancement.scores import COMPARED, PLAIN, TRUTH
 from isoplan.applications.enhancement.scores import known as known_metrics
@@ -356,6 +357,9 @@ def parts(study: Study) -> list[Part]:
                 link_figures=False,
             )
         )
+    paired = [entry["name"] for entry in named(study) if entry.get("paired", True)]
+    for name in paired[:1]:
+        found += published.part(study, name, rows[rows["enhancement"] == name])
     return found
 
 
