@@ -12,8 +12,8 @@ FWHM = 2.3548  # of a Gaussian, in standard deviations
 HAZE = 10.0  # width of the haze of oil, in widths of the PSF
 FOCI = 12  # blurs that stand for all blurs of a tilted slide
 
-BLOCK_PX = 1024  # side of the windows that are read
-LINES, ALONG_PX = 64, 128  # height and width of the tiles that are looked at
+BLOCK_PX, BLOCKS = 1024, 256  # side of the windows that are read, and how many of them at most
+LINES, ALONG_PX = 16, 128  # height and width of the tiles that are looked at
 REACH_PX = 16  # shifts of lines whose agreement is measured
 SOUGHT_PX, FINE_PX, LEAST_PX = 14, 0.05, 0.2  # largest shift that is looked for, its steps, and the least that is told
 REGIONS = 4  # a side of the picture has so many regions, which are compared with each other
@@ -22,7 +22,7 @@ STEPS = (6, 5, 4, 3, 2)  # lines per scanned line that are looked for
 ROUNDING, CLEAR = 0.2, 10.0  # counts^2 that rounding leaves of a second difference; scanned lines have so many times more
 SURE_SHEAR, SURE = 5.0, 6.0  # standard errors, from which a shear and a gradient over REGIONS^2 regions are told
 LEAST_LOST, LEAST_BLUR = 0.25, 0.2  # share of light, and change of the logarithm of the sharpness, that are told
-ALONG = 1 / 3  # a loss along the scan has less than this share of it across the scan
+ALONG = 0.2  # a loss along the scan has less than this share of it across the scan
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Signs:
 
     @classmethod
     def of(cls, picture: Picture) -> "Signs":
-        """Reads the picture once, by windows of BLOCK_PX.
+        """Reads the picture once, by windows of BLOCK_PX; of a mosaic of more than BLOCKS of them, as many at random.
 
         Raises
         ------
@@ -187,7 +187,9 @@ class Signs:
         height = picture.shape[0]
         rows, counted = np.zeros(height), np.zeros(height)
         whole, found = True, []
-        for y0, y1, x0, x1 in picture.windows(BLOCK_PX):
+        windows = list(picture.windows(BLOCK_PX))
+        for number in np.sort(np.random.default_rng(0).permutation(len(windows))[:BLOCKS]):
+            y0, y1, x0, x1 = windows[number]
             block = picture.read(y0, y1, x0, x1).astype(float)
             bent = (block[1:-1] - (block[:-2] + block[2:]) / 2) ** 2
             rows[y0 + 1 : y1 - 1] += np.nansum(bent, axis=1)
@@ -196,7 +198,7 @@ class Signs:
             whole = whole and bool((seen == np.round(seen)).all())
             found += _tiles(block, y0, x0)
         places, energy, agreement = (
-            (np.array(part) for part in zip(*found, strict=True))
+            (np.concatenate(part) for part in zip(*found, strict=True))
             if found
             else (np.zeros((0, 2)), np.zeros(0), np.zeros((0, 2 * REACH_PX + 1)))
         )
@@ -210,29 +212,32 @@ class Signs:
 
 
 def _tiles(block: np.ndarray, y0: int, x0: int) -> list[tuple]:
-    """Place, energy and agreement of every tile of a block whose corner is (y0, x0)."""
-    down, across = (n // side for n, side in zip(block.shape, (LINES, ALONG_PX), strict=True))
+    """Places, energies and agreements of the tiles of a block whose corner is (y0, x0); [] where it holds none."""
+    down, across = (len(block) - 2) // LINES, block.shape[1] // ALONG_PX
+    if down < 1 or across < 1:
+        return []
     taper = np.hanning(ALONG_PX + 2)[1:-1]
     taper /= np.sqrt((taper**2).mean())
-    found = []
-    for i in range(down):
-        band = block[i * LINES : (i + 1) * LINES, : across * ALONG_PX]
-        tiles = band.reshape(LINES, across, ALONG_PX)
-        # A line's mean is taken under the taper, so that no rest of it is left there.
-        means = (tiles * taper).mean(2, keepdims=True) / taper.mean()
-        spectrum = np.fft.rfft((tiles - means) * taper, axis=2)
-        middle = spectrum[1:-1]
-        cross = middle * np.conj(spectrum[:-2] + spectrum[2:]) / 2
-        odd = (np.arange(LINES - 2) + 1 + i * LINES + y0) % 2 == 1
-        cross[~odd] = cross[~odd].conj()
-        shifts = np.fft.irfft(cross.mean(0), ALONG_PX, axis=1) / ALONG_PX
-        agreement = np.roll(shifts, REACH_PX, axis=1)[:, : 2 * REACH_PX + 1]
-        energy = (((tiles - means) * taper) ** 2).mean((0, 2))
-        for k in range(across):
-            if np.isfinite(energy[k]):
-                place = (y0 + (i + 0.5) * LINES, x0 + (k + 0.5) * ALONG_PX)
-                found.append((place, energy[k], agreement[k].astype(np.float32)))
-    return found
+    # A tile's first and last lines have neighbours outside it.
+    lines = block[: down * LINES + 2, : across * ALONG_PX].reshape(-1, across, ALONG_PX)
+    # A line's mean is taken under the taper, so that nothing of it is left there.
+    lines = (lines - (lines * taper).mean(2, keepdims=True) / taper.mean()) * taper
+    spectrum = np.fft.rfft(lines, axis=2)
+    cross = spectrum[1:-1] * np.conj(spectrum[:-2] + spectrum[2:]) / 2
+    even = np.arange(y0 + 1, y0 + 1 + len(cross)) % 2 == 0
+    cross[even] = cross[even].conj()
+
+    def averaged(values: np.ndarray) -> np.ndarray:
+        """Means over the lines of every tile."""
+        return values.reshape(down, LINES, across, -1).mean(1).reshape(down * across, -1)
+
+    shifts = np.fft.irfft(averaged(cross), ALONG_PX, axis=1) / ALONG_PX
+    agreement = np.roll(shifts, REACH_PX, axis=1)[:, : 2 * REACH_PX + 1]
+    energy = averaged((lines[1:-1] ** 2).mean(2))[:, 0]
+    middles = np.indices((down, across)) + 0.5
+    places = np.stack([y0 + 1 + LINES * middles[0], x0 + ALONG_PX * middles[1]], -1).reshape(-1, 2)
+    full = np.isfinite(energy) & np.isfinite(agreement).all(1)
+    return [(places[full], energy[full], agreement[full].astype(np.float32))]
 
 
 @dataclass(frozen=True)
