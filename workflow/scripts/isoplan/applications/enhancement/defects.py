@@ -15,13 +15,26 @@ FOCI = 12  # blurs that stand for all blurs of a tilted slide
 BLOCK_PX, BLOCKS = 1024, 256  # side of the windows that are read, and how many of them at most
 LINES, ALONG_PX = 16, 128  # height and width of the tiles that are looked at
 REACH_PX = 16  # shifts of lines whose agreement is measured
-SOUGHT_PX, FINE_PX, LEAST_PX = 14, 0.05, 0.2  # largest shift that is looked for, its steps, and the least that is told
+SOUGHT_PX, FINE_PX, LEAST_PX = (
+    14,
+    0.05,
+    0.2,
+)  # largest shift that is looked for, its steps, and the least that is told
 REGIONS = 4  # a side of the picture has so many regions, which are compared with each other
 WIDE_PX = 4  # shift along a line after which sharp structures agree less
 STEPS = (6, 5, 4, 3, 2)  # lines per scanned line that are looked for
-ROUNDING, CLEAR = 0.2, 10.0  # counts^2 that rounding leaves of a second difference; scanned lines have so many times more
-SURE_SHEAR, SURE = 5.0, 6.0  # standard errors, from which a shear and a gradient over REGIONS^2 regions are told
-LEAST_LOST, LEAST_BLUR = 0.25, 0.2  # share of light, and change of the logarithm of the sharpness, that are told
+ROUNDING, CLEAR = (
+    0.2,
+    10.0,
+)  # counts^2 that rounding leaves of a second difference; scanned lines have so many times more
+SURE_SHEAR, SURE = (
+    5.0,
+    6.0,
+)  # standard errors, from which a shear and a gradient over REGIONS^2 regions are told
+LEAST_LOST, LEAST_BLUR = (
+    0.25,
+    0.2,
+)  # share of light, and change of the logarithm of the sharpness, that are told
 ALONG = 0.2  # a loss along the scan has less than this share of it across the scan
 
 
@@ -51,9 +64,7 @@ class Defects:
     tilt: float = 0.0
     bleaching: float = 0.0
 
-    def light(
-        self, seen: np.ndarray, blur_fwhm_px: float, rng: np.random.Generator
-    ) -> np.ndarray:
+    def light(self, seen: np.ndarray, blur_fwhm_px: float, rng: np.random.Generator) -> np.ndarray:
         """What the detector samples of the light, before any noise.
 
         Parameters
@@ -317,8 +328,11 @@ def line_step(signs: Signs) -> int:
         parts = [energy[known % step == k] for k in range(step)]
         if min(map(len, parts)) < 4:
             continue
-        *low, high = sorted(np.median(part) for part in parts)
-        if high > CLEAR * max(low[-1] - rounding, 0) + least:
+        scanned = np.argmax([np.median(part) for part in parts])
+        # Quartiles, as a wrong step mixes both kinds of lines.
+        high = np.quantile(parts.pop(scanned), 0.25)
+        low = max(np.quantile(part, 0.75) for part in parts)
+        if high > CLEAR * max(low - rounding, 0) + least:
             return step
     return 1
 
@@ -337,14 +351,14 @@ def bleaching(signs: Signs) -> Estimate | None:
         return None
     (down, across), error = plane
     lost = 1 - float(np.exp(down))
-    sure = -down / error
+    sure = float(-down / error)
     told = (
         lost >= LEAST_LOST
         and sure >= SURE
         and abs(across) < ALONG * abs(down)
         and sharp.sure < SURE / 2
     )
-    return Estimate(lost, float(np.exp(down)) * error, sure, told)
+    return Estimate(lost, float(np.exp(down)) * error, sure, bool(told))
 
 
 def tilt(signs: Signs) -> Estimate | None:
@@ -354,7 +368,9 @@ def tilt(signs: Signs) -> Estimate | None:
     is fitted as by `bleaching`; `sure` is of its slope in whichever direction it is largest.
     """
     seen = signs.energy > 0
-    regions = _regions(signs, np.where(seen, 1 / np.where(seen, signs.energy, 1), 0)[:, None] * signs.agreement)
+    regions = _regions(
+        signs, np.where(seen, 1 / np.where(seen, signs.energy, 1), 0)[:, None] * signs.agreement
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         lost = 1 - regions[..., REACH_PX + WIDE_PX] / regions[..., REACH_PX]
     plane = _plane(_logarithm(np.where(regions[..., REACH_PX] > 0, lost, np.nan)))
