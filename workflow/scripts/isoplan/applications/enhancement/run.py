@@ -2,7 +2,6 @@
 
 import argparse
 
-from isoplan.applications.enhancement.defects import Signs, cautions
 from isoplan.applications.enhancement.networks import Enhancer
 from isoplan.applications.enhancement.pictures import Known, taught_by, words_of
 from isoplan.applications.enhancement.preview import preview
@@ -28,8 +27,6 @@ def run(args: argparse.Namespace) -> int:
         for note in known.notes:
             print(f"{args.picture}: {note}")
         print(f"{args.network}: {taught_by(enhancer.card)}")
-        for words in cautions(Signs.of(picture)):
-            print(f"CAUTION: {words}")
         places = outputs[args.out], outputs[doubts]
         store = EnhancedStore.create(places, known, {"network": enhancer.card})
         bar = Progress("enhancing, squares", len(store.cores))
