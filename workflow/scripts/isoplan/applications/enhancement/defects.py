@@ -27,6 +27,7 @@ ROUNDING, CLEAR = (
     0.2,
     10.0,
 )  # counts^2 that rounding leaves of a second difference; scanned lines have so many times more
+FEWEST = 4  # lines of each kind, of which a step is told
 SURE_SHEAR, SURE = (
     5.0,
     6.0,
@@ -174,8 +175,10 @@ class Signs:
         (tiles, 2 REACH_PX + 1) mean product, in counts^2, of a line and the mean of the lines above and below it, which
         are shifted along the line by -REACH_PX to REACH_PX px. Shifts count to the right, of odd lines against even ones.
         As the noise of lines is independent, it is free of noise on average.
-    rows, counted : ndarray
-        (H,) sum of squares of second differences from line to line, in counts^2, and of how many pixels.
+    rows : ndarray
+        (2, H) sums of squares, in counts^2, of the difference of a line to that above, and to the mean of both neighbours.
+    counted : ndarray
+        (H,) of how many pixels.
     """
 
     shape: tuple[int, int]
@@ -196,15 +199,16 @@ class Signs:
             If the file is damaged.
         """
         height = picture.shape[0]
-        rows, counted = np.zeros(height), np.zeros(height)
+        rows, counted = np.zeros((2, height)), np.zeros(height)
         whole, found = True, []
         windows = list(picture.windows(BLOCK_PX))
         for number in np.sort(np.random.default_rng(0).permutation(len(windows))[:BLOCKS]):
             y0, y1, x0, x1 = windows[number]
             block = picture.read(y0, y1, x0, x1).astype(float)
-            bent = (block[1:-1] - (block[:-2] + block[2:]) / 2) ** 2
-            rows[y0 + 1 : y1 - 1] += np.nansum(bent, axis=1)
-            counted[y0 + 1 : y1 - 1] += np.isfinite(bent).sum(1)
+            steps = block[1:-1] - np.stack([block[:-2], (block[:-2] + block[2:]) / 2])
+            known = np.isfinite(steps).all(0)
+            rows[:, y0 + 1 : y1 - 1] += np.where(known, steps**2, 0).sum(2)
+            counted[y0 + 1 : y1 - 1] += known.sum(1)
             seen = block[np.isfinite(block)]
             whole = whole and bool((seen == np.round(seen)).all())
             found += _tiles(block, y0, x0)
@@ -310,10 +314,10 @@ def shear(signs: Signs) -> Estimate | None:
 
 
 def line_step(signs: Signs) -> int:
-    """One line of so many was measured and those between are interpolated; 1 where none is.
+    """One line of so many was measured, and those between are interpolated or repeat it; 1 where all were measured.
 
-    An interpolated line is the mean of its neighbours but for rounding. So second differences from line to line are large
-    at one line of so many alone.
+    An interpolated line is the mean of its neighbours but for rounding, a repeated one is that above. So differences to
+    either are large at one line of so many alone.
 
     Examples
     --------
@@ -324,18 +328,19 @@ def line_step(signs: Signs) -> int:
     (1, 3)
     """
     known = np.flatnonzero(signs.counted)
-    energy = signs.rows[known] / signs.counted[known]
     rounding, least = (ROUNDING, 0.5) if signs.whole else (0.0, 0.0)
     for step in STEPS:
-        parts = [energy[known % step == k] for k in range(step)]
-        if min(map(len, parts)) < 4:
+        places = [known[known % step == k] for k in range(step)]
+        if min(map(len, places)) < FEWEST:
             continue
-        scanned = np.argmax([np.median(part) for part in parts])
-        # Quartiles, as a wrong step mixes both kinds of lines.
-        high = np.quantile(parts.pop(scanned), 0.25)
-        low = max(np.quantile(part, 0.75) for part in parts)
-        if high > CLEAR * max(low - rounding, 0) + least:
-            return step
+        for rows in signs.rows:
+            parts = [rows[place] / signs.counted[place] for place in places]
+            scanned = int(np.argmax([np.median(part) for part in parts]))
+            # Quartiles, as a wrong step mixes both kinds of lines.
+            high = np.quantile(parts.pop(scanned), 0.25)
+            low = max(np.quantile(part, 0.75) for part in parts)
+            if high > CLEAR * max(low - rounding, 0) + least:
+                return step
     return 1
 
 
@@ -389,8 +394,8 @@ def cautions(signs: Signs) -> list[str]:
     step = line_step(signs)
     if step > 1:  # lines that share their noise make the other signs unsure
         return [
-            f"one line of {step} is measured and the others are interpolated (line step, or the picture was enlarged): scan "
-            "every line"
+            f"one line of {step} is measured, and the others are interpolated or repeat it (line step, or the picture was "
+            "enlarged): scan every line"
         ]
     found = []
     lines, lost, blurred = shear(signs), bleaching(signs), tilt(signs)
