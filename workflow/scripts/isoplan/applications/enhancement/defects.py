@@ -14,29 +14,23 @@ FOCI = 12  # blurs that stand for all blurs of a tilted slide
 
 BLOCK_PX, BLOCKS = 1024, 256  # side of the windows that are read, and how many of them at most
 LINES, ALONG_PX = 16, 128  # height and width of the tiles that are looked at
-REACH_PX = 16  # shifts of lines whose agreement is measured
-SOUGHT_PX, FINE_PX, LEAST_PX = (
-    14,
-    0.05,
-    0.2,
-)  # largest shift that is looked for, its steps, and the least that is told
 REGIONS = 4  # a side of the picture has so many regions, which are compared with each other
-WIDE_PX = 4  # shift along a line after which sharp structures agree less
+
+# Shears, in px: how far lines are compared, the largest that is looked for, its steps, and the least that is told.
+REACH_PX, SOUGHT_PX, FINE_PX, LEAST_PX = 16, 14, 0.05, 0.2
 STEPS = (6, 5, 4, 3, 2)  # lines per scanned line that are looked for
-ROUNDING, CLEAR = (
-    0.2,
-    10.0,
-)  # counts^2 that rounding leaves of a second difference; scanned lines have so many times more
 FEWEST = 4  # lines of each kind, of which a step is told
-SURE_SHEAR, SURE = (
-    5.0,
-    6.0,
-)  # standard errors, from which a shear and a gradient over REGIONS^2 regions are told
-LEAST_LOST, LEAST_BLUR = (
-    0.25,
-    0.2,
-)  # share of light, and change of the logarithm of the sharpness, that are told
-ALONG = 0.2  # a loss along the scan has less than this share of it across the scan
+ROUNDING = (
+    0.2  # counts^2 that rounding leaves of the difference of an interpolated line to its neighbours
+)
+CLEAR = 10.0  # scanned lines differ by so many times more
+WIDE_PX = 4  # shift along a line after which sharp structures agree less
+LEAST_LOST = 0.25  # share of the contrast that is told
+STRAIGHT = 0.25  # a loss along the scan has less than this share of it across the scan
+LEAST_BLUR = 0.2  # change of the logarithm of the sharpness that is told
+# Standard errors from which each is told. Real pictures without a tilt reach 5.
+SURE = {"shear": 5.0, "bleaching": 5.0, "tilt": 6.0}
+STILL = 3.0  # below so many of a tilt the sharpness stays
 
 
 @dataclass(frozen=True)
@@ -310,7 +304,7 @@ def shear(signs: Signs) -> Estimate | None:
     bend = len(slopes) * abs(float(between(best, 2) @ mean))
     error = float(np.sqrt((slopes**2).sum()) / max(bend, 1e-30))
     inside = LEAST_PX <= abs(best) < SOUGHT_PX
-    return Estimate(best, error, sure, inside and sure >= SURE_SHEAR)
+    return Estimate(best, error, sure, inside and sure >= SURE["shear"])
 
 
 def line_step(signs: Signs) -> int:
@@ -361,9 +355,9 @@ def bleaching(signs: Signs) -> Estimate | None:
     sure = float(-down / error)
     told = (
         lost >= LEAST_LOST
-        and sure >= SURE
-        and abs(across) < ALONG * abs(down)
-        and sharp.sure < SURE / 2
+        and sure >= SURE["bleaching"]
+        and abs(across) < STRAIGHT * abs(down)
+        and sharp.sure < STILL
     )
     return Estimate(lost, float(np.exp(down)) * error, sure, bool(told))
 
@@ -386,7 +380,7 @@ def tilt(signs: Signs) -> Estimate | None:
     slopes, error = plane
     change = float(np.hypot(*slopes))
     sure = change / error
-    return Estimate(change, error, sure, change >= LEAST_BLUR and sure >= SURE)
+    return Estimate(change, error, sure, change >= LEAST_BLUR and sure >= SURE["tilt"])
 
 
 def cautions(signs: Signs) -> list[str]:
