@@ -26,10 +26,10 @@ ROUNDING = (
 CLEAR = 10.0  # scanned lines differ by so many times more
 WIDE_PX = 4  # shift along a line after which sharp structures agree less
 LEAST_LOST = 0.25  # share of the contrast that is told
-STRAIGHT = 0.25  # a loss along the scan has less than this share of it across the scan
+STRAIGHT = 0.2  # a loss along the scan has less than this share of it across the scan
 LEAST_BLUR = 0.2  # change of the logarithm of the sharpness that is told
 # Standard errors from which each is told. Real pictures without a tilt reach 5.
-SURE = {"shear": 5.0, "bleaching": 5.0, "tilt": 6.0}
+SURE = {"shear": 5.0, "bleaching": 6.0, "tilt": 6.0}
 STILL = 3.0  # below so many of a tilt the sharpness stays
 
 
