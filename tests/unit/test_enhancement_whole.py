@@ -76,6 +76,15 @@ def test_the_command(weights, tmp_path, capsys):
     assert (tmp_path / "old.tif").read_bytes() == before
 
 
+def test_a_defect_is_told(weights, tmp_path, capsys):
+    picture = counts((300, 400))
+    picture[1::2] = np.roll(picture[1::2], 2, axis=1)
+    tifffile.imwrite(tmp_path / "old.tif", picture)
+    asked = ["enhance", str(tmp_path / "old.tif"), "--network", str(weights), "--gain", "2"]
+    assert main([*asked, "-o", str(tmp_path / "new.ome.zarr")]) == 0
+    assert "CAUTION: every second line is shifted by 2.0 px" in capsys.readouterr().out
+
+
 def test_bad_input_is_refused(weights, tmp_path, capsys):
     tifffile.imwrite(tmp_path / "flat.tif", np.full((64, 64), 7, np.uint8))
     tifffile.imwrite(tmp_path / "old.tif", counts((64, 64)))

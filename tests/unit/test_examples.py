@@ -8,6 +8,7 @@ import pytest
 MODULES = (
     "api",
     "applications.enhancement.critic",
+    "applications.enhancement.defects",
     "applications.enhancement.detectors",
     "applications.enhancement.fields",
     "applications.enhancement.filters",

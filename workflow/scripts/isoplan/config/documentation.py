@@ -118,10 +118,10 @@ def _section(key: str, rule: dict, depth: int = 2) -> list[str]:
     default = _flow(rule["default"])
     out += [f"A list. Default: `{default}`", ""]
     known = rule["items"]["properties"]
-    out += _table({k: r for k, r in known.items() if not _is_item_list(r)})
-    for name, inner in known.items():
-        if _is_item_list(inner):
-            out += _section(f"{key}[].{name}", inner, depth + 1)
+    parts = {k: r for k, r in known.items() if r["type"] == "object" or _is_item_list(r)}
+    out += _table({k: r for k, r in known.items() if k not in parts})
+    for name, inner in parts.items():
+        out += _section(f"{key}[].{name}", inner, depth + 1)
     return out
 
 

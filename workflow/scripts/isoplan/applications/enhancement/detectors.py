@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from isoplan.applications.enhancement.defects import FWHM, Defects
 from isoplan.base.seeds import numpy_rng
 from isoplan.objects.scenes import draw_scenes
 
-FWHM = 2.3548  # of a Gaussian, in standard deviations
 GROUND = 0.02  # share of the brightest light that is everywhere
 DARK, TRIES = (
     0.9,
@@ -104,7 +104,7 @@ class Exposure:
     Attributes
     ----------
     photons : ndarray
-        (h, w) expected photons per pixel, the truth.
+        (h, w) expected photons per pixel, the truth, which has no defect.
     low, high : ndarray
         (h, w) float32 counts of the poor and the good detector.
     """
@@ -129,6 +129,7 @@ def simulate(entry: dict, split: str, number: int, seed: int) -> Exposure:
     """Mosaic `number` of the split "train" or "test", seen by both detectors at once.
 
     Kinds of specimens take turns, so that both splits have all of them. A mosaic is a function of its own number alone.
+    Defects are of the input alone, as if the target were taken before by an instrument in order.
     """
     kind = entry["kinds"][number % len(entry["kinds"])]
     objects = {"name": entry["name"], "kinds": [kind], "zoom": [0.8, 2.0]}
@@ -143,4 +144,9 @@ def simulate(entry: dict, split: str, number: int, seed: int) -> Exposure:
     photons = entry["photons"] * (GROUND + (1 - GROUND) * seen)
     rng = numpy_rng(seed, f"{stream}/light", number)
     low, high = (detector(entry, which).expose(photons, rng) for which in ("low", "high"))
+    defects = Defects(**entry.get("defects", {}))
+    if defects != Defects():  # it is exposed once more, so that the target's noise stays as it is
+        rng = numpy_rng(seed, f"{stream}/defects", number)
+        light = defects.light(photons, entry["blur_fwhm_px"], rng)
+        low = defects.stored(detector(entry, "low").expose(light, rng), whole=True)
     return Exposure(photons, low, high)

@@ -1,5 +1,6 @@
 """The fields of an entry of `enhancements`: pairs of one place by a poor and a good detector, split by mosaic."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -125,7 +126,7 @@ def read(entry: dict, layout: Layout, place: Place, seed: int) -> Field:
     window = (slice(place.y, place.y + side), slice(place.x, place.x + side))
     if not entry.get("folder"):
         split, number = place.mosaic.split("-")
-        pair = _simulated(_frozen(entry), split, int(number), seed)
+        pair = _simulated(json.dumps(entry), split, int(number), seed)
         return Field(pair.low[window], pair.high[window], pair.photons[window])
     if layout.elsewhere:
         other = layout.target_of(place)
@@ -404,12 +405,6 @@ def _plane(file: Path, channel: int | str | None, plane: int) -> np.ndarray:
         return mosaic.read_stack(plane, plane + 1, *window)[0]
 
 
-def _frozen(entry: dict) -> tuple:
-    return tuple(
-        (key, tuple(value) if isinstance(value, list) else value) for key, value in entry.items()
-    )
-
-
 @lru_cache(maxsize=1)  # likewise
-def _simulated(entry: tuple, split: str, number: int, seed: int) -> Exposure:
-    return simulate(dict(entry), split, number, seed)
+def _simulated(entry: str, split: str, number: int, seed: int) -> Exposure:
+    return simulate(json.loads(entry), split, number, seed)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from isoplan.applications.enhancement.defects import Signs, cautions
 from isoplan.applications.enhancement.filters import Camera
 from isoplan.applications.enhancement.whole import DOUBTED, MUCH, Level
 from isoplan.base.errors import UserError
@@ -30,7 +31,7 @@ class Known:
     pixel_size_um : float or None
         At the sample.
     notes : list of str
-        What was found out.
+        What was found out, with a CAUTION for each sign of a defect of the instrument.
     """
 
     shape: tuple[int, int]
@@ -41,7 +42,7 @@ class Known:
 
     @classmethod
     def of(cls, picture: Picture, given: dict) -> Self:
-        """Reads the picture once. given: offset, gain, read_noise_e and pixel_size_um, None where they are not known.
+        """Reads the picture twice. given: offset, gain, read_noise_e and pixel_size_um, None where they are not known.
 
         Raises UserError where there is nothing to enhance.
         """
@@ -51,8 +52,10 @@ class Known:
             notes.append("where the counts speak against the result is not told; give the gain")
         else:
             known = Camera(camera["gain"], camera["offset"], camera["read_noise_e"] or 0.0)
+        level = Level.of(picture)
+        notes += [f"CAUTION: {words}" for words in cautions(Signs.of(picture))]
         size = given["pixel_size_um"]
-        return cls(picture.shape, Level.of(picture), known, size, notes)
+        return cls(picture.shape, level, known, size, notes)
 
     def record(self) -> dict:
         """For JSON."""
