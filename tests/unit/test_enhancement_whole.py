@@ -72,6 +72,14 @@ def test_the_command(weights, tmp_path, capsys):
     assert (tmp_path / "new-preview.png").read_bytes().startswith(b"\x89PNG")
     before = (tmp_path / "old.tif").read_bytes()
     assert main(asked) == 1  # results are there
+    # Where nothing tells the camera, there are no doubts, and no more is missing.
+    tifffile.imwrite(tmp_path / "flat.tif", np.kron([[0, 1], [2, 3]], np.ones((32, 32), np.uint8)))
+    alone = tmp_path / "alone.ome.zarr"
+    flat = ["enhance", str(tmp_path / "flat.tif"), "--network", str(weights), "-o", str(alone)]
+    capsys.readouterr()
+    assert main(flat) == 0
+    assert "give the gain" in capsys.readouterr().out and alone.is_dir()
+    assert not (tmp_path / "alone-doubts.ome.zarr").exists()
     assert main([*asked[:-1], str(tmp_path / "old.tif"), "--overwrite"]) == 1
     assert (tmp_path / "old.tif").read_bytes() == before
 

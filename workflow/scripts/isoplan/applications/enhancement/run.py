@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         for note in known.notes:
             print(f"{args.picture}: {note}")
         print(f"{args.network}: {taught_by(enhancer.card)}")
-        places = outputs[args.out], outputs[doubts]
+        places = outputs[args.out], outputs[doubts] if known.camera else None
         store = EnhancedStore.create(places, known, {"network": enhancer.card})
         bar = Progress("enhancing, squares", len(store.cores))
         for unit, core in enumerate(store.cores):

@@ -33,8 +33,8 @@ class EnhancedStore:
         self.cores = shards(self.arrays[0].shape, CORE_PX)
 
     @classmethod
-    def create(cls, places: tuple[Path, Path], known: Known, attributes: dict) -> Self:
-        """Empty stores, with all their metadata. places: of the picture and of its doubts."""
+    def create(cls, places: tuple[Path, Path | None], known: Known, attributes: dict) -> Self:
+        """Empty stores, with all their metadata. places: of the picture and of its doubts, which want the camera."""
         level, camera = known.level, known.camera and vars(known.camera)
         shown = (level.mean - 2 * level.spread, level.mean + 6 * level.spread)
         told = (("counts of the input", shown), ("standard deviations of the noise", SHOWN_DOUBTS))
