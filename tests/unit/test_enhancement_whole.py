@@ -80,6 +80,11 @@ def test_the_command(weights, tmp_path, capsys):
     assert main(flat) == 0
     assert "give the gain" in capsys.readouterr().out and alone.is_dir()
     assert not (tmp_path / "alone-doubts.ome.zarr").exists()
+    # Doubts of the picture that it replaces do not stay beside another one.
+    assert main([*flat, "--overwrite", "--gain", "1"]) == 0
+    assert (tmp_path / "alone-doubts.ome.zarr").is_dir()
+    assert main([*flat, "--overwrite"]) == 0
+    assert not (tmp_path / "alone-doubts.ome.zarr").exists()
     assert main([*asked[:-1], str(tmp_path / "old.tif"), "--overwrite"]) == 1
     assert (tmp_path / "old.tif").read_bytes() == before
 

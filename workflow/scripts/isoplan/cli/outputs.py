@@ -125,11 +125,18 @@ class Outputs:
                 raise UserError(f"{place}: lies inside the store {store}; give another place")
 
     def deliver(self) -> None:
-        """Move the results to their places, unless another program has taken one meanwhile."""
+        """Move the results to their places, unless another program has taken one meanwhile.
+
+        A result that was not made this time has no place. What lies there belongs to what is replaced, and goes with it.
+        """
         for place in self.places:
             self._check(place)
         for place in self.places:
             made = self[place]
+            if not made.exists():
+                if self.overwrite and os.path.lexists(place):
+                    _remove(place)
+                continue
             if _is_folder(place):
                 self._deliver_folder(made, place)
                 continue
