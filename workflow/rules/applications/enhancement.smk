@@ -221,8 +221,7 @@ KNOWN_FILE = f"{ENHANCED_PICTURES}/{{picture}}/known.json"
 PICTURE_NETWORK = {item["name"]: item["network"] for item in STUDY["enhanced_pictures"]}
 
 if PICTURE_NAMES:
-    TARGETS["enhanced_pictures"] = f"{RESULTS}/enhanced_pictures.csv"
-    REPORTED["enhanced_pictures"] = TARGETS["enhanced_pictures"]
+    TARGETS["pictures"] = REPORTED["pictures"] = f"{RESULTS}/enhanced_pictures.csv"
     SECTIONS["enhanced_pictures"] = (
         "isoplan.applications.enhancement.picture_report:SECTIONS"
     )
