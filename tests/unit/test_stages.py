@@ -22,7 +22,7 @@ NAMES = dict(re.findall(r'^([A-Z_]+) = f"(.+)"$', "\n".join(TEXTS.values()), re.
 # Of what a study always asks for, where it has it: a file of each rule.
 TARGETS = {
     *("report.html", "metrics.csv", "regression.csv", "restoration.csv", "harm.csv"),
-    *("fluctuation.csv", "sequences.csv", "enhancement.csv"),
+    *("fluctuation.csv", "sequences.csv", "enhancement.csv", "enhanced_pictures.csv"),
 }
 # Rule -> its text, with the names of folders put in.
 BLOCKS = {
