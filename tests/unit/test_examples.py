@@ -21,6 +21,8 @@ MODULES = (
     "applications.enhancement.report",
     "applications.enhancement.scores",
     "applications.enhancement.stores",
+    "applications.enhancement.summary",
+    "applications.enhancement.trials",
     "applications.enhancement.unet",
     "applications.enhancement.unpaired",
     "applications.enhancement.variational",

@@ -1,4 +1,4 @@
-"""The pictures of an entry's first test field, by every method, made once more."""
+"""The pictures of an entry's test field with most structure, by every method, made once more."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,8 @@ from isoplan.applications.enhancement.trials import Trial
 def main(snakemake):
     params = snakemake.params
     choice = json.loads(Path(snakemake.input.choice).read_text())
-    pictures = Trial(
-        params.enhancement, params.seed, choice, tuple(snakemake.input.networks)
-    ).pictures(0)
+    trial = Trial(params.enhancement, params.seed, choice, tuple(snakemake.input.networks))
+    pictures = trial.pictures(trial.shown)
     flat = {f"{kind}/{name}": one for kind, ones in pictures.items() for name, one in ones.items()}
     np.savez_compressed(snakemake.output.pictures, **flat)
     print(f"{len(flat)} pictures in {snakemake.output.pictures}")

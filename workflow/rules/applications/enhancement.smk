@@ -206,7 +206,7 @@ rule picture_enhancement:
         enhancement=lambda wc: entry("enhancements", wc.enhancement),
         seed=STUDY["seed"],
     message:
-        "Enhances the first test field of {wildcards.enhancement} once more, to look at"
+        "Enhances one test field of {wildcards.enhancement} once more, to look at"
     script:
         "../../scripts/picture_enhancement.py"
 

@@ -313,7 +313,7 @@ def _figures(study: Study, entry: dict) -> list[StudyFigure]:
             kind, _, method = key.partition("/")
             kinds[kind][method] = stored[key]
     pictures = kinds[PICTURES]
-    title = f"{name}: a part of the first test field"
+    title = f"{name}: a part of the test field whose target has most structure"
     if paired:
         title += ", and below it what each result has more (red) or less (blue) than the target"
     if kinds[DOUBTS]:

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import torch
+from scipy import ndimage
 
 from isoplan.applications.enhancement import fields, scores
 from isoplan.applications.enhancement.detectors import detector
@@ -17,6 +18,7 @@ from isoplan.applications.enhancement.filters import (
     STABILISED,
     Camera,
     choose,
+    noise_deviation,
 )
 from isoplan.applications.enhancement.networks import Enhancer, statistics
 from isoplan.applications.enhancement.planted import planted
@@ -25,7 +27,8 @@ from isoplan.base.errors import UserError
 from isoplan.optics.noise import estimate_noise
 
 TARGET, TRUTH = "target", "truth"  # rows of the table that tell what can be reached
-CROP_PX = 128  # of the field that is looked at
+CROP_PX, LOOKED = 128, 32  # of the field that is looked at, and fields that are searched for it
+SMOOTH_PX = 3.0  # standard deviation of the Gaussian under which structure is looked for
 PICTURES, DOUBTS = "pictures", "doubts"  # what is looked at
 # Of all methods the share of pixels that the input's counts speak against, and of networks what `planted` says.
 PLANTED = ("doubted", "planted-found", "planted-false")
@@ -196,14 +199,21 @@ class Trial:
         found = [[rows.get(name, {}).get(m, np.nan) for m in METRICS] for name in self.names]
         return np.array([found])
 
+    @property
+    def shown(self) -> int:
+        """The test field that is looked at: of LOOKED ones at most, spread over all, the one whose target has most structure."""
+        count = len(self.places)
+        numbers = np.linspace(0, count - 1, min(count, LOOKED)).round().astype(int)
+        read = (fields.read(self.entry, self.layout, self.places[n], self.seed) for n in numbers)
+        return int(numbers[np.argmax([busiest(field.high)[0] for field in read])])
+
     def pictures(self, number: int, side_px: int = CROP_PX) -> dict[str, dict[str, np.ndarray]]:
-        """Crops of a test field's middle: float32 (side_px, side_px) at most, by name.
+        """Crops of a test field, where its target has most structure: float32 (side_px, side_px) at most, by name.
 
         PICTURES are fitted to the target, or as bright as one that shows another place; DOUBTS are in standard deviations of the input's noise, where its camera is known.
         """
         field = fields.read(self.entry, self.layout, self.places[number], self.seed)
-        begin = max((len(field.high) - side_px) // 2, 0)
-        window = (slice(begin, begin + side_px),) * 2
+        window = busiest(field.high, side_px)[1]
         found: dict[str, dict[str, np.ndarray]] = {PICTURES: {}, DOUBTS: {}}
         for name, made in self.enhanced(field):
             fit = scores.fitted if self.layout.elsewhere is None else scores.as_bright
@@ -226,6 +236,30 @@ class Trial:
             return {}
         found = scores.against(picture, field.truth)
         return {f"{name}{scores.TRUTH}": found[name] for name in scores.COMPARED}
+
+
+def busiest(picture: np.ndarray, side_px: int = CROP_PX) -> tuple[float, tuple[slice, slice]]:
+    """The square of a picture with most structure, over its noise, and how much that is.
+
+    Examples
+    --------
+    >>> picture = np.random.default_rng(0).normal(size=(256, 256))
+    >>> picture[120:140, 30:50] += 20
+    >>> busiest(picture, 128)[1]
+    (slice(64, 192, None), slice(0, 128, None))
+    """
+    smooth = ndimage.gaussian_filter(np.asarray(picture, float), SMOOTH_PX)
+    ends = [max(n - side_px, 0) for n in picture.shape]
+    step = max(side_px // 2, 1)
+    windows = [
+        (slice(y, y + side_px), slice(x, x + side_px))
+        for y in range(0, ends[0] + 1, step)
+        for x in range(0, ends[1] + 1, step)
+    ]
+    spreads = [smooth[window].std() for window in windows]
+    best = int(np.argmax(spreads))
+    noise = max(noise_deviation(np.asarray(picture, float)), 1e-12)
+    return float(spreads[best] / noise), windows[best]
 
 
 def table(trials: list[Trial], units: list[np.ndarray]) -> pd.DataFrame:
