@@ -186,3 +186,27 @@ def test_published_gains_stand_beside_those_of_the_same_kind():
     assert texts["Pix2Pix"] == ["+0.92", "+0.308", "+4.00", "+0.300", "gan"]
     assert texts["CycleGAN"][2:] == [report.style.fixed(None)] * 3
     assert published.part(SimpleNamespace(config={"report": None}), "made", rows) == []
+
+
+def test_networks_stand_beside_the_filter_that_training_prefers():
+    rows = []
+    for mosaic in "abcd":
+        for method, psnr, doubted in (("raw", 20, None), ("gaussian", 25, 0.01), ("net", 26, 0.02)):
+            rows.append(("made", mosaic, "0", method, "PSNR", psnr + 0.1 * ord(mosaic)))
+            rows.append(("made", mosaic, "0", method, "SSIM", psnr / 100))
+            if doubted:
+                rows.append(("made", mosaic, "0", method, "doubted", doubted))
+    settings = [("made", "gaussian", "sigma_px", 2.0, 9.0, True, False)]
+    tables = {
+        report.TABLE: pd.DataFrame(rows, columns=trials.COLUMNS),
+        report.SETTINGS_TABLE: pd.DataFrame(settings, columns=trials.SETTINGS),
+    }
+    entry = {"name": "made", "networks": ["net"]}
+    seen = SimpleNamespace(config={"enhancements": [entry]}, table=tables.get)
+    title, table = report.network_table(seen, entry)
+    assert "over Gaussian" in title and len(table.head) == 6
+    none = report.style.fixed(None)
+    texts = {line[0].text: [cell.text for cell in line[1:]] for line in table.rows}
+    assert texts["Gaussian"] == [none, none, "1 %", none, none]
+    assert texts["net"][0].startswith("+1.00") and texts["net"][2:] == ["2 %", none, none]
+    assert report.network_table(seen, {"name": "made"}) is None

@@ -101,7 +101,8 @@ def test_a_whole_study(tmp_path):
     assert settings.groupby(["enhancement", "method"])["chosen"].sum().eq(1).all()
     page = (results / "report.html").read_text()
     assert "Enhancement: a poor detector made good" in page
-    assert "The network small against" in page and "The network given against" in page
+    assert page.count("which training fields prefer among the filters") == 2
+    assert "Planted spots that they tell" in page
     for name in ("made", "taken"):
         assert (results / f"figures/enhancement_{name}.png").is_file()
 

@@ -28,6 +28,13 @@ LABELS = {
     TARGET: "Target",
     TRUE: "Noise-free truth",
 }
+# What networks are compared by, with decimals; and what the input's counts tell.
+GAINS = {"PSNR": 2, "SSIM": 3}
+SHARES = {
+    "doubted": "Pixels that the counts speak against",
+    "planted-found": "Planted spots that they tell",
+    "planted-false": "Places without one that they tell",
+}
 ABREAST, TITLE_INCHES = 7, 0.35  # pictures beside each other, and the height of their names
 COLOURS = {RAW: "#8C9199", "best": "#005EA8"}
 DRAWS, COVERED = 2000, (0.025, 0.975)  # of the bootstrap, and its 95 % interval
@@ -230,33 +237,31 @@ def headline(study: Study, entry: dict) -> tuple[str, str]:
     )
 
 
-def networks_words(study: Study, entry: dict) -> list[str]:
-    """What each network of an entry gains over the filter that training fields prefer, on the same test fields."""
+def network_table(study: Study, entry: dict) -> tuple[str, Table] | None:
+    """What each network of an entry gains over the filter that training fields prefer, on the same test fields, and what the
+    input's counts say of it; None where there is nothing to compare."""
     own = scores(study)
     own = own[own["enhancement"] == entry["name"]]
-    rival, found = best_trained(study, entry["name"]), []
-    for name in entry.get("networks", []):
-        if rival is None or own.empty:
-            continue
-        words = []
-        for metric, unit, decimals in (("PSNR", " dB of PSNR", 2), ("SSIM", " of SSIM", 3)):
-            table = wide(own, metric)
+    networks, rival = entry.get("networks", []), best_trained(study, entry["name"])
+    if not networks or rival is None or own.empty:
+        return None
+    compared = [(metric, wide(own, metric), decimals) for metric, decimals in GAINS.items()]
+    shares = {metric: wide(own, metric) for metric in SHARES}
+    rows = []
+    for name in (rival, *networks):
+        line = [Cell(label(name))]
+        for _, table, decimals in compared:
             gained = mean_of(table[name] - table[rival])
             between = style.interval(gained.low, gained.high, decimals)
-            words.append(f"{style.signed(gained.value, decimals)}{unit} {between}".strip())
-        told = f"The network {name} against {LABELS[rival]}: {' and '.join(words)}."
-        doubted = wide(own, "doubted")
-        if name in doubted and rival in doubted:
-            shown = (style.percent(doubted[which].mean()) for which in (name, rival))
-            told += " The input's counts speak against {} of its pixels, and {} of the filter's.".format(
-                *shown
-            )
-        shares = [wide(own, f"planted-{which}") for which in ("found", "false")]
-        if all(name in table for table in shares):
-            hit, false = (style.percent(table[name].mean()) for table in shares)
-            told += f" Of spots that were planted into its results, the input's counts tell {hit}, and {false} of places without one."
-        found.append(told)
-    return found
+            words = f"{style.signed(gained.value, decimals)} {between}".strip()
+            line.append(Cell(style.fixed(None) if name == rival else words))
+        for table in shares.values():
+            known = name in table and table[name].notna().any()
+            line.append(Cell(style.percent(table[name].mean()) if known else style.fixed(None)))
+        rows.append(line)
+    head = [style.with_unit(metric, "dB" if metric == "PSNR" else "") for metric in GAINS]
+    title = f"Networks over {label(rival)}, which training fields prefer among the filters"
+    return title, Table(["", *head, *SHARES.values()], rows)
 
 
 def picture_figure(
@@ -350,9 +355,12 @@ def parts(study: Study) -> list[Part]:
         found.append(
             Part(
                 entry["name"],
-                words=[headline(study, entry)[1], *networks_words(study, entry)],
+                words=[headline(study, entry)[1]],
                 figures=_figures(study, entry),
-                tables=_method_tables(own, settings),
+                tables=[
+                    *filter(None, [network_table(study, entry)]),
+                    *_method_tables(own, settings),
+                ],
                 notes=notes,
                 link_figures=False,
             )
