@@ -223,6 +223,8 @@ def test_two_sets_that_show_other_places(tmp_path, apart):
     figure = report.picture_figure(**trial.pictures(0), paired=False)
     assert sum(bool(axes.get_images()) for axes in figure.axes) == 4
 
+    with pytest.raises(UserError, match=r"none.tif is neither in low/ nor in high/"):
+        fields.lay_out(entry | {"test_files": ["none.tif"]}, 0)
     with pytest.raises(UserError, match="wants pairs, which made has none of"):
         validate({"enhancements": [entry], "enhancers": [network | {"learns_from": "pairs"}]})
     with pytest.raises(UserError, match="goes with a folder"):

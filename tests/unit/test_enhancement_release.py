@@ -73,6 +73,14 @@ def test_evaluate_sends_to_the_report(tmp_path, study, capsys):
     assert "a study's own tables judge" in capsys.readouterr().err
 
 
+def test_nothing_is_released_that_nothing_judges(tmp_path, capsys):
+    alone = STUDY | {"enhancements": [STUDY["enhancements"][0] | {"networks": []}]}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(alone))
+    places = ["--folder", str(tmp_path / "nets"), "--out", str(tmp_path / "models")]
+    assert main(["release", str(tmp_path / "study.yaml"), "small", *places]) == 1
+    assert "nothing judges it" in capsys.readouterr().err
+
+
 def test_what_is_released_has_its_card():
     assert RELEASED
     for file in RELEASED:

@@ -61,7 +61,11 @@ def _released_file(args, network: Candidate) -> Path:
             f"{args.config}: {network.name} has weights; only networks that are trained here are released"
         )
     if not network.asked:
-        raise UserError(f"{args.config}: tests names no test set for {network.name}; add one")
+        raise UserError(
+            f"{args.config}: tests names no test set for {network.name}; add one"
+            if network.row.listed == "networks"
+            else f"{args.config}: no simulated test set names {network.name}, so that nothing judges it; add one"
+        )
     task = network.task(pick_device("cpu"))
     _to_half_precision(network.name, task.network)
     file, folder = args.out / f"{task.released_as}.safetensors", _folder(args, network)

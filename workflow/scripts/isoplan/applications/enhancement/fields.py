@@ -244,18 +244,31 @@ def _laid_out(entry: dict, seed: int) -> Layout:
 
 
 def _apart(entry: dict, seed: int) -> Layout:
-    """Of inputs and targets that show other places. Each input is given a target, in turn."""
+    """Of inputs and targets that show other places. Each input is given a target, spread over all of them."""
     found: dict[str, dict[str, list[Place]]] = {}
-    for part, names in files_of(entry["folder"]).items():
+    files = files_of(entry["folder"])
+    strange = sorted(set(entry["test_files"]) - set.union(*files.values()))
+    if strange:
+        raise UserError(f"test_files: {', '.join(strange)} is neither in low/ nor in high/")
+    for part, names in files.items():
+        if not names:
+            raise UserError(f"{entry['folder']}: has no files in {part}/")
         named = [name for name in entry["test_files"] if name in names]
         split = split_names(sorted(names), named, entry["test_share"], seed)
         found[part] = {one: _fields_of(entry, part, split[one]) for one in SPLITS}
     low, high = found["low"], found["high"]
     elsewhere = {
-        split: [high[split][k % len(high[split])] for k in range(len(low[split]))]
+        split: [_in_turn(high[split], k, len(low[split])) for k in range(len(low[split]))]
         for split in SPLITS
     }
     return Layout(low["train"], low["test"], {}, elsewhere)
+
+
+def _in_turn(places: list[Place], number: int, count: int) -> Place:
+    """Of places, that of one of `count` inputs: all are taken, as far as there are inputs for them."""
+    if count <= len(places):
+        return places[number * len(places) // count]
+    return places[number % len(places)]
 
 
 def _fields_of(entry: dict, part: str, names: list[str]) -> list[Place]:
@@ -285,7 +298,7 @@ def files_of(folder: str) -> dict[str, set[str]]:
     Raises
     ------
     UserError
-        If one of the two is missing or empty.
+        If one of the two is missing.
     """
     found = {}
     for part in ("low", "high"):
