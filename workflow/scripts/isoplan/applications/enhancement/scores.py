@@ -12,7 +12,7 @@ OWN = (
         "FRC-cutoff", "frequency at which the ring correlation falls below 1/7", 1, "cycles/px", 3
     ),
     Metric("Homogeneity", "likeness of neighbours' grey levels, 1 if they are equal", 0, "", 3),
-    Metric("Noise-share", "power of fine details over that of coarse ones", 0, "", None),
+    Metric("Noise-share", "power of fine details over that of coarse ones", 0, "", 3),
 )
 # Frequencies in cycles/px: structures are coarser than the first, and where the PSF is 3 px wide, nothing but noise is finer than
 # the second.
