@@ -35,8 +35,8 @@ enhancers:
   - {name: small, trained_on: made, width: 8, levels: 2, patch_px: 32, turns: 1, samples: 1200, epoch_samples: 400}
   - {name: given, weights: given.safetensors, width: 4, levels: 2}
 enhanced_pictures:
-  - {name: old, path: old.tif, network: given, gain: 2, read_noise_e: 0, pixel_size_um: 0.2}
-  - {name: dark, path: flat.tif, network: small}
+  - {name: old, path: old.tif, second: again.tif, networks: [given, small], gain: 2, read_noise_e: 0, pixel_size_um: 0.2}
+  - {name: dark, path: flat.tif, networks: [small]}
 """
 )
 
@@ -77,6 +77,8 @@ def test_a_whole_study(tmp_path):
     light = 40 + 100 * np.kron(rng.random((40, 36)), np.ones((16, 16)))
     old = (2 * rng.poisson(light)).astype(np.uint16)
     tifffile.imwrite(checkout.folder / "old.tif", old)
+    again = (2 * rng.poisson(light)).astype(np.uint16)
+    tifffile.imwrite(checkout.folder / "again.tif", again)
     # Where the camera cannot be found, nothing is said of doubts.
     tifffile.imwrite(
         checkout.folder / "flat.tif", np.kron([[0, 1], [2, 3]], np.ones((32, 32), np.uint8))
@@ -102,7 +104,7 @@ def test_a_whole_study(tmp_path):
     page = (results / "report.html").read_text()
     assert "Enhancement: a poor detector made good" in page
     assert page.count("which training fields prefer among the filters") == 2
-    assert "Planted spots that they tell" in page
+    assert "Planted spots that the counts tell" in page
     for name in ("made", "taken"):
         assert (results / f"figures/enhancement_{name}.png").is_file()
 
@@ -112,10 +114,11 @@ def test_a_whole_study(tmp_path):
         "enhance",
         str(checkout.folder / "old.tif"),
         "--network",
-        str(results / "enhancers/given/network.safetensors"),
+        *(str(results / f"enhancers/{name}/network.safetensors") for name in ("given", "small")),
+        *("--second", str(checkout.folder / "again.tif")),
     ]
     assert main([*asked, "-o", str(out), "--gain", "2", "--read-noise", "0"]) == 0
-    for name in ("{}.ome.zarr", "{}-doubts.ome.zarr"):
+    for name in ("{}.ome.zarr", "{}-doubts.ome.zarr", "{}-apart.ome.zarr"):
         own = ngff.open_array(results / "enhanced_pictures" / name.format("old"))[:]
         assert own.shape == old.shape
         np.testing.assert_array_equal(
@@ -123,6 +126,7 @@ def test_a_whole_study(tmp_path):
         )
     facts = pd.read_csv(results / "enhanced_pictures.csv").set_index(["picture", "fact"])["value"]
     assert facts["old", "gain"] == 2 and 0 <= facts["old", "doubted"] <= 1
+    assert facts["old", "apart"] > 0
     assert ("dark", "doubted") not in facts.index
     assert not (results / "enhanced_pictures/dark-doubts.ome.zarr").exists()
     assert "Enhanced pictures" in page and (results / "figures/enhanced_old.png").is_file()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from _job import job
 from isoplan.applications.enhancement.pictures import known_of
-from isoplan.applications.enhancement.stores import EnhancedStore, beside
+from isoplan.applications.enhancement.stores import EnhancedStore, layers_of
 from isoplan.base.cards import read_card
 from isoplan.base.ledger import write_atomically
 
@@ -13,8 +13,8 @@ from isoplan.base.ledger import write_atomically
 def main(snakemake):
     params = snakemake.params
     known, store = known_of(params.picture), Path(params.store)
-    card = read_card(snakemake.input.network)
-    EnhancedStore.create((store, beside(store)), known, {"network": card})
+    cards = [read_card(file) for file in snakemake.input.networks]
+    EnhancedStore.create(store, layers_of(known, len(cards)), known, {"networks": cards})
     write_atomically(snakemake.output.known, json.dumps(known.record(), indent=1) + "\n")
     for note in known.notes:
         print(f"{snakemake.wildcards.picture}: {note}")

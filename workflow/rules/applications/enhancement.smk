@@ -217,8 +217,19 @@ PICTURE_NAMES = [item["name"] for item in STUDY["enhanced_pictures"]]
 ENHANCED_PICTURES = f"{RESULTS}/enhanced_pictures"
 PICTURE_STAGE = f"{RESULTS}/stages/enhanced_pictures/{{picture}}"
 KNOWN_FILE = f"{ENHANCED_PICTURES}/{{picture}}/known.json"
-# The enhancer of each.
-PICTURE_NETWORK = {item["name"]: item["network"] for item in STUDY["enhanced_pictures"]}
+# Files and code of each one's networks, and the readers of its exposures.
+PICTURE_FILES = {
+    item["name"]: [ENHANCER_FILE.format(enhancer=one) for one in item["networks"]]
+    for item in STUDY["enhanced_pictures"]
+}
+PICTURE_CODE = {
+    item["name"]: sorted({ENHANCER_CODE[one] for one in item["networks"]})
+    for item in STUDY["enhanced_pictures"]
+}
+PICTURE_READERS = {
+    item["name"]: _readers([item["path"], *filter(None, [item["second"]])])
+    for item in STUDY["enhanced_pictures"]
+}
 
 if PICTURE_NAMES:
     TARGETS["pictures"] = REPORTED["pictures"] = f"{RESULTS}/enhanced_pictures.csv"
@@ -233,7 +244,7 @@ wildcard_constraints:
 
 rule measure_picture:
     input:
-        network=lambda wc: ENHANCER_FILE.format(enhancer=PICTURE_NETWORK[wc.picture]),
+        networks=lambda wc: PICTURE_FILES[wc.picture],
     output:
         known=KNOWN_FILE,
     log:
@@ -247,7 +258,7 @@ rule measure_picture:
     params:
         library=lambda wc: library(
             "measure_picture",
-            *_readers([entry("enhanced_pictures", wc.picture)["path"]]),
+            *PICTURE_READERS[wc.picture],
         ),
         picture=lambda wc: entry("enhanced_pictures", wc.picture),
         store=f"{ENHANCED_PICTURES}/{{picture}}.ome.zarr",
@@ -260,7 +271,7 @@ rule measure_picture:
 rule enhance_picture:
     input:
         known=KNOWN_FILE,
-        network=lambda wc: ENHANCER_FILE.format(enhancer=PICTURE_NETWORK[wc.picture]),
+        networks=lambda wc: PICTURE_FILES[wc.picture],
     output:
         done=f"{PICTURE_STAGE}/enhance.{{job}}.done",
     log:
@@ -274,8 +285,8 @@ rule enhance_picture:
     params:
         library=lambda wc: library(
             "enhance_picture",
-            *_readers([entry("enhanced_pictures", wc.picture)["path"]]),
-            ENHANCER_CODE[PICTURE_NETWORK[wc.picture]],
+            *PICTURE_READERS[wc.picture],
+            *PICTURE_CODE[wc.picture],
         ),
         picture=lambda wc: entry("enhanced_pictures", wc.picture),
         store=f"{ENHANCED_PICTURES}/{{picture}}.ome.zarr",
@@ -290,6 +301,7 @@ rule enhance_picture:
 rule finish_picture:
     input:
         known=KNOWN_FILE,
+        networks=lambda wc: PICTURE_FILES[wc.picture],
         done=expand(
             f"{PICTURE_STAGE}/enhance.{{job}}.done",
             job=range(JOBS),
@@ -310,7 +322,7 @@ rule finish_picture:
     params:
         library=lambda wc: library(
             "finish_picture",
-            *_readers([entry("enhanced_pictures", wc.picture)["path"]]),
+            *PICTURE_READERS[wc.picture],
         ),
         picture=lambda wc: entry("enhanced_pictures", wc.picture),
         store=f"{ENHANCED_PICTURES}/{{picture}}.ome.zarr",

@@ -194,8 +194,13 @@ def _restoration_settings(args: argparse.Namespace) -> dict:
 
 def outputs_of(args: argparse.Namespace, *places: Path) -> Outputs:
     """The results of a command, none of which may be one of its inputs."""
-    network = [args.network] if getattr(args, "network", None) else []
-    read = [*sources_of(args.picture), *network]
+    networks = getattr(args, "network", None) or []
+    second = getattr(args, "second", None)
+    read = [
+        *sources_of(args.picture),
+        *(networks if isinstance(networks, list) else [networks]),
+        *(sources_of(second) if second else []),
+    ]
     return Outputs(*places, sources=read, overwrite=args.overwrite)
 
 

@@ -17,16 +17,23 @@ def add_enhance(commands) -> None:
         "enhance",
         "isoplan.applications.enhancement.run:run",
         "enhances one picture with a network that was trained on pairs of a poor and a good detector",
-        "Pictures may be larger than memory. Writes the picture in the input's counts, and beside it where its own counts "
-        "speak against the result.",
+        "Pictures may be larger than memory. Writes the picture in the input's counts, and beside it where its own counts, or "
+        "those of a second exposure, speak against the result.",
     )
     command.add_argument("picture", metavar="PICTURE", help="a picture of the poor detector")
     command.add_argument(
         "--network",
         required=True,
+        nargs="+",
         type=Path,
         metavar="FILE.safetensors",
-        help="of a study: results/<study>/enhancers/<name>/network.safetensors",
+        help="of a study: results/<study>/enhancers/<name>/network.safetensors; the result is the mean over several, and "
+        "where they differ lies beside it",
+    )
+    command.add_argument(
+        "--second",
+        metavar="PICTURE",
+        help="another exposure of the same field, whose counts say what is in doubt in place of the picture's own",
     )
     command.add_argument(
         *("-o", "--out"), required=True, type=Path, metavar="OUT.ome.zarr", help="the result"

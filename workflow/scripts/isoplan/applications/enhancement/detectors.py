@@ -107,11 +107,14 @@ class Exposure:
         (h, w) expected photons per pixel, the truth, which has no defect.
     low, high : ndarray
         (h, w) float32 counts of the poor and the good detector.
+    again : ndarray
+        (h, w) float32 counts of the poor detector, exposed a second time.
     """
 
     photons: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    again: np.ndarray
 
 
 def detector(entry: dict, which: str) -> Detector:
@@ -143,10 +146,13 @@ def simulate(entry: dict, split: str, number: int, seed: int) -> Exposure:
     seen = ndimage.gaussian_filter(sharp, entry["blur_fwhm_px"] / FWHM)
     photons = entry["photons"] * (GROUND + (1 - GROUND) * seen)
     rng = numpy_rng(seed, f"{stream}/light", number)
-    low, high = (detector(entry, which).expose(photons, rng) for which in ("low", "high"))
+    poor = detector(entry, "low")
+    low, high = (one.expose(photons, rng) for one in (poor, detector(entry, "high")))
+    later, light = numpy_rng(seed, f"{stream}/again", number), photons
     defects = Defects(**entry.get("defects", {}))
-    if defects != Defects():  # it is exposed once more, so that the target's noise stays as it is
+    if defects != Defects():  # it is exposed anew, so that the target's noise stays as it is
         rng = numpy_rng(seed, f"{stream}/defects", number)
         light = defects.light(photons, entry["blur_fwhm_px"], rng)
-        low = defects.stored(detector(entry, "low").expose(light, rng), whole=True)
-    return Exposure(photons, low, high)
+        low = defects.stored(poor.expose(light, rng), whole=True)
+    again = defects.stored(poor.expose(light, later), whole=True)
+    return Exposure(photons, low, high, again)

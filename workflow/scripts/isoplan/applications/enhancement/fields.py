@@ -56,11 +56,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Field:
-    """A pair of pictures of one field, (h, w) each; truth: expected photons, None where nobody knows them."""
+    """A pair of pictures of one field, (h, w) each. Simulated ones have the truth, expected photons, and a second exposure of the
+    input, again; others have None."""
 
     low: np.ndarray
     high: np.ndarray
     truth: np.ndarray | None = None
+    again: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def read(entry: dict, layout: Layout, place: Place, seed: int) -> Field:
     if not entry.get("folder"):
         split, number = place.mosaic.split("-")
         pair = _simulated(json.dumps(entry), split, int(number), seed)
-        return Field(pair.low[window], pair.high[window], pair.photons[window])
+        return Field(*(one[window] for one in (pair.low, pair.high, pair.photons, pair.again)))
     if layout.elsewhere:
         other = layout.target_of(place)
         rows, columns = (slice(k, k + side) for k in (other.y, other.x))

@@ -17,7 +17,7 @@ WIDTH_PX, BARS = 1040, 12  # of the page; pictures on the first screen
 INTRO = (
     "Each picture is enhanced by a network that learnt from pairs of other fields. What its own counts speak against was "
     "invented or lost; what they do not speak against may be invented all the same. enhanced_pictures/<name>.ome.zarr opens in "
-    "napari, and <name>-doubts.ome.zarr beside it lies over it."
+    "napari; <name>-doubts.ome.zarr, and of several networks <name>-apart.ome.zarr, lie over it."
 )
 FACTS = {
     "mean": "Mean (counts)",
@@ -25,7 +25,8 @@ FACTS = {
     "gain": "Gain (counts per electron)",
     "offset": "Offset (counts)",
     "read_noise_e": "Read noise (electrons)",
-    "doubted": "Share that its counts speak against",
+    "doubted": "Share that counts speak against",
+    "apart": "How far networks are apart (root mean square, of the noise)",
 }
 
 
@@ -60,7 +61,7 @@ def _figures(study: Study, name: str) -> list[StudyFigure]:
     image = _folder(study, name) / "preview.png"
     if not image.is_file():
         return []
-    title = f"{name}: its middle, enhanced, and where its own counts speak against the result"
+    title = f"{name}: its middle, enhanced, and where counts speak against the result"
     facts = told(study)[name]["facts"]
     table, file = pd.DataFrame(facts.items(), columns=["fact", "value"]), f"enhanced_{name}"
     draw = partial(plots.page_of, image, WIDTH_PX)

@@ -7,6 +7,7 @@ from typing import Self
 
 from isoplan.applications.enhancement.defects import Signs, cautions
 from isoplan.applications.enhancement.filters import Camera
+from isoplan.applications.enhancement.second import Match, Second, matched
 from isoplan.applications.enhancement.whole import DOUBTED, MUCH, Level
 from isoplan.base.errors import UserError
 from isoplan.mosaic.ground import without_ground
@@ -32,6 +33,8 @@ class Known:
         At the sample.
     notes : list of str
         What was found out, with a CAUTION for each sign of a defect of the instrument.
+    second : Match or None
+        How a second exposure lies to it.
     """
 
     shape: tuple[int, int]
@@ -39,12 +42,14 @@ class Known:
     camera: Camera | None
     pixel_size_um: float | None
     notes: list[str]
+    second: Match | None = None
 
     @classmethod
-    def of(cls, picture: Picture, given: dict) -> Self:
-        """Reads the picture twice. given: offset, gain, read_noise_e and pixel_size_um, None where they are not known.
+    def of(cls, picture: Picture, given: dict, second: Picture | None = None) -> Self:
+        """Reads the picture twice. given: offset, gain, read_noise_e and pixel_size_um, None where they are not known. second:
+        another exposure.
 
-        Raises UserError where there is nothing to enhance.
+        Raises UserError where there is nothing to enhance, or the second is of something else.
         """
         camera, notes = complete_camera(given, picture.middle())
         known = None
@@ -54,8 +59,14 @@ class Known:
             known = Camera(camera["gain"], camera["offset"], camera["read_noise_e"] or 0.0)
         level = Level.of(picture)
         notes += [f"CAUTION: {words}" for words in cautions(Signs.of(picture))]
-        size = given["pixel_size_um"]
-        return cls(picture.shape, level, known, size, notes)
+        match = None
+        if second is not None:
+            if known is None:
+                raise UserError(f"{second.path}: a second exposure wants the gain; give it")
+            means = [one.mean - known.offset for one in (level, Level.of(second))]
+            match, words = matched(picture, second, (means[0], means[1]))
+            notes.append(words)
+        return cls(picture.shape, level, known, given["pixel_size_um"], notes, match)
 
     def record(self) -> dict:
         """For JSON."""
@@ -64,8 +75,9 @@ class Known:
     @classmethod
     def from_record(cls, record: dict) -> Self:
         camera = record["camera"] and Camera(**record["camera"])
-        level, shape = Level(**record["level"]), tuple(record["shape"])
-        return cls(shape, level, camera, record["pixel_size_um"], record["notes"])
+        level, shape, match = Level(**record["level"]), tuple(record["shape"]), record["second"]
+        second = match and Match(tuple(match["shift"]), match["brightness"])
+        return cls(shape, level, camera, record["pixel_size_um"], record["notes"], second)
 
 
 @contextmanager
@@ -75,36 +87,54 @@ def opened(entry: dict) -> Iterator[Picture]:
         yield picture
 
 
+@contextmanager
+def opened_second(entry: dict) -> Iterator[Picture | None]:
+    """Its second exposure, of the same channel, slice and series; None where it has none."""
+    if not entry["second"]:
+        yield None
+        return
+    with opened(entry | {"path": entry["second"]}) as picture:
+        yield picture
+
+
+def seen_again(second: Picture | None, known: Known) -> Second | None:
+    """The second exposure of a picture, as it was matched."""
+    return Second(second, known.second) if second is not None and known.second else None
+
+
 def known_of(entry: dict) -> Known:
     """What is known of an entry's picture. Raises UserError, with its name, where it cannot be used."""
     try:
-        with opened(entry) as picture:
+        with opened(entry) as picture, opened_second(entry) as second:
             told = entry | {"na": None, "wavelength_um": None}
             optics, notes = complete_optics(told, picture.optics)
-            found = Known.of(picture, entry | {"pixel_size_um": optics["pixel_size_um"]})
+            given = entry | {"pixel_size_um": optics["pixel_size_um"]}
+            found = Known.of(picture, given, second)
             return Known(**vars(found) | {"notes": [*picture.notes, *notes, *found.notes]})
     except UserError as error:
         raise UserError(f"enhanced picture {entry['name']}: {error}") from error.__cause__
 
 
-def words_of(doubted: float | None) -> list[str]:
-    """What is said of the share of a result that its counts speak against.
+def words_of(facts: dict[str, float], known: Known) -> list[str]:
+    """What is said of a result: how much of it is in doubt, and how far networks are apart.
 
-    Examples
-    --------
-    >>> words_of(0.1)[1]
-    'CAUTION: that is much: this network, or the gain and offset, do not suit this picture'
+    facts: of `stores.EnhancedStore.finish`.
     """
-    if doubted is None:
-        return []
-    words = [
-        f"the input's counts speak against {100 * doubted:.2g} % of the result, by {DOUBTED:g} standard deviations of "
-        "their noise or more"
-    ]
-    if doubted > MUCH:
+    words = []
+    if (doubted := facts.get("doubted")) is not None:
+        whose = "the second exposure's" if known.second else "the input's"
         words.append(
-            "CAUTION: that is much: this network, or the gain and offset, do not suit this picture"
+            f"{whose} counts speak against {100 * doubted:.2g} % of the result, by {DOUBTED:g} standard deviations of "
+            "their noise or more"
         )
+        if doubted > MUCH:
+            more = ", or its exposures differ" if known.second else ""
+            words.append(
+                "CAUTION: that is much: this network, or the gain and offset, do not suit this picture"
+                + more
+            )
+    if (apart := facts.get("apart")) is not None:
+        words.append(f"the networks are {apart:.2g} of the input's noise apart (root mean square)")
     return words
 
 

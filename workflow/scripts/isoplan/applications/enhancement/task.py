@@ -107,9 +107,13 @@ class Enhancement:
         for step in range(epoch * steps, (epoch + 1) * steps):
             rng = numpy_rng(self.seed, f"enhancement/{self.spec['name']}", step)
             chosen = [held[rng.integers(len(held))] for _ in range(self.spec["batch"])]
-            squares = torch.stack([self._square(pair, rng) for pair in chosen]).to(self.device)
+            squares = torch.stack([self._square(pair, rng) for pair in chosen])
+            if not self.lesson.pairs:  # targets of other places
+                others = [held[rng.integers(len(held))] for _ in chosen]
+                squares[:, 1] = torch.stack([self._square(pair, rng)[1] for pair in others])
             low, high = (
-                squares[:, k : k + 1].contiguous(memory_format=torch.channels_last) for k in (0, 1)
+                squares[:, k : k + 1].to(self.device, memory_format=torch.channels_last)
+                for k in (0, 1)
             )
             weights = torch.tensor([pair.weight for pair in chosen], device=self.device)
             chance = torch.Generator().manual_seed(int(rng.integers(2**31)))

@@ -30,8 +30,10 @@ TARGET, TRUTH = "target", "truth"  # rows of the table that tell what can be rea
 CROP_PX, LOOKED = 128, 32  # of the field that is looked at, and fields that are searched for it
 SMOOTH_PX = 3.0  # standard deviation of the Gaussian under which structure is looked for
 PICTURES, DOUBTS = "pictures", "doubts"  # what is looked at
-# Of all methods the share of pixels that the input's counts speak against, and of networks what `planted` says.
-PLANTED = ("doubted", "planted-found", "planted-false")
+# Of all methods the share of pixels that the input's counts speak against, and those of a second exposure, which only
+# simulated pairs have; and of networks what `planted` says.
+DOUBTED_BY = ("doubted", "doubted-again")
+PLANTED = (*DOUBTED_BY, "planted-found", "planted-told", "planted-false")
 METRICS = (
     *(*scores.COMPARED, *scores.PLAIN),
     *(f"{name}{scores.TRUTH}" for name in scores.COMPARED),
@@ -188,8 +190,10 @@ class Trial:
             rows[name] = self._scored(picture, field)
             if not self.choice["camera"] or name == RAW:
                 continue
-            doubt = doubts(field.low, picture, self.camera)
-            rows[name]["doubted"] = float((np.abs(doubt) >= DOUBTED).mean())
+            for metric, counts in zip(DOUBTED_BY, (field.low, field.again), strict=True):
+                if counts is not None:
+                    doubt = doubts(counts, picture, self.camera)
+                    rows[name][metric] = float((np.abs(doubt) >= DOUBTED).mean())
             if name in self.enhancers:
                 rows[name] |= planted(field.low, picture, self.camera)
         rows[TARGET] = scores.of_picture(field.high) | self._true(field.high, field)

@@ -1,5 +1,6 @@
 """A picture of any size, enhanced window by window, and where its own counts speak against the result."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ from scipy import ndimage
 
 from isoplan.applications.enhancement.filters import Camera, noise_deviation
 from isoplan.applications.enhancement.networks import NOISELESS, Enhancer
+from isoplan.applications.enhancement.second import Second
 from isoplan.base.errors import UserError
 from isoplan.mosaic.window import Picture
 
@@ -67,34 +69,41 @@ class Level:
 
 def core_of(
     picture: Picture,
-    enhancer: Enhancer,
+    enhancers: Sequence[Enhancer],
     level: Level,
     camera: Camera | None,
     core: tuple[slice, slice],
+    second: Second | None = None,
 ) -> np.ndarray:
-    """What the network makes of one core of a picture.
+    """What networks make of one core of a picture.
 
     Parameters
     ----------
     picture : Picture
         Of any size.
-    enhancer : Enhancer
-        The network.
+    enhancers : sequence of Enhancer
+        The networks.
     level : Level
         Of the whole picture, so that cores agree.
     camera : Camera or None
         Of the picture; None where it is not known.
     core : tuple of slice
         Of `mosaic.tiles.shards`.
+    second : Second or None
+        Another exposure, whose counts say what is in doubt in place of the picture's own.
 
     Returns
     -------
     ndarray
-        (2, h, w) float32: the core in the picture's counts, and `doubts`, without which it is (1, h, w). NaN where the picture is.
+        (n, h, w) float32, of the core: the mean of the networks' results in the picture's counts; `doubts`, if the camera is
+        known; and, of several networks, how far they are apart, as the standard deviation of their results over that of the
+        picture's noise. NaN where the picture is.
     """
-    own = enhancer.network
-    halo = own.halo_px + (int(REACH * (SLOW_PX + max(WIDTHS_PX))) if camera else 0)
-    halo += -halo % own.step_px
+    networks = [one.network for one in enhancers]
+    step = max(one.step_px for one in networks)  # powers of two
+    halo = max(one.halo_px for one in networks)
+    halo += int(REACH * (SLOW_PX + max(WIDTHS_PX))) if camera else 0
+    halo += -halo % step
     spans = [
         (max(side.start - halo, 0), min(side.stop + halo, n))
         for side, n in zip(core, picture.shape, strict=True)
@@ -102,13 +111,39 @@ def core_of(
     block = picture.read(*spans[0], *spans[1])
     missing = ~np.isfinite(block)
     block[missing] = level.mean
-    made = enhancer.apply(block, level.mean, level.noise)
-    found = np.stack([made, doubts(block, made, camera)] if camera else [made])
-    found[:, missing] = np.nan
+    results = [one.apply(block, level.mean, level.noise) for one in enhancers]
+    made = np.mean(results, axis=0)
+    found = [made]
+    if camera:
+        window = (slice(*spans[0]), slice(*spans[1]))
+        found.append(
+            doubts(block, made, camera)
+            if second is None
+            else doubted_by(second, window, made, camera)
+        )
+    if len(results) > 1:
+        found.append(np.std(results, axis=0, ddof=1) / np.float32(level.noise))
+    layers = np.stack(found).astype(np.float32)
+    layers[:, missing] = np.nan
     inner = tuple(
         slice(side.start - low, side.stop - low) for side, (low, _) in zip(core, spans, strict=True)
     )
-    return found[:, *inner]
+    return layers[:, *inner]
+
+
+def doubted_by(
+    second: Second, window: tuple[slice, slice], made: np.ndarray, camera: Camera
+) -> np.ndarray:
+    """`doubts` by the counts of a second exposure, for which the result gets as bright as that is; NaN where it does not reach.
+
+    made : (h, w) counts, the result in that window.
+    """
+    brighter = camera.offset + second.match.brightness * (made - camera.offset)
+    counts = second.read(window)
+    missing = ~np.isfinite(counts)
+    found = doubts(np.where(missing, brighter, counts), brighter, camera)
+    found[missing] = np.nan
+    return found
 
 
 def doubts(counts: np.ndarray, made: np.ndarray, camera: Camera) -> np.ndarray:
