@@ -139,7 +139,13 @@ def words_of(facts: dict[str, float], known: Known) -> list[str]:
 
 
 def taught_by(card: dict) -> str:
-    """What a network was made for."""
+    """What a network was made for.
+
+    Examples
+    --------
+    >>> taught_by({"fields": 63, "enhancement": {"name": "ours"}}).partition(";")[0]
+    'learnt from 63 fields of the pairs ours'
+    """
     pairs = (card.get("enhancement") or {}).get("name", "?")
     return (
         f"learnt from {card.get('fields', '?')} fields of the pairs {pairs}; other detectors, objects and magnifications it "
