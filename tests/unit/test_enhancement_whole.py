@@ -136,7 +136,10 @@ def test_several_networks_give_their_mean_and_where_they_differ(weights, tmp_pat
     picture = counts((120, 150))
     tifffile.imwrite(tmp_path / "old.tif", picture)
     asked = ["enhance", str(tmp_path / "old.tif"), "--gain", "2", "--network"]
-    assert main([*asked, str(weights), str(file), "-o", str(tmp_path / "both.ome.zarr")]) == 0
+    assert (
+        main([*asked, str(weights), "--network", str(file), "-o", str(tmp_path / "both.ome.zarr")])
+        == 0
+    )
     assert "the networks are" in capsys.readouterr().out
     made, apart = (
         ngff.open_array(tmp_path / f"both{end}.ome.zarr", "0")[:] for end in ("", "-apart")

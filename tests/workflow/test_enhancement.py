@@ -113,8 +113,10 @@ def test_a_whole_study(tmp_path):
     asked = [
         "enhance",
         str(checkout.folder / "old.tif"),
-        "--network",
-        *(str(results / f"enhancers/{name}/network.safetensors") for name in ("given", "small")),
+        *(
+            f"--network={results}/enhancers/{name}/network.safetensors"
+            for name in ("given", "small")
+        ),
         *("--second", str(checkout.folder / "again.tif")),
     ]
     assert main([*asked, "-o", str(out), "--gain", "2", "--read-noise", "0"]) == 0

@@ -24,11 +24,11 @@ def add_enhance(commands) -> None:
     command.add_argument(
         "--network",
         required=True,
-        nargs="+",
+        action="append",
         type=Path,
         metavar="FILE.safetensors",
-        help="of a study: results/<study>/enhancers/<name>/network.safetensors; the result is the mean over several, and "
-        "where they differ lies beside it",
+        help="of a study: results/<study>/enhancers/<name>/network.safetensors; give it several times for the mean "
+        "over networks, and where they differ",
     )
     command.add_argument(
         "--second",
