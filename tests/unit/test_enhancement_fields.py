@@ -141,3 +141,25 @@ def test_what_is_no_pair_is_refused(pairs, what, words):
 def test_settings_that_do_not_fit_are_refused(pairs, changes, words):
     with pytest.raises(UserError, match=words):
         fields.lay_out(entry(pairs, **changes), 0)
+
+
+def test_of_a_stack_one_slice_may_be_taken(tmp_path, capsys):
+    """The brightest of the input, and the target's of the same number, whose own brightest is another."""
+    seen, rng = np.array([light(0), 2 * light(1), light(2)]), np.random.default_rng(0)
+    for name in ("a.tif", "b.tif"):
+        for part, factors in (("low", (1, 1, 1)), ("high", (1, 1, 9))):
+            (tmp_path / part).mkdir(exist_ok=True)
+            counts = rng.poisson(seen * np.array(factors)[:, None, None]).astype(np.uint16)
+            tifffile.imwrite(tmp_path / part / name, counts, imagej=True, metadata={"axes": "ZYX"})
+    own = entry(tmp_path, slice="brightest")
+    layout = fields.lay_out(own, 0)
+    assert "slice 1 is the brightest" in capsys.readouterr().out
+    assert {place.plane for place in layout.train + layout.test} == {1}
+    field = fields.read(own, layout, layout.test[0], 0)
+    assert field.high.mean() == pytest.approx(field.low.mean(), rel=0.01)
+    named = fields.lay_out(entry(tmp_path, slice=2), 0)
+    assert {place.plane for place in named.train} == {2}
+    with pytest.raises(UserError, match="has no slice 3"):
+        fields.lay_out(entry(tmp_path, slice=3), 0)
+    with pytest.raises(UserError, match="neither a number nor brightest"):
+        entry(tmp_path, slice="dimmest")

@@ -279,16 +279,17 @@ def _fields_of(entry: dict, part: str, names: list[str]) -> list[Place]:
     for name in names:
         file = _file(entry, part, name)
         planes, shape = _sizes(entry, file)
+        taken = _taken(entry, file, planes)
         own = [
             Place(name, plane, y, x)
-            for plane in range(planes)
+            for plane in taken
             for y, x in corners(shape, entry["field_px"])
         ]
         if not own:
             raise UserError(
                 f"{file}: {_shown(1, shape)} hold no field of {entry['field_px']} px; lower field_px"
             )
-        for plane in range(planes):
+        for plane in taken:
             _check_measured(file, plane, _plane(file, entry.get("channel"), plane))
         found += own
     return found
@@ -345,7 +346,7 @@ def _places(entry: dict, name: str, shifts: dict) -> list[Place]:
             f"{low} and {high} are of unequal sizes: {_shown(planes, shape)} and {_shown(*others)}; save both alike"
         )
     found = []
-    for plane in range(planes):
+    for plane in _taken(entry, low, planes):
         shift = _registered(entry, name, plane)
         shifts[f"{name}:{plane}"] = shift
         own = [Place(name, plane, y, x) for y, x in corners(shape, entry["field_px"], shift)]
@@ -398,6 +399,20 @@ def _sizes(entry: dict, file: Path) -> tuple[int, tuple[int, int]]:
 
 def _planes(mosaic) -> int:
     return mosaic.slices if isinstance(mosaic, Mosaic) else 1
+
+
+def _taken(entry: dict, file: Path, planes: int) -> list[int]:
+    """Slices of a file that are fields, all unless the entry names one; of one picture alone, that."""
+    chosen = entry.get("slice")
+    if chosen is None or planes == 1:
+        return list(range(planes))
+    if isinstance(chosen, str):
+        with open_mosaic(file, channel=entry.get("channel"), slice=chosen) as mosaic:
+            print(f"{file.name}: slice {mosaic.slice} is the brightest")
+            return [mosaic.slice]
+    if chosen >= planes:
+        raise UserError(f"{file}: has no slice {chosen}; there are {planes}, from 0")
+    return [chosen]
 
 
 def _shown(planes: int, shape: tuple[int, int]) -> str:

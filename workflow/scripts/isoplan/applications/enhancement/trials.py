@@ -15,7 +15,7 @@ from isoplan.applications.enhancement.fields import Field, Layout, Place
 from isoplan.applications.enhancement.filters import (
     FILTERS,
     RAW,
-    STABILISED,
+    TOLD,
     Camera,
     choose,
     noise_deviation,
@@ -68,7 +68,7 @@ def prepared(entry: dict, seed: int) -> dict:
     pairs = list(fields.training_pairs(entry, layout, seed))
     camera = None
     inputs = [low for low, _ in pairs]
-    if set(STABILISED) & set(filters_of(entry)):
+    if set(TOLD) & set(filters_of(entry)):
         camera = camera_of(entry, inputs)
     elif entry.get("networks"):
         try:
@@ -113,7 +113,7 @@ def camera_of(entry: dict, inputs: list[np.ndarray]) -> Camera:
         if not found:
             raise UserError(
                 f"enhancement {entry['name']}: no training field tells the input's gain ({trouble}); give gain and "
-                f"read_noise_e, or leave out {', '.join(STABILISED)}"
+                f"read_noise_e, or leave out {', '.join(TOLD)}"
             )
         estimated = np.median(found, axis=0)
         gain = float(estimated[0]) if gain is None else gain
