@@ -116,7 +116,7 @@ def _wrong_value(value, rule: dict) -> str:
         near = difflib.get_close_matches(str(value), rule["enum"], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"is not allowed; {hint}allowed: {', '.join(map(str, rule['enum']))}"
-    if "pattern" in rule and not re.fullmatch(rule["pattern"], value):
+    if "pattern" in rule and isinstance(value, str) and not re.fullmatch(rule["pattern"], value):
         names = "cannot be used in file names; use letters, digits, . _ -, at most 100 in all"
         return rule.get("mismatch", names)
     if isinstance(value, str):
