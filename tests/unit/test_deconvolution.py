@@ -334,6 +334,40 @@ def test_proximal_and_explicit_reach_one_fixed_point(monkeypatch):
 
 
 @pytest.mark.parametrize("acceleration", ACCELERATIONS)
+@pytest.mark.parametrize("tv_step", ["proximal", "explicit"])
+def test_a_map_of_one_weight_is_that_weight(tv_step, acceleration):
+    blur = varying_blur()
+    y = observed(blur)
+    for weight in (0.003, 0.05):  # above .03 the momentum fades
+        how = {"tv_step": tv_step, "acceleration": acceleration, "iterations": 20}
+        one = restore(y, blur, tv_weight=weight, **how)
+        even = torch.full(blur.object_shape, weight, dtype=y.dtype)
+        assert (restore(y, blur, tv_weight=even, **how) - one).abs().max() < 1e-9
+
+
+def test_a_map_of_weights_reduces_its_own_objective():
+    blur = varying_blur()
+    y = observed(blur)
+    weights = torch.full(blur.object_shape, 1e-4, dtype=y.dtype)
+    weights[:, weights.shape[1] // 2 :] = 0.05
+
+    def value(x):
+        steps = torch.hypot(*gradient(x))
+        return objective(x, y, blur) + float((weights * steps).sum())
+
+    values = [value(plain(y, blur, tv_weight=weights, iterations=n)) for n in (10, 30, 100, 300)]
+    assert values == sorted(values, reverse=True)
+    others = [
+        value(plain(y, blur, tv_weight=w, iterations=n))
+        for w in (1e-4, 0.01, 0.05)
+        for n in (30, 300)
+    ]
+    assert values[-1] < min(others) - 0.5
+    with pytest.raises(ValueError, match="is not the object's"):
+        restore(y, blur, tv_weight=weights[1:])
+
+
+@pytest.mark.parametrize("acceleration", ACCELERATIONS)
 @pytest.mark.parametrize("tv_step", TV_STEPS)
 def test_a_tile_with_its_halo_equals_the_whole(tv_step, acceleration):
     size = 7
@@ -347,11 +381,14 @@ def test_a_tile_with_its_halo_equals_the_whole(tv_step, acceleration):
     y = observed(whole)
     cut = halo + 30
     tile = SpaceVariantBlur(psfs, [0.0], centres - cut, (24, shape[1] - cut))
-    x = richardson_lucy(y, whole, **settings)
-    part = richardson_lucy(y[:, cut:].contiguous(), tile, **settings)
+    weights = torch.rand(whole.object_shape, generator=torch.Generator().manual_seed(0)) / 20
     m = size // 2
-    error = (part[m:-m, m + halo : -m] - x[m:-m, m + cut + halo : -m]).abs().max()
-    assert error < 1e-4 * (x.max() - x.min())
+    for weight in (0.001, weights):
+        own = weights[:, cut:].contiguous() if weight is weights else weight
+        x = richardson_lucy(y, whole, tv_weight=weight, **settings)
+        part = richardson_lucy(y[:, cut:].contiguous(), tile, tv_weight=own, **settings)
+        error = (part[m:-m, m + halo : -m] - x[m:-m, m + cut + halo : -m]).abs().max()
+        assert error < 1e-4 * (x.max() - x.min())
 
 
 def test_large_tiles_equal_the_whole_in_double_precision(settings):

@@ -40,7 +40,7 @@ def richardson_lucy(
     blur: SpaceVariantBlur,
     *,
     iterations: int = 10,
-    tv_weight: float = 0.001,
+    tv_weight: float | torch.Tensor = 0.001,
     tv_step: str = "proximal",
     acceleration: str = "momentum",
     start: float,
@@ -62,8 +62,9 @@ def richardson_lucy(
         The blur A, with its adjoint A'. In addition, about 14 arrays of the object's size are kept in memory.
     iterations : int
         Number of Richardson-Lucy steps, each followed by a TV step.
-    tv_weight : float
-        Weight of the total variation, >= 0, without a unit: scaling y, start and scale by g scales the result by g.
+    tv_weight : float or tensor of `blur.object_shape`
+        Weight of the total variation, >= 0, one for all or of each pixel of the object, without a unit: scaling y, start and
+        scale by g scales the result by g.
         The fewer the photons, the larger it should be, with or without acceleration. Of 0.0003, 0.001, 0.003, 0.01
         and 0.03, the best ones on average over six pictures are 0.03, 0.003 and 0.0003 at 10^2, 10^3 and 10^4 photons
         at the peak (`tests/bench/bench_acceleration.py`).
@@ -107,7 +108,7 @@ def richardson_lucy(
 
         J(x) = sum_valid (m - (y + s) log m) + tv_weight TV(x)
 
-    with isotropic TV. If m is larger than y + s at a saturated pixel, its term keeps its minimum. Each iteration makes
+    with isotropic TV, of which a map weighs every pixel's gradient. If m is larger than y + s at a saturated pixel, its term keeps its minimum. Each iteration makes
     the Richardson-Lucy step
 
         z = x A'((y + s) / m) / A'v
@@ -162,12 +163,13 @@ def richardson_lucy(
     # Pixels that the picture does not depend on are not changed: their gain is 1.
     unseen = (weight <= UNSEEN[y.dtype]).to(y)
     inverse = (1 - unseen) / weight.clamp(min=UNSEEN[y.dtype])
-    if tv_weight == 0:
+    if not torch.is_tensor(tv_weight) and tv_weight == 0:
         tv_step = "none"
     x = before = torch.full(blur.object_shape, float(start), dtype=y.dtype, device=y.device)
+    bound = tv_weight if torch.is_tensor(tv_weight) else None
     if tv_step == "proximal":
         dual = x.new_zeros(2, *x.shape)
-        softness = tv_weight / weight.clamp(min=FAINT)
+        softness = (tv_weight if bound is None else 1) / weight.clamp(min=FAINT)
 
     for iteration in range(1, iterations + 1):
         point = x
@@ -180,24 +182,29 @@ def richardson_lucy(
         gain = blur.adjoint(ratio).clamp_(min=0)
         gain = torch.addcmul(unseen, gain, inverse, out=gain)
         if tv_step == "explicit":
-            curvature = divergence(_unit_gradient(point, TV_EPSILON * scale))
-            gain /= (1 - tv_weight * curvature).clamp(min=LEAST_SHARE)
+            change = divergence(tv_weight * _unit_gradient(point, TV_EPSILON * scale))
+            gain /= (1 - change).clamp(min=LEAST_SHARE)
         before, x = x, gain.mul_(point)
         if tv_step == "proximal":
-            x = denoise(x, softness * point, dual, DUAL_STEPS)
+            x = denoise(x, softness * point, dual, DUAL_STEPS, bound)
         if callback is not None and callback(iteration, x):
             break
     return x
 
 
-def momentum(iteration: int, tv_weight: float) -> float:
+def momentum(iteration: int, tv_weight: float | torch.Tensor) -> float | torch.Tensor:
     """Weight of the momentum in iteration n: Nesterov's (n - 1) / (n + 2), which decreases for large TV weights."""
+    if torch.is_tensor(tv_weight):  # of each pixel its own, so that tiles stay independent
+        fades = (FADES_AT / tv_weight).clamp(min=FADES_FROM)
+        return (iteration - 1) / (iteration + 2) * (fades / iteration).clamp(max=1)
     fades = max(FADES_FROM, FADES_AT / tv_weight) if tv_weight else iteration
     return (iteration - 1) / (iteration + 2) * min(1.0, fades / iteration)
 
 
-def extrapolate(x: torch.Tensor, before: torch.Tensor, weight: float) -> torch.Tensor:
-    """x (x / before)^weight for each pixel, with values >= 0 and a weight m in [0, 1).
+def extrapolate(
+    x: torch.Tensor, before: torch.Tensor, weight: float | torch.Tensor
+) -> torch.Tensor:
+    """x (x / before)^weight for each pixel, with values >= 0 and a weight m in [0, 1), one for all or each its own.
 
     The power is replaced by its Pade approximant about 1, ((1 + m) x + (1 - m) before) / ((1 - m) x +
     (1 + m) before). It needs no logarithm, and is bounded for all values.
@@ -208,7 +215,11 @@ def extrapolate(x: torch.Tensor, before: torch.Tensor, weight: float) -> torch.T
 
 
 def denoise(
-    z: torch.Tensor, strength: torch.Tensor, dual: torch.Tensor, steps: int
+    z: torch.Tensor,
+    strength: torch.Tensor,
+    dual: torch.Tensor,
+    steps: int,
+    bound: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Weighted total-variation denoising: argmin_u sum (u - z)^2 / (2 strength) + TV(u).
 
@@ -222,6 +233,8 @@ def denoise(
         (2, h, w) initial dual field, 0 or from the last call. It is changed in place.
     steps
         Number of projected gradient steps.
+    bound
+        (h, w), >= 0, how much the gradient of each pixel counts in TV; None is 1 for all.
 
     Returns
     -------
@@ -230,7 +243,7 @@ def denoise(
 
     Notes
     -----
-    The solution is u = z + strength div p with |p| <= 1 (Chambolle 2004), and p is found by projected gradient steps.
+    The solution is u = z + strength div p with |p| <= bound (Chambolle 2004), and p is found by projected gradient steps.
     The step length of each pixel depends only on its neighbours, so no maximum over the picture is needed. Pock and
     Chambolle 2011 bound it by 1 / (4 _largest_pair). Steps up to twice as long converge too, but the longest ones
     oscillate, which few steps would pass on to the next call.
@@ -251,6 +264,8 @@ def denoise(
         dual[0, :-1].addcmul_(step[:-1], torch.sub(u[1:], u[:-1], out=other[:-1]))
         dual[1, :, :-1].addcmul_(step[:, :-1], torch.sub(u[:, 1:], u[:, :-1], out=other[:, :-1]))
         norm = torch.mul(dual[0], dual[0], out=other).addcmul_(dual[1], dual[1])
+        if bound is not None:
+            norm /= (bound * bound).clamp(min=torch.finfo(z.dtype).tiny)
         dual *= norm.clamp_(min=1).rsqrt_()
     torch.addcmul(z, strength, divergence(dual, out=u), out=u)
     return torch.maximum(u, torch.mul(z, LEAST_SHARE, out=other), out=u)
@@ -300,6 +315,9 @@ def _check(y, blur, tv_weight, tv_step, acceleration, start, masks, background, 
         raise ValueError(f"acceleration: {acceleration!r} is not one of {', '.join(ACCELERATIONS)}")
     if tuple(y.shape) != blur.shape:
         raise ValueError(f"picture: shape {tuple(y.shape)} is not the blur's {blur.shape}")
+    if torch.is_tensor(tv_weight) and tuple(tv_weight.shape) != blur.object_shape:
+        text = f"shape {tuple(tv_weight.shape)} is not the object's {blur.object_shape}"
+        raise ValueError(f"tv_weight: {text}")
     background = torch.as_tensor(background)
     arrays = masks | {"background": background if background.ndim else None}
     for name, array in arrays.items():
