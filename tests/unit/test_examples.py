@@ -54,6 +54,7 @@ MODULES = (
     "applications.fluctuation.superresolution",
     "applications.fluctuation.tiles",
     "applications.fluctuation.trials",
+    "applications.weight_maps.primal_dual",
     "cli.outputs",
     "metrics.image",
     "metrics.regression",
