@@ -1,11 +1,11 @@
 """Checks whether a study can run here: python workflow/preflight.py STUDY [--profile P].
 
-It checks the mosaics, the disk, the number of jobs and their memory. With a Slurm profile it also
+It checks the mosaics and other pictures, the disk, the number of jobs and their memory. With a Slurm profile it also
 checks the cluster: accounting, accounts, partitions and limits, and whether a node sees this folder
 and its Python. Each line says OK, WARN (it may fail) or FAIL (it will), and what to change, down to
 the line of the profile. The exit code is 1 after any FAIL.
 
-Only the headers of mosaics are read (which writes accepted.tsv and refused.csv to the study's
+Only the headers of pictures are read (which writes accepted.tsv and refused.csv to the study's
 results), and a job of seconds runs on a node. Nothing else is run or written.
 """
 
@@ -104,8 +104,10 @@ def findings(study: dict, config: Path, profile: Profile | None, cores: int) -> 
     """The findings of all checks, one after the other."""
     pictures, refused = headers(study)
     yield from refused
+    own_bytes, unread = own_results(study)
+    yield from unread
     yield from alignment(study, pictures)
-    yield disk(study, pictures)
+    yield disk(study, pictures, own_bytes)
     yield from plan(study, config, pictures)
     yield from memory(study)
     if profile:
@@ -144,6 +146,22 @@ def headers(study: dict) -> tuple[list[Picture], list[Finding]]:
     few = [*bad[:5], *([f"and {len(bad) - 5} more"] if len(bad) > 5 else [])]
     text = f"{study['mosaics']}: {len(bad)} of {len(rows)} mosaics cannot be read; the others will be processed"
     return pictures, [Finding(WARN, text, "\n".join(few))]
+
+
+def own_results(study: dict) -> tuple[float, list[Finding]]:
+    """Bytes that stages leave of the pictures that entries of their lists name, and findings on those that fail."""
+    needed, bad = 0.0, {}
+    for stage in stages.STAGES:
+        for item in study[stage.lists[0][1]] if stage.own_bytes_a_px else ():
+            try:
+                with open_row(item, any_slice=True) as picture:
+                    needed += prod(picture.shape) * stage.own_bytes_a_px(item)
+            except Exception as error:  # whatever a broken file raises
+                text = f"{stage.lists[0][1]}: {item['name']}: {' '.join(str(error).split())}"
+                bad[text] = Finding(
+                    FAIL, text, "the study stops there; mend the file, or leave it out"
+                )
+    return needed, [*bad.values()]
 
 
 def alignment(study: dict, pictures: list[Picture]) -> Iterator[Finding]:
@@ -206,12 +224,15 @@ def psf_px(study: dict) -> int:
 # Disk, jobs and memory -------------------------------------------------------------------------------------
 
 
-def disk(study: dict, pictures: list[Picture]) -> Finding:
-    """Whether results can be written, and whether the disk has room for all, uncompressed."""
+def disk(study: dict, pictures: list[Picture], own_bytes: float = 0) -> Finding:
+    """Whether results can be written, and whether the disk has room for all, uncompressed.
+
+    own_bytes: of what is no mosaic's, see `own_results`.
+    """
     chosen, stride = study["restoration"], study["map"]["stride_px"]
     methods = [method for method in chosen["methods"] if method != "none"]
     bytes_a_px = 4 if chosen["dtype"] == "float32" else 2
-    needed = 0
+    needed = own_bytes
     for picture in pictures:
         count = len([m for m in methods if picture.simulated or m != "oracle"])
         count += (
@@ -240,11 +261,10 @@ def disk(study: dict, pictures: list[Picture]) -> Finding:
     if done.exists():
         text += "; results of earlier runs are part of that need"
     if free < needed:
-        return Finding(
-            WARN if done.exists() else FAIL,
-            text,
-            "free some space, or in the config: fewer restoration: methods, dtype: uint16 (half as large)",
-        )
+        advice = "free some space"
+        if pictures:
+            advice += ", or in the config: fewer restoration: methods, dtype: uint16 (half of it)"
+        return Finding(WARN if done.exists() else FAIL, text, advice)
     level = OK if free > 1.5 * needed else WARN
     return Finding(level, text, "" if level == OK else "your quota may be smaller: check it")
 

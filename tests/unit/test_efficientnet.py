@@ -8,10 +8,13 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import torch
 from isoplan.applications.enhancement.efficientnet import EfficientUNet
+from isoplan.applications.enhancement.networks import TASK, Enhancer
 from isoplan.base.errors import UserError
 from isoplan.config import named_files
 from isoplan.config.validation import validate
+from isoplan.networks import store
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = [sys.executable, "-m", "uv"]
@@ -168,6 +171,17 @@ def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(UserError, match=r"needs segmentation_models_pytorch.*uv pip install -r envs/requirements-smp.txt"):  # fmt: skip
         EfficientUNet.of(validate(STUDY)["enhancers"][0])
+
+
+def test_a_network_s_file_is_not_blamed_for_a_missing_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    card = {"task": TASK, "network": validate(STUDY)["enhancers"][0]}
+    store.save(tmp_path / "e.safetensors", torch.nn.Linear(1, 1), card)
+    with pytest.raises(UserError) as caught:
+        Enhancer.load(tmp_path / "e.safetensors")
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path}/e.safetensors: efficientnet needs") and "\n" not in said
+    assert "uv pip install -r envs/requirements-smp.txt" in said and "does not fit" not in said
 
 
 def test_a_study_that_names_it_is_told_before_jobs_start(monkeypatch):

@@ -5,17 +5,24 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
+import zarr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 
 import preflight
 import profile_checks
 import site_slurm
+from isoplan.applications.enhancement.pictures import known_of
+from isoplan.applications.enhancement.stores import EnhancedStore
+from isoplan.applications.fluctuation import results, superresolution, units
+from isoplan.applications.fluctuation import study as fluctuation
 from isoplan.base.errors import UserError
 from isoplan.cluster.schedulers import slurm
 from isoplan.config.validation import validate
@@ -339,6 +346,80 @@ def test_a_disk_that_is_too_small(tmp_path, monkeypatch):
             preflight.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free)
         )
         assert preflight.disk(study, [picture]).level == level
+
+
+FRAMES = {"psf_fwhm_nm": 250, "pixel_size_um": 0.1, "gain": 1, "offset": 100, "read_noise_e": 0}
+OWN = {"networks": [{"name": "n", "weights": "released"}], "simulations": []}
+OWN |= {"test_sets": [], "tests": [], "mosaics": None}
+
+
+def own(**lists) -> dict:
+    return validate(OWN | lists)
+
+
+def test_results_of_own_pictures_are_counted_as_they_are_stored(tmp_path):
+    """Of unlike sizes: pictures of 300 x 700 px, and frames of 24 x 20 px."""
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(tmp_path / "old.tif", rng.poisson(40, (300, 700)).astype(np.uint16))
+    entry = {"name": "old", "path": str(tmp_path / "old.tif"), "networks": ["e"]}
+    study = own(
+        enhancers=[{"name": "e", "weights": "e.safetensors"}],
+        enhanced_pictures=[entry | {"gain": 1, "offset": 0, "read_noise_e": 0}],
+    )
+    picture, doubts = tmp_path / "old.ome.zarr", tmp_path / "old-doubts.ome.zarr"
+    EnhancedStore.create((picture, doubts), known_of(study["enhanced_pictures"][0]), {})
+    stored = sum(levels(store) for store in (picture, doubts))
+    needed, findings = preflight.own_results(study)
+    assert stored <= needed < 1.1 * stored and not findings  # small pictures have lower pyramids
+
+    tifffile.imwrite(tmp_path / "t.tif", rng.poisson(60, (60, 24, 20)).astype(np.uint16) + 100)
+    for halves in (False, True):
+        entry = {"name": "s", "path": str(tmp_path / "t.tif"), "factor": 3, "halves": halves}
+        study = own(sequences=[entry | FRAMES])
+        stored = superresolved(study["sequences"][0], tmp_path / f"halves-{halves}")
+        needed, findings = preflight.own_results(study)
+        assert 0.97 * stored < needed < 1.1 * stored and not findings
+
+
+def levels(store: Path) -> int:
+    """Bytes of a picture and its pyramid."""
+    group = zarr.open_group(store, mode="r", use_consolidated=False)
+    return sum(array.nbytes for _, array in group.arrays())
+
+
+def superresolved(sequence: dict, folder: Path) -> int:
+    """Bytes of all arrays that a sequence leaves."""
+    folder.mkdir()
+    found = fluctuation.measured(sequence, folder / "scratch")
+    (core,) = superresolution.cores(found.shape)
+    with fluctuation.opened(sequence, folder / "scratch") as frames:
+        seen = superresolution.evidence(frames, core, found.settings)
+        made = superresolution.superresolve(frames, found.settings)
+    if sequence["halves"]:  # these frames do not fluctuate, so that none are made
+        made = replace(made, halves=np.zeros((2, 2, *made.picture.shape), np.float32))
+    pictures = made.picture, made.deconvolved, made.mean, made.background
+    block = units.of_block(superresolution.Block(*pictures, {}, made.halves))
+    results.write_picture(folder / "s.ome.zarr", made, found)
+    results.write_beside(folder, made, found)
+    beside = sum(tifffile.imread(file).nbytes for file in folder.glob("*.tif"))
+    return seen.map.nbytes + block.nbytes + levels(folder / "s.ome.zarr") + beside
+
+
+def test_the_disk_of_own_pictures_counts_and_a_broken_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("good.tif", np.zeros((100, 50), np.uint16))
+    Path("bad.tif").write_text("no picture")
+    entries = [{"name": name, "path": f"{name}.tif", "networks": ["e"]} for name in ("good", "bad")]
+    study = own(enhancers=[{"name": "e", "weights": "e.safetensors"}], enhanced_pictures=entries)
+    needed, findings = preflight.own_results(study)
+    found = only(findings)
+    assert found.level == FAIL and found.text.startswith("enhanced_pictures: bad: ")
+    free = SimpleNamespace(free=1.2 * needed)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: free)
+    assert preflight.disk(study, []).level == OK
+    assert preflight.disk(study, [], needed).level == WARN
+    found = preflight.disk(study, [], 2 * needed)
+    assert found.level == FAIL and "methods" not in found.advice
 
 
 def test_memory_asked_and_measured(tmp_path, monkeypatch):

@@ -10,6 +10,10 @@ class UserError(Exception):
     """
 
 
+class MissingPackage(UserError):
+    """What the user asked for is right, but needs an extra that is not installed; says how to install it."""
+
+
 def of_the_disk(error: BaseException | None) -> bool:
     """Whether a disk or a file system failed, and not the file that was read from it.
 

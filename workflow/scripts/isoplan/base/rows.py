@@ -35,7 +35,7 @@ class Stage:
     the store they lie in. unit_px: "module:function" that gives a unit's side, of a checked study.
     lists: of a wildcard of an application's own, (wildcard, key of the config): the list whose entries' names it takes.
     bytes_a_px: what an application's stage leaves on the disk of each pixel of a mosaic, uncompressed, for each entry of
-    its lists.
+    its lists. own_bytes_a_px: the same of each pixel of the picture that an entry of its list names by `path`, of that entry.
     then: rules whose files go with what is damaged. first: rules that are then run before all others, as what they
     make may come out as it was, and what was made of it stays.
     """
@@ -60,6 +60,7 @@ class Stage:
     first: tuple[str, ...] = ()
     lists: tuple[tuple[str, str], ...] = ()
     bytes_a_px: float = 0
+    own_bytes_a_px: Callable[[dict], float] | None = None
 
     @property
     def shared(self) -> bool:

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from isoplan.base.errors import UserError
+from isoplan.base.errors import MissingPackage, UserError
 from isoplan.base.imports import load_named
 from isoplan.config.schema import choices, families
 from isoplan.optics.model import PsfModel
@@ -146,9 +146,13 @@ def build_with_weights(
     ------
     UserError
         If the card does not describe a network that can be built, or the weights do not fit it.
+    MissingPackage
+        If the network is built by a package that is not installed.
     """
     try:
         network = build(card)
+    except MissingPackage as error:  # the card is right
+        raise MissingPackage(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         raise UserError(
             f"{path}: its card does not fit this version of isoplan ({type(error).__name__}: {error})"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from isoplan.applications.enhancement.unet import BASE, CHANNELS, OverGaussians
-from isoplan.base.errors import UserError
+from isoplan.base.errors import MissingPackage, UserError
 from isoplan.networks.pretrained import read_weights
 
 INSTALL = "install the extra, .venv/bin/uv pip install -r envs/requirements-smp.txt"
@@ -43,7 +43,7 @@ class EfficientUNet(OverGaussians):
 
     Raises
     ------
-    UserError
+    MissingPackage
         If the package is not installed.
     """
 
@@ -117,7 +117,7 @@ def _body(depth: int) -> Any:
         import segmentation_models_pytorch as smp
     except ImportError as error:
         text = f"efficientnet needs segmentation_models_pytorch, which is not installed ({error})"
-        raise UserError(f"{text}; {INSTALL}, or choose another architecture") from None
+        raise MissingPackage(f"{text}; {INSTALL}, or choose another architecture") from None
     return smp.Unet(
         f"tu-{ENCODER}",
         encoder_depth=depth,

@@ -14,6 +14,17 @@ def _own(study: dict) -> bool:
     return bool(study["sequences"])
 
 
+def _block_bytes(sequence: dict) -> int:
+    """Of two fine pictures, two flat ones, and two fine ones of each half."""
+    return 4 * (2 + (6 if sequence["halves"] else 2) * sequence["factor"] ** 2)
+
+
+def _picture_bytes(sequence: dict) -> float:
+    """Of the picture with its pyramid, and beside it one more fine picture, three flat ones, and one of each half."""
+    fine = 4 / 3 + (3 if sequence["halves"] else 1)
+    return 4 * (3 + fine * sequence["factor"] ** 2)
+
+
 _LISTS = (("fluctuation", "fluctuation_tests"),)
 _SEQUENCES = (("sequence", "sequences"),)
 _FILES = "isoplan.cluster.unit_files:stored_units"
@@ -71,6 +82,7 @@ STAGES = (
         # Its evidence comes out as it was, and what was made of it stays.
         first=("look_sequence",),
         lists=_SEQUENCES,
+        own_bytes_a_px=lambda sequence: 4,
     ),
     Stage(
         "superresolve_sequence",
@@ -84,6 +96,7 @@ STAGES = (
         ledger="ledgers/sequences/{sequence}/blocks",
         then=("finish_sequence", "tabulate_sequences"),
         lists=_SEQUENCES,
+        own_bytes_a_px=_block_bytes,
     ),
     Stage(
         "finish_sequence",
@@ -98,6 +111,7 @@ STAGES = (
         data=("sequences/{sequence}.ome.zarr",),
         then=("tabulate_sequences",),
         lists=_SEQUENCES,
+        own_bytes_a_px=_picture_bytes,
     ),
     Stage(
         "tabulate_sequences",
