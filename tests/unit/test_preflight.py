@@ -20,7 +20,7 @@ import preflight
 import profile_checks
 import site_slurm
 from isoplan.applications.enhancement.pictures import known_of
-from isoplan.applications.enhancement.stores import EnhancedStore
+from isoplan.applications.enhancement.stores import EnhancedStore, layers_of
 from isoplan.applications.fluctuation import results, superresolution, units
 from isoplan.applications.fluctuation import study as fluctuation
 from isoplan.base.errors import UserError
@@ -366,8 +366,8 @@ def test_results_of_own_pictures_are_counted_as_they_are_stored(tmp_path):
         enhancers=[{"name": "e", "weights": "e.safetensors"}],
         enhanced_pictures=[entry | {"gain": 1, "offset": 0, "read_noise_e": 0}],
     )
-    picture, doubts = tmp_path / "old.ome.zarr", tmp_path / "old-doubts.ome.zarr"
-    EnhancedStore.create((picture, doubts), known_of(study["enhanced_pictures"][0]), {})
+    picture, known = tmp_path / "old.ome.zarr", known_of(study["enhanced_pictures"][0])
+    doubts = EnhancedStore.create(picture, layers_of(known, 1), known, {}).places[1]
     stored = sum(levels(store) for store in (picture, doubts))
     needed, findings = preflight.own_results(study)
     assert stored <= needed < 1.1 * stored and not findings  # small pictures have lower pyramids
