@@ -348,9 +348,10 @@ rule tabulate_pictures:
     resources:
         **asks("tabulate_pictures"),
     params:
-        library=library("tabulate_pictures"),
-        pictures=PICTURE_NAMES,
+        library=library("tabulate_facts"),
+        kind="picture",
+        names=PICTURE_NAMES,
     message:
         "Collects what was found of all enhanced pictures"
     script:
-        "../../scripts/tabulate_pictures.py"
+        "../../scripts/tabulate_facts.py"

@@ -235,9 +235,10 @@ rule tabulate_sequences:
     resources:
         **asks("tabulate_sequences"),
     params:
-        library=library("tabulate_sequences"),
-        sequences=SEQUENCE_NAMES,
+        library=library("tabulate_facts"),
+        kind="sequence",
+        names=SEQUENCE_NAMES,
     message:
         "Collects what was found of all sequences"
     script:
-        "../../scripts/tabulate_sequences.py"
+        "../../scripts/tabulate_facts.py"

@@ -1,4 +1,4 @@
-"""The table of what was found of all sequences."""
+"""The table of what was found of all entries of a list: enhanced pictures, or sequences."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,13 @@ from _job import job
 
 
 def main(snakemake):
-    files = map(Path, snakemake.input.facts)
+    params, files = snakemake.params, map(Path, snakemake.input.facts)
     rows = [
         (name, fact, value)
-        for name, file in zip(snakemake.params.sequences, files, strict=True)
+        for name, file in zip(params.names, files, strict=True)
         for fact, value in json.loads(file.read_text())["facts"].items()
     ]
-    table = pd.DataFrame(rows, columns=["sequence", "fact", "value"])
+    table = pd.DataFrame(rows, columns=[params.kind, "fact", "value"])
     table.to_csv(snakemake.output.table, index=False)
     print(f"{len(rows)} rows in {snakemake.output.table}")
 
