@@ -49,7 +49,9 @@ def study(samples: int, **keys) -> tuple[dict, dict]:
     return made["enhancements"][0], made["enhancers"][0]
 
 
-def taught(pairs: dict, spec: dict, seed: int, see: See, more: list[Place] | None = None):
+def taught(
+    pairs: dict, spec: dict, seed: int, see: See, more: list[Place] | None = None
+) -> tuple[Enhancer, Enhancement]:
     """A network that learns from fields as `see` shows them, and from `more` of them.
 
     see : callable
@@ -156,6 +158,7 @@ def pixels(samples: int, seeds: int) -> None:
                     "Gaussian": gaussian.apply(wide, best, Camera()),
                     "network, then spline": smaller(coarse.apply(low, *statistics(low))),
                     "spline, then network": fine.apply(wide, *statistics(wide)),
+                    "truth of large pixels, splined": smaller(larger(field.truth)),
                 }
                 rows.append(scored(place, field, made) | {"mosaic": f"{seed}/{place.mosaic}"})
         asked = [

@@ -19,6 +19,7 @@ WANTED = [
     "psf_map/pictures/small.zarr/zarr.json", "psf_map/pictures/true.zarr/zarr.json",
     "restored/pictures/estimated.ome.zarr/zarr.json",
     "restored/pictures/oracle.ome.zarr/zarr.json",
+    "enhanced_pictures.csv", "enhanced_pictures/old.ome.zarr/zarr.json",
 ]  # fmt: skip
 
 
