@@ -104,7 +104,7 @@ def test_a_whole_study(tmp_path):
     page = (results / "report.html").read_text()
     assert "Enhancement: a poor detector made good" in page
     assert page.count("which training fields prefer among the filters") == 2
-    assert "Planted spots that the counts tell" in page
+    assert "Planted found (%)" in page
     for name in ("made", "taken"):
         assert (results / f"figures/enhancement_{name}.png").is_file()
 

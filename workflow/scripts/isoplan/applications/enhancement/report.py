@@ -31,12 +31,17 @@ LABELS = {
 # What networks are compared by, with decimals; and what the input's counts tell.
 GAINS = {"PSNR": 2, "SSIM": 3}
 SHARES = {
-    "doubted": "Pixels that the counts speak against",
-    "doubted-again": "Pixels that a second exposure speaks against",
-    "planted-found": "Planted spots that the counts tell, at 5 % false alarms",
-    "planted-told": "Planted spots told by 4 standard deviations",
-    "planted-false": "Places without one told so",
+    "doubted": "In doubt (%)",
+    "doubted-again": "By a second exposure (%)",
+    "planted-found": "Planted found (%)",
+    "planted-told": "Told (%)",
+    "planted-false": "Told falsely (%)",
 }
+SHARES_SAID = (
+    "In doubt is the share of pixels that the input's own counts, or those of a second exposure, speak against by 4 standard "
+    "deviations of their noise. Spots were planted into the networks' results: found are those that stand out more than 95 % of the "
+    "places without one; told are those beyond 4 standard deviations, and told falsely are places without one."
+)
 ABREAST, TITLE_INCHES = 7, 0.35  # pictures beside each other, and the height of their names
 COLOURS = {RAW: "#8C9199", "best": "#005EA8"}
 DRAWS, COVERED = 2000, (0.025, 0.975)  # of the bootstrap, and its 95 % interval
@@ -259,7 +264,7 @@ def network_table(study: Study, entry: dict) -> tuple[str, Table] | None:
             line.append(Cell(style.fixed(None) if name == rival else words))
         for table in shares.values():
             known = name in table and table[name].notna().any()
-            line.append(Cell(style.percent(table[name].mean()) if known else style.fixed(None)))
+            line.append(Cell(style.fixed(100 * table[name].mean() if known else None, 1)))
         rows.append(line)
     head = [style.with_unit(metric, "dB" if metric == "PSNR" else "") for metric in GAINS]
     title = f"Networks over {label(rival)}, which training fields prefer among the filters"
@@ -349,7 +354,7 @@ def parts(study: Study) -> list[Part]:
         own = rows[rows["enhancement"] == entry["name"]]
         settings = chosen(study, entry["name"])
         ends = [LABELS[name] for name in settings.index if settings.loc[name, "at_end"]]
-        notes = []
+        notes = [SHARES_SAID] if entry.get("networks") else []
         if ends:
             notes.append(
                 f"The chosen setting is an end of those that were tried, so a better one may lie beyond: {', '.join(ends)}."
