@@ -204,9 +204,9 @@ def test_networks_stand_beside_the_filter_that_training_prefers():
     entry = {"name": "made", "networks": ["net"]}
     seen = SimpleNamespace(config={"enhancements": [entry]}, table=tables.get)
     title, table = report.network_table(seen, entry)
-    assert "over Gaussian" in title and len(table.head) == 6
+    assert "over Gaussian" in title and len(table.head) == 3 + len(report.SHARES)
     none = report.style.fixed(None)
     texts = {line[0].text: [cell.text for cell in line[1:]] for line in table.rows}
-    assert texts["Gaussian"] == [none, none, "1 %", none, none]
-    assert texts["net"][0].startswith("+1.00") and texts["net"][2:] == ["2 %", none, none]
+    assert texts["Gaussian"] == [none, none, "1.0", *4 * [none]]
+    assert texts["net"][0].startswith("+1.00") and texts["net"][2:] == ["2.0", *4 * [none]]
     assert report.network_table(seen, {"name": "made"}) is None

@@ -5,14 +5,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
-import torch
 from scipy import ndimage
 
 from isoplan.applications.enhancement.scores import error
 from isoplan.base.errors import UserError
-from isoplan.optics.blur import SpaceVariantBlur
-from isoplan.optics.gaussian import gaussian_psfs
-from isoplan.restoration.richardson_lucy import richardson_lucy
 
 RAW = "raw"  # the input as it is, beside the filters
 LEVELS = 4  # of wavelets
@@ -206,13 +202,19 @@ def stable_bm3d(picture: np.ndarray, strength: float, camera: Camera) -> np.ndar
 def deconvolved(picture: np.ndarray, strength: float, camera: Camera) -> np.ndarray:
     """Our restoration (`restoration.richardson_lucy`, with total variation) by a Gaussian PSF of PSF_FWHM_PX, blurred by it
     again, as the target is blurred too; its weight is `strength` over the electrons at the brightest places."""
+    import torch  # heavy, and of use here alone
+
+    from isoplan.optics.blur import SpaceVariantBlur
+    from isoplan.optics.gaussian import gaussian_psfs
+    from isoplan.restoration.richardson_lucy import richardson_lucy
+
     electrons = (np.asarray(picture, float) - camera.offset) / camera.gain
     shift = camera.read_noise_e**2
-    y = torch.from_numpy(electrons.clip(min=-shift).astype(np.float32))
+    counts = electrons.clip(min=-shift).astype(np.float32)
     psf = gaussian_psfs(torch.full((1, 2), PSF_FWHM_PX), PSF_PX)[None]
     edge = PSF_PX // 2
     # What lies beyond the edges is not seen; continued by reflection, it leaves no rim.
-    y = torch.from_numpy(np.pad(y.numpy(), edge, "symmetric"))
+    y = torch.from_numpy(np.pad(counts, edge, "symmetric"))
     blur = SpaceVariantBlur(psf, [0], [0], tuple(y.shape))
     scale = max(float(np.quantile(gaussian(electrons, 1.0, camera), BRIGHT)), 1.0)
     found = richardson_lucy(
