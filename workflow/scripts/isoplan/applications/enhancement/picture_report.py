@@ -15,7 +15,7 @@ from isoplan.report.tables import Cell, Table
 TABLE = "enhanced_pictures.csv"
 WIDTH_PX, BARS = 1040, 12  # of the page; pictures on the first screen
 INTRO = (
-    "Each picture is enhanced by a network that learnt from pairs of other fields. What its own counts speak against was "
+    "Each picture is enhanced by a network that learnt from pairs of other fields. What its own counts, or those of a second exposure, speak against was "
     "invented or lost; what they do not speak against may be invented all the same. enhanced_pictures/<name>.ome.zarr opens in "
     "napari; <name>-doubts.ome.zarr, and of several networks <name>-apart.ome.zarr, lie over it."
 )
@@ -85,12 +85,12 @@ def score(study: Study) -> Score | None:
     ]
     much = sum(share > MUCH for share in known.values())
     short = f"{style.count(len(shares), 'picture')} enhanced"
-    lead = "Their counts speak against little of them." if not much else ""
+    lead = "Counts speak against little of them." if not much else ""
     if much:
-        lead = f"The counts speak against much of {much} of them."
+        lead = f"Counts speak against much of {much} of them."
     if len(known) < len(shares):
         lead += " Where no gain is known, that is not told."
-    title = "Share of each that its own counts speak against"
+    title = "Share of each that counts speak against"
     question = "Does the network suit them"
     return Score("plain", short, lead, title=title, bars=bars[:BARS], data=TABLE, question=question)
 

@@ -14,7 +14,6 @@ from isoplan.mosaic.tiles import shards
 SHOWN_PX = 256  # side of the crop that is looked at first
 SUFFIX = ".ome.zarr"
 DOUBTS, APART = "doubts", "apart"  # layers
-DOUBTED_SHARE, APART_NOISE = "doubted", "apart"  # facts
 
 
 class Shown(NamedTuple):
@@ -76,16 +75,16 @@ class EnhancedStore:
         return np.stack([array[self.cores[unit]] for array in self.arrays])
 
     def finish(self) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Make the pyramids. Returns DOUBTED_SHARE, the share of measured pixels in doubt, and APART_NOISE, the root mean
+        """Make the pyramids. Returns `doubted`, the share of measured pixels in doubt, and `apart`, the root mean
         square of APART, as far as they are known; and crops of the middle, by layer; "" is the picture."""
         for place in self.places:
             ngff.build_pyramid(place)
         named = dict(zip(("", *self.layers), self.arrays, strict=True))
         facts = {}
         if DOUBTS in named:
-            facts[DOUBTED_SHARE] = self._mean(named[DOUBTS], lambda one: np.abs(one) >= DOUBTED)
+            facts["doubted"] = self._mean(named[DOUBTS], lambda one: np.abs(one) >= DOUBTED)
         if APART in named:
-            facts[APART_NOISE] = self._mean(named[APART], np.square) ** 0.5
+            facts["apart"] = self._mean(named[APART], np.square) ** 0.5
         crops = {name: np.asarray(one[middle(one.shape)]) for name, one in named.items()}
         return facts, crops
 
