@@ -182,7 +182,7 @@ def test_validating_twice_changes_nothing():
             "restoration: {iterations: automatic, tv_weight: true}",
             [
                 "iterations: 'automatic' is not a whole number (1 to 1000, or auto)",
-                "tv_weight: true is not a number (0 to 10, or auto)",
+                "tv_weight: true is not a number (0 to 10, or auto, or learnt)",
             ],
         ),
         ("restoration: {core_px: auto}", ["'auto' is not a whole number"]),

@@ -6,9 +6,10 @@ import pytest
 import torch
 from isoplan.applications.weight_maps import primal_dual
 from isoplan.applications.weight_maps.primal_dual import objective, restored
+from isoplan.applications.weight_maps.regularisers import Regulariser, gradient
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.gaussian import gaussian_psfs
-from isoplan.restoration.richardson_lucy import gradient, richardson_lucy
+from isoplan.restoration.richardson_lucy import richardson_lucy
 
 torch.set_num_threads(1)
 BACKGROUND = 2.0
@@ -41,29 +42,51 @@ def scene(blur: SpaceVariantBlur, peak: float) -> tuple[torch.Tensor, torch.Tens
         (10.0, "poisson", "isotropic"),
         (300.0, "poisson", "isotropic"),
         (300.0, "poisson", "anisotropic"),
+        (300.0, "poisson", "directional"),
+        (300.0, "poisson", "huber"),
         (10.0, "gaussian", "anisotropic"),
         (300.0, "gaussian", "isotropic"),
+        (300.0, "gaussian map", "huber"),
     ],
 )
 def test_the_limit_is_the_minimum(blur, noise, tv, peak):
     y, weights = scene(blur, peak)
-    variance = float(y.mean())
+    variance = torch.full_like(y, float(y.mean()))
+    if noise == "gaussian map":
+        variance *= torch.linspace(0.5, 2, y.shape[1])
+    angle, along = weights / weights.max() * 3, (weights / weights.max()).flip(0)
+    regulariser = {
+        "isotropic": Regulariser(),
+        "anisotropic": Regulariser("anisotropic"),
+        "directional": Regulariser(angle=angle, along=along),
+        "huber": Regulariser(huber=0.1 * peak),
+    }[tv]
     data = primal_dual.poisson() if noise == "poisson" else primal_dual.gaussian(variance)
     shape = blur.object_shape
     forward, steps = matrix(blur.forward, shape), matrix(gradient, shape)
+    if tv == "directional":
+        turns = np.stack([[angle.cos(), -angle.sin()], [along * angle.sin(), along * angle.cos()]])
+        n = angle.numel()
+        turn = np.block([[np.diag(one.ravel()) for one in row] for row in turns])
+        steps = turn @ steps
+        assert steps.shape == (2 * n, n)
     x = cvxpy.Variable(int(np.prod(shape)), nonneg=True)
     mean, seen = forward @ x + BACKGROUND, y.numpy().ravel()
     if noise == "poisson":
         loss = cvxpy.sum(mean) - seen @ cvxpy.log(mean)
     else:
-        loss = cvxpy.sum_squares(mean - seen) / (2 * variance)
-    along = cvxpy.reshape(steps @ x, (2, x.size), order="C")
-    length = cvxpy.norm(along, 2 if tv == "isotropic" else 1, axis=0)
+        apart = cvxpy.multiply(1 / variance.numpy().ravel() ** 0.5, mean - seen)
+        loss = cvxpy.sum_squares(apart) / 2
+    steps_of = cvxpy.reshape(steps @ x, (2, x.size), order="C")
+    length = cvxpy.norm(steps_of, 1 if tv == "anisotropic" else 2, axis=0)
+    if tv == "huber":  # cvxpy's is t^2 up to 1 and 2 t - 1 beyond
+        width = regulariser.huber
+        length = cvxpy.huber(length / width) * width / 2
     cvxpy.Problem(cvxpy.Minimize(loss + weights.numpy().ravel() @ length)).solve("CLARABEL")
     theirs = torch.tensor(x.value.reshape(shape))
-    how = {"background": BACKGROUND, "tv": tv}
-    ours = restored(y, blur, weights, data, iterations=2000, start=variance, **how)
-    values = [objective(one, y, blur, weights, data, **how) for one in (ours, theirs)]
+    how = {"background": BACKGROUND, "regulariser": regulariser}
+    ours = restored(y, blur, weights, data, iterations=2000, start=float(y.mean()), **how)
+    values = [float(objective(one, y, blur, weights, data, **how)) for one in (ours, theirs)]
     assert values[0] - values[1] < 1e-4
     assert (ours - theirs).abs().max() < 2e-3 * ours.max()
 
@@ -78,7 +101,8 @@ def test_the_products_restoration_lowers_the_same(blur):
         n: richardson_lucy(y, blur, iterations=n, acceleration="none", **how) for n in (10, 500)
     }
     least, few, many = (
-        objective(x, y, blur, weights, data, background=BACKGROUND) for x in (best, *found.values())
+        float(objective(x, y, blur, weights, data, background=BACKGROUND))
+        for x in (best, *found.values())
     )
     assert least < many < least + 0.15 * (few - least)
 

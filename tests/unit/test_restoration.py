@@ -21,6 +21,7 @@ from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.layout import MapLayout, channels
 from isoplan.restoration import trust
 from isoplan.restoration.cores import (
+    RestoredCore,
     blurred_again,
     restore_block,
     restore_core,
@@ -430,9 +431,9 @@ def test_cells_of_trust_come_of_the_core_alone(local, counts, judging, tmp_path)
     whole_core = slice(0, SHAPE[0]), slice(0, SHAPE[1])
     parts = np.full((len(trust.CHANNELS), 12, 9), np.nan, np.float32)
     with open_mosaic(tmp_path / "m.tif") as mosaic:
-        _, whole_cells = restore_with_trust(mosaic, local, whole_core, judging, **how)
+        whole_cells = restore_with_trust(mosaic, local, whole_core, judging, **how).trust
         for core in tiles.shards(SHAPE, 240):
-            restored, cells = restore_with_trust(mosaic, local, core, judging, **how)
+            restored, cells, _ = restore_with_trust(mosaic, local, core, judging, **how)
             again = restore_with_trust(mosaic, local, core, judging, **how)
             assert again[0].tobytes() == restored.tobytes()
             assert again[1].tobytes() == cells.tobytes()
@@ -456,9 +457,9 @@ def test_a_wrong_map_is_doubted(local, counts, judging, tmp_path):
     wrong = LocalPsfs(local.model, layout=local.layout, cells=cells)
     core = slice(0, 240), slice(0, 240)
     with open_mosaic(tmp_path / "m.tif") as mosaic:
-        _, found = restore_with_trust(
+        found = restore_with_trust(
             mosaic, wrong, core, judging, brightness=BRIGHTNESS, device=CPU
-        )
+        ).trust
     doubt = found[0].astype(int)
     expected = np.zeros((5, 5), bool)
     expected[2], expected[:, 4:] = True, True
@@ -472,14 +473,14 @@ def test_nothing_is_said_where_nothing_is_known(local, model, counts, judging, t
     core, how = (slice(0, 240), slice(0, 240)), {"brightness": BRIGHTNESS, "device": CPU}
     with open_mosaic(tmp_path / "m.tif") as mosaic:
         one = LocalPsfs(model, constant=(2.0, 2.0))
-        _, cells = restore_with_trust(mosaic, one, core, judging, **how)
+        cells = restore_with_trust(mosaic, one, core, judging, **how).trust
         named = dict(zip(trust.NAMES, cells, strict=True))
         assert np.isnan(named["filled"]).all() and np.isnan(named["uncertainty"]).all()
         assert np.isfinite(named["chi_square"]).all()
         blind = judging | {"exposure": {}}
-        _, cells = restore_with_trust(mosaic, one, core, blind, **how)
+        cells = restore_with_trust(mosaic, one, core, blind, **how).trust
         assert np.isnan(cells[1]).all() and not cells[0].any()
-        restored, cells = restore_with_trust(
+        restored, cells, _ = restore_with_trust(
             mosaic, LocalPsfs(model, constant=None), core, judging, **how
         )
         np.testing.assert_array_equal(restored, counts[core] - np.float32(OFFSET))
@@ -502,7 +503,7 @@ def test_a_store_keeps_picture_and_trust(gaussian, judging, tmp_path):
         picture[:] = rng.integers(0, 999, picture.shape)
         shape = [len(trust.CHANNELS), *(part.stop - part.start for part in cells[1:])]
         judged = rng.random(shape).astype(np.float32)
-        store.write(unit, (picture, judged))
+        store.write(unit, RestoredCore(picture, judged))
         expected = picture.astype(np.uint16).tobytes() + judged.tobytes()
         assert RestoredStore(path).read(unit).tobytes() == expected
     ngff.build_pyramid(path)
@@ -535,7 +536,7 @@ def restored_of(picture, local, block_settings, folder, **facts) -> np.ndarray:
         chosen = of_mosaic(block_settings, facts, local.model.size_px, 48)
         core = tuple(slice(0, length) for length in picture.shape)
         how = {"brightness": Facts(facts).brightness, "device": CPU}
-        restored, cells = restore_with_trust(mosaic, local, core, chosen, **how)
+        restored, cells, _ = restore_with_trust(mosaic, local, core, chosen, **how)
     assert restored.dtype == np.float32 and np.isfinite(restored).all()
     assert np.isfinite(cells[0]).all()
     return restored

@@ -26,6 +26,7 @@ from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.psf_map.layout import MapLayout
+from isoplan.restoration.cores import RestoredCore
 from isoplan.restoration.trust import RestoredStore, create_trust
 
 JOBS, STRIDE, CORE = 2, 8, 256
@@ -63,7 +64,8 @@ def results(tmp_path, monkeypatch):
     ledger = Ledger(folder / "ledgers/restored/m/estimated", "mark")
     for unit, windows in enumerate(zip(store.cores, store.cells, strict=True)):
         arrays = zip(windows, (store.picture, store.trust), strict=True)
-        store.write(unit, tuple(rng.random(a[w].shape, np.float32) for w, a in arrays))
+        parts = (rng.random(a[w].shape, np.float32) for w, a in arrays)
+        store.write(unit, RestoredCore(*parts))
         ledger.record(unit, store.read(unit))
     ngff.build_pyramid(picture_store)
 

@@ -520,6 +520,8 @@ def psf_choice(wildcards):
 def restoration_settings(*without):
     """What the restoration itself depends on."""
     settings = entries.what_counts("restoration", STUDY["restoration"])
+    if settings["tv_weight"] == entries.LEARNT:
+        settings |= {"weights_stamp": _mark(entries.weight_network_file(settings))}
     return {
         k: v for k, v in settings.items() if k not in ("methods", "measured", *without)
     }

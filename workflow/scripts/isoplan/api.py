@@ -17,7 +17,7 @@ import pandas as pd
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress, silent
-from isoplan.config.entries import entry
+from isoplan.config.entries import LEARNT, entry
 from isoplan.config.validation import validate
 from isoplan.evaluation import compared
 from isoplan.mosaic import tiles
@@ -42,6 +42,7 @@ from isoplan.optics.camera_facts import check_camera_of, complete_camera
 from isoplan.optics.psf import make_psf_model
 from isoplan.restoration.in_memory import Counts
 from isoplan.restoration.trust import NAMES
+from isoplan.restoration.weight_store import CELL_PX, cells_of
 from isoplan.simulation import BLOCK_PX, Simulation
 
 P = ParamSpec("P")
@@ -140,6 +141,10 @@ class Restored:
         The settings of the restoration, with what was chosen from the data.
     notes : list of str
         What was found on the way, as the command line prints it.
+    tv_weights : ndarray or None
+        With ``{"tv_weight": "learnt"}``, the geometric mean of the TV weights in each square of `tv_weights_px` px.
+    tv_weights_px : int
+        Side of these squares.
     """
 
     picture: Any
@@ -148,6 +153,8 @@ class Restored:
     trust_px: int
     settings: dict
     notes: list[str]
+    tv_weights: np.ndarray | None = None
+    tv_weights_px: int = CELL_PX
 
 
 @dataclass(frozen=True)
@@ -367,14 +374,19 @@ def restore(
     cells = tuple(-(-length // size) for length in picture.shape)
     trust = np.full((len(NAMES), *cells), np.nan, np.float32)
     bar = Progress("restoring, squares", len(tiles.shards(picture.shape, settings["core_px"])))
-    for core, (block, trusted) in restored_cores(
+    squares = tuple(-(-length // CELL_PX) for length in picture.shape)
+    weights = np.full(squares, np.nan, np.float32) if settings["tv_weight"] == LEARNT else None
+    for core, (block, trusted, told) in restored_cores(
         picture, made.found, settings, facts, device, step=bar.step
     ):
         out[core] = block
+        if weights is not None:
+            rows, columns = (slice(p.start // CELL_PX, -(-p.stop // CELL_PX)) for p in core)
+            weights[rows, columns] = cells_of(told)[0]
         rows, columns = (slice(part.start // size, -(-part.stop // size)) for part in core)
         trust[:, rows, columns] = trusted
     layers = dict(zip(NAMES, trust, strict=True))
-    return Restored(out, psf_map, layers, size, settings, notes)
+    return Restored(out, psf_map, layers, size, settings, notes, weights)
 
 
 def simulate(

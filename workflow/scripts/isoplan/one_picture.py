@@ -27,7 +27,7 @@ from isoplan.psf_map.layout import (
     strides,
 )
 from isoplan.restoration import choice_words, choosing
-from isoplan.restoration.cores import restore_with_trust
+from isoplan.restoration.cores import RestoredCore, restore_with_trust
 from isoplan.restoration.halo import halo_of, with_choice
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.trust import cell_px
@@ -225,7 +225,7 @@ def restored_cores(
     device: torch.device,
     *,
     step: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[tuple[slice, slice], tuple[np.ndarray, np.ndarray]]]:
+) -> Iterator[tuple[tuple[slice, slice], RestoredCore]]:
     """Cores of the picture, (rows, columns), and what `restore_with_trust` makes of them. settings: of `how_to_restore`."""
     local = LocalPsfs(found.model, layout=found.layout, cells=found.cells)
     for core in tiles.shards(picture.shape, settings["core_px"]):

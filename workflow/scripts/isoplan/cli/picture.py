@@ -15,7 +15,7 @@ from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.cli import preview
 from isoplan.cli.outputs import SOFTWARE, Outputs, allocate, is_file
-from isoplan.config.entries import CHOSEN
+from isoplan.config.entries import CHOSEN, LEARNT
 from isoplan.config.validation import validate
 from isoplan.mosaic import ngff, tiles
 from isoplan.mosaic.convert import convert
@@ -46,6 +46,7 @@ from isoplan.report.maps import map_figures, psf_figures
 from isoplan.report.results import Mosaic, Study
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.trust import RestoredStore, create_trust
+from isoplan.restoration.weight_store import GROUP
 
 NO_PIXEL_SIZE = "its pixel size is not known, so lengths are in pixels there; give --pixel-size-um"
 RESTORED = (".ome.zarr", ".tif", ".tiff", ".ome.tif", ".ome.tiff")
@@ -113,6 +114,8 @@ def restore(args: argparse.Namespace) -> int:
     print(f"where to trust it: validity, alarm and uncertainty of every cell in {maps}/psf_map.csv")
     if _is_store(args.out):
         print(f"whether it agrees with the data, for every cell: {args.out}/trust")
+        if settings["tv_weight"] == LEARNT:
+            print(f"how much was smoothed where: {args.out}/{GROUP}")
     print(f"open {image} first")
     return 0
 
@@ -180,6 +183,8 @@ def _map_settings(args: argparse.Namespace) -> dict:
 def _restoration_settings(args: argparse.Namespace) -> dict:
     """The config's `restoration`, so that checks and defaults are the same as in a study."""
     asked = {key: getattr(args, key) for key in ("algorithm", *CHOSEN, "order")}
+    if args.weight_network != "released":
+        asked["weight_network"] = args.weight_network
     settings = validate({"restoration": asked})["restoration"]
     if not args.force:
         return settings
@@ -362,7 +367,7 @@ def _save_tiff(args, made: Path, blocks, shape, settings, facts, found, piece) -
     tags["metadata"]["Description"] = json.dumps(_provenance(settings, found))
     picture = tifffile.memmap(made, shape=shape, dtype="float32", **tags)
     allocate(made)
-    for core, (block, _) in blocks:
+    for core, (block, *_) in blocks:
         picture[core] = block
     picture.flush()
     return np.array(picture[piece])

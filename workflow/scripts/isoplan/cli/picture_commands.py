@@ -71,7 +71,14 @@ def add_restore(commands) -> None:
         "--tv-weight",
         default="auto",
         metavar="WEIGHT",
-        help="weight of total variation: more is smoother; auto (default) chooses it by held-out photons",
+        help="weight of total variation: more is smoother; auto (default) chooses it by held-out photons; learnt lets a "
+        "network tell it for every pixel",
+    )
+    command.add_argument(
+        "--weight-network",
+        default="released",
+        metavar="FILE",
+        help="the network that tells learnt weights (default: the released one)",
     )
     command.add_argument(
         "--psf-scale",

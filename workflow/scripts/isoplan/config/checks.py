@@ -7,7 +7,7 @@ Each takes the value of its key and the whole study, whose keys are each right a
 from collections.abc import Iterator
 
 from isoplan.base.errors import UserError
-from isoplan.config.entries import entry, parameters, released
+from isoplan.config.entries import LEARNT, entry, parameters, released, weight_network_file
 
 Wrong = Iterator[tuple[tuple, str]]
 
@@ -128,6 +128,19 @@ def restoration(settings: dict, study: dict) -> Wrong:
             ("psf_scale",),
             f"{scale:g} is of the map's PSFs, in whose place psf_shape ({shape}) stands; leave one of them out",
         )
+
+
+def richardson_lucy(settings: dict, study: dict) -> Wrong:
+    if settings["tv_weight"] != LEARNT:
+        return
+    for key, value in (("tv_step", "proximal"), ("acceleration", "momentum")):
+        if settings[key] not in (None, value):
+            yield (key,), f"is {settings[key]} with learnt weights, which go with {value} alone"
+    if settings["weight_network"] in (None, "released"):
+        try:
+            weight_network_file({})
+        except UserError as error:
+            yield ("weight_network",), str(error)
 
 
 def restoration_tests(tests: list[dict], study: dict) -> Wrong:

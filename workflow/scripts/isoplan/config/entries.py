@@ -14,6 +14,7 @@ MODELS = ROOT / "resources" / "models"
 # The PSF that blurs nothing, as an entry of `psfs`; the method `denoised` restores with it.
 ONE_PIXEL = {"name": "pixel", "model": "pixel", "size_px": 3, "form": "isoplan"}
 # Of a restoration, what can be chosen for each mosaic and method.
+LEARNT = "learnt"  # the word of `tv_weight` for weights that a network tells
 CHOSEN = ("iterations", "tv_weight", "psf_scale", "psf_shape", "resolution_px")
 
 
@@ -105,6 +106,22 @@ def weights_file(config: dict, network: dict) -> str | None:
     return os.path.relpath(released(entry(config, "psfs", network["psf"])["model"]))
 
 
+def weight_network_file(settings: dict) -> Path:
+    """File of the network that tells the weights of a `restoration` with `tv_weight: learnt`.
+
+    Raises UserError where it is to be the released one, and none is released.
+    """
+    asked = settings.get("weight_network", "released")
+    if asked != "released":
+        return Path(asked)
+    file = MODELS / "weight-maps" / "restoration.safetensors"
+    if not file.is_file():
+        raise UserError(
+            "no network of weights is released; give restoration.weight_network, or another tv_weight"
+        )
+    return file
+
+
 def code_of_psf(psf: dict) -> str:
     """The class of an entry of `psfs`, as "module:name"."""
     return choices("psfs")[psf["model"]]["code"]
@@ -141,7 +158,8 @@ def fixed(settings: dict) -> list[str]:
 def left_open(restoration: dict) -> list[str]:
     """What of CHOSEN is to be chosen from the data (`isoplan.restoration.choosing`). What is fixed may be missing."""
     given = restoration["psf_scale"] != "auto"  # PSFs of another kind come with it alone
-    return [k for k in CHOSEN if restoration.get(k) == "auto" and not (k == "psf_shape" and given)]
+    found = [k for k in CHOSEN if restoration.get(k) in ("auto", LEARNT)]
+    return [k for k in found if not (k == "psf_shape" and given)]
 
 
 def recipe_of(config: dict, item: dict) -> dict:

@@ -2,6 +2,7 @@
 
 import math
 
+from isoplan.config.entries import LEARNT
 from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.halo import MOST_RESOLUTION_PX
 
@@ -53,7 +54,7 @@ def steps_to(last: int) -> list[int]:
 
 def weights_for(settings: dict, photons: float, numbers: tuple = WEIGHTS) -> list[float]:
     """TV weights to choose from: `numbers` over the photons, with two digits. settings: the config's `restoration`."""
-    if settings["tv_weight"] != "auto":
+    if settings["tv_weight"] not in ("auto", LEARNT):  # PSFs are compared with numbers
         return [settings["tv_weight"]]
     rounded = (float(f"{number / photons:.2g}") for number in numbers)
     return sorted({min(weight, LARGEST_WEIGHT) for weight in rounded})

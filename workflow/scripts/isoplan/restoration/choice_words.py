@@ -1,11 +1,19 @@
 """Describes what was chosen for a restoration, and why."""
 
+from isoplan.config.entries import LEARNT
 from isoplan.optics.plain import PlainPsf
 from isoplan.restoration.held_out import HELD_OUT
 
 
 def reason(
-    which: float | PlainPsf, photons: float, *, hinted: bool, few: bool, uneven: bool
+    which: float | PlainPsf,
+    photons: float,
+    *,
+    hinted: bool,
+    few: bool,
+    uneven: bool,
+    learnt: bool = False,
+    judged: bool = True,
 ) -> str:
     """Say why a search chose its PSFs.
 
@@ -22,15 +30,23 @@ def reason(
         the blur does not belong to the PSF model.
     uneven
         Whether a single PSF stands for different ones.
+    learnt
+        Whether a network tells the TV weights.
+    judged
+        Whether anything was judged by photons that were held out.
     """
     share = f"the {100 * HELD_OUT:.0f} % of photons held out"
     light = f"the brightest pixels hold {photons:.3g} photons"
+    if learnt and not judged:
+        return f"a network tells the weights; {light}"
     if not which:
         return f"PSFs do not predict {share} clearly better than no PSF; {light}"
     if isinstance(which, PlainPsf):
         doubts = ", which the map itself calls doubtful" if hinted else ""
         return f"a {which.words} predicts {share} better than the map's PSFs{doubts}; {light}"
     found = f"chosen by how well they predict {share}; {light}"
+    if learnt:
+        found = f"PSFs were {found}; a network tells the weights"
     if few and uneven:
         found += ". Iterations are limited, as a single PSF stands for different ones"
     elif few:
@@ -54,7 +70,9 @@ def how_much(choice: dict) -> str:
     """Iterations and TV weight, if the algorithm has them."""
     fixed = choice.get("fixed", ())
     parts = [] if "iterations" in fixed else [f"{choice['iterations']} iterations"]
-    parts += [] if "tv_weight" in fixed else [f"a TV weight of {choice['tv_weight']:g}"]
+    if "tv_weight" not in fixed:
+        weight = choice["tv_weight"]
+        parts.append("learnt TV weights" if weight == LEARNT else f"a TV weight of {weight:g}")
     return " with ".join(parts) or "one step"
 
 

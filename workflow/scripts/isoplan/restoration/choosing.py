@@ -140,6 +140,8 @@ def choose_for(
     choice = choose(pieces, settings, **known, **how)
     if choice["iterations"] and mapped.contradicted(choice):
         choice["caution"] = CONTRADICTED.format(100 * mapped.other_blur)
+    if choice["tv_weight"] == entries.LEARNT and exposure.gain:
+        choice["weights_gain"] = exposure.gain
     return choice | {"reason": "; ".join([*said, choice["reason"]])}
 
 
@@ -183,7 +185,7 @@ def choose(
         - fixed: from `config.entries.fixed`, if the algorithm fixes anything,
         - psf_scale: width of the PSFs relative to the map's, 0 for no PSF,
         - psf_shape: "map", or a PSF of another kind,
-        - resolution_px, iterations, tv_weight,
+        - resolution_px, iterations, tv_weight (a number, or "learnt"),
         - reason: the reason in words,
         - ends: what was chosen at an end of its range, in words, by key,
         - photons: photons at `scale`; None if the gain is unknown,
@@ -224,7 +226,7 @@ def _unjudged(settings: dict, why: str, photons: float | None, give: str = GIVEN
         decides, wanted = "psf_scale", "a psf_scale"
     taken = {"iterations": 0, "tv_weight": UNJUDGED_WEIGHT, "psf_scale": 1.0, "resolution_px": 0.0}
     taken |= {"psf_shape": "map"}
-    known = {key: settings[key] for key in taken if settings[key] != "auto"}
+    known = {k: settings[k] for k in taken if settings[k] not in ("auto", entries.LEARNT)}
     reason = f"{why}, so nothing can be held out and judged"
     if decides not in known:
         known["iterations"] = 0

@@ -10,11 +10,13 @@ needs less than 1.5 GiB, whatever the PSFs are (`tests/bench/memory_stages.py`).
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from isoplan.config.entries import LEARNT
 from isoplan.mosaic import tiles
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.exposure import Exposure, Pixels, sort_pixels
@@ -22,6 +24,24 @@ from isoplan.optics.gaussian import FWHM_PER_SIGMA
 from isoplan.restoration import trust
 from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.psfs import LocalPsfs
+
+
+class RestoredCore(NamedTuple):
+    """What becomes of a core.
+
+    Attributes
+    ----------
+    picture
+        (h, w) float32 counts above the offset. Pixels that are not finite or that no tile covers are NaN.
+    trust
+        (len(trust.CHANNELS), ny, nx) of the core's cells.
+    tv_weights
+        (h, w) float32 of the core's pixels where weights are learnt, NaN where no PSF is known; else None.
+    """
+
+    picture: np.ndarray
+    trust: np.ndarray
+    tv_weights: np.ndarray | None = None
 
 
 def restore_block(
@@ -64,25 +84,36 @@ def restore_block(
 
 
 def _restored(counts, psfs, settings, brightness: dict, device, exposure: Exposure):
-    """Like `restore_block`. Also returns the block's `Pixels` and a function that computes the expected picture.
+    """Like `restore_block`. Also returns the block's `Pixels`, a function that computes the expected picture, and learnt weights.
 
     The function returns what the camera should have seen of the restored object, (h, w) counts; it is None if
-    no PSF is known.
+    no PSF is known. So are the weights, (h, w), also if they are not learnt.
     """
     pixels = sort_pixels(counts, exposure)
     if psfs is None or not settings["iterations"]:
-        return counts, pixels, None
+        return counts, pixels, None, None
     kernels, centres_y, centres_x = psfs
     blur = SpaceVariantBlur(
         kernels.to(device), centres_y, centres_x, counts.shape, order=settings["order"]
     )
     usable, saturated = pixels.usable, pixels.saturated
     picture = torch.from_numpy(np.where(usable, counts, 0).astype(np.float32)).to(device)
+    weights, tv_weight = None, settings["tv_weight"]
+    if tv_weight == LEARNT:
+        from isoplan.restoration import learnt_weights
+
+        weights = learnt_weights.weights_of(
+            settings["weights_file"],
+            *(counts, pixels, psfs, exposure),
+            scale=brightness["scale"],
+            gain=settings.get("weights_gain") or exposure.gain,
+        )
+        tv_weight = learnt_weights.of_object(weights, blur.margin).to(device)
     x = algorithm_of(settings).restore(
         picture,
         blur,
         iterations=settings["iterations"],
-        tv_weight=settings["tv_weight"],
+        tv_weight=tv_weight,
         start=exposure.start(brightness["start"]),
         scale=brightness["scale"],
         background=exposure.background,
@@ -96,7 +127,8 @@ def _restored(counts, psfs, settings, brightness: dict, device, exposure: Exposu
 
     margin = blur.margin
     shown = softened(x, settings.get("resolution_px", 0.0))
-    return shown[margin:-margin, margin:-margin].cpu().numpy(), pixels, seen
+    told = None if weights is None else weights.numpy()
+    return shown[margin:-margin, margin:-margin].cpu().numpy(), pixels, seen, told
 
 
 def softened(x: torch.Tensor, width_px: float) -> torch.Tensor:
@@ -150,25 +182,21 @@ def restore_core(mosaic, local: LocalPsfs, core, settings: dict, *, brightness: 
 
 def restore_with_trust(
     mosaic, local: LocalPsfs, core, settings: dict, *, brightness: dict, device
-) -> tuple[np.ndarray, np.ndarray]:
+) -> RestoredCore:
     """Like `restore_core`, but also judge how far to trust the result.
 
-    Returns
-    -------
-    restored
-        As from `restore_core`.
-    cells
-        (len(trust.CHANNELS), ny, nx) of the core's cells of settings["trust_px"] px. If no PSF is known, all
-        are in doubt and other channels are NaN.
+    Cells have settings["trust_px"] px. If no PSF is known, all are in doubt and other channels are NaN.
     """
-    restored, look_back = _restored_core(mosaic, local, core, settings, brightness, device)
+    restored, look_back, weights = _restored_core(mosaic, local, core, settings, brightness, device)
+    if weights is None and settings["tv_weight"] == LEARNT:
+        weights = np.full(restored.shape, np.nan, np.float32)
     size = settings["trust_px"]
     uncertainty, filled, other_blur = local.doubts(core, size)
     if look_back is None:
         cells = np.full((len(trust.CHANNELS), *filled.shape), np.nan, np.float32)
         if np.isfinite(restored).any():
             cells[0] = trust.NO_PSF
-        return restored, cells
+        return RestoredCore(restored, cells, weights)
     counts, seen, pixels, exposure = look_back()
     cells = trust.assess(
         counts,
@@ -181,23 +209,25 @@ def restore_with_trust(
         filled=filled,
         other_blur=other_blur if local.contradicted(settings) else np.full_like(other_blur, np.nan),
     )
-    return restored, cells
+    return RestoredCore(restored, cells, weights)
 
 
 def _restored_core(mosaic, local, core, settings, brightness, device):
-    """Like `restore_core`. Also returns a function for `trust`, or None if no tile or no PSF is there.
+    """Like `restore_core`. Also returns a function for `trust`, or None if no tile or no PSF is there, and learnt weights.
 
     The function returns the core's counts, what the camera should have seen, its `Pixels` and the `Exposure`.
     """
     covered = mosaic.covered(core[0].start, core[0].stop, core[1].start, core[1].stop)
     if covered is not None and not covered.any():
-        return np.full(covered.shape, np.nan, np.float32), None
+        return np.full(covered.shape, np.nan, np.float32), None, None
     outer = tiles.with_halo(core, settings["halo_px"], mosaic.shape)
     window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
     counts = mosaic.read(*window) - np.float32(settings["offset"])
     exposure = Exposure(**settings.get("exposure", {}))
     psfs = local.chosen(settings).around(*window)
-    restored, pixels, seen = _restored(counts, psfs, settings, brightness, device, exposure)
+    restored, pixels, seen, weights = _restored(
+        counts, psfs, settings, brightness, device, exposure
+    )
     inside = tiles.inside(core, outer)
 
     def look_back():
@@ -207,7 +237,8 @@ def _restored_core(mosaic, local, core, settings, brightness, device):
     if covered is not None:
         known &= covered
     restored = np.where(known, restored[inside], np.float32(np.nan))
-    return restored, look_back if seen else None
+    weights = None if weights is None else weights[inside]
+    return restored, look_back if seen else None, weights
 
 
 def seam_error(

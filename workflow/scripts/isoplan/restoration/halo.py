@@ -5,7 +5,8 @@ Planning uses it too, so this must not import torch, which takes seconds.
 
 import math
 
-from isoplan.config.entries import CHOSEN
+from isoplan.config.entries import CHOSEN, LEARNT
+from isoplan.restoration import weight_store
 from isoplan.restoration.algorithm import algorithm_of
 
 # The coarsest resolution that `resolution_px: auto` chooses from.
@@ -15,9 +16,15 @@ MOST_RESOLUTION_PX = 1.5
 def with_choice(settings: dict, choice: dict | None) -> dict:
     """The config's `restoration` with what was chosen, and the reason.
 
-    choice: from `restoration.choosing.choose`, or None, which changes nothing.
+    choice: from `restoration.choosing.choose`, or None, which changes nothing. If weights are learnt, it is added by which
+    network.
     """
-    return settings | {key: choice[key] for key in (*CHOSEN, "reason") if choice}
+    settings = settings | {key: choice[key] for key in (*CHOSEN, "reason") if choice}
+    if settings.get("tv_weight") != LEARNT:
+        return settings
+    told = weight_store.told_by(settings)
+    settings = settings | {key: told[key] for key in ("weights_file", "weights_sha256")}
+    return settings | {"weights_gain": choice.get("weights_gain") if choice else None}
 
 
 def halo_of(settings: dict, psf_px: int) -> int:
@@ -33,4 +40,10 @@ def halo_of(settings: dict, psf_px: int) -> int:
     width = settings["resolution_px"]
     shown = math.ceil(2 * (MOST_RESOLUTION_PX if width == "auto" else width))
     tv = settings["tv_weight"] != 0
-    return settings["halo_px"] or algorithm.halo_px(psf_px, iterations, tv) + shown
+    halo = settings["halo_px"] or algorithm.halo_px(psf_px, iterations, tv) + shown
+    if settings["tv_weight"] != LEARNT:
+        return halo
+    # What lies beyond the halo changes the weights near its border, which hardly change the core.
+    told = weight_store.told_by(settings)
+    step = told["step_px"]
+    return -(-max(halo, told["halo_px"] + psf_px) // step) * step

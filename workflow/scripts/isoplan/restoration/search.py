@@ -9,6 +9,7 @@ import numpy as np
 
 from isoplan.base.progress import Progress
 from isoplan.config import entries
+from isoplan.config.entries import LEARNT
 from isoplan.optics.plain import KINDS, PlainPsf
 from isoplan.restoration.candidates import (
     LARGEST_WEIGHT,
@@ -24,6 +25,7 @@ from isoplan.restoration.halo import MOST_RESOLUTION_PX
 from isoplan.restoration.held_out import HeldOut, Trial, worse_by
 from isoplan.restoration.other_psfs import GRID, find
 from isoplan.restoration.psfs import MOSTLY
+from isoplan.restoration.weight_store import told_by
 
 # The map's PSFs are tried, then those narrower by these factors until one is MUCH_WORSE (in standard errors) than the
 # best, and then those beside the best one. All are tried with the same TV weight, COMPARED over the photons. With the
@@ -105,12 +107,16 @@ class Search:
         tried = self.worse_by_squares() | {
             f: by for f, by in self.worse_by_deviance().items() if not f
         }
-        taken = self.best_trial(which)
-        smoothed = (
-            self.settings["tv_weight"] == "auto" and taken.tv_weight * self.photons >= SMOOTHED
-        )
+        taken = None if self.learnt else self.best_trial(which)
+        smoothed = taken and self.weighs and taken.tv_weight * self.photons >= SMOOTHED
         if smoothed and which and self.may_search_others and (psf := self.find_kind(FLAT)):
             which, taken = psf, self.best_trial(psf)
+        iterations, weight, trials = self.settings["iterations"], LEARNT, []
+        if taken:
+            iterations, weight = self.iterations[taken.chosen_index], taken.tv_weight
+            trials = self.trials_of(which)
+        elif iterations == "auto":
+            iterations = told_by(self.settings)["iterations"]
         resolution = self.settings["resolution_px"]
         if resolution == "auto":
             resolution = resolution_for(self.photons) if which and self.doubt else 0.0
@@ -121,14 +127,16 @@ class Search:
             "psf_scale": 1.0 if plain else which,
             "psf_shape": str(which) if plain else "map" if asked == "auto" else asked,
             "resolution_px": resolution,
-            "iterations": self.iterations[taken.chosen_index],
-            "tv_weight": taken.tv_weight,
+            "iterations": iterations,
+            "tv_weight": weight,
             "reason": reason(
                 which,
                 self.photons,
                 hinted=self.other_blur > HINTED,
                 few=self.limited,
                 uneven=self.uneven,
+                learnt=self.learnt,
+                judged=bool(self.trials),
             ),
             "ends": self.ends(which, taken, resolution),
             "photons": self.photons,
@@ -142,17 +150,30 @@ class Search:
                     "iterations": np.array(self.iterations)[np.isfinite(trial.errors)].tolist(),
                     "error": (trial.errors[np.isfinite(trial.errors)] / self.pixels).tolist(),
                 }
-                for trial in sorted(self.trials_of(which), key=lambda trial: trial.tv_weight)
+                for trial in sorted(trials, key=lambda trial: trial.tv_weight)
             ],
         }
 
-    def ends(self, which: float | PlainPsf, taken: Trial, resolution: float) -> dict[str, str]:
+    @property
+    def weighs(self) -> bool:
+        """Whether a weight may be chosen."""
+        return self.settings["tv_weight"] in ("auto", LEARNT)
+
+    @property
+    def learnt(self) -> bool:
+        """Whether a network tells the weights. It learnt them for the right PSFs and many iterations, so it does not if these are
+        limited."""
+        return self.settings["tv_weight"] == LEARNT and not self.limited
+
+    def ends(
+        self, which: float | PlainPsf, taken: Trial | None, resolution: float
+    ) -> dict[str, str]:
         """What was chosen at an end of its range, so that a value beyond could be better, in words by key."""
         found, last = {}, self.iterations[-1]
-        if len(self.iterations) > 1 and self.iterations[taken.chosen_index] == last:
+        if taken and len(self.iterations) > 1 and self.iterations[taken.chosen_index] == last:
             found["iterations"] = f"{last} iterations are the most that are tried"
         weights = [trial.tv_weight for trial in self.trials_of(which)]
-        if self.settings["tv_weight"] == "auto":
+        if taken and self.weighs:
             if taken.tv_weight == LARGEST_WEIGHT:
                 found["tv_weight"] = f"a TV weight of {LARGEST_WEIGHT:g} is the largest allowed"
             elif taken.tv_weight == min(weights) and len(weights) > 1:
@@ -281,7 +302,7 @@ class Search:
         self.searched = True
         self.try_all([0.0], weights_for(self.settings, self.photons), "no PSF", self.looks)
         (weight,) = weights_for(self.settings, self.photons, (MIDDLE,))
-        auto = self.settings["tv_weight"] == "auto"
+        auto = self.weighs
         most = min(weight * MUCH_MORE, LARGEST_WEIGHT)
         bounds = (weight / MUCH_LESS, most) if auto else (weight, weight)
         grid = [psf for psf in GRID if psf.kind in kinds and psf.fits(self.side)]
@@ -412,7 +433,7 @@ class Search:
         gain = self.held_out[0].exposure.gain
         brightest = max(self.photons, *(held.brightest / gain for held in self.held_out))
         found = {trial.tv_weight for trial in self.trials_of(which)}
-        while self.settings["tv_weight"] == "auto" and (
+        while self.weighs and (
             weight := beyond(self.best_by_squares(which).tv_weight, found, brightest)
         ):
             self.try_all([which], [weight], f"a TV weight of {weight:g} as well")

@@ -29,7 +29,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import chdtri
 
+from isoplan.config.entries import LEARNT
 from isoplan.mosaic import ngff, tiles
+from isoplan.restoration import weight_store
 
 TRUST = "trust"  # group of a restored picture's store
 
@@ -213,12 +215,15 @@ def create_trust(path: str | Path, settings: dict, facts: dict, attributes: dict
         names=["0"],
         attributes=attributes,
     )
+    if settings.get("tv_weight") == LEARNT:
+        weight_store.create_weights(path, settings, facts, attributes)
 
 
 class RestoredStore:
     """A restored picture and its map of trust in one store, written and read by units.
 
-    The picture is level "0" of the store. The map is in its group TRUST, with the layout of a PSF map.
+    The picture is level "0" of the store. The map is in its group TRUST, with the layout of a PSF map; where TV weights are
+    learnt, theirs is in another (`weight_store`).
     """
 
     def __init__(self, path: str | Path, mode: str = "r"):
@@ -230,18 +235,29 @@ class RestoredStore:
         self.cores = tiles.shards(self.picture.shape, self.settings["core_px"])
         cells = self.settings["core_px"] // self.settings["trust_px"]
         self.cells = [(slice(None), *unit) for unit in tiles.shards(self.trust.shape, cells)]
+        self.weights = None
+        if self.settings.get("tv_weight") == LEARNT:
+            self.weights = ngff.open_array(Path(path) / weight_store.GROUP, "0", mode)
+            cells = self.settings["core_px"] // weight_store.CELL_PX
+            units = tiles.shards(self.weights.shape, cells)
+            self.weight_cells = [(slice(None), *unit) for unit in units]
 
-    def write(self, unit: int, block: tuple[np.ndarray, np.ndarray]) -> None:
-        """Write a unit. block: from `cores.restore_with_trust`."""
-        restored, judged = block
+    def write(self, unit: int, block) -> None:
+        """Write a unit. block: a `cores.RestoredCore`."""
+        restored, judged, weights = block
         if self.missing is not None:
             ngff.write_shards(self.missing, self.cores[unit], np.isnan(restored))
         ngff.write_shards(self.picture, self.cores[unit], ngff.to_stored(restored, self.picture))
         ngff.write_shards(self.trust, self.cells[unit], judged)
+        if self.weights is not None:
+            told = weight_store.cells_of(weights)
+            ngff.write_shards(self.weights, self.weight_cells[unit], told)
 
     def read(self, unit: int) -> np.ndarray:
-        """The bytes of a unit of both, as stored."""
-        parts = self.picture[self.cores[unit]], self.trust[self.cells[unit]]
+        """The bytes of a unit of all of them, as stored."""
+        parts = [self.picture[self.cores[unit]], self.trust[self.cells[unit]]]
+        if self.weights is not None:
+            parts.append(self.weights[self.weight_cells[unit]])
         return np.concatenate([np.frombuffer(part.tobytes(), np.uint8) for part in parts])
 
 

@@ -1,0 +1,332 @@
+"""Networks that tell maps of weights: what they learn through, what they see, and how they restore a mosaic."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from isoplan.applications.weight_maps import unrolled
+from isoplan.applications.weight_maps.blurs import Blurs
+from isoplan.applications.weight_maps.lessons import LESSONS, held_out
+from isoplan.applications.weight_maps.samples import Samples, ramps, uneven_light, wider
+from isoplan.applications.weight_maps.task import WeightMaps
+from isoplan.base.errors import UserError
+from isoplan.config import entries
+from isoplan.config.validation import validate
+from isoplan.mosaic import tiles
+from isoplan.mosaic.reader import open_mosaic
+from isoplan.networks import store, weight_maps
+from isoplan.networks.weight_maps import CHOICES, WeightNetwork, choices_of
+from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.optics.exposure import Exposure, Pixels
+from isoplan.optics.gaussian import gaussian_psfs
+from isoplan.optics.psf import make_psf_model
+from isoplan.restoration import learnt_weights, weight_store
+from isoplan.restoration.cores import restore_with_trust
+from isoplan.restoration.halo import halo_of, with_choice
+from isoplan.restoration.psfs import LocalPsfs
+from isoplan.restoration.richardson_lucy import richardson_lucy
+from isoplan.training.loop import train
+
+torch.set_num_threads(1)
+CPU = torch.device("cpu")
+STUDY = validate(
+    {
+        "psfs": [{"name": "gaussian-2", "size_px": 15, "width_px": [0.5, 4]}],
+        "weight_networks": [
+            {"name": "tiny", "samples": 8, "epoch_samples": 4, "batch": 2, "patch_px": 32,
+             "iterations": 4, "gradients": 2, "width": 4, "levels": 2}
+        ],
+    }
+)  # fmt: skip
+SPEC = entries.told(STUDY, "weight_networks", "tiny")
+RECIPE = {
+    "objects": {**entries.told(STUDY, "objects", "scenes"), "kinds": ["poi", "fractals"]},
+    "psfs": [entries.told(STUDY, "psfs", "gaussian-2")],
+}
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return Samples(RECIPE, SPEC, 1, "test", "train", CPU).draw(0, 0, 3)
+
+
+# The operators ---------------------------------------------------------------------------------
+
+
+def test_many_blurs_are_those_of_one_by_one():
+    """Each that of the product for a PSF that passes over into another, with its exact adjoint."""
+    shape, rng = (20, 24), torch.Generator().manual_seed(0)
+    psfs = gaussian_psfs(torch.tensor([[2.0, 3.0], [4.0, 2.5], [1.0, 1.5], [3.0, 3.0]]), 7).double()
+    side = shape[1] + 6
+    along = torch.linspace(0, 1, side, dtype=torch.float64).expand(2, shape[0] + 6, side)
+    blurs = Blurs(psfs.view(2, 2, 7, 7), torch.stack([1 - along, along], 1), shape)
+    x = torch.rand(2, *blurs.object_shape, generator=rng, dtype=torch.float64)
+    y = torch.rand(2, *shape, generator=rng, dtype=torch.float64)
+    for k in range(2):
+        own = psfs[2 * k : 2 * k + 2][None]
+        one = SpaceVariantBlur(own, [0.0], [-3.0, shape[1] + 2.0], shape, tolerance=1e-12)
+        torch.testing.assert_close(blurs.forward(x)[k], one.forward(x[k]), rtol=0, atol=1e-9)
+        torch.testing.assert_close(blurs.adjoint(y)[k], one.adjoint(y[k]), rtol=0, atol=1e-9)
+    torch.testing.assert_close((blurs.forward(x) * y).sum(), (x * blurs.adjoint(y)).sum())
+
+
+def test_the_unrolled_restoration_is_the_products():
+    rng = torch.Generator().manual_seed(0)
+    psf = gaussian_psfs(torch.tensor([[2.0, 3.0]]), 7).double()
+    one = SpaceVariantBlur(psf[None], [0], [0], (30, 26))
+    x = 300 * torch.rand(one.object_shape, generator=rng, dtype=torch.float64) ** 3
+    y = torch.poisson(one.forward(x), generator=rng)
+    weights = 0.001 + 0.2 * torch.rand(one.object_shape, generator=rng, dtype=torch.float64)
+    level, scale = y.mean(), y.max()
+    how = {"iterations": 20, "shift": 2.0}
+    expected = richardson_lucy(
+        *(y, one), tv_weight=weights, start=float(level), scale=float(scale), **how
+    )
+    blurs = Blurs(psf[None], None, (30, 26))
+    got = unrolled.restored(
+        *(y[None], blurs, weights[None]), start=level[None], scale=scale[None], **how
+    )
+    torch.testing.assert_close(got[0], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["richardson-lucy", "primal-dual"])
+def test_gradients_are_those_of_the_restoration(sample, scheme):
+    """By finite differences along a direction at random, up to the lengths of steps, through which none pass."""
+    lesson = LESSONS["restoration"](SPEC | {"scheme": scheme, "gradients": None})
+    double = replace(
+        sample,
+        **{name: getattr(sample, name).double() for name in
+           ("photons", "truth", "widths", "bright", "peak", "level", "floor")},
+        blurs=Blurs(gaussian_psfs(torch.tensor([[2.0, 3.0]] * 3), 15).double()[:, None], None, (32, 32)),
+    )  # fmt: skip
+    network = lesson.build().double()
+    rng = torch.Generator().manual_seed(0)
+    way = [torch.randn(p.shape, generator=rng).double() for p in network.parameters()]
+    lesson.loss(network, double, rng).backward()
+    told = sum(float((p.grad * w).sum()) for p, w in zip(network.parameters(), way, strict=True))
+    found = []
+    with torch.no_grad():
+        for step in (1e-6, -2e-6):
+            for p, w in zip(network.parameters(), way, strict=True):
+                p += step * w
+            found.append(float(lesson.loss(network, double, rng)))
+    assert told == pytest.approx((found[0] - found[1]) / 2e-6, rel=1e-2)
+
+
+# The samples -----------------------------------------------------------------------------------
+
+
+def test_samples_are_functions_of_their_number_and_what_they_say(sample):
+    again = Samples(RECIPE, SPEC, 1, "test", "train", CPU).draw(0, 0, 3)
+    assert torch.equal(again.photons, sample.photons)
+    assert sample.photons.shape == sample.widths.shape == (3, 32, 32)
+    assert sample.truth.shape == (3, 46, 46)
+    seen = sample.true_blurs.forward(sample.truth)
+    noise = (seen + sample.floor.view(-1, 1, 1)).sqrt()
+    z = (sample.photons - seen) / noise.clamp(min=0.5)
+    assert 0.8 < float(z.std()) < 1.2
+    assert ((sample.peak >= sample.bright) & (sample.peak <= 10 * sample.bright)).all()
+
+
+def test_light_falls_off_and_psfs_pass_over():
+    rng = torch.Generator().manual_seed(0)
+    masks = ramps(4, 16, rng)
+    torch.testing.assert_close(masks.sum(1), torch.ones(4, 16, 16))
+    assert masks.min() >= 0 and (masks[:, 0].amax((1, 2)) > 0.9).all()
+    light = uneven_light(200, 16, 0.5, rng)
+    flat = (light.amin((1, 2)) == 1).float().mean()
+    assert 0.3 < flat < 0.7 and light.max() <= 1 and light.min() < 0.1
+
+
+def test_wrong_psfs_stay_within_their_ranges():
+    model = make_psf_model(RECIPE["psfs"][0])
+    params = torch.tensor([[[2.0, 3.0]], [[2.0, 3.9]]])
+    found = wider(model, params, torch.tensor([0.5, 1.5]))
+    torch.testing.assert_close(found, torch.tensor([[[1.0, 1.5]], [[3.0, 4.0]]]))
+
+
+def test_held_out_photons_are_held_out(sample):
+    even = replace(sample, photons=torch.full_like(sample.photons, 1000.0), floor=torch.zeros(3))
+    fit, test = held_out(even, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(fit.photons + test, even.photons)
+    assert float(test.mean()) == pytest.approx(300, abs=2)
+    apart = torch.corrcoef(torch.stack([fit.photons.flatten(), test.flatten()]))
+    assert apart[0, 1] < -0.99  # of a fixed number; of a Poisson number they are independent
+
+
+# The networks ----------------------------------------------------------------------------------
+
+
+def test_windows_agree():
+    """A window that begins at a multiple of the step tells the weights of the whole, but near its border."""
+    torch.manual_seed(0)
+    network = WeightNetwork(width=4, levels=3)
+    torch.nn.init.normal_(network.last.weight)
+    photons = torch.poisson(torch.rand(1, 200, 220) * 100)
+    widths = torch.rand(1, 200, 220) + 2
+    how = torch.tensor([100.0]), torch.tensor([1.0])
+    halo, step = network.halo_px, network.step_px
+    y, x = slice(5 * step, None), slice(7 * step, None)
+    with torch.inference_mode():
+        whole = network(photons, widths, *how)[:, y, x]
+        part = network(photons[:, y, x], widths[:, y, x], *how)
+    torch.testing.assert_close(part[:, halo:, halo:], whole[:, halo:, halo:], rtol=0, atol=1e-5)
+    assert (part - whole).abs().max() > 1e-3  # near the border
+
+
+def test_choices_are_spread_about_three_over_the_photons():
+    weights = choices_of(torch.tensor([100.0]), torch.tensor([0.0]))
+    assert weights.shape == (1, CHOICES)
+    assert float(weights[0, CHOICES // 2]) == pytest.approx(0.03)
+    network = WeightNetwork(width=4, levels=2, chooses=True)
+    photons = torch.ones(1, 8, 8)
+    told = network(photons, photons, torch.tensor([100.0]), torch.tensor([0.0])).exp()
+    torch.testing.assert_close(told, torch.full((1, 8, 8), 0.03))
+
+
+@pytest.mark.parametrize("learns", LESSONS)
+def test_every_lesson_lowers_its_loss(sample, learns):
+    lesson = LESSONS[learns](SPEC | {"learns": learns, "iterations": 10, "gradients": None})
+    torch.manual_seed(0)
+    network = lesson.build()
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(40):
+        loss = lesson.loss(network, sample, torch.Generator().manual_seed(0))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] - 0.01
+    with torch.inference_mode():
+        assert lesson.made(network, sample).shape == sample.photons.shape
+
+
+def test_a_training_resumes_exactly(tmp_path, monkeypatch):
+    monkeypatch.setattr("isoplan.applications.weight_maps.task.VALIDATION", 8)
+
+    def task():
+        return WeightMaps.of_config(RECIPE, SPEC, seed=1, device=CPU)
+
+    assert train(task(), tmp_path / "whole")
+    assert not train(task(), tmp_path / "parts", stop_after_s=0)
+    assert train(task(), tmp_path / "parts")
+    files = [(tmp_path / name / "network.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert files[0] == files[1]
+    card = WeightMaps.take(tmp_path / "whole/network.safetensors", {}, SPEC)
+    assert card["task"] == "weight-map" and card["halo_px"] % card["step_px"] == 0
+    with pytest.raises(UserError, match="scheme is richardson-lucy, but tiny wants primal-dual"):
+        WeightMaps.take(
+            tmp_path / "whole/network.safetensors", {}, SPEC | {"scheme": "primal-dual"}
+        )
+
+
+# In a restoration ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A network that smooths more where there is less light."""
+    torch.manual_seed(0)
+    network = WeightNetwork(width=4, levels=2)
+    torch.nn.init.normal_(network.last.weight, std=30)
+    path = tmp_path_factory.mktemp("weights") / "network.safetensors"
+    card = {"task": "weight-map", "network": SPEC, "halo_px": network.halo_px, "step_px": 2}
+    store.save(path, network, card)
+    return path
+
+
+@pytest.fixture(scope="module")
+def settings(file):
+    asked = {"tv_weight": "learnt", "weight_network": str(file), "iterations": 8, "core_px": 256}
+    settings = validate({"restoration": asked})["restoration"]
+    choice = {"iterations": 8, "tv_weight": "learnt", "psf_scale": 1.0, "psf_shape": "map"}
+    choice |= {"resolution_px": 0.0, "reason": "", "weights_gain": 2.0}
+    settings = with_choice(settings, choice) | {"offset": 100.0, "trust_px": 32}
+    settings["exposure"] = {"gain": 2.0, "floor": 8.0}
+    return settings | {"halo_px": halo_of(settings, 15)}
+
+
+def test_cores_of_a_mosaic_agree(settings, tmp_path):
+    """Within what the halo allows, weights and picture alike, whatever lies in a core: bad pixels, NaN."""
+    assert settings["halo_px"] % 2 == 0 and settings["weights_sha256"]
+    rng = np.random.default_rng(0)
+    counts = (
+        2 * rng.poisson(200 * rng.random((25, 20)).repeat(16, 0).repeat(16, 1)) + 100.0
+    ).astype(np.float32)
+    counts[30, 40], counts[200:203, 100] = np.nan, 40000
+    tifffile.imwrite(tmp_path / "m.tif", counts)
+    model = make_psf_model(RECIPE["psfs"][0])
+    local = LocalPsfs(model, constant=(2.0, 3.0))
+    how = {"brightness": {"start": 200.0, "scale": 400.0}, "device": CPU}
+    whole_core = tuple(slice(0, length) for length in counts.shape)
+    with open_mosaic(tmp_path / "m.tif") as mosaic:
+        whole = restore_with_trust(mosaic, local, whole_core, settings, **how)
+        for core in tiles.shards(counts.shape, 192):
+            part = restore_with_trust(mosaic, local, core, settings, **how)
+            np.testing.assert_allclose(part.tv_weights, whole.tv_weights[core], rtol=1e-4)
+            np.testing.assert_allclose(part.picture, whole.picture[core], atol=1e-3 * 400)
+    assert whole.tv_weights.shape == counts.shape and (whole.tv_weights > 0).all()
+    assert np.isnan(whole.picture[30, 40]) and np.isfinite(whole.tv_weights).all()
+    assert whole.tv_weights.std() > 0.1 * whole.tv_weights.mean()
+
+
+def test_weights_follow_the_psf(file):
+    """What a picture's PSFs are, and how far they lie apart, reaches the network."""
+    counts = np.full((40, 60), 50.0, np.float32)
+    no = np.zeros(counts.shape, bool)
+    pixels = Pixels(~no, no, no)
+    psfs = gaussian_psfs(torch.tensor([[1.0, 1.0], [6.0, 6.0]]), 15)[None]
+    how = (file, counts, pixels)
+    camera = {"scale": 100.0, "gain": 1.0}
+    one = learnt_weights.weights_of(*how, (psfs, [0.0], [0.0, 59.0]), Exposure(gain=1.0), **camera)
+    same = learnt_weights.weights_of(
+        *how, (psfs[:, :1], [0.0], [0.0]), Exposure(gain=1.0), **camera
+    )
+    assert one.shape == (40, 60) and float(same.std()) < 1e-6 * float(same.mean())
+    assert float(one.std()) > 1e-3 * float(one.mean())
+
+
+def test_what_is_no_network_of_weights_is_refused(tmp_path, file):
+    with pytest.raises(UserError, match="is no network of weights"):
+        weight_store.told_by({"weight_network": str(tmp_path / "none.safetensors")})
+    with pytest.raises(UserError, match="not for weight-map"):
+        weight_maps.load(entries.released("gaussian-2"))
+    direct = tmp_path / "direct.safetensors"
+    card = {"task": "weight-map", "network": SPEC | {"learns": "direct"}}
+    store.save(direct, WeightNetwork(width=4, levels=2), card)
+    with pytest.raises(UserError, match="makes pictures and tells no weights"):
+        weight_maps.load(direct)
+    told = weight_store.told_by({"weight_network": str(file)})
+    assert told["iterations"] == SPEC["iterations"] and told["step_px"] == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"tv_step": "explicit"}, "tv_step: is explicit with learnt weights"),
+        ({"acceleration": "none"}, "acceleration: is none with learnt weights"),
+        ({"weight_network": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ({"weight_network": "network.pt"}, "is not a .safetensors file"),
+    ],
+)
+def test_what_does_not_go_with_learnt_weights_is_named(asked, words, file):
+    asked = {"tv_weight": "learnt", "weight_network": str(file)} | asked
+    with pytest.raises(UserError, match=words):
+        validate({"restoration": asked}, here=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"epoch_samples": 1}, "is less than one batch"),
+        ({"iterations": 5, "gradients": 6}, "is more than the iterations"),
+        ({"psfs": ["gaussian"]}, "is no entry of psfs"),
+        ({"learns": "truth"}, "learns"),
+    ],
+)
+def test_wrong_networks_of_weights_are_named(asked, words):
+    with pytest.raises(UserError, match=words):
+        validate({"weight_networks": [{"name": "w"} | asked]})

@@ -1,0 +1,32 @@
+"""A network that restores without a model of the blur, for comparison."""
+
+import torch
+
+from isoplan.networks.weight_maps import WeightNetwork
+
+
+class DirectNetwork(WeightNetwork):
+    """The network of weights, whose output is the restored picture.
+
+    Examples
+    --------
+    A network that has learnt nothing gives back the picture:
+
+    >>> network = DirectNetwork(width=8, levels=2)
+    >>> photons, widths = torch.rand(1, 30, 41), torch.full((1, 30, 41), 3.0)
+    >>> made = network(photons, widths, peak=torch.tensor([1.0]), floor=torch.tensor([0.0]))
+    >>> bool(torch.allclose(made, photons))
+    True
+    """
+
+    @classmethod
+    def of(cls, spec: dict) -> "DirectNetwork":
+        """The network of an entry of `weight_networks`."""
+        return cls(spec["width"], spec["levels"])
+
+    def forward(
+        self, photons: torch.Tensor, widths: torch.Tensor, peak: torch.Tensor, floor: torch.Tensor
+    ) -> torch.Tensor:
+        """Restored pictures (n, h, w) in electrons; parameters as of `WeightNetwork`."""
+        told = self.told(photons, widths, peak, floor)[:, 0]
+        return photons + (peak + floor).view(-1, 1, 1) * told

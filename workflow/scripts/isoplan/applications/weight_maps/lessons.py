@@ -1,0 +1,141 @@
+"""What a network of weights learns by: each lesson gives a loss that falls as the network improves."""
+
+from dataclasses import replace
+
+import torch
+from torch.nn.functional import avg_pool2d, pad
+
+from isoplan.applications.weight_maps.direct import DirectNetwork
+from isoplan.applications.weight_maps.samples import Sample
+from isoplan.applications.weight_maps.schemes import inner, restored
+from isoplan.networks.weight_maps import WeightNetwork, choices_of
+from isoplan.restoration.held_out import HELD_OUT
+
+LEAST = 1e-5  # of a mean squared error, as a share of the brightness squared, below which less is no gain
+AROUND_PX = 16  # side of the square whose error counts for the weight at its middle
+
+
+def errors(made: torch.Tensor, sample: Sample) -> torch.Tensor:
+    """Mean squared error (n,) of restored pictures, as a share of their brightness squared."""
+    apart = (made - inner(sample.truth, sample.blurs.margin)) / sample.bright.view(-1, 1, 1)
+    return apart.square().mean((1, 2))
+
+
+def decibels(made: torch.Tensor, sample: Sample) -> torch.Tensor:
+    """PSNR (n,) in dB of the brightness."""
+    return -10 * torch.log10(errors(made, sample).clamp(min=1e-12))
+
+
+class Lesson:
+    """How a network of an entry of `weight_networks` learns. spec: the entry."""
+
+    def __init__(self, spec: dict):
+        self.spec = spec
+
+    def build(self) -> WeightNetwork:
+        """The network, with random weights."""
+        return WeightNetwork.of(self.spec)
+
+    def made(self, network: WeightNetwork, sample: Sample, gradients: int | None = None):
+        """The pictures (n, h, w) that a network leads to."""
+        weights = network(sample.photons, sample.widths, sample.peak, sample.floor).exp()
+        scheme, iterations = self.spec["scheme"], self.spec["iterations"]
+        return restored(sample, weights, scheme, iterations, gradients)
+
+    def loss(self, network: WeightNetwork, sample: Sample, rng: torch.Generator) -> torch.Tensor:
+        """The loss of a batch."""
+        raise NotImplementedError
+
+
+class Restoration(Lesson):
+    """End to end: the error of what is restored with the map (Kofler et al. 2023), through the scheme's iterations."""
+
+    def loss(self, network, sample, rng):
+        made = self.made(network, sample, self.spec["gradients"])
+        return torch.log(errors(made, sample) + LEAST).mean()
+
+
+class Patches(Lesson):
+    """From patches: by what factor each of some weights misses the least error around a pixel, weighed by the probabilities
+    that the network gives them. The errors are those of pictures that are restored with one weight each."""
+
+    def loss(self, network, sample, rng):
+        found = []
+        with torch.no_grad():
+            for weights in choices_of(sample.peak, sample.floor).unbind(1):
+                flat = weights.view(-1, 1, 1).expand_as(sample.photons)
+                made = restored(sample, flat, self.spec["scheme"], self.spec["iterations"])
+                apart = (made - inner(sample.truth, sample.blurs.margin)).square()
+                found.append(self._around(apart / sample.bright.view(-1, 1, 1).square()))
+            missed = torch.log(torch.stack(found, 1) + LEAST)
+            missed = missed - missed.amin(1, keepdim=True)
+        told = network.told(sample.photons, sample.widths, sample.peak, sample.floor)
+        return (told.softmax(1) * missed).sum(1).mean()
+
+    @staticmethod
+    def _around(values: torch.Tensor) -> torch.Tensor:
+        half = AROUND_PX // 2
+        wide = pad(values[:, None], (half, half - 1) * 2, mode="replicate")
+        return avg_pool2d(wide, AROUND_PX, 1)[:, 0]
+
+
+class HeldOut(Lesson):
+    """Without the truth: photons that were held out of the restoration, and how far it misses them."""
+
+    def loss(self, network, sample, rng):
+        fit, test = held_out(sample, rng)
+        weights = network(fit.photons, fit.widths, fit.peak, fit.floor).exp()
+        margin = sample.blurs.margin
+        made = restored(
+            *(fit, weights, self.spec["scheme"], self.spec["iterations"], self.spec["gradients"])
+        )
+        # Beyond the picture the object is that of its nearest pixel: the pixels that see it do not count.
+        wide = pad(made[:, None], (margin,) * 4, mode="replicate")[:, 0]
+        share = HELD_OUT / (1 - HELD_OUT)
+        seen = share * (sample.blurs.forward(wide) + fit.floor.view(-1, 1, 1))
+        noise = HELD_OUT * (sample.photons.clamp(min=0) + sample.floor.view(-1, 1, 1))
+        rim = margin // 2
+        apart, noise = (inner(one, rim) for one in ((test - seen).square(), noise))
+        return (apart.sum((1, 2)) / noise.sum((1, 2)).clamp(min=1)).mean()
+
+
+def held_out(sample: Sample, rng: torch.Generator) -> tuple[Sample, torch.Tensor]:
+    """A sample of the photons that are not held out, and the pictures (n, h, w) of those that are (`restoration.held_out`).
+
+    The latter still hold their share of `floor`, as read noise counts as that of so many photons.
+    """
+    floor = sample.floor.view(-1, 1, 1)
+    whole = (sample.photons + floor).round().clamp(min=0)
+    test = torch.binomial(whole, torch.full_like(whole, HELD_OUT), generator=rng)
+    rest = 1 - HELD_OUT
+    fit = replace(
+        sample,
+        photons=whole - test - rest * floor,
+        truth=rest * sample.truth,
+        peak=rest * sample.peak,
+        bright=rest * sample.bright,
+        level=rest * sample.level,
+        floor=rest * sample.floor,
+    )
+    return fit, test
+
+
+class Direct(Lesson):
+    """Without a model: the network makes the picture."""
+
+    def build(self) -> WeightNetwork:
+        return DirectNetwork.of(self.spec)
+
+    def made(self, network, sample, gradients=None):
+        return network(sample.photons, sample.widths, sample.peak, sample.floor)
+
+    def loss(self, network, sample, rng):
+        return torch.log(errors(self.made(network, sample), sample) + LEAST).mean()
+
+
+LESSONS = {
+    "restoration": Restoration,
+    "patches": Patches,
+    "held-out": HeldOut,
+    "direct": Direct,
+}

@@ -1,0 +1,128 @@
+"""A small U-Net that tells from counts, photons and PSFs how much to smooth at every pixel."""
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from isoplan.base.errors import UserError
+from isoplan.networks import store
+from isoplan.networks.unet import Levels, gaussian_profiles, smoothed, upto_step
+
+TASK = "weight-map"
+SMOOTHED_PX = (1.2, 2.6, 6.0)  # standard deviations of Gaussians, between which the bands lie
+REACH = 4.0  # standard deviations, at which Gaussians end
+CHANNELS = len(SMOOTHED_PX) + 3
+# Weights are PER_PHOTON over the photons at the brightest pixels, times or by exp(FURTHEST) at most.
+PER_PHOTON, FURTHEST = 3.0, 4.0
+CHOICES = 9  # weights to choose from, spread evenly over this range on a logarithmic scale
+
+
+class WeightNetwork(Levels):
+    """From a picture to the logarithm of the TV weight at each of its pixels.
+
+    It sees bands of the picture in units of its noise (after Anscombe's root, which gives photons and read noise a variance of
+    1 everywhere), the local and the largest number of photons, and how wide the PSFs are that restore.
+
+    Parameters
+    ----------
+    width, levels : int
+        See `networks.unet.Levels`.
+    chooses : bool
+        Whether it tells the probability of each of CHOICES weights, whose mean logarithm is taken, instead of a number.
+
+    Examples
+    --------
+    A network that has learnt nothing gives 3 over the photons:
+
+    >>> network = WeightNetwork(width=8, levels=2)
+    >>> photons, widths = torch.full((1, 30, 41), 50.0), torch.full((1, 30, 41), 3.0)
+    >>> weights = network(photons, widths, peak=torch.tensor([100.0]), floor=torch.tensor([0.0])).exp()
+    >>> weights.shape, round(float(weights[0, 0, 0]), 3)
+    (torch.Size([1, 30, 41]), 0.03)
+    """
+
+    profiles: torch.Tensor
+
+    def __init__(self, width: int = 16, levels: int = 3, chooses: bool = False):
+        super().__init__(CHANNELS, width, levels, outputs=CHOICES if chooses else 1)
+        self.chooses = chooses
+        self.register_buffer("profiles", gaussian_profiles(SMOOTHED_PX, REACH), False)
+
+    @classmethod
+    def of(cls, spec: dict) -> Self:
+        """The network of an entry of `weight_networks`."""
+        return cls(spec["width"], spec["levels"], spec["learns"] == "patches")
+
+    @property
+    def halo_px(self) -> int:
+        """How far around a pixel the picture counts, as a multiple of `step_px`."""
+        reach = self.reach_px + self.profiles.shape[-1] // 2
+        return -(-reach // self.step_px) * self.step_px
+
+    def seen(
+        self, photons: torch.Tensor, widths: torch.Tensor, peak: torch.Tensor, floor: torch.Tensor
+    ) -> torch.Tensor:
+        """What it sees of pictures: (n, CHANNELS, h, w), up to a multiple of `step_px`. See `forward`."""
+        peak, floor = peak.view(-1, 1, 1, 1), floor.view(-1, 1, 1, 1)
+        pictures = upto_step(torch.stack([photons, widths], 1), self.step_px)
+        photons, widths = pictures[:, :1].clamp(min=0), pictures[:, 1:]
+        root = 2 * (photons + floor + 0.375).sqrt()
+        levels = torch.cat([root, smoothed(root, self.profiles)], 1)
+        bands = torch.asinh(levels[:, :-1] - levels[:, 1:])
+        light = 2 * torch.log10(levels[:, 2:3])  # of the root, smoothed
+        largest = torch.log10(4 * (peak + floor)).expand_as(light)
+        return torch.cat([bands, light - 4, light - largest, torch.log2(widths) - 1.5], 1)
+
+    def told(
+        self, photons: torch.Tensor, widths: torch.Tensor, peak: torch.Tensor, floor: torch.Tensor
+    ) -> torch.Tensor:
+        """What the last layer tells: (n, outputs, h, w). See `forward`."""
+        h, w = photons.shape[-2:]
+        return self.decoded(self.encoded(self.seen(photons, widths, peak, floor)))[..., :h, :w]
+
+    def forward(
+        self, photons: torch.Tensor, widths: torch.Tensor, peak: torch.Tensor, floor: torch.Tensor
+    ) -> torch.Tensor:
+        """Logarithms of weights (n, h, w).
+
+        Parameters
+        ----------
+        photons : (n, h, w) tensor
+            Photo-electrons: counts above the offset over the gain.
+        widths : (n, h, w) tensor
+            Width in px of the PSF at every pixel (`optics.model.equivalent_width_px`).
+        peak : (n,) tensor
+            Electrons at the brightest pixels of the whole mosaic.
+        floor : (n,) tensor
+            Variance without light in electrons^2.
+        """
+        told = self.told(photons, widths, peak, floor)
+        middle = math.log(PER_PHOTON) - (peak + floor).log().view(-1, 1, 1)
+        if self.chooses:
+            among = torch.linspace(-FURTHEST, FURTHEST, CHOICES, device=told.device)
+            return middle + torch.einsum("nkhw,k->nhw", told.softmax(1), among)
+        return middle + FURTHEST * torch.tanh(told[:, 0] / FURTHEST)
+
+
+def choices_of(peak: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:
+    """The weights (n, CHOICES) that a network of `chooses` chooses from, ascending."""
+    among = torch.linspace(-FURTHEST, FURTHEST, CHOICES, device=peak.device).exp()
+    return PER_PHOTON * among / (peak + floor)[:, None]
+
+
+@lru_cache(maxsize=4)
+def load(file: str | Path) -> tuple[WeightNetwork, dict]:
+    """A trained network, in evaluation mode on the CPU, and its card.
+
+    Raises UserError if the file holds no network of weights.
+    """
+    card, weights = store.read(file, TASK)
+    if card["network"]["learns"] == "direct":
+        raise UserError(f"{file}: makes pictures and tells no weights; name another network")
+    made = store.build_with_weights(
+        file, card, weights, lambda told: WeightNetwork.of(told["network"])
+    )
+    return made, card

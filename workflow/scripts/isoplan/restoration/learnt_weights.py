@@ -1,0 +1,73 @@
+"""Maps of the TV weight that a network tells from a picture and its PSFs (`networks.weight_maps`).
+
+Nothing in it depends on the whole picture but its brightness, so tiles with a halo agree.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import pad
+
+from isoplan.networks.weight_maps import load
+from isoplan.optics.exposure import Exposure, Pixels, replace_lone_pixels
+from isoplan.optics.model import equivalent_width_px
+
+
+def weights_of(
+    file: str | Path,
+    counts: np.ndarray,
+    pixels: Pixels,
+    psfs,
+    exposure: Exposure,
+    *,
+    scale: float,
+    gain: float,
+) -> torch.Tensor:
+    """The TV weight of every pixel of a block.
+
+    Parameters
+    ----------
+    file
+        The network's.
+    counts
+        (h, w) counts above the offset. Values that are not usable are replaced by their neighbours'.
+    pixels
+        What they can be used for.
+    psfs
+        As from `LocalPsfs.around`: (ny, nx, s, s), and their centres along y and x.
+    exposure
+        Exposure of the mosaic.
+    scale
+        Brightness of the whole mosaic in counts above the offset.
+    gain
+        Counts per electron, that of the exposure or as the noise corrected it.
+
+    Returns
+    -------
+    torch.Tensor
+        (h, w) float32, above 0.
+    """
+    network, _ = load(file)
+    filled = np.where(np.isfinite(counts), counts, scale / 2).astype(np.float32)
+    filled = replace_lone_pixels(filled, pixels.lone)
+    kernels, *centres = psfs
+    widths = equivalent_width_px(kernels).cpu().numpy()
+    for axis, places in enumerate(centres):
+        at = np.arange(counts.shape[axis])
+        hats = np.stack([np.interp(at, np.asarray(places), row) for row in np.eye(len(places))])
+        widths = np.moveaxis(np.tensordot(hats, widths, (0, axis)), 0, axis)
+    one = torch.ones(1)
+    with torch.inference_mode():
+        told = network(
+            torch.from_numpy(filled / np.float32(gain))[None],
+            torch.from_numpy(widths.astype(np.float32))[None],
+            one * max(scale / gain, 1.0),
+            one * (exposure.floor / (gain * (exposure.gain or gain))),
+        )
+    return told[0].exp()
+
+
+def of_object(weights: torch.Tensor, margin: int) -> torch.Tensor:
+    """Weights (h, w) of a picture, and beyond it by `margin` that of the nearest pixel."""
+    return pad(weights[None, None], (margin,) * 4, mode="replicate")[0, 0]
