@@ -58,7 +58,9 @@ def test_the_limit_is_the_minimum(blur, noise, tv, peak):
     regulariser = {
         "isotropic": Regulariser(),
         "anisotropic": Regulariser("anisotropic"),
-        "directional": Regulariser(angle=angle, along=along),
+        "directional": Regulariser(
+            lines=(1 - along) * torch.stack([(2 * angle).cos(), (2 * angle).sin()])
+        ),
         "huber": Regulariser(huber=0.1 * peak),
     }[tv]
     data = primal_dual.poisson() if noise == "poisson" else primal_dual.gaussian(variance)

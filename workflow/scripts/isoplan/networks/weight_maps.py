@@ -32,6 +32,8 @@ class WeightNetwork(Levels):
         See `networks.unet.Levels`.
     chooses : bool
         Whether it tells the probability of each of CHOICES weights, whose mean logarithm is taken, instead of a number.
+    directs : bool
+        Whether it tells the direction of lines too, and how much less differences along them count.
 
     Examples
     --------
@@ -46,15 +48,19 @@ class WeightNetwork(Levels):
 
     profiles: torch.Tensor
 
-    def __init__(self, width: int = 16, levels: int = 3, chooses: bool = False):
-        super().__init__(CHANNELS, width, levels, outputs=CHOICES if chooses else 1)
-        self.chooses = chooses
+    def __init__(
+        self, width: int = 16, levels: int = 3, chooses: bool = False, directs: bool = False
+    ):
+        outputs = (CHOICES if chooses else 1) + (2 if directs else 0)
+        super().__init__(CHANNELS, width, levels, outputs=outputs)
+        self.chooses, self.directs = chooses, directs
         self.register_buffer("profiles", gaussian_profiles(SMOOTHED_PX, REACH), False)
 
     @classmethod
     def of(cls, spec: dict) -> Self:
         """The network of an entry of `weight_networks`."""
-        return cls(spec["width"], spec["levels"], spec["learns"] == "patches")
+        chooses, directs = spec["learns"] == "patches", spec["regulariser"] == "directional"
+        return cls(spec["width"], spec["levels"], chooses, directs)
 
     @property
     def halo_px(self) -> int:
@@ -99,12 +105,26 @@ class WeightNetwork(Levels):
         floor : (n,) tensor
             Variance without light in electrons^2.
         """
+        return self.maps(photons, widths, peak, floor)[0]
+
+    def maps(
+        self, photons: torch.Tensor, widths: torch.Tensor, peak: torch.Tensor, floor: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """As `forward`, and the lines (2, n, h, w) of directional total variation; None if it tells none.
+
+        Lines are (1 - a) (cos 2t, sin 2t): t is their direction in radians, from x towards y, and a how much differences along
+        them count, where those across count 1.
+        """
         told = self.told(photons, widths, peak, floor)
+        lines = None
+        if self.directs:
+            told, lines = told[:, :-2], told[:, -2:].movedim(1, 0)
+            lines = lines / (1 + lines.square().sum(0)).sqrt()  # shorter than 1
         middle = math.log(PER_PHOTON) - (peak + floor).log().view(-1, 1, 1)
         if self.chooses:
             among = torch.linspace(-FURTHEST, FURTHEST, CHOICES, device=told.device)
-            return middle + torch.einsum("nkhw,k->nhw", told.softmax(1), among)
-        return middle + FURTHEST * torch.tanh(told[:, 0] / FURTHEST)
+            return middle + torch.einsum("nkhw,k->nhw", told.softmax(1), among), lines
+        return middle + FURTHEST * torch.tanh(told[:, 0] / FURTHEST), lines
 
 
 def choices_of(peak: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,17 @@
 """What must fit together in `weight_networks` and no keyword of the schema says: see `config.checks`."""
 
+from collections.abc import Iterator
+
 from isoplan.config.checks import Wrong
 from isoplan.config.entries import entry
+
+
+def restored_model(entry: dict) -> Iterator[tuple[str, str]]:
+    """What does not go together in what restores."""
+    if entry["scheme"] == "richardson-lucy":
+        for key, value in (("noise", "poisson"), ("regulariser", "isotropic")):
+            if entry[key] != value:
+                yield key, f"{entry[key]} goes with the scheme primal-dual, and only with it"
 
 
 def weight_networks(networks: list[dict], study: dict) -> Wrong:
@@ -10,8 +20,14 @@ def weight_networks(networks: list[dict], study: dict) -> Wrong:
             continue
         if network["epoch_samples"] < network["batch"]:
             yield (i, "epoch_samples"), f"is less than one batch ({network['batch']} pictures)"
+        if network["learns"] == "held-out" and network["noise"] == "gaussian":
+            yield (i, "noise"), "gaussian has no photons that could be held out"
+        if network["patch_px"] % network["factor"]:
+            yield (i, "patch_px"), f"is not divided by the factor, {network['factor']}"
         if (network["gradients"] or 0) > network["iterations"]:
             yield (i, "gradients"), f"is more than the iterations ({network['iterations']})"
+        for key, text in restored_model(network):
+            yield (i, key), text
         for name in network["psfs"]:
             psf = entry(study, "psfs", name)
             if psf["model"] == "measured":

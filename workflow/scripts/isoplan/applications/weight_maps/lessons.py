@@ -38,9 +38,9 @@ class Lesson:
 
     def made(self, network: WeightNetwork, sample: Sample, gradients: int | None = None):
         """The pictures (n, h, w) that a network leads to."""
-        weights = network(sample.photons, sample.widths, sample.peak, sample.floor).exp()
-        scheme, iterations = self.spec["scheme"], self.spec["iterations"]
-        return restored(sample, weights, scheme, iterations, gradients)
+        logs, lines = network.maps(*sample.seen)
+        how = {"lines": lines, "gradients": gradients}
+        return restored(sample, logs.exp(), self.spec, self.spec["iterations"], **how)
 
     def loss(self, network: WeightNetwork, sample: Sample, rng: torch.Generator) -> torch.Tensor:
         """The loss of a batch."""
@@ -62,14 +62,14 @@ class Patches(Lesson):
     def loss(self, network, sample, rng):
         found = []
         with torch.no_grad():
-            for weights in choices_of(sample.peak, sample.floor).unbind(1):
-                flat = weights.view(-1, 1, 1).expand_as(sample.photons)
-                made = restored(sample, flat, self.spec["scheme"], self.spec["iterations"])
+            for weights in choices_of(*sample.seen[2:]).unbind(1):
+                flat = weights.view(-1, 1, 1).expand_as(sample.widths)
+                made = restored(sample, flat, self.spec, self.spec["iterations"])
                 apart = (made - inner(sample.truth, sample.blurs.margin)).square()
                 found.append(self._around(apart / sample.bright.view(-1, 1, 1).square()))
             missed = torch.log(torch.stack(found, 1) + LEAST)
             missed = missed - missed.amin(1, keepdim=True)
-        told = network.told(sample.photons, sample.widths, sample.peak, sample.floor)
+        told = network.told(*sample.seen)
         return (told.softmax(1) * missed).sum(1).mean()
 
     @staticmethod
@@ -84,17 +84,14 @@ class HeldOut(Lesson):
 
     def loss(self, network, sample, rng):
         fit, test = held_out(sample, rng)
-        weights = network(fit.photons, fit.widths, fit.peak, fit.floor).exp()
         margin = sample.blurs.margin
-        made = restored(
-            *(fit, weights, self.spec["scheme"], self.spec["iterations"], self.spec["gradients"])
-        )
+        made = self.made(network, fit, self.spec["gradients"])
         # Beyond the picture the object is that of its nearest pixel: the pixels that see it do not count.
         wide = pad(made[:, None], (margin,) * 4, mode="replicate")[:, 0]
         share = HELD_OUT / (1 - HELD_OUT)
         seen = share * (sample.blurs.forward(wide) + fit.floor.view(-1, 1, 1))
         noise = HELD_OUT * (sample.photons.clamp(min=0) + sample.floor.view(-1, 1, 1))
-        rim = margin // 2
+        rim = margin // 2 // sample.blurs.factor
         apart, noise = (inner(one, rim) for one in ((test - seen).square(), noise))
         return (apart.sum((1, 2)) / noise.sum((1, 2)).clamp(min=1)).mean()
 
@@ -127,7 +124,7 @@ class Direct(Lesson):
         return DirectNetwork.of(self.spec)
 
     def made(self, network, sample, gradients=None):
-        return network(sample.photons, sample.widths, sample.peak, sample.floor)
+        return network(*sample.seen)
 
     def loss(self, network, sample, rng):
         return torch.log(errors(self.made(network, sample), sample) + LEAST).mean()

@@ -30,60 +30,65 @@ def divergence(field: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Regulariser:
-    """R(x) = sum of weights h(|B grad x|), with Huber's function h and a turn and stretch B of every pixel's gradient.
+    """R(x) = sum of weights h(|B grad x|), with Huber's function h and a symmetric matrix B at every pixel.
 
     Attributes
     ----------
     tv : {"isotropic", "anisotropic"}
         Whether the two components count by their length or each by itself.
-    huber : float
+    huber : float or (..., 1, 1) tensor
         In the unit of x. Steps shorter than this are smoothed rather than flattened: h(t) = t^2 / (2 huber) up to it, and
         t - huber / 2 beyond. 0 is total variation.
-    angle : (..., h, w) tensor or None
-        Of directional total variation, the direction of the lines in radians, from x towards y.
-    along : (..., h, w) tensor or None
-        How much differences along the lines count, from 0 to 1, where those across count 1.
+    lines : (2, ..., h, w) tensor or None
+        Of directional total variation: (1 - a) (cos 2t, sin 2t), shorter than 1, where lines have the direction t in radians, from
+        x towards y, and differences along them count a, where those across count 1.
 
     Notes
     -----
-    With `angle` and `along` this is the weighted directional TV of Calatroni, Lanza, Pragliola and Sgallari (SIAM J. Imaging
-    Sci. 12, 2019), with exponents of 1.
+    With `lines` this is the weighted directional TV of Calatroni, Lanza, Pragliola and Sgallari (SIAM J. Imaging Sci. 12, 2019),
+    with exponents of 1: their turn before and after does not change a length.
     """
 
     tv: str = "isotropic"
-    huber: float = 0.0
-    angle: torch.Tensor | None = None
-    along: torch.Tensor | None = None
+    huber: float | torch.Tensor = 0.0
+    lines: torch.Tensor | None = None
 
     def __post_init__(self):
         if self.tv not in TV:
             raise ValueError(f"tv: {self.tv!r} is not one of {', '.join(TV)}")
-        if self.huber < 0:
+        if self.huber is not None and (torch.as_tensor(self.huber) < 0).any():
             raise ValueError("huber: is negative")
-        if (self.angle is None) != (self.along is None):
-            raise ValueError("angle and along: give both or none")
+
+    @property
+    def _rounded(self) -> bool:
+        return torch.is_tensor(self.huber) or self.huber > 0
 
     def analysed(self, x: torch.Tensor) -> torch.Tensor:
-        """B grad x: (2, ..., h, w), across the lines and along them."""
-        field = gradient(x)
-        if self.angle is None:
-            return field
-        sine, cosine = self.angle.sin(), self.angle.cos()
-        y, x = field
-        return torch.stack([cosine * y - sine * x, self.along * (sine * y + cosine * x)])
+        """B grad x: (2, ..., h, w)."""
+        return self._weighed(gradient(x))
 
     def returned(self, field: torch.Tensor) -> torch.Tensor:
         """The transpose of `analysed`."""
-        if self.angle is not None:
-            sine, cosine = self.angle.sin(), self.angle.cos()
-            across, along = field[0], self.along * field[1]
-            field = torch.stack([cosine * across + sine * along, cosine * along - sine * across])
-        return -divergence(field)
+        return -divergence(self._weighed(field))
+
+    def _weighed(self, field: torch.Tensor) -> torch.Tensor:
+        """B times a field: I - (1 - a) t t', t the lines' unit vector."""
+        if self.lines is None:
+            return field
+        even, odd = self.lines
+        length = (even.square() + odd.square() + 1e-12).sqrt()
+        y, x = field
+        return torch.stack(
+            [
+                y - ((length - even) * y + odd * x) / 2,
+                x - (odd * y + (length + even) * x) / 2,
+            ]
+        )
 
     def value(self, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """R(x) of every picture: (...)."""
         steps = self._lengths(self.analysed(x))
-        if self.huber:
+        if self._rounded:
             short = steps.square() / (2 * self.huber)
             steps = torch.where(steps < self.huber, short, steps - self.huber / 2)
         if self.tv == "anisotropic":
@@ -93,7 +98,7 @@ class Regulariser:
     def bounded(self, dual: torch.Tensor, weights: torch.Tensor, step) -> torch.Tensor:
         """The proximal map of R's conjugate at a dual field (2, ..., h, w), with a step (a number, or (..., 1, 1))."""
         weights = weights.clamp(min=torch.finfo(dual.dtype).tiny)
-        if self.huber:
+        if self._rounded:
             dual = dual / (1 + step * self.huber / weights)
         return dual / (self._lengths(dual) / weights).clamp(min=1)
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import torch
 
-from isoplan.applications.weight_maps.blurs import Blurs
+from isoplan.applications.weight_maps.blurs import Blurs, spread
 from isoplan.base.seeds import torch_rng
 from isoplan.optics.model import PsfModel, equivalent_width_px
 from isoplan.optics.psf import make_psf_model
@@ -24,8 +24,8 @@ class Sample:
 
     Attributes
     ----------
-    photons : (n, h, w)
-        Photo-electrons.
+    photons : (n, h / factor, w / factor)
+        Photo-electrons of the camera's pixels.
     truth : (n, h + s - 1, w + s - 1)
         The objects, in electrons.
     true_blurs, blurs : Blurs
@@ -33,10 +33,11 @@ class Sample:
     widths : (n, h, w)
         Width in px of the PSF that is taken, at every pixel.
     bright : (n,)
-        Electrons at the brightest pixels of the picture.
-    peak, level, floor : (n,)
-        Electrons at the brightest pixels and on average of the mosaic that the picture is of, and the variance without light
-        in electrons^2.
+        Electrons of the picture's brightest pixels of h x w.
+    peak, level : (n,)
+        The same, of the mosaic that the picture is of, and its mean.
+    floor : (n,)
+        Variance without light of the camera's pixels in electrons^2; of Gaussian noise all of it.
     """
 
     photons: torch.Tensor
@@ -48,6 +49,21 @@ class Sample:
     peak: torch.Tensor
     level: torch.Tensor
     floor: torch.Tensor
+
+    @property
+    def seen(self) -> tuple[torch.Tensor, ...]:
+        """What a network is told, in pixels of h x w: photons, widths, peak and floor."""
+        share = self.blurs.factor**2
+        photons = spread(self.photons, self.blurs.factor) / share
+        return photons, self.widths, self.peak, self.floor / share
+
+    def only(self, which) -> "Sample":
+        """Some of the pictures. which: an index of the first axis that keeps it."""
+        own = {
+            name: getattr(self, name)[which]
+            for name in ("photons", "truth", "widths", "bright", "peak", "level", "floor")
+        }
+        return Sample(**own, true_blurs=self.true_blurs.only(which), blurs=self.blurs.only(which))
 
 
 class Samples:
@@ -98,18 +114,23 @@ class Samples:
         psfs, wrong = self._psfs(count, rng)
         masks = ramps(count, side, rng)
         shape = (self.spec["patch_px"],) * 2
-        true, taken = Blurs(psfs, masks, shape), Blurs(wrong, masks, shape)
+        factor = self.spec["factor"]
+        true, taken = (Blurs(one, masks, shape, factor) for one in (psfs, wrong))
         clean = true.forward(sharp).clamp(min=0)
         low, high = (math.log(value) for value in self.spec["photons"])
         light = torch.exp(low + (high - low) * torch.rand(count, generator=rng, device=self.device))
         unit = light / torch.quantile(clean.flatten(1), BRIGHT, dim=1).clamp(min=1e-3)
         unit = unit[:, None, None]
         noise = self._read_noise(count, rng)
-        photons = torch.poisson(clean * unit, generator=rng)
+        if self.spec["noise"] == "gaussian":
+            photons = clean * unit
+            noise = photons.mean((1, 2)).sqrt()
+        else:
+            photons = torch.poisson(clean * unit, generator=rng)
         photons = photons + noise[:, None, None] * torch.randn(
             photons.shape, generator=rng, device=self.device
         )
-        bright = torch.quantile(photons.flatten(1), BRIGHT, dim=1).clamp(min=1)
+        bright = torch.quantile(photons.flatten(1), BRIGHT, dim=1).clamp(min=1) / factor**2
         draw = torch.rand(2, count, generator=rng, device=self.device)
         brighter = 10 ** torch.where(draw[0] < 0.5, BRIGHTER * draw[1], 0.0)
         edge = self.margin
@@ -123,7 +144,7 @@ class Samples:
             widths,
             bright,
             bright * brighter,
-            photons.mean((1, 2)).clamp(min=1e-2) * brighter.sqrt(),
+            photons.mean((1, 2)).clamp(min=1e-2) / factor**2 * brighter.sqrt(),
             noise.square(),
         )
 

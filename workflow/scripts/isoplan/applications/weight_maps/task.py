@@ -7,7 +7,7 @@ import torch
 
 from isoplan.applications.weight_maps.lessons import LESSONS, decibels
 from isoplan.applications.weight_maps.samples import Sample, Samples
-from isoplan.applications.weight_maps.schemes import restored
+from isoplan.applications.weight_maps.schemes import MODEL, restored
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import torch_rng
 from isoplan.networks import store
@@ -64,7 +64,7 @@ class WeightMaps:
     def take(weights: str | Path, recipe: dict, spec: dict) -> dict:
         """Card of a trained network; as in `training.task.Task`."""
         card, _ = store.read(weights, TASK)
-        for key in ("learns", "scheme"):
+        for key in ("learns", *MODEL):
             if card["network"][key] != spec[key]:
                 raise UserError(
                     f"{weights}: {key} is {card['network'][key]}, but {spec['name']} wants {spec[key]}"
@@ -119,12 +119,12 @@ class WeightMaps:
         found = []
         with torch.inference_mode():
             for sample in held:
-                choices = choices_of(sample.peak, sample.floor)
+                choices = choices_of(*sample.seen[2:])
                 made = (
                     restored(
                         sample,
-                        one.view(-1, 1, 1).expand_as(sample.photons),
-                        self.spec["scheme"],
+                        one.view(-1, 1, 1).expand_as(sample.widths),
+                        self.spec,
                         self.spec["iterations"],
                     )
                     for one in choices.unbind(1)
