@@ -58,3 +58,132 @@ rule train_weights:
         "Trains the network of weights {wildcards.weights}"
     script:
         "../../scripts/train_network.py"
+
+
+# Tests: the same pictures restored with weights by every method.
+
+WEIGHT_TESTS = [item["name"] for item in STUDY["weight_tests"]]
+WEIGHT_TEST = f"{RESULTS}/weight_tests/{{weight_test}}"
+WEIGHT_STAGE = f"{RESULTS}/stages/weight_tests/{{weight_test}}"
+WEIGHT_TABLES = {
+    name: f"{RESULTS}/weight_maps{ending}.csv"
+    for name, ending in (("rows", ""), ("summary", "_summary"), ("follow", "_follow"))
+}
+
+if WEIGHT_TESTS:
+    TARGETS["weight_tests"] = list(WEIGHT_TABLES.values())
+    REPORTED["weight_tests"] = WEIGHT_TABLES["summary"]
+    REPORTED["weight_pictures"] = expand(
+        f"{WEIGHT_TEST}/pictures.npz", weight_test=WEIGHT_TESTS
+    )
+    SECTIONS["weight_maps"] = "isoplan.applications.weight_maps.report:SECTIONS"
+
+# The networks' files and the classes of PSFs and of the restoration that tests need.
+WEIGHT_TEST_FILES = {
+    item["name"]: [WEIGHTS_FILE.format(weights=name) for name in item["networks"]]
+    for item in STUDY["weight_tests"]
+}
+WEIGHT_TEST_CODE = {
+    item["name"]: [
+        psf_code(item["psf"]),
+        entries.choices("restoration")["richardson-lucy"]["code"],
+    ]
+    for item in STUDY["weight_tests"]
+}
+WEIGHT_TEST_RECIPE = {
+    item["name"]: {"psf": item["psf"], "objects": item["objects"]}
+    for item in STUDY["weight_tests"]
+}
+
+
+wildcard_constraints:
+    weight_test=r"[A-Za-z0-9._-]+",
+
+
+rule score_weights:
+    input:
+        networks=lambda wc: WEIGHT_TEST_FILES[wc.weight_test],
+    output:
+        done=f"{WEIGHT_STAGE}/score.{{job}}.done",
+    log:
+        f"{LOGS}/score_weights/{{weight_test}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/score_weights/{{weight_test}}/{{job}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("score_weights"),
+    params:
+        library=lambda wc: library("score_weights", *WEIGHT_TEST_CODE[wc.weight_test]),
+        folder=f"{WEIGHT_TEST}/scores",
+        ledger=f"{RESULTS}/ledgers/weight_tests/{{weight_test}}",
+        test=lambda wc: entry("weight_tests", wc.weight_test),
+        recipe=lambda wc: {
+            "objects": entry("objects", WEIGHT_TEST_RECIPE[wc.weight_test]["objects"]),
+            "psfs": [entry("psfs", WEIGHT_TEST_RECIPE[wc.weight_test]["psf"])],
+        },
+        seed=STUDY["seed"],
+        jobs=JOBS,
+    message:
+        "Restores pictures of {wildcards.weight_test}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../../scripts/score_weights.py"
+
+
+rule tabulate_weights:
+    input:
+        networks=sorted(
+            {file for files in WEIGHT_TEST_FILES.values() for file in files}
+        ),
+        done=expand(
+            f"{WEIGHT_STAGE}/score.{{job}}.done",
+            weight_test=WEIGHT_TESTS,
+            job=range(JOBS),
+        ),
+    output:
+        **WEIGHT_TABLES,
+    log:
+        f"{LOGS}/tabulate_weights.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_weights.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("tabulate_weights"),
+    params:
+        library=library("tabulate_weights"),
+        folder=f"{RESULTS}/weight_tests",
+        tests=[entry("weight_tests", name) for name in WEIGHT_TESTS],
+        networks=WEIGHT_TEST_FILES,
+        seed=STUDY["seed"],
+    message:
+        "Collects how near every method comes to the truth"
+    script:
+        "../../scripts/tabulate_weights.py"
+
+
+rule picture_weights:
+    input:
+        networks=lambda wc: WEIGHT_TEST_FILES[wc.weight_test],
+    output:
+        pictures=f"{WEIGHT_TEST}/pictures.npz",
+    log:
+        f"{LOGS}/picture_weights/{{weight_test}}.log",
+    benchmark:
+        f"{BENCHMARKS}/picture_weights/{{weight_test}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("picture_weights"),
+    params:
+        library=lambda wc: library("picture_weights", *WEIGHT_TEST_CODE[wc.weight_test]),
+        test=lambda wc: entry("weight_tests", wc.weight_test),
+        recipe=lambda wc: {
+            "objects": entry("objects", WEIGHT_TEST_RECIPE[wc.weight_test]["objects"]),
+            "psfs": [entry("psfs", WEIGHT_TEST_RECIPE[wc.weight_test]["psf"])],
+        },
+        seed=STUDY["seed"],
+    message:
+        "Restores one picture of {wildcards.weight_test} once more, to look at"
+    script:
+        "../../scripts/picture_weights.py"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from isoplan.config.checks import Wrong
-from isoplan.config.entries import entry
+from isoplan.config.entries import entry, parameters
 
 
 def restored_model(entry: dict) -> Iterator[tuple[str, str]]:
@@ -32,3 +32,32 @@ def weight_networks(networks: list[dict], study: dict) -> Wrong:
             psf = entry(study, "psfs", name)
             if psf["model"] == "measured":
                 yield (i, "psfs"), f"{name} is a measured PSF, which has no parameters to draw"
+
+
+def weight_tests(tests: list[dict], study: dict) -> Wrong:
+    for i, test in enumerate(tests):
+        for key, text in restored_model(test):
+            yield (i, key), text
+        for key, text in _weight_test(test, study):
+            yield (i, key), text
+
+
+def _weight_test(test: dict, study: dict) -> Iterator[tuple[str, str]]:
+    if not parameters(entry(study, "psfs", test["psf"])["model"]):
+        yield "psf", f"{test['psf']} has no parameters to draw; name another"
+    if "black" in entry(study, "objects", test["objects"])["kinds"]:
+        yield "objects", f"{test['objects']} has black pictures, which tell nothing; take others"
+    if test["size_px"] % test["factor"]:
+        yield "size_px", f"is not divided by the factor, {test['factor']}"
+    for key in ("methods", "networks", "photons"):
+        if len(set(test[key])) < len(test[key]):
+            yield key, "names one twice"
+    if "chosen" in test["methods"] and (test["scheme"], test["factor"]) != ("richardson-lucy", 1):
+        yield "methods", "chosen is of the scheme richardson-lucy with a factor of 1 alone"
+    for name in test["networks"]:
+        network = entry(study, "weight_networks", name)
+        for key in ("scheme", "noise", "regulariser", "factor"):
+            direct = network["learns"] == "direct" and key in ("scheme", "regulariser")
+            if network[key] != test[key] and not direct:
+                text = f"{name} is for the {key} {network[key]}, but this test is of {test[key]}"
+                yield "networks", text

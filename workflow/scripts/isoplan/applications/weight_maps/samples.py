@@ -14,7 +14,7 @@ from isoplan.training.samples import SceneBank
 
 BRIGHT = 0.999  # quantile of a picture's pixels that is called its brightness, as of a mosaic
 SCENES, FRESH = 256, 64  # in memory, and new in each epoch
-BRIGHTER = 1.0  # half of the pictures are of mosaics up to 10^BRIGHTER times as bright as they are
+BRIGHTER = 1.0  # pictures of brighter mosaics are of up to 10^BRIGHTER times as bright ones
 FAINTEST = 1.5  # uneven light falls to 10^-FAINTEST at most across a picture
 
 
@@ -132,7 +132,10 @@ class Samples:
         )
         bright = torch.quantile(photons.flatten(1), BRIGHT, dim=1).clamp(min=1) / factor**2
         draw = torch.rand(2, count, generator=rng, device=self.device)
-        brighter = 10 ** torch.where(draw[0] < 0.5, BRIGHTER * draw[1], 0.0)
+        brighter = torch.where(
+            draw[0] < self.spec["brighter_mosaic_share"], BRIGHTER * draw[1], 0.0
+        )
+        brighter = 10**brighter
         edge = self.margin
         inner = masks[..., edge : side - edge, edge : side - edge]
         widths = (equivalent_width_px(wrong)[..., None, None] * inner).sum(1)

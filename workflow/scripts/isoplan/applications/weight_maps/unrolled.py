@@ -78,7 +78,7 @@ def restored(
             ratio = y / (torch.maximum(blurs.forward(point), dark) + shift)
             z = (unseen + blurs.adjoint(ratio).clamp(min=0) * inverse) * point
             before = x
-            x, dual = _denoised(z, softness * point, dual, weights)
+            x, dual = denoised(z, softness * point, dual, weights)
     return x
 
 
@@ -89,7 +89,7 @@ def _extrapolated(x: torch.Tensor, before: torch.Tensor, weight: torch.Tensor) -
     return torch.lerp(before, x, share) / behind * x
 
 
-def _denoised(z, strength, dual, bound) -> tuple[torch.Tensor, torch.Tensor]:
+def denoised(z, strength, dual, bound) -> tuple[torch.Tensor, torch.Tensor]:
     """As `richardson_lucy.denoise`. Also returns the dual field (2, n, H, W)."""
     below = torch.zeros_like(strength)
     below[..., :-1, :] = strength[..., 1:, :].detach()
