@@ -8,9 +8,15 @@ import tifffile
 import torch
 from isoplan.applications.weight_maps import unrolled
 from isoplan.applications.weight_maps.blurs import Blurs
-from isoplan.applications.weight_maps.lessons import LESSONS, held_out
-from isoplan.applications.weight_maps.samples import Samples, ramps, uneven_light, wider
+from isoplan.applications.weight_maps.judging import WeightJudge
+from isoplan.applications.weight_maps.lessons import LESSONS, errors, held_out
+from isoplan.applications.weight_maps.likelihood import most_likely
+from isoplan.applications.weight_maps.oracle import best_map
+from isoplan.applications.weight_maps.samples import Sample, Samples, ramps, uneven_light, wider
+from isoplan.applications.weight_maps.schemes import restored
+from isoplan.applications.weight_maps.summary import summary
 from isoplan.applications.weight_maps.task import WeightMaps
+from isoplan.applications.weight_maps.trials import BLOCK, OneBlur, Trial, tables
 from isoplan.base.errors import UserError
 from isoplan.config import entries
 from isoplan.config.validation import validate
@@ -23,8 +29,11 @@ from isoplan.optics.exposure import Exposure, Pixels
 from isoplan.optics.gaussian import gaussian_psfs
 from isoplan.optics.psf import make_psf_model
 from isoplan.restoration import learnt_weights, weight_store
+from isoplan.restoration.choice_words import describe_choice
+from isoplan.restoration.choosing import choose
 from isoplan.restoration.cores import restore_with_trust
 from isoplan.restoration.halo import halo_of, with_choice
+from isoplan.restoration.pieces import Piece
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.richardson_lucy import richardson_lucy
 from isoplan.training.loop import train
@@ -279,12 +288,14 @@ def test_weights_follow_the_psf(file):
     no = np.zeros(counts.shape, bool)
     pixels = Pixels(~no, no, no)
     psfs = gaussian_psfs(torch.tensor([[1.0, 1.0], [6.0, 6.0]]), 15)[None]
-    how = (file, counts, pixels)
     camera = {"scale": 100.0, "gain": 1.0}
-    one = learnt_weights.weights_of(*how, (psfs, [0.0], [0.0, 59.0]), Exposure(gain=1.0), **camera)
-    same = learnt_weights.weights_of(
-        *how, (psfs[:, :1], [0.0], [0.0]), Exposure(gain=1.0), **camera
-    )
+
+    def weights(psfs, *centres):
+        widths = learnt_weights.widths_of((psfs, *centres), counts.shape)
+        exposure = Exposure(gain=1.0)
+        return learnt_weights.weights_of(file, counts, pixels, widths, exposure, **camera)
+
+    one, same = weights(psfs, [0.0], [0.0, 59.0]), weights(psfs[:, :1], [0.0], [0.0])
     assert one.shape == (40, 60) and float(same.std()) < 1e-6 * float(same.mean())
     assert float(one.std()) > 1e-3 * float(one.mean())
 
@@ -330,3 +341,176 @@ def test_what_does_not_go_with_learnt_weights_is_named(asked, words, file):
 def test_wrong_networks_of_weights_are_named(asked, words):
     with pytest.raises(UserError, match=words):
         validate({"weight_networks": [{"name": "w"} | asked]})
+
+
+# What weights are compared with -------------------------------------------------------------------
+
+
+def even_and_textured(light: float) -> Sample:
+    """An even picture beside one of steps, in Poisson noise, hardly blurred."""
+    rng = torch.Generator().manual_seed(0)
+    psf = gaussian_psfs(torch.tensor([[1.0, 1.0]] * 2), 7)[:, None]
+    blurs = Blurs(psf, None, (48, 48))
+    steps = torch.rand(14, 14, generator=rng).repeat_interleave(4, 0).repeat_interleave(4, 1)
+    truth = light * torch.stack([torch.full((54, 54), 0.5), steps[:54, :54]])
+    photons = torch.poisson(blurs.forward(truth), generator=rng)
+    level, flat = truth.mean((1, 2)), torch.ones(2, 48, 48)
+    peak = torch.full((2,), light)
+    return Sample(photons, truth, blurs, blurs, flat, peak, peak, level, torch.zeros(2))
+
+
+def test_the_most_likely_weight_is_larger_where_nothing_is():
+    sample = even_and_textured(200.0)
+    even, textured = most_likely(sample, torch.Generator().manual_seed(0))
+    assert even > 2 * textured
+    # Of steps of 200/3 photons on average, every 4 px: TV of about 33 a pixel, and one over that.
+    assert 0.3 < 33 * float(textured) < 3
+
+
+def test_an_oracle_map_is_better_than_the_weight_it_starts_from():
+    sample = even_and_textured(200.0).only(slice(1, 2))
+    start = torch.tensor([0.01])
+    flat = start.view(-1, 1, 1).expand_as(sample.widths)
+    found = best_map(sample, start, SPEC, 10)
+    before, after = (errors(restored(sample, w, SPEC, 10), sample) for w in (flat, found))
+    assert after < 0.98 * before
+
+
+def choose_learnt(file, sample, **asked):
+    """The choice for a picture whose PSF is known, or in doubt."""
+    doubt = asked.pop("doubt", None)
+    asked = {"tv_weight": "learnt", "weight_network": str(file), "psf_scale": 1.0} | asked
+    settings = validate({"restoration": asked})["restoration"]
+    blur = OneBlur(sample.blurs)
+    piece = Piece(
+        sample.photons[0].numpy(),
+        lambda which: blur,
+        (slice(0, 48), slice(0, 48)),
+        lambda which: 3.0,
+        lambda which: sample.widths[0].numpy(),
+        doubt,
+    )
+    exposure = Exposure(gain=asked.pop("gain", 1.0))
+    return choose(
+        [piece], settings, exposure=exposure, start=100.0, scale=200.0, seed=0, stream="t"
+    )
+
+
+def test_iterations_of_learnt_weights_are_chosen_by_held_out_photons(file):
+    sample = even_and_textured(200.0).only(slice(1, 2))
+    choice = choose_learnt(file, sample)
+    assert choice["tv_weight"] == "learnt" and not choice["curves"]
+    assert 1 <= choice["iterations"] <= SPEC["iterations"]
+    assert "a network tells the weights" in choice["reason"]
+    assert "learnt TV weights" in describe_choice(choice)
+    given = choose_learnt(file, sample, iterations=3)
+    assert given["iterations"] == 3 and given["tv_weight"] == "learnt"
+
+
+def test_without_the_gain_no_weight_is_learnt(file):
+    sample = even_and_textured(200.0).only(slice(1, 2))
+    settings = {"tv_weight": "learnt", "weight_network": str(file), "iterations": 5}
+    settings = validate({"restoration": settings})["restoration"]
+    found = choose([], settings, exposure=Exposure(), start=1.0, scale=2.0, seed=0, stream="t")
+    assert found["tv_weight"] == 0.001 and found["iterations"] == 5
+    assert sample.photons.shape == (1, 48, 48)
+
+
+def test_limited_iterations_take_a_number(file):
+    """Where PSFs are of another kind than the map's, a weight is chosen that goes with few iterations."""
+    sample = even_and_textured(200.0).only(slice(1, 2))
+    settings = {"tv_weight": "learnt", "weight_network": str(file)}
+    settings = validate({"restoration": settings})["restoration"]
+    blur = OneBlur(sample.blurs)
+    piece = Piece(
+        *(sample.photons[0].numpy(), lambda which: blur, (slice(0, 48), slice(0, 48))),
+        *(lambda which: 5.0 * which, lambda which: sample.widths[0].numpy(), 0.2),
+    )
+    found = choose(
+        [piece], settings, exposure=Exposure(gain=1.0), start=100.0, scale=200.0, seed=0, stream="t", uneven=True
+    )  # fmt: skip
+    assert found["tv_weight"] != "learnt" and found["iterations"] <= 8
+
+
+def trial(networks=(), **keys):
+    asked = {"name": "t", "size_px": 32, "iterations": 6, "samples": 3, "photons": [100.0, 1000.0]}
+    asked |= {"networks": ["tiny"] if networks else []} | keys
+    study = validate({k: STUDY[k] for k in ("psfs", "weight_networks")} | {"weight_tests": [asked]})
+    return Trial(entries.told(study, "weight_tests", "t"), RECIPE, 1, tuple(map(str, networks)))
+
+
+def test_a_test_shows_the_same_pictures_under_every_light():
+    one = trial(light="uneven", blur="varying")
+    assert one.units == [(100.0, 0), (1000.0, 0)]
+    dim, bright = (one.sample(light, 0) for light in (100.0, 1000.0))
+    shape = dim.truth / dim.truth.amax((1, 2), keepdim=True)
+    torch.testing.assert_close(shape, bright.truth / bright.truth.amax((1, 2), keepdim=True))
+    assert (bright.bright / dim.bright).median() == pytest.approx(10, rel=0.3)
+    assert len(dim.photons) == BLOCK
+
+
+def test_rows_tell_what_each_method_comes_to(file):
+    one = trial([file], methods=["one", "best", "chosen"])
+    rows, followed = tables([one], [np.concatenate([one.unit(0), one.unit(1)])])
+    names = ["raw", "one", "best", "chosen", "tiny", "tiny (its mean)", "tiny (stopped)"]
+    assert set(rows["method"]) == set(names) and len(rows) == 2 * 3 * len(names)
+    psnr = rows.pivot(index=["photons", "picture"], columns="method", values="psnr")
+    assert (psnr["best"] >= psnr["one"]).all() and (psnr["one"] > psnr["raw"]).mean() > 0.5
+    weights = rows.pivot(index=["photons", "picture"], columns="method", values="weight")
+    np.testing.assert_allclose(weights["tiny"], weights["tiny (its mean)"], rtol=1e-4)
+    assert len(followed) == 6 and followed["light"].abs().max() <= 1
+    found = summary(rows)
+    assert len(found) == 3 * len(names)
+    own = found[(found["method"] == "best") & (found["photons"] == 100)].iloc[0]
+    assert own["gain_db"] == pytest.approx((psnr["best"] - psnr["one"]).loc[100].mean())
+
+
+def test_what_a_judge_says_is_what_the_test_says(file):
+    asked = {
+        "recipe": {"test": trial([file], methods=["one"]).test | {"networks": ["network"]}}
+        | RECIPE,
+        "seed": 1,
+    }
+    judge = WeightJudge(file, CPU)
+    told = judge.judge(judge.samples(asked, 3)).regression.set_index(["parameter", "metric"])
+    assert told.loc[("100/one", "gain"), "value"] == 0
+    assert np.isfinite(told.loc[("all/network", "PSNR"), "value"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"noise": "gaussian"}, "goes with the scheme primal-dual"),
+        ({"scheme": "primal-dual"}, "chosen is of the scheme richardson-lucy"),
+        ({"factor": 2, "size_px": 96, "methods": ["one"], "networks": ["tiny"]}, "is for the factor 1"),
+        ({"photons": [100, 100]}, "names one twice"),
+        ({"objects": "black"}, "tell nothing"),
+    ],
+)  # fmt: skip
+def test_tests_that_cannot_be_are_named(asked, words):
+    study = {k: STUDY[k] for k in ("psfs", "weight_networks")}
+    study["objects"] = [{"name": "scenes"}, {"name": "black", "kinds": ["black"]}]
+    with pytest.raises(UserError, match=words):
+        validate(study | {"weight_tests": [{"name": "t"} | asked]})
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"scheme": "primal-dual", "regulariser": "directional"},
+        {"scheme": "primal-dual", "regulariser": "huber"},
+        {"scheme": "primal-dual", "noise": "gaussian", "regulariser": "anisotropic"},
+        {"factor": 2},
+    ],
+)
+def test_other_models_learn_too(model):
+    spec = SPEC | model | {"gradients": None}
+    one = Samples(RECIPE, spec, 1, "other", "train", CPU).draw(0, 0, 2)
+    assert one.photons.shape[-1] == 32 // spec["factor"]
+    lesson = LESSONS["restoration"](spec)
+    torch.manual_seed(0)
+    network = lesson.build()
+    lesson.loss(network, one, torch.Generator()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    assert network.last.weight.grad.abs().amax((1, 2, 3)).min() > 0
+    assert lesson.made(network, one).shape == (2, 32, 32)

@@ -13,7 +13,6 @@ def reason(
     few: bool,
     uneven: bool,
     learnt: bool = False,
-    judged: bool = True,
 ) -> str:
     """Say why a search chose its PSFs.
 
@@ -32,13 +31,9 @@ def reason(
         Whether a single PSF stands for different ones.
     learnt
         Whether a network tells the TV weights.
-    judged
-        Whether anything was judged by photons that were held out.
     """
     share = f"the {100 * HELD_OUT:.0f} % of photons held out"
     light = f"the brightest pixels hold {photons:.3g} photons"
-    if learnt and not judged:
-        return f"a network tells the weights; {light}"
     if not which:
         return f"PSFs do not predict {share} clearly better than no PSF; {light}"
     if isinstance(which, PlainPsf):
@@ -46,7 +41,7 @@ def reason(
         return f"a {which.words} predicts {share} better than the map's PSFs{doubts}; {light}"
     found = f"chosen by how well they predict {share}; {light}"
     if learnt:
-        found = f"PSFs were {found}; a network tells the weights"
+        found += "; a network tells the weights"
     if few and uneven:
         found += ". Iterations are limited, as a single PSF stands for different ones"
     elif few:

@@ -104,7 +104,7 @@ def _restored(counts, psfs, settings, brightness: dict, device, exposure: Exposu
 
         weights = learnt_weights.weights_of(
             settings["weights_file"],
-            *(counts, pixels, psfs, exposure),
+            *(counts, pixels, learnt_weights.widths_of(psfs, counts.shape), exposure),
             scale=brightness["scale"],
             gain=settings.get("weights_gain") or exposure.gain,
         )

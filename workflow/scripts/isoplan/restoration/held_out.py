@@ -9,15 +9,18 @@ best weight is roughly inversely proportional to the photons. The iterations are
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from isoplan.config.entries import LEARNT
 from isoplan.optics.blur import SpaceVariantBlur
-from isoplan.optics.exposure import Exposure, sort_pixels, thin
+from isoplan.optics.exposure import Exposure, Pixels, sort_pixels, thin
 from isoplan.restoration.algorithm import algorithm_of
+from isoplan.restoration.learnt_weights import of_object, weights_of
 from isoplan.restoration.pieces import Piece
+from isoplan.restoration.weight_store import told_by
 
 HELD_OUT, BLOCK_PX = 0.3, 32
 # A trial ends when its errors have grown over ENOUGH looks. Iterations that differ by fewer than ALIKE standard errors
@@ -115,10 +118,11 @@ class HeldOut:
         self,
         blur: SpaceVariantBlur,
         iterations: list[int],
-        tv_weight: float,
+        tv_weight: float | str,
         settings,
         *,
         turns: int | None = None,
+        widths: np.ndarray | None = None,
         **brightness,
     ) -> np.ndarray:
         """Restore the fit parts, and compare with the test parts.
@@ -130,11 +134,13 @@ class HeldOut:
         iterations
             Numbers of iterations after which to compare, ascending.
         tv_weight
-            TV weight for all of the photons.
+            TV weight for all of the photons, or LEARNT: then a network tells it from the fit parts.
         settings
             The config's `restoration`.
         turns
             How many of the thinnings to use; None uses all.
+        widths
+            (h, w) width of the PSFs, for learnt weights.
         **brightness
             start and scale, from `mosaic.facts.Facts.brightness`.
 
@@ -164,7 +170,11 @@ class HeldOut:
                 ends = np.sum(found[-ENOUGH:], axis=2)
                 return len(ends) == ENOUGH and bool((np.diff(ends, axis=0) >= 0).all())
 
-            self._restore(blur, fit, iterations[-1], tv_weight, settings, watch, **brightness)
+            if tv_weight == LEARNT:
+                weight = self._learnt(fit, widths, blur.margin, settings, brightness["scale"])
+            else:
+                weight = tv_weight / (1 - HELD_OUT)
+            self._restore(blur, fit, iterations[-1], weight, settings, watch, **brightness)
             total.append(found + found[-1:] * (len(iterations) - len(found)))
         return np.mean(total, axis=0).swapaxes(0, 1)
 
@@ -176,13 +186,26 @@ class HeldOut:
         mean = seen.clamp_(min=0).add_(exposure.background + exposure.shift)
         return mean.mul_(HELD_OUT / exposure.gain).clamp_(min=1e-9)
 
+    def _learnt(self, fit, widths, margin: int, settings: dict, scale: float) -> torch.Tensor:
+        """Weights of the object that a network tells from a fit part, whose gain is larger as it has fewer photons."""
+        usable, none = self.valid.numpy(), np.zeros(self.valid.shape, bool)
+        pixels, rest = Pixels(usable, ~usable, none), 1 - HELD_OUT
+        exposure = self.exposure
+        weights = weights_of(
+            told_by(settings)["weights_file"],
+            *(fit.numpy(), pixels, widths, replace(exposure, floor=exposure.floor / rest)),
+            scale=scale,
+            gain=exposure.gain / rest,
+        )
+        return of_object(weights, margin)
+
     def _restore(self, blur, fit, iterations, tv_weight, settings, watch, *, start, scale):
         exposure, device = self.exposure, blur.device
         return algorithm_of(settings).restore(
             fit.to(device),
             blur,
             iterations=iterations,
-            tv_weight=tv_weight / (1 - HELD_OUT),
+            tv_weight=tv_weight,
             start=exposure.start(start),
             scale=scale,
             background=exposure.background,

@@ -18,7 +18,7 @@ def weights_of(
     file: str | Path,
     counts: np.ndarray,
     pixels: Pixels,
-    psfs,
+    widths: np.ndarray,
     exposure: Exposure,
     *,
     scale: float,
@@ -34,8 +34,8 @@ def weights_of(
         (h, w) counts above the offset. Values that are not usable are replaced by their neighbours'.
     pixels
         What they can be used for.
-    psfs
-        As from `LocalPsfs.around`: (ny, nx, s, s), and their centres along y and x.
+    widths
+        (h, w) from `widths_of`.
     exposure
         Exposure of the mosaic.
     scale
@@ -51,21 +51,29 @@ def weights_of(
     network, _ = load(file)
     filled = np.where(np.isfinite(counts), counts, scale / 2).astype(np.float32)
     filled = replace_lone_pixels(filled, pixels.lone)
-    kernels, *centres = psfs
-    widths = equivalent_width_px(kernels).cpu().numpy()
-    for axis, places in enumerate(centres):
-        at = np.arange(counts.shape[axis])
-        hats = np.stack([np.interp(at, np.asarray(places), row) for row in np.eye(len(places))])
-        widths = np.moveaxis(np.tensordot(hats, widths, (0, axis)), 0, axis)
     one = torch.ones(1)
     with torch.inference_mode():
         told = network(
             torch.from_numpy(filled / np.float32(gain))[None],
-            torch.from_numpy(widths.astype(np.float32))[None],
+            torch.from_numpy(widths)[None],
             one * max(scale / gain, 1.0),
             one * (exposure.floor / (gain * (exposure.gain or gain))),
         )
     return told[0].exp()
+
+
+def widths_of(psfs, shape: tuple[int, int]) -> np.ndarray:
+    """Width in px of the PSF at every pixel (h, w), linear between the centres.
+
+    psfs: as from `LocalPsfs.around`: (ny, nx, s, s), and their centres along y and x.
+    """
+    kernels, *centres = psfs
+    widths = equivalent_width_px(kernels).cpu().numpy()
+    for axis, places in enumerate(centres):
+        at = np.arange(shape[axis])
+        hats = np.stack([np.interp(at, np.asarray(places), row) for row in np.eye(len(places))])
+        widths = np.moveaxis(np.tensordot(hats, widths, (0, axis)), 0, axis)
+    return widths.astype(np.float32)
 
 
 def of_object(weights: torch.Tensor, margin: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ from isoplan.mosaic import tiles
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.model import equivalent_width_px
 from isoplan.optics.plain import PlainPsf
+from isoplan.restoration.learnt_weights import widths_of
 from isoplan.restoration.psfs import LocalPsfs
 
 # PIECES pieces are chosen out of LOOKED_AT.
@@ -31,6 +32,8 @@ class Piece:
         (rows, columns) slices of the piece without its margin.
     width_by
         Width in px of the median PSF that `blur_by` uses; 0 if none is known.
+    widths_at
+        The width in px of these PSFs at every pixel of the piece, (h, w).
     doubt
         Relative standard deviation of the PSFs' width; None if they are known.
     """
@@ -39,6 +42,7 @@ class Piece:
     blur_by: Callable[[float | PlainPsf], SpaceVariantBlur]
     judged: tiles.Window
     width_by: Callable[[float | PlainPsf], float]
+    widths_at: Callable[[float | PlainPsf], np.ndarray] | None = None
     doubt: float | None = None
 
 
@@ -97,8 +101,11 @@ def pieces_of(mosaic, local: LocalPsfs, facts: dict, *, order: str, device="cpu"
             psfs = local.by(which).around(*window)
             return float(equivalent_width_px(psfs[0]).median()) if psfs else 0.0
 
+        def widths_at(which: float | PlainPsf, window=window, shape=counts.shape) -> np.ndarray:
+            return widths_of(local.by(which).around(*window), shape)
+
         judged, doubt = tiles.inside(core, outer), local.doubt(*window)
-        pieces.append(Piece(counts, blur_by, judged, width_by, doubt))
+        pieces.append(Piece(counts, blur_by, judged, width_by, widths_at, doubt))
     return pieces
 
 

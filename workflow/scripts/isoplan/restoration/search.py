@@ -107,19 +107,14 @@ class Search:
         tried = self.worse_by_squares() | {
             f: by for f, by in self.worse_by_deviance().items() if not f
         }
-        taken = None if self.learnt else self.best_trial(which)
-        smoothed = taken and self.weighs and taken.tv_weight * self.photons >= SMOOTHED
+        taken = self.learnt_trial(which) if self.learnt else self.best_trial(which)
+        smoothed = self.weighs and not self.learnt and taken.tv_weight * self.photons >= SMOOTHED
         if smoothed and which and self.may_search_others and (psf := self.find_kind(FLAT)):
             which, taken = psf, self.best_trial(psf)
-        iterations, weight, trials = self.settings["iterations"], LEARNT, []
-        if taken:
-            iterations, weight = self.iterations[taken.chosen_index], taken.tv_weight
-            trials = self.trials_of(which)
-        elif iterations == "auto":
-            iterations = told_by(self.settings)["iterations"]
         resolution = self.settings["resolution_px"]
         if resolution == "auto":
             resolution = resolution_for(self.photons) if which and self.doubt else 0.0
+        numbers = [trial for trial in self.trials_of(which) if trial.tv_weight != LEARNT]
         plain = isinstance(which, PlainPsf)
         asked = self.settings["psf_shape"]
         fixed = entries.fixed(self.settings)
@@ -127,8 +122,8 @@ class Search:
             "psf_scale": 1.0 if plain else which,
             "psf_shape": str(which) if plain else "map" if asked == "auto" else asked,
             "resolution_px": resolution,
-            "iterations": iterations,
-            "tv_weight": weight,
+            "iterations": self.iterations[taken.chosen_index],
+            "tv_weight": taken.tv_weight,
             "reason": reason(
                 which,
                 self.photons,
@@ -136,7 +131,6 @@ class Search:
                 few=self.limited,
                 uneven=self.uneven,
                 learnt=self.learnt,
-                judged=bool(self.trials),
             ),
             "ends": self.ends(which, taken, resolution),
             "photons": self.photons,
@@ -150,7 +144,7 @@ class Search:
                     "iterations": np.array(self.iterations)[np.isfinite(trial.errors)].tolist(),
                     "error": (trial.errors[np.isfinite(trial.errors)] / self.pixels).tolist(),
                 }
-                for trial in sorted(trials, key=lambda trial: trial.tv_weight)
+                for trial in sorted(numbers, key=lambda trial: trial.tv_weight)
             ],
         }
 
@@ -165,15 +159,24 @@ class Search:
         limited."""
         return self.settings["tv_weight"] == LEARNT and not self.limited
 
-    def ends(
-        self, which: float | PlainPsf, taken: Trial | None, resolution: float
-    ) -> dict[str, str]:
+    def learnt_trial(self, which: float | PlainPsf) -> Trial:
+        """The trial with these PSFs and the weights that a network tells.
+
+        Its iterations alone are chosen, up to those that the network learnt its weights for.
+        """
+        if self.settings["iterations"] == "auto":
+            self.iterations = steps_to(told_by(self.settings)["iterations"])
+            self.looks = sorted({*self.iterations, *self.looks})
+        self.try_all([which], [LEARNT], "learnt weights", self.iterations)
+        return self.trials[which, LEARNT]
+
+    def ends(self, which: float | PlainPsf, taken: Trial, resolution: float) -> dict[str, str]:
         """What was chosen at an end of its range, so that a value beyond could be better, in words by key."""
         found, last = {}, self.iterations[-1]
-        if taken and len(self.iterations) > 1 and self.iterations[taken.chosen_index] == last:
+        if len(self.iterations) > 1 and self.iterations[taken.chosen_index] == last:
             found["iterations"] = f"{last} iterations are the most that are tried"
         weights = [trial.tv_weight for trial in self.trials_of(which)]
-        if taken and self.weighs:
+        if self.weighs and not self.learnt:
             if taken.tv_weight == LARGEST_WEIGHT:
                 found["tv_weight"] = f"a TV weight of {LARGEST_WEIGHT:g} is the largest allowed"
             elif taken.tv_weight == min(weights) and len(weights) > 1:
@@ -405,7 +408,9 @@ class Search:
             for psf in dict.fromkeys(psf for psf, _ in new):
                 blur = held.piece.blur_by(psf)
                 for key in (key for key in new if key[0] == psf):
-                    seen = held.compare(blur, looks, key[1], self.settings, **self.brightness)
+                    widths = held.piece.widths_at(psf) if key[1] == LEARNT else None
+                    how = {"widths": widths} | self.brightness
+                    seen = held.compare(blur, looks, key[1], self.settings, **how)
                     found[key].append(seen)
                     bar.step()
         for key, parts in found.items():

@@ -20,6 +20,7 @@ from isoplan.applications.weight_maps.trials import (
     ONE,
     ORACLE,
     RAW,
+    STOPPED,
 )
 from isoplan.report import style
 from isoplan.report.results import ResultTable, Study
@@ -36,12 +37,19 @@ LABELS = {
     LIKELY: "The most likely weight",
     ORACLE: "Oracle map*",
 }
+SHORT = {
+    RAW: "Picture",
+    BEST: "Best weight*",
+    CHOSEN: "Held-out photons",
+    LIKELY: "Most likely",
+    ORACLE: "Oracle map*",
+}
 COLOURS = {"network": "#005EA8", "other": "#8C9199"}
 INTRO = (
     "The same blurred and noisy pictures were restored with weights of total variation by several methods. Gains are in dB of PSNR "
     "over one weight for all pictures with as many photons; brackets are 95 % intervals over pictures. Methods with a star are "
     "given the truth, as no method of use could be: they say what there is to gain. A network's row is followed by one in "
-    "which its map is replaced by its own geometric mean, which says what it gains by varying over the picture."
+    "which its map is replaced by its own geometric mean, which says what it gains by varying over the picture, and by one that stops after as many iterations as held-out photons say."
 )
 FOLLOWING = (
     "Correlation over a picture's pixels of the logarithm of a network's map with what it may follow, mean over all pictures: the "
@@ -109,7 +117,7 @@ def follow_table(rows: pd.DataFrame) -> Table:
         [Cell(f"{test}: {method}"), *(Cell(style.signed(row[name])) for name in FOLLOWS)]
         for (test, method), row in means.iterrows()
     ]
-    return Table(["", *FOLLOWS], cells)
+    return Table(["", *(name.replace("_", " ").replace("psf", "PSF") for name in FOLLOWS)], cells)
 
 
 def picture_figure(pictures: dict[str, np.ndarray], width_px: int = 1040) -> Figure:
@@ -128,12 +136,12 @@ def picture_figure(pictures: dict[str, np.ndarray], width_px: int = 1040) -> Fig
     low, high = min(one.min() for one in logs), max(one.max() for one in logs)
     grey = {"cmap": "gray", "vmin": 0, "vmax": max(float(np.quantile(truth, 0.995)), 1e-6)}
     axes[0, 0].imshow(truth, **grey)
-    axes[0, 0].set_title("Truth", fontsize=7)
+    axes[0, 0].set_title("Truth", fontsize=8)
     shown = None
     for place, name in enumerate(names, 1):
         picture = pictures[f"picture/{name}"]
         axes[0, place].imshow(picture, **grey)
-        axes[0, place].set_title(label(name).replace(" ", "\n", 1), fontsize=7)
+        axes[0, place].set_title(SHORT.get(name, name), fontsize=8)
         axes[1, place].imshow(picture - truth, cmap="RdBu_r", vmin=-reach, vmax=reach)
         if name in maps:
             told = np.log10(maps[name])
@@ -222,7 +230,7 @@ def score(study: Study) -> Score | None:
     own = rows[rows["test"] == test["name"]]
     short, full = headline(test, own)
     gains = together(own)["gain_db"].drop(RAW)
-    gains = gains[[MEAN not in str(name) for name in gains.index]]
+    gains = gains[[MEAN not in str(n) and STOPPED not in str(n) for n in gains.index]]
     most = max(gains.max(), 1e-9)
     bars = [
         Bar(

@@ -18,13 +18,15 @@ from isoplan.applications.weight_maps.schemes import inner, restored
 from isoplan.base.errors import UserError
 from isoplan.base.progress import silent
 from isoplan.base.seeds import torch_rng
+from isoplan.config.entries import LEARNT
 from isoplan.metrics.image import ssim_map
-from isoplan.networks import store
+from isoplan.networks import store, weight_maps
 from isoplan.networks.unet import gaussian_profiles, smoothed
 from isoplan.networks.weight_maps import PER_PHOTON, TASK, WeightNetwork
 from isoplan.optics.exposure import Exposure
 from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.choosing import choose
+from isoplan.restoration.learnt_weights import of_object
 from isoplan.restoration.pieces import Piece
 
 BLOCK = 8  # pictures of a unit, which are restored together
@@ -37,8 +39,9 @@ RAW, ONE, BEST, LOCAL, CHOSEN, LIKELY, ORACLE = (
 )
 METHODS = (ONE, BEST, LOCAL, CHOSEN, LIKELY, ORACLE)
 MEAN = " (its mean)"  # of a network: its map's geometric mean instead of the map
+STOPPED = " (stopped)"  # of a network: after as many iterations as held-out photons say
 VALUES = ("psnr", "ssim", "weight", "seconds")
-FOLLOWS = ("light", "edges", "texture", "blur")  # what a map is correlated with
+FOLLOWS = ("light", "edges", "texture", "psf_width")  # what a map is correlated with
 COLUMNS = ["test", "photons", "picture", "method", *VALUES]
 FOLLOWED = ["test", "photons", "picture", "method", *FOLLOWS]
 
@@ -94,8 +97,15 @@ class Trial:
         ways = [RAW, *(f"{kind}@{k}" for kind in (ONE, LOCAL) for k in range(len(GRID)))]
         ways += [name for name in self.test["methods"] if name in (CHOSEN, LIKELY, ORACLE)]
         for name, _, card in self.trained:
-            ways += [name] if card["network"]["learns"] == "direct" else [name, name + MEAN]
+            ways.append(name)
+            if card["network"]["learns"] != "direct":
+                ways += [name + MEAN, *([name + STOPPED] if self.chooses else [])]
         return ways
+
+    @property
+    def chooses(self) -> bool:
+        """Whether held-out photons choose: the product does so of its own scheme."""
+        return CHOSEN in self.test["methods"]
 
     # Pictures ------------------------------------------------------------------------------------
 
@@ -141,7 +151,7 @@ class Trial:
             for kind, base in ((ONE, flat / bright.view(-1, 1, 1)), (LOCAL, flat / local)):
                 for k, number_ in enumerate(GRID):
                     made[f"{kind}@{k}"] = self._timed(sample, lambda b=base, n=number_: n * b)
-            if CHOSEN in self.test["methods"]:
+            if self.chooses:
                 made[CHOSEN] = self._chosen(sample, number)
             if LIKELY in self.test["methods"]:
                 told = lambda: most_likely(sample, rng).view(-1, 1, 1) * flat  # noqa: E731
@@ -153,8 +163,11 @@ class Trial:
                 sample, lambda: best_map(sample, best, self.test, self.test["iterations"])
             )
         with torch.inference_mode():
-            for name, network, card in self.trained:
+            for place, (name, network, card) in enumerate(self.trained):
                 made |= self._by_network(sample, name, network, card)
+                if name + STOPPED in self.ways:
+                    file = self.networks[place]
+                    made[name + STOPPED] = self._chosen(sample, number, file)
         return made
 
     def _timed(self, sample: Sample, weights: Callable[[], torch.Tensor], lines=None) -> tuple:
@@ -178,63 +191,79 @@ class Trial:
             name + MEAN: self._timed(sample, mean.exp, lines),
         }
 
-    def _chosen(self, sample: Sample, number: int) -> tuple:
-        """By held-out photons, as `tv_weight: auto` and `iterations: auto` choose them (`restoration.choosing`)."""
+    def _chosen(self, sample: Sample, number: int, file: str | None = None) -> tuple:
+        """By held-out photons, as `iterations: auto` and `tv_weight` auto or learnt choose them (`restoration.choosing`).
+
+        file: of the network that tells learnt weights.
+        """
         settings = {
             "algorithm": "richardson-lucy",
             "tv_step": "proximal",
             "acceleration": "momentum",
             "iterations": "auto",
-            "tv_weight": "auto",
+            "tv_weight": LEARNT if file else "auto",
             "psf_scale": 1.0,
             "psf_shape": "map",
             "resolution_px": 0.0,
         }
+        settings |= {"weight_network": file} if file else {}
         begun, pictures, weights = time.perf_counter(), [], []
         for k in range(BLOCK):
             own = sample.only(slice(k, k + 1))
             blur, counts = OneBlur(own.blurs), own.photons[0]
             known = {"start": float(own.level), "scale": float(own.peak)}
             exposure = Exposure(gain=1.0, floor=float(own.floor))
-            whole = tuple(slice(0, length) for length in counts.shape)
-            piece = Piece(counts.numpy(), lambda which, b=blur: b, whole, lambda which: 1.0)
+            piece = Piece(
+                counts.numpy(),
+                lambda which, blur=blur: blur,
+                tuple(slice(0, length) for length in counts.shape),
+                lambda which: 1.0,
+                lambda which, widths=own.widths[0].numpy(): widths,
+            )
             stream = f"weight-tests/{self.test['name']}/held-out/{number}/{k}"
             with silent():
                 choice = choose(
                     *([piece], settings), exposure=exposure, seed=self.seed, stream=stream, **known
                 )
+            if file:
+                weight = weight_maps.load(file)[0](*own.seen)[0].exp()
+            else:
+                weight = torch.full_like(own.widths[0], choice["tv_weight"])
             made = algorithm_of(settings).restore(
                 *(counts, blur),
                 iterations=choice["iterations"],
-                tv_weight=choice["tv_weight"],
+                tv_weight=of_object(weight, blur.margin),
                 shift=exposure.shift,
                 **known,
             )
             pictures.append(inner(made, blur.margin))
-            weights.append(torch.full_like(own.widths[0], choice["tv_weight"]))
+            weights.append(weight)
         seconds = time.perf_counter() - begun
         return torch.stack(pictures), torch.stack(weights), seconds
 
     # To look at ----------------------------------------------------------------------------------
 
     def pictures(self) -> dict[str, np.ndarray]:
-        """The first picture with the middle number of photons: the truth, and by each method picture and map."""
+        """Of the first pictures the one with most edges, with the middle number of photons: the truth, and by each method picture
+        and map."""
         lights = sorted(self.test["photons"])
         light = lights[len(lights) // 2]
         number = self.units.index((light, 0))
         sample = self.sample(light, 0)
         made = self._made(sample, number)
-        psnr = [float(decibels(made[f"{ONE}@{k}"][0], sample)[0]) for k in range(len(GRID))]
-        shown = {BEST: f"{ONE}@{int(np.argmax(psnr))}"}
-        shown |= {way: way for way in self.ways if "@" not in way and MEAN not in way}
-        unit = float(sample.bright[0])
-        found = {"truth": (inner(sample.truth, sample.blurs.margin)[0] / unit).numpy()}
-        found["widths"] = sample.widths[0].numpy()
+        truth = inner(sample.truth, sample.blurs.margin) / sample.bright.view(-1, 1, 1)
+        one = int(truth.diff(dim=-1).abs().mean((1, 2)).argmax())
+        psnr = [float(decibels(made[f"{ONE}@{k}"][0], sample)[one]) for k in range(len(GRID))]
+        shown = {RAW: RAW, BEST: f"{ONE}@{int(np.argmax(psnr))}"}
+        hidden = ("@", MEAN, STOPPED)
+        shown |= {way: way for way in self.ways if not any(part in way for part in hidden)}
+        unit = float(sample.bright[one])
+        found = {"truth": truth[one].numpy()}
         for name, way in shown.items():
             pictures, weights, _ = made[way]
-            found[f"picture/{name}"] = (pictures[0] / unit).numpy()
+            found[f"picture/{name}"] = (pictures[one] / unit).numpy()
             if weights is not None:
-                found[f"map/{name}"] = weights[0].numpy()
+                found[f"map/{name}"] = weights[one].numpy()
         return found
 
 
@@ -265,7 +294,7 @@ def follows(weights: torch.Tensor, sample: Sample) -> np.ndarray:
     """(n, FOLLOWS): correlation over a picture's pixels of a map's logarithm with what it may follow, NaN where that is even.
 
     light and edges: logarithms of the true object and of its gradient's length, both smoothed by 2 px. texture: the logarithm of
-    the object's standard deviation within 6 px over its mean. blur: the logarithm of the PSF's width.
+    the object's standard deviation within 6 px over its mean. psf_width: the logarithm of the PSF's width.
     """
     truth = inner(sample.truth, sample.blurs.margin)[:, None].clamp(min=0)
     least = 1e-3 * sample.bright.view(-1, 1, 1, 1)
@@ -278,7 +307,7 @@ def follows(weights: torch.Tensor, sample: Sample) -> np.ndarray:
         "light": (smoothed(truth, narrow) + least).log()[:, 0],
         "edges": (smoothed((rows.square() + columns.square()).sqrt(), narrow) + least).log()[:, 0],
         "texture": (spread / mean + 1e-3).log()[:, 0],
-        "blur": sample.widths.log(),
+        "psf_width": sample.widths.log(),
     }
     logs = weights.log()
     return np.stack([_correlation(logs, shown[name]) for name in FOLLOWS], 1)
