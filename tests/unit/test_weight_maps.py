@@ -189,10 +189,7 @@ def test_choices_are_spread_about_three_over_the_photons():
     weights = choices_of(torch.tensor([100.0]), torch.tensor([0.0]))
     assert weights.shape == (1, CHOICES)
     assert float(weights[0, CHOICES // 2]) == pytest.approx(0.03)
-    network = WeightNetwork(width=4, levels=2, chooses=True)
-    photons = torch.ones(1, 8, 8)
-    told = network(photons, photons, torch.tensor([100.0]), torch.tensor([0.0])).exp()
-    torch.testing.assert_close(told, torch.full((1, 8, 8), 0.03))
+    assert float(weights[0, -1] / weights[0, 0]) == pytest.approx(np.exp(8), rel=1e-3)
 
 
 @pytest.mark.parametrize("learns", LESSONS)

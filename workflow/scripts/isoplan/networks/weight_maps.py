@@ -17,7 +17,7 @@ REACH = 4.0  # standard deviations, at which Gaussians end
 CHANNELS = len(SMOOTHED_PX) + 3
 # Weights are PER_PHOTON over the photons at the brightest pixels, times or by exp(FURTHEST) at most.
 PER_PHOTON, FURTHEST = 3.0, 4.0
-CHOICES = 9  # weights to choose from, spread evenly over this range on a logarithmic scale
+CHOICES = 9  # weights that are tried, spread evenly over this range on a logarithmic scale
 
 
 class WeightNetwork(Levels):
@@ -30,8 +30,6 @@ class WeightNetwork(Levels):
     ----------
     width, levels : int
         See `networks.unet.Levels`.
-    chooses : bool
-        Whether it tells the probability of each of CHOICES weights, whose mean logarithm is taken, instead of a number.
     directs : bool
         Whether it tells the direction of lines too, and how much less differences along them count.
 
@@ -48,19 +46,15 @@ class WeightNetwork(Levels):
 
     profiles: torch.Tensor
 
-    def __init__(
-        self, width: int = 16, levels: int = 3, chooses: bool = False, directs: bool = False
-    ):
-        outputs = (CHOICES if chooses else 1) + (2 if directs else 0)
-        super().__init__(CHANNELS, width, levels, outputs=outputs)
-        self.chooses, self.directs = chooses, directs
+    def __init__(self, width: int = 16, levels: int = 3, directs: bool = False):
+        super().__init__(CHANNELS, width, levels, outputs=3 if directs else 1)
+        self.directs = directs
         self.register_buffer("profiles", gaussian_profiles(SMOOTHED_PX, REACH), False)
 
     @classmethod
     def of(cls, spec: dict) -> Self:
         """The network of an entry of `weight_networks`."""
-        chooses, directs = spec["learns"] == "patches", spec["regulariser"] == "directional"
-        return cls(spec["width"], spec["levels"], chooses, directs)
+        return cls(spec["width"], spec["levels"], spec["regulariser"] == "directional")
 
     @property
     def halo_px(self) -> int:
@@ -115,20 +109,16 @@ class WeightNetwork(Levels):
         Lines are (1 - a) (cos 2t, sin 2t): t is their direction in radians, from x towards y, and a how much differences along
         them count, where those across count 1.
         """
-        told = self.told(photons, widths, peak, floor)
-        lines = None
+        told, lines = self.told(photons, widths, peak, floor), None
         if self.directs:
-            told, lines = told[:, :-2], told[:, -2:].movedim(1, 0)
+            lines = told[:, 1:].movedim(1, 0)
             lines = lines / (1 + lines.square().sum(0)).sqrt()  # shorter than 1
         middle = math.log(PER_PHOTON) - (peak + floor).log().view(-1, 1, 1)
-        if self.chooses:
-            among = torch.linspace(-FURTHEST, FURTHEST, CHOICES, device=told.device)
-            return middle + torch.einsum("nkhw,k->nhw", told.softmax(1), among), lines
         return middle + FURTHEST * torch.tanh(told[:, 0] / FURTHEST), lines
 
 
 def choices_of(peak: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:
-    """The weights (n, CHOICES) that a network of `chooses` chooses from, ascending."""
+    """CHOICES weights (n, CHOICES) from the least to the largest that a network can tell."""
     among = torch.linspace(-FURTHEST, FURTHEST, CHOICES, device=peak.device).exp()
     return PER_PHOTON * among / (peak + floor)[:, None]
 

@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d, pad
 from isoplan.applications.weight_maps.direct import DirectNetwork
 from isoplan.applications.weight_maps.samples import Sample
 from isoplan.applications.weight_maps.schemes import inner, restored
-from isoplan.networks.weight_maps import WeightNetwork, choices_of
+from isoplan.networks.weight_maps import CHOICES, WeightNetwork, choices_of
 from isoplan.restoration.held_out import HELD_OUT
 
 LEAST = 1e-5  # of a mean squared error, as a share of the brightness squared, below which less is no gain
@@ -56,21 +56,29 @@ class Restoration(Lesson):
 
 
 class Patches(Lesson):
-    """From patches: by what factor each of some weights misses the least error around a pixel, weighed by the probabilities
-    that the network gives them. The errors are those of pictures that are restored with one weight each."""
+    """From patches: by what factor the error around a pixel misses the least one, with the weight that the network tells there.
+
+    Pictures are restored with each of some weights all over. Their squared errors around the pixel, on a logarithmic scale, are
+    linear between these weights.
+    """
 
     def loss(self, network, sample, rng):
         found = []
         with torch.no_grad():
-            for weights in choices_of(*sample.seen[2:]).unbind(1):
+            choices = choices_of(*sample.seen[2:])
+            for weights in choices.unbind(1):
                 flat = weights.view(-1, 1, 1).expand_as(sample.widths)
                 made = restored(sample, flat, self.spec, self.spec["iterations"])
                 apart = (made - inner(sample.truth, sample.blurs.margin)).square()
                 found.append(self._around(apart / sample.bright.view(-1, 1, 1).square()))
             missed = torch.log(torch.stack(found, 1) + LEAST)
             missed = missed - missed.amin(1, keepdim=True)
-        told = network.told(*sample.seen)
-        return (told.softmax(1) * missed).sum(1).mean()
+            first, last = choices[:, :1, None].log(), choices[:, -1:, None].log()
+        place = (network(*sample.seen) - first) / (last - first) * (CHOICES - 1)
+        below = place.detach().floor().clamp(0, CHOICES - 2)
+        index = below.long()[:, None]
+        low, high = missed.gather(1, index)[:, 0], missed.gather(1, index + 1)[:, 0]
+        return torch.lerp(low, high, place - below).mean()
 
     @staticmethod
     def _around(values: torch.Tensor) -> torch.Tensor:
