@@ -1,13 +1,12 @@
 """Writes the card of a released network of weights, only from the card in its file."""
 
 from isoplan.applications.weight_maps.judging import RESULT
-from isoplan.applications.weight_maps.trials import BEST, LOCAL, MEAN, ONE, RAW
+from isoplan.applications.weight_maps.trials import BEST, MEAN, ONE, RAW
 
 NAMES = {
     RAW: "the picture itself",
     ONE: "one weight for all (with the truth)",
     BEST: "the best weight of each picture (with the truth)",
-    LOCAL: "c over the local photons (with the truth)",
     RESULT: "**this network**",
     RESULT + MEAN: "the mean of its map",
 }

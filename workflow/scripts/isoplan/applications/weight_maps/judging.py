@@ -8,13 +8,14 @@ import pandas as pd
 
 from isoplan.applications.weight_maps.summary import summary
 from isoplan.applications.weight_maps.task import WeightMaps
-from isoplan.applications.weight_maps.trials import BEST, LOCAL, ONE, Trial, tables
+from isoplan.applications.weight_maps.trials import BEST, ONE, Trial, tables
 from isoplan.config.entries import code_of_psf, entry, told
 from isoplan.networks import store
 from isoplan.networks.weight_maps import TASK
 from isoplan.training.task import Judgement
 
 RESULT = "network"
+JUDGED = 16  # pictures of a test, with each number of photons
 COLUMNS = ["parameter", "metric", "value", "low", "high", "n"]
 
 
@@ -39,7 +40,7 @@ def asked(study: dict, name: str) -> list[dict]:
     for test in study["weight_tests"]:
         if name in test["networks"]:
             own = told(study, "weight_tests", test["name"])
-            own = own | {"networks": [RESULT], "methods": [ONE, BEST, LOCAL]}
+            own = own | {"networks": [RESULT], "methods": [ONE, BEST], "samples": JUDGED}
             made_of = {
                 "test": own,
                 "objects": told(study, "objects", test["objects"]),
@@ -49,7 +50,7 @@ def asked(study: dict, name: str) -> list[dict]:
                 {
                     "test_set": test["name"],
                     "seed": study["seed"],
-                    "samples": test["samples"],
+                    "samples": JUDGED,
                     "recipe": made_of,
                 }
             )

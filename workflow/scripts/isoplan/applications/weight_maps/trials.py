@@ -30,8 +30,9 @@ from isoplan.restoration.learnt_weights import of_object
 from isoplan.restoration.pieces import Piece
 
 BLOCK = 8  # pictures of a unit, which are restored together
-# Weights to choose the best one from, over the photons.
+# Weights to choose the best one from, over the photons: of the brightest pixels, and (fewer of them) of the local ones.
 GRID = PER_PHOTON * np.exp(np.linspace(-4.0, 4.0, 17))
+LOCAL_GRID = GRID[::2]
 LOCAL_PX = 6.0  # standard deviation of the Gaussian that tells the local light
 RAW, ONE, BEST, LOCAL, CHOSEN, LIKELY, ORACLE = (
     *("raw", "one", "best", "local-light"),
@@ -94,7 +95,9 @@ class Trial:
     @property
     def ways(self) -> list[str]:
         """Columns of a unit: with each weight of the grid, as one number and by the local light, and by all other methods."""
-        ways = [RAW, *(f"{kind}@{k}" for kind in (ONE, LOCAL) for k in range(len(GRID)))]
+        ways = [RAW, *(f"{ONE}@{k}" for k in range(len(GRID)))]
+        if LOCAL in self.test["methods"]:
+            ways += [f"{LOCAL}@{k}" for k in range(len(LOCAL_GRID))]
         ways += [name for name in self.test["methods"] if name in (CHOSEN, LIKELY, ORACLE)]
         for name, _, card in self.trained:
             ways.append(name)
@@ -148,9 +151,11 @@ class Trial:
         flat, local = torch.ones_like(sample.widths), local_light(sample)
         made = {RAW: (sample.seen[0], None, 0.0)}
         with torch.inference_mode():
-            for kind, base in ((ONE, flat / bright.view(-1, 1, 1)), (LOCAL, flat / local)):
-                for k, number_ in enumerate(GRID):
-                    made[f"{kind}@{k}"] = self._timed(sample, lambda b=base, n=number_: n * b)
+            for k, c in enumerate(GRID):
+                one = lambda c=c: c * flat / bright.view(-1, 1, 1)  # noqa: E731
+                made[f"{ONE}@{k}"] = self._timed(sample, one)
+            for k, c in enumerate(LOCAL_GRID if LOCAL in self.test["methods"] else ()):
+                made[f"{LOCAL}@{k}"] = self._timed(sample, lambda c=c: c / local)
             if self.chooses:
                 made[CHOSEN] = self._chosen(sample, number)
             if LIKELY in self.test["methods"]:
@@ -360,9 +365,11 @@ def _by_method(trial: Trial, found: np.ndarray) -> dict[str, np.ndarray]:
     """Of each method what `found` (pictures, ways, values) tells: (pictures, values)."""
     ways = trial.ways
     made = {RAW: found[:, 0]}
-    for kind in (ONE, LOCAL):
+    for kind, count in ((ONE, len(GRID)), (LOCAL, len(LOCAL_GRID))):
+        if f"{kind}@0" not in ways:
+            continue
         first = ways.index(f"{kind}@0")
-        grid = found[:, first : first + len(GRID)]
+        grid = found[:, first : first + count]
         if kind in trial.test["methods"]:
             made[kind] = grid[:, grid[:, :, 0].mean(0).argmax()]
         if kind == ONE and BEST in trial.test["methods"]:
