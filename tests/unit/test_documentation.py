@@ -292,7 +292,11 @@ def check_isoplan(given: list[str]) -> None:
     config, network = getattr(asked, "config", None), getattr(asked, "network", None)
     if config:
         told = yaml.safe_load((ROOT / config).read_text())
-        named = {entry["name"] for key in ("networks", "enhancers") for entry in told.get(key, [])}
+        named = {
+            entry["name"]
+            for key in ("networks", "enhancers", "weight_networks")
+            for entry in told.get(key, [])
+        }
         assert set([network] if isinstance(network, str) else network or []) <= named, network
 
 

@@ -181,6 +181,7 @@ def test_the_command_line_refuses_what_an_algorithm_does_not_read(house):
     from isoplan.cli.picture import _restoration_settings
 
     how = {"algorithm": "wiener", "order": "mask-blur", "force": True}
+    how["weight_network"] = "released"
     args = SimpleNamespace(**how, **dict.fromkeys(entries.CHOSEN, "auto"))
     assert _restoration_settings(args)["iterations"] == 1
     args.iterations = 20

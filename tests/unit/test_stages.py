@@ -23,7 +23,7 @@ NAMES = dict(re.findall(r'^([A-Z_]+) = f"(.+)"$', "\n".join(TEXTS.values()), re.
 TARGETS = {
     *("report.html", "metrics.csv", "regression.csv", "restoration.csv", "harm.csv"),
     *("fluctuation.csv", "sequences.csv", "enhancement.csv", "enhanced_pictures.csv"),
-    "weight_maps.csv",
+    *("weight_maps.csv", "weight_maps_summary.csv"),
 }
 # Rule -> its text, with the names of folders put in.
 BLOCKS = {

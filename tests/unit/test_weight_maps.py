@@ -413,8 +413,9 @@ def test_without_the_gain_no_weight_is_learnt(file):
     assert sample.photons.shape == (1, 48, 48)
 
 
-def test_limited_iterations_take_a_number(file):
-    """Where PSFs are of another kind than the map's, a weight is chosen that goes with few iterations."""
+@pytest.mark.parametrize("uneven", [False, True])
+def test_doubtful_psfs_are_chosen_first(file, uneven):
+    """Where one PSF stands for different ones, iterations are limited, and a weight is chosen that goes with few of them."""
     sample = even_and_textured(200.0).only(slice(1, 2))
     settings = {"tv_weight": "learnt", "weight_network": str(file)}
     settings = validate({"restoration": settings})["restoration"]
@@ -423,10 +424,13 @@ def test_limited_iterations_take_a_number(file):
         *(sample.photons[0].numpy(), lambda which: blur, (slice(0, 48), slice(0, 48))),
         *(lambda which: 5.0 * which, lambda which: sample.widths[0].numpy(), 0.2),
     )
-    found = choose(
-        [piece], settings, exposure=Exposure(gain=1.0), start=100.0, scale=200.0, seed=0, stream="t", uneven=True
-    )  # fmt: skip
-    assert found["tv_weight"] != "learnt" and found["iterations"] <= 8
+    how = {"exposure": Exposure(gain=1.0), "start": 100.0, "scale": 200.0, "seed": 0, "stream": "t"}
+    found = choose([piece], settings, uneven=uneven, **how)
+    assert len(found["widths"]) > 1
+    if uneven:
+        assert found["tv_weight"] != "learnt" and found["iterations"] <= 8
+    else:
+        assert found["tv_weight"] == "learnt" and not found["curves"]
 
 
 def trial(networks=(), **keys):

@@ -43,6 +43,7 @@ ELSEWHERE = {
     ".venv/bin/isoplan release config/studies/released.full.yaml gaussian-2 --stop-after-minutes 9": "hours; tests/unit/test_released.py",
     "make study STUDY=fluctuation.small": "minutes; tests/workflow/test_fluctuation.py",
     "make study STUDY=enhancement.small": "a minute; tests/workflow/test_enhancement.py",
+    "make study STUDY=weight-maps.small": "minutes; tests/workflow/test_weight_maps_study.py",
     "make study STUDY=table_2_3.small": "hours; tests/unit/test_sweep.py",
     "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_picture.py": "minutes, on results of the demo",
     "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_gallery.py": "minutes, on results of the demo",
@@ -184,6 +185,14 @@ def test_enhancement(copy, exposure):
     assert (copy.folder / "results/enhancement/new-preview.png").is_file()
     assert (copy.folder / "results/new-doubts.ome.zarr/zarr.json").is_file()
     assert (copy.folder / "results/new-preview.png").is_file()
+
+
+def test_weight_maps(copy):
+    said = copy.page("docs/weight-maps.md")
+    first = next(line for line in said if "make_weight_maps" in line)
+    to_truth = dict(re.findall(r"PSNR to the truth of (.*): (.*) dB", said[first]))
+    assert float(to_truth["learnt weights"]) > float(to_truth["the exposure"]) + 2
+    assert (copy.folder / "results/weight-maps/restored.ome.zarr/tv_weight/zarr.json").is_file()
 
 
 def test_cards(copy, exposure):

@@ -65,14 +65,13 @@ rule train_weights:
 WEIGHT_TESTS = [item["name"] for item in STUDY["weight_tests"]]
 WEIGHT_TEST = f"{RESULTS}/weight_tests/{{weight_test}}"
 WEIGHT_STAGE = f"{RESULTS}/stages/weight_tests/{{weight_test}}"
-WEIGHT_TABLES = {
-    name: f"{RESULTS}/weight_maps{ending}.csv"
-    for name, ending in (("rows", ""), ("summary", "_summary"), ("follow", "_follow"))
-}
+WEIGHT_ROWS = f"{RESULTS}/weight_maps.csv"
+WEIGHT_SUMMARY = f"{RESULTS}/weight_maps_summary.csv"
+WEIGHT_FOLLOW = f"{RESULTS}/weight_maps_follow.csv"
 
 if WEIGHT_TESTS:
-    TARGETS["weight_tests"] = list(WEIGHT_TABLES.values())
-    REPORTED["weight_tests"] = WEIGHT_TABLES["summary"]
+    TARGETS["weight_tests"] = [WEIGHT_ROWS, WEIGHT_SUMMARY, WEIGHT_FOLLOW]
+    REPORTED["weight_tests"] = WEIGHT_SUMMARY
     REPORTED["weight_pictures"] = expand(
         f"{WEIGHT_TEST}/pictures.npz", weight_test=WEIGHT_TESTS
     )
@@ -141,7 +140,9 @@ rule tabulate_weights:
             job=range(JOBS),
         ),
     output:
-        **WEIGHT_TABLES,
+        rows=WEIGHT_ROWS,
+        summary=WEIGHT_SUMMARY,
+        follow=WEIGHT_FOLLOW,
     log:
         f"{LOGS}/tabulate_weights.log",
     benchmark:

@@ -380,7 +380,7 @@ def restore(
         picture, made.found, settings, facts, device, step=bar.step
     ):
         out[core] = block
-        if weights is not None:
+        if weights is not None and told is not None:
             rows, columns = (slice(p.start // CELL_PX, -(-p.stop // CELL_PX)) for p in core)
             weights[rows, columns] = cells_of(told)[0]
         rows, columns = (slice(part.start // size, -(-part.stop // size)) for part in core)

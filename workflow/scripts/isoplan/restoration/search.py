@@ -114,7 +114,7 @@ class Search:
         resolution = self.settings["resolution_px"]
         if resolution == "auto":
             resolution = resolution_for(self.photons) if which and self.doubt else 0.0
-        numbers = [trial for trial in self.trials_of(which) if trial.tv_weight != LEARNT]
+        numbers = [] if self.learnt else self.trials_of(which)
         plain = isinstance(which, PlainPsf)
         asked = self.settings["psf_shape"]
         fixed = entries.fixed(self.settings)

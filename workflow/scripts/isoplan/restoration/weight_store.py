@@ -40,8 +40,8 @@ def cells_of(weights: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> cells_of(np.full((16, 20), 0.01, np.float32)).round(4).tolist()
-    [[[0.01, 0.01, 0.01], [0.01, 0.01, 0.01]]]
+    >>> cells_of(np.full((16, 20), 0.25, np.float32)).tolist()
+    [[[0.25, 0.25, 0.25], [0.25, 0.25, 0.25]]]
     """
     logs = np.log(weights)
     for axis in (0, 1):

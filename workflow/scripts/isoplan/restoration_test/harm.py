@@ -26,7 +26,7 @@ import torch
 
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import numpy_rng, torch_rng
-from isoplan.config.entries import fixed
+from isoplan.config.entries import LEARNT, fixed
 from isoplan.metrics.image import snr
 from isoplan.networks import store
 from isoplan.objects import pictures
@@ -230,7 +230,8 @@ class HarmTest:
         doubt = local.doubt(0, local.layout.shape_px[0], 0, local.layout.shape_px[1])
         threshold = self.spec["map"]["alarm_threshold"]
         return [
-            *(choice[key] for key in ("psf_scale", "resolution_px", "iterations", "tv_weight")),
+            *(choice[key] for key in ("psf_scale", "resolution_px", "iterations")),
+            math.nan if choice["tv_weight"] == LEARNT else choice["tv_weight"],
             *(width, math.nan if doubt is None else doubt, (cells[FILLED] == 0).mean()),
             *((cells[flag] > threshold).mean() for flag in (ALARM, OTHER_BLUR)),
         ]
