@@ -3,6 +3,8 @@
 How near the choice comes to the best one is a study: config/studies/how-much.small.yaml.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from bench_acceleration import picture
@@ -41,10 +43,22 @@ def run() -> list[dict]:
     def restored():
         richardson_lucy(torch.from_numpy(y), blur, iterations=10, **brightness)
 
+    # The weight and the iterations, with PSFs that are known: by trials of weights, and of learnt ones.
+    known = replace(piece, doubt=None, widths_at=lambda factor: np.full(y.shape, 5.0, np.float32))
+
+    def weighed(tv_weight: str):
+        asked = settings | {"tv_weight": tv_weight, "psf_scale": 1.0}
+        choose([known], asked, exposure=Exposure(gain=1.0), **brightness, seed=0, stream="bench")
+
     return [
+        {
+            "benchmark": f"choosing iterations for learnt weights, {SIZE_PX} px",
+            "peer": "choosing iterations and TV weight",
+            **in_turn(lambda: weighed("learnt"), lambda: weighed("auto"), runs=3),
+        },
         {
             "benchmark": f"choosing PSFs, iterations and TV weight, {SIZE_PX} px",
             "peer": "10 iterations",
             **in_turn(chosen, restored, runs=3),
-        }
+        },
     ]

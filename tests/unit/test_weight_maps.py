@@ -384,8 +384,8 @@ def choose_learnt(file, sample, **asked):
         lambda which: blur,
         (slice(0, 48), slice(0, 48)),
         lambda which: 3.0,
-        lambda which: sample.widths[0].numpy(),
         doubt,
+        lambda which: sample.widths[0].numpy(),
     )
     exposure = Exposure(gain=asked.pop("gain", 1.0))
     return choose(
@@ -422,7 +422,7 @@ def test_doubtful_psfs_are_chosen_first(file, uneven):
     blur = OneBlur(sample.blurs)
     piece = Piece(
         *(sample.photons[0].numpy(), lambda which: blur, (slice(0, 48), slice(0, 48))),
-        *(lambda which: 5.0 * which, lambda which: sample.widths[0].numpy(), 0.2),
+        *(lambda which: 5.0 * which, 0.2, lambda which: sample.widths[0].numpy()),
     )
     how = {"exposure": Exposure(gain=1.0), "start": 100.0, "scale": 200.0, "seed": 0, "stream": "t"}
     found = choose([piece], settings, uneven=uneven, **how)

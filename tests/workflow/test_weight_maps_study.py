@@ -81,7 +81,9 @@ def test_a_whole_study(tmp_path):
     metrics = pd.read_csv(whole.results / "metrics.csv")
     snr = metrics[metrics["metric"] == "SNR"].set_index("method")["value"]
     assert snr["oracle"] > snr["none"]
-    assert "learnt TV weights" in (whole.results / "report.html").read_text()
+    page = (whole.results / "report.html").read_text()
+    assert "learnt TV weights" in page and "How much was smoothed where" in page
+    assert (whole.results / "figures/tv_weight_drawn.png").is_file()
 
     # And a picture.
     file = results / "weight_networks/small/network.safetensors"

@@ -8,6 +8,9 @@ WEIGHTS_FILE = f"{WEIGHTS}/network.safetensors"
 if WEIGHT_NETWORKS:
     TARGETS["weight_networks"] = expand(WEIGHTS_FILE, weights=WEIGHT_NETWORKS)
 
+if STUDY["restoration"]["tv_weight"] == entries.LEARNT:
+    SECTIONS["tv_weights"] = "isoplan.applications.weight_maps.mosaic_report:SECTIONS"
+
 
 wildcard_constraints:
     weights=r"[A-Za-z0-9._-]+",

@@ -32,18 +32,18 @@ class Piece:
         (rows, columns) slices of the piece without its margin.
     width_by
         Width in px of the median PSF that `blur_by` uses; 0 if none is known.
-    widths_at
-        The width in px of these PSFs at every pixel of the piece, (h, w).
     doubt
         Relative standard deviation of the PSFs' width; None if they are known.
+    widths_at
+        The width in px of these PSFs at every pixel of the piece, (h, w); only learnt weights need it.
     """
 
     counts: np.ndarray
     blur_by: Callable[[float | PlainPsf], SpaceVariantBlur]
     judged: tiles.Window
     width_by: Callable[[float | PlainPsf], float]
-    widths_at: Callable[[float | PlainPsf], np.ndarray] | None = None
     doubt: float | None = None
+    widths_at: Callable[[float | PlainPsf], np.ndarray] | None = None
 
 
 def pieces_of(mosaic, local: LocalPsfs, facts: dict, *, order: str, device="cpu") -> list[Piece]:
@@ -105,7 +105,7 @@ def pieces_of(mosaic, local: LocalPsfs, facts: dict, *, order: str, device="cpu"
             return widths_of(local.by(which).around(*window), shape)
 
         judged, doubt = tiles.inside(core, outer), local.doubt(*window)
-        pieces.append(Piece(counts, blur_by, judged, width_by, widths_at, doubt))
+        pieces.append(Piece(counts, blur_by, judged, width_by, doubt, widths_at))
     return pieces
 
 

@@ -223,7 +223,7 @@ class Trial:
                 lambda which, blur=blur: blur,
                 tuple(slice(0, length) for length in counts.shape),
                 lambda which: 1.0,
-                lambda which, widths=own.widths[0].numpy(): widths,
+                widths_at=lambda which, widths=own.widths[0].numpy(): widths,
             )
             stream = f"weight-tests/{self.test['name']}/held-out/{number}/{k}"
             with silent():
