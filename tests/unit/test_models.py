@@ -314,7 +314,7 @@ def test_every_released_network_has_its_card():
 
 
 def test_nothing_else_lies_among_the_released_networks():
-    known = {"README.md", "EXPERIMENTS.md", "enhancement"}
+    known = {"README.md", "EXPERIMENTS.md", "enhancement", "weight-maps"}
     known |= {f"{file.stem}{ending}" for file in RELEASED for ending in (".safetensors", ".md")}
     assert {path.name for path in MODELS.iterdir()} <= known
 

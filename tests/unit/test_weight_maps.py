@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from isoplan.applications.weight_maps import unrolled
+from isoplan.applications.weight_maps import card, unrolled
 from isoplan.applications.weight_maps.blurs import Blurs
 from isoplan.applications.weight_maps.judging import WeightJudge
 from isoplan.applications.weight_maps.lessons import LESSONS, errors, held_out
@@ -515,3 +515,17 @@ def test_other_models_learn_too(model):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     assert network.last.weight.grad.abs().amax((1, 2, 3)).min() > 0
     assert lesson.made(network, one).shape == (2, 32, 32)
+
+
+def test_the_released_network_has_its_card():
+    file = entries.weight_network_file({})
+    network, told = weight_maps.load(file)
+    assert file.with_suffix(".md").read_text() == card.markdown(told)
+    assert file.stat().st_size <= 8_000_000
+    assert {"released", "limits", "tests", "seed", "samples"} <= set(told)
+    assert (told["halo_px"], told["step_px"]) == (network.halo_px, network.step_px)
+    by = {
+        (t["test_set"], r["parameter"], r["metric"]): r for t in told["tests"] for r in t["figures"]
+    }
+    for test in told["tests"]:  # better than one weight for all, wherever it was judged
+        assert by[test["test_set"], "all/network", "gain"]["low"] > 0
