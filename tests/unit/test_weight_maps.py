@@ -318,6 +318,7 @@ def test_what_is_no_network_of_weights_is_refused(tmp_path, file):
         ({"acceleration": "none"}, "acceleration: is none with learnt weights"),
         ({"weight_network": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"weight_network": "network.pt"}, "is not a .safetensors file"),
+        ({"tv_weight": 0.01}, "weight_network: goes with tv_weight: learnt"),
     ],
 )
 def test_what_does_not_go_with_learnt_weights_is_named(asked, words, file):

@@ -201,10 +201,12 @@ def outputs_of(args: argparse.Namespace, *places: Path) -> Outputs:
     """The results of a command, none of which may be one of its inputs."""
     networks = getattr(args, "network", None) or []
     second = getattr(args, "second", None)
+    weights = getattr(args, "weight_network", "released")
     read = [
         *sources_of(args.picture),
         *(networks if isinstance(networks, list) else [networks]),
         *(sources_of(second) if second else []),
+        *([weights] if weights != "released" else []),
     ]
     return Outputs(*places, sources=read, overwrite=args.overwrite)
 

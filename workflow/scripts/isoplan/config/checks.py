@@ -132,6 +132,8 @@ def restoration(settings: dict, study: dict) -> Wrong:
 
 def richardson_lucy(settings: dict, study: dict) -> Wrong:
     if settings["tv_weight"] != LEARNT:
+        if settings["weight_network"] not in (None, "released"):
+            yield ("weight_network",), "goes with tv_weight: learnt, and only with it"
         return
     for key, value in (("tv_step", "proximal"), ("acceleration", "momentum")):
         if settings[key] not in (None, value):

@@ -13,8 +13,8 @@ from isoplan.config.schema import choices, families, schema
 MODELS = ROOT / "resources" / "models"
 # The PSF that blurs nothing, as an entry of `psfs`; the method `denoised` restores with it.
 ONE_PIXEL = {"name": "pixel", "model": "pixel", "size_px": 3, "form": "isoplan"}
-# Of a restoration, what can be chosen for each mosaic and method.
 LEARNT = "learnt"  # the word of `tv_weight` for weights that a network tells
+# Of a restoration, what can be chosen for each mosaic and method.
 CHOSEN = ("iterations", "tv_weight", "psf_scale", "psf_shape", "resolution_px")
 
 

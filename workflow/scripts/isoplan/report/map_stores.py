@@ -8,6 +8,8 @@ import zarr
 
 from isoplan.psf_map.layout import FULLY_USABLE
 
+# Of a mosaic restored in several ways, the first that there is is its main one.
+MAIN = ("estimated", "measured", "constant", "oracle", "denoised")
 MAP_LIMIT_CELLS = 1024
 # A 90 % interval that is a larger share of a parameter's range than this says hardly anything.
 UNCERTAIN_SHARE = 0.5
@@ -201,7 +203,7 @@ def read_trust(folder: Path, mosaic: str, methods: list[str] | None = None) -> T
 
     methods: the study's methods of restoration; None allows all.
     """
-    for method in ("estimated", "measured", "constant", "oracle", "denoised"):
+    for method in MAIN:
         if methods is not None and method not in methods:
             continue
         path = folder / "restored" / mosaic / f"{method}.ome.zarr" / "trust"

@@ -9,13 +9,11 @@ import zarr
 from markupsafe import Markup
 
 from isoplan.report import plots, style
+from isoplan.report.map_stores import MAIN, MAP_LIMIT_CELLS
 from isoplan.report.results import Study
 from isoplan.report.section import Part, Section, StudyFigure
 from isoplan.restoration.weight_store import CELL_PX, GROUP
 
-LIMIT_CELLS = 1024  # of a map's longer side in the report
-# The first of these that there is is shown.
-METHODS = ("estimated", "measured", "constant", "oracle", "denoised")
 INTRO = Markup(
     "A network told the weight of total variation for every pixel: the larger it is, the more is smoothed there. "
     "The map should be dark in texture and along edges, and bright where nothing is. It is in the group "
@@ -25,14 +23,14 @@ INTRO = Markup(
 
 def weights_figure(study: Study, mosaic: str) -> StudyFigure | None:
     """The map of a mosaic's weights; None if none were learnt."""
-    for method in METHODS:
+    for method in MAIN:
         path = Path(study.folder) / "restored" / mosaic / f"{method}.ome.zarr" / GROUP
         if (path / "zarr.json").exists():
             break
     else:
         return None
     cells = zarr.open_array(path / "0", mode="r")
-    step = max(1, -(-max(cells.shape[1:]) // LIMIT_CELLS))
+    step = max(1, -(-max(cells.shape[1:]) // MAP_LIMIT_CELLS))
     values = np.log10(np.asarray(cells[0, ::step, ::step]))
     known = values[np.isfinite(values)]
     if not known.size:

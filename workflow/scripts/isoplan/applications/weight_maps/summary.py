@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from isoplan.applications.weight_maps.trials import BEST, MEAN, ONE
+from isoplan.applications.weight_maps.trials import BEST, CHOSEN, MEAN, ONE
 
 COVERED = 0.95
 COLUMNS = (
     *("test", "photons", "method", "psnr", "ssim"),
     *("gain_db", "gain_low", "gain_high", "worst_gain_db", "over_best_db", "best_low", "best_high"),
+    *("over_chosen_db", "chosen_low", "chosen_high"),
     *("over_mean_db", "weight", "seconds", "n"),
 )
 
@@ -24,7 +25,7 @@ COLUMNS = (
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """COLUMNS, a row for each test, number of photons and method, and one with NaN photons for all of a test's together.
 
-    gain_db is over `one`, over_best_db over `best` and over_mean_db over the map's own mean, on the same pictures, with 95 %
+    gain_db is over `one`, over_best_db over `best`, over_chosen_db over `chosen` and over_mean_db over the map's own mean, on the same pictures, with 95 %
     intervals of the mean over pictures; those of all photons together are of the pictures' means. NaN where a test has no such
     method.
 
@@ -54,6 +55,9 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
                 row["worst_gain_db"] = gain.min()
                 over_best = _mean(_over(psnr, method, BEST))
                 row |= dict(zip(("over_best_db", "best_low", "best_high"), over_best, strict=True))
+                over_chosen = _mean(_over(psnr, method, CHOSEN))
+                names = ("over_chosen_db", "chosen_low", "chosen_high")
+                row |= dict(zip(names, over_chosen, strict=True))
                 row["over_mean_db"] = _over(psnr, method, method + MEAN).mean()
                 found.append(row)
     return pd.DataFrame(found, columns=COLUMNS)

@@ -38,7 +38,6 @@ RAW, ONE, BEST, LOCAL, CHOSEN, LIKELY, ORACLE = (
     *("raw", "one", "best", "local-light"),
     *("chosen", "likelihood", "oracle"),
 )
-METHODS = (ONE, BEST, LOCAL, CHOSEN, LIKELY, ORACLE)
 MEAN = " (its mean)"  # of a network: its map's geometric mean instead of the map
 STOPPED = " (stopped)"  # of a network: after as many iterations as held-out photons say
 VALUES = ("psnr", "ssim", "weight", "seconds")
