@@ -14,7 +14,8 @@ from isoplan.networks.unet import Levels, gaussian_profiles, smoothed, upto_step
 TASK = "weight-map"
 SMOOTHED_PX = (1.2, 2.6, 6.0)  # standard deviations of Gaussians, between which the bands lie
 REACH = 4.0  # standard deviations, at which Gaussians end
-CHANNELS = len(SMOOTHED_PX) + 3
+CHANNELS = len(SMOOTHED_PX) + 4
+DOUBTFUL = 0.1  # doubt of PSFs that counts as 1
 # Weights are PER_PHOTON over the photons at the brightest pixels, times or by exp(FURTHEST) at most.
 PER_PHOTON, FURTHEST = 3.0, 4.0
 CHOICES = 9  # weights that are tried, spread evenly over this range on a logarithmic scale
@@ -24,7 +25,7 @@ class WeightNetwork(Levels):
     """From a picture to the logarithm of the TV weight at each of its pixels.
 
     It sees bands of the picture in units of its noise (after Anscombe's root, which gives photons and read noise a variance of
-    1 everywhere), the local and the largest number of photons, and how wide the PSFs are that restore.
+    1 everywhere), the local and the largest number of photons, and how wide and how doubtful the PSFs are that restore.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ class WeightNetwork(Levels):
 
     >>> network = WeightNetwork(width=8, levels=2)
     >>> photons, widths = torch.full((1, 30, 41), 50.0), torch.full((1, 30, 41), 3.0)
-    >>> weights = network(photons, widths, peak=torch.tensor([100.0]), floor=torch.tensor([0.0])).exp()
+    >>> peak, floor, doubt = torch.tensor([[100.0], [0.0], [0.1]])
+    >>> weights = network(photons, widths, peak, floor, doubt).exp()
     >>> weights.shape, round(float(weights[0, 0, 0]), 3)
     (torch.Size([1, 30, 41]), 0.03)
     """
@@ -63,7 +65,12 @@ class WeightNetwork(Levels):
         return -(-reach // self.step_px) * self.step_px
 
     def seen(
-        self, photons: torch.Tensor, widths: torch.Tensor, peak: torch.Tensor, floor: torch.Tensor
+        self,
+        photons: torch.Tensor,
+        widths: torch.Tensor,
+        peak: torch.Tensor,
+        floor: torch.Tensor,
+        doubt: torch.Tensor,
     ) -> torch.Tensor:
         """What it sees of pictures: (n, CHANNELS, h, w), up to a multiple of `step_px`. See `forward`."""
         peak, floor = peak.view(-1, 1, 1, 1), floor.view(-1, 1, 1, 1)
@@ -74,17 +81,21 @@ class WeightNetwork(Levels):
         bands = torch.asinh(levels[:, :-1] - levels[:, 1:])
         light = 2 * torch.log10(levels[:, 2:3])  # of the root, smoothed
         largest = torch.log10(4 * (peak + floor)).expand_as(light)
-        return torch.cat([bands, light - 4, light - largest, torch.log2(widths) - 1.5], 1)
+        doubts = (doubt / DOUBTFUL).view(-1, 1, 1, 1).expand_as(light)
+        return torch.cat([bands, light - 4, light - largest, torch.log2(widths) - 1.5, doubts], 1)
 
-    def told(
-        self, photons: torch.Tensor, widths: torch.Tensor, peak: torch.Tensor, floor: torch.Tensor
-    ) -> torch.Tensor:
-        """What the last layer tells: (n, outputs, h, w). See `forward`."""
-        h, w = photons.shape[-2:]
-        return self.decoded(self.encoded(self.seen(photons, widths, peak, floor)))[..., :h, :w]
+    def told(self, *pictures: torch.Tensor) -> torch.Tensor:
+        """What the last layer tells: (n, outputs, h, w). pictures: as of `forward`."""
+        h, w = pictures[0].shape[-2:]
+        return self.decoded(self.encoded(self.seen(*pictures)))[..., :h, :w]
 
     def forward(
-        self, photons: torch.Tensor, widths: torch.Tensor, peak: torch.Tensor, floor: torch.Tensor
+        self,
+        photons: torch.Tensor,
+        widths: torch.Tensor,
+        peak: torch.Tensor,
+        floor: torch.Tensor,
+        doubt: torch.Tensor,
     ) -> torch.Tensor:
         """Logarithms of weights (n, h, w).
 
@@ -98,18 +109,25 @@ class WeightNetwork(Levels):
             Electrons at the brightest pixels of the whole mosaic.
         floor : (n,) tensor
             Variance without light in electrons^2.
+        doubt : (n,) tensor
+            Relative standard deviation of the PSFs' width; 0 if they are known.
         """
-        return self.maps(photons, widths, peak, floor)[0]
+        return self.maps(photons, widths, peak, floor, doubt)[0]
 
     def maps(
-        self, photons: torch.Tensor, widths: torch.Tensor, peak: torch.Tensor, floor: torch.Tensor
+        self,
+        photons: torch.Tensor,
+        widths: torch.Tensor,
+        peak: torch.Tensor,
+        floor: torch.Tensor,
+        doubt: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """As `forward`, and the lines (2, n, h, w) of directional total variation; None if it tells none.
 
         Lines are (1 - a) (cos 2t, sin 2t): t is their direction in radians, from x towards y, and a how much differences along
         them count, where those across count 1.
         """
-        told, lines = self.told(photons, widths, peak, floor), None
+        told, lines = self.told(photons, widths, peak, floor, doubt), None
         if self.directs:
             lines = told[:, 1:].movedim(1, 0)
             lines = lines / (1 + lines.square().sum(0)).sqrt()  # shorter than 1

@@ -186,6 +186,7 @@ def choose(
         - psf_scale: width of the PSFs relative to the map's, 0 for no PSF,
         - psf_shape: "map", or a PSF of another kind,
         - resolution_px, iterations, tv_weight (a number, or "learnt"),
+        - weights_doubt: of learnt weights, the relative standard deviation of the PSFs' width that they are told,
         - reason: the reason in words,
         - ends: what was chosen at an end of its range, in words, by key,
         - photons: photons at `scale`; None if the gain is unknown,

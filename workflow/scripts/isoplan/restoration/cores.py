@@ -107,6 +107,7 @@ def _restored(counts, psfs, settings, brightness: dict, device, exposure: Exposu
             *(counts, pixels, learnt_weights.widths_of(psfs, counts.shape), exposure),
             scale=brightness["scale"],
             gain=settings.get("weights_gain") or exposure.gain,
+            doubt=settings.get("weights_doubt") or 0.0,
         )
         tv_weight = learnt_weights.of_object(weights, blur.margin).to(device)
     x = algorithm_of(settings).restore(

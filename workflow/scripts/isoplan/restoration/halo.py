@@ -24,7 +24,8 @@ def with_choice(settings: dict, choice: dict | None) -> dict:
         return settings
     told = weight_store.told_by(settings)
     settings = settings | {key: told[key] for key in ("weights_file", "weights_sha256")}
-    return settings | {"weights_gain": choice.get("weights_gain") if choice else None}
+    found = choice or {}
+    return settings | {key: found.get(key) for key in ("weights_gain", "weights_doubt")}
 
 
 def halo_of(settings: dict, psf_px: int) -> int:

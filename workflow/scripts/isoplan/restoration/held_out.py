@@ -123,6 +123,7 @@ class HeldOut:
         *,
         turns: int | None = None,
         widths: np.ndarray | None = None,
+        doubt: float = 0.0,
         **brightness,
     ) -> np.ndarray:
         """Restore the fit parts, and compare with the test parts.
@@ -141,6 +142,8 @@ class HeldOut:
             How many of the thinnings to use; None uses all.
         widths
             (h, w) width of the PSFs, for learnt weights.
+        doubt
+            Relative standard deviation of the PSFs' width in the picture, for learnt weights.
         **brightness
             start and scale, from `mosaic.facts.Facts.brightness`.
 
@@ -171,7 +174,9 @@ class HeldOut:
                 return len(ends) == ENOUGH and bool((np.diff(ends, axis=0) >= 0).all())
 
             if tv_weight == LEARNT:
-                weight = self._learnt(fit, widths, blur.margin, settings, brightness["scale"])
+                weight = self._learnt(
+                    fit, widths, doubt, blur.margin, settings, brightness["scale"]
+                )
             else:
                 weight = tv_weight / (1 - HELD_OUT)
             self._restore(blur, fit, iterations[-1], weight, settings, watch, **brightness)
@@ -186,7 +191,9 @@ class HeldOut:
         mean = seen.clamp_(min=0).add_(exposure.background + exposure.shift)
         return mean.mul_(HELD_OUT / exposure.gain).clamp_(min=1e-9)
 
-    def _learnt(self, fit, widths, margin: int, settings: dict, scale: float) -> torch.Tensor:
+    def _learnt(
+        self, fit, widths, doubt, margin: int, settings: dict, scale: float
+    ) -> torch.Tensor:
         """Weights of the object that a network tells from a fit part, whose gain is larger as it has fewer photons."""
         usable, none = self.valid.numpy(), np.zeros(self.valid.shape, bool)
         pixels, rest = Pixels(usable, ~usable, none), 1 - HELD_OUT
@@ -196,6 +203,7 @@ class HeldOut:
             *(fit.numpy(), pixels, widths, replace(exposure, floor=exposure.floor / rest)),
             scale=scale,
             gain=exposure.gain / rest,
+            doubt=doubt,
         )
         return of_object(weights, margin)
 

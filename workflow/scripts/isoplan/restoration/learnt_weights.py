@@ -23,6 +23,7 @@ def weights_of(
     *,
     scale: float,
     gain: float,
+    doubt: float,
 ) -> torch.Tensor:
     """The TV weight of every pixel of a block.
 
@@ -42,6 +43,8 @@ def weights_of(
         Brightness of the whole mosaic in counts above the offset.
     gain
         Counts per electron, that of the exposure or as the noise corrected it.
+    doubt
+        Relative standard deviation of the PSFs' width, the same for the whole mosaic; 0 if they are known.
 
     Returns
     -------
@@ -58,6 +61,7 @@ def weights_of(
             torch.from_numpy(widths)[None],
             one * max(scale / gain, 1.0),
             one * (exposure.floor / (gain * (exposure.gain or gain))),
+            one * doubt,
         )
     return told[0].exp()
 

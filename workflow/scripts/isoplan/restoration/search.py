@@ -118,35 +118,40 @@ class Search:
         plain = isinstance(which, PlainPsf)
         asked = self.settings["psf_shape"]
         fixed = entries.fixed(self.settings)
-        return ({"fixed": fixed} if fixed else {}) | {
-            "psf_scale": 1.0 if plain else which,
-            "psf_shape": str(which) if plain else "map" if asked == "auto" else asked,
-            "resolution_px": resolution,
-            "iterations": self.iterations[taken.chosen_index],
-            "tv_weight": taken.tv_weight,
-            "reason": reason(
-                which,
-                self.photons,
-                hinted=self.other_blur > HINTED,
-                few=self.limited,
-                uneven=self.uneven,
-                learnt=self.learnt,
-            ),
-            "ends": self.ends(which, taken, resolution),
-            "photons": self.photons,
-            "widths": [
-                {"psf_scale": f, "width_px": self.width_px(f), "worse": worse}
-                for f, worse in sorted(tried.items(), reverse=True)
-            ],
-            "curves": [
-                {
-                    "tv_weight": trial.tv_weight,
-                    "iterations": np.array(self.iterations)[np.isfinite(trial.errors)].tolist(),
-                    "error": (trial.errors[np.isfinite(trial.errors)] / self.pixels).tolist(),
-                }
-                for trial in sorted(numbers, key=lambda trial: trial.tv_weight)
-            ],
-        }
+        told = {"weights_doubt": self.doubt} if self.learnt else {}
+        return (
+            ({"fixed": fixed} if fixed else {})
+            | told
+            | {
+                "psf_scale": 1.0 if plain else which,
+                "psf_shape": str(which) if plain else "map" if asked == "auto" else asked,
+                "resolution_px": resolution,
+                "iterations": self.iterations[taken.chosen_index],
+                "tv_weight": taken.tv_weight,
+                "reason": reason(
+                    which,
+                    self.photons,
+                    hinted=self.other_blur > HINTED,
+                    few=self.limited,
+                    uneven=self.uneven,
+                    learnt=self.learnt,
+                ),
+                "ends": self.ends(which, taken, resolution),
+                "photons": self.photons,
+                "widths": [
+                    {"psf_scale": f, "width_px": self.width_px(f), "worse": worse}
+                    for f, worse in sorted(tried.items(), reverse=True)
+                ],
+                "curves": [
+                    {
+                        "tv_weight": trial.tv_weight,
+                        "iterations": np.array(self.iterations)[np.isfinite(trial.errors)].tolist(),
+                        "error": (trial.errors[np.isfinite(trial.errors)] / self.pixels).tolist(),
+                    }
+                    for trial in sorted(numbers, key=lambda trial: trial.tv_weight)
+                ],
+            }
+        )
 
     @property
     def weighs(self) -> bool:
@@ -202,9 +207,9 @@ class Search:
         return sum(held.pixels for held in self.held_out)
 
     @property
-    def doubt(self) -> bool:
-        """Whether the PSFs' width is uncertain; it is not if they are known."""
-        return any(held.piece.doubt for held in self.held_out)
+    def doubt(self) -> float:
+        """Relative standard deviation of the PSFs' width; 0 if they are known."""
+        return float(np.mean([held.piece.doubt or 0.0 for held in self.held_out]))
 
     def choose_psfs(self) -> float | PlainPsf:
         """Choose the PSFs: the factor on the map's width, 0 for no PSF, or a PSF of another kind."""
@@ -408,8 +413,9 @@ class Search:
             for psf in dict.fromkeys(psf for psf, _ in new):
                 blur = held.piece.blur_by(psf)
                 for key in (key for key in new if key[0] == psf):
-                    widths = held.piece.widths_at(psf) if key[1] == LEARNT else None
-                    how = {"widths": widths} | self.brightness
+                    how = dict(self.brightness)
+                    if key[1] == LEARNT:
+                        how |= {"widths": held.piece.widths_at(psf), "doubt": self.doubt}
                     seen = held.compare(blur, looks, key[1], self.settings, **how)
                     found[key].append(seen)
                     bar.step()

@@ -14,7 +14,8 @@ class DirectNetwork(WeightNetwork):
 
     >>> network = DirectNetwork(width=8, levels=2)
     >>> photons, widths = torch.rand(1, 30, 41), torch.full((1, 30, 41), 3.0)
-    >>> made = network(photons, widths, peak=torch.tensor([1.0]), floor=torch.tensor([0.0]))
+    >>> peak, floor, doubt = torch.tensor([[1.0], [0.0], [0.1]])
+    >>> made = network(photons, widths, peak, floor, doubt)
     >>> bool(torch.allclose(made, photons))
     True
     """
@@ -25,8 +26,13 @@ class DirectNetwork(WeightNetwork):
         return cls(spec["width"], spec["levels"])
 
     def forward(
-        self, photons: torch.Tensor, widths: torch.Tensor, peak: torch.Tensor, floor: torch.Tensor
+        self,
+        photons: torch.Tensor,
+        widths: torch.Tensor,
+        peak: torch.Tensor,
+        floor: torch.Tensor,
+        doubt: torch.Tensor,
     ) -> torch.Tensor:
         """Restored pictures (n, h, w) in electrons; parameters as of `WeightNetwork`."""
-        told = self.told(photons, widths, peak, floor)[:, 0]
+        told = self.told(photons, widths, peak, floor, doubt)[:, 0]
         return photons + (peak + floor).view(-1, 1, 1) * told

@@ -65,7 +65,7 @@ class Patches(Lesson):
     def loss(self, network, sample, rng):
         found = []
         with torch.no_grad():
-            choices = choices_of(*sample.seen[2:])
+            choices = choices_of(*sample.seen[2:4])
             for weights in choices.unbind(1):
                 flat = weights.view(-1, 1, 1).expand_as(sample.widths)
                 made = restored(sample, flat, self.spec, self.spec["iterations"])

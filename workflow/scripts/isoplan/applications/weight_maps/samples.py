@@ -15,6 +15,8 @@ from isoplan.training.samples import SceneBank
 BRIGHT = 0.999  # quantile of a picture's pixels that is called its brightness, as of a mosaic
 SCENES, FRESH = 256, 64  # in memory, and new in each epoch
 BRIGHTER = 1.0  # pictures of brighter mosaics are of up to 10^BRIGHTER times as bright ones
+# Of a `Sample`, what each of its pictures has.
+SHARED = ("photons", "truth", "widths", "bright", "peak", "level", "floor", "doubt")
 FAINTEST = 1.5  # uneven light falls to 10^-FAINTEST at most across a picture
 
 
@@ -38,6 +40,8 @@ class Sample:
         The same, of the mosaic that the picture is of, and its mean.
     floor : (n,)
         Variance without light of the camera's pixels in electrons^2; of Gaussian noise all of it.
+    doubt : (n,)
+        Standard deviation of the logarithm of the factor by which the PSFs that are taken may be wrong.
     """
 
     photons: torch.Tensor
@@ -49,20 +53,18 @@ class Sample:
     peak: torch.Tensor
     level: torch.Tensor
     floor: torch.Tensor
+    doubt: torch.Tensor
 
     @property
     def seen(self) -> tuple[torch.Tensor, ...]:
-        """What a network is told, in pixels of h x w: photons, widths, peak and floor."""
+        """What a network is told, in pixels of h x w: photons, widths, peak, floor and doubt."""
         share = self.blurs.factor**2
         photons = spread(self.photons, self.blurs.factor) / share
-        return photons, self.widths, self.peak, self.floor / share
+        return photons, self.widths, self.peak, self.floor / share, self.doubt
 
     def only(self, which) -> "Sample":
         """Some of the pictures. which: an index of the first axis that keeps it."""
-        own = {
-            name: getattr(self, name)[which]
-            for name in ("photons", "truth", "widths", "bright", "peak", "level", "floor")
-        }
+        own = {name: getattr(self, name)[which] for name in SHARED}
         return Sample(**own, true_blurs=self.true_blurs.only(which), blurs=self.blurs.only(which))
 
 
@@ -111,7 +113,9 @@ class Samples:
         sharp = self._cut(self.bank.at_epoch(epoch), count, rng)
         side = sharp.shape[-1]
         sharp = sharp * uneven_light(count, side, self.spec["uneven_light_share"], rng)
-        psfs, wrong = self._psfs(count, rng)
+        low, high = self.spec["psf_error"]
+        doubt = low + (high - low) * torch.rand(count, generator=rng, device=self.device)
+        psfs, wrong = self._psfs(doubt, rng)
         masks = ramps(count, side, rng)
         shape = (self.spec["patch_px"],) * 2
         factor = self.spec["factor"]
@@ -149,6 +153,7 @@ class Samples:
             bright * brighter,
             photons.mean((1, 2)).clamp(min=1e-2) / factor**2 * brighter.sqrt(),
             noise.square(),
+            doubt,
         )
 
     def _cut(self, scenes: torch.Tensor, count: int, rng) -> torch.Tensor:
@@ -170,12 +175,13 @@ class Samples:
         ]
         return torch.stack(cut)
 
-    def _psfs(self, count: int, rng) -> tuple[torch.Tensor, torch.Tensor]:
+    def _psfs(self, doubt: torch.Tensor, rng) -> tuple[torch.Tensor, torch.Tensor]:
         """Two PSFs of each picture, and those that are taken for them: (n, 2, s, s) each."""
+        count = len(doubt)
         which = torch.randint(len(self.models), (count,), generator=rng, device=self.device)
         varies = torch.rand(count, generator=rng, device=self.device)
         varies = varies < self.spec["varying_blur_share"]
-        error = torch.randn(count, generator=rng, device=self.device) * self.spec["psf_error"]
+        error = torch.randn(count, generator=rng, device=self.device) * doubt
         side = 2 * self.margin + 1
         found = torch.empty(2, count, 2, side, side, device=self.device)
         for k, model in enumerate(self.models):

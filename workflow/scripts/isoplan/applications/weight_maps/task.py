@@ -119,7 +119,7 @@ class WeightMaps:
         found = []
         with torch.inference_mode():
             for sample in held:
-                choices = choices_of(*sample.seen[2:])
+                choices = choices_of(*sample.seen[2:4])
                 made = (
                     restored(
                         sample,

@@ -115,7 +115,8 @@ class Trial:
         """The pictures of a unit. They show the same objects and PSFs with every number of photons."""
         test = self.test
         spec = {
-            **{key: test[key] for key in ("noise", "factor", "psf_error")},
+            **{key: test[key] for key in ("noise", "factor")},
+            "psf_error": [test["psf_error"]] * 2,
             "patch_px": test["size_px"],
             "photons": [photons, photons],
             "read_noise_e": [test["read_noise_e"]] * 2,
@@ -222,6 +223,7 @@ class Trial:
                 lambda which, blur=blur: blur,
                 tuple(slice(0, length) for length in counts.shape),
                 lambda which: 1.0,
+                float(own.doubt),
                 widths_at=lambda which, widths=own.widths[0].numpy(): widths,
             )
             stream = f"weight-tests/{self.test['name']}/held-out/{number}/{k}"
@@ -288,7 +290,7 @@ class OneBlur:
 
 def local_light(sample: Sample) -> torch.Tensor:
     """Photons (n, h, w) around every pixel, and what counts like them; at least a hundredth of the peak."""
-    photons, _, peak, floor = sample.seen
+    photons, _, peak, floor, _ = sample.seen
     around = smoothed(photons[:, None], gaussian_profiles((LOCAL_PX,), 4.0))[:, 0]
     floor, peak = floor.view(-1, 1, 1), peak.view(-1, 1, 1)
     return torch.maximum(around + floor, 0.01 * (peak + floor))
