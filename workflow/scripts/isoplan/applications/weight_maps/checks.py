@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from isoplan.base.errors import UserError
 from isoplan.config.checks import Wrong
-from isoplan.config.entries import entry, parameters
+from isoplan.config.entries import entry, parameters, weight_network_file
 
 
 def restored_model(entry: dict) -> Iterator[tuple[str, str]]:
@@ -24,6 +25,14 @@ def weight_networks(networks: list[dict], study: dict) -> Wrong:
             yield (i, "noise"), "gaussian has no photons that could be held out"
         if network["patch_px"] % network["factor"]:
             yield (i, "patch_px"), f"is not divided by the factor, {network['factor']}"
+        if network["start"] == "released":
+            try:
+                weight_network_file({})
+            except UserError as error:
+                yield (i, "start"), str(error)
+        if network["pictures"] == "mosaics":
+            for key, text in _own_pictures(network, study):
+                yield (i, key), text
         if (network["gradients"] or 0) > network["iterations"]:
             yield (i, "gradients"), f"is more than the iterations ({network['iterations']})"
         for key, text in restored_model(network):
@@ -32,6 +41,15 @@ def weight_networks(networks: list[dict], study: dict) -> Wrong:
             psf = entry(study, "psfs", name)
             if psf["model"] == "measured":
                 yield (i, "psfs"), f"{name} is a measured PSF, which has no parameters to draw"
+
+
+def _own_pictures(network: dict, study: dict) -> Iterator[tuple[str, str]]:
+    """What does not go together if a network learns from the study's mosaics."""
+    for key, value in (("learns", "held-out"), ("scheme", "richardson-lucy"), ("factor", 1)):
+        if network[key] != value:
+            yield key, f"{network[key]} with pictures of mosaics, which go with {value} alone"
+    if not (study["mosaics"] or study["simulations"]):
+        yield "pictures", "takes mosaics, but the study has none"
 
 
 def weight_tests(tests: list[dict], study: dict) -> Wrong:

@@ -156,6 +156,10 @@ class Samples:
             doubt,
         )
 
+    def close(self) -> None:
+        """Stop processes that make scenes; there are none."""
+        self.bank.close()
+
     def _cut(self, scenes: torch.Tensor, count: int, rng) -> torch.Tensor:
         side, (whole, *_) = self.spec["patch_px"] + 2 * self.margin, scenes.shape[1:]
 

@@ -1,18 +1,24 @@
 """Training of networks that tell maps of weights, from simulated pictures: a `training.task.Task`."""
 
+import copy
+import math
 from pathlib import Path
 from typing import Self
 
 import torch
 
+from isoplan.applications.weight_maps import own_samples
 from isoplan.applications.weight_maps.lessons import LESSONS, decibels
+from isoplan.applications.weight_maps.own_samples import OwnSamples
 from isoplan.applications.weight_maps.samples import Sample, Samples
 from isoplan.applications.weight_maps.schemes import MODEL, restored
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import torch_rng
+from isoplan.config.entries import weight_network_file
 from isoplan.networks import store
 from isoplan.networks.weight_maps import TASK, choices_of
 
+SIZES = ("width", "levels", "regulariser")  # keys of an entry that say how large its network is
 VALIDATION, BATCH = 96, 8  # pictures to validate on, and how many of them at a time
 BANDS = 4  # of light, in each of which one weight is the best for all of its pictures
 LARGEST_GRADIENT = 1.0
@@ -24,7 +30,8 @@ class WeightMaps:
     Parameters
     ----------
     recipe : dict
-        `objects`, an entry of the config's `objects`, and `psfs`, a list of entries of `psfs`.
+        `objects`, an entry of the config's `objects`, and `psfs`, a list of entries of `psfs`. For the study's own mosaics
+        `mosaics`, a list of facts (file), psf (the choice of its PSFs) and sums (file of the map's summary).
     spec : dict
         The entry.
     seed : int
@@ -37,6 +44,7 @@ class WeightMaps:
     history_columns = ("train_loss", "validation_loss", "validation_psnr", "validation_gain_db")
     score = "validation_loss"
     learns = True
+    kept_start = False
 
     def __init__(self, recipe: dict, spec: dict, seed: int, device: torch.device):
         spec = {key: value for key, value in spec.items() if key != "stamp"}  # cards tell no dates
@@ -45,13 +53,32 @@ class WeightMaps:
         self.lesson = LESSONS[spec["learns"]](spec)
         torch.manual_seed(seed)
         self.network = self.lesson.build().to(device)
+        if spec["start"]:
+            self._load_start()
+        self._start = copy.deepcopy(self.network.state_dict())
         self.optimiser = torch.optim.Adam(self.network.parameters())
         self.samples = self._samples("train")
         self._validation: list[tuple[Sample, torch.Tensor]] = []
 
-    def _samples(self, split: str) -> Samples:
+    @property
+    def own(self) -> bool:
+        """Whether it learns from the study's own mosaics, of which nobody knows the truth."""
+        return self.spec["pictures"] == "mosaics"
+
+    def _samples(self, split: str) -> Samples | OwnSamples:
         stream = f"weight-maps/{self.spec['name']}/{split}"
-        return Samples(self.recipe, self.spec, self.seed, stream, split, self.device)
+        kind = OwnSamples if self.own else Samples
+        return kind(self.recipe, self.spec, self.seed, stream, split, self.device)
+
+    def _load_start(self) -> None:
+        """Take the weights that training starts from."""
+        file = weight_network_file({"weight_network": self.spec["start"]})
+        card, weights = store.read(file, TASK)
+        try:
+            self.network.load_state_dict(weights)
+        except RuntimeError:
+            told = ", ".join(f"{key} {card['network'].get(key)}" for key in SIZES)
+            raise UserError(f"{file}: is of another size; to start from it, give {told}") from None
 
     @classmethod
     def of_config(
@@ -73,7 +100,7 @@ class WeightMaps:
 
     def settings(self) -> list:
         """What the pictures are made of, and the entry."""
-        return [self.recipe, self.spec]
+        return [own_samples.marks(self.recipe) if self.own else self.recipe, self.spec]
 
     def batches(self, epoch: int, steps: int):
         """New pictures for every step."""
@@ -95,27 +122,40 @@ class WeightMaps:
     def validate(self) -> dict[str, float]:
         """Loss and PSNR of pictures that are held back, and the gain over one weight for all pictures of about as many photons.
 
-        That weight is the best of CHOICES, taken with the truth.
+        That weight is the best of CHOICES, taken with the truth. The latter two are NaN where no truth is known.
         """
-        if not self._validation:
-            self._validation = self._held_back()
-        losses, gains, psnr = [], [], []
+        gains, psnr = [], []
         with torch.inference_mode():
-            for number, (sample, rival) in enumerate(self._validation):
-                rng = torch_rng(self.seed, f"weight-maps/{self.spec['name']}/validation", number)
-                losses.append(self.lesson.loss(self.network, sample, rng))
+            for sample, rival in self._held_back():
                 psnr.append(decibels(self.lesson.made(self.network, sample), sample))
                 gains.append(psnr[-1] - rival)
         return {
-            "validation_loss": float(torch.stack(losses).mean()),
+            "validation_loss": float(self._losses().mean()),
             "validation_psnr": float(torch.cat(psnr).mean()),
             "validation_gain_db": float(torch.cat(gains).mean()),
         }
 
+    def _losses(self) -> torch.Tensor:
+        """Loss of each batch of the pictures to validate on."""
+        found = []
+        with torch.inference_mode():
+            for number, (sample, _) in enumerate(self._held_back()):
+                rng = torch_rng(self.seed, f"weight-maps/{self.spec['name']}/validation", number)
+                found.append(self.lesson.loss(self.network, sample, rng))
+        return torch.stack(found)
+
     def _held_back(self) -> list[tuple[Sample, torch.Tensor]]:
-        """Pictures to validate on, and the PSNR (n,) of each by the best weight of its light."""
-        source = self._samples("validation")
-        held = [source.draw(0, k, BATCH) for k in range(VALIDATION // BATCH)]
+        """Pictures to validate on, and the PSNR (n,) of each by the best weight of its light, NaN if no truth is known."""
+        if not self._validation:
+            source = self._samples("validation")
+            held = [source.draw(0, k, BATCH) for k in range(VALIDATION // BATCH)]
+            unknown = torch.full((BATCH,), torch.nan, device=self.device)
+            rivals = [unknown] * len(held) if self.own else self._rivals(held)
+            self._validation = list(zip(held, rivals, strict=True))
+        return self._validation
+
+    def _rivals(self, held: list[Sample]) -> list[torch.Tensor]:
+        """PSNR (n,) of each picture of each sample by the best weight of its light."""
         found = []
         with torch.inference_mode():
             for sample in held:
@@ -139,7 +179,7 @@ class WeightMaps:
             own = band == number
             if own.any():
                 best[own] = psnr[psnr[:, own].mean(1).argmax(), own]
-        return list(zip(held, best.split(BATCH), strict=True))
+        return list(best.split(BATCH))
 
     def state(self) -> dict:
         """Network and optimiser."""
@@ -151,17 +191,27 @@ class WeightMaps:
         self.optimiser.load_state_dict(state["optimiser"])
 
     def finish(self) -> None:
-        """Nothing is left."""
+        """Take back the weights that training started from if, of the pictures held back, what was learnt is not clearly better."""
+        if not self.spec["start"]:
+            return
+        found, learnt = self._losses(), copy.deepcopy(self.network.state_dict())
+        self.network.load_state_dict(self._start)
+        apart = self._losses() - found
+        self.kept_start = bool(apart.mean() <= apart.std() / math.sqrt(len(apart)))
+        if self.kept_start:
+            print(f"network {self.spec['name']}: learnt nothing that is clearly better than its start, which is kept")
+        else:
+            self.network.load_state_dict(learnt)
 
     def card(self) -> dict:
         """What it learnt from, and how windows of a picture agree (`restoration.weight_store`)."""
         return {
             "halo_px": self.network.halo_px,
             "step_px": self.network.step_px,
-            "objects": self.recipe["objects"],
-            "psfs": self.recipe["psfs"],
+            "kept_start": self.kept_start,
+            **({} if self.own else {key: self.recipe[key] for key in ("objects", "psfs")}),
         }
 
     def close(self) -> None:
-        """Stop processes that make samples; there are none."""
-        self.samples.bank.close()
+        """Stop processes that make samples."""
+        self.samples.close()
