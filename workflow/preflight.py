@@ -31,7 +31,7 @@ import pandas as pd
 import psutil
 from isoplan import stages
 from isoplan.base.errors import UserError
-from isoplan.config.entries import entry, left_open
+from isoplan.config.entries import entry, left_open, weights_of_study
 from isoplan.mosaic.reader import open_row
 from isoplan.mosaic.table import read_table
 from isoplan.mosaic.tiles import spans, with_halo
@@ -164,10 +164,17 @@ def own_results(study: dict) -> tuple[float, list[Finding]]:
     return needed, [*bad.values()]
 
 
+def halo_px(study: dict) -> int:
+    """Halo of the restoration's cores; a network of weights that is yet to be trained is taken to see as far as the released one."""
+    settings = study["restoration"]
+    if weights_of_study(study):
+        settings = settings | {"weight_network": "released"}
+    return halo_of(settings, psf_px(study))
+
+
 def alignment(study: dict, pictures: list[Picture]) -> Iterator[Finding]:
     """Whether the file's chunks make cores with halos decode far more pixels than they need."""
-    settings = study["restoration"]
-    core, halo = settings["core_px"], halo_of(settings, psf_px(study))
+    core, halo = study["restoration"]["core_px"], halo_px(study)
     worst = None
     for picture in pictures:
         if prod(picture.shape) < SMALL_PICTURE_PX:
@@ -360,7 +367,7 @@ def estimated_mb(study: dict, kind: str) -> float:
     if kind == "map":
         side = (SHARD_CELLS - 1) * study["map"]["stride_px"] + study["map"]["window_px"]
     else:
-        side = study["restoration"]["core_px"] + 2 * halo_of(study["restoration"], psf_px(study))
+        side = study["restoration"]["core_px"] + 2 * halo_px(study)
     return BASE_MB + UNIT_MB[kind] + BLOCK_BYTES_A_PX[kind] * side**2 / 2**20
 
 

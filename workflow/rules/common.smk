@@ -80,6 +80,13 @@ CHOICE = (
     else []
 )
 NETWORK = STUDY["map"]["network"] or STUDY["networks"][0]["name"]
+# The network that tells learnt weights, where this study trains it.
+WEIGHTS_FILE = f"{RESULTS}/weight_networks/{{weights}}/network.safetensors"
+LEARNT_WEIGHTS = [
+    WEIGHTS_FILE.format(weights=name)
+    for name in [entries.weights_of_study(STUDY)]
+    if name
+]
 
 
 wildcard_constraints:
@@ -338,6 +345,27 @@ def restoration_test(name):
     }
 
 
+def own_mosaics(wildcards, pattern):
+    """Files of the mosaics that a network of weights learns from; none if it learns from others' pictures."""
+    item = entries.entry(STUDY, "weight_networks", wildcards.weights)
+    own = item["pictures"] == "mosaics" and not item["weights"]
+    return [pattern.format(mosaic=name) for name in mosaics()] if own else []
+
+
+def own_recipe(wildcards, files):
+    """The mosaics that a network of weights learns from, and the PSFs of their maps. files: the inputs `facts` and `sums`."""
+    made = zip(files.facts, files.sums)
+    told = [
+        {
+            "facts": facts,
+            "sums": sums,
+            "psf": {"store": str(Path(sums).with_suffix(".zarr"))},
+        }
+        for facts, sums in made
+    ]
+    return {"mosaics": told} if told else {}
+
+
 def network_tested(wildcards):
     return network_file(entry("restoration_tests", wildcards.test)["network"])
 
@@ -520,7 +548,9 @@ def psf_choice(wildcards):
 def restoration_settings(*without):
     """What the restoration itself depends on."""
     settings = entries.what_counts("restoration", STUDY["restoration"])
-    if settings["tv_weight"] == entries.LEARNT:
+    if LEARNT_WEIGHTS:
+        settings |= {"weight_network": LEARNT_WEIGHTS[0]}
+    elif settings["tv_weight"] == entries.LEARNT:
         settings |= {"weights_stamp": _mark(entries.weight_network_file(settings))}
     return {
         k: v for k, v in settings.items() if k not in ("methods", "measured", *without)

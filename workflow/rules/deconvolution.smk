@@ -10,6 +10,7 @@ rule choose_restoration:
     input:
         facts=FACTS,
         psf=psf_source,
+        weights=LEARNT_WEIGHTS,
     output:
         choice=f"{RESULTS}/choices/{{mosaic}}/{{method}}.json",
     log:
@@ -37,6 +38,7 @@ rule create_restoration:
     input:
         facts=FACTS,
         psf=psf_source,
+        weights=LEARNT_WEIGHTS,
         choice=CHOICE,
     output:
         created=f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/created.done",
@@ -62,6 +64,7 @@ rule restore_mosaic:
     input:
         facts=FACTS,
         psf=psf_source,
+        weights=LEARNT_WEIGHTS,
         created=f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/created.done",
     output:
         done=f"{RESULTS}/stages/restored/{{mosaic}}/{{method}}/restore.{{job}}.done",

@@ -15,6 +15,7 @@ REPORTED |= {
 rule assess_harm:
     input:
         network=lambda wc: network_file(entry("harm_tests", wc.test)["network"]),
+        weights=LEARNT_WEIGHTS,
     output:
         done=f"{HARM_STAGE}/test.{{job}}.done",
     log:
@@ -74,6 +75,7 @@ rule tabulate_harm:
 rule picture_harm:
     input:
         network=lambda wc: network_file(entry("harm_tests", wc.test)["network"]),
+        weights=LEARNT_WEIGHTS,
         rows=f"{RESULTS}/harm.csv",
     output:
         pictures=f"{HARM}/{{test}}.npz",

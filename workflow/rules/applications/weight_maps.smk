@@ -3,7 +3,6 @@
 WEIGHT_NETWORKS = [item["name"] for item in STUDY["weight_networks"]]
 WEIGHTS = f"{RESULTS}/weight_networks/{{weights}}"
 WEIGHTS_TASK = "isoplan.applications.weight_maps.task:WeightMaps"
-WEIGHTS_FILE = f"{WEIGHTS}/network.safetensors"
 
 if WEIGHT_NETWORKS:
     TARGETS["weight_networks"] = expand(WEIGHTS_FILE, weights=WEIGHT_NETWORKS)
@@ -16,17 +15,33 @@ wildcard_constraints:
     weights=r"[A-Za-z0-9._-]+",
 
 
-# The entries that a network of weights learns from, and the classes of its PSFs; none where its weights are given.
+# The entries that a network of weights learns from, and the classes of its PSFs; none where its weights are given, or
+# where it learns from the study's mosaics.
+WEIGHTS_OWN = {
+    item["name"]: item["pictures"] == "mosaics" and not item["weights"]
+    for item in STUDY["weight_networks"]
+}
 WEIGHTS_PSFS = {
-    item["name"]: [] if item["weights"] else item["psfs"]
+    item["name"]: ([] if item["weights"] or WEIGHTS_OWN[item["name"]] else item["psfs"])
     for item in STUDY["weight_networks"]
 }
 WEIGHTS_OBJECTS = {item["name"]: item["objects"] for item in STUDY["weight_networks"]}
+WEIGHTS_STARTS = {
+    item["name"]: (
+        entries.weight_network_file({"weight_network": item["start"]})
+        if item["start"] and not item["weights"]
+        else []
+    )
+    for item in STUDY["weight_networks"]
+}
 
 
 rule train_weights:
     input:
         weights=lambda wc: entry("weight_networks", wc.weights)["weights"] or [],
+        start=lambda wc: WEIGHTS_STARTS[wc.weights],
+        facts=lambda wc: own_mosaics(wc, FACTS),
+        sums=lambda wc: own_mosaics(wc, f"{RESULTS}/psf_map/{{mosaic}}/{NETWORK}.json"),
     output:
         network=WEIGHTS_FILE,
         history=f"{WEIGHTS}/history.csv",
@@ -42,17 +57,20 @@ rule train_weights:
         **asks("train_weights"),
     params:
         library=lambda wc: library(
-            "train_network", WEIGHTS_TASK, *map(psf_code, WEIGHTS_PSFS[wc.weights])
+            "train_network",
+            WEIGHTS_TASK,
+            *map(psf_code, WEIGHTS_PSFS[wc.weights]),
+            *([map_code(), *all_readers()] if WEIGHTS_OWN[wc.weights] else []),
         ),
         task=WEIGHTS_TASK,
         validation=None,
-        recipe=lambda wc: (
+        recipe=lambda wc, input: (
             {
                 "psfs": [entry("psfs", name) for name in WEIGHTS_PSFS[wc.weights]],
                 "objects": entry("objects", WEIGHTS_OBJECTS[wc.weights]),
             }
             if WEIGHTS_PSFS[wc.weights]
-            else {}
+            else own_recipe(wc, input)
         ),
         network=lambda wc: entry("weight_networks", wc.weights),
         seed=STUDY["seed"],

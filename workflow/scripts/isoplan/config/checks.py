@@ -7,7 +7,14 @@ Each takes the value of its key and the whole study, whose keys are each right a
 from collections.abc import Iterator
 
 from isoplan.base.errors import UserError
-from isoplan.config.entries import LEARNT, entry, parameters, released, weight_network_file
+from isoplan.config.entries import (
+    LEARNT,
+    entry,
+    parameters,
+    released,
+    weight_network_file,
+    weights_of_study,
+)
 
 Wrong = Iterator[tuple[tuple, str]]
 
@@ -138,7 +145,16 @@ def richardson_lucy(settings: dict, study: dict) -> Wrong:
     for key, value in (("tv_step", "proximal"), ("acceleration", "momentum")):
         if settings[key] not in (None, value):
             yield (key,), f"is {settings[key]} with learnt weights, which go with {value} alone"
-    if settings["weight_network"] in (None, "released"):
+    if name := weights_of_study(study):
+        own = {network["name"]: network for network in study["weight_networks"]}
+        if name not in own:
+            yield (
+                ("weight_network",),
+                f"{name} is neither a .safetensors file nor an entry of weight_networks",
+            )
+        elif own[name]["learns"] == "direct":
+            yield ("weight_network",), f"{name} makes pictures and tells no weights"
+    elif settings["weight_network"] in (None, "released"):
         try:
             weight_network_file({})
         except UserError as error:

@@ -106,6 +106,14 @@ def weights_file(config: dict, network: dict) -> str | None:
     return os.path.relpath(released(entry(config, "psfs", network["psf"])["model"]))
 
 
+def weights_of_study(config: dict) -> str | None:
+    """The entry of `weight_networks` whose network restores by learnt weights; None if it is none of this study's."""
+    settings = config["restoration"]
+    asked = settings.get("weight_network") or "released"
+    trained = asked != "released" and not asked.endswith(".safetensors")
+    return asked if trained and settings["tv_weight"] == LEARNT else None
+
+
 def weight_network_file(settings: dict) -> Path:
     """File of the network that tells the weights of a `restoration` with `tv_weight: learnt`.
 

@@ -13,7 +13,7 @@ def missing(value, rule: dict, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
     elif isinstance(value, list):
         for i, item in enumerate(value):
             yield from missing(item, rule["items"], (*path, i))
-    elif "path" in rule and value not in (None, "released"):
+    elif "path" in rule and value not in (None, "released") and not names_entry(value, rule):
         kind = rule["path"]
         there = {"file": os.path.isfile, "folder": os.path.isdir}.get(kind, os.path.exists)
         if not there(value):
@@ -31,3 +31,8 @@ def missing(value, rule: dict, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
                 path,
                 f"{value} needs {package}, which is not installed; {install}, or leave it out",
             )
+
+
+def names_entry(value, rule: dict) -> bool:
+    """Whether what may name a file or an entry of this study names the latter. Checks say whether that is there."""
+    return "or_entry" in rule and not value.endswith(rule["or_entry"])

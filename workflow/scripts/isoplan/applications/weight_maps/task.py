@@ -199,7 +199,9 @@ class WeightMaps:
         apart = self._losses() - found
         self.kept_start = bool(apart.mean() <= apart.std() / math.sqrt(len(apart)))
         if self.kept_start:
-            print(f"network {self.spec['name']}: learnt nothing that is clearly better than its start, which is kept")
+            print(
+                f"network {self.spec['name']}: learnt nothing that is clearly better than its start, which is kept"
+            )
         else:
             self.network.load_state_dict(learnt)
 
