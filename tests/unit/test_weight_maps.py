@@ -175,7 +175,7 @@ def test_windows_agree():
     torch.nn.init.normal_(network.last.weight)
     photons = torch.poisson(torch.rand(1, 200, 220) * 100)
     widths = torch.rand(1, 200, 220) + 2
-    how = torch.tensor([100.0]), torch.tensor([1.0])
+    how = torch.tensor([[100.0], [1.0], [0.1]])
     halo, step = network.halo_px, network.step_px
     y, x = slice(5 * step, None), slice(7 * step, None)
     with torch.inference_mode():
@@ -227,6 +227,27 @@ def test_a_training_resumes_exactly(tmp_path, monkeypatch):
         WeightMaps.take(
             tmp_path / "whole/network.safetensors", {}, SPEC | {"scheme": "primal-dual"}
         )
+
+
+def test_a_start_is_kept_until_it_is_beaten(tmp_path, monkeypatch):
+    monkeypatch.setattr("isoplan.applications.weight_maps.task.VALIDATION", 32)
+    network, file = WeightNetwork(width=4, levels=2), tmp_path / "start.safetensors"
+    torch.nn.init.constant_(network.last.bias, 4.0)  # smooths far too much
+    store.save(file, network, {"task": "weight-map", "network": SPEC})
+
+    def trained(**asked):
+        spec = SPEC | {"start": str(file), "samples": 80, "epoch_samples": 80} | asked
+        folder = tmp_path / str(asked["learning_rate"])
+        assert train(WeightMaps.of_config(RECIPE, spec, seed=1, device=CPU), folder)
+        return store.read(folder / "network.safetensors")
+
+    _, given = store.read(file)
+    card, weights = trained(learning_rate=1e-12)
+    assert card["kept_start"] and all(torch.equal(weights[key], given[key]) for key in given)
+    card, weights = trained(learning_rate=0.01, samples=160)
+    assert not card["kept_start"] and weights["last.bias"] < 4
+    with pytest.raises(UserError, match="to start from it, give width 4, levels 2"):
+        trained(learning_rate=0.02, width=8)
 
 
 # In a restoration ------------------------------------------------------------------------------
@@ -287,14 +308,16 @@ def test_weights_follow_the_psf(file):
     psfs = gaussian_psfs(torch.tensor([[1.0, 1.0], [6.0, 6.0]]), 15)[None]
     camera = {"scale": 100.0, "gain": 1.0}
 
-    def weights(psfs, *centres):
+    def weights(psfs, *centres, doubt=0.0):
         widths = learnt_weights.widths_of((psfs, *centres), counts.shape)
-        exposure = Exposure(gain=1.0)
-        return learnt_weights.weights_of(file, counts, pixels, widths, exposure, **camera)
+        how = {"exposure": Exposure(gain=1.0), "doubt": doubt} | camera
+        return learnt_weights.weights_of(file, counts, pixels, widths, **how)
 
     one, same = weights(psfs, [0.0], [0.0, 59.0]), weights(psfs[:, :1], [0.0], [0.0])
     assert one.shape == (40, 60) and float(same.std()) < 1e-6 * float(same.mean())
     assert float(one.std()) > 1e-3 * float(one.mean())
+    doubted = weights(psfs[:, :1], [0.0], [0.0], doubt=0.2)
+    assert float((doubted / same).log().abs().mean()) > 1e-3
 
 
 def test_what_is_no_network_of_weights_is_refused(tmp_path, file):
@@ -317,7 +340,8 @@ def test_what_is_no_network_of_weights_is_refused(tmp_path, file):
         ({"tv_step": "explicit"}, "tv_step: is explicit with learnt weights"),
         ({"acceleration": "none"}, "acceleration: is none with learnt weights"),
         ({"weight_network": "nowhere.safetensors"}, "nowhere.safetensors"),
-        ({"weight_network": "network.pt"}, "is not a .safetensors file"),
+        ({"weight_network": "network.pt"}, "is neither a .safetensors file nor an entry"),
+        ({"weight_network": "nobody"}, "nobody is neither a .safetensors file nor an entry"),
         ({"tv_weight": 0.01}, "weight_network: goes with tv_weight: learnt"),
     ],
 )
@@ -334,11 +358,14 @@ def test_what_does_not_go_with_learnt_weights_is_named(asked, words, file):
         ({"iterations": 5, "gradients": 6}, "is more than the iterations"),
         ({"psfs": ["gaussian"]}, "is no entry of psfs"),
         ({"learns": "truth"}, "learns"),
+        ({"start": "network.pt"}, "is not a .safetensors file"),
+        ({"pictures": "mosaics"}, "learns: restoration with pictures of mosaics"),
+        ({"pictures": "mosaics", "learns": "held-out"}, "but the study has none"),
     ],
 )
 def test_wrong_networks_of_weights_are_named(asked, words):
     with pytest.raises(UserError, match=words):
-        validate({"weight_networks": [{"name": "w"} | asked]})
+        validate({"weight_networks": [{"name": "w"} | asked], "simulations": [], "mosaics": None})
 
 
 # What weights are compared with -------------------------------------------------------------------
@@ -354,7 +381,16 @@ def even_and_textured(light: float) -> Sample:
     photons = torch.poisson(blurs.forward(truth), generator=rng)
     level, flat = truth.mean((1, 2)), torch.ones(2, 48, 48)
     peak = torch.full((2,), light)
-    return Sample(photons, truth, blurs, blurs, flat, peak, peak, level, torch.zeros(2))
+    return Sample(photons, truth, blurs, blurs, flat, peak, peak, level, *torch.zeros(2, 2))
+
+
+def even_beside_textured(light: float) -> Sample:
+    """A picture whose left half is even."""
+    sample = even_and_textured(light).only(slice(1, 2))
+    truth = sample.truth.clone()
+    truth[..., :27] = 0.5 * light
+    photons = torch.poisson(sample.blurs.forward(truth), generator=torch.Generator().manual_seed(1))
+    return replace(sample, truth=truth, photons=photons)
 
 
 def test_the_most_likely_weight_is_larger_where_nothing_is():
@@ -394,15 +430,21 @@ def choose_learnt(file, sample, **asked):
     )
 
 
-def test_iterations_of_learnt_weights_are_chosen_by_held_out_photons(file):
-    sample = even_and_textured(200.0).only(slice(1, 2))
-    choice = choose_learnt(file, sample)
+def test_held_out_photons_judge_learnt_weights(file):
+    """Iterations are chosen with the released network's weights, and those that make no sense are refused."""
+    sample = even_beside_textured(200.0)
+    choice = choose_learnt("released", sample)
     assert choice["tv_weight"] == "learnt" and not choice["curves"]
-    assert 1 <= choice["iterations"] <= SPEC["iterations"]
+    assert 1 <= choice["iterations"] <= 40
     assert "a network tells the weights" in choice["reason"]
     assert "learnt TV weights" in describe_choice(choice)
-    given = choose_learnt(file, sample, iterations=3)
-    assert given["iterations"] == 3 and given["tv_weight"] == "learnt"
+    given = choose_learnt("released", sample, iterations=5)
+    assert given["iterations"] == 5 and given["tv_weight"] == "learnt"
+    assert choice["weights_doubt"] == 0
+    assert choose_learnt("released", sample, doubt=0.3)["weights_doubt"] == pytest.approx(0.3)
+    refused = choose_learnt(file, sample)
+    assert refused["tv_weight"] > 0 and len(refused["curves"]) > 1
+    assert "better than those that the network tells" in refused["reason"]
 
 
 def test_without_the_gain_no_weight_is_learnt(file):
@@ -415,11 +457,10 @@ def test_without_the_gain_no_weight_is_learnt(file):
 
 
 @pytest.mark.parametrize("uneven", [False, True])
-def test_doubtful_psfs_are_chosen_first(file, uneven):
+def test_doubtful_psfs_are_chosen_first(uneven):
     """Where one PSF stands for different ones, iterations are limited, and a weight is chosen that goes with few of them."""
-    sample = even_and_textured(200.0).only(slice(1, 2))
-    settings = {"tv_weight": "learnt", "weight_network": str(file)}
-    settings = validate({"restoration": settings})["restoration"]
+    sample = even_beside_textured(200.0)
+    settings = validate({"restoration": {"tv_weight": "learnt"}})["restoration"]
     blur = OneBlur(sample.blurs)
     piece = Piece(
         *(sample.photons[0].numpy(), lambda which: blur, (slice(0, 48), slice(0, 48))),

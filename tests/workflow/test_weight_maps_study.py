@@ -37,7 +37,10 @@ MOSAICS = (
     + """
 simulations:
   - {mosaic: drawn, size_px: [600, 300], field: [{parameter: width_y, shape: tilt-x, low: 2, high: 3}, {parameter: width_x, low: 2}]}
-restoration: {methods: [oracle, none], tv_weight: learnt, weight_network: results/mini-weights/weight_networks/small/network.safetensors, core_px: 512}
+weight_networks:
+  - {name: own, start: results/mini-weights/weight_networks/small/network.safetensors, pictures: mosaics, learns: held-out, samples: 32, epoch_samples: 16,
+     patch_px: 48, iterations: 8, gradients: 4, width: 8, levels: 2, learning_rate: 0.0005}
+restoration: {methods: [oracle, none], tv_weight: learnt, weight_network: own, core_px: 512}
 """
 )
 
@@ -68,11 +71,13 @@ def test_a_whole_study(tmp_path):
     again = pd.read_csv(results / "weight_maps.csv").drop(columns="seconds")
     pd.testing.assert_frame_equal(again, rows.drop(columns="seconds"))
 
-    # The network restores mosaics, whose stores tell the weights.
+    # The network learns on from the photons of mosaics, and restores these. Their stores tell the weights.
     (checkout.folder / "mini-weights-mosaics.yaml").write_text(MOSAICS)
     whole = Checkout(checkout.folder, "mini-weights-mosaics.yaml")
     made = planned(whole.run())
-    assert made["choose_restoration"] == 1 and made["restore_mosaic"] == 2
+    assert made["choose_restoration"] == made["train_weights"] == 1 and made["restore_mosaic"] == 2
+    history = pd.read_csv(whole.results / "weight_networks/own/history.csv")
+    assert history["validation_loss"].notna().all() and history["validation_psnr"].isna().all()
     store = whole.results / "restored/drawn/oracle.ome.zarr"
     weights = zarr.open_array(store / "tv_weight/0", mode="r")[:]
     assert weights.shape == (1, 75, 38) and np.isfinite(weights).all() and (weights > 0).all()

@@ -12,7 +12,7 @@ def reason(
     hinted: bool,
     few: bool,
     uneven: bool,
-    learnt: bool = False,
+    weights: str = "",
 ) -> str:
     """Say why a search chose its PSFs.
 
@@ -29,8 +29,8 @@ def reason(
         the blur does not belong to the PSF model.
     uneven
         Whether a single PSF stands for different ones.
-    learnt
-        Whether a network tells the TV weights.
+    weights
+        "learnt" if a network tells the TV weights, "refused" if it was asked and a number predicts the photons better.
     """
     share = f"the {100 * HELD_OUT:.0f} % of photons held out"
     light = f"the brightest pixels hold {photons:.3g} photons"
@@ -40,8 +40,10 @@ def reason(
         doubts = ", which the map itself calls doubtful" if hinted else ""
         return f"a {which.words} predicts {share} better than the map's PSFs{doubts}; {light}"
     found = f"chosen by how well they predict {share}; {light}"
-    if learnt:
+    if weights == "learnt":
         found += "; a network tells the weights"
+    elif weights:
+        found += ", and one TV weight predicts them better than those that the network tells"
     if few and uneven:
         found += ". Iterations are limited, as a single PSF stands for different ones"
     elif few:

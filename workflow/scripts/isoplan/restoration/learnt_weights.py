@@ -44,14 +44,15 @@ def weights_of(
     gain
         Counts per electron, that of the exposure or as the noise corrected it.
     doubt
-        Relative standard deviation of the PSFs' width, the same for the whole mosaic; 0 if they are known.
+        Relative standard deviation of the PSFs' width, the same for the whole mosaic; 0 if they are known. More than the
+        network learnt with counts as that.
 
     Returns
     -------
     torch.Tensor
         (h, w) float32, above 0.
     """
-    network, _ = load(file)
+    network, card = load(file)
     filled = np.where(np.isfinite(counts), counts, scale / 2).astype(np.float32)
     filled = replace_lone_pixels(filled, pixels.lone)
     one = torch.ones(1)
@@ -61,7 +62,7 @@ def weights_of(
             torch.from_numpy(widths)[None],
             one * max(scale / gain, 1.0),
             one * (exposure.floor / (gain * (exposure.gain or gain))),
-            one * doubt,
+            one * min(doubt, card["network"]["psf_error"][1]),
         )
     return told[0].exp()
 

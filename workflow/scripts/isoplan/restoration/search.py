@@ -25,7 +25,6 @@ from isoplan.restoration.halo import MOST_RESOLUTION_PX
 from isoplan.restoration.held_out import HeldOut, Trial, worse_by
 from isoplan.restoration.other_psfs import GRID, find
 from isoplan.restoration.psfs import MOSTLY
-from isoplan.restoration.weight_store import told_by
 
 # The map's PSFs are tried, then those narrower by these factors until one is MUCH_WORSE (in standard errors) than the
 # best, and then those beside the best one. All are tried with the same TV weight, COMPARED over the photons. With the
@@ -107,18 +106,21 @@ class Search:
         tried = self.worse_by_squares() | {
             f: by for f, by in self.worse_by_deviance().items() if not f
         }
-        taken = self.learnt_trial(which) if self.learnt else self.best_trial(which)
-        smoothed = self.weighs and not self.learnt and taken.tv_weight * self.photons >= SMOOTHED
+        taken = self.best_trial(which)
+        smoothed = self.weighs and taken.tv_weight * self.photons >= SMOOTHED
         if smoothed and which and self.may_search_others and (psf := self.find_kind(FLAT)):
             which, taken = psf, self.best_trial(psf)
+        if self.asks_network:
+            taken = self.learnt_or(taken, which)
+        learnt = taken.tv_weight == LEARNT
         resolution = self.settings["resolution_px"]
         if resolution == "auto":
             resolution = resolution_for(self.photons) if which and self.doubt else 0.0
-        numbers = [] if self.learnt else self.trials_of(which)
+        numbers = [] if learnt else [t for t in self.trials_of(which) if t.tv_weight != LEARNT]
         plain = isinstance(which, PlainPsf)
         asked = self.settings["psf_shape"]
         fixed = entries.fixed(self.settings)
-        told = {"weights_doubt": self.doubt} if self.learnt else {}
+        told = {"weights_doubt": self.doubt} if learnt else {}
         return (
             ({"fixed": fixed} if fixed else {})
             | told
@@ -134,7 +136,7 @@ class Search:
                     hinted=self.other_blur > HINTED,
                     few=self.limited,
                     uneven=self.uneven,
-                    learnt=self.learnt,
+                    weights=("learnt" if learnt else "refused") if self.asks_network else "",
                 ),
                 "ends": self.ends(which, taken, resolution),
                 "photons": self.photons,
@@ -159,29 +161,25 @@ class Search:
         return self.settings["tv_weight"] in ("auto", LEARNT)
 
     @property
-    def learnt(self) -> bool:
-        """Whether a network tells the weights. It learnt them for the right PSFs and many iterations, so it does not if these are
+    def asks_network(self) -> bool:
+        """Whether a network may tell the weights. It learnt them for the right PSFs and many iterations, so it may not if these are
         limited."""
         return self.settings["tv_weight"] == LEARNT and not self.limited
 
-    def learnt_trial(self, which: float | PlainPsf) -> Trial:
-        """The trial with these PSFs and the weights that a network tells.
-
-        Its iterations alone are chosen, up to those that the network learnt its weights for.
-        """
-        if self.settings["iterations"] == "auto":
-            self.iterations = steps_to(told_by(self.settings)["iterations"])
-            self.looks = sorted({*self.iterations, *self.looks})
+    def learnt_or(self, best: Trial, which: float | PlainPsf) -> Trial:
+        """The trial with these PSFs and the weights that a network tells, unless the best number predicts photons better."""
         self.try_all([which], [LEARNT], "learnt weights", self.iterations)
-        return self.trials[which, LEARNT]
+        learnt = self.trials[which, LEARNT]
+        worse = worse_by(learnt.squares[learnt.chosen_index], best.squares[best.chosen_index])
+        return learnt if worse <= 0 else best
 
     def ends(self, which: float | PlainPsf, taken: Trial, resolution: float) -> dict[str, str]:
         """What was chosen at an end of its range, so that a value beyond could be better, in words by key."""
         found, last = {}, self.iterations[-1]
         if len(self.iterations) > 1 and self.iterations[taken.chosen_index] == last:
             found["iterations"] = f"{last} iterations are the most that are tried"
-        weights = [trial.tv_weight for trial in self.trials_of(which)]
-        if self.weighs and not self.learnt:
+        weights = [t.tv_weight for t in self.trials_of(which) if t.tv_weight != LEARNT]
+        if self.weighs and taken.tv_weight != LEARNT:
             if taken.tv_weight == LARGEST_WEIGHT:
                 found["tv_weight"] = f"a TV weight of {LARGEST_WEIGHT:g} is the largest allowed"
             elif taken.tv_weight == min(weights) and len(weights) > 1:

@@ -16,10 +16,11 @@ def limits(card: dict) -> list[str]:
     """Sentences on what the network cannot do."""
     own = card["network"]
     photons = " to ".join(f"{value:g}" for value in own["photons"])
+    wrong = " to ".join(f"{100 * value:g}" for value in own["psf_error"])
     return [
         f"It learnt from simulated pictures with {photons} photons at the brightest pixels, and read noise of up to "
         f"{own['read_noise_e'][1]:g} electrons. The camera's gain has to be known.",
-        f"Its PSFs were wrong by {100 * own['psf_error']:g} % of their width, as estimated ones are. With PSFs of another kind or "
+        f"Its PSFs were wrong by {wrong} % of their width, and it was told by how much. With PSFs of another kind or "
         "twice too wide it smooths too little.",
         f"Its weights go with {own['iterations']} iterations of {own['scheme']} and with isotropic total variation.",
         "Saturated and dead pixels are filled in before it sees them.",
