@@ -38,8 +38,8 @@ MOSAICS = (
 simulations:
   - {mosaic: drawn, size_px: [600, 300], field: [{parameter: width_y, shape: tilt-x, low: 2, high: 3}, {parameter: width_x, low: 2}]}
 weight_networks:
-  - {name: own, start: results/mini-weights/weight_networks/small/network.safetensors, pictures: mosaics, learns: held-out, samples: 32, epoch_samples: 16,
-     patch_px: 48, iterations: 8, gradients: 4, width: 8, levels: 2, learning_rate: 0.0005}
+  - {name: own, start: released, pictures: mosaics, learns: held-out, samples: 32, epoch_samples: 16, patch_px: 48, iterations: 8, gradients: 4,
+     learning_rate: 0.0001}
 restoration: {methods: [oracle, none], tv_weight: learnt, weight_network: own, core_px: 512}
 """
 )
@@ -71,7 +71,7 @@ def test_a_whole_study(tmp_path):
     again = pd.read_csv(results / "weight_maps.csv").drop(columns="seconds")
     pd.testing.assert_frame_equal(again, rows.drop(columns="seconds"))
 
-    # The network learns on from the photons of mosaics, and restores these. Their stores tell the weights.
+    # The released network learns on from the photons of a mosaic, and restores it. Its store tells the weights.
     (checkout.folder / "mini-weights-mosaics.yaml").write_text(MOSAICS)
     whole = Checkout(checkout.folder, "mini-weights-mosaics.yaml")
     made = planned(whole.run())
@@ -91,7 +91,7 @@ def test_a_whole_study(tmp_path):
     assert (whole.results / "figures/tv_weight_drawn.png").is_file()
 
     # And a picture.
-    file = results / "weight_networks/small/network.safetensors"
+    file = whole.results / "weight_networks/own/network.safetensors"
     out = checkout.folder / "restored.ome.zarr"
     asked = ["restore", "scikit-image:coins.png", "--tv-weight", "learnt", "--gain", "1"]
     assert main([*asked, "--force", "--weight-network", str(file), "-o", str(out)]) == 0
