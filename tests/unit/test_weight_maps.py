@@ -1,12 +1,15 @@
 """Networks that tell maps of weights: what they learn through, what they see, and how they restore a mosaic."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import torch
-from isoplan.applications.weight_maps import card, unrolled
+from isoplan import registration
+from isoplan.applications.weight_maps import card, own_samples, unrolled
 from isoplan.applications.weight_maps.blurs import Blurs
 from isoplan.applications.weight_maps.judging import WeightJudge
 from isoplan.applications.weight_maps.lessons import LESSONS, errors, held_out
@@ -21,6 +24,7 @@ from isoplan.base.errors import UserError
 from isoplan.config import entries
 from isoplan.config.validation import validate
 from isoplan.mosaic import tiles
+from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store, weight_maps
 from isoplan.networks.weight_maps import CHOICES, WeightNetwork, choices_of
@@ -250,6 +254,69 @@ def test_a_start_is_kept_until_it_is_beaten(tmp_path, monkeypatch):
         trained(learning_rate=0.02, width=8)
 
 
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """A mosaic of 1000 photons at its brightest and a better picture of it, as `own_samples.Source` is told of them."""
+    rng = np.random.default_rng(0)
+    sharp = torch.from_numpy(rng.random((20, 24)).repeat(12, 0).repeat(12, 1).astype(np.float32))
+    blurs = Blurs(gaussian_psfs(torch.tensor([[2.0, 3.0]]), 15)[:, None], None, (226, 274))
+    seen = blurs.forward(sharp[None])[0].numpy()
+    better = sharp.numpy()[7:-7, 7:-7]
+    frames = {"poor": 2 * rng.poisson(1000 * seen) + 100, "better": 500 * better + 3}
+    for name, frame in frames.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", frame.astype(np.float32))
+    facts = Facts(
+        path=str(tmp_path / "poor.tif"), reference=str(tmp_path / "better.tif"), height_px=226, width_px=274,
+        dtype="float32", offset=100.0, gain=2.0, read_noise_e=1.0, mean=1100.0, p999=2100.0,
+    )  # fmt: skip
+    told = {"facts": "facts.json", "sums": "sums.json", "reference": "reference.json", "psf": {}}
+    told = {
+        key: name and str(tmp_path / name) if key != "psf" else {} for key, name in told.items()
+    }
+    Path(told["facts"]).write_text(json.dumps(facts))
+    assert "refused" not in registration.write(told["reference"], facts)
+    sums = {"valid_cells": 4, "doubt": 0.1}
+    Path(told["sums"]).write_text(json.dumps(sums))
+    local = LocalPsfs(make_psf_model(RECIPE["psfs"][0]), constant=(2.0, 3.0), mean_of=sums)
+    monkeypatch.setattr(own_samples, "local_psfs", lambda psf, shape: local)
+    return told
+
+
+def test_patches_of_a_mosaic_are_what_a_camera_would_have_made_of_its_reference(pair):
+    spec = SPEC | {"pictures": "mosaics", "learns": "patches"}
+    made = [
+        own_samples.OwnSamples({"mosaics": [pair]}, spec, 1, name, name, CPU)
+        for name in ("train", "validation")
+    ]
+    apart = [{repr(place[1]) for place in samples.places} for samples in made]
+    assert apart[0] and apart[1] and not apart[0] & apart[1]
+    one = made[0].draw(0, 3, 4)
+    again = made[0].draw(0, 3, 4)
+    assert torch.equal(one.photons, again.photons)
+    assert one.peak.tolist() == [1000] * 4 and one.level.tolist() == [500] * 4
+    assert one.floor.tolist() == [1] * 4 and one.doubt.tolist() == pytest.approx([0.1] * 4)
+    rim = one.blurs.margin
+    seen = one.blurs.forward(one.truth.nan_to_num(0.0))
+    inside = (slice(None), *(slice(rim, n - rim) for n in one.blurs.shape))
+    z = ((one.photons - seen) / (seen + 1).sqrt())[inside]
+    assert abs(float(z.mean())) < 0.2 and float(z.std()) == pytest.approx(1, abs=0.2)
+
+
+def test_a_network_learns_from_a_users_pair_or_from_its_photons_alone(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr("isoplan.applications.weight_maps.task.VALIDATION", 8)
+    for learns in ("restoration", "patches", "held-out"):
+        spec = SPEC | {"pictures": "mosaics", "learns": learns}
+        recipe = {"mosaics": [pair if learns != "held-out" else pair | {"reference": None}]}
+        task = WeightMaps.of_config(recipe, spec, seed=1, device=CPU)
+        assert train(task, tmp_path / learns)
+        told = task.validate()
+        assert np.isfinite(told["validation_loss"])
+        assert np.isfinite(told["validation_gain_db"]) == (learns != "held-out")
+    with pytest.raises(UserError, match="has a known gain, a valid PSF, a reference"):
+        recipe = {"mosaics": [pair | {"reference": None}]}
+        WeightMaps.of_config(recipe, spec | {"learns": "patches"}, seed=1, device=CPU)
+
+
 # In a restoration ------------------------------------------------------------------------------
 
 
@@ -359,8 +426,8 @@ def test_what_does_not_go_with_learnt_weights_is_named(asked, words, file):
         ({"psfs": ["gaussian"]}, "is no entry of psfs"),
         ({"learns": "truth"}, "learns"),
         ({"start": "network.pt"}, "is not a .safetensors file"),
-        ({"pictures": "mosaics"}, "learns: restoration with pictures of mosaics"),
-        ({"pictures": "mosaics", "learns": "held-out"}, "but the study has none"),
+        ({"pictures": "mosaics"}, "but the study has none"),
+        ({"pictures": "mosaics", "scheme": "primal-dual"}, "scheme: primal-dual with pictures"),
     ],
 )
 def test_wrong_networks_of_weights_are_named(asked, words):

@@ -352,16 +352,27 @@ def own_mosaics(wildcards, pattern):
     return [pattern.format(mosaic=name) for name in mosaics()] if own else []
 
 
+def own_references(wildcards):
+    """The registered references of the mosaics that a network of weights learns from; none if it needs no truth."""
+    item = entries.entry(STUDY, "weight_networks", wildcards.weights)
+    own = item["pictures"] == "mosaics" and not item["weights"]
+    if not own or item["learns"] == "held-out":
+        return []
+    named = [registered(SimpleNamespace(mosaic=name)) for name in mosaics()]
+    return [file for file in named if file]
+
+
 def own_recipe(wildcards, files):
-    """The mosaics that a network of weights learns from, and the PSFs of their maps. files: the inputs `facts` and `sums`."""
-    made = zip(files.facts, files.sums)
+    """The mosaics that a network of weights learns from, with the PSFs of their maps and their references. files: the rule's inputs."""
+    known = {Path(file).name: file for file in files.references}
     told = [
         {
             "facts": facts,
             "sums": sums,
             "psf": {"store": str(Path(sums).with_suffix(".zarr"))},
+            "reference": known.get(Path(facts).name),
         }
-        for facts, sums in made
+        for facts, sums in zip(files.facts, files.sums)
     ]
     return {"mosaics": told} if told else {}
 

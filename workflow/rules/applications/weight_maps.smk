@@ -42,6 +42,7 @@ rule train_weights:
         start=lambda wc: WEIGHTS_STARTS[wc.weights],
         facts=lambda wc: own_mosaics(wc, FACTS),
         sums=lambda wc: own_mosaics(wc, f"{RESULTS}/psf_map/{{mosaic}}/{NETWORK}.json"),
+        references=own_references,
     output:
         network=WEIGHTS_FILE,
         history=f"{WEIGHTS}/history.csv",

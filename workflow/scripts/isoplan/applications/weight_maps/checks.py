@@ -45,11 +45,13 @@ def weight_networks(networks: list[dict], study: dict) -> Wrong:
 
 def _own_pictures(network: dict, study: dict) -> Iterator[tuple[str, str]]:
     """What does not go together if a network learns from the study's mosaics."""
-    for key, value in (("learns", "held-out"), ("scheme", "richardson-lucy"), ("factor", 1)):
+    for key, value in (("scheme", "richardson-lucy"), ("factor", 1)):
         if network[key] != value:
             yield key, f"{network[key]} with pictures of mosaics, which go with {value} alone"
     if not (study["mosaics"] or study["simulations"]):
         yield "pictures", "takes mosaics, but the study has none"
+    elif network["learns"] != "held-out" and not study["mosaics"]:
+        yield "learns", f"{network['learns']} takes references, which only a table of mosaics names"
 
 
 def weight_tests(tests: list[dict], study: dict) -> Wrong:

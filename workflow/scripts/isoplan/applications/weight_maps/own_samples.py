@@ -1,4 +1,4 @@
-"""Pictures to learn weights from that are patches of a study's own mosaics, of which nobody knows the truth."""
+"""Pictures to learn weights from that are patches of a study's own mosaics, with a better picture of the same field or without."""
 
 import json
 from pathlib import Path
@@ -14,6 +14,7 @@ from isoplan.mosaic import tiles
 from isoplan.mosaic.facts import Facts
 from isoplan.optics.exposure import exposure_of, replace_lone_pixels, sort_pixels
 from isoplan.optics.model import equivalent_width_px
+from isoplan.registration import open_registered
 from isoplan.restoration.psfs import local_psfs
 
 SQUARE = 3  # side of the squares that patches are drawn from, in patches
@@ -27,7 +28,8 @@ class Source:
     Parameters
     ----------
     told : dict
-        `facts`, the file of its facts, and `psf`, the choice of its PSFs (`restoration.psfs.local_psfs`).
+        `facts`, the file of its facts, `psf`, the choice of its PSFs (`restoration.psfs.local_psfs`), and `reference`, the file of its
+        registered reference (`registration`), or None.
     side : int
         Of a patch in px.
     """
@@ -38,21 +40,32 @@ class Source:
         self.local = local_psfs(told["psf"], self.facts.shape)
         self.picture, self.side = self.facts.open(), side
         self.doubt = self.local.sums["doubt"] or 0.0
+        named = told["reference"]
+        self.reference = open_registered(named, self.facts) if named else None
         self.squares = [
             square
             for square in tiles.shards(self.facts.shape, SQUARE * side)
             if all(part.stop - part.start >= side for part in square)
         ]
 
-    def patch(self, square: tiles.Window, rng) -> np.ndarray | None:
-        """Photons (side, side) of a patch of a square, and its place; None if not all of its pixels are good."""
+    def patch(self, square: tiles.Window, rng) -> tuple[np.ndarray, np.ndarray, int, int] | None:
+        """Photons (side, side) of a patch of a square, those of the reference, NaN without one, and its place.
+
+        None if not all of its pixels are good.
+        """
         y, x = (int(rng.integers(part.start, part.stop - self.side + 1)) for part in square)
-        counts = self.picture.read(y, y + self.side, x, x + self.side)
-        counts = counts - np.float32(self.facts["offset"])
+        window = y, y + self.side, x, x + self.side
+        counts = self.picture.read(*window) - np.float32(self.facts["offset"])
         pixels = sort_pixels(counts, self.exposure)
         if not (pixels.usable | pixels.lone).all() or pixels.saturated.any():
             return None
-        return replace_lone_pixels(counts, pixels.lone) / self.exposure.gain, y, x
+        better = np.full_like(counts, np.nan)
+        if self.reference:
+            better = self.reference.read(*window) - np.float32(self.facts["offset"])
+            if not np.isfinite(better).all():
+                return None
+        gain = np.float32(self.exposure.gain)
+        return replace_lone_pixels(counts, pixels.lone) / gain, better / gain, y, x
 
     def psf(self, y: int, x: int) -> torch.Tensor:
         """PSF (s, s) in the middle of a patch whose first pixel is y, x."""
@@ -72,7 +85,9 @@ class OwnSamples:
     ----------
     recipe : dict
         `mosaics`, a list of what `Source` is told.
-    spec, seed, stream, split, device
+    spec : dict
+        An entry of `weight_networks`. If it does not learn from held-out photons, only mosaics with a reference are taken.
+    seed, stream, split, device
         As of `samples.Samples`.
 
     Raises
@@ -85,11 +100,17 @@ class OwnSamples:
         self.seed, self.stream, self.device = seed, stream, device
         self.side = spec["patch_px"]
         sources = [Source(told, self.side) for told in recipe["mosaics"]]
-        able = [one for one in sources if one.exposure.gain and one.local.sums["valid_cells"]]
+        blind = spec["learns"] == "held-out"
+        able = [
+            one
+            for one in sources
+            if one.exposure.gain and one.local.sums["valid_cells"] and (blind or one.reference)
+        ]
         self.places = [(one, square) for one in able for square in one.squares]
         if not self.places:
             raise UserError(
-                "pictures: no mosaic has a known gain, a valid PSF and room for a patch; give the gain, or learn from simulated pictures"
+                f"pictures: no mosaic has a known gain, a valid PSF{'' if blind else ', a reference'} and room for a patch; give what is "
+                "missing, or learn from simulated pictures"
             )
         order = numpy_rng(seed, "weight-maps/own-squares").permutation(len(self.places))
         back = set(order[::HELD_BACK].tolist()) if len(order) > 1 else set()
@@ -101,8 +122,11 @@ class OwnSamples:
         """The `count` patches of a step: a pure function of (seed, step)."""
         rng = numpy_rng(self.seed, f"{self.stream}/batch", step)
         found = [self._one(rng) for _ in range(count)]
-        sources, photons, psfs = zip(*found, strict=True)
-        photons = torch.from_numpy(np.stack(photons).astype(np.float32)).to(self.device)
+        sources, photons, better, psfs = zip(*found, strict=True)
+        photons, better = (
+            torch.from_numpy(np.stack(one).astype(np.float32)).to(self.device)
+            for one in (photons, better)
+        )
         psfs = torch.stack(psfs).to(self.device)
         blurs = Blurs(psfs[:, None], None, (self.side,) * 2)
         bright = torch.quantile(photons.flatten(1), BRIGHT, dim=1).clamp(min=1)
@@ -115,7 +139,7 @@ class OwnSamples:
 
         return Sample(
             photons=photons,
-            truth=photons.new_full((count, *blurs.object_shape), torch.nan),
+            truth=torch.nn.functional.pad(better, (blurs.margin,) * 4, value=torch.nan),
             true_blurs=blurs,
             blurs=blurs,
             widths=equivalent_width_px(psfs).view(-1, 1, 1).expand_as(photons),
@@ -126,15 +150,15 @@ class OwnSamples:
             doubt=each(lambda one: one.doubt),
         )
 
-    def _one(self, rng) -> tuple[Source, np.ndarray, torch.Tensor]:
+    def _one(self, rng) -> tuple[Source, np.ndarray, np.ndarray, torch.Tensor]:
         for _ in range(TRIES * len(self.places)):
             source, square = self.places[int(rng.integers(len(self.places)))]
             if (patch := source.patch(square, rng)) is None:
                 continue
-            photons, y, x = patch
+            photons, better, y, x = patch
             psf = source.psf(y, x)
             rim = (self.size - psf.shape[-1]) // 2
-            return source, photons, torch.nn.functional.pad(psf, (rim,) * 4)
+            return source, photons, better, torch.nn.functional.pad(psf, (rim,) * 4)
         raise UserError("pictures: the mosaics have no patch without gaps or saturated pixels")
 
     def close(self) -> None:
@@ -142,8 +166,9 @@ class OwnSamples:
 
 
 def marks(recipe: dict) -> list:
-    """What tells that mosaics or their maps are others."""
+    """What tells that mosaics, their maps or their references are others."""
+    files = ("facts", "sums", "reference")
     return [
-        [json.loads(Path(told["facts"]).read_text()), json.loads(Path(told["sums"]).read_text())]
+        [json.loads(Path(told[key]).read_text()) for key in files if told[key]]
         for told in recipe["mosaics"]
     ]

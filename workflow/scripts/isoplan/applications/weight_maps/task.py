@@ -31,7 +31,7 @@ class WeightMaps:
     ----------
     recipe : dict
         `objects`, an entry of the config's `objects`, and `psfs`, a list of entries of `psfs`. For the study's own mosaics
-        `mosaics`, a list of facts (file), psf (the choice of its PSFs) and sums (file of the map's summary).
+        `mosaics`, a list of what `own_samples.Source` is told, each with `sums`, the file of its map's summary.
     spec : dict
         The entry.
     seed : int
@@ -62,7 +62,7 @@ class WeightMaps:
 
     @property
     def own(self) -> bool:
-        """Whether it learns from the study's own mosaics, of which nobody knows the truth."""
+        """Whether it learns from the study's own mosaics."""
         return self.spec["pictures"] == "mosaics"
 
     def _samples(self, split: str) -> Samples | OwnSamples:
@@ -150,7 +150,8 @@ class WeightMaps:
             source = self._samples("validation")
             held = [source.draw(0, k, BATCH) for k in range(VALIDATION // BATCH)]
             unknown = torch.full((BATCH,), torch.nan, device=self.device)
-            rivals = [unknown] * len(held) if self.own else self._rivals(held)
+            blind = self.own and self.spec["learns"] == "held-out"
+            rivals = [unknown] * len(held) if blind else self._rivals(held)
             self._validation = list(zip(held, rivals, strict=True))
         return self._validation
 
