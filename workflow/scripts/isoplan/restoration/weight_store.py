@@ -19,7 +19,7 @@ CHANNELS = [{"name": "tv_weight", "unit": "", "low": 0, "high": 0.1}]
 
 
 def told_by(settings: dict) -> dict:
-    """Where learnt weights come from: weights_file, weights_sha256, and the iterations that go with them.
+    """Where learnt weights come from: weights_file and weights_sha256.
 
     Also halo_px and step_px: how far around a pixel the picture counts for its weight, and windows agree where they begin at
     multiples of the latter. settings: the config's `restoration`. Raises UserError if the file is no such network's.
@@ -28,11 +28,10 @@ def told_by(settings: dict) -> dict:
     try:
         card = read_card(file)
         found = {key: int(card[key]) for key in ("halo_px", "step_px")}
-        iterations = int(card["network"]["iterations"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{file}: is no network of weights; train one (weight_networks)") from None
     told = {"weights_file": os.path.relpath(file), "weights_sha256": card.get("sha256")}
-    return told | found | {"iterations": iterations}
+    return told | found
 
 
 def cells_of(weights: np.ndarray) -> np.ndarray:
