@@ -28,7 +28,7 @@ WEIGHTS_PSFS = {
 WEIGHTS_OBJECTS = {item["name"]: item["objects"] for item in STUDY["weight_networks"]}
 WEIGHTS_STARTS = {
     item["name"]: (
-        entries.weight_network_file({"weight_network": item["start"]})
+        os.path.relpath(entries.weight_network_file({"weight_network": item["start"]}))
         if item["start"] and not item["weights"]
         else []
     )

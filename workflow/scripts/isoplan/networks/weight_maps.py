@@ -114,20 +114,14 @@ class WeightNetwork(Levels):
         """
         return self.maps(photons, widths, peak, floor, doubt)[0]
 
-    def maps(
-        self,
-        photons: torch.Tensor,
-        widths: torch.Tensor,
-        peak: torch.Tensor,
-        floor: torch.Tensor,
-        doubt: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def maps(self, *pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """As `forward`, and the lines (2, n, h, w) of directional total variation; None if it tells none.
 
         Lines are (1 - a) (cos 2t, sin 2t): t is their direction in radians, from x towards y, and a how much differences along
         them count, where those across count 1.
         """
-        told, lines = self.told(photons, widths, peak, floor, doubt), None
+        _, _, peak, floor, _ = pictures
+        told, lines = self.told(*pictures), None
         if self.directs:
             lines = told[:, 1:].movedim(1, 0)
             lines = lines / (1 + lines.square().sum(0)).sqrt()  # shorter than 1

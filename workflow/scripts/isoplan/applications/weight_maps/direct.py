@@ -25,14 +25,8 @@ class DirectNetwork(WeightNetwork):
         """The network of an entry of `weight_networks`."""
         return cls(spec["width"], spec["levels"])
 
-    def forward(
-        self,
-        photons: torch.Tensor,
-        widths: torch.Tensor,
-        peak: torch.Tensor,
-        floor: torch.Tensor,
-        doubt: torch.Tensor,
-    ) -> torch.Tensor:
+    def forward(self, *pictures: torch.Tensor) -> torch.Tensor:
         """Restored pictures (n, h, w) in electrons; parameters as of `WeightNetwork`."""
-        told = self.told(photons, widths, peak, floor, doubt)[:, 0]
+        photons, _, peak, floor, _ = pictures
+        told = self.told(*pictures)[:, 0]
         return photons + (peak + floor).view(-1, 1, 1) * told
