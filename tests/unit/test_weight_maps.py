@@ -12,7 +12,7 @@ from isoplan import registration
 from isoplan.applications.weight_maps import card, own_samples, unrolled
 from isoplan.applications.weight_maps.blurs import Blurs
 from isoplan.applications.weight_maps.judging import WeightJudge
-from isoplan.applications.weight_maps.lessons import LESSONS, errors, held_out
+from isoplan.applications.weight_maps.lessons import LESSONS, decibels, errors, held_out
 from isoplan.applications.weight_maps.likelihood import most_likely
 from isoplan.applications.weight_maps.oracle import best_map
 from isoplan.applications.weight_maps.samples import Sample, Samples, ramps, uneven_light, wider
@@ -27,6 +27,7 @@ from isoplan.mosaic import tiles
 from isoplan.mosaic.facts import Facts
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks import store, weight_maps
+from isoplan.networks.unet import gaussian_profiles, smoothed
 from isoplan.networks.weight_maps import CHOICES, WeightNetwork, choices_of
 from isoplan.optics.blur import SpaceVariantBlur
 from isoplan.optics.exposure import Exposure, Pixels
@@ -591,6 +592,7 @@ def test_what_a_judge_says_is_what_the_test_says(file):
     ("asked", "words"),
     [
         ({"noise": "gaussian"}, "goes with the scheme primal-dual"),
+        ({"noise": "uneven"}, "goes with the scheme primal-dual"),
         ({"scheme": "primal-dual"}, "chosen is of the scheme richardson-lucy"),
         ({"factor": 2, "size_px": 96, "methods": ["one"], "networks": ["tiny"]}, "is for the factor 1"),
         ({"photons": [100, 100]}, "names one twice"),
@@ -610,6 +612,8 @@ def test_tests_that_cannot_be_are_named(asked, words):
         {"scheme": "primal-dual", "regulariser": "directional"},
         {"scheme": "primal-dual", "regulariser": "huber"},
         {"scheme": "primal-dual", "noise": "gaussian", "regulariser": "anisotropic"},
+        {"scheme": "primal-dual", "noise": "uneven", "regulariser": "directional"},
+        {"scheme": "primal-dual", "noise": "uneven", "factor": 2},
         {"factor": 2},
     ],
 )
@@ -624,6 +628,24 @@ def test_other_models_learn_too(model):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     assert network.last.weight.grad.abs().amax((1, 2, 3)).min() > 0
     assert lesson.made(network, one).shape == (2, 32, 32)
+
+
+def test_uneven_noise_is_restored_better_if_its_map_is_known():
+    spec = SPEC | {"scheme": "primal-dual", "noise": "uneven", "psf_error": [0, 0], "patch_px": 64}
+    recipe = RECIPE | {"objects": RECIPE["objects"] | {"kinds": ["fractals"]}}
+    one = Samples(recipe, spec, 1, "uneven", "train", CPU).draw(0, 0, 8)
+    apart = (one.photons - one.true_blurs.forward(one.truth)).square()
+    torch.testing.assert_close(apart.mean((1, 2)), one.floor, rtol=0.2, atol=0)
+    noise = smoothed(apart[:, None], gaussian_profiles((8.0,), 4.0))[:, 0]
+    assert (noise.amax((1, 2)) > 2 * noise.amin((1, 2))).sum() >= 4
+    noise = noise / noise.mean((1, 2), keepdim=True)
+    weights = 9 / (one.peak + one.floor).view(-1, 1, 1).expand_as(one.widths)
+    known, even = (restored(one, weights, spec, 100, noise=told) for told in (noise, None))
+    assert (decibels(known, one) - decibels(even, one)).mean() > 0.5
+    # What a network tells has a mean of 1, so that only where noise is counts.
+    told = WeightNetwork.of(spec | {"scheme": "primal-dual"}).maps(*one.seen)
+    torch.testing.assert_close(told.noise, torch.ones_like(told.noise))
+    assert WeightNetwork.of(spec | {"noise": "gaussian"}).maps(*one.seen).noise is None
 
 
 def test_the_released_network_has_its_card():

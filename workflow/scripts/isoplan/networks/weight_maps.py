@@ -1,6 +1,7 @@
 """A small U-Net that tells from counts, photons and PSFs how much to smooth at every pixel."""
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -21,6 +22,26 @@ PER_PHOTON, FURTHEST = 3.0, 4.0
 CHOICES = 9  # weights that are tried, spread evenly over this range on a logarithmic scale
 
 
+@dataclass(frozen=True)
+class Maps:
+    """What a network tells at every pixel of n pictures.
+
+    Attributes
+    ----------
+    logs : (n, h, w) tensor
+        Logarithms of weights.
+    lines : (2, n, h, w) tensor or None
+        Of directional total variation, (1 - a) (cos 2t, sin 2t): t is the lines' direction in radians, from x towards y, and a how
+        much differences along them count, where those across count 1.
+    noise : (n, h, w) tensor or None
+        How many times its mean over the picture the noise's variance is.
+    """
+
+    logs: torch.Tensor
+    lines: torch.Tensor | None = None
+    noise: torch.Tensor | None = None
+
+
 class WeightNetwork(Levels):
     """From a picture to the logarithm of the TV weight at each of its pixels.
 
@@ -31,8 +52,9 @@ class WeightNetwork(Levels):
     ----------
     width, levels : int
         See `networks.unet.Levels`.
-    directs : bool
-        Whether it tells the direction of lines too, and how much less differences along them count.
+    directs, senses : bool
+        Whether it tells the direction of lines too, and how much less differences along them count; and whether it tells
+        how the noise varies.
 
     Examples
     --------
@@ -48,15 +70,18 @@ class WeightNetwork(Levels):
 
     profiles: torch.Tensor
 
-    def __init__(self, width: int = 16, levels: int = 3, directs: bool = False):
-        super().__init__(CHANNELS, width, levels, outputs=3 if directs else 1)
-        self.directs = directs
+    def __init__(
+        self, width: int = 16, levels: int = 3, directs: bool = False, senses: bool = False
+    ):
+        super().__init__(CHANNELS, width, levels, outputs=1 + 2 * directs + senses)
+        self.directs, self.senses = directs, senses
         self.register_buffer("profiles", gaussian_profiles(SMOOTHED_PX, REACH), False)
 
     @classmethod
     def of(cls, spec: dict) -> Self:
         """The network of an entry of `weight_networks`."""
-        return cls(spec["width"], spec["levels"], spec["regulariser"] == "directional")
+        directs, senses = spec["regulariser"] == "directional", spec["noise"] == "uneven"
+        return cls(spec["width"], spec["levels"], directs, senses)
 
     @property
     def halo_px(self) -> int:
@@ -112,21 +137,24 @@ class WeightNetwork(Levels):
         doubt : (n,) tensor
             Relative standard deviation of the PSFs' width; 0 if they are known.
         """
-        return self.maps(photons, widths, peak, floor, doubt)[0]
+        return self.maps(photons, widths, peak, floor, doubt).logs
 
-    def maps(self, *pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """As `forward`, and the lines (2, n, h, w) of directional total variation; None if it tells none.
-
-        Lines are (1 - a) (cos 2t, sin 2t): t is their direction in radians, from x towards y, and a how much differences along
-        them count, where those across count 1.
-        """
+    def maps(self, *pictures: torch.Tensor) -> Maps:
+        """All that it tells. pictures: as of `forward`."""
         _, _, peak, floor, _ = pictures
-        told, lines = self.told(*pictures), None
+        told, lines, noise = self.told(*pictures), None, None
         if self.directs:
-            lines = told[:, 1:].movedim(1, 0)
+            lines = told[:, 1:3].movedim(1, 0)
             lines = lines / (1 + lines.square().sum(0)).sqrt()  # shorter than 1
+        if self.senses:
+            noise = _bounded(told[:, -1]).exp()
+            noise = noise / noise.mean((1, 2), keepdim=True)
         middle = math.log(PER_PHOTON) - (peak + floor).log().view(-1, 1, 1)
-        return middle + FURTHEST * torch.tanh(told[:, 0] / FURTHEST), lines
+        return Maps(middle + _bounded(told[:, 0]), lines, noise)
+
+
+def _bounded(told: torch.Tensor) -> torch.Tensor:
+    return FURTHEST * torch.tanh(told / FURTHEST)
 
 
 def choices_of(peak: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:

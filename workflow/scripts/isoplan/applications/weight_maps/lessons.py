@@ -38,9 +38,9 @@ class Lesson:
 
     def made(self, network: WeightNetwork, sample: Sample, gradients: int | None = None):
         """The pictures (n, h, w) that a network leads to."""
-        logs, lines = network.maps(*sample.seen)
-        how = {"lines": lines, "gradients": gradients}
-        return restored(sample, logs.exp(), self.spec, self.spec["iterations"], **how)
+        maps = network.maps(*sample.seen)
+        how = {"lines": maps.lines, "noise": maps.noise, "gradients": gradients}
+        return restored(sample, maps.logs.exp(), self.spec, self.spec["iterations"], **how)
 
     def loss(self, network: WeightNetwork, sample: Sample, rng: torch.Generator) -> torch.Tensor:
         """The loss of a batch."""

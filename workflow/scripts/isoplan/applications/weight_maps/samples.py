@@ -39,7 +39,7 @@ class Sample:
     peak, level : (n,)
         The same, of the mosaic that the picture is of, and its mean.
     floor : (n,)
-        Variance without light of the camera's pixels in electrons^2; of Gaussian noise all of it.
+        Variance without light of the camera's pixels in electrons^2; of Gaussian noise the mean of all of it.
     doubt : (n,)
         Standard deviation of the logarithm of the factor by which the PSFs that are taken may be wrong.
     """
@@ -125,13 +125,16 @@ class Samples:
         light = torch.exp(low + (high - low) * torch.rand(count, generator=rng, device=self.device))
         unit = light / torch.quantile(clean.flatten(1), BRIGHT, dim=1).clamp(min=1e-3)
         unit = unit[:, None, None]
-        noise = self._read_noise(count, rng)
-        if self.spec["noise"] == "gaussian":
+        noise, varies = self._read_noise(count, rng), 1.0
+        if self.spec["noise"] == "poisson":
+            photons = torch.poisson(clean * unit, generator=rng)
+        else:
             photons = clean * unit
             noise = photons.mean((1, 2)).sqrt()
-        else:
-            photons = torch.poisson(clean * unit, generator=rng)
-        photons = photons + noise[:, None, None] * torch.randn(
+            if self.spec["noise"] == "uneven":
+                varies = uneven_light(count, photons.shape[-1], 1.0, rng)
+                varies = varies / varies.square().mean((1, 2), keepdim=True).sqrt()
+        photons = photons + noise[:, None, None] * varies * torch.randn(
             photons.shape, generator=rng, device=self.device
         )
         bright = torch.quantile(photons.flatten(1), BRIGHT, dim=1).clamp(min=1) / factor**2

@@ -1,7 +1,7 @@
 """How a batch of pictures is restored with maps of weights, so that gradients reach these."""
 
 import torch
-from torch.nn.functional import pad
+from torch.nn.functional import avg_pool2d, pad
 
 from isoplan.applications.weight_maps import primal_dual, unrolled
 from isoplan.applications.weight_maps.regularisers import Regulariser
@@ -18,6 +18,7 @@ def restored(
     iterations: int,
     *,
     lines: torch.Tensor | None = None,
+    noise: torch.Tensor | None = None,
     gradients: int | None = None,
 ) -> torch.Tensor:
     """The pictures (n, h, w) of the restored objects, in electrons.
@@ -34,6 +35,8 @@ def restored(
         Of the scheme.
     lines : (2, n, h, w) tensor or None
         Of directional total variation, as of `Regulariser`; None counts all directions alike.
+    noise : (n, h, w) tensor or None
+        How many times `floor` the variance of Gaussian noise is taken to be at every pixel of the pictures; None is 1.
     gradients : int or None
         Last iterations of richardson-lucy that gradients pass through; None is all.
     """
@@ -50,8 +53,9 @@ def restored(
         )
         return inner(objects, margin)
     floor, counts = sample.floor.view(-1, 1, 1), sample.photons
-    if model["noise"] == "gaussian":
-        data, background = primal_dual.gaussian(floor), 0.0
+    if model["noise"] != "poisson":
+        variance = floor if noise is None else floor * _of_camera(noise, sample.blurs.factor)
+        data, background = primal_dual.gaussian(variance), 0.0
     else:
         data, background, counts = primal_dual.poisson(), floor, (counts + floor).clamp(min=0)
     objects = primal_dual.restored(
@@ -72,6 +76,11 @@ def _regulariser(sample: Sample, kind: str, lines: torch.Tensor | None) -> Regul
     if kind == "directional" and lines is not None:
         return Regulariser(lines=torch.stack([_beyond(one, sample.blurs.margin) for one in lines]))
     return Regulariser()
+
+
+def _of_camera(maps: torch.Tensor, factor: int) -> torch.Tensor:
+    """Means over a camera's pixels."""
+    return avg_pool2d(maps[:, None], factor)[:, 0]
 
 
 def _beyond(maps: torch.Tensor, margin: int) -> torch.Tensor:

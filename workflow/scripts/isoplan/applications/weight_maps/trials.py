@@ -175,11 +175,11 @@ class Trial:
                     made[name + STOPPED] = self._chosen(sample, number, file)
         return made
 
-    def _timed(self, sample: Sample, weights: Callable[[], torch.Tensor], lines=None) -> tuple:
+    def _timed(self, sample: Sample, weights: Callable[[], torch.Tensor], **maps) -> tuple:
         begun = time.perf_counter()
         told = weights()
         with torch.inference_mode():
-            made = restored(sample, told, self.test, self.test["iterations"], lines=lines)
+            made = restored(sample, told, self.test, self.test["iterations"], **maps)
         return made, told, time.perf_counter() - begun
 
     def _by_network(self, sample: Sample, name: str, network, card: dict) -> dict[str, tuple]:
@@ -187,13 +187,13 @@ class Trial:
         if card["network"]["learns"] == "direct":
             made = network(*sample.seen)
             return {name: (made, None, time.perf_counter() - begun)}
-        logs, lines = network.maps(*sample.seen)
-        told = time.perf_counter() - begun
-        made, weights, seconds = self._timed(sample, logs.exp, lines)
-        mean = logs.mean((1, 2), keepdim=True).expand_as(logs)
+        maps = network.maps(*sample.seen)
+        told, more = time.perf_counter() - begun, {"lines": maps.lines, "noise": maps.noise}
+        made, weights, seconds = self._timed(sample, maps.logs.exp, **more)
+        mean = maps.logs.mean((1, 2), keepdim=True).expand_as(maps.logs)
         return {
             name: (made, weights, told + seconds),
-            name + MEAN: self._timed(sample, mean.exp, lines),
+            name + MEAN: self._timed(sample, mean.exp, **more),
         }
 
     def _chosen(self, sample: Sample, number: int, file: str | None = None) -> tuple:
@@ -231,7 +231,7 @@ class Trial:
                 choice = choose(
                     *([piece], settings), exposure=exposure, seed=self.seed, stream=stream, **known
                 )
-            if file:
+            if choice["tv_weight"] == LEARNT:
                 weight = weight_maps.load(file)[0](*own.seen)[0].exp()
             else:
                 weight = torch.full_like(own.widths[0], choice["tv_weight"])
