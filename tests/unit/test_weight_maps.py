@@ -38,6 +38,7 @@ from isoplan.restoration.choice_words import describe_choice
 from isoplan.restoration.choosing import choose
 from isoplan.restoration.cores import restore_with_trust
 from isoplan.restoration.halo import halo_of, with_choice
+from isoplan.restoration.held_out import HeldOut
 from isoplan.restoration.pieces import Piece
 from isoplan.restoration.psfs import LocalPsfs
 from isoplan.restoration.richardson_lucy import richardson_lucy
@@ -513,6 +514,22 @@ def test_held_out_photons_judge_learnt_weights(file):
     refused = choose_learnt(file, sample)
     assert refused["tv_weight"] > 0 and len(refused["curves"]) > 1
     assert "better than those that the network tells" in refused["reason"]
+
+
+def test_learnt_weights_that_are_clearly_better_end_the_search(file, monkeypatch):
+    tried, compare = [], HeldOut.compare
+
+    def watched(self, blur, iterations, tv_weight, *args, **how):
+        tried.append(tv_weight)
+        return compare(self, blur, iterations, tv_weight, *args, **how)
+
+    monkeypatch.setattr(HeldOut, "compare", watched)
+    sample = even_beside_textured(2000.0)
+    assert choose_learnt("released", sample)["tv_weight"] == "learnt"
+    assert len(tried) == 2 and tried[1] == "learnt"
+    tried.clear()
+    assert choose_learnt(file, sample)["tv_weight"] != "learnt"
+    assert len(tried) > 2 and tried.count("learnt") == 1
 
 
 def test_without_the_gain_no_weight_is_learnt(file):

@@ -60,6 +60,8 @@ PLAIN = tuple(kind for kind in KINDS if kind != WINGED)
 # Disks and motions are also searched if the best TV weight is at least this number over the photons, because wrong PSFs
 # need strong smoothing.
 SMOOTHED = 25
+# Learnt weights are taken at once if they are better than the first number by CLEARLY standard errors.
+CLEARLY = 1.0
 # If the blur is not of the PSF model, or a single PSF stands for different ones, more iterations than this do harm, although
 # they predict photons better and better.
 MOST_OTHER = 8
@@ -106,17 +108,19 @@ class Search:
         tried = self.worse_by_squares() | {
             f: by for f, by in self.worse_by_deviance().items() if not f
         }
-        taken = self.best_trial(which)
-        smoothed = self.weighs and taken.tv_weight * self.photons >= SMOOTHED
-        if smoothed and which and self.may_search_others and (psf := self.find_kind(FLAT)):
-            which, taken = psf, self.best_trial(psf)
-        if self.asks_network:
-            taken = self.learnt_or(taken, which)
+        taken = self.clearly_learnt(which)
+        if taken is None:
+            taken = self.best_trial(which)
+            smoothed = self.weighs and taken.tv_weight * self.photons >= SMOOTHED
+            if smoothed and which and self.may_search_others and (psf := self.find_kind(FLAT)):
+                which, taken = psf, self.best_trial(psf)
+            if self.asks_network:
+                taken = self.learnt_unless(taken, which) or taken
         learnt = taken.tv_weight == LEARNT
         resolution = self.settings["resolution_px"]
         if resolution == "auto":
             resolution = resolution_for(self.photons) if which and self.doubt else 0.0
-        numbers = [] if learnt else [t for t in self.trials_of(which) if t.tv_weight != LEARNT]
+        numbers = [] if learnt else self.trials_of(which)
         plain = isinstance(which, PlainPsf)
         asked = self.settings["psf_shape"]
         fixed = entries.fixed(self.settings)
@@ -166,19 +170,33 @@ class Search:
         limited."""
         return self.settings["tv_weight"] == LEARNT and not self.limited
 
-    def learnt_or(self, best: Trial, which: float | PlainPsf) -> Trial:
-        """The trial with these PSFs and the weights that a network tells, unless the best number predicts photons better."""
+    def clearly_learnt(self, which: float | PlainPsf) -> Trial | None:
+        """The trial with these PSFs and the weights that a network tells, if it is CLEARLY better than the first number.
+
+        Then no more numbers are tried, unless PSFs of other kinds may be searched, of which the best number tells.
+        """
+        if not self.asks_network or self.may_search_others:
+            return None
+        first = self.first_weight
+        self.try_all([which], [first], f"a TV weight of {first:g}")
+        return self.learnt_unless(self.trials[which, first], which, -CLEARLY)
+
+    def learnt_unless(
+        self, number: Trial, which: float | PlainPsf, most: float = 0.0
+    ) -> Trial | None:
+        """The trial with these PSFs and the weights that a network tells, if it is worse than that of a number by at most `most`
+        standard errors."""
         self.try_all([which], [LEARNT], "learnt weights", self.iterations)
         learnt = self.trials[which, LEARNT]
-        worse = worse_by(learnt.squares[learnt.chosen_index], best.squares[best.chosen_index])
-        return learnt if worse <= 0 else best
+        worse = worse_by(learnt.squares[learnt.chosen_index], number.squares[number.chosen_index])
+        return learnt if worse <= most else None
 
     def ends(self, which: float | PlainPsf, taken: Trial, resolution: float) -> dict[str, str]:
         """What was chosen at an end of its range, so that a value beyond could be better, in words by key."""
         found, last = {}, self.iterations[-1]
         if len(self.iterations) > 1 and self.iterations[taken.chosen_index] == last:
             found["iterations"] = f"{last} iterations are the most that are tried"
-        weights = [t.tv_weight for t in self.trials_of(which) if t.tv_weight != LEARNT]
+        weights = [t.tv_weight for t in self.trials_of(which)]
         if self.weighs and taken.tv_weight != LEARNT:
             if taken.tv_weight == LARGEST_WEIGHT:
                 found["tv_weight"] = f"a TV weight of {LARGEST_WEIGHT:g} is the largest allowed"
@@ -374,8 +392,8 @@ class Search:
             trial.squares = trial.squares[: len(self.iterations)]
 
     def trials_of(self, which: float | PlainPsf) -> list[Trial]:
-        """The trials with these PSFs."""
-        return [trial for (psf, _), trial in self.trials.items() if psf == which]
+        """The trials with these PSFs and a number for the weight."""
+        return [trial for (psf, w), trial in self.trials.items() if psf == which and w != LEARNT]
 
     def best_by_deviance(self, which: float | PlainPsf) -> Trial:
         """The trial with these PSFs that has the smallest deviance."""
@@ -422,12 +440,18 @@ class Search:
             may_be_taken = [looks.index(number) for number in self.iterations]
             self.trials[key] = Trial(key[1], squares[may_be_taken], *others)
 
+    @property
+    def first_weight(self) -> float:
+        """The TV weight to try first: the best known one, as PSFs that are nearly the same need the same weight."""
+        numbers = [trial for trial in self.trials.values() if trial.tv_weight != LEARNT]
+        if numbers:
+            return min(numbers, key=total_deviance).tv_weight
+        weights = weights_for(self.settings, self.photons)
+        return weights[len(weights) // 2]
+
     def try_weights(self, which: float | PlainPsf) -> None:
         """Try TV weights from the best known one: larger ones while they are as good, smaller ones while better."""
-        weights = weights_for(self.settings, self.photons)
-        # PSFs that are nearly the same need the same weight.
-        known = [trial.tv_weight for trial in sorted(self.trials.values(), key=total_deviance)]
-        first = known[0] if known else weights[len(weights) // 2]
+        first, weights = self.first_weight, weights_for(self.settings, self.photons)
         up = [weight for weight in weights if weight >= first] or weights[-1:]
         down = [weight for weight in weights[::-1] if weight < up[0]]
         for further, alike in ((up, 1.0), (down, 0.0)):
