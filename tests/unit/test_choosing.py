@@ -154,11 +154,11 @@ def test_few_points_in_the_dark_want_smaller_weights(psfs, auto):
 
 
 def test_what_ends_at_the_end_of_its_range_is_said(psfs, auto):
-    choice = chosen(exposed(psfs, 1), psfs, auto)
+    choice = chosen(exposed(psfs, 0.3), psfs, auto)
     assert choice["tv_weight"] == LARGEST_WEIGHT
-    assert choice["ends"] == {"tv_weight": "a TV weight of 0.3 is the largest allowed"}
-    assert "At the end of its range: a TV weight of 0.3 is the largest" in describe_choice(choice)
-    given = chosen(exposed(psfs, 1), psfs, auto | {"tv_weight": LARGEST_WEIGHT})
+    assert choice["ends"] == {"tv_weight": "a TV weight of 3 is the largest allowed"}
+    assert "At the end of its range: a TV weight of 3 is the largest" in describe_choice(choice)
+    given = chosen(exposed(psfs, 0.3), psfs, auto | {"tv_weight": LARGEST_WEIGHT})
     assert given["ends"] == {} and "end of its range" not in describe_choice(given)
     few = chosen(exposed(psfs, 10_000), psfs, auto | {"tv_weight": 5e-4, "acceleration": "none"})
     last = MOST_ITERATIONS["none"]

@@ -7,12 +7,13 @@ from isoplan.restoration.algorithm import algorithm_of
 from isoplan.restoration.halo import MOST_RESOLUTION_PX
 
 # TV weights to choose from, times the photons at the brightest pixels. With few photons, fewer of them are
-# tried, as no weight exceeds LARGEST_WEIGHT. If the first or the last is best, more are tried beyond it, each by
-# a factor FURTHER. Smaller ones, down to about LEAST, suit a few bright points that the blur has spread over many
-# dark pixels. Larger ones suit pictures whose noise, by which photons are counted, was removed by compression.
+# tried, as none of them exceeds LARGEST_FIRST: with larger ones, a few bright points of a dark mosaic vanish, whatever the
+# weight. If the first or the last is best, more are tried beyond it, each by a factor FURTHER. Smaller ones, down to about
+# LEAST, suit a few bright points that the blur has spread over many dark pixels. Larger ones, up to LARGEST_WEIGHT, suit fewer
+# than a hundred photons, and pictures whose noise, by which photons are counted, was removed by compression.
 # The search of PSFs of other kinds starts at MIDDLE.
 WEIGHTS, MIDDLE = (1.0, 2.0, 5.0, 12.0, 30.0), 5.0
-LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 0.001, 4.0
+LARGEST_FIRST, LARGEST_WEIGHT, LEAST, FURTHER = 0.3, 3.0, 0.001, 4.0
 
 
 def resolution_for(photons: float) -> float:
@@ -57,4 +58,4 @@ def weights_for(settings: dict, photons: float, numbers: tuple = WEIGHTS) -> lis
     if settings["tv_weight"] not in ("auto", LEARNT):  # PSFs are compared with numbers
         return [settings["tv_weight"]]
     rounded = (float(f"{number / photons:.2g}") for number in numbers)
-    return sorted({min(weight, LARGEST_WEIGHT) for weight in rounded})
+    return sorted({min(weight, LARGEST_FIRST) for weight in rounded})

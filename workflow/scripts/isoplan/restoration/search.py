@@ -12,6 +12,7 @@ from isoplan.config import entries
 from isoplan.config.entries import LEARNT
 from isoplan.optics.plain import KINDS, PlainPsf
 from isoplan.restoration.candidates import (
+    LARGEST_FIRST,
     LARGEST_WEIGHT,
     MIDDLE,
     beyond,
@@ -327,7 +328,7 @@ class Search:
         self.try_all([0.0], weights_for(self.settings, self.photons), "no PSF", self.looks)
         (weight,) = weights_for(self.settings, self.photons, (MIDDLE,))
         auto = self.weighs
-        most = min(weight * MUCH_MORE, LARGEST_WEIGHT)
+        most = min(weight * MUCH_MORE, LARGEST_FIRST)
         bounds = (weight / MUCH_LESS, most) if auto else (weight, weight)
         grid = [psf for psf in GRID if psf.kind in kinds and psf.fits(self.side)]
         # How many more follow is unknown.
