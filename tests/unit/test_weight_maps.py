@@ -304,10 +304,27 @@ def test_patches_of_a_mosaic_are_what_a_camera_would_have_made_of_its_reference(
     assert abs(float(z.mean())) < 0.2 and float(z.std()) == pytest.approx(1, abs=0.2)
 
 
+def test_a_reference_that_is_as_blurred_is_compared_after_blurring(pair):
+    """The truth itself is far from a longer exposure, and blurred again as near as the noise lets it be."""
+    spec = SPEC | {"pictures": "mosaics", "learns": "restoration", "references": "alike"}
+    one = own_samples.OwnSamples({"mosaics": [pair]}, spec, 1, "alike", "train", CPU).draw(0, 3, 4)
+    inside = (slice(None), *(slice(one.blurs.margin, -one.blurs.margin),) * 2)
+    sharp = one.truth[inside]
+    seen = one.blurs.forward(one.truth.nan_to_num(0.0))
+    exposed = replace(one, truth=one.truth.clone())
+    exposed.truth[inside] = seen
+    alike, sharper = (
+        LESSONS["restoration"](spec | {"references": n}) for n in ("alike", "sharper")
+    )
+    apart = [errors(lesson.compared(sharp, exposed), exposed)
+             for lesson in (alike, sharper)]  # fmt: skip
+    assert (apart[0] < 0.6 * apart[1]).all()  # the rest is the rim's
+
+
 def test_a_network_learns_from_a_users_pair_or_from_its_photons_alone(pair, tmp_path, monkeypatch):
     monkeypatch.setattr("isoplan.applications.weight_maps.task.VALIDATION", 8)
     for learns in ("restoration", "patches", "held-out"):
-        spec = SPEC | {"pictures": "mosaics", "learns": learns}
+        spec = SPEC | {"pictures": "mosaics", "learns": learns, "references": "alike"}
         recipe = {"mosaics": [pair if learns != "held-out" else pair | {"reference": None}]}
         task = WeightMaps.of_config(recipe, spec, seed=1, device=CPU)
         assert train(task, tmp_path / learns)
@@ -429,6 +446,7 @@ def test_what_does_not_go_with_learnt_weights_is_named(asked, words, file):
         ({"learns": "truth"}, "learns"),
         ({"start": "network.pt"}, "is not a .safetensors file"),
         ({"pictures": "mosaics"}, "but the study has none"),
+        ({"references": "alike"}, "alike is of pictures of mosaics"),
         ({"pictures": "mosaics", "scheme": "primal-dual"}, "scheme: primal-dual with pictures"),
     ],
 )

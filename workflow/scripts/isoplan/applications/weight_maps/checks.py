@@ -30,6 +30,8 @@ def weight_networks(networks: list[dict], study: dict) -> Wrong:
                 weight_network_file({})
             except UserError as error:
                 yield (i, "start"), str(error)
+        if network["references"] == "alike" and network["pictures"] != "mosaics":
+            yield (i, "references"), "alike is of pictures of mosaics alone"
         if network["pictures"] == "mosaics":
             for key, text in _own_pictures(network, study):
                 yield (i, key), text

@@ -21,6 +21,12 @@ def errors(made: torch.Tensor, sample: Sample) -> torch.Tensor:
     return apart.square().mean((1, 2))
 
 
+def blurred_again(made: torch.Tensor, sample: Sample) -> torch.Tensor:
+    """What a camera would see (n, h / factor, w / factor) of restored pictures, which go on beyond their rim as at it."""
+    margin = sample.blurs.margin
+    return sample.blurs.forward(pad(made[:, None], (margin,) * 4, mode="replicate")[:, 0])
+
+
 def decibels(made: torch.Tensor, sample: Sample) -> torch.Tensor:
     """PSNR (n,) in dB of the brightness."""
     return -10 * torch.log10(errors(made, sample).clamp(min=1e-12))
@@ -42,6 +48,11 @@ class Lesson:
         how = {"lines": maps.lines, "noise": maps.noise, "gradients": gradients}
         return restored(sample, maps.logs.exp(), self.spec, self.spec["iterations"], **how)
 
+    def compared(self, made: torch.Tensor, sample: Sample) -> torch.Tensor:
+        """What of pictures that were made is compared with the truth: blurred again if that is as blurred as the picture."""
+        alike = self.spec["pictures"] == "mosaics" and self.spec["references"] == "alike"
+        return blurred_again(made, sample) if alike else made
+
     def loss(self, network: WeightNetwork, sample: Sample, rng: torch.Generator) -> torch.Tensor:
         """The loss of a batch."""
         raise NotImplementedError
@@ -52,7 +63,7 @@ class Restoration(Lesson):
 
     def loss(self, network, sample, rng):
         made = self.made(network, sample, self.spec["gradients"])
-        return torch.log(errors(made, sample) + LEAST).mean()
+        return torch.log(errors(self.compared(made, sample), sample) + LEAST).mean()
 
 
 class Patches(Lesson):
@@ -69,6 +80,7 @@ class Patches(Lesson):
             for weights in choices.unbind(1):
                 flat = weights.view(-1, 1, 1).expand_as(sample.widths)
                 made = restored(sample, flat, self.spec, self.spec["iterations"])
+                made = self.compared(made, sample)
                 apart = (made - inner(sample.truth, sample.blurs.margin)).square()
                 found.append(self._around(apart / sample.bright.view(-1, 1, 1).square()))
             missed = torch.log(torch.stack(found, 1) + LEAST)
@@ -92,14 +104,12 @@ class HeldOut(Lesson):
 
     def loss(self, network, sample, rng):
         fit, test = held_out(sample, rng)
-        margin = sample.blurs.margin
         made = self.made(network, fit, self.spec["gradients"])
         # Beyond the picture the object is that of its nearest pixel: the pixels that see it do not count.
-        wide = pad(made[:, None], (margin,) * 4, mode="replicate")[:, 0]
         share = HELD_OUT / (1 - HELD_OUT)
-        seen = share * (sample.blurs.forward(wide) + fit.floor.view(-1, 1, 1))
+        seen = share * (blurred_again(made, sample) + fit.floor.view(-1, 1, 1))
         noise = HELD_OUT * (sample.photons.clamp(min=0) + sample.floor.view(-1, 1, 1))
-        rim = margin // 2 // sample.blurs.factor
+        rim = sample.blurs.margin // 2 // sample.blurs.factor
         apart, noise = (inner(one, rim) for one in ((test - seen).square(), noise))
         return (apart.sum((1, 2)) / noise.sum((1, 2)).clamp(min=1)).mean()
 

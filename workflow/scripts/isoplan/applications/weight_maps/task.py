@@ -127,7 +127,8 @@ class WeightMaps:
         gains, psnr = [], []
         with torch.inference_mode():
             for sample, rival in self._held_back():
-                psnr.append(decibels(self.lesson.made(self.network, sample), sample))
+                made = self.lesson.compared(self.lesson.made(self.network, sample), sample)
+                psnr.append(decibels(made, sample))
                 gains.append(psnr[-1] - rival)
         return {
             "validation_loss": float(self._losses().mean()),
@@ -170,7 +171,11 @@ class WeightMaps:
                     )
                     for one in choices.unbind(1)
                 )
-                found.append(torch.stack([decibels(one, sample) for one in made]))
+                found.append(
+                    torch.stack(
+                        [decibels(self.lesson.compared(one, sample), sample) for one in made]
+                    )
+                )
         psnr = torch.cat(found, 1)
         low, high = (torch.tensor(float(value)).log() for value in self.spec["photons"])
         light = torch.cat([sample.bright for sample in held]).log()
