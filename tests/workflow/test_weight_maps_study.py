@@ -4,9 +4,11 @@ that are restored with the network that was trained."""
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import zarr
 from checkout import Checkout, planned
 from isoplan.cli.arguments import main
+from scipy.ndimage import gaussian_filter
 
 pytestmark = pytest.mark.slow
 
@@ -33,13 +35,16 @@ weight_tests:
 """
 )
 MOSAICS = (
-    NONE.replace("mini-weights", "mini-weights-mosaics")
+    NONE.replace("mini-weights", "mini-weights-mosaics").replace(
+        "mosaics: null", "mosaics: seen.tsv"
+    )
     + """
 simulations:
   - {mosaic: drawn, size_px: [600, 300], field: [{parameter: width_y, shape: tilt-x, low: 2, high: 3}, {parameter: width_x, low: 2}]}
 weight_networks:
   - {name: own, start: released, pictures: mosaics, learns: held-out, samples: 32, epoch_samples: 16, patch_px: 48, iterations: 8, gradients: 4,
      learning_rate: 0.0001}
+  - {name: pair, pictures: mosaics, references: alike, samples: 16, epoch_samples: 8, patch_px: 48, iterations: 8, gradients: 4, width: 4, levels: 2}
 restoration: {methods: [oracle, none], tv_weight: learnt, weight_network: own, core_px: 512}
 """
 )
@@ -72,10 +77,22 @@ def test_a_whole_study(tmp_path):
     pd.testing.assert_frame_equal(again, rows.drop(columns="seconds"))
 
     # The released network learns on from the photons of a mosaic, and restores it. Its store tells the weights.
+    # Another learns from a picture and a longer exposure of it.
     (checkout.folder / "mini-weights-mosaics.yaml").write_text(MOSAICS)
+    rng = np.random.default_rng(0)
+    scene = gaussian_filter(rng.random((25, 22)).repeat(12, 0).repeat(12, 1), 2)
+    for name, light in (("short", 200), ("long", 20000)):
+        tifffile.imwrite(
+            checkout.folder / f"{name}.tif", (rng.poisson(light * scene) + 100).astype(np.uint16)
+        )
+    (checkout.folder / "seen.tsv").write_text(
+        "mosaic\tpath\treference\tpixel_size_um\tgain\toffset\nseen\tshort.tif\tlong.tif\t0.1\t1\t100\n"
+    )
     whole = Checkout(checkout.folder, "mini-weights-mosaics.yaml")
     made = planned(whole.run())
-    assert made["choose_restoration"] == made["train_weights"] == 1 and made["restore_mosaic"] == 2
+    assert made["train_weights"] == 2 and made["restore_mosaic"] >= 2
+    told = pd.read_csv(whole.results / "weight_networks/pair/history.csv")
+    assert np.isfinite(told[["validation_loss", "validation_gain_db"]]).all(axis=None)
     history = pd.read_csv(whole.results / "weight_networks/own/history.csv")
     assert history["validation_loss"].notna().all() and history["validation_psnr"].isna().all()
     store = whole.results / "restored/drawn/oracle.ome.zarr"
@@ -84,7 +101,8 @@ def test_a_whole_study(tmp_path):
     settings = zarr.open_group(store, mode="r").attrs["isoplan"]["restoration"]
     assert settings["tv_weight"] == "learnt" and settings["weights_sha256"]
     metrics = pd.read_csv(whole.results / "metrics.csv")
-    snr = metrics[metrics["metric"] == "SNR"].set_index("method")["value"]
+    drawn = metrics[metrics["mosaic"] == "drawn"]
+    snr = drawn[drawn["metric"] == "SNR"].set_index("method")["value"]
     assert snr["oracle"] > snr["none"]
     page = (whole.results / "report.html").read_text()
     assert "learnt TV weights" in page and "How much was smoothed where" in page

@@ -362,9 +362,13 @@ def own_references(wildcards):
     return [file for file in named if file]
 
 
-def own_recipe(wildcards, files):
-    """The mosaics that a network of weights learns from, with the PSFs of their maps and their references. files: the rule's inputs."""
-    known = {Path(file).name: file for file in files.references}
+def own_recipe(wildcards):
+    """The mosaics that a network of weights learns from, with the PSFs of their maps and their references.
+
+    The rule's inputs do not tell them: before the mosaics are known, they are those of the checkpoint.
+    """
+    known = {Path(file).name: file for file in own_references(wildcards)}
+    mapped = own_mosaics(wildcards, OWN_SUMS)
     told = [
         {
             "facts": facts,
@@ -372,9 +376,9 @@ def own_recipe(wildcards, files):
             "psf": {"store": str(Path(sums).with_suffix(".zarr"))},
             "reference": known.get(Path(facts).name),
         }
-        for facts, sums in zip(files.facts, files.sums)
+        for facts, sums in zip(own_mosaics(wildcards, FACTS), mapped)
     ]
-    return {"mosaics": told} if told else {}
+    return {"mosaics": told}
 
 
 def network_tested(wildcards):

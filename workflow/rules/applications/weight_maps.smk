@@ -15,6 +15,8 @@ wildcard_constraints:
     weights=r"[A-Za-z0-9._-]+",
 
 
+OWN_SUMS = f"{RESULTS}/psf_map/{{mosaic}}/{NETWORK}.json"
+
 # The entries that a network of weights learns from, and the classes of its PSFs; none where its weights are given, or
 # where it learns from the study's mosaics.
 WEIGHTS_OWN = {
@@ -41,7 +43,7 @@ rule train_weights:
         weights=lambda wc: entry("weight_networks", wc.weights)["weights"] or [],
         start=lambda wc: WEIGHTS_STARTS[wc.weights],
         facts=lambda wc: own_mosaics(wc, FACTS),
-        sums=lambda wc: own_mosaics(wc, f"{RESULTS}/psf_map/{{mosaic}}/{NETWORK}.json"),
+        sums=lambda wc: own_mosaics(wc, OWN_SUMS),
         references=own_references,
     output:
         network=WEIGHTS_FILE,
@@ -65,13 +67,13 @@ rule train_weights:
         ),
         task=WEIGHTS_TASK,
         validation=None,
-        recipe=lambda wc, input: (
+        recipe=lambda wc: (
             {
                 "psfs": [entry("psfs", name) for name in WEIGHTS_PSFS[wc.weights]],
                 "objects": entry("objects", WEIGHTS_OBJECTS[wc.weights]),
             }
             if WEIGHTS_PSFS[wc.weights]
-            else own_recipe(wc, input)
+            else own_recipe(wc)
         ),
         network=lambda wc: entry("weight_networks", wc.weights),
         seed=STUDY["seed"],
