@@ -174,9 +174,11 @@ class Search:
     def clearly_learnt(self, which: float | PlainPsf) -> Trial | None:
         """The trial with these PSFs and the weights that a network tells, if it is CLEARLY better than the first number.
 
-        Then no more numbers are tried, unless PSFs of other kinds may be searched, of which the best number tells.
+        Then no more numbers are tried, unless PSFs of other kinds may be searched, of which the best number tells, or so few
+        photons are seen that a number far from the first one may be best.
         """
-        if not self.asks_network or self.may_search_others:
+        few = weights_for(self.settings, self.photons)[-1] >= LARGEST_FIRST
+        if not self.asks_network or self.may_search_others or few:
             return None
         first = self.first_weight
         self.try_all([which], [first], f"a TV weight of {first:g}")
