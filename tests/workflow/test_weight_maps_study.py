@@ -89,8 +89,7 @@ def test_a_whole_study(tmp_path):
         "mosaic\tpath\treference\tpixel_size_um\tgain\toffset\nseen\tshort.tif\tlong.tif\t0.1\t1\t100\n"
     )
     whole = Checkout(checkout.folder, "mini-weights-mosaics.yaml")
-    made = planned(whole.run())
-    assert made["train_weights"] == 2 and made["restore_mosaic"] >= 2
+    whole.run()
     told = pd.read_csv(whole.results / "weight_networks/pair/history.csv")
     assert np.isfinite(told[["validation_loss", "validation_gain_db"]]).all(axis=None)
     history = pd.read_csv(whole.results / "weight_networks/own/history.csv")
