@@ -1,6 +1,7 @@
 """Pictures to learn weights from that are patches of a study's own mosaics, with a better picture of the same field or without."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,13 @@ class Source:
         self.facts = Facts.read(told["facts"])
         self.exposure = exposure_of(self.facts)
         self.local = local_psfs(told["psf"], self.facts.shape)
-        self.picture, self.side = self.facts.open(), side
+        self.opened, self.side = ExitStack(), side
+        self.picture = self.opened.enter_context(self.facts.open())
         self.doubt = self.local.sums["doubt"] or 0.0
         named = told["reference"]
         self.reference = open_registered(named, self.facts) if named else None
+        if self.reference:
+            self.opened.enter_context(self.reference)
         self.squares = [
             square
             for square in tiles.shards(self.facts.shape, SQUARE * side)
@@ -99,11 +103,11 @@ class OwnSamples:
     def __init__(self, recipe: dict, spec: dict, seed: int, stream: str, split: str, device):
         self.seed, self.stream, self.device = seed, stream, device
         self.side = spec["patch_px"]
-        sources = [Source(told, self.side) for told in recipe["mosaics"]]
+        self.sources = [Source(told, self.side) for told in recipe["mosaics"]]
         blind = spec["learns"] == "held-out"
         able = [
             one
-            for one in sources
+            for one in self.sources
             if one.exposure.gain and one.local.sums["valid_cells"] and (blind or one.reference)
         ]
         self.places = [(one, square) for one in able for square in one.squares]
@@ -162,7 +166,9 @@ class OwnSamples:
         raise UserError("pictures: the mosaics have no patch without gaps or saturated pixels")
 
     def close(self) -> None:
-        """Nothing runs beside it."""
+        """Close the mosaics."""
+        for source in self.sources:
+            source.opened.close()
 
 
 def marks(recipe: dict) -> list:

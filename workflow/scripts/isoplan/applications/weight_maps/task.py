@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Self
 
@@ -148,8 +149,8 @@ class WeightMaps:
     def _held_back(self) -> list[tuple[Sample, torch.Tensor]]:
         """Pictures to validate on, and the PSNR (n,) of each by the best weight of its light, NaN if no truth is known."""
         if not self._validation:
-            source = self._samples("validation")
-            held = [source.draw(0, k, BATCH) for k in range(VALIDATION // BATCH)]
+            with closing(self._samples("validation")) as source:
+                held = [source.draw(0, k, BATCH) for k in range(VALIDATION // BATCH)]
             unknown = torch.full((BATCH,), torch.nan, device=self.device)
             blind = self.own and self.spec["learns"] == "held-out"
             rivals = [unknown] * len(held) if blind else self._rivals(held)
