@@ -235,7 +235,7 @@ def test_a_training_resumes_exactly(tmp_path, monkeypatch):
         )
 
 
-def test_a_start_is_kept_until_it_is_beaten(tmp_path, monkeypatch):
+def test_a_start_is_kept_until_it_is_beaten(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("isoplan.applications.weight_maps.task.VALIDATION", 32)
     network, file = WeightNetwork(width=4, levels=2), tmp_path / "start.safetensors"
     torch.nn.init.constant_(network.last.bias, 4.0)  # smooths far too much
@@ -248,6 +248,9 @@ def test_a_start_is_kept_until_it_is_beaten(tmp_path, monkeypatch):
         return store.read(folder / "network.safetensors")
 
     _, given = store.read(file)
+    poor = SPEC | {"samples": 4, "epoch_samples": 4, "learning_rate": 1e-12}
+    assert train(WeightMaps.of_config(RECIPE, poor, seed=1, device=CPU), tmp_path / "poor")
+    assert "restores worse than one weight for all pictures, by" in capsys.readouterr().out
     card, weights = trained(learning_rate=1e-12)
     assert card["kept_start"] and all(torch.equal(weights[key], given[key]) for key in given)
     card, weights = trained(learning_rate=0.01, samples=160)

@@ -198,8 +198,17 @@ class WeightMaps:
         self.optimiser.load_state_dict(state["optimiser"])
 
     def finish(self) -> None:
-        """Take back the weights that training started from if, of the pictures held back, what was learnt is not clearly better."""
+        """Take back the weights that training started from if, of the pictures held back, what was learnt is not clearly better.
+
+        Without a start, say so if one weight for all of them is better.
+        """
         if not self.spec["start"]:
+            gain = self.validate()["validation_gain_db"]
+            if gain < 0:
+                print(
+                    f"network {self.spec['name']}: restores worse than one weight for all pictures, by {-gain:.2f} dB; train "
+                    "longer, or with a smaller learning_rate"
+                )
             return
         found, learnt = self._losses(), copy.deepcopy(self.network.state_dict())
         self.network.load_state_dict(self._start)
