@@ -61,6 +61,8 @@ PLAIN = tuple(kind for kind in KINDS if kind != WINGED)
 # Disks and motions are also searched if the best TV weight is at least this number over the photons, because wrong PSFs
 # need strong smoothing.
 SMOOTHED = 25
+# By how many standard errors weights beyond the largest of the first ones have to be better than these.
+SURE_LARGER = 2.5
 # Learnt weights are taken at once if they are better than the first number by CLEARLY standard errors.
 CLEARLY = 1.0
 # If the blur is not of the PSF model, or a single PSF stands for different ones, more iterations than this do harm, although
@@ -407,11 +409,22 @@ class Search:
         return min(self.trials_of(which), key=lambda trial: trial.errors.min())
 
     def smoothest(self, which: float | PlainPsf) -> Trial:
-        """The trial with the largest weight that is worse than the best by at most one standard error."""
-        best = self.best_by_squares(which)
+        """The trial with the largest weight that is worse than the best by at most one standard error.
+
+        Weights beyond LARGEST_FIRST have to be better than all others by SURE_LARGER, as little may be left of a picture.
+        """
+        trials, best = self.trials_of(which), self.best_by_squares(which)
+        first = [trial for trial in trials if trial.tv_weight <= LARGEST_FIRST]
+        if first and best.tv_weight > LARGEST_FIRST:
+            rival = min(first, key=lambda trial: trial.errors.min())
+            if (
+                worse_by(rival.squares[rival.best_index], best.squares[best.best_index])
+                <= SURE_LARGER
+            ):
+                trials, best = first, rival
         alike = [
             trial
-            for trial in self.trials_of(which)
+            for trial in trials
             if worse_by(trial.squares[trial.best_index], best.squares[best.best_index]) <= 1
         ]
         return max(alike, key=lambda trial: trial.tv_weight)
