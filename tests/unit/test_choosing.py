@@ -23,7 +23,7 @@ from isoplan.restoration.candidates import (
 from isoplan.restoration.choice_words import describe_choice
 from isoplan.restoration.choosing import UNJUDGED_WEIGHT, choose, choose_for
 from isoplan.restoration.halo import MOST_RESOLUTION_PX, halo_of, with_choice
-from isoplan.restoration.held_out import HELD_OUT
+from isoplan.restoration.held_out import HELD_OUT, Trial
 from isoplan.restoration.in_memory import Measured, restored
 from isoplan.restoration.pieces import Piece, pieces_of
 from isoplan.restoration.psfs import LocalPsfs
@@ -163,6 +163,16 @@ def test_what_ends_at_the_end_of_its_range_is_said(psfs, auto):
     few = chosen(exposed(psfs, 10_000), psfs, auto | {"tv_weight": 5e-4, "acceleration": "none"})
     last = MOST_ITERATIONS["none"]
     assert ("iterations" in few["ends"]) == (few["iterations"] == last)
+
+
+@pytest.mark.parametrize(("gain", "taken"), [(-0.1, 0.3), (0.1, 0.3), (3.0, 1.2)])
+def test_weights_beyond_the_first_ones_have_to_be_clearly_better(gain, taken):
+    """Not only as good as the best, by `gain` standard errors."""
+    base, apart = np.full(100, 50.0), np.tile([-1.0, 1.0], 50)
+    search = Search.__new__(Search)
+    errors = {0.1: base + 1 + apart, 0.3: base, 1.2: base - gain / 10 + apart}
+    search.trials = {(1.0, w): Trial(w, e[None], e[None]) for w, e in errors.items()}
+    assert search.smoothest(1.0).tv_weight == taken
 
 
 def test_a_mosaic_of_few_bright_beads_is_judged_by_their_own_light(psfs, auto):

@@ -68,9 +68,14 @@ class Trial:
         return int(self.errors.argmin())
 
     @property
+    def best_squares(self) -> np.ndarray:
+        """The squared errors of every square, after the best number of iterations."""
+        return self.squares[self.best_index]
+
+    @property
     def chosen_index(self) -> int:
         """Index of the fewest iterations that are worse than the best by at most ALIKE standard errors."""
-        best = self.squares[self.best_index]
+        best = self.best_squares
         return next(
             k for k in range(self.best_index + 1) if worse_by(self.squares[k], best) <= ALIKE
         )

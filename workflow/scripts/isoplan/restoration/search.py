@@ -362,7 +362,7 @@ class Search:
         for which in (found, psf):
             self.best_trial(which)
         one, best = self.best_by_squares(found), self.best_by_squares(psf)
-        by = worse_by(one.squares[one.best_index], best.squares[best.best_index])
+        by = worse_by(one.best_squares, best.best_squares)
         return psf if by > SURE_TOO else None
 
     def worse_by_deviance(self) -> dict[float, float]:
@@ -377,9 +377,7 @@ class Search:
         All are compared with the same weight.
         """
         found = {f: self.trials.get((f, self.comparison_weight)) for f in self.tried_factors() if f}
-        return _compared(
-            {f: trial.squares[trial.best_index] for f, trial in found.items() if trial}
-        )
+        return _compared({f: trial.best_squares for f, trial in found.items() if trial})
 
     @property
     def comparison_weight(self) -> float:
@@ -411,22 +409,15 @@ class Search:
     def smoothest(self, which: float | PlainPsf) -> Trial:
         """The trial with the largest weight that is worse than the best by at most one standard error.
 
-        Weights beyond LARGEST_FIRST have to be better than all others by SURE_LARGER, as little may be left of a picture.
+        Weights beyond LARGEST_FIRST count only if the best of them is better than all others by SURE_LARGER, as little may be left of
+        a picture.
         """
         trials, best = self.trials_of(which), self.best_by_squares(which)
         first = [trial for trial in trials if trial.tv_weight <= LARGEST_FIRST]
-        if first and best.tv_weight > LARGEST_FIRST:
-            rival = min(first, key=lambda trial: trial.errors.min())
-            if (
-                worse_by(rival.squares[rival.best_index], best.squares[best.best_index])
-                <= SURE_LARGER
-            ):
-                trials, best = first, rival
-        alike = [
-            trial
-            for trial in trials
-            if worse_by(trial.squares[trial.best_index], best.squares[best.best_index]) <= 1
-        ]
+        rival = min(first, key=lambda trial: trial.errors.min(), default=best)
+        if first and worse_by(rival.best_squares, best.best_squares) <= SURE_LARGER:
+            trials, best = first, rival
+        alike = [t for t in trials if worse_by(t.best_squares, best.best_squares) <= 1]
         return max(alike, key=lambda trial: trial.tv_weight)
 
     def try_all(self, psfs: list, weights: list[float], what: str, looks=None) -> None:
@@ -474,7 +465,7 @@ class Search:
             for weight in further:
                 self.try_all([which], [weight], f"a TV weight of {weight:g}")
                 tried, best = self.trials[which, weight], self.best_by_squares(which)
-                if worse_by(tried.squares[tried.best_index], best.squares[best.best_index]) > alike:
+                if worse_by(tried.best_squares, best.best_squares) > alike:
                     break
 
     def try_further_weights(self, which: float | PlainPsf) -> None:
