@@ -4,6 +4,7 @@ For each window, in this order:
 
 - T targets, which the PSF model decodes into its P parameters;
 - P logarithms of the half-width of the 90 % interval, in units of the parameter's range (or period);
+- for models with mirror images, the logit of "this PSF and not its mirror image";
 - the logit of "no usable texture";
 - the logit of "not a raw camera picture of a thin sample" (alarm);
 - the logit of "blurred by no PSF of this model" (other blur).
@@ -37,6 +38,8 @@ class Estimate:
         (denoised, compressed, resampled, saturated, hazy).
     other_blur
         (n,) probability that the blur is not of the model's kind (motion, coma, a disk, a halo).
+    mirror
+        (n,) probability of the PSF against its mirror image; None for a model without mirror images.
     """
 
     params: torch.Tensor
@@ -44,17 +47,27 @@ class Estimate:
     validity: torch.Tensor
     alarm: torch.Tensor
     other_blur: torch.Tensor
+    mirror: torch.Tensor | None = None
 
 
 def channel_count(model: PsfModel) -> int:
     """Number of output channels of a network for a PSF model."""
-    return model.n_targets + len(model.parameters) + FLAGS
+    return model.n_targets + len(model.parameters) + model.mirrors + FLAGS
 
 
 def split(outputs: torch.Tensor, model: PsfModel) -> tuple[torch.Tensor, ...]:
     """Split outputs (n, channels) into targets (n, T), log half-widths (n, P) and three logits (n,)."""
-    targets, spread, flags = outputs.split([model.n_targets, len(model.parameters), FLAGS], dim=1)
+    targets, spread, _, flags = _parts(outputs, model)
     return targets, spread, *flags.unbind(1)
+
+
+def mirror_logit(outputs: torch.Tensor, model: PsfModel) -> torch.Tensor | None:
+    """Logit (n,) of the PSF against its mirror image; None for a model without mirror images."""
+    return _parts(outputs, model)[2][:, 0] if model.mirrors else None
+
+
+def _parts(outputs: torch.Tensor, model: PsfModel) -> tuple[torch.Tensor, ...]:
+    return outputs.split([model.n_targets, len(model.parameters), int(model.mirrors), FLAGS], dim=1)
 
 
 def interval_units(model: PsfModel, like: torch.Tensor) -> torch.Tensor:
@@ -63,8 +76,8 @@ def interval_units(model: PsfModel, like: torch.Tensor) -> torch.Tensor:
 
 
 def errors(model: PsfModel, true: torch.Tensor, estimated: torch.Tensor) -> torch.Tensor:
-    """Absolute errors (n, P) in `interval_units`; errors of periodic parameters are wrapped."""
-    error = (estimated - true) / interval_units(model, true)
+    """Absolute errors (n, P) in `interval_units`, periodic ones wrapped, of whichever form of the PSF is nearest."""
+    error = (model.nearest(estimated, true) - true) / interval_units(model, true)
     turn = torch.tensor([p.period is not None for p in model.parameters], device=true.device)
     return torch.where(turn, error - error.round(), error).abs()
 
@@ -98,7 +111,9 @@ def to_estimate(outputs: torch.Tensor, model: PsfModel) -> Estimate:
     # An interval is not wider than the parameter's whole range.
     half = spread.clamp(-12, 0).exp() * interval_units(model, spread)
     invalid, alarm, other_blur = (torch.sigmoid(flag) for flag in flags)
-    return Estimate(model.decode(targets), half, 1 - invalid, alarm, other_blur)
+    logit = mirror_logit(outputs, model)
+    mirror = None if logit is None else torch.sigmoid(logit)
+    return Estimate(model.decode(targets), half, 1 - invalid, alarm, other_blur, mirror)
 
 
 @torch.no_grad()

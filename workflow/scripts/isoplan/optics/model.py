@@ -61,6 +61,9 @@ class PsfModel:
 
     parameters: tuple[Parameter, ...]
     knows_cutoff = False  # whether its PSFs depend on the optics' cut-off
+    mirrors = (
+        False  # whether a PSF and its mirror image are both of the model, and hard to tell apart
+    )
     # Kinds of `optics.plain` and `optics.other_blurs` that it contains, exactly or nearly.
     plain_kinds: tuple[str, ...] = ("gaussian",)
 
@@ -147,16 +150,16 @@ class PsfModel:
             [factor if p.size and not p.period else 1.0 for p in self.parameters]
         )
 
+    def nearest(self, params: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+        """Parameters (n, P) of the same PSFs that are the nearest to others, if several mean the same PSF."""
+        return params
+
     def check(self) -> float:
-        """The largest share of energy lost, over the corners of the parameters' ranges.
+        """The largest share of energy lost, over the `extremes` of the parameters.
 
         Warns above 1 %. Raises UserError above 2 %, unless the form is the published one.
         """
-        axes = [
-            [p.low, p.high] if p.period is None else [p.low + p.period * k / 8 for k in range(8)]
-            for p in self.parameters
-        ]
-        corners = torch.tensor(list(itertools.product(*axes)), dtype=torch.float32)
+        corners = self.extremes()
         lost = max(
             float(self.psf(corners, corners.new_full((len(corners),), cutoff))[1].max())
             for cutoff in set(self.cutoff_range)
@@ -170,6 +173,14 @@ class PsfModel:
         if lost > WARN_LOST:
             warnings.warn(text, stacklevel=2)
         return lost
+
+    def extremes(self) -> torch.Tensor:
+        """Parameters (n, P) of the PSFs that lose the most energy: the corners of the ranges."""
+        axes = [
+            [p.low, p.high] if p.period is None else [p.low + p.period * k / 8 for k in range(8)]
+            for p in self.parameters
+        ]
+        return torch.tensor(list(itertools.product(*axes)), dtype=torch.float32)
 
     def _range(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         low = [p.low for p in self.parameters]

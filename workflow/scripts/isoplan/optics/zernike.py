@@ -59,7 +59,7 @@ class Zernike(PsfModel):
         self.kind = int(spec["model"][-1])
         focus, cylinder = PUBLISHED_FOCUS_WAVES, PUBLISHED_CYLINDER_WAVES
         if not self.published:
-            _check_cutoffs(spec)
+            check_cutoffs(spec)
             focus, cylinder = (
                 read_range(spec, key) if key in spec else (0.0, 0.0)
                 for key in ("focus_waves", "cylinder_waves")
@@ -104,7 +104,11 @@ class Zernike(PsfModel):
             cylinder, axis = targets.norm(dim=1) * scale[1], _angle(targets, 4)
             return self._hold(torch.stack([cylinder, axis], 1))
         finite = targets.isfinite().all(1)
-        v = _leading_vector(torch.where(finite[:, None], targets, 0.0))
+        known = torch.where(finite[:, None], targets, 0.0)
+        products = known.new_zeros(len(known), 3, 3)
+        for k, (i, j) in enumerate(PRODUCTS):
+            products[:, i, j] = products[:, j, i] = known[:, k]
+        v = leading_vector(products)
         v = torch.where(v[:, :1] < 0, -v, v)
         cylinder = v[:, 1:].norm(dim=1) * scale[1]
         params = self._hold(torch.stack([v[:, 0] * scale[0], cylinder, _angle(v[:, 1:], 2)], 1))
@@ -205,7 +209,8 @@ class Zernike(PsfModel):
         return torch.minimum(torch.maximum(params, low), high)
 
 
-def _check_cutoffs(spec: dict) -> None:
+def check_cutoffs(spec: dict) -> None:
+    """Raise UserError if a cut-off of an entry of `psfs` is impossible."""
     for key in ("cutoff", "excitation_cutoff"):
         value = spec[key]
         if value is None and key == "excitation_cutoff":
@@ -228,12 +233,9 @@ def _angle(vector: torch.Tensor, folds: int) -> torch.Tensor:
     return torch.where(axis >= period, torch.zeros_like(axis), axis)
 
 
-def _leading_vector(products: torch.Tensor) -> torch.Tensor:
-    """Vectors v (n, 3) whose products v v' are nearest to the given six products (n, 6)."""
-    matrix = products.new_zeros(len(products), 3, 3)
-    for k, (i, j) in enumerate(PRODUCTS):
-        matrix[:, i, j] = matrix[:, j, i] = products[:, k]
-    values, vectors = torch.linalg.eigh(matrix)
+def leading_vector(products: torch.Tensor) -> torch.Tensor:
+    """Vectors v (n, k), of either sign, whose products v v' are nearest to symmetric ones (n, k, k)."""
+    values, vectors = torch.linalg.eigh(products)
     return vectors[:, :, -1] * values[:, -1:].clamp_min(0).sqrt()
 
 

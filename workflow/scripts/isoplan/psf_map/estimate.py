@@ -92,6 +92,9 @@ def _estimate_band(network, model, picture, bad, stride_px: int, device, binning
     found.params[hopeless] = found.half_width[hopeless] = torch.nan
     found.validity[hopeless] = found.alarm[hopeless] = found.other_blur[hopeless] = 0
     parts = [found.params.T, found.half_width.T]
+    if found.mirror is not None:
+        found.mirror[hopeless] = 0.5
+        parts.append(found.mirror[None])
     parts += [flag[None] for flag in (found.validity, found.alarm, found.other_blur)]
     cells = torch.cat([*parts, torch.zeros(2, ny * nx)])
     return cells.reshape(-1, ny, nx).numpy().astype(np.float32)
@@ -139,6 +142,8 @@ def map_unit(
     shape = rows.stop - rows.start, columns.stop - columns.start
     cells = np.full((len(channels(model)), *shape), np.nan, np.float32)
     cells[[VALIDITY, ALARM, OTHER_BLUR, FILLED]] = 0
+    if model.mirrors:
+        cells[2 * len(model.parameters)] = 0.5
     tops, lefts = layout.starts_px(0)[rows], layout.starts_px(1)[columns]
     for read_view, served_cells in mosaic.seamless(tops, lefts, layout.window_px):
         picture = read_view(*layout.window_of(unit)) - np.float32(offset)

@@ -9,6 +9,7 @@ from isoplan.mosaic import ngff
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.kriging import krige
 from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR, VALIDITY
+from isoplan.psf_map.mirror_images import in_line
 
 QUANTILE = 1.645  # half-width of a 90 % interval of a normal distribution, in standard deviations
 
@@ -25,6 +26,7 @@ def fill_invalid(
 ) -> np.ndarray:
     """Fill the invalid cells of a raw map (thesis, 2.2.6), and optionally smooth it.
 
+    Before that, mirror images are brought into line (`psf_map.mirror_images`).
     Invalid cells become the mean of their nearest valid neighbours, weighted by inverse distance, by the
     inverse square of uncertainty and by validity. A filled cell is as uncertain as the most uncertain of
     its neighbours. Smoothing by `kriging` replaces every cell by the most likely value given all valid
@@ -58,10 +60,11 @@ def fill_invalid(
         (channels, ny, nx), with the channel `filled` set.
     """
     count = len(model.parameters)
-    out = raw.copy()
-    half = raw[count : 2 * count]
     possible = np.isfinite(raw[: 2 * count]).all(axis=0) & (raw[ALARM] <= alarm_threshold)
     valid = possible & (raw[VALIDITY] >= threshold)
+    raw = in_line(raw, model, valid, overlap)
+    out = raw.copy()
+    half = raw[count : 2 * count]
     out[FILLED] = ~valid
     own = valid if valid.any() else possible  # a doubtful PSF is better than none
     if not own.any():
@@ -133,7 +136,7 @@ def _largest_size(cells: np.ndarray, model) -> np.ndarray:
     """The largest of the size parameters, which dominates the PSF, and its half-width: (2, ...)."""
     count = len(model.parameters)
     sizes = [k for k, p in enumerate(model.parameters) if p.size and not p.period]
-    both = np.stack([cells[sizes], cells[[count + k for k in sizes]]])
+    both = np.stack([np.abs(cells[sizes]), cells[[count + k for k in sizes]]])
     largest = both[0].argmax(axis=0)[None, None]
     return np.take_along_axis(both, largest, 1)[:, 0]
 
@@ -202,8 +205,19 @@ def map_errors(estimated_store, true_store) -> list[dict]:
         return []  # another model's parameters cannot be compared
     count = len(model.parameters)
     estimated = ngff.open_array(estimated_store)[:]
-    true = ngff.open_array(true_store)[:count].reshape(count, -1).T
     valid = (estimated[FILLED] == 0).ravel()
-    rows = summarise(true, estimated[:count].reshape(count, -1).T, valid, model.parameters)
+    cells, true = (
+        torch.from_numpy(np.asarray(found[:count], np.float32).reshape(count, -1).T.copy())
+        for found in (estimated, ngff.open_array(true_store))
+    )
+    nearest = model.nearest(cells, true).numpy()
+    rows = summarise(true.numpy(), nearest, valid, model.parameters)
     share = {"parameter": "validity", "metric": "valid_share", "value": float(valid.mean())}
-    return [*rows, share | {"n": int(valid.size)}]
+    rows.append(share | {"n": int(valid.size)})
+    if model.mirrors and valid.any():
+        right = (model.same_side(cells, true) > 0).numpy()[valid]
+        rows.append(
+            {"parameter": "mirror", "metric": "accuracy", "value": float(right.mean())}
+            | {"n": int(valid.sum())}
+        )
+    return rows

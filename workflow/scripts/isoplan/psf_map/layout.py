@@ -107,8 +107,8 @@ def unit_px(study: dict) -> int | None:
 def channels(model) -> list[dict]:
     """Names and units of a map's channels, and the ranges that viewers show: those of the PSF model.
 
-    They are the PSF parameters, the half-widths of their 90 % intervals, validity, alarm, the probability
-    of another blur than the model's, the usable share of the window (finite, neither dead nor hot nor
+    They are the PSF parameters, the half-widths of their 90 % intervals, for models with mirror images the
+    probability of the PSF against its mirror image, then validity, alarm, the probability of another blur than the model's, the usable share of the window (finite, neither dead nor hot nor
     saturated), and whether the cell was filled.
     """
     parameters = model.parameters
@@ -118,6 +118,7 @@ def channels(model) -> list[dict]:
             {"name": f"{p.name}_uncertainty", "unit": p.unit, "high": (p.high - p.low) / 2}
             for p in parameters
         ),
+        *([{"name": "mirror", "unit": "probability"}] if model.mirrors else []),
         {"name": "validity", "unit": "probability"},
         {"name": "alarm", "unit": "probability"},
         {"name": "other_blur", "unit": "probability"},

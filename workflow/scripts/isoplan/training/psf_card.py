@@ -39,7 +39,18 @@ def limits(card: dict) -> list[str]:
         span = " to ".join(f"{value:g}" for value in cutoffs)
         found.append(
             f"Optics: cut-off (NA * pixel size / wavelength) {span} cycles/px, which must be given. No "
-            "aberrations but these; focus and astigmatism carry no sign."
+            "aberrations but these; "
+            + (
+                "a PSF does not tell the common sign of its even modes (focus, astigmatism, spherical)."
+                if model.mirrors
+                else "focus and astigmatism carry no sign."
+            )
+        )
+    if model.mirrors:
+        found.append(
+            "Mirror images: a PSF and its mirror image (coma and trefoil with the other sign) have the same "
+            "power spectrum. Which it is, is told by the sharper picture, with a probability; errors "
+            "above are modulo the mirror image."
         )
     if "axis" in names:
         found.append("The axis means little where the astigmatism is below 0.1 waves.")
@@ -187,6 +198,8 @@ def _flags(card: dict) -> str:
         ("alarm", "found"): "processed patches that raise the alarm",
         ("other_blur", "false-alarms"): "patches said to be blurred by another PSF",
         ("other_blur", "found"): "patches blurred by another PSF that are said to be",
+        ("mirror", "accuracy"): "PSFs told from their mirror images, where they differ",
+        ("mirror", "accuracy-if-sure"): "the same, where the network is sure (above 0.9)",
     }
     rows = [
         [

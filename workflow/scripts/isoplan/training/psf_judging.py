@@ -17,10 +17,12 @@ from isoplan.metrics.regression import abstention, calibration, share, summarise
 from isoplan.networks import store
 from isoplan.networks.outputs import CHECK_BLOCK, Estimate, predict, to_estimate
 from isoplan.optics.camera import degrade
+from isoplan.training.psf_regression import MIRROR_WAVES
 from isoplan.training.samples import INVALID, VALID, Batch, Recipe, load_set, make_set
 from isoplan.training.task import Judgement
 
 KEPT_PREDICTIONS = 2000  # number of samples in predictions.csv
+SURE = 0.9  # probability from which a network is sure of a mirror image
 COLUMNS = {
     "calibration": ["parameter", "group", "level", "coverage", "n"],
     "abstention": ["parameter", "kept_share", "metric", "value", "n"],
@@ -105,13 +107,15 @@ def judge(
         texture.
     """
     found = estimate(network, model, batch, device, degradation, strength, seed)
-    true, estimated = batch.params.numpy(), found.params.numpy()
+    true, estimated = batch.params.numpy(), model.nearest(found.params, batch.params).numpy()
     half, photons = found.half_width.numpy(), batch.photons.numpy()
     scene = batch.scene.numpy()
     usable = batch.measurable.numpy() & np.isfinite(estimated).all(1) & np.isfinite(half).all(1)
     rows = summarise(true, estimated, usable, model.parameters, scene)
     if degradation == "none":  # a degradation makes the labels of texture and processing wrong
         rows += _flag_rows(found, batch)
+        if model.mirrors:
+            rows += _mirror_rows(found, batch, model, usable)
 
     kept = slice(0, KEPT_PREDICTIONS)
     predictions = pd.concat(
@@ -204,6 +208,18 @@ def estimate(
         part = replace(batch, patches=patches, cutoff=batch.cutoff[block])
         outputs.append(predict(network, part, device))
     return to_estimate(torch.cat(outputs).float(), model)
+
+
+def _mirror_rows(found: Estimate, batch: Batch, model, usable: np.ndarray) -> list[dict]:
+    """Rows of the regression table for how often a PSF is told from its mirror image, where they differ."""
+    side = model.same_side(found.params, batch.params).numpy()
+    differ = usable & (batch.params[:, model.odd].norm(dim=1).numpy() >= MIRROR_WAVES)
+    sure = differ & (found.mirror.numpy() > SURE)
+    return [
+        {"parameter": "mirror", "metric": metric, **share(side[use] > 0, batch.scene.numpy()[use])}
+        for metric, use in (("accuracy", differ), ("accuracy-if-sure", sure))
+        if use.any()
+    ]
 
 
 def _scaled(patches: torch.Tensor) -> torch.Tensor:

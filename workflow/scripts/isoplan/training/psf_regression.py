@@ -11,7 +11,15 @@ import torch
 from isoplan.config.entries import learns
 from isoplan.metrics.regression import summarise
 from isoplan.networks import store
-from isoplan.networks.outputs import log_errors, pinball_loss, predict, split, to_estimate
+from isoplan.networks.outputs import (
+    log_errors,
+    mirror_logit,
+    pinball_loss,
+    predict,
+    split,
+    to_estimate,
+)
+from isoplan.objects.scenes import SOFT, SYNTHETIC, draw_scenes
 from isoplan.optics.model import PsfModel
 from isoplan.training.intervals import fit_intervals
 from isoplan.training.samples import (
@@ -26,6 +34,10 @@ from isoplan.training.samples import (
 
 WEIGHED_SPREADS = (0.05, 1.0)  # half-widths, in units of the range, that limit a sample's weight
 SPREAD_WEIGHT = 0.05  # the loss of half-widths is about 1, the other losses are far below
+# A PSF clearly differs from its mirror image if its odd modes are as large as this, in waves RMS.
+MIRROR_WAVES = 0.1
+PREPARING_SCENES = 3000  # sharp scenes that a fit learns spectra from, at most
+SPECTRUM_PX = 256  # and their side
 FEATURE_BLOCK = {"cpu": 1024, "cuda": 8192}  # samples at a time: about 1 GB, and 8 GB
 
 
@@ -59,7 +71,22 @@ def regression_loss(outputs: torch.Tensor, batch: Batch, model: PsfModel) -> tor
     weight = weight * usable.sum() / weight.sum().clamp_min(1e-9)
     error = (targets - model.encode(batch.params)).square().mean(dim=1) / 2 * weight
     interval = pinball_loss(log_errors(model, batch.params, targets), spread) * usable
-    return (flag + error + SPREAD_WEIGHT * interval).mean()
+    loss = (flag + error + SPREAD_WEIGHT * interval).mean()
+    if model.mirrors:
+        loss = loss + mirror_loss(outputs, batch, model, usable)
+    return loss
+
+
+def mirror_loss(outputs, batch: Batch, model: PsfModel, usable) -> torch.Tensor:
+    """Cross-entropy of the mirror's logit, averaged over usable samples whose PSF differs from its mirror image."""
+    logit = mirror_logit(outputs, model)
+    with torch.no_grad():
+        side = model.same_side(model.decode(split(outputs, model)[0]), batch.params)
+        weight = usable * (side.abs() / MIRROR_WAVES**2).clamp_max(1)
+    wrong = torch.nn.functional.binary_cross_entropy_with_logits(
+        logit, (side > 0).float(), reduction="none"
+    )
+    return (weight * wrong).sum() / weight.sum().clamp_min(1)
 
 
 class PsfRegression:
@@ -148,6 +175,7 @@ class PsfRegression:
         If there are fixed features, the patches are dropped to save memory, since an epoch of several
         passes is kept as a whole. Then it takes about 80 kB per sample.
         """
+        self._prepare()
         count = self.spec["batch"]
         block = max(1, FEATURE_BLOCK[self.device.type] // count)
         for first in range(0, steps, block):
@@ -160,6 +188,21 @@ class PsfRegression:
                 for batch in batches:
                     batch.patches = None
             yield from zip(batches, seen, strict=True)
+
+    def _prepare(self) -> None:
+        """Show a fit sharp scenes, before its first batch."""
+        if not getattr(self.network, "unprepared", False):
+            return
+        sharp = [k for k in self.recipe.objects["kinds"] if k not in (*SOFT, "black")]
+        count = min(PREPARING_SCENES, max(256, self.spec["samples"]))
+        stream = f"training/{self.spec['name']}/spectra"
+        self.network.prepare(
+            draw_scenes(
+                self.recipe.objects | {"kinds": sharp or list(SYNTHETIC)},
+                64, SPECTRUM_PX, seed=self.seed, stream=stream, first=first, device=self.device,
+            )
+            for first in range(0, count, 64)
+        )  # fmt: skip
 
     def _fixed_features(self, batches: list[Batch]) -> list:
         """Features of each batch that do not depend on weights, computed in one block.
@@ -209,7 +252,9 @@ class PsfRegression:
         batch = self.validation
         outputs = predict(self.network, batch, self.device)
         loss = regression_loss(outputs, batch, self.model).item()
-        estimated = to_estimate(outputs, self.model).params.numpy()
+        estimated = self.model.nearest(
+            to_estimate(outputs, self.model).params, batch.params
+        ).numpy()
         rows = summarise(
             batch.params.numpy(), estimated, batch.measurable.numpy(), self.model.parameters
         )

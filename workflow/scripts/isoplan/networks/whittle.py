@@ -1,0 +1,348 @@
+"""Fits the Zernike modes of a window's PSF to its power spectrum (Whittle, Ark. Mat. 2 (1953) 423).
+
+    log S(f) = log(|OTF(f)|^2 exp(scene(f)) + N) + error
+
+S is Welch's estimate, leaked as a taper does. scene is a combination of the shapes of `scene_spectra`, each
+with a variance, and N is the level of white noise, seen where the optics pass nothing. The logarithms are
+compared by weighted least squares, since the scene's scatter is larger than that of the estimate. Weights
+of a Student distribution keep single peaks, as of a grating, from deciding.
+
+There are many local minima. So thousands of PSFs are ranked first: their tabulated log spectra, on
+frequencies relative to the cut-off, need only a few matrix products for any window and any cut-off. The best
+start a Levenberg-Marquardt search each. All are kept, with weights that say how likely they are.
+
+A power spectrum knows neither the common sign of the even modes, which does not change the PSF, nor that of
+the odd modes, which mirrors it (`networks.mirror`).
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch.nn import functional as F
+
+from isoplan.networks.scene_spectra import (
+    SQUARE_PX,
+    SceneSpectra,
+    frequencies,
+    half_plane,
+    leaked,
+    log_variance,
+    lowest_frequencies,
+    welch,
+)
+from isoplan.optics.full_pupil import FullPupil, pixel_transfer
+
+CANDIDATES = 16384  # PSFs that are ranked
+STARTS = 24  # of them that start a search
+STEPS, FIRST_STEPS = 15, 6  # of the search, and of these before outliers lose their weight
+BLOCK = 16  # windows at a time
+SIDES = (36, 40, 48, 54, 60, 64)  # samples of a period, of which a window takes the fewest it can
+GRID = 15  # frequencies of the table along one axis, up to twice the cut-off
+FLOOR = 1e-3  # of |OTF|^2 in the table
+# Signal below this share of the noise is not looked for.
+LEAST_SIGNAL = 0.05
+# Chosen on synthetic and natural scenes: the shapes' variances relative to those of scenes, degrees of
+# freedom of the Student distribution, and the exponent of the likelihood, which says that errors of
+# neighbouring frequencies are not independent.
+TIGHTER, FREEDOM, TEMPER = 8.0, 4.0, 0.3
+LARGEST_STEP = 0.1  # waves
+MOST_LEVELS = 1.25  # ratio of neighbouring amplitudes that have a table of their own
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the fit found in n windows: R candidates each, the most likely one first.
+
+    Attributes
+    ----------
+    theta
+        (n, R, K) modes in waves RMS.
+    share
+        (n, R) posterior probabilities, of sum 1.
+    covariance
+        (n, R, K, K) of the posterior around each candidate, with the scene unknown.
+    misfit
+        (n, R) half the weighted sum of squares.
+    residual
+        (n, SQUARE_PX, SQUARE_PX // 2 + 1) errors of the best candidate, relative to those expected; 0 at
+        frequencies that do not count.
+    signal
+        (n,) mean share of the signal in the power at frequencies that the optics pass.
+    noise
+        (n,) level of white noise, the variance of a pixel.
+    """
+
+    theta: torch.Tensor
+    share: torch.Tensor
+    covariance: torch.Tensor
+    misfit: torch.Tensor
+    residual: torch.Tensor
+    signal: torch.Tensor
+    noise: torch.Tensor
+
+
+class Whittle:
+    """The fit for modes `noll`, with coefficients up to `most_waves`.
+
+    Parameters
+    ----------
+    noll
+        Noll indices of the modes.
+    scenes
+        How spectra of scenes vary.
+    """
+
+    def __init__(self, noll: tuple[int, ...], scenes: SceneSpectra):
+        self.noll, self.scenes = noll, scenes
+        self._table = lru_cache(8)(self._make_table)
+
+    @torch.no_grad()
+    def __call__(
+        self, windows: torch.Tensor, cutoff: torch.Tensor, most_waves: torch.Tensor
+    ) -> Found:
+        """Fit windows.
+
+        Parameters
+        ----------
+        windows
+            (n, h, w), at least SQUARE_PX a side.
+        cutoff
+            (n,) cycles/px, at most 0.25.
+        most_waves
+            (n,) largest amplitude of a mode.
+        """
+        power, variance = welch(windows), log_variance(min(windows.shape[1:]))
+        # A window's side, and so its result, depends on itself alone.
+        sides = torch.tensor(SIDES, device=cutoff.device)
+        wanted = 4 * cutoff[:, None] * SQUARE_PX
+        side = sides[(wanted > sides).sum(1).clamp_max(len(SIDES) - 1)]
+        parts, places = [], []
+        for each in side.unique().tolist():
+            for mine in (side == each).nonzero()[:, 0].split(BLOCK):
+                # Padded, as the last bits depend on the number of windows in a block.
+                some = torch.cat([mine, mine[-1:].expand(BLOCK - len(mine))])
+                block = _Block(self, power[some], variance, cutoff[some], most_waves[some], each)
+                found = block.search(self._starts(block))
+                parts.append([values[: len(mine)] for values in found.__dict__.values()])
+                places.append(mine)
+        order = torch.cat(places).argsort()
+        return Found(*(torch.cat(values)[order] for values in zip(*parts, strict=True)))
+
+    def _starts(self, block: "_Block") -> torch.Tensor:
+        """(n, STARTS, K) tabulated modes that fit best."""
+        levels = torch.ceil(block.most.log() / math.log(MOST_LEVELS) - 1e-4)
+        starts = block.cutoff.new_empty(len(levels), STARTS, len(self.noll))
+        for level in levels.unique().tolist():
+            mine = levels == level
+            table = self._table(MOST_LEVELS**level, block.cutoff.device)
+            best = table.misfits(block, mine).topk(STARTS, dim=1, largest=False).indices
+            starts[mine] = table.theta[best]
+        most = block.most[:, None, None]
+        return starts.clamp(-most, most)
+
+    def _make_table(self, most: float, device) -> "_Table":
+        return _Table(self.noll, most, self.scenes, device)
+
+
+class _Block:
+    """Windows that are fitted at the same time: spectra, weights and modes at the frequencies used."""
+
+    def __init__(self, fit: Whittle, power, variance: float, cutoff, most, side: int):
+        self.scenes, self.cutoff, self.most, self.variance = fit.scenes, cutoff, most, variance
+        device = power.device
+        # Nothing passes beyond twice the cut-off; at the corners nothing ever does.
+        beyond = (2 * cutoff + 3 / SQUARE_PX).clamp_max(0.52)[:, None, None]
+        outside = (frequencies(device) > beyond).float()
+        self.whole = power
+        self.noise = (power * outside).sum((1, 2)) / outside.sum((1, 2))
+        self.level = self.noise[:, None, None]
+        self.pupil = FullPupil(fit.noll, SQUARE_PX, 0.25, side)
+        self.modes = self.pupil.modes(cutoff)
+        used = half_plane(device) & (frequencies(device) <= 2 * cutoff[:, None, None])
+        self.used = lowest_frequencies(used, side)
+        self.power = lowest_frequencies(power, side)
+        self.log_power = self.power.log()
+        self.shapes = lowest_frequencies(fit.scenes.shapes, side)
+        self.mean = lowest_frequencies(fit.scenes.mean, side)
+        self.transfer = lowest_frequencies(pixel_transfer(SQUARE_PX, 1, device).square(), side)
+        self.precision = TIGHTER / fit.scenes.variances
+        self.share = leaked((1 - self.level / self.power).clamp(0, 1))
+        scatter = lowest_frequencies(fit.scenes.scatter, side)
+        self.weight = self.used / (variance + self.share.square() * scatter)
+
+    def search(self, theta: torch.Tensor) -> Found:
+        """Levenberg-Marquardt from all starts (n, R, K)."""
+        state = self._descend(theta, self._scene_of(theta), FIRST_STEPS)
+        theta, scene, cost = state[:3]
+        best = cost.argmin(1)
+        rows = torch.arange(len(best), device=best.device)
+        expected, _ = self._model(theta[rows, best][:, None], scene[rows, best][:, None], False)
+        error = self.log_power - expected[:, 0].log()
+        self.weight = self.weight * (FREEDOM + 1) / (FREEDOM + error.square() * self.weight)
+        theta, scene, cost, expected, slopes = self._descend(theta, scene, STEPS - FIRST_STEPS)
+        return self._found(theta, cost, expected, slopes)
+
+    def _found(self, theta, cost, expected, slopes) -> Found:
+        count = theta.shape[2]
+        normal = self._normal(slopes)
+        modes, both, shapes = (
+            normal[..., :count, :count],
+            normal[..., :count, count:],
+            normal[..., count:, count:],
+        )
+        known = modes - both @ torch.linalg.solve(shapes, both.mT)  # with the scene unknown
+        uniform = 3 / self.most.square()[:, None, None, None]  # precision of a uniform prior
+        precision = TEMPER * known + uniform * torch.eye(count, device=theta.device)
+        covariance = torch.linalg.inv(precision)
+        order = cost.argsort(1)
+        evidence = -TEMPER * cost - torch.linalg.slogdet(precision)[1] / 2
+        share = torch.softmax(evidence, 1)
+        rows = torch.arange(len(order), device=order.device)
+        error = (self.log_power - expected[rows, order[:, 0]].log()) * self.weight.sqrt()
+        residual = torch.zeros_like(self.whole)
+        half = self.pupil.side // 2
+        residual[:, :half, : half + 1] = error[:, :half]
+        residual[:, -half:, : half + 1] = error[:, half:]
+        passed = self.used.float()
+        return Found(
+            theta.gather(1, order[..., None].expand_as(theta)),
+            share.gather(1, order),
+            covariance.gather(1, order[..., None, None].expand_as(covariance)),
+            cost.gather(1, order),
+            residual,
+            (self.share * passed).sum((1, 2)) / passed.sum((1, 2)),
+            self.noise,
+        )
+
+    def _descend(self, theta, scene, steps: int) -> tuple[torch.Tensor, ...]:
+        """Modes, the scene's coefficients, cost, expected spectra and slopes after some steps."""
+        count = theta.shape[2]
+        most = self.most[:, None, None]
+        damping = torch.full_like(theta[..., 0], 1e-2)
+        expected, slopes = self._model(theta, scene)
+        cost = self._cost(expected, scene)
+        for _ in range(steps):
+            error = (self.log_power[:, None] - expected.log()) * self.weight[:, None]
+            downhill = (slopes.flatten(3) @ error.flatten(2)[..., None])[..., 0]
+            downhill[..., count:] -= self.precision * scene
+            normal = self._normal(slopes)
+            size = normal.diagonal(dim1=-2, dim2=-1)
+            ridge = damping[..., None] * size + 1e-6 * size.amax(-1, keepdim=True)
+            step = torch.linalg.solve(normal + torch.diag_embed(ridge), downhill)
+            tried = (theta + step[..., :count].clamp(-LARGEST_STEP, LARGEST_STEP)).clamp(
+                -most, most
+            )
+            tried_scene = scene + step[..., count:]
+            new_expected, new_slopes = self._model(tried, tried_scene)
+            new_cost = self._cost(new_expected, tried_scene)
+            better = new_cost < cost
+            one = better[..., None]
+            theta, scene = torch.where(one, tried, theta), torch.where(one, tried_scene, scene)
+            cost = torch.where(better, new_cost, cost)
+            expected = torch.where(one[..., None], new_expected, expected)
+            slopes = torch.where(one[..., None, None], new_slopes, slopes)
+            damping = torch.where(better, damping / 4, damping * 6).clamp(1e-5, 1e4)
+        return theta, scene, cost, expected, slopes
+
+    def _model(self, theta, scene, slopes: bool = True):
+        """Expected spectra (n, R, ...), and the slopes of their logarithms (n, R, K + shapes, ...)."""
+        light = self.mean + (scene @ self.shapes.flatten(1)).unflatten(2, self.mean.shape)
+        light = light.clamp(-40, 40).exp() * self.transfer
+        if not slopes:
+            otf = self.pupil.otf(theta, self.modes)
+            return leaked(otf.abs().square() * light) + self.level[:, None], None
+        otf, change = self.pupil.otf_slopes(theta, self.modes)
+        signal = leaked(otf.abs().square() * light)
+        expected = signal + self.level[:, None]
+        along = torch.view_as_real(otf * (2 * light))[:, :, None]
+        change = leaked((torch.view_as_real(change) * along).sum(-1)) / expected[:, :, None]
+        return expected, torch.cat([change, (signal / expected)[:, :, None] * self.shapes], 2)
+
+    def _cost(self, expected, scene) -> torch.Tensor:
+        error = (self.log_power[:, None] - expected.log()).square() * self.weight[:, None]
+        return error.sum((-2, -1)) / 2 + (scene.square() * self.precision).sum(-1) / 2
+
+    def _normal(self, slopes) -> torch.Tensor:
+        """Normal matrices (n, R, K + shapes, K + shapes)."""
+        flat, count = slopes.flatten(3), slopes.shape[2] - len(self.precision)
+        prior = torch.cat([self.precision.new_zeros(count), self.precision]).diag()
+        return (flat * self.weight.flatten(1)[:, None, None]) @ flat.mT + prior
+
+    def _scene_of(self, theta) -> torch.Tensor:
+        """The scene's coefficients (n, R, shapes) that fit best with given modes, where signal is seen."""
+        passed = leaked(self.pupil.otf(theta, self.modes).abs().square() * self.transfer)
+        signal = torch.maximum(self.power - self.level, LEAST_SIGNAL * self.level)
+        weight = ((signal / (signal + self.level)).square() * self.weight).flatten(1)
+        wanted = signal.log()[:, None] - passed.clamp_min(1e-7).log() - self.mean
+        shapes = self.shapes.flatten(1)
+        normal = (shapes * weight[:, None]) @ shapes.T + self.precision.diag()
+        right = (wanted.flatten(2) * weight[:, None]) @ shapes.T
+        return torch.linalg.solve(normal, right.mT).mT
+
+
+class _Table:
+    """Log spectra of CANDIDATES PSFs on a grid of frequencies relative to the cut-off."""
+
+    def __init__(self, noll, most: float, scenes: SceneSpectra, device):
+        self.scenes = scenes
+        rng = torch.Generator().manual_seed(0)
+        unit = 2 * torch.rand(CANDIDATES, len(noll), generator=rng) - 1
+        # The other sign of all even modes, of which focus is one, is the same PSF.
+        unit[:, 0].abs_()
+        self.theta = most * unit.to(device)
+        # At a cut-off of 0.25, every second frequency of a square is one of the grid.
+        pupil = FullPupil(noll, SQUARE_PX, 0.25, SQUARE_PX)
+        modes = pupil.modes(self.theta.new_full((1,), 0.25))
+        y = torch.cat([torch.arange(GRID + 1), torch.arange(-GRID, 0)])[:, None]
+        x = torch.arange(GRID + 1).expand(len(y), -1)
+        y = y.expand_as(x)
+        kept = ((x > 0) | (y > 0)) & (x.square() + y.square() <= GRID**2)
+        y, x = y[kept].to(device), x[kept].to(device)
+        step = 2 / SQUARE_PX / 0.25  # of the grid, in cut-offs
+        self.y, self.x = y * step, x * step
+        logs = [
+            (leaked(pupil.otf(some[None], modes)[0].abs().square())[:, 2 * y, 2 * x] + FLOOR).log()
+            for some in self.theta.split(256)
+        ]
+        self.logs = torch.cat(logs)
+        self.squares = self.logs.square()
+
+    def misfits(self, block: _Block, mine: torch.Tensor) -> torch.Tensor:
+        """Half the weighted sums of squares (n, CANDIDATES), with the best scene for each candidate."""
+        cutoff, level = block.cutoff[mine], block.noise[mine][:, None]
+        fy, fx = self.y * cutoff[:, None], self.x * cutoff[:, None]
+        power = _sampled(block.whole[mine][:, None], fy, fx)[:, 0]
+        scenes = self.scenes
+        shapes, mean, scatter = _sampled(
+            torch.cat([scenes.shapes, scenes.mean[None], scenes.scatter[None]])[None], fy, fx
+        ).split([len(scenes.shapes), 1, 1], 1)
+        signal = torch.maximum(power - level, LEAST_SIGNAL * level)
+        share = (signal / (signal + level)).square()
+        seen = torch.hypot(fy, fx) * SQUARE_PX >= 2
+        density = (
+            cutoff[:, None] / 0.125
+        ).square()  # frequencies of a square per point of the grid
+        weight = share / (block.variance + share * scatter[:, 0]) * seen * density
+        wanted = signal.log() - (torch.sinc(fy) * torch.sinc(fx)).square().log() - mean[:, 0]
+        # Least squares for all candidates at once: the misfit without shapes, less what shapes explain.
+        normal = (shapes * weight[:, None]) @ shapes.mT + block.precision.diag()
+        basis = torch.linalg.solve_triangular(
+            torch.linalg.cholesky(normal), shapes * weight[:, None], upper=False
+        )
+        explained = (basis @ wanted[..., None])[..., 0]
+        found = weight @ self.squares.T
+        found -= 2 * (wanted * weight - (explained[:, None] @ basis)[:, 0]) @ self.logs.T
+        for one in basis.unbind(1):
+            found -= (one @ self.logs.T).square_()
+        return found / 2
+
+
+def _sampled(planes: torch.Tensor, fy: torch.Tensor, fx: torch.Tensor) -> torch.Tensor:
+    """Values (n, c, p) of spectra (n or 1, c, SQUARE_PX, SQUARE_PX // 2 + 1) at frequencies (n, p), linearly."""
+    half = SQUARE_PX // 2
+    planes = planes.roll(half, -2).expand(len(fy), -1, -1, -1)
+    row, column = fy * SQUARE_PX + half, fx * SQUARE_PX
+    place = torch.stack([column / half * 2 - 1, row / (SQUARE_PX - 1) * 2 - 1], -1)
+    return F.grid_sample(planes, place[:, None], align_corners=True)[:, :, 0]

@@ -1,0 +1,233 @@
+"""The network for PSFs of single Zernike modes: a fit of the spectrum, and a small head that judges the fit.
+
+`networks.whittle` finds the modes, `networks.mirror` tells which of two mirror images the PSF is. Neither has
+weights. The head sees how well the fit went, in numbers, and gives what a fit alone cannot know: half-widths
+that hold what they promise, the probability of the mirror image, and the flags (no texture, processed, blurred
+by no PSF of the model). Windows are estimated one by one, at about 0.2 s each on two cores.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from isoplan.networks import outputs
+from isoplan.networks.mirror import RATIOS, mirror_evidence
+from isoplan.networks.onepass import TRACES, traces
+from isoplan.networks.scene_spectra import SQUARE_PX, SceneSpectra, frequencies, welch
+from isoplan.networks.whittle import BLOCK, Found, Whittle
+from isoplan.optics.full_pupil import FullPupil, pixel_transfer
+
+BANDS = 6  # of frequencies in which the fit's errors are summarised, up to twice the cut-off
+SECTORS = 4  # of directions
+BEYOND = (
+    (1.0, 1.2),
+    (1.2, 1.4),
+    (1.4, 3.0),
+)  # bands where only noise is left, relative to twice the cut-off
+KERNEL_PX = 81  # period of the PSFs that candidates are compared by
+LEAST_PX = 2 * SQUARE_PX  # of a window
+
+
+class WhittleFit(nn.Module):
+    """The spectrum fit for models of single Zernike modes, with the interface of a network.
+
+    Parameters
+    ----------
+    window_px
+        Side of a window, at least LEAST_PX.
+    model
+        The PSF model, of `optics.zernike_modes`.
+    width
+        Hidden units of the head.
+
+    Raises ValueError if the window or the model does not suit.
+    """
+
+    @classmethod
+    def of(cls, spec: dict, window_px: int, model) -> "WhittleFit":
+        """The network of an entry of the config's `networks`."""
+        return cls(window_px, model, spec.get("head_width", 64))
+
+    def __init__(self, window_px: int, model, width: int = 64):
+        super().__init__()
+        if not hasattr(model, "noll"):
+            raise ValueError(
+                f"whittle-fit is for models of single Zernike modes, not for {model.spec['model']}"
+            )
+        if window_px < LEAST_PX:
+            raise ValueError(f"window_px {window_px} is below {LEAST_PX}, two squares")
+        self.window_px, self.model = window_px, model
+        self.scenes = SceneSpectra()
+        self.fit = Whittle(model.noll, self.scenes)
+        count = len(model.parameters)
+        described = 8 + 2 * count + 2 * BANDS + SECTORS + len(BEYOND) + len(TRACES) + len(RATIOS)
+        self.norm = nn.BatchNorm2d(described)
+        self.body = nn.Sequential(
+            nn.Conv2d(described, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU()
+        )
+        self.spread_head = nn.Conv2d(width, count, 1)
+        self.flag_head = nn.Conv2d(width, outputs.FLAGS, 1)
+        # No constant: evidence of 0 is a probability of 1/2.
+        self.mirror_head = nn.Conv2d(len(RATIOS), 1, 1, bias=False)
+        nn.init.constant_(self.mirror_head.weight, 0.5)
+
+    @property
+    def unprepared(self) -> bool:
+        """Whether `prepare` has yet to be called."""
+        return bool((self.scenes.variances == self.scenes.variances[0]).all())
+
+    def prepare(self, scenes) -> None:
+        """Learn how spectra of scenes vary, from blocks (n, h, w) of sharp ones."""
+        self.scenes.learn(scenes)
+
+    def forward(self, picture, stride_px: int | None = None, cutoff=None) -> torch.Tensor:
+        """(n, 1, h, w) -> (n, channels, ny, nx), as `OnePass.forward`; cutoff: (n,) cycles/px."""
+        return self.regress(self.fixed_features(picture, stride_px, cutoff))
+
+    @torch.no_grad()
+    def fixed_features(self, picture, stride_px: int | None = None, cutoff=None):
+        """What does not depend on the head's weights, for each window.
+
+        Returns
+        -------
+        targets
+            (n, T, ny, nx) of the fit.
+        described
+            (n, ., ny, nx) numbers about the fit.
+        evidence
+            (n, len(RATIOS), ny, nx) from `mirror_evidence`.
+        """
+        window, stride = self.window_px, stride_px or self.window_px
+        if cutoff is None:
+            cutoff = picture.new_full((len(picture),), self.model.cutoff)
+        views = picture[:, 0].unfold(1, window, stride).unfold(2, window, stride)
+        n, ny, nx = views.shape[:3]
+        places = torch.cartesian_prod(
+            *(torch.arange(c, device=picture.device) for c in (n, ny, nx))
+        )
+        parts = []
+        with torch.autocast(picture.device.type, enabled=False):
+            for some in places.split(4 * BLOCK):
+                windows = views[some.unbind(1)].float()
+                parts.append(self._describe(windows, cutoff[some[:, 0]]))
+        targets, described, evidence = (torch.cat(part) for part in zip(*parts, strict=True))
+        seen = traces(picture.float(), window, stride).permute(0, 2, 3, 1).flatten(0, 2)
+        found = targets, torch.cat([described, seen], 1), evidence
+        return tuple(v.unflatten(0, (n, ny, nx)).permute(0, 3, 1, 2) for v in found)
+
+    def regress(self, fixed) -> torch.Tensor:
+        """Outputs (n, channels, ny, nx) from `fixed_features`."""
+        targets, _, evidence = fixed
+        features = self.features(fixed)
+        mirror = [self.mirror_head(evidence)] if self.model.mirrors else []
+        return torch.cat(
+            [targets, self.spread_head(features), *mirror, self.flag_head(features)], 1
+        )
+
+    def features(self, fixed) -> torch.Tensor:
+        """Inputs of the heads for each window, (n, ., ny, nx)."""
+        return self.body(self.norm(fixed[1]))
+
+    def _describe(self, windows, cutoff) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Targets, numbers about the fit, and the mirror's evidence, for windows (n, h, w)."""
+        most = cutoff.new_full((len(cutoff),), self.model.most_waves)
+        found = self.fit(windows, cutoff, most)
+        theta = central(found, cutoff, self.model)
+        evidence = self._evidence(windows, theta, cutoff, found.noise)
+        # The sparser of both mirror images.
+        flip = evidence.sum(1, keepdim=True) < 0
+        theta = torch.where(flip, self.model.mirrored(theta), theta)
+        evidence = torch.where(flip, -evidence, evidence)
+        described = [
+            *self._about_candidates(found, theta),
+            *_about_errors(found.residual, cutoff),
+            *_about_noise(windows, found.noise, cutoff),
+            cutoff.log()[:, None],
+            (found.signal / (1 - found.signal).clamp_min(1e-3)).clamp_min(1e-4).log()[:, None],
+            evidence,
+        ]
+        return self.model.encode(theta), torch.cat(described, 1), evidence
+
+    def _about_candidates(self, found: Found, theta) -> list[torch.Tensor]:
+        spread = posterior_spread(found, theta, self.model) / self.model.most_waves
+        size = theta.abs() / self.model.most_waves
+        few = -(found.share * found.share.clamp_min(1e-9).log()).sum(1, keepdim=True)
+        misfit = found.misfit[:, :1].clamp_min(1e-3)
+        gaps = (found.misfit[:, [1, 4]] - misfit).clamp_min(1e-2).log()
+        whole = theta.square().sum(1, keepdim=True).sqrt() / self.model.most_waves
+        return [spread.clamp_min(1e-3).log(), size, few, misfit.log(), gaps, whole]
+
+    def _evidence(self, windows, theta, cutoff, noise) -> torch.Tensor:
+        side = windows.shape[-1]
+        pupil = FullPupil(self.model.noll, side, 0.25, side)
+        transfer = pixel_transfer(side, 1, windows.device)
+        parts = []
+        for some in torch.arange(len(windows), device=windows.device).split(BLOCK):
+            otf = pupil.otf(theta[some, None], pupil.modes(cutoff[some]))[:, 0] * transfer
+            parts.append(mirror_evidence(windows[some], otf, noise[some]))
+        return torch.cat(parts)
+
+
+def posterior_spread(found: Found, theta: torch.Tensor, model) -> torch.Tensor:
+    """Standard deviations (n, K) of the modes about theta (n, K), modulo the signs of even and of odd modes."""
+    others = model.nearest(found.theta, theta[:, None])
+    square = (others - theta[:, None]).square() + found.covariance.diagonal(dim1=-2, dim2=-1)
+    return (found.share[..., None] * square).sum(1).sqrt()
+
+
+def central(found: Found, cutoff: torch.Tensor, model) -> torch.Tensor:
+    """The candidates (n, K) whose PSFs have the least expected square error, modulo mirror images."""
+    psfs = candidate_psfs(found.theta, cutoff, model.noll).flatten(2)
+    # A mirror image around pixel 0 of a periodic field is the same pixels backwards, pixel 0 first.
+    back = torch.cat([psfs[..., :1], psfs[..., 1:].flip(-1)], -1)
+    along = torch.maximum(psfs @ psfs.mT, psfs @ back.mT)
+    size = psfs.square().sum(-1)
+    apart = size[:, :, None] + size[:, None] - 2 * along
+    best = (apart * found.share[:, None]).sum(2).argmin(1)
+    return found.theta[torch.arange(len(best), device=best.device), best]
+
+
+def candidate_psfs(
+    theta: torch.Tensor, cutoff: torch.Tensor, noll: tuple[int, ...]
+) -> torch.Tensor:
+    """Periodic PSFs (n, R, KERNEL_PX, KERNEL_PX) of modes (n, R, K), with the middle at [0, 0], of sum 1."""
+    pupil = FullPupil(noll, KERNEL_PX, 0.25, KERNEL_PX)
+    transfer = pixel_transfer(KERNEL_PX, 1, theta.device)
+    parts = [
+        torch.fft.irfft2(pupil.otf(some, pupil.modes(at)) * transfer, s=(KERNEL_PX, KERNEL_PX))
+        for some, at in zip(theta.split(BLOCK), cutoff.split(BLOCK), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def _about_errors(residual: torch.Tensor, cutoff: torch.Tensor) -> list[torch.Tensor]:
+    """Means and sizes of the fit's errors by band of frequencies, and means by direction."""
+    device = residual.device
+    place = frequencies(device) / (2 * cutoff[:, None, None])
+    seen = residual != 0
+    band = [seen & (place >= k / BANDS) & (place < (k + 1) / BANDS) for k in range(BANDS)]
+    y = torch.fft.fftfreq(SQUARE_PX, device=device)[:, None]
+    x = torch.fft.rfftfreq(SQUARE_PX, device=device)
+    angle = torch.remainder(torch.atan2(y, x.expand(SQUARE_PX, -1)), math.pi) * (SECTORS / math.pi)
+    middle = seen & (place < 0.5)
+    sector = [middle & (angle >= k) & (angle < k + 1) for k in range(SECTORS)]
+    means = torch.stack([_mean(residual, part) for part in band], 1)
+    sizes = torch.stack([_mean(residual.square(), part).clamp_min(1e-3).log() for part in band], 1)
+    return [means, sizes, torch.stack([_mean(residual, part) for part in sector], 1)]
+
+
+def _about_noise(windows, noise, cutoff) -> list[torch.Tensor]:
+    """Whether what is left beyond twice the cut-off is white: its power by band, relative to the noise."""
+    power = welch(windows) / noise[:, None, None].clamp_min(1e-30)
+    place = frequencies(windows.device) / (2 * cutoff[:, None, None])
+    bands = [_mean(power, (place >= low) & (place < high)) for low, high in BEYOND]
+    level = noise / windows.square().mean((1, 2)).clamp_min(1e-30)
+    return [
+        torch.stack(bands, 1).clamp(1e-4, 1e4).log(),
+        level.clamp_min(1e-12).log()[:, None],
+    ]
+
+
+def _mean(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    return (values * where).sum((1, 2)) / where.sum((1, 2)).clamp_min(1)
