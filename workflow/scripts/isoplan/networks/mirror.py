@@ -57,4 +57,5 @@ def _log_sparsity(spectrum, slopes, shape) -> torch.Tensor:
     gradient = torch.stack([torch.fft.irfft2(spectrum * slope, s=shape) for slope in slopes], 1)
     square = gradient[..., inner, inner].square()
     strength = square.mean((1, 2, 3)).clamp_min(1e-30)
-    return (square ** (EXPONENT / 2)).mean((1, 2, 3)).log() - EXPONENT / 2 * strength.log()
+    share = (square ** (EXPONENT / 2)).mean((1, 2, 3)).clamp_min(1e-30 ** (EXPONENT / 2))
+    return share.log() - EXPONENT / 2 * strength.log()

@@ -37,7 +37,7 @@ from isoplan.optics.full_pupil import FullPupil, pixel_transfer
 CANDIDATES = 16384  # PSFs that are ranked
 STARTS = 24  # of them that start a search
 STEPS, FIRST_STEPS = 15, 6  # of the search, and of these before outliers lose their weight
-BLOCK = 16  # windows at a time
+BLOCK = 4  # windows at a time; more fall out of a CPU's cache
 SIDES = (36, 40, 48, 54, 60, 64)  # samples of a period, of which a window takes the fewest it can
 GRID = 15  # frequencies of the table along one axis, up to twice the cut-off
 FLOOR = 1e-3  # of |OTF|^2 in the table

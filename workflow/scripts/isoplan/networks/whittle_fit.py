@@ -15,7 +15,7 @@ from isoplan.networks import outputs
 from isoplan.networks.mirror import RATIOS, mirror_evidence
 from isoplan.networks.onepass import TRACES, traces
 from isoplan.networks.scene_spectra import SQUARE_PX, SceneSpectra, frequencies, welch
-from isoplan.networks.whittle import BLOCK, Found, Whittle
+from isoplan.networks.whittle import Found, Whittle
 from isoplan.optics.full_pupil import FullPupil, pixel_transfer
 
 BANDS = 6  # of frequencies in which the fit's errors are summarised, up to twice the cut-off
@@ -25,6 +25,7 @@ BEYOND = (
     (1.2, 1.4),
     (1.4, 3.0),
 )  # bands where only noise is left, relative to twice the cut-off
+WINDOWS, AT_ONCE = 64, 8  # windows that are described, and transformed, at a time
 KERNEL_PX = 81  # period of the PSFs that candidates are compared by
 LEAST_PX = 2 * SQUARE_PX  # of a window
 
@@ -108,7 +109,7 @@ class WhittleFit(nn.Module):
         )
         parts = []
         with torch.autocast(picture.device.type, enabled=False):
-            for some in places.split(4 * BLOCK):
+            for some in places.split(WINDOWS):
                 windows = views[some.unbind(1)].float()
                 parts.append(self._describe(windows, cutoff[some[:, 0]]))
         targets, described, evidence = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -163,7 +164,7 @@ class WhittleFit(nn.Module):
         pupil = FullPupil(self.model.noll, side, 0.25, side)
         transfer = pixel_transfer(side, 1, windows.device)
         parts = []
-        for some in torch.arange(len(windows), device=windows.device).split(BLOCK):
+        for some in torch.arange(len(windows), device=windows.device).split(AT_ONCE):
             otf = pupil.otf(theta[some, None], pupil.modes(cutoff[some]))[:, 0] * transfer
             parts.append(mirror_evidence(windows[some], otf, noise[some]))
         return torch.cat(parts)
@@ -196,7 +197,7 @@ def candidate_psfs(
     transfer = pixel_transfer(KERNEL_PX, 1, theta.device)
     parts = [
         torch.fft.irfft2(pupil.otf(some, pupil.modes(at)) * transfer, s=(KERNEL_PX, KERNEL_PX))
-        for some, at in zip(theta.split(BLOCK), cutoff.split(BLOCK), strict=True)
+        for some, at in zip(theta.split(AT_ONCE), cutoff.split(AT_ONCE), strict=True)
     ]
     return torch.cat(parts)
 

@@ -96,6 +96,10 @@ class PsfModel:
         """Cut-off (cycles/px) that is used if none is given."""
         return NOMINAL_CUTOFF
 
+    def size_at(self, cutoff: float) -> int:
+        """Side of the PSFs in px at a cut-off of the range; of PSFs that shrink with it, it may be smaller."""
+        return self.size_px
+
     def draw_cutoff(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """(n,) float32 cut-offs, log-uniform over their range, on the generator's device."""
         low, high = self.cutoff_range
@@ -150,8 +154,13 @@ class PsfModel:
             [factor if p.size and not p.period else 1.0 for p in self.parameters]
         )
 
-    def nearest(self, params: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-        """Parameters (n, P) of the same PSFs that are the nearest to others, if several mean the same PSF."""
+    def nearest(
+        self, params: torch.Tensor, true: torch.Tensor, *, mirror: bool = True
+    ) -> torch.Tensor:
+        """Parameters (n, P) of the same PSFs that are the nearest to others, if several mean the same PSF.
+
+        mirror: whether a mirror image counts as the same.
+        """
         return params
 
     def check(self) -> float:

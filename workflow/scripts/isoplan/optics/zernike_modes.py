@@ -94,6 +94,10 @@ class ZernikeModes(PsfModel):
     def cutoff(self) -> float:
         return self.spec["cutoff"]
 
+    def size_at(self, cutoff: float) -> int:
+        """As many px as hold the same PSF, which shrinks as the cut-off grows."""
+        return 2 * math.ceil(self.size_px * self.cutoff_range[0] / cutoff / 2) + 1
+
     def encode(self, params: torch.Tensor) -> torch.Tensor:
         unit = params / self.most_waves
         first, second = self._pairs
@@ -119,9 +123,11 @@ class ZernikeModes(PsfModel):
         largest = even.gather(-1, even.abs().argmax(-1, keepdim=True))
         return self._signed(params, self.even, torch.where(largest < 0, -1.0, 1.0))
 
-    def nearest(self, params: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-        """The same PSFs or their mirror images (..., P), with the signs that are nearest to others (..., P)."""
-        for modes in (self.even, self.odd):
+    def nearest(
+        self, params: torch.Tensor, true: torch.Tensor, *, mirror: bool = True
+    ) -> torch.Tensor:
+        """The same PSFs, or their mirror images, (..., P) with the signs that are nearest to others (..., P)."""
+        for modes in (self.even, self.odd) if mirror else (self.even,):
             along = (params[..., modes] * true[..., modes]).sum(-1, keepdim=True)
             params = self._signed(params, modes, torch.where(along < 0, -1.0, 1.0))
         return params
@@ -155,20 +161,22 @@ class ZernikeModes(PsfModel):
 
     def _crop_block(self, params, cutoff) -> tuple[torch.Tensor, torch.Tensor]:
         """PSFs of one block and the share of energy lost."""
-        intensity = self._intensity(params, cutoff)
+        modes = self._pupil.modes(cutoff)
+        intensity = self._pupil.intensity(params[:, None], modes)[:, 0]
+        # The pupil's soft edge stands for a hard one, which scatters more light into the far wings.
+        hard = modes.weights.sum((1, 2)) / modes.weights.square().sum((1, 2))
         if self._shorter:
             # Confocal: a path difference is more waves of the shorter wavelength.
-            intensity = intensity * self._intensity(params * self._shorter, cutoff * self._shorter)
+            modes = self._pupil.modes(cutoff * self._shorter)
+            intensity *= self._pupil.intensity((params * self._shorter)[:, None], modes)[:, 0]
+            hard = 1.0  # the product has hardly any wings
         fine = self._pupil.side // self.field_px  # samples per px
         transfer = pixel_transfer(self._pupil.side, fine, params.device)
         whole = torch.fft.irfft2(torch.fft.rfft2(intensity) * transfer, s=intensity.shape[1:])
         half = self.size_px // 2
         whole = whole.roll((half * fine, half * fine), (1, 2))[:, ::fine, ::fine]
         crop = whole[:, : self.size_px, : self.size_px].clamp_min(0)
-        return crop, (1 - crop.sum((1, 2)) / whole.sum((1, 2))).clamp_min(0)
-
-    def _intensity(self, params: torch.Tensor, cutoff: torch.Tensor) -> torch.Tensor:
-        return self._pupil.intensity(params[:, None], self._pupil.modes(cutoff))[:, 0]
+        return crop, (1 - crop.sum((1, 2)) / (whole.sum((1, 2)) * hard)).clamp_min(0)
 
     @cached_property
     def _shorter(self) -> float | None:

@@ -9,7 +9,7 @@ from isoplan.mosaic import ngff
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.kriging import krige
 from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR, VALIDITY
-from isoplan.psf_map.mirror_images import in_line
+from isoplan.psf_map.mirror_images import even_in_line, in_line
 
 QUANTILE = 1.645  # half-width of a 90 % interval of a normal distribution, in standard deviations
 
@@ -93,7 +93,7 @@ def fill_invalid(
         noise = _target_variance(model, raw[:count, own], half[:, own])
         whole, changed = krige(whole, own, trusted, noise, overlap), np.ones_like(own)
     out[:count, changed] = model.decode(torch.from_numpy(whole[:, changed].T.copy())).numpy().T
-    return out
+    return even_in_line(out, model)
 
 
 def _target_variance(model, values: np.ndarray, half: np.ndarray) -> np.ndarray:

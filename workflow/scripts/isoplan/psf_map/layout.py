@@ -166,7 +166,7 @@ def at_cutoff(model: PsfModel, cutoff: float | None) -> tuple[PsfModel, int]:
             f"the picture's cut-off, {cutoff:.3g} cycles/px (NA * pixel size / wavelength), does not fit this "
             f"network, which is for {low:g} to {high:g}, or these divided by an integer; train one for it"
         )
-    size = model.size_px * binning
+    size = model.size_at(cutoff * binning) * binning
     excitation = model.spec["excitation_cutoff"]
     spec = model.spec | {
         "cutoff": cutoff,

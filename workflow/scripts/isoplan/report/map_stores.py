@@ -154,7 +154,7 @@ def read_map(path: Path, alarm_threshold: float = 0.5) -> PsfMap:
     notes = group.attrs["isoplan"]
     channels = [channel["name"] for channel in notes["channels"]]
     units = [channel.get("unit") or "" for channel in notes["channels"]]
-    others = ("validity", "filled", "alarm", "other_blur", "usable")
+    others = ("mirror", "validity", "filled", "alarm", "other_blur", "usable")
     parameters = [
         i
         for i, name in enumerate(channels)

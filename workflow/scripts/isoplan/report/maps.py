@@ -9,7 +9,13 @@ from isoplan.optics.model import of_unit
 from isoplan.psf_map.layout import FULLY_USABLE
 from isoplan.report import pictures, plots, style
 from isoplan.report.map_stores import PsfMap
-from isoplan.report.psfs import cell_psfs, model_parameters, same_size, visible_radius
+from isoplan.report.psfs import (
+    cell_psfs,
+    model_parameters,
+    same_size,
+    values_like,
+    visible_radius,
+)
 from isoplan.report.results import Study
 from isoplan.report.section import Caution, Part, Section, StudyFigure
 
@@ -31,13 +37,14 @@ def map_table(study: Study, mosaic: str) -> pd.DataFrame:
     """A table of the map's cells: row, column, each parameter with its interval and its truth, and flags."""
     psf_map, truth = study.maps[mosaic], study.true_maps.get(mosaic)
     rows, columns = np.indices(psf_map.untrusted.shape)
+    found = values_like(psf_map, truth)
     table = {
         "cell_y": rows.ravel() * psf_map.step,
         "cell_x": columns.ravel() * psf_map.step,
     }
     for index, (name, unit) in enumerate(zip(psf_map.names, psf_map.units, strict=True)):
         suffix = f"_{unit}" if unit else ""
-        table[f"estimated_{name}{suffix}"] = psf_map.values[index].ravel()
+        table[f"estimated_{name}{suffix}"] = found[index].ravel()
         if psf_map.uncertainty is not None:
             table[f"half_width_{name}{suffix}"] = psf_map.uncertainty[index].ravel()
         if truth is not None and name in truth.names:
@@ -59,6 +66,7 @@ def map_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     if not psf_map.has_values:
         return []
     table, ranges = map_table(study, mosaic), model_parameters(psf_map.spec)
+    found = values_like(psf_map, truth)
     pixel = study.pixel_size_um(mosaic)
     width_um = pixel and psf_map.stride_px * psf_map.untrusted.shape[1] * pixel
     strange, doubted = psf_map.out_of_domain, psf_map.uncertainty is not None
@@ -66,11 +74,13 @@ def map_figures(study: Study, mosaic: str) -> list[StudyFigure]:
     figures = []
     for index, (name, unit) in enumerate(zip(psf_map.names, psf_map.units, strict=True)):
         label = style.parameter_label(name)
-        values = psf_map.values[index]
+        values = found[index]
         known = truth is not None and name in truth.names
         true = truth.values[truth.names.index(name)] if known else None
         limits = _limits(values, true, ranges.get(name))
         colours = style.PARAMETER_MAPS.get(name, style.DEFAULT_MAP)
+        if name in ranges and ranges[name].low < 0:
+            colours = style.SIGNED_MAP
         common = {"label": style.with_unit(label, unit), "colours": colours, "limits": limits}
         layers = [("estimated", values, {**common, "flags": flags})]
         if doubted:
@@ -123,11 +133,11 @@ def held_words(study: Study) -> list[str]:
         if truth is None or psf_map.uncertainty is None:
             continue
         own, ranges = ~(psf_map.untrusted | psf_map.out_of_domain), model_parameters(psf_map.spec)
-        shares = []
+        shares, found = [], values_like(psf_map, truth)
         for index, name in enumerate(psf_map.names):
             if name in truth.names and truth.values[0].shape == own.shape and own.any():
                 true = truth.values[truth.names.index(name)]
-                gap = np.abs(_wrapped(psf_map.values[index] - true, ranges.get(name)))
+                gap = np.abs(_wrapped(found[index] - true, ranges.get(name)))
                 share = float((gap <= psf_map.uncertainty[index])[own].mean())
                 shares.append(f"{style.parameter_label(name)} {style.percent(share)}")
         if shares:
@@ -142,6 +152,11 @@ def _limits(values, true, parameter) -> tuple[float, float]:
     if parameter is not None and parameter.period:
         return parameter.low, parameter.low + parameter.period
     both = values if true is None else np.concatenate([values.ravel(), true.ravel()])
+    if (
+        parameter is not None and parameter.low < 0
+    ):  # its zero means something, and is in the middle
+        most = float(np.nanpercentile(np.abs(both), 99.5)) or 0.5
+        return -most, most
     low, high = np.nanpercentile(both, [0.5, 99.5])
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
 

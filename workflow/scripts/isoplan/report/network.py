@@ -77,6 +77,10 @@ FLAGS = {
         "false-alarms": "Blurs of the model taken for others",
         "found": "Other blurs that were recognised",
     },
+    "mirror": {
+        "accuracy": "PSFs told from their mirror images",
+        "accuracy-if-sure": "The same, where the network is sure",
+    },
 }
 # Whoever restores mosaics seldom looks at them.
 FOLDED = "Curves of the training"

@@ -18,6 +18,18 @@ def cell_psfs(psf_map: PsfMap, cells: list[tuple[int, int]]) -> np.ndarray:
     return model.psf(params)[0].numpy()
 
 
+def values_like(psf_map: PsfMap, truth: PsfMap | None) -> np.ndarray:
+    """Values (P, y, x) of a map, of several that mean the same PSF those nearest to the truth."""
+    if truth is None or truth.names != psf_map.names or truth.values.shape != psf_map.values.shape:
+        return psf_map.values
+    own, true = (
+        torch.from_numpy(np.float32(found.values.reshape(len(found.names), -1).T).copy())
+        for found in (psf_map, truth)
+    )
+    nearest = make_psf_model(psf_map.spec).nearest(own, true, mirror=False)
+    return nearest.numpy().T.reshape(psf_map.values.shape)
+
+
 def model_parameters(spec: dict) -> dict:
     """The parameters of a PSF model by name; empty if the model cannot be made from its entry."""
     try:

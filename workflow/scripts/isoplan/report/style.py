@@ -99,6 +99,8 @@ FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans
 # One perceptually uniform map per quantity; the axis needs a cyclic one.
 PARAMETER_MAPS = {"focus": "cividis", "cylinder": "plasma", "axis": "twilight"}
 DEFAULT_MAP = "viridis"
+# Parameters of either sign, with 0 in the middle.
+SIGNED_MAP = "PRGn"
 # Uncertain cells are bright.
 UNCERTAINTY_MAP = "inferno"
 DIFFERENCE_MAP = "PuOr"
@@ -123,6 +125,18 @@ PARAMETER_LABELS = {
     "focus": "Defocus",
     "cylinder": "Astigmatism",
     "axis": "Astigmatism axis",
+    "astigmatism_45": "Astigmatism at 45°",
+    "astigmatism_0": "Astigmatism at 0°",
+    "coma_y": "Coma along y",
+    "coma_x": "Coma along x",
+    "trefoil_y": "Trefoil along y",
+    "trefoil_x": "Trefoil along x",
+    "spherical": "Spherical aberration",
+    "astigmatism2_0": "Secondary astigmatism at 0°",
+    "astigmatism2_45": "Secondary astigmatism at 45°",
+    "quadrafoil_0": "Quadrafoil at 0°",
+    "quadrafoil_45": "Quadrafoil at 45°",
+    "mirror": "Told from its mirror image",
     "mean": "Mean over the parameters",
 }
 

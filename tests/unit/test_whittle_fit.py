@@ -1,0 +1,169 @@
+"""The fit of single Zernike modes: its parts against what they stand for, and the whole against trivial answers."""
+
+import pytest
+import torch
+from isoplan.networks import outputs
+from isoplan.networks.mirror import mirror_evidence
+from isoplan.networks.scene_spectra import SQUARE_PX, SceneSpectra, half_plane, leaked, welch
+from isoplan.networks.whittle import Whittle
+from isoplan.networks.whittle_fit import WhittleFit, candidate_psfs, central, posterior_spread
+from isoplan.objects.scenes import draw_scenes
+from isoplan.optics.full_pupil import FullPupil, pixel_transfer
+from isoplan.optics.psf import make_psf_model
+from isoplan.training.samples import blur_patches
+
+SCENES = {
+    "name": "s",
+    "kinds": ["syn", "poi", "filaments", "dead-leaves", "fractals", "glyphs"],
+    "zoom": [0.5, 2],
+}
+WINDOW = 256
+
+
+def make_model(**changes):
+    return make_psf_model(
+        {
+            "name": "test",
+            "model": "zernike-8",
+            "form": "isoplan",
+            "size_px": 63,
+            "cutoff": 0.25,
+            "cutoff_range": [0.125, 0.25],
+            "excitation_cutoff": None,
+            "modes_waves": [-0.15, 0.15],
+            **changes,
+        }
+    )
+
+
+MODEL = make_model()
+
+
+def scenes(count, size=WINDOW, first=0, split="train"):
+    return draw_scenes(SCENES, count, size, seed=3, stream="fit", first=first, split=split)
+
+
+@pytest.fixture(scope="module")
+def spectra():
+    learnt = SceneSpectra()
+    learnt.learn(scenes(64, first=first) for first in range(0, 320, 64))
+    return learnt
+
+
+@pytest.fixture(scope="module")
+def fit(spectra):
+    return Whittle(MODEL.noll, spectra)
+
+
+@pytest.fixture(scope="module")
+def blurred():
+    """16 windows with their modes and cut-offs, at a noise of 1 % of the peak."""
+    rng = torch.Generator().manual_seed(5)
+    theta, cutoff = MODEL.sample(16, rng), torch.tensor([0.13, 0.16, 0.2, 0.25]).repeat(4)
+    sharp = scenes(16, WINDOW + 62, first=1000, split="test")
+    seen = blur_patches(sharp, MODEL.psf(theta, cutoff)[0])
+    return seen + 0.01 * torch.randn(seen.shape, generator=rng), theta, cutoff
+
+
+def test_welch_gives_the_variance_of_white_noise():
+    noise = 3 * torch.randn(8, 128, 128, generator=torch.Generator().manual_seed(0)) + 50
+    power = welch(noise)
+    assert abs(float(power[:, half_plane()].mean()) - 9) < 0.3
+
+
+def test_leakage_is_that_of_the_taper():
+    # The expected spectrum of a tapered square of a periodic pattern, against many random phases.
+    fy = torch.fft.fftfreq(SQUARE_PX)[:, None]
+    fx = torch.fft.rfftfreq(SQUARE_PX)
+    power = 1 / (torch.hypot(fy, fx) + 0.05) ** 2
+    rng = torch.Generator().manual_seed(0)
+    white = torch.randn(2000, SQUARE_PX, SQUARE_PX, generator=rng)
+    made = torch.fft.irfft2(torch.fft.rfft2(white) * power.sqrt(), s=white.shape[1:])
+    found, wanted = welch(made).mean(0), leaked(power)
+    ratio = (found / wanted)[half_plane()]
+    assert abs(float(ratio.mean()) - 1) < 0.01 and float(ratio.std()) < 0.05
+
+
+def test_scene_spectra_describe_scenes_better_than_a_power_law(spectra):
+    from isoplan.networks.scene_spectra import frequencies
+
+    used = half_plane() & (frequencies() <= 0.5)
+    logs = (welch(scenes(64, first=5000)) / pixel_transfer(SQUARE_PX, 1).square()).log()[:, used]
+
+    def left(terms):
+        found = torch.linalg.lstsq(terms, logs.T).solution
+        return float((logs.T - terms @ found).square().mean())
+
+    law = torch.stack([torch.ones(int(used.sum())), frequencies()[used].log()], 1)
+    learnt = spectra.shapes[:, used].T
+    wanted = left(torch.cat([learnt, spectra.mean[used][:, None]], 1))
+    assert wanted < 0.35 * left(law)
+    assert float(spectra.scatter[used].mean()) < 2 * wanted
+
+
+def test_the_fit_finds_psfs_better_than_the_mean_kernel(fit, blurred):
+    windows, theta, cutoff = blurred
+    found = fit(windows, cutoff, torch.full((16,), 0.15))
+    assert torch.allclose(found.share.sum(1), torch.ones(16), atol=1e-5)
+    assert (found.misfit.diff(dim=1) >= 0).all()
+    assert (found.theta.abs() <= 0.15 + 1e-6).all()
+    best = MODEL.nearest(central(found, cutoff, MODEL), theta)
+    true, ours = (candidate_psfs(t[:, None], cutoff, MODEL.noll)[:, 0] for t in (theta, best))
+    rng = torch.Generator().manual_seed(0)
+    others = candidate_psfs(MODEL.sample(100, rng).expand(16, -1, -1), cutoff, MODEL.noll)
+    error, trivial = (
+        (psf - true).square().sum((1, 2)).log().mean() for psf in (ours, others.mean(1))
+    )
+    # 6 dB are log(4) = 1.39; 16 windows say that within about 1 dB.
+    assert trivial - error > 0.7
+    spread = posterior_spread(found, best, MODEL)
+    assert 0.5 < float(((best - theta).square().mean() / spread.square().mean()).sqrt()) < 2
+
+
+def test_a_window_is_fitted_alike_alone_and_among_others(fit, blurred):
+    windows, _, cutoff = blurred
+    most = torch.full((16,), 0.15)
+    alone = fit(windows[3:4], cutoff[3:4], most[:1])
+    among = fit(windows[2:8], cutoff[2:8], most[2:8])
+    assert torch.equal(alone.theta[0], among.theta[1])
+
+
+def test_the_sign_test_knows_the_mirror_image(blurred):
+    windows, theta, cutoff = blurred
+    pupil = FullPupil(MODEL.noll, WINDOW, 0.25, WINDOW)
+    transfer = pixel_transfer(WINDOW, 1)
+    otf = pupil.otf(theta[:, None], pupil.modes(cutoff))[:, 0] * transfer
+    evidence = mirror_evidence(windows, otf, torch.full((16,), 1e-4))
+    assert torch.allclose(evidence, -mirror_evidence(windows, otf.conj(), torch.full((16,), 1e-4)))
+    differ = theta[:, MODEL.odd].norm(dim=1) > 0.1
+    assert differ.sum() >= 8
+    assert float((evidence.sum(1) > 0)[differ].float().mean()) >= 0.8
+
+
+def test_it_has_the_interface_of_a_network(spectra, blurred):
+    windows, theta, cutoff = blurred
+    torch.manual_seed(0)
+    network = WhittleFit(128, make_model(cutoff=0.2, cutoff_range=None)).eval()
+    assert network.unprepared
+    network.scenes.load_state_dict(spectra.state_dict())
+    assert not network.unprepared
+    picture = windows[
+        7:8, None, :, :192
+    ]  # two windows down, at a stride of 64 three, and two across
+    dense = network(picture, 64)
+    assert dense.shape == (1, outputs.channel_count(network.model), 3, 2)
+    single = network(picture[..., 64:192, 64:192])
+    assert torch.allclose(dense[..., 1, 1], single[..., 0, 0], atol=1e-3)
+    found = outputs.to_estimate(dense.flatten(2)[0].T, network.model)
+    assert found.params.shape == (6, 8) and found.mirror.shape == (6,)
+    assert (found.mirror >= 0.5).all()  # the sparser of both is shown
+    flat = network(torch.full((1, 1, 128, 128), 7.0))
+    assert flat.isfinite().all()
+
+
+def test_it_refuses_what_it_cannot_fit():
+    with pytest.raises(ValueError, match="single Zernike modes"):
+        WhittleFit(128, make_psf_model({"name": "g", "model": "gaussian-1", "form": "isoplan",
+                                        "size_px": 31, "width_px": [1, 9]}))  # fmt: skip
+    with pytest.raises(ValueError, match="two squares"):
+        WhittleFit(96, MODEL)
