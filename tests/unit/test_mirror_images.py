@@ -85,7 +85,7 @@ def test_without_signs_in_line_the_mean_of_neighbours_is_no_psf_of_theirs():
 
 
 def test_even_signs_in_line_show_the_same_psfs():
-    true, raw, _ = field()
+    _, raw, _ = field()
     out = even_in_line(raw, MODEL)
     flat = [torch.from_numpy(v[:8].reshape(8, -1).T.copy()) for v in (raw, out)]
     assert torch.allclose(*(MODEL.encode(values) for values in flat), atol=1e-6)

@@ -141,7 +141,7 @@ def test_the_sign_test_knows_the_mirror_image(blurred):
 
 
 def test_it_has_the_interface_of_a_network(spectra, blurred):
-    windows, theta, cutoff = blurred
+    windows, _, _ = blurred
     torch.manual_seed(0)
     network = WhittleFit(128, make_model(cutoff=0.2, cutoff_range=None)).eval()
     assert network.unprepared

@@ -7,6 +7,7 @@ by no PSF of the model). Windows are estimated one by one, at about 0.2 s each o
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -28,6 +29,30 @@ BEYOND = (
 WINDOWS, AT_ONCE = 64, 8  # windows that are described, and transformed, at a time
 KERNEL_PX = 81  # period of the PSFs that candidates are compared by
 LEAST_PX = 2 * SQUARE_PX  # of a window
+DRAWS = 4  # from the posterior around each candidate, for the mean PSF
+
+
+@dataclass(frozen=True)
+class Identified:
+    """The PSFs of n windows.
+
+    Attributes
+    ----------
+    found
+        All candidates.
+    theta
+        (n, K) modes of the central one (`central`), of both mirror images the likelier.
+    evidence
+        (n, len(RATIOS)) for it against its mirror image, from `mirror_evidence`.
+    cutoff, most_waves
+        (n,) what was given.
+    """
+
+    found: Found
+    theta: torch.Tensor
+    evidence: torch.Tensor
+    cutoff: torch.Tensor
+    most_waves: torch.Tensor
 
 
 class WhittleFit(nn.Module):
@@ -132,14 +157,8 @@ class WhittleFit(nn.Module):
 
     def _describe(self, windows, cutoff) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Targets, numbers about the fit, and the mirror's evidence, for windows (n, h, w)."""
-        most = cutoff.new_full((len(cutoff),), self.model.most_waves)
-        found = self.fit(windows, cutoff, most)
-        theta = central(found, cutoff, self.model)
-        evidence = self._evidence(windows, theta, cutoff, found.noise)
-        # The sparser of both mirror images.
-        flip = evidence.sum(1, keepdim=True) < 0
-        theta = torch.where(flip, self.model.mirrored(theta), theta)
-        evidence = torch.where(flip, -evidence, evidence)
+        known = self.identify(windows, cutoff)
+        found, theta, evidence = known.found, known.theta, known.evidence
         described = [
             *self._about_candidates(found, theta),
             *_about_errors(found.residual, cutoff),
@@ -149,6 +168,27 @@ class WhittleFit(nn.Module):
             evidence,
         ]
         return self.model.encode(theta), torch.cat(described, 1), evidence
+
+    @torch.no_grad()
+    def identify(self, windows, cutoff, most_waves=None) -> Identified:
+        """The PSFs of windows (n, h, w), without the head.
+
+        cutoff: (n,) cycles/px. most_waves: (n,) largest amplitude of a mode; the model's if not given.
+        """
+        if most_waves is None:
+            most_waves = cutoff.new_full((len(cutoff),), self.model.most_waves)
+        found = self.fit(windows, cutoff, most_waves)
+        theta = central(found, cutoff, self.model)
+        evidence = self._evidence(windows, theta, cutoff, found.noise)
+        flip = evidence.sum(1, keepdim=True) < 0
+        theta = torch.where(flip, self.model.mirrored(theta), theta)
+        evidence = torch.where(flip, -evidence, evidence)
+        return Identified(found, theta, evidence, cutoff, most_waves)
+
+    @torch.no_grad()
+    def mirror_chance(self, known: Identified) -> torch.Tensor:
+        """(n,) probability of the PSFs against their mirror images."""
+        return torch.sigmoid(self.mirror_head(known.evidence[..., None, None]))[:, 0, 0, 0]
 
     def _about_candidates(self, found: Found, theta) -> list[torch.Tensor]:
         spread = posterior_spread(found, theta, self.model) / self.model.most_waves
@@ -200,6 +240,57 @@ def candidate_psfs(
         for some, at in zip(theta.split(AT_ONCE), cutoff.split(AT_ONCE), strict=True)
     ]
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def mean_psfs(known: Identified, model, size_px: int) -> torch.Tensor:
+    """Posterior mean PSFs, of the mirror images that `known.theta` shows.
+
+    They have the least expected square error, and where a window says little they come to the mean over all
+    PSFs of the model.
+
+    Parameters
+    ----------
+    known
+        From `WhittleFit.identify`.
+    model
+        The PSF model.
+    size_px
+        Side of the PSFs, odd, at most KERNEL_PX.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, size_px, size_px), of sum 1.
+    """
+    found, most = known.found, known.most_waves[:, None, None]
+    n, count, modes = found.theta.shape
+    # With a uniform prior, whose precision is 3 / most^2, a candidate's posterior is centred nearer to 0.
+    centre = (
+        found.theta - (found.covariance @ (found.theta * (3 / most.square()))[..., None])[..., 0]
+    )
+    root = torch.linalg.cholesky(found.covariance)
+    rng = torch.Generator().manual_seed(0)
+    normal = torch.randn(1, count, DRAWS, modes, generator=rng).to(centre.device)
+    drawn = centre[:, :, None] + (root[:, :, None] @ normal[..., None])[..., 0]
+    drawn = drawn.flatten(1, 2).clamp(-1.2 * most, 1.2 * most)
+    shown = _cropped(candidate_psfs(known.theta[:, None], known.cutoff, model.noll), size_px)
+    mean = torch.empty_like(shown[:, 0])
+    for k in range(n):
+        psfs = candidate_psfs(drawn[k : k + 1], known.cutoff[k : k + 1], model.noll)
+        psfs = _cropped(psfs, size_px)[0]
+        back = psfs.flip(-1, -2)
+        nearer = (psfs * shown[k]).sum((1, 2)) >= (back * shown[k]).sum((1, 2))
+        share = found.share[k].repeat_interleave(DRAWS) / DRAWS
+        mean[k] = (torch.where(nearer[:, None, None], psfs, back) * share[:, None, None]).sum(0)
+    return mean / mean.sum((1, 2), keepdim=True)
+
+
+def _cropped(psfs: torch.Tensor, size_px: int) -> torch.Tensor:
+    """Periodic PSFs with the middle at [0, 0], cropped to (..., size_px, size_px), of sum 1."""
+    half = size_px // 2
+    crop = psfs.roll((half, half), (-2, -1))[..., :size_px, :size_px].clamp_min(0)
+    return crop / crop.sum((-2, -1), keepdim=True)
 
 
 def _about_errors(residual: torch.Tensor, cutoff: torch.Tensor) -> list[torch.Tensor]:

@@ -1,0 +1,119 @@
+# Identification of whole kernels: pictures blurred by known kernels, and how near a fit comes to these.
+
+IDENTIFICATION_TESTS = [item["name"] for item in STUDY["identification_tests"]]
+IDENTIFICATION_TEST = f"{RESULTS}/identification_tests/{{identification_test}}"
+IDENTIFICATION_STAGE = f"{RESULTS}/stages/identification_tests/{{identification_test}}"
+IDENTIFICATION_ROWS = f"{RESULTS}/identification.csv"
+IDENTIFICATION_SUMMARY = f"{RESULTS}/identification_summary.csv"
+
+if IDENTIFICATION_TESTS:
+    TARGETS["identification_tests"] = [IDENTIFICATION_ROWS, IDENTIFICATION_SUMMARY]
+    REPORTED["identification_tests"] = IDENTIFICATION_SUMMARY
+    REPORTED["identification_pictures"] = expand(
+        f"{IDENTIFICATION_TEST}/pictures.npz", identification_test=IDENTIFICATION_TESTS
+    )
+    SECTIONS["identification"] = "isoplan.applications.identification.report:SECTIONS"
+
+# The networks whose fits are tested, the PSFs that blur, and the objects that are blurred.
+IDENTIFIERS = {item["name"]: item["network"] for item in STUDY["identification_tests"]}
+IDENTIFIED = {
+    item["name"]: {"psf": item["psf"], "objects": item["objects"]}
+    for item in STUDY["identification_tests"]
+}
+
+
+wildcard_constraints:
+    identification_test=r"[A-Za-z0-9._-]+",
+
+
+rule score_identification:
+    input:
+        network=lambda wc: network_file(IDENTIFIERS[wc.identification_test]),
+    output:
+        done=f"{IDENTIFICATION_STAGE}/score.{{job}}.done",
+    log:
+        f"{LOGS}/score_identification/{{identification_test}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/score_identification/{{identification_test}}/{{job}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        **asks("score_identification"),
+    params:
+        library=lambda wc: library(
+            "score_identification",
+            psf_code(IDENTIFIED[wc.identification_test]["psf"]),
+        ),
+        folder=f"{IDENTIFICATION_TEST}/scores",
+        ledger=f"{RESULTS}/ledgers/identification_tests/{{identification_test}}",
+        test=lambda wc: entry("identification_tests", wc.identification_test),
+        recipe=lambda wc: {
+            "objects": entry("objects", IDENTIFIED[wc.identification_test]["objects"]),
+            "psf": entry("psfs", IDENTIFIED[wc.identification_test]["psf"]),
+        },
+        seed=STUDY["seed"],
+        jobs=JOBS,
+    message:
+        "Identifies the kernels of {wildcards.identification_test}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../../scripts/score_identification.py"
+
+
+rule tabulate_identification:
+    input:
+        done=expand(
+            f"{IDENTIFICATION_STAGE}/score.{{job}}.done",
+            identification_test=IDENTIFICATION_TESTS,
+            job=range(JOBS),
+        ),
+    output:
+        rows=IDENTIFICATION_ROWS,
+        summary=IDENTIFICATION_SUMMARY,
+    log:
+        f"{LOGS}/tabulate_identification.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_identification.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("tabulate_identification"),
+    params:
+        library=library("tabulate_identification"),
+        folder=f"{RESULTS}/identification_tests",
+        tests=[entry("identification_tests", name) for name in IDENTIFICATION_TESTS],
+        seed=STUDY["seed"],
+    message:
+        "Collects how near the fit comes to the kernels"
+    script:
+        "../../scripts/tabulate_identification.py"
+
+
+rule picture_identification:
+    input:
+        network=lambda wc: network_file(IDENTIFIERS[wc.identification_test]),
+    output:
+        pictures=f"{IDENTIFICATION_TEST}/pictures.npz",
+    log:
+        f"{LOGS}/picture_identification/{{identification_test}}.log",
+    benchmark:
+        f"{BENCHMARKS}/picture_identification/{{identification_test}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("picture_identification"),
+    params:
+        library=lambda wc: library(
+            "picture_identification",
+            psf_code(IDENTIFIED[wc.identification_test]["psf"]),
+        ),
+        test=lambda wc: entry("identification_tests", wc.identification_test),
+        recipe=lambda wc: {
+            "objects": entry("objects", IDENTIFIED[wc.identification_test]["objects"]),
+            "psf": entry("psfs", IDENTIFIED[wc.identification_test]["psf"]),
+        },
+        seed=STUDY["seed"],
+    message:
+        "Identifies some kernels of {wildcards.identification_test} once more, to look at"
+    script:
+        "../../scripts/picture_identification.py"
