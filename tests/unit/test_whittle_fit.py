@@ -128,6 +128,14 @@ def test_a_window_is_fitted_alike_alone_and_among_others(fit, blurred):
     assert torch.equal(alone.theta[0], among.theta[1])
 
 
+def test_an_unknown_cutoff_is_found(fit, blurred):
+    windows, _, cutoff = blurred
+    found, told = fit.without_cutoff(windows[:8], 0.125, 0.25, torch.full((8,), 0.15))
+    assert (told >= 0.125 - 1e-6).all() and (told <= 0.25 + 1e-6).all()
+    assert float((told / cutoff[:8] - 1).abs().median()) < 0.12  # 0.19 for their geometric mean
+    assert found.theta.shape[0] == 8 and found.loss.isfinite().all()
+
+
 def test_the_sign_test_knows_the_mirror_image(blurred):
     windows, theta, cutoff = blurred
     pupil = FullPupil(MODEL.noll, WINDOW, 0.25, WINDOW)

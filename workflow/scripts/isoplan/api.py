@@ -221,7 +221,7 @@ def map_psf(
         (H, W) counts: an array, or what `open_mosaic` opened.
     pixel_size_um, na, wavelength_um : float, optional
         Pixel size at the sample, numerical aperture, wavelength of the light that is seen; taken from the file of
-        `open_mosaic` where it has them. PSF models of a pupil (zernike-1 to zernike-3) need all three, or `cutoff`.
+        `open_mosaic` where it has them. PSF models of a pupil (zernike-1 to zernike-8) need all three, or `cutoff`.
     cutoff : float, optional
         NA * pixel size / wavelength in cycles/px, in place of the three.
     offset : float, optional
@@ -229,7 +229,7 @@ def map_psf(
     gain, read_noise_e : float, optional
         Counts per electron, and the read noise in electrons; estimated where they are not given.
     psf_model : str, optional
-        gaussian-1, gaussian-2 (the default), zernike-1, zernike-2 or zernike-3: whose released network is taken.
+        gaussian-1, gaussian-2 (the default), zernike-1, zernike-2, zernike-3 or zernike-8: whose released network is taken.
     network : path, optional
         A trained network (.safetensors) to take instead.
     stride_px : int, optional

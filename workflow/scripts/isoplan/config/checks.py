@@ -12,6 +12,7 @@ from isoplan.config.entries import (
     entry,
     parameters,
     released,
+    single_modes,
     weight_network_file,
     weights_of_study,
 )
@@ -45,10 +46,37 @@ def networks(networks: list[dict], study: dict) -> Wrong:
                 released(model)
             except UserError as error:
                 yield (i, "weights"), f"{error}; null trains one"
+        for key, text in _fit(network, entry(study, "psfs", network["psf"])):
+            yield (i, key), text
         if network["epoch_samples"] < network["batch"]:
             yield (i, "epoch_samples"), f"is less than one batch ({network['batch']} patches)"
         if network["fresh_scenes"] > network["scenes"]:
             yield (i, "fresh_scenes"), f"are more than all scenes ({network['scenes']})"
+
+
+# The highest cut-off (cycles/px) that whittle-fit fits, where no frequency is aliased, and its smallest window.
+HIGHEST_CUTOFF, LEAST_WINDOW_PX = 0.25, 128
+
+
+def _fit(network: dict, psf: dict) -> Iterator[tuple[str, str]]:
+    """Networks that start from a fit, or are one, are for the PSF models that it fits."""
+    if network["weights"]:
+        return
+    architecture, single = network["architecture"], single_modes(psf["model"])
+    if architecture == "whittle-fit":
+        if not single:
+            text = f"{psf['model']} has no single Zernike modes, which whittle-fit fits; take zernike-8"
+            yield "psf", text
+        elif max(psf["cutoff_range"] or [psf["cutoff"]]) > HIGHEST_CUTOFF:
+            yield (
+                "psf",
+                f"goes beyond a cut-off of {HIGHEST_CUTOFF:g}, up to which whittle-fit fits",
+            )
+        elif network["window_px"] < LEAST_WINDOW_PX:
+            yield "window_px", f"is below {LEAST_WINDOW_PX} px, which whittle-fit needs"
+    elif single and (architecture == "spectrum-fit" or network.get("fit") == "spectrum"):
+        text = f"tabulates no {psf['model']}; take the architecture whittle-fit, or fit: none"
+        yield "architecture", text
 
 
 def tests(tests: list[dict], study: dict) -> Wrong:

@@ -83,6 +83,11 @@ def with_absent(config: dict) -> dict:
     return {key: rule["absent"] for key, rule in known.items() if "absent" in rule} | config
 
 
+def single_modes(model: str) -> bool:
+    """Whether a PSF model has one parameter per Zernike mode."""
+    return "modes_waves" in parameters(model).values()
+
+
 def parameters(psf_model: str) -> dict[str, str | list[float]]:
     """Names of a PSF model's parameters, each with the key of its range in an entry of `psfs`, or the range itself."""
     return choices("psfs")[psf_model]["parameters"]

@@ -32,7 +32,7 @@ from isoplan.networks.scene_spectra import (
     lowest_frequencies,
     welch,
 )
-from isoplan.optics.full_pupil import FullPupil, pixel_transfer
+from isoplan.optics.full_pupil import FullPupil, along, pixel_transfer
 
 CANDIDATES = 16384  # PSFs that are ranked
 STARTS = 24  # of them that start a search
@@ -48,6 +48,9 @@ LEAST_SIGNAL = 0.05
 # neighbouring frequencies are not independent.
 TIGHTER, FREEDOM, TEMPER = 8.0, 4.0, 0.3
 LARGEST_STEP = 0.1  # waves
+# Where the cut-off is unknown: those that are ranked, those that are searched, with fewer starts each, and the
+# neighbours of the best, relative to it.
+CUTOFFS, SEARCHED, FEWER_STARTS, FINER = 10, 4, 8, (0.96, 1.0, 1.04)
 MOST_LEVELS = 1.25  # ratio of neighbouring amplitudes that have a table of their own
 
 
@@ -72,6 +75,8 @@ class Found:
         (n,) mean share of the signal in the power at frequencies that the optics pass.
     noise
         (n,) level of white noise, the variance of a pixel.
+    loss
+        (n,) of the best candidate, by which fits with different cut-offs are compared.
     """
 
     theta: torch.Tensor
@@ -81,6 +86,7 @@ class Found:
     residual: torch.Tensor
     signal: torch.Tensor
     noise: torch.Tensor
+    loss: torch.Tensor
 
 
 class Whittle:
@@ -114,33 +120,85 @@ class Whittle:
             (n,) largest amplitude of a mode.
         """
         power, variance = welch(windows), log_variance(min(windows.shape[1:]))
+        return self._search(power, variance, cutoff, cutoff, most_waves)
+
+    @torch.no_grad()
+    def without_cutoff(
+        self, windows: torch.Tensor, low: float, high: float, most_waves: torch.Tensor
+    ) -> tuple[Found, torch.Tensor]:
+        """Fit windows whose cut-off is only known to lie between two; returns the fits and the cut-offs (n,).
+
+        Parameters are those of a call. Takes about three times as long.
+        """
+        power, variance = welch(windows), log_variance(min(windows.shape[1:]))
+        n, one = len(windows), torch.ones(len(windows), device=windows.device)
+        cutoffs = low * (high / low) ** torch.linspace(0, 1, CUTOFFS, device=windows.device)
+        ranked = [self._ranked(power, variance, c * one, high * one, most_waves) for c in cutoffs]
+        misfits, starts = (torch.stack(part, 1) for part in zip(*ranked, strict=True))
+        best = misfits.topk(SEARCHED, dim=1, largest=False).indices
+
+        def searched(cutoff: torch.Tensor, starts: torch.Tensor) -> tuple[Found, torch.Tensor]:
+            """The best fit of each window over its cut-offs (n, k) and starts (n, k, R, K)."""
+            count = cutoff.shape[1]
+            more = [v.repeat_interleave(count, 0) for v in (power, high * one, most_waves)]
+            whole = self._search(
+                more[0], variance, cutoff.flatten(), *more[1:], starts.flatten(0, 1)
+            )
+            least = whole.loss.unflatten(0, (n, count)).argmin(1)
+            chosen = least + count * torch.arange(n, device=least.device)
+            return Found(*(v[chosen] for v in whole.__dict__.values())), cutoff.flatten()[chosen]
+
+        rows = torch.arange(n, device=windows.device)[:, None]
+        found, cutoff = searched(cutoffs[best], starts[rows, best])
+        near = (cutoff[:, None] * cutoff.new_tensor(FINER)).clamp(low, high)
+        return searched(near, found.theta[:, None].expand(-1, len(FINER), -1, -1))
+
+    def _search(self, power, variance: float, cutoff, reach, most, starts=None) -> Found:
+        """The fits of spectra (n, ...), from their best starts where none are given (n, R, K).
+
+        reach: (n,) highest cut-off, up to which frequencies are compared.
+        """
         # A window's side, and so its result, depends on itself alone.
         sides = torch.tensor(SIDES, device=cutoff.device)
-        wanted = 4 * cutoff[:, None] * SQUARE_PX
+        wanted = 4 * reach[:, None] * SQUARE_PX
         side = sides[(wanted > sides).sum(1).clamp_max(len(SIDES) - 1)]
         parts, places = [], []
         for each in side.unique().tolist():
             for mine in (side == each).nonzero()[:, 0].split(BLOCK):
                 # Padded, as the last bits depend on the number of windows in a block.
                 some = torch.cat([mine, mine[-1:].expand(BLOCK - len(mine))])
-                block = _Block(self, power[some], variance, cutoff[some], most_waves[some], each)
-                found = block.search(self._starts(block))
+                told = (v[some] for v in (cutoff, reach, most))
+                block = _Block(self, power[some], variance, *told, each)
+                begun = self._starts(block, STARTS)[1] if starts is None else starts[some]
+                found = block.search(begun)
                 parts.append([values[: len(mine)] for values in found.__dict__.values()])
                 places.append(mine)
         order = torch.cat(places).argsort()
         return Found(*(torch.cat(values)[order] for values in zip(*parts, strict=True)))
 
-    def _starts(self, block: "_Block") -> torch.Tensor:
-        """(n, STARTS, K) tabulated modes that fit best."""
+    def _ranked(self, power, variance: float, cutoff, reach, most):
+        """The least misfit (n,) at cut-offs (n,) up to the frequencies of `reach`, and the starts (n, R, K)."""
+        block = _Block(self, power, variance, cutoff, reach, most, SQUARE_PX)
+        misfits, starts = self._starts(block, FEWER_STARTS)
+        # Beyond twice the cut-off there is only noise.
+        dark = block.used & (
+            lowest_frequencies(frequencies(power.device), SQUARE_PX) > 2 * cutoff[:, None, None]
+        )
+        error = (block.log_power - block.level.log()).square() / variance
+        return misfits[:, 0] + (error * dark).sum((1, 2)) / 2, starts
+
+    def _starts(self, block: "_Block", count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Misfits (n, count) and tabulated modes (n, count, K) that fit best."""
         levels = torch.ceil(block.most.log() / math.log(MOST_LEVELS) - 1e-4)
-        starts = block.cutoff.new_empty(len(levels), STARTS, len(self.noll))
+        starts = block.cutoff.new_empty(len(levels), count, len(self.noll))
+        misfits = block.cutoff.new_empty(len(levels), count)
         for level in levels.unique().tolist():
             mine = levels == level
             table = self._table(MOST_LEVELS**level, block.cutoff.device)
-            best = table.misfits(block, mine).topk(STARTS, dim=1, largest=False).indices
-            starts[mine] = table.theta[best]
+            best = table.misfits(block, mine).topk(count, dim=1, largest=False)
+            misfits[mine], starts[mine] = best.values, table.theta[best.indices]
         most = block.most[:, None, None]
-        return starts.clamp(-most, most)
+        return misfits, starts.clamp(-most, most)
 
     def _make_table(self, most: float, device) -> "_Table":
         return _Table(self.noll, most, self.scenes, device)
@@ -149,18 +207,18 @@ class Whittle:
 class _Block:
     """Windows that are fitted at the same time: spectra, weights and modes at the frequencies used."""
 
-    def __init__(self, fit: Whittle, power, variance: float, cutoff, most, side: int):
+    def __init__(self, fit: Whittle, power, variance: float, cutoff, reach, most, side: int):
         self.scenes, self.cutoff, self.most, self.variance = fit.scenes, cutoff, most, variance
         device = power.device
         # Nothing passes beyond twice the cut-off; at the corners nothing ever does.
-        beyond = (2 * cutoff + 3 / SQUARE_PX).clamp_max(0.52)[:, None, None]
+        beyond = (2 * reach + 3 / SQUARE_PX).clamp_max(0.52)[:, None, None]
         outside = (frequencies(device) > beyond).float()
         self.whole = power
         self.noise = (power * outside).sum((1, 2)) / outside.sum((1, 2))
         self.level = self.noise[:, None, None]
         self.pupil = FullPupil(fit.noll, SQUARE_PX, 0.25, side)
         self.modes = self.pupil.modes(cutoff)
-        used = half_plane(device) & (frequencies(device) <= 2 * cutoff[:, None, None])
+        used = half_plane(device) & (frequencies(device) <= 2 * reach[:, None, None])
         self.used = lowest_frequencies(used, side)
         self.power = lowest_frequencies(power, side)
         self.log_power = self.power.log()
@@ -180,6 +238,7 @@ class _Block:
         rows = torch.arange(len(best), device=best.device)
         expected, _ = self._model(theta[rows, best][:, None], scene[rows, best][:, None], False)
         error = self.log_power - expected[:, 0].log()
+        self.plain = self.weight
         self.weight = self.weight * (FREEDOM + 1) / (FREEDOM + error.square() * self.weight)
         theta, scene, cost, expected, slopes = self._descend(theta, scene, STEPS - FIRST_STEPS)
         return self._found(theta, cost, expected, slopes)
@@ -200,7 +259,9 @@ class _Block:
         evidence = -TEMPER * cost - torch.linalg.slogdet(precision)[1] / 2
         share = torch.softmax(evidence, 1)
         rows = torch.arange(len(order), device=order.device)
-        error = (self.log_power - expected[rows, order[:, 0]].log()) * self.weight.sqrt()
+        error = self.log_power - expected[rows, order[:, 0]].log()
+        loss = (1 + error.square() * self.plain / FREEDOM).log() * ((FREEDOM + 1) / 2)
+        error = error * self.weight.sqrt()
         residual = torch.zeros_like(self.whole)
         half = self.pupil.side // 2
         residual[:, :half, : half + 1] = error[:, :half]
@@ -214,6 +275,7 @@ class _Block:
             residual,
             (self.share * passed).sum((1, 2)) / passed.sum((1, 2)),
             self.noise,
+            loss.sum((1, 2)),
         )
 
     def _descend(self, theta, scene, steps: int) -> tuple[torch.Tensor, ...]:
@@ -256,8 +318,7 @@ class _Block:
         otf, change = self.pupil.otf_slopes(theta, self.modes)
         signal = leaked(otf.abs().square() * light)
         expected = signal + self.level[:, None]
-        along = torch.view_as_real(otf * (2 * light))[:, :, None]
-        change = leaked((torch.view_as_real(change) * along).sum(-1)) / expected[:, :, None]
+        change = leaked(along(change, (otf * (2 * light))[:, :, None])) / expected[:, :, None]
         return expected, torch.cat([change, (signal / expected)[:, :, None] * self.shapes], 2)
 
     def _cost(self, expected, scene) -> torch.Tensor:

@@ -45,7 +45,7 @@ class Identified:
     evidence
         (n, len(RATIOS)) for it against its mirror image, from `mirror_evidence`.
     cutoff, most_waves
-        (n,) what was given.
+        (n,) what was given, or the cut-offs that were found.
     """
 
     found: Found
@@ -170,14 +170,18 @@ class WhittleFit(nn.Module):
         return self.model.encode(theta), torch.cat(described, 1), evidence
 
     @torch.no_grad()
-    def identify(self, windows, cutoff, most_waves=None) -> Identified:
+    def identify(self, windows, cutoff=None, most_waves=None) -> Identified:
         """The PSFs of windows (n, h, w), without the head.
 
-        cutoff: (n,) cycles/px. most_waves: (n,) largest amplitude of a mode; the model's if not given.
+        cutoff: (n,) cycles/px; found within the model's range if not given, which takes three times as
+        long. most_waves: (n,) largest amplitude of a mode; the model's if not given.
         """
         if most_waves is None:
-            most_waves = cutoff.new_full((len(cutoff),), self.model.most_waves)
-        found = self.fit(windows, cutoff, most_waves)
+            most_waves = windows.new_full((len(windows),), self.model.most_waves)
+        if cutoff is None:
+            found, cutoff = self.fit.without_cutoff(windows, *self.model.cutoff_range, most_waves)
+        else:
+            found = self.fit(windows, cutoff, most_waves)
         theta = central(found, cutoff, self.model)
         evidence = self._evidence(windows, theta, cutoff, found.noise)
         flip = evidence.sum(1, keepdim=True) < 0

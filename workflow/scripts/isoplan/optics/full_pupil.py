@@ -102,10 +102,9 @@ class FullPupil:
         total = intensity.sum((-2, -1), keepdim=True)
         turned = torch.complex(torch.zeros_like(modes.waves), modes.waves)
         turned = turned.unflatten(2, modes.weights.shape[1:])[:, None] * pupil[:, :, None]
-        change = torch.view_as_real(torch.fft.ifft2(turned, s=(self.side, self.side)))
+        change = torch.fft.ifft2(turned, s=(self.side, self.side))
         # d|a|^2 = 2 Re(conj(a) da), with da = 2 pi change.
-        factor = torch.view_as_real(amplitude * (4 * math.pi / total))[:, :, None]
-        slopes = torch.fft.rfft2((change * factor).sum(-1))
+        slopes = torch.fft.rfft2(along(change, (amplitude * (4 * math.pi / total))[:, :, None]))
         return torch.fft.rfft2(intensity / total), slopes
 
     def _amplitude(self, theta, modes: Modes) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,6 +114,11 @@ class FullPupil:
         # The pupil stands in the corner, not around frequency 0. That multiplies the amplitude by a wave
         # of modulus 1, which no intensity shows.
         return torch.fft.ifft2(pupil, s=(self.side, self.side)), pupil
+
+
+def along(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Real part of the conjugate of one times the other."""
+    return torch.addcmul(one.real * other.real, one.imag, other.imag)
 
 
 def pixel_transfer(side: int, samples_per_px: float, device=None) -> torch.Tensor:

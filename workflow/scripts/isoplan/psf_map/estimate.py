@@ -142,8 +142,6 @@ def map_unit(
     shape = rows.stop - rows.start, columns.stop - columns.start
     cells = np.full((len(channels(model)), *shape), np.nan, np.float32)
     cells[[VALIDITY, ALARM, OTHER_BLUR, FILLED]] = 0
-    if model.mirrors:
-        cells[2 * len(model.parameters)] = 0.5
     tops, lefts = layout.starts_px(0)[rows], layout.starts_px(1)[columns]
     for read_view, served_cells in mosaic.seamless(tops, lefts, layout.window_px):
         picture = read_view(*layout.window_of(unit)) - np.float32(offset)
@@ -157,6 +155,9 @@ def map_unit(
     if layout.edges == "valid":
         crossing = layout.crosses_edge(0)[rows, None] | layout.crosses_edge(1)[None, columns]
         cells[:VALIDITY, crossing], cells[VALIDITY, crossing] = np.nan, 0
+    if model.mirrors:
+        mirror = cells[2 * len(model.parameters)]
+        mirror[np.isnan(mirror)] = 0.5
     return cells
 
 

@@ -13,6 +13,7 @@ from isoplan.applications.identification.trials import (
     CENTRAL,
     COLUMNS,
     FIT,
+    FITTED,
     FIXED,
     GIVEN,
     IDEAL,
@@ -32,7 +33,11 @@ LABELS = {
     MEAN_FIXED: "Mean kernel, optics unknown",
     IDEAL: "Diffraction-limited",
 }
-KNOWN = {GIVEN: "cut-off and largest amplitude given", FIXED: "both fixed to their means"}
+KNOWN = {
+    GIVEN: "cut-off and largest amplitude given",
+    FIXED: "both fixed to their means",
+    FITTED: "largest amplitude given, cut-off fitted",
+}
 INTRO = (
     "Pictures were blurred by known kernels, and kernels were found from the pictures alone. The mean kernel is the average over all "
     "kernels that may occur; it looks at no picture, and whatever does should be better. Figures are PSNR in dB with the "
@@ -64,28 +69,25 @@ def label(method: str) -> str:
 
 def kernel_table(rows: pd.DataFrame) -> Table:
     """Of one test and knowledge: every noise and method."""
-    cells = []
+    cells, several = [], rows["noise"].nunique() > 1
     for (noise, method), part in rows.groupby(["noise", "method"], sort=False):
         row = part.iloc[0]
         right = row["mirror_right"] if row["mirror_n"] else np.nan
         cells.append(
             [
-                Cell(f"{noise:g}"),
-                Cell(label(method)),
+                Cell(f"{label(method)}, noise {noise:g}" if several else label(method)),
                 Cell(style.fixed(row["psnr"])),
                 Cell(_gain(row, "psnr")),
                 Cell(_gain(row, "psnr_either")),
-                Cell(style.signed(row["worst_gain"])),
                 Cell(style.fixed(row["snr_either"])),
                 Cell(_gain(row, "reblurred")),
                 Cell(style.percent(right) if np.isfinite(right) else "\u2013"),
                 Cell(style.fixed(row["psnr_peak_1"])),
-                Cell(style.significant(row["seconds"], 2)),
             ]
         )
-    head = ["noise", "", "PSNR (dB)", "over the mean kernel (dB)", "either mirror image (dB)"]
-    head += ["worst picture (dB)", "SNR, either (dB)", "reblurred picture (dB)"]
-    head += ["mirror image right", "PSNR at peak 1 (dB)", "seconds a picture"]
+    head = ["", "PSNR (dB)", "over the mean kernel (dB)", "either mirror image (dB)"]
+    head += ["SNR, either (dB)", "reblurred picture (dB)", "mirror image right"]
+    head += ["PSNR at peak 1 (dB)"]
     return Table(head, cells)
 
 

@@ -24,7 +24,7 @@ LEAST_WAVES = 0.02  # of the largest amplitude, where that is drawn for each pic
 FIT, CENTRAL = "fit", "fit-central"
 MEAN, MEAN_FIXED, IDEAL = "mean", "mean-fixed", "diffraction"
 TRIVIAL = (MEAN, MEAN_FIXED, IDEAL)
-GIVEN, FIXED = "given", "fixed"
+GIVEN, FIXED, FITTED = "given", "fixed", "fitted"
 COLUMNS = ["test", "noise", "known", "picture", "method", "cutoff", "most_waves", *VALUES]
 
 
@@ -116,25 +116,28 @@ class Trial:
         return Sample(scene, picture, kernel, theta, cutoff, most)
 
     def told(self, sample: Sample, known: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """The cut-offs and largest amplitudes that methods are told: the true ones, or the means over all."""
+        """The cut-offs and largest amplitudes that methods are told: the true ones, or the means over all.
+
+        A cut-off that is to be fitted is not told; what looks at no picture takes the mean.
+        """
         if known == GIVEN:
             return sample.cutoff, sample.most_waves
         low, high = self.model.cutoff_range
+        cutoff = torch.full_like(sample.cutoff, (low + high) / 2)
+        if known == FITTED:
+            return cutoff, sample.most_waves
         share = 0.5 if self.test["amplitude_drawn"] else 1.0
-        return (
-            torch.full_like(sample.cutoff, (low + high) / 2),
-            torch.full_like(sample.most_waves, share * self.model.most_waves),
-        )
+        return cutoff, torch.full_like(sample.most_waves, share * self.model.most_waves)
 
     def kernels(self, sample: Sample, known: str) -> dict[str, tuple[torch.Tensor, float]]:
         """The kernel of every method, and its seconds for a picture."""
         network, _ = self.loaded
         cutoff, most = self.told(sample, known)
         begun = time.perf_counter()
-        found = network.identify(sample.picture, cutoff, most)
+        found = network.identify(sample.picture, None if known == FITTED else cutoff, most)
         mean = mean_psfs(found, self.model, self.model.size_px)
         seconds = (time.perf_counter() - begun) / BLOCK
-        central = self._psfs(found.theta, cutoff)
+        central = self._psfs(found.theta, found.cutoff)
         zero = torch.zeros_like(found.theta)
         middle = self.told(sample, FIXED)
         return {
