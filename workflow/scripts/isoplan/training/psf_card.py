@@ -115,7 +115,12 @@ def _optics_options(card: dict) -> str:
 
 
 def _parameters(card: dict) -> str:
-    parameters = make_psf_model(card["psf"]).parameters
+    model = make_psf_model(card["psf"])
+    parameters = model.parameters
+    if model.mirrors:
+        names = [p.name for p in parameters]
+        span = f"{parameters[0].unit}, {parameters[0].low:g} to {parameters[0].high:.4g}"
+        return f"{', '.join(names[:-1])} and {names[-1]} ({span} each)"
     told = [", ".join(filter(None, (p.unit, f"{p.low:g} to {p.high:.4g}"))) for p in parameters]
     return " and ".join(f"{p.name} ({words})" for p, words in zip(parameters, told, strict=True))
 
@@ -266,6 +271,8 @@ def _ranges(psf: dict) -> str:
     """Ranges of the model's parameters, its cut-off and the side of its window."""
     model = make_psf_model(psf)
     words = [f"{p.name} {p.span}" for p in model.parameters]
+    if model.mirrors:
+        words = [f"{len(words)} modes {model.parameters[0].span} each"]
     if model.knows_cutoff:
         words.append(f"cut-off {_span(psf.get('cutoff_range') or [psf['cutoff']])} cycles/px")
     form = "" if psf["form"] == "isoplan" else f", {psf['form']} form"
