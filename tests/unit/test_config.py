@@ -248,7 +248,7 @@ def test_field_parameters_are_those_of_the_models():
             spec = validate(
                 {
                     "psfs": [{"name": "gaussian-2", "model": model}],
-                    "networks": [{"name": "small"}],
+                    "networks": [{"name": "small", "fit": "none"}],
                     "tests": [],
                     "simulations": [],
                 }

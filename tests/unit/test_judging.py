@@ -185,6 +185,8 @@ def test_estimates_do_not_depend_on_the_size_of_batches(size, recipe, settings):
         part = Batch(*(getattr(batch, field)[block] for field in vars(batch)))
         found = estimate(network, recipe.model, part, CPU)
         for field, values in vars(found).items():
+            if values is None:  # of models without mirror images
+                continue
             torch.testing.assert_close(values, getattr(whole, field)[block], rtol=1e-6, atol=1e-6)
 
 

@@ -323,11 +323,15 @@ def test_released_studies_judge_every_network():
     for scale in ("small", "full"):
         study = load(ROOT / "config" / "studies" / f"released.{scale}.yaml")
         psfs = {network["name"]: network["psf"] for network in study["networks"]}
-        assert set(psfs) == {model for model, told in choices("psfs").items() if told["parameters"]}
+        known = {model for model, told in choices("psfs").items() if told["parameters"]}
+        # Fits of other numbers of modes learn within minutes, in a study of their own.
+        assert set(psfs) == known - {"zernike-5", "zernike-7", "zernike-12"}
         for name in psfs:
             sets = models.candidates(study)[name].asked
             assert len(sets) == 6
-            assert min(each["samples"] for each in sets) >= (4000 if scale == "full" else 2000)
+            # A fit takes a fifth of a second a sample.
+            least = {"full": 4000, "small": 500 if name == "zernike-8" else 2000}[scale]
+            assert min(each["samples"] for each in sets) >= least
 
 
 def test_the_table_of_released_networks_says_what_the_cards_say():
@@ -345,7 +349,7 @@ def test_the_table_of_released_networks_says_what_the_cards_say():
                     wanted.append(f"{math.degrees(row['value']):.1f}")
                 elif row["metric"] == "R2" and not axis and row["parameter"] != "mean":
                     wanted.append(f"{row['value']:.3f}".lstrip("0"))
-            if file.stem == "gaussian-2":  # one figure for both widths
+            if file.stem in ("gaussian-2", "zernike-8"):  # one figure for all
                 wanted = [
                     f"{next(r['value'] for r in figures if r['parameter'] == 'mean'):.3f}"[1:]
                 ]

@@ -44,6 +44,7 @@ rule score_identification:
         library=lambda wc: library(
             "score_identification",
             psf_code(IDENTIFIED[wc.identification_test]["psf"]),
+            *network_code(IDENTIFIERS[wc.identification_test]),
         ),
         folder=f"{IDENTIFICATION_TEST}/scores",
         ledger=f"{RESULTS}/ledgers/identification_tests/{{identification_test}}",
@@ -106,6 +107,7 @@ rule picture_identification:
         library=lambda wc: library(
             "picture_identification",
             psf_code(IDENTIFIED[wc.identification_test]["psf"]),
+            *network_code(IDENTIFIERS[wc.identification_test]),
         ),
         test=lambda wc: entry("identification_tests", wc.identification_test),
         recipe=lambda wc: {

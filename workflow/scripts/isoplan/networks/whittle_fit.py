@@ -194,6 +194,10 @@ class WhittleFit(nn.Module):
         """(n,) probability of the PSFs against their mirror images."""
         return torch.sigmoid(self.mirror_head(known.evidence[..., None, None]))[:, 0, 0, 0]
 
+    def mean_psfs(self, known: Identified, size_px: int) -> torch.Tensor:
+        """Posterior mean PSFs (n, size_px, size_px), see `mean_psfs`."""
+        return mean_psfs(known, self.model, size_px)
+
     def _about_candidates(self, found: Found, theta) -> list[torch.Tensor]:
         spread = posterior_spread(found, theta, self.model) / self.model.most_waves
         size = theta.abs() / self.model.most_waves

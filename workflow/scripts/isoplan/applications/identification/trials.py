@@ -13,7 +13,6 @@ from isoplan.applications.identification.scores import VALUES, score
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import torch_rng
 from isoplan.networks import store
-from isoplan.networks.whittle_fit import WhittleFit, mean_psfs
 from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.psf import make_psf_model
 from isoplan.training.samples import blur_patches
@@ -66,9 +65,9 @@ class Trial:
         return make_psf_model(self.recipe["psf"])
 
     @cached_property
-    def loaded(self) -> tuple[WhittleFit, dict]:
+    def loaded(self) -> tuple[torch.nn.Module, dict]:
         network, model, card = store.load(self.network)
-        if not isinstance(network, WhittleFit) or model.noll != self.model.noll:
+        if not hasattr(network, "identify") or model.noll != self.model.noll:
             raise UserError(
                 f"identification test {self.test['name']}: {self.network} is no fit of {self.model.spec['model']}; "
                 "name a network of the architecture whittle-fit for that model"
@@ -135,7 +134,7 @@ class Trial:
         cutoff, most = self.told(sample, known)
         begun = time.perf_counter()
         found = network.identify(sample.picture, None if known == FITTED else cutoff, most)
-        mean = mean_psfs(found, self.model, self.model.size_px)
+        mean = network.mean_psfs(found, self.model.size_px)
         seconds = (time.perf_counter() - begun) / BLOCK
         central = self._psfs(found.theta, found.cutoff)
         zero = torch.zeros_like(found.theta)
