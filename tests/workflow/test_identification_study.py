@@ -89,9 +89,9 @@ def test_a_whole_study(tmp_path):
 
     # And a picture.
     file = results / "networks/fit/network.safetensors"
-    out = checkout.folder / "map.zarr"
+    out = checkout.folder / "map"
     asked = ["map", "scikit-image:coins.png", "--network", str(file), "--na", "0.5"]
     asked += ["--wavelength-um", "0.5", "--pixel-size-um", "0.2", "-o", str(out)]
     assert main(asked) == 0
-    channels = zarr.open_group(out, mode="r").attrs["isoplan"]["channels"]
+    channels = zarr.open_group(f"{out}.ome.zarr", mode="r").attrs["isoplan"]["channels"]
     assert "trefoil_x" in [channel["name"] for channel in channels]

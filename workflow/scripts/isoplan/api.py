@@ -17,7 +17,8 @@ import pandas as pd
 from isoplan.base.device import pick_device
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress, silent
-from isoplan.config.entries import LEARNT, entry
+from isoplan.config.entries import LEARNT, entry, single_modes
+from isoplan.config.schema import choices
 from isoplan.config.validation import validate
 from isoplan.evaluation import compared
 from isoplan.mosaic import tiles
@@ -45,6 +46,8 @@ from isoplan.restoration.trust import NAMES
 from isoplan.restoration.weight_store import CELL_PX, cells_of
 from isoplan.simulation import BLOCK_PX, Simulation
 
+# Side of simulated PSFs of single Zernike modes; the schema's default is for narrow ones.
+SINGLE_MODES_PX = 81
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -457,6 +460,8 @@ def simulate(
         for name, told in psf.items()
     ]
     entry_psf = {"name": "psf", "model": psf_model} | ({"cutoff": cutoff} if cutoff else {})
+    if psf_model in choices("psfs") and single_modes(psf_model):
+        entry_psf["size_px"] = SINGLE_MODES_PX
     camera = {"name": "camera", "photons": [photons] * 2, "gain": [gain] * 2, "offset": offset}
     camera |= {"read_noise_e": [read_noise_e] * 2, "bits": bits}
     simulation = {
@@ -471,7 +476,7 @@ def simulate(
             "psfs": [entry_psf],
             "cameras": [camera],
             "simulations": [simulation],
-            "networks": [{"name": "none", "psf": "psf", "camera": "camera"}],
+            "networks": [{"name": "none", "psf": "psf", "camera": "camera", "fit": "none"}],
             "test_sets": [],
             "tests": [],
         }
