@@ -18,6 +18,13 @@ from isoplan.optics.psf import make_psf_model
 
 FORMAT = "0.5.12"
 FLAGS = ("validity", "alarm", "other_blur")
+
+
+def flags_of(model) -> tuple[str, ...]:
+    """Names of the probabilities that a network gives for a PSF model."""
+    return ("mirror", *FLAGS) if model.mirrors else FLAGS
+
+
 LICENSE = "BSD-3-Clause"
 SOURCE = "isoplan.networks.bioimageio"  # where a reader of the model finds its architecture
 CITED = (
@@ -49,10 +56,10 @@ class OneWindow(torch.nn.Module):
 
     def forward(self, window: torch.Tensor, cutoff: torch.Tensor | None = None) -> torch.Tensor:
         """(n, 1, window, window) counts, and of a pupil's PSFs (n, 1) cut-offs in cycles/px, to (n, channels): parameters,
-        half-widths of 90 % intervals, FLAGS."""
+        half-widths of 90 % intervals, `flags_of`."""
         given = None if cutoff is None else cutoff[:, 0]
         found = to_estimate(self.network(window, cutoff=given).flatten(1), self.model)
-        flags = (getattr(found, name)[:, None] for name in FLAGS)
+        flags = (getattr(found, name)[:, None] for name in flags_of(self.model))
         return torch.cat([found.params, found.half_width, *flags], dim=1)
 
 
@@ -93,7 +100,7 @@ def export(file: str | Path, folder: str | Path, *, card_page: str) -> None:
         np.save(folder / f"{tensor}.npy", values.numpy())
     (folder / "README.md").write_text(card_page)
     parameters = [p.name for p in model.parameters]
-    channels = [*parameters, *(f"{p}_half_width" for p in parameters), *FLAGS]
+    channels = [*parameters, *(f"{p}_half_width" for p in parameters), *flags_of(model)]
     units = [p.unit for p in model.parameters]
     told = {
         "type": "model",

@@ -22,7 +22,6 @@ SHAPES = 14
 INDEPENDENT = 0.91
 LEAST_SCATTER = 0.005
 LEVEL_VARIANCE = 1e6  # of the spectrum's level, which is free
-SCENES_AT_ONCE = 64
 
 
 @lru_cache(8)

@@ -189,11 +189,6 @@ class WhittleFit(nn.Module):
         evidence = torch.where(flip, -evidence, evidence)
         return Identified(found, theta, evidence, cutoff, most_waves)
 
-    @torch.no_grad()
-    def mirror_chance(self, known: Identified) -> torch.Tensor:
-        """(n,) probability of the PSFs against their mirror images."""
-        return torch.sigmoid(self.mirror_head(known.evidence[..., None, None]))[:, 0, 0, 0]
-
     def mean_psfs(self, known: Identified, size_px: int) -> torch.Tensor:
         """Posterior mean PSFs (n, size_px, size_px), see `mean_psfs`."""
         return mean_psfs(known, self.model, size_px)

@@ -8,10 +8,8 @@ from isoplan.metrics.regression import summarise
 from isoplan.mosaic import ngff
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.kriging import krige
-from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR, VALIDITY
+from isoplan.psf_map.layout import ALARM, FILLED, OTHER_BLUR, QUANTILE, VALIDITY
 from isoplan.psf_map.mirror_images import even_in_line, in_line
-
-QUANTILE = 1.645  # half-width of a 90 % interval of a normal distribution, in standard deviations
 
 
 def fill_invalid(

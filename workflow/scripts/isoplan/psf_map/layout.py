@@ -20,6 +20,7 @@ from isoplan.optics.model import PsfModel
 from isoplan.optics.psf import make_psf_model
 
 SHARD_CELLS = 32
+QUANTILE = 1.645  # half-width of a 90 % interval of a normal distribution, in standard deviations
 FULLY_USABLE = 0.99  # a window counts as fully usable if at least this share of its pixels is
 VALIDITY, ALARM, OTHER_BLUR, USABLE, FILLED = range(-5, 0)  # indices of the last channels
 

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
-QUANTILE = 1.645  # half-width of a 90 % interval of a normal distribution, in standard deviations
+from isoplan.psf_map.layout import QUANTILE
+
 CHANGE_WAVES = 0.03  # by which a mode changes from a cell to the next, one standard deviation
 LEAST = 2.0  # log odds from which a pair of neighbours says which signs go together
 SUREST = 0.999

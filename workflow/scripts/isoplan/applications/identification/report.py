@@ -82,12 +82,10 @@ def kernel_table(rows: pd.DataFrame) -> Table:
                 Cell(style.fixed(row["snr_either"])),
                 Cell(_gain(row, "reblurred")),
                 Cell(style.percent(right) if np.isfinite(right) else "\u2013"),
-                Cell(style.fixed(row["psnr_peak_1"])),
             ]
         )
     head = ["", "PSNR (dB)", "over the mean kernel (dB)", "either mirror image (dB)"]
     head += ["SNR, either (dB)", "reblurred picture (dB)", "mirror image right"]
-    head += ["PSNR at peak 1 (dB)"]
     return Table(head, cells)
 
 
