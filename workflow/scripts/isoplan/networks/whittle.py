@@ -48,9 +48,9 @@ LEAST_SIGNAL = 0.05
 # neighbouring frequencies are not independent.
 TIGHTER, FREEDOM, TEMPER = 8.0, 4.0, 0.3
 LARGEST_STEP = 0.1  # waves
-# Where the cut-off is unknown: those that are ranked, those that are searched, with fewer starts each, and the
-# neighbours of the best, relative to it.
-CUTOFFS, SEARCHED, FEWER_STARTS, FINER = 10, 4, 8, (0.96, 1.0, 1.04)
+# Where the cut-off is unknown: those that are searched, with fewer starts each, and the neighbours of the best
+# REFINED, relative to these. Losses times CUTOFF_TEMPER are compared: errors are not independent.
+CUTOFFS, FEWER_STARTS, REFINED, FINER, CUTOFF_TEMPER = 9, 4, 2, (0.97, 1.03), 0.2
 MOST_LEVELS = 1.25  # ratio of neighbouring amplitudes that have a table of their own
 
 
@@ -60,6 +60,8 @@ class Found:
 
     Attributes
     ----------
+    cutoff
+        (n,) cycles/px, with which they were fitted.
     theta
         (n, R, K) modes in waves RMS.
     share
@@ -79,6 +81,7 @@ class Found:
         (n,) of the best candidate, by which fits with different cut-offs are compared.
     """
 
+    cutoff: torch.Tensor
     theta: torch.Tensor
     share: torch.Tensor
     covariance: torch.Tensor
@@ -125,36 +128,33 @@ class Whittle:
     @torch.no_grad()
     def without_cutoff(
         self, windows: torch.Tensor, low: float, high: float, most_waves: torch.Tensor
-    ) -> tuple[Found, torch.Tensor]:
-        """Fit windows whose cut-off is only known to lie between two; returns the fits and the cut-offs (n,).
+    ) -> list["Found"]:
+        """Fit windows whose cut-off is only known to lie between two: with several cut-offs.
 
-        Parameters are those of a call. Takes about three times as long.
+        Parameters are those of a call. `Found.loss` tells how likely each is. Takes about twice as long.
         """
         power, variance = welch(windows), log_variance(min(windows.shape[1:]))
-        n, one = len(windows), torch.ones(len(windows), device=windows.device)
-        cutoffs = low * (high / low) ** torch.linspace(0, 1, CUTOFFS, device=windows.device)
-        ranked = [self._ranked(power, variance, c * one, high * one, most_waves) for c in cutoffs]
-        misfits, starts = (torch.stack(part, 1) for part in zip(*ranked, strict=True))
-        best = misfits.topk(SEARCHED, dim=1, largest=False).indices
+        one = torch.ones_like(most_waves)
+        steps = torch.linspace(0, 1, CUTOFFS, device=windows.device)
+        tried = [
+            self._search(power, variance, c * one, high * one, most_waves, count=FEWER_STARTS)
+            for c in low * (high / low) ** steps
+        ]
+        theta, cutoffs, losses = (
+            torch.stack([getattr(found, name) for found in tried], 1)
+            for name in ("theta", "cutoff", "loss")
+        )
+        rows = torch.arange(len(windows), device=windows.device)
+        finer = []
+        for best in losses.topk(REFINED, dim=1, largest=False).indices.unbind(1):
+            for ratio in FINER:
+                near = (cutoffs[rows, best] * ratio).clamp(low, high)
+                starts = theta[rows, best]
+                finer.append(self._search(power, variance, near, high * one, most_waves, starts))
+        return tried + finer
 
-        def searched(cutoff: torch.Tensor, starts: torch.Tensor) -> tuple[Found, torch.Tensor]:
-            """The best fit of each window over its cut-offs (n, k) and starts (n, k, R, K)."""
-            count = cutoff.shape[1]
-            more = [v.repeat_interleave(count, 0) for v in (power, high * one, most_waves)]
-            whole = self._search(
-                more[0], variance, cutoff.flatten(), *more[1:], starts.flatten(0, 1)
-            )
-            least = whole.loss.unflatten(0, (n, count)).argmin(1)
-            chosen = least + count * torch.arange(n, device=least.device)
-            return Found(*(v[chosen] for v in whole.__dict__.values())), cutoff.flatten()[chosen]
-
-        rows = torch.arange(n, device=windows.device)[:, None]
-        found, cutoff = searched(cutoffs[best], starts[rows, best])
-        near = (cutoff[:, None] * cutoff.new_tensor(FINER)).clamp(low, high)
-        return searched(near, found.theta[:, None].expand(-1, len(FINER), -1, -1))
-
-    def _search(self, power, variance: float, cutoff, reach, most, starts=None) -> Found:
-        """The fits of spectra (n, ...), from their best starts where none are given (n, R, K).
+    def _search(self, power, variance, cutoff, reach, most, starts=None, count=STARTS) -> Found:
+        """The fits of spectra (n, ...), from the best `count` starts where none are given (n, R, K).
 
         reach: (n,) highest cut-off, up to which frequencies are compared.
         """
@@ -169,36 +169,24 @@ class Whittle:
                 some = torch.cat([mine, mine[-1:].expand(BLOCK - len(mine))])
                 told = (v[some] for v in (cutoff, reach, most))
                 block = _Block(self, power[some], variance, *told, each)
-                begun = self._starts(block, STARTS)[1] if starts is None else starts[some]
+                begun = self._starts(block, count) if starts is None else starts[some]
                 found = block.search(begun)
                 parts.append([values[: len(mine)] for values in found.__dict__.values()])
                 places.append(mine)
         order = torch.cat(places).argsort()
         return Found(*(torch.cat(values)[order] for values in zip(*parts, strict=True)))
 
-    def _ranked(self, power, variance: float, cutoff, reach, most):
-        """The least misfit (n,) at cut-offs (n,) up to the frequencies of `reach`, and the starts (n, R, K)."""
-        block = _Block(self, power, variance, cutoff, reach, most, SQUARE_PX)
-        misfits, starts = self._starts(block, FEWER_STARTS)
-        # Beyond twice the cut-off there is only noise.
-        dark = block.used & (
-            lowest_frequencies(frequencies(power.device), SQUARE_PX) > 2 * cutoff[:, None, None]
-        )
-        error = (block.log_power - block.level.log()).square() / variance
-        return misfits[:, 0] + (error * dark).sum((1, 2)) / 2, starts
-
-    def _starts(self, block: "_Block", count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Misfits (n, count) and tabulated modes (n, count, K) that fit best."""
+    def _starts(self, block: "_Block", count: int) -> torch.Tensor:
+        """Tabulated modes (n, count, K) that fit best."""
         levels = torch.ceil(block.most.log() / math.log(MOST_LEVELS) - 1e-4)
         starts = block.cutoff.new_empty(len(levels), count, len(self.noll))
-        misfits = block.cutoff.new_empty(len(levels), count)
         for level in levels.unique().tolist():
             mine = levels == level
             table = self._table(MOST_LEVELS**level, block.cutoff.device)
-            best = table.misfits(block, mine).topk(count, dim=1, largest=False)
-            misfits[mine], starts[mine] = best.values, table.theta[best.indices]
+            best = table.misfits(block, mine).topk(count, dim=1, largest=False).indices
+            starts[mine] = table.theta[best]
         most = block.most[:, None, None]
-        return misfits, starts.clamp(-most, most)
+        return starts.clamp(-most, most)
 
     def _make_table(self, most: float, device) -> "_Table":
         return _Table(self.noll, most, self.scenes, device)
@@ -268,6 +256,7 @@ class _Block:
         residual[:, -half:, : half + 1] = error[:, half:]
         passed = self.used.float()
         return Found(
+            self.cutoff,
             theta.gather(1, order[..., None].expand_as(theta)),
             share.gather(1, order),
             covariance.gather(1, order[..., None, None].expand_as(covariance)),

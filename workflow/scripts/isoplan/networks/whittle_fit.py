@@ -7,7 +7,7 @@ by no PSF of the model). Windows are estimated one by one, at about 0.2 s each o
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from isoplan.networks import outputs
 from isoplan.networks.mirror import RATIOS, mirror_evidence
 from isoplan.networks.onepass import TRACES, traces
 from isoplan.networks.scene_spectra import SQUARE_PX, SceneSpectra, frequencies, welch
-from isoplan.networks.whittle import Found, Whittle
+from isoplan.networks.whittle import CUTOFF_TEMPER, Found, Whittle
 from isoplan.optics.full_pupil import FullPupil, pixel_transfer
 
 BANDS = 6  # of frequencies in which the fit's errors are summarised, up to twice the cut-off
@@ -30,6 +30,7 @@ WINDOWS, AT_ONCE = 64, 8  # windows that are described, and transformed, at a ti
 KERNEL_PX = 81  # period of the PSFs that candidates are compared by
 LEAST_PX = 2 * SQUARE_PX  # of a window
 DRAWS = 4  # from the posterior around each candidate, for the mean PSF
+LEAST_SHARE = 1e-3  # of a cut-off that counts
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,25 @@ class Identified:
 
     Attributes
     ----------
+    fits
+        All candidates: a fit for each cut-off that was tried, of one if that was given.
+    likely
+        (n, fits) how likely each cut-off is; of sum 1.
     found
-        All candidates.
+        The fit with the likeliest cut-off.
     theta
         (n, K) modes of the central one (`central`), of both mirror images the likelier.
     evidence
         (n, len(RATIOS)) for it against its mirror image, from `mirror_evidence`.
-    cutoff, most_waves
-        (n,) what was given, or the cut-offs that were found.
+    most_waves
+        (n,) largest amplitude of a mode.
     """
 
+    fits: list[Found]
+    likely: torch.Tensor
     found: Found
     theta: torch.Tensor
     evidence: torch.Tensor
-    cutoff: torch.Tensor
     most_waves: torch.Tensor
 
 
@@ -173,21 +179,23 @@ class WhittleFit(nn.Module):
     def identify(self, windows, cutoff=None, most_waves=None) -> Identified:
         """The PSFs of windows (n, h, w), without the head.
 
-        cutoff: (n,) cycles/px; found within the model's range if not given, which takes three times as
+        cutoff: (n,) cycles/px; found within the model's range if not given, which takes about twice as
         long. most_waves: (n,) largest amplitude of a mode; the model's if not given.
         """
         if most_waves is None:
             most_waves = windows.new_full((len(windows),), self.model.most_waves)
         if cutoff is None:
-            found, cutoff = self.fit.without_cutoff(windows, *self.model.cutoff_range, most_waves)
+            fits = self.fit.without_cutoff(windows, *self.model.cutoff_range, most_waves)
         else:
-            found = self.fit(windows, cutoff, most_waves)
-        theta = central(found, cutoff, self.model)
-        evidence = self._evidence(windows, theta, cutoff, found.noise)
+            fits = [self.fit(windows, cutoff, most_waves)]
+        likely = torch.softmax(-CUTOFF_TEMPER * torch.stack([f.loss for f in fits], 1), 1)
+        found = _likeliest(fits, likely.argmax(1))
+        theta = central(found, self.model)
+        evidence = self._evidence(windows, theta, found)
         flip = evidence.sum(1, keepdim=True) < 0
         theta = torch.where(flip, self.model.mirrored(theta), theta)
         evidence = torch.where(flip, -evidence, evidence)
-        return Identified(found, theta, evidence, cutoff, most_waves)
+        return Identified(fits, likely, found, theta, evidence, most_waves)
 
     def mean_psfs(self, known: Identified, size_px: int) -> torch.Tensor:
         """Posterior mean PSFs (n, size_px, size_px), see `mean_psfs`."""
@@ -202,14 +210,14 @@ class WhittleFit(nn.Module):
         whole = theta.square().sum(1, keepdim=True).sqrt() / self.model.most_waves
         return [spread.clamp_min(1e-3).log(), size, few, misfit.log(), gaps, whole]
 
-    def _evidence(self, windows, theta, cutoff, noise) -> torch.Tensor:
+    def _evidence(self, windows, theta, found: Found) -> torch.Tensor:
         side = windows.shape[-1]
         pupil = FullPupil(self.model.noll, side, 0.25, side)
         transfer = pixel_transfer(side, 1, windows.device)
         parts = []
         for some in torch.arange(len(windows), device=windows.device).split(AT_ONCE):
-            otf = pupil.otf(theta[some, None], pupil.modes(cutoff[some]))[:, 0] * transfer
-            parts.append(mirror_evidence(windows[some], otf, noise[some]))
+            otf = pupil.otf(theta[some, None], pupil.modes(found.cutoff[some]))[:, 0] * transfer
+            parts.append(mirror_evidence(windows[some], otf, found.noise[some]))
         return torch.cat(parts)
 
 
@@ -220,9 +228,20 @@ def posterior_spread(found: Found, theta: torch.Tensor, model) -> torch.Tensor:
     return (found.share[..., None] * square).sum(1).sqrt()
 
 
-def central(found: Found, cutoff: torch.Tensor, model) -> torch.Tensor:
+def _likeliest(fits: list[Found], which: torch.Tensor) -> Found:
+    """Of each window the fit with number `which` (n,)."""
+    rows = torch.arange(len(which), device=which.device)
+    return Found(
+        *(
+            torch.stack([getattr(found, field.name) for found in fits])[which, rows]
+            for field in fields(Found)
+        )
+    )
+
+
+def central(found: Found, model) -> torch.Tensor:
     """The candidates (n, K) whose PSFs have the least expected square error, modulo mirror images."""
-    psfs = candidate_psfs(found.theta, cutoff, model.noll).flatten(2)
+    psfs = candidate_psfs(found.theta, found.cutoff, model.noll).flatten(2)
     # A mirror image around pixel 0 of a periodic field is the same pixels backwards, pixel 0 first.
     back = torch.cat([psfs[..., :1], psfs[..., 1:].flip(-1)], -1)
     along = torch.maximum(psfs @ psfs.mT, psfs @ back.mT)
@@ -266,8 +285,26 @@ def mean_psfs(known: Identified, model, size_px: int) -> torch.Tensor:
     torch.Tensor
         (n, size_px, size_px), of sum 1.
     """
-    found, most = known.found, known.most_waves[:, None, None]
-    n, count, modes = found.theta.shape
+    shown = candidate_psfs(known.theta[:, None], known.found.cutoff, model.noll)
+    shown = _cropped(shown, size_px)[:, 0]
+    mean = torch.zeros_like(shown)
+    for found, likely in zip(known.fits, known.likely.unbind(1), strict=True):
+        drawn, share = _drawn(found, known.most_waves), found.share / DRAWS
+        share = (share * likely[:, None]).repeat_interleave(DRAWS, 1)
+        for k in (likely > LEAST_SHARE).nonzero()[:, 0].tolist():
+            psfs = candidate_psfs(drawn[k : k + 1], found.cutoff[k : k + 1], model.noll)
+            psfs = _cropped(psfs, size_px)[0]
+            back = psfs.flip(-1, -2)
+            nearer = (psfs * shown[k]).sum((1, 2)) >= (back * shown[k]).sum((1, 2))
+            psfs = torch.where(nearer[:, None, None], psfs, back)
+            mean[k] += (psfs * share[k, :, None, None]).sum(0)
+    return mean / mean.sum((1, 2), keepdim=True)
+
+
+def _drawn(found: Found, most_waves: torch.Tensor) -> torch.Tensor:
+    """DRAWS from the posterior around each candidate, (n, R DRAWS, K)."""
+    most = most_waves[:, None, None]
+    count, modes = found.theta.shape[1:]
     # With a uniform prior, whose precision is 3 / most^2, a candidate's posterior is centred nearer to 0.
     centre = (
         found.theta - (found.covariance @ (found.theta * (3 / most.square()))[..., None])[..., 0]
@@ -276,17 +313,7 @@ def mean_psfs(known: Identified, model, size_px: int) -> torch.Tensor:
     rng = torch.Generator().manual_seed(0)
     normal = torch.randn(1, count, DRAWS, modes, generator=rng).to(centre.device)
     drawn = centre[:, :, None] + (root[:, :, None] @ normal[..., None])[..., 0]
-    drawn = drawn.flatten(1, 2).clamp(-1.2 * most, 1.2 * most)
-    shown = _cropped(candidate_psfs(known.theta[:, None], known.cutoff, model.noll), size_px)
-    mean = torch.empty_like(shown[:, 0])
-    for k in range(n):
-        psfs = candidate_psfs(drawn[k : k + 1], known.cutoff[k : k + 1], model.noll)
-        psfs = _cropped(psfs, size_px)[0]
-        back = psfs.flip(-1, -2)
-        nearer = (psfs * shown[k]).sum((1, 2)) >= (back * shown[k]).sum((1, 2))
-        share = found.share[k].repeat_interleave(DRAWS) / DRAWS
-        mean[k] = (torch.where(nearer[:, None, None], psfs, back) * share[:, None, None]).sum(0)
-    return mean / mean.sum((1, 2), keepdim=True)
+    return drawn.flatten(1, 2).clamp(-1.2 * most, 1.2 * most)
 
 
 def _cropped(psfs: torch.Tensor, size_px: int) -> torch.Tensor:

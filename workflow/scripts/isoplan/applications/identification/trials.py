@@ -136,7 +136,7 @@ class Trial:
         found = network.identify(sample.picture, None if known == FITTED else cutoff, most)
         mean = network.mean_psfs(found, self.model.size_px)
         seconds = (time.perf_counter() - begun) / BLOCK
-        central = self._psfs(found.theta, found.cutoff)
+        central = self._psfs(found.theta, found.found.cutoff)
         zero = torch.zeros_like(found.theta)
         middle = self.told(sample, FIXED)
         return {
