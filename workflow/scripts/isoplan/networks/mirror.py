@@ -7,8 +7,10 @@ strength, is smaller. Sparsity of gradients after Levin et al., ACM Trans. Graph
 
 import torch
 
-# Noise-to-signal ratios of the filter, relative to that of the window; strong regularisation tells best.
+# Noise-to-signal ratios of the filter, relative to that of the window; strong regularisation tells best, even
+# where there is less noise than LEAST_NOISE of the window's variance.
 RATIOS = (3.0, 10.0, 30.0)
+LEAST_NOISE = 0.01
 EXPONENT = 0.8
 BORDER_PX = 16  # pixels at the edges do not count, as the filter continues the window periodically
 SCALE = 0.03  # of differences between the logarithms
@@ -38,7 +40,7 @@ def mirror_evidence(windows: torch.Tensor, otf: torch.Tensor, noise: torch.Tenso
     squared = y.square() + x.square()
     slopes = [1 - torch.polar(torch.ones_like(f), -2 * torch.pi * f) for f in (x, y)]
     spectrum = torch.fft.rfft2(windows - windows.mean((1, 2), keepdim=True))
-    ratio = noise / windows.var((1, 2)).clamp_min(1e-30)
+    ratio = (noise / windows.var((1, 2)).clamp_min(1e-30)).clamp_min(LEAST_NOISE)
     passed = otf.abs().square()
     found = []
     for times in RATIOS:
