@@ -9,7 +9,7 @@ import io
 import math
 
 import numpy as np
-from isoplan.objects.pictures import bundled, cut
+from isoplan.objects.pictures import SPLITS, bundled, cut
 from PIL import Image
 from scipy import ndimage, signal
 from skimage import filters, restoration, transform
@@ -23,7 +23,7 @@ def raw_pictures(psfs, *, photons: float, size_px: int, seed=0, split="test") ->
     photons: at the peak; gain 1, read noise of 2 electrons. size_px: patch plus twice MARGIN_PX.
     """
     rng = np.random.default_rng(seed)
-    stock = bundled(split, 2)
+    stock = bundled(SPLITS[split], 2)
     pictures = []
     for number, psf in enumerate(np.asarray(psfs)):
         sharp = cut(stock[number % len(stock)], size_px + len(psf) - 1, 1.0, rng)

@@ -5,6 +5,7 @@ import pytest
 import tifffile
 import torch
 from isoplan.base.errors import UserError
+from isoplan.config.schema import schema
 from isoplan.objects import pictures
 from isoplan.objects.fields import View, coverage, distance_to_level, smooth
 from isoplan.objects.scenes import KINDS, SOFT, SYNTHETIC, draw_scenes
@@ -105,6 +106,22 @@ def test_no_picture_is_in_two_splits_and_all_can_be_read():
         assert 0 <= grey.min() < grey.max() <= 1
     with pytest.raises(UserError, match=r"nothing\.png"):
         pictures.load_picture("nothing.png")
+
+
+def test_an_entry_takes_the_pictures_that_it_names_and_trains_on_none_of_the_demo():
+    known = {name for split in pictures.SPLITS.values() for name in split}
+    assert (
+        set(schema()["properties"]["objects"]["items"]["properties"]["pictures"]["items"]["enum"])
+        == known
+    )
+    named = spec("pictures") | {"reduce": 1, "zoom": [1, 1], "pictures": ["ihc.png", "brick.png"]}
+    assert pictures.bundled_names(named, "test") == ("ihc.png",)
+    assert pictures.bundled_names(named, "train") == ("brick.png",)
+    with pytest.raises(UserError, match="validate"):
+        pictures.bundled_names(named, "validation")
+    scene = draw_scenes(named, 1, 64, seed=0, stream="s", split="test")[0].numpy()
+    (whole,) = pictures.bundled(("ihc.png",), 1)
+    assert np.isin(np.round(scene, 4), np.round(whole, 4)).mean() > 0.99
 
 
 def test_pictures_are_never_enlarged_and_small_ones_are_mirrored():

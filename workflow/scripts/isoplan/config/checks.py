@@ -32,6 +32,8 @@ def objects(objects: list[dict], study: dict) -> Wrong:
     for i, item in enumerate(objects):
         if ("folder" in item["kinds"]) != (item["folder"] is not None):
             yield (i, "folder"), "goes with the kind folder, and only with it"
+        if item["pictures"] is not None and "pictures" not in item["kinds"]:
+            yield (i, "pictures"), "goes with the kind pictures"
 
 
 def networks(networks: list[dict], study: dict) -> Wrong:

@@ -31,6 +31,7 @@ SPLITS = {
         "motorcycle_right.png",
     ),
 }
+VERBS = {"demo": "show", "test": "test", "validation": "validate", "train": "train"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)  # Rec. 709
 
@@ -100,10 +101,34 @@ def split_of(name: str) -> str:
     return {8: "validation", 9: "test"}.get(share, "train")
 
 
+def bundled_names(spec: dict, split: str) -> tuple[str, ...]:
+    """Names of scikit-image's pictures that an entry of `objects` takes from a split.
+
+    Those that the entry names; of the demo, whose pictures train nothing, too if they are to be tested on. Raises
+    UserError if none of them is of that split.
+
+    Examples
+    --------
+    >>> bundled_names({"name": "histology", "pictures": ["ihc.png"]}, "test")
+    ('ihc.png',)
+    """
+    named = spec.get("pictures")
+    if named is None:
+        return SPLITS[split]
+    allowed = SPLITS[split] + (SPLITS["demo"] if split == "test" else ())
+    chosen = tuple(name for name in named if name in allowed)
+    if not chosen:
+        raise UserError(
+            f"objects {spec['name']}: none of its pictures ({', '.join(named)}) may be used to {VERBS[split]}; "
+            f"these may: {', '.join(allowed)}"
+        )
+    return chosen
+
+
 @lru_cache(maxsize=64)
-def bundled(split: str, reduce: int) -> tuple[np.ndarray, ...]:
-    """scikit-image's pictures of a split, each reduced by area and scaled to a peak of about 1."""
-    return tuple(_prepare(load_picture(name), reduce) for name in SPLITS[split])
+def bundled(names: tuple[str, ...], reduce: int) -> tuple[np.ndarray, ...]:
+    """scikit-image's pictures of these names, each reduced by area and scaled to a peak of about 1."""
+    return tuple(_prepare(load_picture(name), reduce) for name in names)
 
 
 @lru_cache(maxsize=64)

@@ -89,10 +89,10 @@ def source_picture(spec: dict, number: int, *, seed: int, stream: str, split: st
     rng = numpy_rng(seed, stream, number)
     kind = spec["kinds"][rng.integers(len(spec["kinds"]))]
     if kind == "pictures":
-        return int(rng.integers(len(pictures.SPLITS[split])))
+        return int(rng.integers(len(pictures.bundled_names(spec, split))))
     if kind == "folder":
         files = pictures.folder_files(str(spec["folder"]), split)
-        return len(pictures.SPLITS[split]) + int(rng.integers(len(files)))
+        return len(pictures.bundled_names(spec, split)) + int(rng.integers(len(files)))
     return -1
 
 
@@ -113,7 +113,7 @@ def _scene(kind, spec, size, split, rng, generator) -> torch.Tensor:
 
 def _picture(kind, spec, size, split, rng) -> np.ndarray:
     if kind == "pictures":
-        stock = pictures.bundled(split, spec["reduce"])
+        stock = pictures.bundled(pictures.bundled_names(spec, split), spec["reduce"])
         picture = stock[rng.integers(len(stock))]
     else:
         if not spec["folder"]:

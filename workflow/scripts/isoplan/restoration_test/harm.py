@@ -136,7 +136,8 @@ class HarmTest:
         objects = self.spec["objects"]
         if not self.test["folder"] and objects["kinds"] == ["pictures"]:
             # Pictures take turns, so that even a few samples come from different ones.
-            bundled = pictures.bundled("test", objects["reduce"])
+            names = pictures.bundled_names(objects, "test")
+            bundled = pictures.bundled(names, objects["reduce"])
             rng = numpy_rng(self.seed, f"{STREAM}/pictures", index)
             return pictures.cut(bundled[index % len(bundled)], side, 1.0, rng)
         if not self.test["folder"]:
