@@ -16,7 +16,7 @@ the odd modes, which mirrors it (`networks.mirror`).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import torch
@@ -54,6 +54,11 @@ CUTOFFS, FEWER_STARTS, REFINED, FINER, CUTOFF_TEMPER = 9, 4, 2, (0.97, 1.03), 0.
 MOST_LEVELS = 1.25  # ratio of neighbouring amplitudes that have a table of their own
 
 
+# What `Found` tells of each candidate, beside its share, and of each window.
+CANDIDATES_OWN = ("theta", "covariance", "misfit", "most", "evidence")
+WINDOWS_OWN = ("cutoff", "residual", "signal", "noise", "loss")
+
+
 @dataclass(frozen=True)
 class Found:
     """What the fit found in n windows: R candidates each, the most likely one first.
@@ -79,6 +84,10 @@ class Found:
         (n,) level of white noise, the variance of a pixel.
     loss
         (n,) of the best candidate, by which fits with different cut-offs are compared.
+    most
+        (n, R) largest amplitude that was allowed to each candidate.
+    evidence
+        (n, R) logarithms of how likely each is, up to a number that is the same for all fits of a window.
     """
 
     cutoff: torch.Tensor
@@ -90,6 +99,8 @@ class Found:
     signal: torch.Tensor
     noise: torch.Tensor
     loss: torch.Tensor
+    most: torch.Tensor
+    evidence: torch.Tensor
 
 
 class Whittle:
@@ -109,7 +120,11 @@ class Whittle:
 
     @torch.no_grad()
     def __call__(
-        self, windows: torch.Tensor, cutoff: torch.Tensor, most_waves: torch.Tensor
+        self,
+        windows: torch.Tensor,
+        cutoff: torch.Tensor,
+        most_waves: torch.Tensor,
+        levels: tuple[tuple[float, int], ...] = ((1.0, STARTS),),
     ) -> Found:
         """Fit windows.
 
@@ -121,9 +136,17 @@ class Whittle:
             (n,) cycles/px, at most 0.25.
         most_waves
             (n,) largest amplitude of a mode.
+        levels
+            Factors on it, each as likely, and the starts of each. PSFs of a small amplitude are so few among those of a
+            large one that a fit which is told the latter alone seldom finds them.
         """
         power, variance = welch(windows), log_variance(min(windows.shape[1:]))
-        return self._search(power, variance, cutoff, cutoff, most_waves)
+        return _joined(
+            [
+                self._search(power, variance, cutoff, cutoff, level * most_waves, count=count)
+                for level, count in levels
+            ]
+        )
 
     @torch.no_grad()
     def without_cutoff(
@@ -192,6 +215,35 @@ class Whittle:
         return _Table(self.noll, most, self.scenes, device)
 
 
+def _joined(fits: list[Found]) -> Found:
+    """One of the candidates of all fits of the same windows with the same cut-offs."""
+    if len(fits) == 1:
+        return fits[0]
+    misfit = torch.cat([found.misfit for found in fits], 1)
+    order = misfit.argsort(1)
+
+    def of_all(name: str) -> torch.Tensor:
+        values = torch.cat([getattr(found, name) for found in fits], 1)
+        return values[torch.arange(len(order), device=order.device)[:, None], order]
+
+    best = torch.stack([found.misfit[:, 0] for found in fits]).argmin(0)
+    candidates = {name: of_all(name) for name in CANDIDATES_OWN}
+    share = torch.softmax(candidates["evidence"], 1)
+    return Found(**_chosen(fits, best, WINDOWS_OWN), **candidates, share=share)
+
+
+def likeliest(fits: list[Found], which: torch.Tensor) -> Found:
+    """Of each window the fit with number `which` (n,), of fits with as many candidates."""
+    return Found(**_chosen(fits, which, [field.name for field in fields(Found)]))
+
+
+def _chosen(fits: list[Found], which: torch.Tensor, names) -> dict[str, torch.Tensor]:
+    rows = torch.arange(len(which), device=which.device)
+    return {
+        name: torch.stack([getattr(found, name) for found in fits])[which, rows] for name in names
+    }
+
+
 class _Block:
     """Windows that are fitted at the same time: spectra, weights and modes at the frequencies used."""
 
@@ -244,7 +296,8 @@ class _Block:
         precision = TEMPER * known + uniform * torch.eye(count, device=theta.device)
         covariance = torch.linalg.inv(precision)
         order = cost.argsort(1)
-        evidence = -TEMPER * cost - torch.linalg.slogdet(precision)[1] / 2
+        most = self.most[:, None].expand_as(cost)
+        evidence = -TEMPER * cost - torch.linalg.slogdet(precision)[1] / 2 - count * most.log()
         share = torch.softmax(evidence, 1)
         rows = torch.arange(len(order), device=order.device)
         error = self.log_power - expected[rows, order[:, 0]].log()
@@ -265,6 +318,8 @@ class _Block:
             (self.share * passed).sum((1, 2)) / passed.sum((1, 2)),
             self.noise,
             loss.sum((1, 2)),
+            most,
+            evidence.gather(1, order),
         )
 
     def _descend(self, theta, scene, steps: int) -> tuple[torch.Tensor, ...]:

@@ -7,7 +7,7 @@ by no PSF of the model). Windows are estimated one by one, at about 0.2 s each o
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from isoplan.networks import outputs
 from isoplan.networks.mirror import RATIOS, mirror_evidence
 from isoplan.networks.onepass import TRACES, traces
 from isoplan.networks.scene_spectra import SQUARE_PX, SceneSpectra, frequencies, welch
-from isoplan.networks.whittle import CUTOFF_TEMPER, Found, Whittle
+from isoplan.networks.whittle import CUTOFF_TEMPER, STARTS, Found, Whittle, likeliest
 from isoplan.optics.full_pupil import FullPupil, pixel_transfer
 
 BANDS = 6  # of frequencies in which the fit's errors are summarised, up to twice the cut-off
@@ -29,6 +29,8 @@ BEYOND = (
 WINDOWS, AT_ONCE = 64, 8  # windows that are described, and transformed, at a time
 KERNEL_PX = 81  # period of the PSFs that candidates are compared by
 LEAST_PX = 2 * SQUARE_PX  # of a window
+# Largest amplitudes that may be true, relative to the one told, and the starts of each.
+LEVELS = ((1.0, STARTS), (0.5, 8), (0.25, 8))
 DRAWS = 4  # from the posterior around each candidate, for the mean PSF
 LEAST_SHARE = 1e-3  # of a cut-off that counts
 
@@ -49,8 +51,6 @@ class Identified:
         (n, K) modes of the central one (`central`), of both mirror images the likelier.
     evidence
         (n, len(RATIOS)) for it against its mirror image, from `mirror_evidence`.
-    most_waves
-        (n,) largest amplitude of a mode.
     """
 
     fits: list[Found]
@@ -58,7 +58,6 @@ class Identified:
     found: Found
     theta: torch.Tensor
     evidence: torch.Tensor
-    most_waves: torch.Tensor
 
 
 class WhittleFit(nn.Module):
@@ -176,26 +175,28 @@ class WhittleFit(nn.Module):
         return self.model.encode(theta), torch.cat(described, 1), evidence
 
     @torch.no_grad()
-    def identify(self, windows, cutoff=None, most_waves=None) -> Identified:
+    def identify(self, windows, cutoff=None, most_waves=None, smaller: bool = False) -> Identified:
         """The PSFs of windows (n, h, w), without the head.
 
         cutoff: (n,) cycles/px; found within the model's range if not given, which takes about twice as
-        long. most_waves: (n,) largest amplitude of a mode; the model's if not given.
+        long. most_waves: (n,) largest amplitude of a mode; the model's if not given. smaller: whether the
+        amplitudes may all be smaller (LEVELS), where the cut-off is given.
         """
         if most_waves is None:
             most_waves = windows.new_full((len(windows),), self.model.most_waves)
         if cutoff is None:
             fits = self.fit.without_cutoff(windows, *self.model.cutoff_range, most_waves)
         else:
-            fits = [self.fit(windows, cutoff, most_waves)]
+            levels = LEVELS if smaller else LEVELS[:1]
+            fits = [self.fit(windows, cutoff, most_waves, levels)]
         likely = torch.softmax(-CUTOFF_TEMPER * torch.stack([f.loss for f in fits], 1), 1)
-        found = _likeliest(fits, likely.argmax(1))
+        found = likeliest(fits, likely.argmax(1))
         theta = central(found, self.model)
         evidence = self._evidence(windows, theta, found)
         flip = evidence.sum(1, keepdim=True) < 0
         theta = torch.where(flip, self.model.mirrored(theta), theta)
         evidence = torch.where(flip, -evidence, evidence)
-        return Identified(fits, likely, found, theta, evidence, most_waves)
+        return Identified(fits, likely, found, theta, evidence)
 
     def mean_psfs(self, known: Identified, size_px: int) -> torch.Tensor:
         """Posterior mean PSFs (n, size_px, size_px), see `mean_psfs`."""
@@ -226,17 +227,6 @@ def posterior_spread(found: Found, theta: torch.Tensor, model) -> torch.Tensor:
     others = model.nearest(found.theta, theta[:, None])
     square = (others - theta[:, None]).square() + found.covariance.diagonal(dim1=-2, dim2=-1)
     return (found.share[..., None] * square).sum(1).sqrt()
-
-
-def _likeliest(fits: list[Found], which: torch.Tensor) -> Found:
-    """Of each window the fit with number `which` (n,)."""
-    rows = torch.arange(len(which), device=which.device)
-    return Found(
-        *(
-            torch.stack([getattr(found, field.name) for found in fits])[which, rows]
-            for field in fields(Found)
-        )
-    )
 
 
 def central(found: Found, model) -> torch.Tensor:
@@ -289,7 +279,7 @@ def mean_psfs(known: Identified, model, size_px: int) -> torch.Tensor:
     shown = _cropped(shown, size_px)[:, 0]
     mean = torch.zeros_like(shown)
     for found, likely in zip(known.fits, known.likely.unbind(1), strict=True):
-        drawn, share = _drawn(found, known.most_waves), found.share / DRAWS
+        drawn, share = _drawn(found), found.share / DRAWS
         share = (share * likely[:, None]).repeat_interleave(DRAWS, 1)
         for k in (likely > LEAST_SHARE).nonzero()[:, 0].tolist():
             psfs = candidate_psfs(drawn[k : k + 1], found.cutoff[k : k + 1], model.noll)
@@ -301,9 +291,9 @@ def mean_psfs(known: Identified, model, size_px: int) -> torch.Tensor:
     return mean / mean.sum((1, 2), keepdim=True)
 
 
-def _drawn(found: Found, most_waves: torch.Tensor) -> torch.Tensor:
+def _drawn(found: Found) -> torch.Tensor:
     """DRAWS from the posterior around each candidate, (n, R DRAWS, K)."""
-    most = most_waves[:, None, None]
+    most = found.most[..., None]
     count, modes = found.theta.shape[1:]
     # With a uniform prior, whose precision is 3 / most^2, a candidate's posterior is centred nearer to 0.
     centre = (
@@ -313,7 +303,8 @@ def _drawn(found: Found, most_waves: torch.Tensor) -> torch.Tensor:
     rng = torch.Generator().manual_seed(0)
     normal = torch.randn(1, count, DRAWS, modes, generator=rng).to(centre.device)
     drawn = centre[:, :, None] + (root[:, :, None] @ normal[..., None])[..., 0]
-    return drawn.flatten(1, 2).clamp(-1.2 * most, 1.2 * most)
+    most = 1.2 * most[..., None]
+    return drawn.clamp(-most, most).flatten(1, 2)
 
 
 def _cropped(psfs: torch.Tensor, size_px: int) -> torch.Tensor:

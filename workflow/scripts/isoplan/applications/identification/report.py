@@ -12,6 +12,7 @@ from isoplan.applications.identification.summary import COSTLY_DB
 from isoplan.applications.identification.trials import (
     CENTRAL,
     COLUMNS,
+    CUTOFF,
     FIT,
     FITTED,
     FIXED,
@@ -35,6 +36,7 @@ LABELS = {
 }
 KNOWN = {
     GIVEN: "cut-off and largest amplitude given",
+    CUTOFF: "cut-off given, largest amplitude not",
     FIXED: "both fixed to their means",
     FITTED: "largest amplitude given, cut-off fitted",
 }

@@ -23,7 +23,7 @@ LEAST_WAVES = 0.02  # of the largest amplitude, where that is drawn for each pic
 FIT, CENTRAL = "fit", "fit-central"
 MEAN, MEAN_FIXED, IDEAL = "mean", "mean-fixed", "diffraction"
 TRIVIAL = (MEAN, MEAN_FIXED, IDEAL)
-GIVEN, FIXED, FITTED = "given", "fixed", "fitted"
+GIVEN, CUTOFF, FIXED, FITTED = "given", "cutoff", "fixed", "fitted"
 COLUMNS = ["test", "noise", "known", "picture", "method", "cutoff", "most_waves", *VALUES]
 
 
@@ -117,9 +117,10 @@ class Trial:
     def told(self, sample: Sample, known: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The cut-offs and largest amplitudes that methods are told: the true ones, or the means over all.
 
-        A cut-off that is to be fitted is not told; what looks at no picture takes the mean.
+        A cut-off that is to be fitted is not told; what looks at no picture takes the mean. Of the amplitude, where the
+        cut-off alone is told, a fit knows no more than what its network was made for.
         """
-        if known == GIVEN:
+        if known in (GIVEN, CUTOFF):
             return sample.cutoff, sample.most_waves
         low, high = self.model.cutoff_range
         cutoff = torch.full_like(sample.cutoff, (low + high) / 2)
@@ -133,7 +134,12 @@ class Trial:
         network, _ = self.loaded
         cutoff, most = self.told(sample, known)
         begun = time.perf_counter()
-        found = network.identify(sample.picture, None if known == FITTED else cutoff, most)
+        found = network.identify(
+            sample.picture,
+            None if known == FITTED else cutoff,
+            None if known == CUTOFF else most,
+            smaller=known == CUTOFF,
+        )
         mean = network.mean_psfs(found, self.model.size_px)
         seconds = (time.perf_counter() - begun) / BLOCK
         central = self._psfs(found.theta, found.found.cutoff)
