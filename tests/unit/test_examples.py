@@ -55,6 +55,7 @@ MODULES = (
     "applications.fluctuation.trials",
     "applications.fluctuation.units",
     "applications.identification.acquisition",
+    "applications.identification.kernel_network",
     "applications.identification.scores",
     "applications.identification.summary",
     "applications.weight_maps.blurs",

@@ -1,15 +1,28 @@
 """Identification tests: how pictures are taken, how kernels are scored, and what a trial tells."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from isoplan.applications.identification import report, trials
 from isoplan.applications.identification.acquisition import take
+from isoplan.applications.identification.kernel_network import KernelNetwork
 from isoplan.applications.identification.scores import VALUES, psnr, score, snr
 from isoplan.applications.identification.summary import COLUMNS, summary
-from isoplan.applications.identification.trials import FIT, IDEAL, MEAN, MEAN_FIXED, Trial, table
+from isoplan.applications.identification.task import Kernels
+from isoplan.applications.identification.trials import (
+    CENTRAL,
+    FIT,
+    IDEAL,
+    MEAN,
+    MEAN_FIXED,
+    Trial,
+    table,
+)
 from isoplan.base.errors import UserError
+from isoplan.config.schema import schema
 from isoplan.networks import store
 from isoplan.networks.whittle_fit import WhittleFit, mean_psfs
 from isoplan.objects.scenes import draw_scenes
@@ -56,9 +69,24 @@ def network(tmp_path_factory):
     return str(path)
 
 
-def trial(network, **changes):
-    recipe = {"objects": OBJECTS, "psf": PSF}
-    return Trial(TEST | changes, recipe, seed=1, network=network)
+RECIPE = {"objects": OBJECTS, "psf": PSF}
+LEARNT = {
+    "name": "coder",
+    "width": 4,
+    "levels": 4,
+    "patch_px": 64,
+    "amplitude_drawn": True,
+    "noise": [0, 0.02],
+    "gain": [0.001, 0.01],
+    "bits": [0, 8],
+    "salt_pepper": [0, 0.001],
+    "reblurred_weight": 0.1,
+    "batch": 4,
+}
+
+
+def trial(network, others=None, **changes):
+    return Trial(TEST | changes, RECIPE, 1, network, others or {})
 
 
 def rng():
@@ -115,6 +143,64 @@ def test_a_trial_finds_kernels_better_than_who_does_not_look(network):
     one, two = made.sample(0.01, 0), other.sample(0.05, 0)
     assert torch.equal(one.kernel, two.kernel) and not torch.equal(one.picture, two.picture)
     assert torch.equal(made.sample(0.01, 0).picture, one.picture)
+
+
+def kernels(tmp_path, **changes):
+    """A task, and the file of a network that learnt nothing."""
+    task = Kernels.of_config(RECIPE, LEARNT, seed=1, device=torch.device("cpu"))
+    file = tmp_path / "kernels.safetensors"
+    card = {"task": "kernel", "network": LEARNT, "psf": PSF, "fingerprint": "k"} | changes
+    store.save(file, task.network, card)
+    return task, str(file)
+
+
+def test_a_network_learns_to_make_kernels_and_goes_on_where_it_was(tmp_path):
+    task, _ = kernels(tmp_path)
+    before = task.validate()
+    batches = list(task.batches(0, 6))
+    again = zip(batches, task.batches(0, 6), strict=True)
+    assert all(torch.equal(one.picture, two.picture) for one, two in again)
+    for batch in batches[:3]:
+        task.step(batch, 0.01)
+    kept = copy.deepcopy(task.state())
+    losses = [task.step(batch, 0.01) for batch in batches[3:]]
+    other, _ = kernels(tmp_path)
+    other.load_state(kept)
+    assert losses == [other.step(batch, 0.01) for batch in batches[3:]]
+    after = task.validate()
+    assert set(after) == set(Kernels.history_columns[1:])
+    assert after["validation_loss"] < before["validation_loss"]  # a kernel is not flat
+    assert task.settings() == [RECIPE, LEARNT] and task.card() == RECIPE
+
+
+def test_the_published_network_has_sixty_million_weights():
+    spec = schema()["properties"]["kernel_networks"]["items"]["properties"]
+    with torch.device("meta"):
+        made = KernelNetwork(33, spec["width"]["default"], spec["levels"]["default"])
+    assert 55e6 < sum(weights.numel() for weights in made.parameters()) < 65e6
+
+
+def test_kernels_of_a_network_stand_beside_the_fit(network, tmp_path):
+    _, file = kernels(tmp_path)
+    made = trial(network, {"coder": file}, samples=2, known=["given"], kernel_networks=["coder"])
+    rows = table([made], [made.unit(0)])
+    assert list(rows["method"].unique()) == [FIT, CENTRAL, "coder", MEAN, MEAN_FIXED, IDEAL]
+    assert made.mark == ["f", "k"]
+    # It learnt nothing: its kernel is flat.
+    true = made.sample(0.01, 0).kernel[:2]
+    flat = psnr(torch.full_like(true, 1 / true[0].numel()), true)
+    assert rows[rows["method"] == "coder"]["psnr"].to_numpy() == pytest.approx(flat.numpy())
+    assert {"picture", "true", "coder"} < set(made.pictures())
+    _, wide = kernels(tmp_path, psf=PSF | {"size_px": 35})
+    with pytest.raises(UserError, match="makes kernels of 35 px"):
+        trial(network, {"coder": wide}, kernel_networks=["coder"]).others  # noqa: B018
+    with pytest.raises(UserError, match="is a network for psf-regression, not for kernel"):
+        KernelNetwork.load(network)
+    _, torn = kernels(tmp_path, network=LEARNT | {"width": 5})
+    with pytest.raises(UserError, match="do not go together"):
+        KernelNetwork.load(torn)
+    with pytest.raises(UserError, match="size_px is 33, but coder wants 31"):
+        Kernels.take(file, {"psf": PSF | {"size_px": 31}}, LEARNT)
 
 
 def test_without_information_the_mean_kernel_is_what_a_fit_gives(network):

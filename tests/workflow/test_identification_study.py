@@ -22,8 +22,10 @@ test_sets: []
 tests: []
 simulations: []
 mosaics: null
+kernel_networks:
+  - {name: coder, psf: kernels, width: 2, levels: 4, patch_px: 64, samples: 16, epoch_samples: 16, batch: 8}
 identification_tests:
-  - {name: t, network: fit, psf: kernels, samples: 10, size_px: 128, known: [given]}
+  - {name: t, network: fit, psf: kernels, samples: 10, size_px: 128, known: [given], kernel_networks: [coder]}
 jobs_per_mosaic: 2
 resources: {threads: 1}
 """
@@ -51,7 +53,8 @@ def test_a_whole_study(tmp_path):
     made = planned(checkout.run())
     assert made["train_network"] == 1 and made["score_identification"] == 2
     rows = pd.read_csv(results / "identification.csv")
-    assert len(rows) == 10 * 5 and rows["psnr"].notna().all()
+    assert made["train_kernels"] == 1 and set(rows["method"]) > {"fit", "coder", "mean"}
+    assert len(rows) == 10 * 6 and rows["psnr"].notna().all()
     page = (results / "report.html").read_text()
     assert "Kernels identified from single pictures" in page and "With a peak of 1" in page
     assert (results / "figures/kernels_t.png").is_file()
@@ -70,7 +73,8 @@ def test_a_whole_study(tmp_path):
 
     # The fit maps a mosaic, and its map restores it; signs are in line, and the report compares with the truth.
     text = STUDY.replace("simulations: []\n", "").replace(
-        "  - {name: t, network: fit, psf: kernels, samples: 10, size_px: 128, known: [given]}\n", ""
+        "  - {name: t, network: fit, psf: kernels, samples: 10, size_px: 128, known: [given], kernel_networks: [coder]}\n",
+        "",
     )
     text = text.replace("identification_tests:\n", "").replace("mosaics: null\n", "") + MOSAIC
     (checkout.folder / "mini-identification.yaml").write_text(text)

@@ -7,7 +7,8 @@ from isoplan.applications.identification.trials import Trial
 
 def main(snakemake):
     params = snakemake.params
-    trial = Trial(params.test, params.recipe, params.seed, snakemake.input.network)
+    others = dict(zip(params.test.get("kernel_networks", ()), snakemake.input.kernels, strict=True))
+    trial = Trial(params.test, params.recipe, params.seed, snakemake.input.network, others)
     pictures = trial.pictures()
     np.savez_compressed(snakemake.output.pictures, **pictures)
     print(f"{len(pictures)} pictures in {snakemake.output.pictures}")

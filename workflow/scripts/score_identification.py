@@ -14,7 +14,8 @@ from isoplan.cluster.units import run_units
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     torch.set_num_threads(snakemake.threads)
-    trial = Trial(params.test, params.recipe, params.seed, snakemake.input.network)
+    others = dict(zip(params.test.get("kernel_networks", ()), snakemake.input.kernels, strict=True))
+    trial = Trial(params.test, params.recipe, params.seed, snakemake.input.network, others)
     mark = fingerprint(params.test, params.recipe, trial.mark, params.seed, dict(params.library))
     run_units(
         Ledger(params.ledger, mark),

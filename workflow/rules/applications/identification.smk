@@ -1,5 +1,17 @@
 # Identification of whole kernels: pictures blurred by known kernels, and how near a fit comes to these.
 
+KERNEL_NETWORKS = [item["name"] for item in STUDY["kernel_networks"]]
+KERNELS = f"{RESULTS}/kernel_networks/{{kernels}}"
+KERNELS_FILE = f"{RESULTS}/kernel_networks/{{kernels}}/network.safetensors"
+KERNELS_TASK = "isoplan.applications.identification.task:Kernels"
+
+if KERNEL_NETWORKS:
+    TARGETS["kernel_networks"] = expand(KERNELS_FILE, kernels=KERNEL_NETWORKS)
+
+# What a network that is trained learns from; its name says which.
+KERNELS_OBJECTS = {item["name"]: item["objects"] for item in STUDY["kernel_networks"]}
+KERNELS_PSFS = {item["name"]: item["psf"] for item in STUDY["kernel_networks"]}
+
 IDENTIFICATION_TESTS = [item["name"] for item in STUDY["identification_tests"]]
 IDENTIFICATION_TEST = f"{RESULTS}/identification_tests/{{identification_test}}"
 IDENTIFICATION_STAGE = f"{RESULTS}/stages/identification_tests/{{identification_test}}"
@@ -20,15 +32,59 @@ IDENTIFIED = {
     item["name"]: {"psf": item["psf"], "objects": item["objects"]}
     for item in STUDY["identification_tests"]
 }
+# The networks that make kernels, of each test.
+KERNELS_TESTED = {
+    item["name"]: [
+        KERNELS_FILE.format(kernels=name) for name in item["kernel_networks"]
+    ]
+    for item in STUDY["identification_tests"]
+}
 
 
 wildcard_constraints:
+    kernels=r"[A-Za-z0-9._-]+",
     identification_test=r"[A-Za-z0-9._-]+",
+
+
+rule train_kernels:
+    input:
+        weights=lambda wc: entry("kernel_networks", wc.kernels)["weights"] or [],
+    output:
+        network=KERNELS_FILE,
+        history=f"{KERNELS}/history.csv",
+        card=f"{KERNELS}/card.json",
+    log:
+        f"{LOGS}/train_kernels/{{kernels}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_kernels/{{kernels}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        **asks("train_kernels"),
+    params:
+        library=lambda wc: library(
+            "train_network", KERNELS_TASK, psf_code(KERNELS_PSFS[wc.kernels])
+        ),
+        task=KERNELS_TASK,
+        validation=None,
+        recipe=lambda wc: {
+            "objects": entry("objects", KERNELS_OBJECTS[wc.kernels]),
+            "psf": entry("psfs", KERNELS_PSFS[wc.kernels]),
+        },
+        network=lambda wc: entry("kernel_networks", wc.kernels),
+        seed=STUDY["seed"],
+        device=STUDY["device"],
+    message:
+        "Trains the network of kernels {wildcards.kernels}"
+    script:
+        "../../scripts/train_network.py"
 
 
 rule score_identification:
     input:
         network=lambda wc: network_file(IDENTIFIERS[wc.identification_test]),
+        kernels=lambda wc: KERNELS_TESTED[wc.identification_test],
     output:
         done=f"{IDENTIFICATION_STAGE}/score.{{job}}.done",
     log:
@@ -93,6 +149,7 @@ rule tabulate_identification:
 rule picture_identification:
     input:
         network=lambda wc: network_file(IDENTIFIERS[wc.identification_test]),
+        kernels=lambda wc: KERNELS_TESTED[wc.identification_test],
     output:
         pictures=f"{IDENTIFICATION_TEST}/pictures.npz",
     log:

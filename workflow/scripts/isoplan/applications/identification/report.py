@@ -98,7 +98,7 @@ def _gain(row: pd.Series, name: str) -> str:
 
 def kernel_figure(pictures: dict[str, np.ndarray], width_px: int = 1040) -> Figure:
     """Pictures, their true kernels and those that were found; kernels of a picture on one scale."""
-    kinds = [name for name in ("true", FIT, CENTRAL, MEAN) if name in pictures]
+    kinds = [name for name in pictures if name != "picture"]
     count = min(SHOWN, len(pictures["picture"]))
     side = (width_px - 110) / 100 / count
     figure = Figure(figsize=(width_px / 100, (1 + len(kinds)) * side))

@@ -10,6 +10,19 @@ def _tested(study: dict) -> bool:
 _LISTS = (("identification_test", "identification_tests"),)
 STAGES = (
     Stage(
+        "train_kernels",
+        ("kernels",),
+        made=("kernel_networks/{kernels}/network.safetensors",),
+        memory="train",
+        minutes="train",
+        device=True,
+        wanted=lambda study: any(not network["weights"] for network in study["kernel_networks"]),
+        data=("kernel_networks/{kernels}/network.safetensors",),
+        reads="isoplan.networks.store:read",
+        first=("train_kernels",),
+        lists=(("kernels", "kernel_networks"),),
+    ),
+    Stage(
         "score_identification",
         ("identification_test", "job"),
         made=("stages/identification_tests/{identification_test}/score.{job}.done",),

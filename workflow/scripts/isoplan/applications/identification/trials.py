@@ -1,7 +1,7 @@
 """A test of `identification_tests`: pictures blurred by known kernels, and how near every method comes to them."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -9,34 +9,20 @@ import pandas as pd
 import torch
 
 from isoplan.applications.identification.acquisition import take
+from isoplan.applications.identification.drawn import Sample, draw, mean_kernels
+from isoplan.applications.identification.kernel_network import KernelNetwork
 from isoplan.applications.identification.scores import VALUES, score
 from isoplan.base.errors import UserError
 from isoplan.base.seeds import torch_rng
 from isoplan.networks import store
-from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.psf import make_psf_model
-from isoplan.training.samples import blur_patches
 
 BLOCK = 8  # pictures of a unit
-MEAN_DRAWS = 256  # PSFs that the trivial predictor averages
-LEAST_WAVES = 0.02  # of the largest amplitude, where that is drawn for each picture
 FIT, CENTRAL = "fit", "fit-central"
 MEAN, MEAN_FIXED, IDEAL = "mean", "mean-fixed", "diffraction"
 TRIVIAL = (MEAN, MEAN_FIXED, IDEAL)
 GIVEN, CUTOFF, FIXED, FITTED = "given", "cutoff", "fixed", "fitted"
 COLUMNS = ["test", "noise", "known", "picture", "method", "cutoff", "most_waves", *VALUES]
-
-
-@dataclass
-class Sample:
-    """BLOCK pictures: what they show, their kernels and what is known of these."""
-
-    scene: torch.Tensor
-    picture: torch.Tensor
-    kernel: torch.Tensor
-    theta: torch.Tensor
-    cutoff: torch.Tensor
-    most_waves: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -53,12 +39,15 @@ class Trial:
         The study's seed.
     network
         File of the network whose fit is tested.
+    kernel_networks
+        Files of those that make kernels, by name.
     """
 
     test: dict
     recipe: dict
     seed: int
     network: str
+    kernel_networks: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def model(self):
@@ -74,10 +63,23 @@ class Trial:
             )
         return network, card
 
+    @cached_property
+    def others(self) -> dict[str, tuple[KernelNetwork, dict]]:
+        """The networks that make kernels, with their cards."""
+        found = {name: KernelNetwork.load(file) for name, file in self.kernel_networks.items()}
+        for name, (network, _) in found.items():
+            if network.size_px != self.model.size_px:
+                raise UserError(
+                    f"identification test {self.test['name']}: {name} makes kernels of {network.size_px} px, but "
+                    f"{self.recipe['psf']['name']} has {self.model.size_px}"
+                )
+        return found
+
     @property
-    def mark(self) -> str:
-        """What tells that the network is another."""
-        return self.loaded[1].get("fingerprint", "")
+    def mark(self) -> list[str]:
+        """What tells that a network is another."""
+        cards = [self.loaded[1], *(card for _, card in self.others.values())]
+        return [card.get("fingerprint", "") for card in cards]
 
     @property
     def units(self) -> list[tuple[float, int]]:
@@ -88,31 +90,27 @@ class Trial:
     @property
     def ways(self) -> list[tuple[str, str]]:
         """What is known of the optics, and the method, of each of a unit's rows."""
-        return [
-            (known, method) for known in self.test["known"] for method in (FIT, CENTRAL, *TRIVIAL)
-        ]
+        methods = (FIT, CENTRAL, *self.test.get("kernel_networks", ()), *TRIVIAL)
+        return [(known, method) for known in self.test["known"] for method in methods]
 
     def sample(self, noise: float, block: int) -> Sample:
         """The pictures of a unit; they show the same objects and kernels with every noise."""
-        test, model = self.test, self.model
+        test = self.test
         stream = f"identification-tests/{test['name']}"
-        size = test["size_px"] + model.size_px - 1
-        scene = draw_scenes(
-            self.recipe["objects"], BLOCK, size,
-            seed=self.seed, stream=f"{stream}/scenes", first=block * BLOCK, split="test",
-        )  # fmt: skip
-        rng = torch_rng(self.seed, f"{stream}/kernels", block)
-        low, high = model.cutoff_range
-        cutoff = low + (high - low) * torch.rand(BLOCK, generator=rng)
-        most = torch.full((BLOCK,), model.most_waves)
-        if test["amplitude_drawn"]:
-            most = (most * torch.rand(BLOCK, generator=rng)).clamp_min(LEAST_WAVES)
-        theta = model.sample(BLOCK, rng) * (most / model.most_waves)[:, None]
-        kernel, _ = model.psf(theta, cutoff)
-        clean = blur_patches(scene, kernel).clamp_min(0)
+        sample = draw(
+            self.recipe["objects"],
+            self.model,
+            BLOCK,
+            test["size_px"],
+            seed=self.seed,
+            stream=stream,
+            number=block,
+            split="test",
+            amplitude_drawn=test["amplitude_drawn"],
+        )
         rng = torch_rng(self.seed, f"{stream}/noise", block)
-        picture = take(clean, test | {"noise": noise}, rng)
-        return Sample(scene, picture, kernel, theta, cutoff, most)
+        sample.picture = take(sample.picture, test | {"noise": noise}, rng)
+        return sample
 
     def told(self, sample: Sample, known: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The cut-offs and largest amplitudes that methods are told: the true ones, or the means over all.
@@ -148,23 +146,21 @@ class Trial:
         return {
             FIT: (mean, seconds),
             CENTRAL: (central, seconds),
-            MEAN: (self._mean(cutoff, most), 0.0),
-            MEAN_FIXED: (self._mean(*middle), 0.0),
+            **{name: self._by(name, sample.picture, cutoff, most) for name in self.others},
+            MEAN: (mean_kernels(self.model, cutoff, most), 0.0),
+            MEAN_FIXED: (mean_kernels(self.model, *middle), 0.0),
             IDEAL: (self._psfs(zero, cutoff), 0.0),
         }
 
+    @torch.no_grad()
+    def _by(self, name: str, pictures, cutoff, most) -> tuple[torch.Tensor, float]:
+        """Kernels of another network, and its seconds for a picture."""
+        begun = time.perf_counter()
+        kernels = self.others[name][0](pictures, cutoff, most)
+        return kernels, (time.perf_counter() - begun) / len(pictures)
+
     def _psfs(self, theta, cutoff) -> torch.Tensor:
         return self.model.psf(theta, cutoff)[0]
-
-    def _mean(self, cutoff, most) -> torch.Tensor:
-        """The conditional mean: the kernel of least error for whoever does not look at the picture."""
-        rng = torch.Generator().manual_seed(0)
-        unit = 2 * torch.rand(MEAN_DRAWS, len(self.model.noll), generator=rng) - 1
-        rows = [
-            self._psfs(unit * float(m), cutoff.new_full((MEAN_DRAWS,), float(c))).mean(0)
-            for c, m in zip(cutoff, most, strict=True)
-        ]
-        return torch.stack(rows)
 
     def unit(self, number: int) -> np.ndarray:
         """(BLOCK, ways, 2 + VALUES) of a unit: cut-off, largest amplitude, VALUES."""
@@ -184,7 +180,7 @@ class Trial:
         sample = self.sample(min(self.test["noise"]), 0)
         known = self.test["known"][0]
         made = self.kernels(sample, known)
-        shown = {name: made[name][0].numpy() for name in (FIT, CENTRAL, MEAN)}
+        shown = {name: made[name][0].numpy() for name in (FIT, CENTRAL, *self.others, MEAN)}
         return {"picture": sample.picture.numpy(), "true": sample.kernel.numpy(), **shown}
 
 
