@@ -45,6 +45,8 @@ ELSEWHERE = {
     "make study STUDY=enhancement.small": "a minute; tests/workflow/test_enhancement.py",
     "make study STUDY=weight-maps.small": "minutes; tests/workflow/test_weight_maps_study.py",
     "make study STUDY=identification.small": "minutes; tests/workflow/test_identification_study.py",
+    "make study STUDY=identification.mosaic": "minutes; tests/workflow/test_identification_study.py maps such a mosaic",
+    "make study STUDY=identification.published": "wants a GPU; tests/workflow/test_identification_study.py trains a small one",
     "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_kernels.py": "three minutes; tests/unit/test_released.py",
     ".venv/bin/isoplan map results/kernels/seen.tif --psf-model zernike-8 --cutoff 0.2 --offset 100 -o results/kernels/map": "on what that makes; tests/workflow/test_identification_study.py",
     "make study STUDY=table_2_3.small": "hours; tests/unit/test_sweep.py",
