@@ -132,18 +132,18 @@ def test_the_fit_finds_psfs_better_than_the_mean_kernel(fit, blurred):
 
 
 def test_small_amplitudes_are_found_where_they_are_allowed_for(fit):
-    windows, theta, cutoff = blurred_windows(0.25)
+    windows, theta, cutoff = (values[:8] for values in blurred_windows(0.25))
     true = candidate_psfs(theta[:, None], cutoff, MODEL.noll)[:, 0]
     errors = []
     for levels in (LEVELS[:1], LEVELS):
-        found = fit(windows, cutoff, torch.full((16,), 0.15), levels)
-        assert torch.allclose(found.share.sum(1), torch.ones(16), atol=1e-5)
+        found = fit(windows, cutoff, torch.full((8,), 0.15), levels)
+        assert torch.allclose(found.share.sum(1), torch.ones(8), atol=1e-5)
         assert (found.misfit.diff(dim=1) >= 0).all()
         assert (found.theta.abs() <= found.most[..., None] + 1e-6).all()
         best = MODEL.nearest(central(found, MODEL), theta)
         psfs = candidate_psfs(best[:, None], cutoff, MODEL.noll)[:, 0]
         errors.append((psfs - true).square().sum((1, 2)).log())
-    # Measured: by 0.65, which is 2.8 dB.
+    # Measured: by 1.0, which is 4 dB.
     assert (errors[0] - errors[1]).mean() > 0.3
 
 
@@ -156,14 +156,14 @@ def test_a_window_is_fitted_alike_alone_and_among_others(fit, blurred):
 
 
 def test_an_unknown_cutoff_is_found(fit, blurred):
-    windows, _, cutoff = blurred
-    most = torch.full((16,), 0.15)
+    windows, cutoff = blurred[0][:8], blurred[2][:8]
+    most = torch.full((8,), 0.15)
     fits = fit.without_cutoff(windows, 0.125, 0.25, most)
     tried = torch.stack([found.cutoff for found in fits], 1)
-    assert tried.shape == (16, CUTOFFS + REFINED * len(FINER))
+    assert tried.shape == (8, CUTOFFS + REFINED * len(FINER))
     assert (tried >= 0.125 - 1e-6).all() and (tried <= 0.25 + 1e-6).all()
     best = torch.stack([found.loss for found in fits], 1).argmin(1)
-    told = tried[torch.arange(16), best]
+    told = tried[torch.arange(8), best]
     # Sometimes too high or too low, as strong modes dim high frequencies like a lower cut-off.
     assert float(torch.corrcoef(torch.stack([told, cutoff]))[0, 1]) > 0.5
     assert float((told / cutoff).log().abs().median()) < 0.15

@@ -50,7 +50,7 @@ class Kernels:
         torch.manual_seed(seed)
         self.network = KernelNetwork(self.model.size_px, spec["width"], spec["levels"]).to(device)
         self.optimiser = torch.optim.Adam(self.network.parameters())
-        self._validation: list[Sample] = []
+        self._validation: list[tuple[Sample, torch.Tensor]] = []
 
     @classmethod
     def of_config(
@@ -131,23 +131,27 @@ class Kernels:
 
     def validate(self) -> dict[str, float]:
         """Loss and PSNR of pictures that are held back, and the gain over the mean kernel."""
-        if not self._validation:
-            self._validation = [
-                self._draw("validation", number, BATCH) for number in range(VALIDATION // BATCH)
-            ]
         losses, found, gains = [], [], []
         with torch.inference_mode():
-            for sample in self._validation:
+            for sample, rival in self._held_back():
                 made, loss = self._loss(sample)
-                mean = mean_kernels(self.model, sample.cutoff, sample.most_waves)
                 losses.append(loss)
                 found.append(psnr(made, sample.kernel))
-                gains.append(found[-1] - psnr(mean, sample.kernel))
+                gains.append(found[-1] - rival)
         return {
             "validation_loss": float(torch.stack(losses).mean()),
             "validation_psnr": float(torch.cat(found).mean()),
             "validation_gain_db": float(torch.cat(gains).mean()),
         }
+
+    def _held_back(self) -> list[tuple[Sample, torch.Tensor]]:
+        """Pictures to validate on, and the PSNR (n,) of the mean kernel."""
+        if not self._validation:
+            for number in range(VALIDATION // BATCH):
+                sample = self._draw("validation", number, BATCH)
+                mean = mean_kernels(self.model, sample.cutoff, sample.most_waves)
+                self._validation.append((sample, psnr(mean, sample.kernel)))
+        return self._validation
 
     def state(self) -> dict:
         """Network and optimiser."""
