@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from isoplan.applications.identification import report, trials
+from isoplan.applications.identification import checks, report, trials
 from isoplan.applications.identification.acquisition import take
 from isoplan.applications.identification.kernel_network import KernelNetwork
 from isoplan.applications.identification.scores import VALUES, psnr, score, snr
@@ -173,6 +173,14 @@ def test_a_network_learns_to_make_kernels_and_goes_on_where_it_was(tmp_path):
     assert task.settings() == [RECIPE, LEARNT] and task.card() == RECIPE
 
 
+def test_a_network_is_called_like_no_other_method():
+    assert set(checks.RESERVED) == {FIT, CENTRAL, *trials.TRIVIAL}
+    study = {"psfs": [PSF], "kernel_networks": []}
+    one = {"name": "fit", "psf": PSF["name"], "weights": "w.safetensors"}
+    (found,) = checks.kernel_networks([one], study)
+    assert found[0] == (0, "name") and "another method" in found[1]
+
+
 def test_the_published_network_has_sixty_million_weights():
     spec = schema()["properties"]["kernel_networks"]["items"]["properties"]
     with torch.device("meta"):
@@ -219,6 +227,8 @@ def test_amplitudes_of_their_own_are_given_or_their_mean_is(network):
     assert (sample.theta.abs() <= sample.most_waves[:, None] + 1e-6).all()
     assert len(sample.most_waves.unique()) > 2
     assert torch.equal(made.told(sample, "given")[1], sample.most_waves)
+    cutoff, most = made.told(sample, "cutoff")
+    assert torch.equal(cutoff, sample.cutoff) and (most == 0.15).all()
     assert (made.told(sample, "fixed")[1] == 0.075).all()
 
 

@@ -3,7 +3,7 @@
 `networks.whittle` finds the modes, `networks.mirror` tells which of two mirror images the PSF is. Neither has
 weights. The head sees how well the fit went, in numbers, and gives what a fit alone cannot know: half-widths
 that hold what they promise, the probability of the mirror image, and the flags (no texture, processed, blurred
-by no PSF of the model). Windows are estimated one by one, at about 0.2 s each on two cores.
+by no PSF of the model). Windows are estimated one by one.
 """
 
 import math
@@ -178,8 +178,8 @@ class WhittleFit(nn.Module):
     def identify(self, windows, cutoff=None, most_waves=None, smaller: bool = False) -> Identified:
         """The PSFs of windows (n, h, w), without the head.
 
-        cutoff: (n,) cycles/px; found within the model's range if not given, which takes about twice as
-        long. most_waves: (n,) largest amplitude of a mode; the model's if not given. smaller: whether the
+        cutoff: (n,) cycles/px; found within the model's range if not given, which takes about 1.4 times
+        as long. most_waves: (n,) largest amplitude of a mode; the model's if not given. smaller: whether the
         amplitudes may all be smaller (LEVELS), where the cut-off is given.
         """
         if most_waves is None:

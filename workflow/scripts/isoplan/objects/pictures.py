@@ -31,7 +31,7 @@ SPLITS = {
         "motorcycle_right.png",
     ),
 }
-VERBS = {"demo": "show", "test": "test", "validation": "validate", "train": "train"}
+VERBS = {"test": "test", "validation": "validate", "train": "train"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)  # Rec. 709
 

@@ -12,12 +12,10 @@ def kernel_networks(networks: list[dict], study: dict) -> Wrong:
         psf = entry(study, "psfs", network["psf"])
         if not single_modes(psf["model"]):
             yield (i, "psf"), f"{psf['model']} has no single Zernike modes; take zernike-8"
-        if network["weights"]:
-            continue
-        if network["epoch_samples"] < network["batch"]:
-            yield (i, "epoch_samples"), f"is less than one batch ({network['batch']} pictures)"
         if network["name"] in RESERVED:
             yield (i, "name"), f"{network['name']} is what tables call another method; take another"
+        if not network["weights"] and network["epoch_samples"] < network["batch"]:
+            yield (i, "epoch_samples"), f"is less than one batch ({network['batch']} pictures)"
 
 
 def identification_tests(tests: list[dict], study: dict) -> Wrong:

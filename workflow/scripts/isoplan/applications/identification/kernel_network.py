@@ -18,7 +18,7 @@ class KernelNetwork(Levels):
     """From pictures, cut-offs and largest amplitudes to kernels.
 
     What is told goes in as channels that are the same everywhere. The picture is coded as one vector, from which the
-    decoder makes a kernel that is positive and of sum 1 (softmax). 48 channels and 6 levels are 60 million weights.
+    decoder makes a kernel that is positive and of sum 1 (softmax). 48 channels and 6 levels are 64 million weights.
 
     Parameters
     ----------

@@ -115,11 +115,14 @@ class Trial:
     def told(self, sample: Sample, known: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The cut-offs and largest amplitudes that methods are told: the true ones, or the means over all.
 
-        A cut-off that is to be fitted is not told; what looks at no picture takes the mean. Of the amplitude, where the
-        cut-off alone is told, a fit knows no more than what its network was made for.
+        A cut-off that is to be fitted is not told; what looks at no picture takes the mean. Where the cut-off alone is
+        told, the largest amplitude is the one that the network of the fit was made for.
         """
-        if known in (GIVEN, CUTOFF):
+        if known == GIVEN:
             return sample.cutoff, sample.most_waves
+        if known == CUTOFF:
+            most = self.loaded[0].model.most_waves
+            return sample.cutoff, torch.full_like(sample.most_waves, most)
         low, high = self.model.cutoff_range
         cutoff = torch.full_like(sample.cutoff, (low + high) / 2)
         if known == FITTED:
@@ -135,7 +138,7 @@ class Trial:
         found = network.identify(
             sample.picture,
             None if known == FITTED else cutoff,
-            None if known == CUTOFF else most,
+            most,
             smaller=known == CUTOFF,
         )
         mean = network.mean_psfs(found, self.model.size_px)
