@@ -247,7 +247,8 @@ def _mismatch(psf: dict, theirs: dict) -> str | None:
             if theirs.get(key) != psf[key]:
                 return key
         elif psf["form"] != "published":
-            (low, high), (least, most) = _range(psf, key), _range(theirs, key)
+            absent = {key: rule["absent"]} if "absent" in rule else {}
+            (low, high), (least, most) = (_range(absent | one, key) for one in (psf, theirs))
             if low < least or high > most:
                 return key
     return None

@@ -9,7 +9,8 @@ of a Student distribution keep single peaks, as of a grating, from deciding.
 
 There are many local minima. So thousands of PSFs are ranked first: their tabulated log spectra, on
 frequencies relative to the cut-off, need only a few matrix products for any window and any cut-off. The best
-start a Levenberg-Marquardt search each. All are kept, with weights that say how likely they are.
+start a Levenberg-Marquardt search each. The better half of the searches is finished, and their results are all
+kept, with weights that say how likely they are.
 
 A power spectrum knows neither the common sign of the even modes, which does not change the PSF, nor that of
 the odd modes, which mirrors it (`networks.mirror`).
@@ -37,6 +38,7 @@ from isoplan.optics.full_pupil import FullPupil, along, pixel_transfer
 CANDIDATES = 16384  # PSFs that are ranked
 STARTS = 24  # of them that start a search
 STEPS, FIRST_STEPS = 15, 6  # of the search, and of these before outliers lose their weight
+KEPT = 0.5  # share of the searches that go on after the first steps
 BLOCK = 4  # windows at a time; more fall out of a CPU's cache
 SIDES = (36, 40, 48, 54, 60, 64)  # samples of a period, of which a window takes the fewest it can
 GRID = 15  # frequencies of the table along one axis, up to twice the cut-off
@@ -273,7 +275,8 @@ class _Block:
     def search(self, theta: torch.Tensor) -> Found:
         """Levenberg-Marquardt from all starts (n, R, K)."""
         state = self._descend(theta, self._scene_of(theta), FIRST_STEPS)
-        theta, scene, cost = state[:3]
+        kept = state[2].topk(math.ceil(KEPT * theta.shape[1]), dim=1, largest=False).indices
+        theta, scene, cost = (_taken(values, kept) for values in state[:3])
         best = cost.argmin(1)
         rows = torch.arange(len(best), device=best.device)
         expected, _ = self._model(theta[rows, best][:, None], scene[rows, best][:, None], False)
@@ -442,6 +445,11 @@ class _Table:
         for one in basis.unbind(1):
             found -= (one @ self.logs.T).square_()
         return found / 2
+
+
+def _taken(values: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    """values (n, R, ...) at which (n, kept)."""
+    return values[torch.arange(len(which), device=which.device)[:, None], which]
 
 
 def _sampled(planes: torch.Tensor, fy: torch.Tensor, fx: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ BEYOND = (
 WINDOWS, AT_ONCE = 64, 8  # windows that are described, and transformed, at a time
 KERNEL_PX = 81  # period of the PSFs that candidates are compared by
 LEAST_PX = 2 * SQUARE_PX  # of a window
-# Largest amplitudes that may be true, relative to the one told, and the starts of each.
+# Where amplitudes may be small: largest ones that are tried, relative to the one told, and the starts of each.
 LEVELS = ((1.0, STARTS), (0.5, 8), (0.25, 8))
 DRAWS = 4  # from the posterior around each candidate, for the mean PSF
 LEAST_SHARE = 1e-3  # of a cut-off that counts
@@ -162,7 +162,7 @@ class WhittleFit(nn.Module):
 
     def _describe(self, windows, cutoff) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Targets, numbers about the fit, and the mirror's evidence, for windows (n, h, w)."""
-        known = self.identify(windows, cutoff)
+        known = self.identify(windows, cutoff, smaller=self.model.scale[0] < 1)
         found, theta, evidence = known.found, known.theta, known.evidence
         described = [
             *self._about_candidates(found, theta),

@@ -4,7 +4,8 @@
 
 `zernike-5` has focus, astigmatism and coma (Noll 4 to 8), `zernike-7` also trefoil (to 10), `zernike-8`
 also spherical aberration (to 11), and `zernike-12` also secondary astigmatism and quadrafoil (to 15). Each
-mode is uniform within `modes_waves`. The intensity is integrated over each pixel.
+mode is uniform within `modes_waves`, times a number for all modes together that is drawn from `modes_scale`, evenly in
+its logarithm. The intensity is integrated over each pixel.
 
 Two sets of coefficients can mean the same or nearly the same:
 
@@ -71,6 +72,7 @@ class ZernikeModes(PsfModel):
                 "signs of modes cannot be told from one another"
             )
         self.most_waves = high
+        self.scale = tuple(float(value) for value in spec.get("modes_scale", (1, 1)))
         names = choices("psfs")[spec["model"]]["parameters"]
         self.noll = tuple(range(FIRST_NOLL, FIRST_NOLL + len(names)))
         self.parameters = tuple(Parameter(name, "waves", low, high) for name in names)
@@ -93,6 +95,14 @@ class ZernikeModes(PsfModel):
     @property
     def cutoff(self) -> float:
         return self.spec["cutoff"]
+
+    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        params = super().sample(n, generator)
+        low, high = self.scale
+        if low == high == 1:
+            return params
+        share = torch.rand(n, 1, generator=generator, device=generator.device)
+        return params * low * (high / low) ** share
 
     def size_at(self, cutoff: float) -> int:
         """As many px as hold the same PSF, which shrinks as the cut-off grows."""
