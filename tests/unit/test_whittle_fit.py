@@ -3,14 +3,13 @@
 import pytest
 import torch
 from isoplan.networks import outputs
-from isoplan.networks.mirror import mirror_evidence
+from isoplan.networks.phases import Phases
 from isoplan.networks.scene_spectra import SQUARE_PX, SceneSpectra, half_plane, leaked, welch
 from isoplan.networks.whittle import CUTOFFS, FINER, REFINED, Whittle
 from isoplan.networks.whittle_fit import (
     LEVELS,
     WhittleFit,
     candidate_psfs,
-    central,
     posterior_spread,
 )
 from isoplan.objects.scenes import draw_scenes
@@ -112,13 +111,17 @@ def test_scene_spectra_describe_scenes_better_than_a_power_law(spectra):
     assert float(spectra.scatter[used].mean()) < 2 * wanted
 
 
+def likeliest_theta(found):
+    return found.theta[torch.arange(len(found.theta)), found.evidence.argmax(1)]
+
+
 def test_the_fit_finds_psfs_better_than_the_mean_kernel(fit, blurred):
     windows, theta, cutoff = blurred
     found = fit(windows, cutoff, torch.full((16,), 0.15))
     assert torch.allclose(found.share.sum(1), torch.ones(16), atol=1e-5)
     assert (found.misfit.diff(dim=1) >= 0).all()
     assert (found.theta.abs() <= 0.15 + 1e-6).all()
-    best = MODEL.nearest(central(found, MODEL), theta)
+    best = MODEL.nearest(likeliest_theta(found), theta)
     true, ours = (candidate_psfs(t[:, None], cutoff, MODEL.noll)[:, 0] for t in (theta, best))
     rng = torch.Generator().manual_seed(0)
     others = candidate_psfs(MODEL.sample(100, rng).expand(16, -1, -1), cutoff, MODEL.noll)
@@ -140,7 +143,7 @@ def test_small_amplitudes_are_found_where_they_are_allowed_for(fit):
         assert torch.allclose(found.share.sum(1), torch.ones(8), atol=1e-5)
         assert (found.misfit.diff(dim=1) >= 0).all()
         assert (found.theta.abs() <= found.most[..., None] + 1e-6).all()
-        best = MODEL.nearest(central(found, MODEL), theta)
+        best = MODEL.nearest(likeliest_theta(found), theta)
         psfs = candidate_psfs(best[:, None], cutoff, MODEL.noll)[:, 0]
         errors.append((psfs - true).square().sum((1, 2)).log())
     # Measured: by 1.0, which is 4 dB.
@@ -169,16 +172,82 @@ def test_an_unknown_cutoff_is_found(fit, blurred):
     assert float((told / cutoff).log().abs().median()) < 0.15
 
 
-def test_the_sign_test_knows_the_mirror_image(blurred):
-    windows, theta, cutoff = blurred
+def phases_of(windows, theta, cutoff):
+    """Phases of windows with known PSFs, and a function that makes OTFs of other modes."""
     pupil = FullPupil(MODEL.noll, WINDOW, 0.25, WINDOW)
-    transfer = pixel_transfer(WINDOW, 1)
-    otf = pupil.otf(theta[:, None], pupil.modes(cutoff))[:, 0] * transfer
-    evidence = mirror_evidence(windows, otf, torch.full((16,), 1e-4))
-    assert torch.allclose(evidence, -mirror_evidence(windows, otf.conj(), torch.full((16,), 1e-4)))
+    modes = pupil.modes(cutoff)
+    otf = pupil.otf(theta[:, None], modes)
+    modulus = otf[:, 0].abs() * pixel_transfer(WINDOW, 1)
+    phases = Phases.of(windows, modulus, torch.full((len(windows),), 1e-4))
+    return phases, otf, lambda k, one: pupil.otf(one, modes[k : k + 1])
+
+
+def test_windows_are_sparsest_with_the_phases_of_their_psf(blurred):
+    windows, theta, cutoff = blurred
+    phases, otf, _ = phases_of(windows, theta, cutoff)
+    one, mirrored = (phases.log_sparsity(v).mean((1, 2)) for v in (otf, otf.conj()))
     differ = theta[:, MODEL.odd].norm(dim=1) > 0.1
     assert differ.sum() >= 8
-    assert float((evidence.sum(1) > 0)[differ].float().mean()) >= 0.8
+    assert float((one < mirrored)[differ].float().mean()) >= 0.8
+    without = phases.log_sparsity(torch.ones_like(otf)).mean((1, 2))
+    assert float((one < without).float().mean()) >= 0.8
+
+
+def test_phases_of_normally_distributed_windows_count_little(blurred):
+    windows, theta, cutoff = blurred
+    phases, otf, _ = phases_of(windows, theta, cutoff)
+    own = phases.weight(phases.log_sparsity(otf))
+    noise = torch.randn(16, WINDOW, WINDOW, generator=torch.Generator().manual_seed(3))
+    phases, otf, _ = phases_of(noise, theta, cutoff)
+    none = phases.weight(phases.log_sparsity(otf))
+    assert none.max() < 0.2 * own.median()
+    assert none.min() >= 0
+
+
+def test_phases_refine_what_a_spectrum_tells_roughly(blurred):
+    windows, theta, cutoff = (values[:6] for values in blurred)
+    rng = torch.Generator().manual_seed(2)
+    rough = (theta + 0.04 * torch.randn(theta.shape, generator=rng)).clamp(-0.15, 0.15)
+    phases, otf, otf_of = phases_of(windows, rough, cutoff)
+    weight = phases.weight(phases.log_sparsity(otf))
+    weight[5] = 0  # as of a flat window
+    held = torch.eye(8).expand(6, 8, 8) / 0.04**2
+    found = phases.refined(rough, weight, held, otf_of)
+    assert torch.equal(found[5], rough[5])
+    psfs = [candidate_psfs(t[:, None], cutoff, MODEL.noll)[:, 0] for t in (theta, rough, found)]
+    before, after = ((psf - psfs[0]).square().sum((1, 2)).log()[:5] for psf in psfs[1:])
+    # 3 dB are log(2) = 0.7.
+    assert (before - after).mean() > 0.7
+
+
+def test_what_is_identified_is_nearer_than_what_the_spectrum_alone_tells(spectra, blurred):
+    windows, theta, cutoff = blurred
+    network = WhittleFit(WINDOW, MODEL)
+    network.scenes.load_state_dict(spectra.state_dict())
+    known = network.identify(windows, cutoff)
+    assert torch.allclose(known.found.share.sum(1), torch.ones(16), atol=1e-5)
+    assert (known.theta.abs() <= 0.15 + 1e-6).all()
+    assert (known.evidence.sum(1) >= 0).all()
+    true = candidate_psfs(theta[:, None], cutoff, MODEL.noll)[:, 0]
+    errors = []
+    for one in (
+        likeliest_theta(network.fit(windows, cutoff, torch.full((16,), 0.15))),
+        known.theta,
+    ):
+        near = MODEL.nearest(one, theta)
+        psfs = candidate_psfs(near[:, None], cutoff, MODEL.noll)[:, 0]
+        errors.append((psfs - true).square().sum((1, 2)).log())
+    assert (errors[0] - errors[1]).mean() > 0.5
+
+
+def test_networks_of_small_amplitudes_allow_for_them(spectra, blurred):
+    windows, _, cutoff = (values[:2] for values in blurred)
+    for scale, count in (([1, 1], 12), ([0.25, 1], 12)):
+        network = WhittleFit(WINDOW, make_model(modes_scale=scale))
+        network.scenes.load_state_dict(spectra.state_dict())
+        found = network.identify(windows, cutoff, smaller=network.model.scale[0] < 1).found
+        assert found.theta.shape == (2, count, 8)
+        assert len(found.most.unique()) == (3 if scale[0] < 1 else 1)
 
 
 def test_it_has_the_interface_of_a_network(spectra, blurred):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from isoplan.base.errors import UserError
+from isoplan.networks.store import check_fits
 from isoplan.optics.full_pupil import FullPupil
 from isoplan.optics.other_blurs import aberrated
 from isoplan.optics.psf import make_psf_model
@@ -137,3 +138,27 @@ def test_one_psf_does_not_depend_on_its_neighbours_or_their_cutoffs():
 def test_a_range_that_is_not_symmetric_is_refused(waves):
     with pytest.raises(UserError, match="modes_waves"):
         model(modes_waves=waves)
+
+
+def test_amplitudes_may_be_drawn_too():
+    plain = draw(model(), 2000)
+    assert torch.equal(plain, draw(model(modes_scale=[1, 1]), 2000))
+    made = model(modes_scale=[0.2, 1])
+    largest = draw(made, 2000).abs().amax(1) / 0.15
+    assert largest.max() <= 1 and largest.min() > 0.05
+    # Evenly in the logarithm: as many below the geometric mean of 0.2 and 1 as above; 0.93 is the median largest of eight.
+    assert abs(float((largest / 0.92 < 0.2**0.5).float().mean()) - 0.5) < 0.05
+
+
+def test_a_network_that_knows_small_amplitudes_serves_studies_of_all():
+    card = {
+        "psf": model(modes_scale=[0.2, 1]).spec,
+        "window_px": 256,
+        "network": {"architecture": "whittle-fit"},
+    }
+    old = card | {"psf": {k: v for k, v in card["psf"].items() if k != "modes_scale"}}
+    for scale in ([1, 1], [0.5, 1]):
+        check_fits("file", card, model(modes_scale=scale).spec, 256, "whittle-fit")
+    check_fits("file", old, model(modes_scale=[1, 1]).spec, 256, "whittle-fit")
+    with pytest.raises(UserError, match="modes_scale"):
+        check_fits("file", old, model(modes_scale=[0.5, 1]).spec, 256, "whittle-fit")

@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -66,6 +67,23 @@ def in_batches(work: Callable[[int, int], object], count: int, size: int) -> lis
         size = halving(one, min(size, count - first))
         first += size
     return done
+
+
+def in_threads(work: Callable, parts, device: torch.device) -> list:
+    """[work(part), ...], on a CPU in as many threads as torch has, each with one thread of torch's.
+
+    That is faster than all threads on one part if the arrays are too small to be shared out.
+    """
+    count = min(torch.get_num_threads() if device.type == "cpu" else 1, len(parts))
+    if count < 2:
+        return [work(part) for part in parts]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(work, parts))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def set_threads(count: int) -> None:

@@ -13,7 +13,7 @@ start a Levenberg-Marquardt search each. The better half of the searches is fini
 kept, with weights that say how likely they are.
 
 A power spectrum knows neither the common sign of the even modes, which does not change the PSF, nor that of
-the odd modes, which mirrors it (`networks.mirror`).
+the odd modes, which mirrors it (`networks.phases`).
 """
 
 import math
@@ -37,7 +37,7 @@ from isoplan.optics.full_pupil import FullPupil, along, pixel_transfer
 
 CANDIDATES = 16384  # PSFs that are ranked
 STARTS = 24  # of them that start a search
-STEPS, FIRST_STEPS = 15, 6  # of the search, and of these before outliers lose their weight
+STEPS, FIRST_STEPS = 12, 6  # of the search, and of these before outliers lose their weight
 KEPT = 0.5  # share of the searches that go on after the first steps
 BLOCK = 4  # windows at a time; more fall out of a CPU's cache
 SIDES = (36, 40, 48, 54, 60, 64)  # samples of a period, of which a window takes the fewest it can
@@ -104,6 +104,22 @@ class Found:
     most: torch.Tensor
     evidence: torch.Tensor
 
+    def __getitem__(self, rows: torch.Tensor) -> "Found":
+        return Found(*(values[rows] for values in self.values))
+
+    def where(self, rows: torch.Tensor, other: "Found") -> "Found":
+        """With another's values in some windows; rows: (n,) bool."""
+        return Found(
+            *(
+                torch.where(rows.reshape(-1, *(1,) * (mine.ndim - 1)), theirs, mine)
+                for mine, theirs in zip(self.values, other.values, strict=True)
+            )
+        )
+
+    @property
+    def values(self) -> tuple[torch.Tensor, ...]:
+        return tuple(getattr(self, field.name) for field in fields(Found))
+
 
 class Whittle:
     """The fit for modes `noll`, with coefficients up to `most_waves`.
@@ -143,7 +159,7 @@ class Whittle:
             large one that a fit which is told the latter alone seldom finds them.
         """
         power, variance = welch(windows), log_variance(min(windows.shape[1:]))
-        return _joined(
+        return _of_levels(
             [
                 self._search(power, variance, cutoff, cutoff, level * most_waves, count=count)
                 for level, count in levels
@@ -194,9 +210,11 @@ class Whittle:
                 some = torch.cat([mine, mine[-1:].expand(BLOCK - len(mine))])
                 told = (v[some] for v in (cutoff, reach, most))
                 block = _Block(self, power[some], variance, *told, each)
-                begun = self._starts(block, count) if starts is None else starts[some]
-                found = block.search(begun)
-                parts.append([values[: len(mine)] for values in found.__dict__.values()])
+                if starts is None:
+                    found = block.search(self._starts(block, count), math.ceil(KEPT * count))
+                else:
+                    found = block.search(starts[some], starts.shape[1])
+                parts.append([values[: len(mine)] for values in found.values])
                 places.append(mine)
         order = torch.cat(places).argsort()
         return Found(*(torch.cat(values)[order] for values in zip(*parts, strict=True)))
@@ -217,7 +235,7 @@ class Whittle:
         return _Table(self.noll, most, self.scenes, device)
 
 
-def _joined(fits: list[Found]) -> Found:
+def _of_levels(fits: list[Found]) -> Found:
     """One of the candidates of all fits of the same windows with the same cut-offs."""
     if len(fits) == 1:
         return fits[0]
@@ -232,6 +250,11 @@ def _joined(fits: list[Found]) -> Found:
     candidates = {name: of_all(name) for name in CANDIDATES_OWN}
     share = torch.softmax(candidates["evidence"], 1)
     return Found(**_chosen(fits, best, WINDOWS_OWN), **candidates, share=share)
+
+
+def joined(parts) -> Found:
+    """The fits of parts of the windows as one."""
+    return Found(*(torch.cat(v) for v in zip(*(part.values for part in parts), strict=True)))
 
 
 def likeliest(fits: list[Found], which: torch.Tensor) -> Found:
@@ -272,10 +295,10 @@ class _Block:
         scatter = lowest_frequencies(fit.scenes.scatter, side)
         self.weight = self.used / (variance + self.share.square() * scatter)
 
-    def search(self, theta: torch.Tensor) -> Found:
-        """Levenberg-Marquardt from all starts (n, R, K)."""
+    def search(self, theta: torch.Tensor, finished: int) -> Found:
+        """Levenberg-Marquardt from all starts (n, R, K), of which the best go on to the end."""
         state = self._descend(theta, self._scene_of(theta), FIRST_STEPS)
-        kept = state[2].topk(math.ceil(KEPT * theta.shape[1]), dim=1, largest=False).indices
+        kept = state[2].topk(finished, dim=1, largest=False).indices
         theta, scene, cost = (_taken(values, kept) for values in state[:3])
         best = cost.argmin(1)
         rows = torch.arange(len(best), device=best.device)

@@ -1,22 +1,25 @@
 """The network for PSFs of single Zernike modes: a fit of the spectrum, and a small head that judges the fit.
 
-`networks.whittle` finds the modes, `networks.mirror` tells which of two mirror images the PSF is. Neither has
-weights. The head sees how well the fit went, in numbers, and gives what a fit alone cannot know: half-widths
-that hold what they promise, the probability of the mirror image, and the flags (no texture, processed, blurred
-by no PSF of the model). Windows are estimated one by one.
+`networks.whittle` finds candidates by the power spectrum. `networks.phases` tells which of them, and which of
+two mirror images, the PSF is, and refines it. Neither has weights. The head sees how well all that went, in
+numbers, and gives what a fit alone cannot know: half-widths that hold what they promise, the probability of the
+mirror image, and the flags (no texture, processed, blurred by no PSF of the model). Windows are estimated one by
+one.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from isoplan.base.device import in_threads
 from isoplan.networks import outputs
-from isoplan.networks.mirror import RATIOS, mirror_evidence
 from isoplan.networks.onepass import TRACES, traces
+from isoplan.networks.phases import RATIOS, Phases
 from isoplan.networks.scene_spectra import SQUARE_PX, SceneSpectra, frequencies, welch
-from isoplan.networks.whittle import CUTOFF_TEMPER, STARTS, Found, Whittle, likeliest
+from isoplan.networks.whittle import CUTOFF_TEMPER, STARTS, Found, Whittle, joined, likeliest
 from isoplan.optics.full_pupil import FullPupil, pixel_transfer
 
 BANDS = 6  # of frequencies in which the fit's errors are summarised, up to twice the cut-off
@@ -26,12 +29,17 @@ BEYOND = (
     (1.2, 1.4),
     (1.4, 3.0),
 )  # bands where only noise is left, relative to twice the cut-off
-WINDOWS, AT_ONCE = 64, 8  # windows that are described, and transformed, at a time
+WINDOWS, AT_ONCE = 8, 2  # windows that are described, and transformed, at a time
 KERNEL_PX = 81  # period of the PSFs that candidates are compared by
 LEAST_PX = 2 * SQUARE_PX  # of a window
 # Where amplitudes may be small: largest ones that are tried, relative to the one told, and the starts of each.
-LEVELS = ((1.0, STARTS), (0.5, 8), (0.25, 8))
+LEVELS = ((1.0, 12), (0.5, 6), (0.25, 6))
 DRAWS = 4  # from the posterior around each candidate, for the mean PSF
+SCALE = 0.03  # of differences between logarithms of sparsity
+# Share of the spectrum's precision that holds back the refinement, as the candidate may be a wrong one.
+HELD = 0.25
+CUTOFF_ERROR = 0.05  # of a cut-off that was found, relative
+REFINING = 2500.0  # weight of the phases that halves a candidate's covariance
 LEAST_SHARE = 1e-3  # of a cut-off that counts
 
 
@@ -45,19 +53,28 @@ class Identified:
         All candidates: a fit for each cut-off that was tried, of one if that was given.
     likely
         (n, fits) how likely each cut-off is; of sum 1.
-    found
-        The fit with the likeliest cut-off.
     theta
-        (n, K) modes of the central one (`central`), of both mirror images the likelier.
+        (n, K) modes of the likeliest one, refined (`Phases.refined`).
     evidence
-        (n, len(RATIOS)) for it against its mirror image, from `mirror_evidence`.
+        (n, len(RATIOS)) for it against its mirror image: differences of log sparsity over SCALE.
+    weight
+        (n,) what a unit of log sparsity counts, from `Phases.weight`.
     """
 
     fits: list[Found]
     likely: torch.Tensor
-    found: Found
     theta: torch.Tensor
     evidence: torch.Tensor
+    weight: torch.Tensor
+
+    @property
+    def found(self) -> Found:
+        """The fit with the likeliest cut-off."""
+        return likeliest(self.fits, self.likely.argmax(1))
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return self.likely, self.theta, self.evidence, self.weight
 
 
 class WhittleFit(nn.Module):
@@ -92,7 +109,7 @@ class WhittleFit(nn.Module):
         self.scenes = SceneSpectra()
         self.fit = Whittle(model.noll, self.scenes)
         count = len(model.parameters)
-        described = 8 + 2 * count + 2 * BANDS + SECTORS + len(BEYOND) + len(TRACES) + len(RATIOS)
+        described = 9 + 2 * count + 2 * BANDS + SECTORS + len(BEYOND) + len(TRACES) + len(RATIOS)
         self.norm = nn.BatchNorm2d(described)
         self.body = nn.Sequential(
             nn.Conv2d(described, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU()
@@ -127,7 +144,7 @@ class WhittleFit(nn.Module):
         described
             (n, ., ny, nx) numbers about the fit.
         evidence
-            (n, len(RATIOS), ny, nx) from `mirror_evidence`.
+            (n, len(RATIOS), ny, nx) for the mirror image that is shown, see `Identified`.
         """
         window, stride = self.window_px, stride_px or self.window_px
         if cutoff is None:
@@ -137,11 +154,12 @@ class WhittleFit(nn.Module):
         places = torch.cartesian_prod(
             *(torch.arange(c, device=picture.device) for c in (n, ny, nx))
         )
-        parts = []
+
+        def describe(some: torch.Tensor):
+            return self._describe(views[some.unbind(1)].float(), cutoff[some[:, 0]])
+
         with torch.autocast(picture.device.type, enabled=False):
-            for some in places.split(WINDOWS):
-                windows = views[some.unbind(1)].float()
-                parts.append(self._describe(windows, cutoff[some[:, 0]]))
+            parts = in_threads(describe, places.split(WINDOWS), picture.device)
         targets, described, evidence = (torch.cat(part) for part in zip(*parts, strict=True))
         seen = traces(picture.float(), window, stride).permute(0, 2, 3, 1).flatten(0, 2)
         found = targets, torch.cat([described, seen], 1), evidence
@@ -170,6 +188,7 @@ class WhittleFit(nn.Module):
             *_about_noise(windows, found.noise, cutoff),
             cutoff.log()[:, None],
             (found.signal / (1 - found.signal).clamp_min(1e-3)).clamp_min(1e-4).log()[:, None],
+            known.weight.log1p()[:, None],
             evidence,
         ]
         return self.model.encode(theta), torch.cat(described, 1), evidence
@@ -187,16 +206,84 @@ class WhittleFit(nn.Module):
         if cutoff is None:
             fits = self.fit.without_cutoff(windows, *self.model.cutoff_range, most_waves)
         else:
-            levels = LEVELS if smaller else LEVELS[:1]
+            levels = LEVELS if smaller else ((1.0, STARTS),)
             fits = [self.fit(windows, cutoff, most_waves, levels)]
-        likely = torch.softmax(-CUTOFF_TEMPER * torch.stack([f.loss for f in fits], 1), 1)
-        found = likeliest(fits, likely.argmax(1))
-        theta = central(found, self.model)
-        evidence = self._evidence(windows, theta, found)
-        flip = evidence.sum(1, keepdim=True) < 0
-        theta = torch.where(flip, self.model.mirrored(theta), theta)
-        evidence = torch.where(flip, -evidence, evidence)
-        return Identified(fits, likely, found, theta, evidence)
+        parts = [
+            self._phased(windows[some], [fit[some] for fit in fits])
+            for some in torch.arange(len(windows), device=windows.device).split(AT_ONCE)
+        ]
+        fits = [joined(fit) for fit in zip(*(part.fits for part in parts), strict=True)]
+        rest = zip(*(part.tensors for part in parts), strict=True)
+        return Identified(fits, *(torch.cat(values) for values in rest))
+
+    def _phased(self, windows, fits: list[Found]) -> Identified:
+        """The sparsest of all candidates and their mirror images, refined."""
+        side = windows.shape[-1]
+        pupil = FullPupil(self.model.noll, side, 0.25, side)
+        otfs = [pupil.otf(fit.theta, pupil.modes(fit.cutoff)) for fit in fits]
+        loss = CUTOFF_TEMPER * torch.stack([fit.loss for fit in fits], 1)
+        passed = torch.stack([_mean_modulus(*pair) for pair in zip(otfs, fits, strict=True)], 1)
+        passed = (passed * torch.softmax(-loss, 1)[..., None, None]).sum(1)
+        phases = Phases.of(windows, passed * pixel_transfer(side, 1, windows.device), fits[0].noise)
+        # (n, fits, candidates, mirror images)
+        sparsity = torch.stack([_both_sparsities(phases, otf) for otf in otfs], 1)
+        weight = phases.weight(sparsity)
+        told = weight[:, None, None] * sparsity.amin(3)
+        likely = torch.softmax(-loss - told.amin(2), 1)
+        fits = [
+            replace(fit, share=torch.softmax(fit.evidence - told[:, k], 1))
+            for k, fit in enumerate(fits)
+        ]
+        chosen = likely.argmax(1)
+        found = likeliest(fits, chosen)
+        best = found.share.argmax(1)
+        rows = torch.arange(len(windows), device=windows.device)
+        one, other = sparsity[rows, chosen, best].unbind(1)
+        start = found.theta[rows, best]
+        sign = torch.where((other < one)[:, None], self.model.mirrored(torch.ones_like(start)), 1.0)
+        covariance = found.covariance[rows, best] * sign[:, :, None] * sign[:, None]
+        place, held = start * sign, HELD * torch.linalg.inv(covariance)
+        if len(fits) > 1:
+            place, cutoff = self._refined_with_cutoff(phases, place, found.cutoff, weight, held)
+            found = replace(found, cutoff=cutoff)
+            modes = pupil.modes(cutoff)
+        else:
+            modes = pupil.modes(found.cutoff)
+            place = phases.refined(
+                place, weight, held, lambda k, one: pupil.otf(one, modes[k : k + 1])
+            )
+        most = found.most.amax(1, keepdim=True)
+        theta = place.clamp(-most, most)
+        found.theta[rows, best] = theta
+        found.covariance[rows, best] = covariance / (1 + weight / REFINING)[:, None, None]
+        otf = pupil.otf(theta[:, None], modes)
+        one, other = (phases.log_sparsity(v)[:, 0] for v in (otf, otf.conj()))
+        evidence = (other - one) / SCALE
+        turned = evidence.sum(1, keepdim=True) < 0
+        return Identified(
+            [fit.where(chosen == k, found) for k, fit in enumerate(fits)],
+            likely,
+            torch.where(turned, self.model.mirrored(theta), theta),
+            torch.where(turned, -evidence, evidence),
+            weight,
+        )
+
+    def _refined_with_cutoff(self, phases: Phases, theta, cutoff, weight, precision):
+        """Modes (n, K) and cut-offs (n,), both refined."""
+        count, (low, high) = theta.shape[1], self.model.cutoff_range
+        pupil = FullPupil(self.model.noll, phases.shape[-1], 0.25, phases.shape[-1])
+
+        def changed(at: torch.Tensor, log_ratio: torch.Tensor) -> torch.Tensor:
+            return (at * log_ratio.exp()).clamp(low, high)
+
+        def otf_of(k: int, place: torch.Tensor) -> torch.Tensor:
+            at = changed(cutoff[k : k + 1], place[0, :, count])
+            return pupil.otf(place[..., :count], pupil.modes(at))
+
+        precision = F.pad(precision, (0, 1, 0, 1))
+        precision[:, count, count] = 1 / CUTOFF_ERROR**2
+        place = phases.refined(F.pad(theta, (0, 1)), weight, precision, otf_of)
+        return place[:, :count], changed(cutoff, place[:, count])
 
     def mean_psfs(self, known: Identified, size_px: int) -> torch.Tensor:
         """Posterior mean PSFs (n, size_px, size_px), see `mean_psfs`."""
@@ -211,15 +298,16 @@ class WhittleFit(nn.Module):
         whole = theta.square().sum(1, keepdim=True).sqrt() / self.model.most_waves
         return [spread.clamp_min(1e-3).log(), size, few, misfit.log(), gaps, whole]
 
-    def _evidence(self, windows, theta, found: Found) -> torch.Tensor:
-        side = windows.shape[-1]
-        pupil = FullPupil(self.model.noll, side, 0.25, side)
-        transfer = pixel_transfer(side, 1, windows.device)
-        parts = []
-        for some in torch.arange(len(windows), device=windows.device).split(AT_ONCE):
-            otf = pupil.otf(theta[some, None], pupil.modes(found.cutoff[some]))[:, 0] * transfer
-            parts.append(mirror_evidence(windows[some], otf, found.noise[some]))
-        return torch.cat(parts)
+
+def _mean_modulus(otf: torch.Tensor, found: Found) -> torch.Tensor:
+    """Mean modulus (n, ...) of the OTFs (n, R, ...) of candidates."""
+    return (otf.abs() * found.share[..., None, None]).sum(1)
+
+
+def _both_sparsities(phases: Phases, otf: torch.Tensor) -> torch.Tensor:
+    """log sparsities (n, R, 2) with the strongest filter, of candidates and their mirror images."""
+    last = slice(-1, None)
+    return torch.cat([phases.log_sparsity(v, last) for v in (otf, otf.conj())], 2)
 
 
 def posterior_spread(found: Found, theta: torch.Tensor, model) -> torch.Tensor:
@@ -227,18 +315,6 @@ def posterior_spread(found: Found, theta: torch.Tensor, model) -> torch.Tensor:
     others = model.nearest(found.theta, theta[:, None])
     square = (others - theta[:, None]).square() + found.covariance.diagonal(dim1=-2, dim2=-1)
     return (found.share[..., None] * square).sum(1).sqrt()
-
-
-def central(found: Found, model) -> torch.Tensor:
-    """The candidates (n, K) whose PSFs have the least expected square error, modulo mirror images."""
-    psfs = candidate_psfs(found.theta, found.cutoff, model.noll).flatten(2)
-    # A mirror image around pixel 0 of a periodic field is the same pixels backwards, pixel 0 first.
-    back = torch.cat([psfs[..., :1], psfs[..., 1:].flip(-1)], -1)
-    along = torch.maximum(psfs @ psfs.mT, psfs @ back.mT)
-    size = psfs.square().sum(-1)
-    apart = size[:, :, None] + size[:, None] - 2 * along
-    best = (apart * found.share[:, None]).sum(2).argmin(1)
-    return found.theta[torch.arange(len(best), device=best.device), best]
 
 
 def candidate_psfs(
