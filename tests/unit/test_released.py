@@ -24,24 +24,25 @@ def of(name: str):
 
 
 def test_zernike_8_knows_how_sure_it_is():
-    """The fit takes a fifth of a second a window, so these are fewer."""
+    """The fit takes a third of a second a window, so these are fewer."""
     network, model, card = of("zernike-8")
     card_of_set = next(t for t in card["tests"] if t["test_set"].startswith("synthetic"))
     recipe = Recipe(**card_of_set["recipe"])
     recipe.psf.update(cutoff=0.25, cutoff_range=None)
-    batch = make_set(recipe, 96, seed=20, stream="calibration", split="test")
+    batch = make_set(recipe, 64, seed=20, stream="calibration", split="test")
     found = outputs.to_estimate(outputs.predict(network, batch, "cpu"), model)
     usable = batch.invalid == VALID
-    assert usable.sum() > 75
+    assert usable.sum() > 50
     nearest = model.nearest(found.params, batch.params)
     held = ((nearest - batch.params).abs() <= found.half_width)[usable].double()
     assert (
         0.8 <= held.mean() <= 0.98
     )  # of 8 modes together; 0.90 with a standard error of about 0.02
     error = (nearest - batch.params)[usable].square().mean().sqrt()
-    assert error < 0.045  # 0.025 of many; 0.087 without looking
+    assert error < 0.035  # 0.02 of many
+    assert error < 0.75 * batch.params[usable].square().mean().sqrt()  # of whoever does not look
     sure = usable & (found.mirror > 0.9)
-    assert sure.sum() > 40
+    assert sure.sum() > 10
     assert (model.same_side(found.params, batch.params)[sure] > 0).double().mean() > 0.9
 
 

