@@ -329,8 +329,8 @@ def test_released_studies_judge_every_network():
         for name in psfs:
             sets = models.candidates(study)[name].asked
             assert len(sets) == 6
-            # A fit takes a fifth of a second a sample.
-            least = {"full": 4000, "small": 500 if name == "zernike-8" else 2000}[scale]
+            # A fit takes a third of a second a sample.
+            least = {"full": 4000, "small": 300 if name == "zernike-8" else 2000}[scale]
             assert min(each["samples"] for each in sets) >= least
 
 
