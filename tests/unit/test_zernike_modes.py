@@ -146,7 +146,7 @@ def test_amplitudes_may_be_drawn_too():
     made = model(modes_scale=[0.2, 1])
     largest = draw(made, 2000).abs().amax(1) / 0.15
     assert largest.max() <= 1 and largest.min() > 0.05
-    # Evenly in the logarithm: as many below the geometric mean of 0.2 and 1 as above; 0.93 is the median largest of eight.
+    # Evenly in the logarithm: as many below the geometric mean of 0.2 and 1 as above; 0.92 is the median largest of eight.
     assert abs(float((largest / 0.92 < 0.2**0.5).float().mean()) - 0.5) < 0.05
 
 
