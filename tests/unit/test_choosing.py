@@ -12,7 +12,7 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.optics.psf import make_psf_model
 from isoplan.psf_map.fill import summarise_map
 from isoplan.psf_map.layout import MapLayout
-from isoplan.restoration import choosing
+from isoplan.restoration import choosing, search
 from isoplan.restoration.candidates import (
     LARGEST_WEIGHT,
     beyond,
@@ -20,7 +20,7 @@ from isoplan.restoration.candidates import (
     resolution_for,
     weights_for,
 )
-from isoplan.restoration.choice_words import describe_choice
+from isoplan.restoration.choice_words import RIVALLED, describe_choice
 from isoplan.restoration.choosing import UNJUDGED_WEIGHT, choose, choose_for
 from isoplan.restoration.halo import MOST_RESOLUTION_PX, halo_of, with_choice
 from isoplan.restoration.held_out import HELD_OUT, Trial
@@ -545,6 +545,16 @@ def test_wrong_psfs_restore_by_few_iterations(model, auto):
     assert forced["iterations"] > MOST_OTHER
 
 
+def blurred_by(shape: str) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of a part of the cameraman that a plain PSF blurred, and those of the sharp one without the offset."""
+    half = transform.downscale_local_mean(data.camera().astype(np.float32), (2, 2)) / 255
+    sharp = half[40:166, 70:196]
+    psf = PlainPsf.read(shape).psf(15)[None, None], torch.zeros(1), torch.zeros(1)
+    light = 2000 * SpaceVariantBlur(*psf, (112, 112)).forward(torch.from_numpy(sharp)).numpy()
+    counts = (2.0 * np.random.default_rng(5).poisson(light.clip(0)) + 10).astype(np.float32)
+    return counts, 4000 * sharp[7:-7, 7:-7]
+
+
 @pytest.mark.parametrize(
     ("truth", "mapped_px", "hinted", "tv_weight"),
     [
@@ -556,18 +566,13 @@ def test_wrong_psfs_restore_by_few_iterations(model, auto):
 def test_a_blur_of_another_kind_is_found(model, auto, truth, mapped_px, hinted, tv_weight):
     """The PSF that is found gains most of what the true one does; a disk without a hint of the map's."""
     auto = auto | {"tv_weight": tv_weight}
-    half = transform.downscale_local_mean(data.camera().astype(np.float32), (2, 2)) / 255
-    sharp = half[40:166, 70:196]
-    psf = PlainPsf.read(truth).psf(15)[None, None], torch.zeros(1), torch.zeros(1)
-    light = 2000 * SpaceVariantBlur(*psf, (112, 112)).forward(torch.from_numpy(sharp)).numpy()
-    counts = (2.0 * np.random.default_rng(5).poisson(light.clip(0)) + 10).astype(np.float32)
+    counts, sharp = blurred_by(truth)
     local = mapped(model, counts.shape, width=mapped_px, other_blur=hinted)
 
     def gain(choice) -> float:
         known = Measured.of(counts, offset=10.0, gain=2.0, read_noise_e=0.0)
-        wanted = 4000 * sharp[7:-7, 7:-7]
         made = restored(known, local, auto, choice, "cpu")
-        return snr(made, wanted) - snr(counts - 10, wanted)
+        return snr(made, sharp) - snr(counts - 10, sharp)
 
     choice = chosen_for(counts, local, auto)
     found, true = PlainPsf.read(choice["psf_shape"]), PlainPsf.read(truth)
@@ -580,6 +585,23 @@ def test_a_blur_of_another_kind_is_found(model, auto, truth, mapped_px, hinted, 
     assert found.words in describe_choice(choice) and found.words in choice["reason"]
     best = gain(chosen_for(counts, local, auto, psf_shape=truth))
     assert best > 2 and gain(choice) > 0.8 * best
+
+
+@pytest.mark.usefixtures("thinned_once")
+def test_psfs_of_an_aberrated_pupil_are_compared_with_motions_in_any_case(model, auto, monkeypatch):
+    """Which look better at first, as their OTF may have the modulus of a motion's, or better and not clearly so."""
+    monkeypatch.setattr(Search, "flat_is_better", lambda *_: False)
+    counts, _ = blurred_by("motion 6 34")
+    local = mapped(model, counts.shape, width=2.0)
+    usual = chosen_for(counts, local, auto, tv_weight=0.003)
+    assert usual["psf_shape"] == "map" and usual["iterations"] > MOST_OTHER
+    monkeypatch.setattr(type(model), "knows_cutoff", True)
+    found = PlainPsf.read(chosen_for(counts, local, auto, tv_weight=0.003)["psf_shape"])
+    assert found.kind == "motion" and found.angle_deg == pytest.approx(34, abs=5)
+    monkeypatch.setattr(search, "SURE_OTHER", np.inf)
+    unsure = chosen_for(counts, local, auto, tv_weight=0.003)
+    assert unsure["psf_shape"] == "map" and 0 < unsure["iterations"] <= MOST_OTHER
+    assert RIVALLED in unsure["reason"]
 
 
 def test_a_given_psf_is_taken(waves, model, auto):

@@ -4,14 +4,18 @@ from isoplan.config.entries import LEARNT
 from isoplan.optics.plain import PlainPsf
 from isoplan.restoration.held_out import HELD_OUT
 
+# Why iterations are limited.
+SINGLE = "a single PSF stands for different ones"
+OTHER = "the blur hardly belongs to the PSF model"
+RIVALLED = "it may be a disk or a motion that blurred the picture"
+
 
 def reason(
     which: float | PlainPsf,
     photons: float,
     *,
     hinted: bool,
-    few: bool,
-    uneven: bool,
+    limited: str,
     weights: str = "",
 ) -> str:
     """Say why a search chose its PSFs.
@@ -24,11 +28,8 @@ def reason(
         Photons at the brightest pixels.
     hinted
         Whether the map hints that the blur does not belong to its PSF model.
-    few
-        Whether the iterations were limited, because a single PSF stands for different ones (`uneven`) or
-        the blur does not belong to the PSF model.
-    uneven
-        Whether a single PSF stands for different ones.
+    limited
+        Why the iterations were limited: SINGLE, OTHER or RIVALLED; empty if they were not.
     weights
         "learnt" if a network tells the TV weights, "refused" if it was asked and a number predicts the photons better.
     """
@@ -44,10 +45,8 @@ def reason(
         found += "; a network tells the weights"
     elif weights:
         found += ", and one TV weight predicts them better than those that the network tells"
-    if few and uneven:
-        found += ". Iterations are limited, as a single PSF stands for different ones"
-    elif few:
-        found += ". Iterations are limited, as the blur hardly belongs to the PSF model"
+    if limited:
+        found += f". Iterations are limited, as {limited}"
     if which >= 1:
         return found
     return (

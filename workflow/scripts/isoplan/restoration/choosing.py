@@ -20,9 +20,10 @@ tried as well (`LocalPsfs.by`):
   cause rings in detail that is finer than pixels and photons can resolve.
 
 If the map hints that the blur does not belong to its PSF model, PSFs of other kinds are searched too (`other_psfs`),
-those with wings last. Disks and motions are also searched if one as wide as the map's PSFs does better than these, or
-if the map's PSFs need strong smoothing. A PSF of another kind is used if it predicts the photons clearly better than
-the map's PSFs, as they are or narrower, and than no PSF (`search`).
+those with wings last. Disks and motions are also searched if one as wide as the map's PSFs does better than these, if
+the map's PSFs need strong smoothing, or if they are those of an aberrated pupil. A PSF of another kind is used if it
+predicts the photons clearly better than the map's PSFs, as they are or narrower, and than no PSF (`search`). If a disk
+or a motion does better, but not clearly, few iterations are made.
 
 The cost is one restoration with the largest number of iterations for every piece, PSF and weight; a piece is
 PIECE_PX a side plus a margin. This time is bounded for a mosaic of any size, but exceeds that of the restoration if
@@ -134,6 +135,7 @@ def choose_for(
         "side": local.size_px,
         "other_blur": other_blur,
         "uneven": bool(local.mean_of) and (local.mean_of.get("spread") or 0) > UNEVEN,
+        "aberrated": bool(local.model) and local.model.knows_cutoff,
         "seed": seed,
         "stream": stream,
     }
@@ -157,6 +159,7 @@ def choose(
     side: int | None = None,
     other_blur: float = 0.0,
     uneven: bool = False,
+    aberrated: bool = False,
 ) -> dict:
     """Choose PSFs, iterations and TV weight from pieces of a picture.
 
@@ -178,6 +181,8 @@ def choose(
         Share of the map's valid cells that say that the blur does not belong to the PSF model.
     uneven
         Whether a single PSF stands for different ones.
+    aberrated
+        Whether the map's PSFs are those of an aberrated pupil.
 
     Returns
     -------
@@ -212,7 +217,14 @@ def choose(
     if not held_out:
         return _unjudged(settings, "no pixel is usable", photons)
     return Search(
-        held_out, settings, photons, {"start": start, "scale": scale}, side, other_blur, uneven
+        held_out,
+        settings,
+        photons,
+        {"start": start, "scale": scale},
+        side,
+        other_blur,
+        uneven,
+        aberrated,
     ).choice()
 
 

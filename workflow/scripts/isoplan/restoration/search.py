@@ -21,7 +21,7 @@ from isoplan.restoration.candidates import (
     steps_to,
     weights_for,
 )
-from isoplan.restoration.choice_words import reason
+from isoplan.restoration.choice_words import OTHER, RIVALLED, SINGLE, reason
 from isoplan.restoration.halo import MOST_RESOLUTION_PX
 from isoplan.restoration.held_out import HeldOut, Trial, worse_by
 from isoplan.restoration.other_psfs import GRID, find
@@ -45,6 +45,8 @@ SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
 # All kinds are searched if more than the share HINTED of the map says that the blur is not of its PSF model; above
 # `psfs.MOSTLY`, the blur counts as another. Disks and motions are also searched if one as wide as the map's PSFs predicts
 # better than these. Its radius or length is the width times these factors: a disk 10 % too large would not be noticed.
+# Where the map's PSFs are those of an aberrated pupil, they are always searched. Such PSFs can have the modulus of a
+# motion's OTF with other phases. Then they predict photons nearly as well, and lost up to 3 dB.
 HINTED, FLAT = 0.25, ("disk", "motion")
 AS_WIDE = (
     *(("disk", by, 0) for by in (0.42, 0.46, 0.5, 0.54, 0.58, 0.63, 0.68, 0.74, 0.8)),
@@ -65,8 +67,8 @@ SMOOTHED = 25
 SURE_LARGER = 2.5
 # Learnt weights are taken at once if they are better than the first number by CLEARLY standard errors.
 CLEARLY = 1.0
-# If the blur is not of the PSF model, or a single PSF stands for different ones, more iterations than this do harm, although
-# they predict photons better and better.
+# If the blur is not of the PSF model, or may be a disk or a motion, or a single PSF stands for different ones, more iterations
+# than this do harm, although they predict photons better and better.
 MOST_OTHER = 8
 
 
@@ -83,7 +85,7 @@ class Search:
         Photons at the brightest pixels.
     brightness
         start and scale, from `mosaic.facts.Facts.brightness`.
-    side, other_blur, uneven
+    side, other_blur, uneven, aberrated
         As for `choosing.choose`.
     """
 
@@ -96,13 +98,19 @@ class Search:
         side: int | None,
         other_blur: float,
         uneven: bool,
+        aberrated: bool,
     ):
         self.held_out, self.settings = held_out, settings
         self.photons, self.brightness = photons, brightness
-        self.side, self.other_blur, self.uneven = side, other_blur, uneven
+        self.side, self.other_blur = side, other_blur
+        self.uneven, self.aberrated = uneven, aberrated
         self.iterations = candidates(settings)
         self.looks = sorted({*self.iterations, *steps_to(COMPARED_TO)})
-        self.limited = self.searched = False  # iterations; PSFs of other kinds
+        self.limited = ""  # why iterations are limited
+        self.searched = False  # PSFs of other kinds
+        self.rivalled = (
+            False  # whether a disk or a motion does better than the map's PSFs, if not clearly
+        )
         self.trials: dict[tuple[float | PlainPsf, float], Trial] = {}
 
     def choice(self) -> dict:
@@ -141,8 +149,7 @@ class Search:
                     which,
                     self.photons,
                     hinted=self.other_blur > HINTED,
-                    few=self.limited,
-                    uneven=self.uneven,
+                    limited=self.limited,
                     weights=("learnt" if learnt else "refused") if self.asks_network else "",
                 ),
                 "ends": self.ends(which, taken, resolution),
@@ -243,11 +250,17 @@ class Search:
         factor = self.choose_factor()
         if self.may_search_others and (psf := self.find_other(factor)):
             return psf
-        wrong = self.uneven or self.other_blur > MOSTLY
-        if wrong and self.settings["iterations"] == "auto":
-            self.limited = True
+        if self.settings["iterations"] == "auto" and (self.uneven or self.wrong):
+            self.limited = SINGLE if self.uneven else self.wrong
             self.limit_iterations(MOST_OTHER)
         return factor
+
+    @property
+    def wrong(self) -> str:
+        """Why the map's PSFs may be wrong, although they predict best; empty if they seem right."""
+        if self.other_blur > MOSTLY:
+            return OTHER
+        return RIVALLED if self.rivalled else ""
 
     @property
     def may_search_others(self) -> bool:
@@ -320,7 +333,9 @@ class Search:
         if self.other_blur > HINTED:
             psf = self.find_kind(PLAIN)
             return self.find_kind((WINGED,), psf or factor) or psf
-        return self.find_kind(FLAT) if factor and self.flat_is_better(factor) else None
+        if factor and (self.aberrated or self.flat_is_better(factor)):
+            return self.find_kind(FLAT)
+        return None
 
     def find_kind(self, kinds, found: float | PlainPsf | None = None) -> PlainPsf | None:
         """The best PSF of some kinds, if it is clearly better than the map's and than no PSF.
@@ -352,10 +367,11 @@ class Search:
         if isinstance(found, PlainPsf):
             known.append(found)
         mine = self.best_by_deviance(psf).best_deviance
-        if any(
-            worse_by(self.best_by_deviance(which).best_deviance, mine) <= SURE_OTHER
-            for which in known
-        ):
+        better_by = min(
+            worse_by(self.best_by_deviance(which).best_deviance, mine) for which in known
+        )
+        if better_by <= SURE_OTHER:
+            self.rivalled |= self.aberrated and better_by > 0 and psf.kind in FLAT
             return None
         if found is None:
             return psf
