@@ -589,7 +589,7 @@ def test_a_blur_of_another_kind_is_found(model, auto, truth, mapped_px, hinted, 
 
 @pytest.mark.usefixtures("thinned_once")
 def test_psfs_of_an_aberrated_pupil_are_compared_with_motions_in_any_case(model, auto, monkeypatch):
-    """Which look better at first, as their OTF may have the modulus of a motion's, or better and not clearly so."""
+    """They may predict better than the few motions that are looked at first. What is not clear makes iterations few."""
     monkeypatch.setattr(Search, "flat_is_better", lambda *_: False)
     counts, _ = blurred_by("motion 6 34")
     local = mapped(model, counts.shape, width=2.0)

@@ -45,8 +45,8 @@ SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
 # All kinds are searched if more than the share HINTED of the map says that the blur is not of its PSF model; above
 # `psfs.MOSTLY`, the blur counts as another. Disks and motions are also searched if one as wide as the map's PSFs predicts
 # better than these. Its radius or length is the width times these factors: a disk 10 % too large would not be noticed.
-# Where the map's PSFs are those of an aberrated pupil, they are always searched. Such PSFs can have the modulus of a
-# motion's OTF with other phases. Then they predict photons nearly as well, and lost up to 3 dB.
+# Where the map's PSFs are those of an aberrated pupil, they are always searched: such PSFs, estimated of a motion, predicted
+# photons better than any of these few, and lost up to 3 dB.
 HINTED, FLAT = 0.25, ("disk", "motion")
 AS_WIDE = (
     *(("disk", by, 0) for by in (0.42, 0.46, 0.5, 0.54, 0.58, 0.63, 0.68, 0.74, 0.8)),

@@ -87,7 +87,7 @@ def kernel_table(rows: pd.DataFrame) -> Table:
             ]
         )
     head = ["", "PSNR (dB)", "over the mean kernel (dB)", "either mirror image (dB)"]
-    head += ["SNR, either (dB)", "reblurred picture (dB)", "mirror image right"]
+    head += ["SNR, either (dB)", "reblurred (dB)", "mirror right"]
     return Table(head, cells)
 
 
