@@ -45,8 +45,8 @@ SEARCHED, MUCH_LESS, MUCH_MORE = 2, 15, 6
 # All kinds are searched if more than the share HINTED of the map says that the blur is not of its PSF model; above
 # `psfs.MOSTLY`, the blur counts as another. Disks and motions are also searched if one as wide as the map's PSFs predicts
 # better than these. Its radius or length is the width times these factors: a disk 10 % too large would not be noticed.
-# Where the map's PSFs are those of an aberrated pupil, they are always searched: such PSFs, estimated of a motion, predicted
-# photons better than any of these few, and lost up to 3 dB.
+# Where the map's PSFs are those of an aberrated pupil, they are always searched. In pictures that a motion had blurred, such
+# PSFs predicted photons better than any of these few, and what they restored lost up to 3.3 dB.
 HINTED, FLAT = 0.25, ("disk", "motion")
 AS_WIDE = (
     *(("disk", by, 0) for by in (0.42, 0.46, 0.5, 0.54, 0.58, 0.63, 0.68, 0.74, 0.8)),
@@ -108,9 +108,7 @@ class Search:
         self.looks = sorted({*self.iterations, *steps_to(COMPARED_TO)})
         self.limited = ""  # why iterations are limited
         self.searched = False  # PSFs of other kinds
-        self.rivalled = (
-            False  # whether a disk or a motion does better than the map's PSFs, if not clearly
-        )
+        self.rivalled = False  # whether a disk or a motion does better, but not clearly
         self.trials: dict[tuple[float | PlainPsf, float], Trial] = {}
 
     def choice(self) -> dict:
@@ -250,14 +248,16 @@ class Search:
         factor = self.choose_factor()
         if self.may_search_others and (psf := self.find_other(factor)):
             return psf
-        if self.settings["iterations"] == "auto" and (self.uneven or self.wrong):
-            self.limited = SINGLE if self.uneven else self.wrong
+        if self.settings["iterations"] == "auto" and self.wrong:
+            self.limited = self.wrong
             self.limit_iterations(MOST_OTHER)
         return factor
 
     @property
     def wrong(self) -> str:
         """Why the map's PSFs may be wrong, although they predict best; empty if they seem right."""
+        if self.uneven:
+            return SINGLE
         if self.other_blur > MOSTLY:
             return OTHER
         return RIVALLED if self.rivalled else ""
