@@ -52,6 +52,7 @@ PEAK = (
     "to {mean} dB, and a fit to {fit} dB: such figures say little of a kernel, and are given only to be compared."
 )
 SHOWN = 6  # pictures in a figure
+NOTHING = "\u2013"  # in a cell that has no figure
 
 
 def named(study: Study) -> list[dict]:
@@ -74,19 +75,20 @@ def kernel_table(rows: pd.DataFrame) -> Table:
     cells, several = [], rows["noise"].nunique() > 1
     for (noise, method), part in rows.groupby(["noise", "method"], sort=False):
         row = part.iloc[0]
+        base = method == MEAN
         right = row["mirror_right"] if row["mirror_n"] else np.nan
         cells.append(
             [
                 Cell(f"{label(method)}, noise {noise:g}" if several else label(method)),
                 Cell(style.fixed(row["psnr"])),
-                Cell(_gain(row, "psnr")),
-                Cell(_gain(row, "psnr_either")),
+                Cell(NOTHING if base else _gain(row, "psnr")),
+                Cell(NOTHING if base else style.signed(row["psnr_either_gain"])),
                 Cell(style.fixed(row["snr_either"])),
-                Cell(_gain(row, "reblurred")),
-                Cell(style.percent(right) if np.isfinite(right) else "\u2013"),
+                Cell(NOTHING if base else _gain(row, "reblurred")),
+                Cell(style.percent(right) if np.isfinite(right) else NOTHING),
             ]
         )
-    head = ["", "PSNR (dB)", "over the mean kernel (dB)", "either mirror image (dB)"]
+    head = ["", "PSNR (dB)", "over the mean kernel (dB)", "either image (dB)"]
     head += ["SNR, either (dB)", "reblurred (dB)", "mirror right"]
     return Table(head, cells)
 
