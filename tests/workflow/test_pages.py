@@ -45,6 +45,7 @@ ELSEWHERE = {
     "make study STUDY=enhancement.small": "a minute; tests/workflow/test_enhancement.py",
     "make study STUDY=weight-maps.small": "minutes; tests/workflow/test_weight_maps_study.py",
     "make study STUDY=identification.small": "minutes; tests/workflow/test_identification_study.py",
+    "make study STUDY=identification.full": "hours; tests/workflow/test_identification_study.py",
     "make study STUDY=identification.mosaic": "minutes; tests/workflow/test_identification_study.py",
     "make study STUDY=identification.published": "wants a GPU; tests/workflow/test_identification_study.py",
     "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_kernels.py": "three minutes; tests/unit/test_released.py",
