@@ -7,6 +7,8 @@ import pytest
 
 MODULES = (
     "api",
+    "applications.depth.matching",
+    "applications.depth.pictures",
     "applications.enhancement.critic",
     "applications.enhancement.defects",
     "applications.enhancement.detectors",
@@ -72,11 +74,13 @@ MODULES = (
     "mosaic.ngff",
     "mosaic.table",
     "mosaic.tiles",
+    "networks.defocus_fit",
     "networks.unet",
     "networks.weight_maps",
     "objects.pictures",
     "optics.blur",
     "optics.camera",
+    "optics.defocus",
     "optics.exposure",
     "optics.gaussian",
     "optics.noise",

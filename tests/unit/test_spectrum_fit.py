@@ -42,14 +42,14 @@ def test_noise_levels_left_out_after_the_coarse_look_change_nothing(fit, samples
 def test_misfits_are_those_of_a_ridge_regression(signal):
     """Against least squares with an intercept and the prior as rows of their own, in float64."""
     rng = torch.Generator().manual_seed(8)
-    bins = len(spectrum_fit._bins(torch.device("cpu"))[1])
+    bins = len(spectrum_fit.spectral_bins(torch.device("cpu"))[1])
     entries = torch.rand(3, bins, generator=rng) ** 4
     y = 2 * torch.randn(4, bins, generator=rng)
     y = y - y.mean(1, keepdim=True)
     rows = spectrum_fit.misfit_rows(entries, signal)
     ones = torch.nn.functional.pad(y, (0, 1), value=1.0)
     found = spectrum_fit.misfit(rows, ones, y.square().mean(1))
-    terms = spectrum_fit._bins(torch.device("cpu"))[2].double()
+    terms = spectrum_fit.spectral_bins(torch.device("cpu"))[2].double()
     for e, k in ((e, k) for e in range(3) for k in range(4)):
         power = 1 + signal * entries[e].double()
         shape = (1 - 1 / power)[:, None] * terms
@@ -163,8 +163,8 @@ def test_the_taper_leaks_as_predicted():
     noise = torch.randn(100, side, side, generator=torch.Generator().manual_seed(6))
     made = torch.fft.irfft2(torch.fft.rfft2(noise) * transfer * law, s=(side, side))
     seen = spectrum_fit.welch(made, side, side).mean((0, 1, 2))
-    laws, shares = spectrum_fit.leakage("cpu")
-    expected = shares @ (transfer.square().flatten() * laws[-1])
+    law = spectrum_fit.power_laws(fy**2 + fx**2)[-1]
+    expected = spectrum_fit.leakage("cpu") @ (transfer.square() * law).flatten()
     strong = expected > 1e-6 * expected.max()
     assert (seen / expected)[strong].log().abs().mean() < 0.1
 

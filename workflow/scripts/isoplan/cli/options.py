@@ -6,6 +6,7 @@ from isoplan.base.errors import UserError
 from isoplan.config.schema import choices
 from isoplan.mosaic.table import SLICES, number_of
 
+SOURCE = "TIFF, OME-TIFF, LSM, OME-Zarr, PNG, JPEG, scikit-image:NAME, or a folder of tiles with a table of their positions"
 PSF_MODELS = [model for model, told in choices("psfs").items() if told["parameters"]]
 
 
@@ -37,6 +38,51 @@ def add_device(command: argparse.ArgumentParser) -> None:
         default="auto",
         choices=("auto", "cpu", "cuda"),
         help="auto takes a GPU if there is one",
+    )
+
+
+def add_source(command: argparse.ArgumentParser, what: str = SOURCE) -> None:
+    """The argument `picture`, and which plane of it is read."""
+    command.add_argument("picture", metavar="PICTURE", help=what)
+    add_plane(command)
+
+
+def add_plane(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--channel", type=channel, help="channel to read, from 0 or by its name in the file"
+    )
+    command.add_argument(
+        "--slice",
+        type=slice_number,
+        metavar="N",
+        help="slice of a stack to read, from 0; or sharpest (default), or brightest",
+    )
+    command.add_argument(
+        "--series",
+        type=non_negative_int,
+        metavar="N",
+        help="which of several pictures in a file, from 0 (default: the largest)",
+    )
+
+
+def add_pixel_size(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--pixel-size-um",
+        type=column_type("pixel_size_um"),
+        metavar="UM",
+        help="pixel size at the sample, in um (default: from the file)",
+    )
+
+
+def add_optics(command, why: str = "") -> None:
+    """Numerical aperture and wavelength; why: what they are for, in brackets' place."""
+    more = why or " (default: from the file)"
+    command.add_argument("--na", type=column_type("na"), help=f"numerical aperture{more}")
+    command.add_argument(
+        "--wavelength-um",
+        type=column_type("wavelength_um"),
+        metavar="UM",
+        help=f"wavelength of the emitted light in um{more}",
     )
 
 

@@ -22,8 +22,9 @@ from isoplan.base.errors import UserError
 SOFTWARE = "isoplan"  # begins the tag Software of TIFF and PNG files
 FOLDER_MARK = "isoplan.json"  # lists the files of a results folder, with their SHA-256
 _SEAL = "# made by isoplan, SHA-256 of what follows: "
+_SEALS = ("made_by", "sha256")  # keys of a JSON file
 _LOCK = "isoplan.lock"
-_FILES = (".tif", ".tiff", ".png", ".csv", ".tsv")
+_FILES = (".tif", ".tiff", ".png", ".csv", ".tsv", ".json")
 _IN_STORES = ("zarr.json", "raw", "trust", "missing")  # besides the levels
 # Bytes near the beginning of files that `train` and `release` write, by extension.
 _MARKS = {
@@ -207,7 +208,11 @@ class Outputs:
 
                 with Image.open(file) as image:
                     return str(image.info.get("Software")).startswith(SOFTWARE)
-            first, _, rest = file.read_text(encoding="utf-8").partition("\n")
+            text = file.read_text(encoding="utf-8")
+            if file.suffix.lower() == ".json":
+                told = json.loads(text)
+                return sealed_json({k: told[k] for k in told if k not in _SEALS}) == text
+            first, _, rest = text.partition("\n")
             if first.startswith(_SEAL):
                 return first == sealed(rest).partition("\n")[0]
             return bool(self.header) and first.startswith(self.header)
@@ -223,6 +228,19 @@ def sealed(text: str) -> str:
     '# made by isoplan, SHA-256 of '
     """
     return f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def sealed_json(told: dict) -> str:
+    """The text of a JSON file with a checksum, which shows later whether a user has edited it.
+
+    Examples
+    --------
+    >>> json.loads(sealed_json({"na": 0.3}))["na"]
+    0.3
+    """
+    plain = json.dumps(told, sort_keys=True)
+    seal = dict(zip(_SEALS, (SOFTWARE, hashlib.sha256(plain.encode()).hexdigest()), strict=True))
+    return json.dumps(seal | told, indent=1) + "\n"
 
 
 def allocate(path: Path) -> None:

@@ -7,12 +7,14 @@ from isoplan.cli.options import (
     PSF_MODELS,
     add_command,
     add_device,
+    add_optics,
     add_overwrite,
-    channel,
+    add_pixel_size,
+    add_plane,
+    add_source,
     column_type,
     non_negative_int,
     positive_float,
-    slice_number,
 )
 from isoplan.config.schema import choices, schema
 
@@ -129,13 +131,8 @@ def add_convert(commands) -> None:
         "makes an OME-Zarr of a picture that cannot be read by window, such as one huge strip",
         "Studies do this by themselves.",
     )
-    _add_source(command)
-    command.add_argument(
-        "--pixel-size-um",
-        type=column_type("pixel_size_um"),
-        metavar="UM",
-        help="pixel size at the sample, in um",
-    )
+    add_source(command)
+    add_pixel_size(command)
     command.add_argument(
         *("-o", "--out"), type=Path, required=True, metavar="FILE", help="name.ome.zarr"
     )
@@ -155,7 +152,7 @@ def add_split(commands) -> None:
     command.add_argument(
         "pictures", nargs="+", metavar="PICTURE", help="as for map; of raw counts, in grey"
     )
-    _add_plane(command)
+    add_plane(command)
     command.add_argument(
         *("-o", "--out"), type=Path, required=True, metavar="FOLDER", help="for pictures and table"
     )
@@ -181,19 +178,14 @@ def add_split(commands) -> None:
         metavar="E",
         help="read noise in electrons (default: estimated together with the gain)",
     )
-    command.add_argument(
-        "--pixel-size-um",
-        type=column_type("pixel_size_um"),
-        metavar="UM",
-        help="pixel size at the sample, in um",
-    )
+    add_pixel_size(command)
     command.add_argument(
         "--seed", type=non_negative_int, default=1, help="seed of the random split (default: 1)"
     )
 
 
 def _add_picture(command: argparse.ArgumentParser) -> None:
-    _add_source(command)
+    add_source(command)
     command.add_argument(
         "--psf-model",
         choices=PSF_MODELS,
@@ -210,23 +202,8 @@ def _add_picture(command: argparse.ArgumentParser) -> None:
         default=0.0,
         help="the camera's counts without light (default: 0)",
     )
-    command.add_argument(
-        "--pixel-size-um",
-        type=column_type("pixel_size_um"),
-        metavar="UM",
-        help="pixel size at the sample, in um",
-    )
-    command.add_argument(
-        "--na",
-        type=column_type("na"),
-        help="the objective's numerical aperture; for zernike models",
-    )
-    command.add_argument(
-        "--wavelength-um",
-        type=column_type("wavelength_um"),
-        metavar="UM",
-        help="emission wavelength, in um; for zernike models",
-    )
+    add_pixel_size(command)
+    add_optics(command, "; for zernike models (default: from the file)")
     command.add_argument(
         "--cutoff",
         type=positive_float,
@@ -247,30 +224,3 @@ def _add_picture(command: argparse.ArgumentParser) -> None:
         "every cell, even of a JPEG or a denoised picture",
     )
     add_device(command)
-
-
-def _add_source(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "picture",
-        help="TIFF, OME-TIFF, LSM, OME-Zarr, PNG, JPEG, scikit-image:NAME, or a folder of tiles with a "
-        "table of their positions",
-    )
-    _add_plane(command)
-
-
-def _add_plane(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--channel", type=channel, help="channel to read, from 0 or by its name in the file"
-    )
-    command.add_argument(
-        "--slice",
-        type=slice_number,
-        metavar="N",
-        help="slice of a stack to read, from 0; or sharpest (default), or brightest",
-    )
-    command.add_argument(
-        "--series",
-        type=non_negative_int,
-        metavar="N",
-        help="which of several pictures in a file, from 0 (default: the largest)",
-    )

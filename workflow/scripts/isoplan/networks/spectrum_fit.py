@@ -137,7 +137,12 @@ class SpectrumFit(nn.Module):
     def _make_table(self, cutoff: float, device) -> "Table":
         """Expected spectra of scenes without noise, scaled to a highest bin of 1."""
         side = 2 * SQUARE_PX
-        laws, shares = leakage(device)
+        shares = leakage(device)
+        fy, fx = (
+            torch.fft.fftfreq(side, device=device)[:, None],
+            torch.fft.rfftfreq(side, device=device),
+        )
+        laws = [law.flatten() for law in power_laws(fy**2 + fx**2)]
         parts = []
         for params in self.nodes.to(device).split(NODES_AT_ONCE):
             psfs, _ = self.model.psf(params, params.new_full((len(params),), cutoff))
@@ -213,7 +218,7 @@ def _counts(model: PsfModel) -> tuple[int, ...]:
 
 
 @lru_cache(2)
-def _bins(device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def spectral_bins(device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Bins of a square's spectrum.
 
     Returns the matrix that averages a flattened rfft2 into bins (square * (square // 2 + 1), F), the
@@ -245,7 +250,7 @@ def _members(device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
     Returns the members of all bins, the start of each bin in that list, and its number of frequencies.
     """
-    mean = _bins(device)[0]
+    mean = spectral_bins(device)[0]
     used, label = mean.nonzero().unbind(1)
     order = used[label.argsort(stable=True)]
     count = (mean > 0).sum(0)
@@ -306,27 +311,20 @@ def _band(pictures: torch.Tensor, window_px: int, stride_px: int) -> torch.Tenso
     return binned.unflatten(0, power.shape[:3]) + (1e-13 * floor[..., None] + 1e-30)
 
 
-def leakage(device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factors that turn |OTF|^2 into the expected value of Welch's estimate.
+@lru_cache(1)
+def leakage(device) -> torch.Tensor:
+    """Weights (F, grid) of the frequencies of a spectrum in the expected value of Welch's estimate, for each bin.
 
-    A tapered square shows the spectrum convolved with that of the taper.
-
-    Returns
-    -------
-    laws
-        (slopes, grid): the scene's power law for every slope, on a grid of 2 SQUARE_PX (rfft2,
-        flattened). |OTF|^2 is multiplied with it.
-    shares
-        (F, grid): weights of the product in each bin.
+    A tapered square shows the spectrum convolved with that of the taper. The grid has a side of 2 SQUARE_PX
+    (rfft2, flattened).
     """
     side = 2 * SQUARE_PX
-    mean = _bins(device)[0].T.reshape(-1, SQUARE_PX, SQUARE_PX // 2 + 1)
+    mean = spectral_bins(device)[0].T.reshape(-1, SQUARE_PX, SQUARE_PX // 2 + 1)
     # |taper|^2 is the transform of the taper's autocorrelation, which fits into the grid.
     taper = torch.fft.rfft2(_taper(device), s=(side, side)).abs().square()
     correlation = torch.fft.irfft2(taper, s=(side, side))
     fy = torch.fft.fftfreq(side, device=device)[:, None]
     fx = torch.fft.rfftfreq(side, device=device)
-    squared = fy**2 + fx**2 + (0.5 / SQUARE_PX) ** 2  # keeps the power law finite at 0
     twice = torch.where((fx == 0) | (fx == 0.5), 1.0, 2.0)  # counts the half plane that rfft2 omits
     twice = twice * (fy**2 + fx**2 > 0)  # without the mean
     edge = torch.arange(SQUARE_PX // 2 + 1, device=device) % (SQUARE_PX // 2) == 0
@@ -336,9 +334,13 @@ def leakage(device) -> tuple[torch.Tensor, torch.Tensor]:
         half = mean.new_zeros(len(part), side, SQUARE_PX + 1)
         half[:, ::2, ::2] = part * both
         seen = torch.fft.rfft2(torch.fft.irfft2(half, s=(side, side)).mul_(correlation))
-        share.copy_(seen.real.flatten(1))
-    laws = torch.stack([(twice * squared ** (-slope / 2)).flatten() for slope in SLOPES])
-    return laws, shares
+        share.copy_((seen.real * twice).flatten(1))
+    return shares
+
+
+def power_laws(squared: torch.Tensor) -> list[torch.Tensor]:
+    """Power laws of SLOPES at squared frequencies, in (cycles/px)^2; finite at 0."""
+    return [(squared + (0.5 / SQUARE_PX) ** 2) ** (-slope / 2) for slope in SLOPES]
 
 
 def posterior(log_power: torch.Tensor, table: Table) -> torch.Tensor:
@@ -381,7 +383,7 @@ def misfit_rows(entries: torch.Tensor, signal: float) -> torch.Tensor:
         Ratio of signal to noise.
     """
     bins = entries.shape[1]
-    terms = _bins(entries.device)[2]
+    terms = spectral_bins(entries.device)[2]
     exact, count = terms.double() / bins, terms.shape[1]
     model = torch.log1p(signal * entries)
     share = -torch.expm1(-model)  # share of the signal in a bin's power
@@ -420,7 +422,7 @@ def misfit(rows: torch.Tensor, y: torch.Tensor, length: torch.Tensor) -> torch.T
 
 def texture_over_noise(power: torch.Tensor) -> torch.Tensor:
     """Ratio (n,) of the standard deviations of signal and noise; the weakest tenth of bins is noise."""
-    _, share, _ = _bins(power.device)
+    _, share, _ = spectral_bins(power.device)
     # Only bins that average many frequencies are used, as they scatter little.
     noise = power[:, share == share.max()].quantile(0.1, dim=1)
     return ((power @ share / noise - 1).clamp_min(1e-4)).sqrt()

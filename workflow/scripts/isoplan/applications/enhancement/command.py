@@ -5,9 +5,9 @@ from pathlib import Path
 from isoplan.cli.options import (
     add_command,
     add_overwrite,
-    channel,
+    add_pixel_size,
+    add_plane,
     column_type,
-    slice_number,
 )
 
 
@@ -38,19 +38,8 @@ def add_enhance(commands) -> None:
     command.add_argument(
         *("-o", "--out"), required=True, type=Path, metavar="OUT.ome.zarr", help="the result"
     )
-    command.add_argument("--channel", type=channel, help="channel, by number from 0 or by name")
-    command.add_argument(
-        "--slice",
-        type=slice_number,
-        help="slice of a stack, by number from 0 or by how it is chosen",
-    )
-    command.add_argument("--series", type=int, help="series of the file, by number from 0")
-    command.add_argument(
-        "--pixel-size-um",
-        type=column_type("pixel_size_um"),
-        metavar="UM",
-        help="pixel size at the sample, in um (default: from the file)",
-    )
+    add_plane(command)
+    add_pixel_size(command)
     command.add_argument(
         "--offset", type=float, default=0.0, help="counts without light (default: %(default)s)"
     )

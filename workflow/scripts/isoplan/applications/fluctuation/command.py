@@ -4,7 +4,9 @@ from pathlib import Path
 
 from isoplan.cli.options import (
     add_command,
+    add_optics,
     add_overwrite,
+    add_pixel_size,
     channel,
     column_type,
     positive_float,
@@ -38,27 +40,14 @@ def add_superresolve(commands) -> None:
         metavar="NM",
         help="full width at half maximum, as measured on beads; without the pixel's own width",
     )
-    psf.add_argument(
-        "--na", type=column_type("na"), help="numerical aperture (default: from the file)"
-    )
-    psf.add_argument(
-        "--wavelength-um",
-        type=column_type("wavelength_um"),
-        metavar="UM",
-        help="wavelength of the emitted light in um (default: from the file)",
-    )
+    add_optics(psf)
     psf.add_argument(
         "--psf-shape",
         default="gaussian",
         choices=("gaussian", "airy"),
         help="gaussian (default) or airy, with its rings",
     )
-    command.add_argument(
-        "--pixel-size-um",
-        type=column_type("pixel_size_um"),
-        metavar="UM",
-        help="pixel size at the sample, in um (default: from the file)",
-    )
+    add_pixel_size(command)
     command.add_argument(
         "--factor",
         type=int,

@@ -1,0 +1,238 @@
+"""The height of a specimen above the plane in focus, in every cell of a picture of any size."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from isoplan.applications.depth.calibration import Calibration, binning_of
+from isoplan.applications.depth.calibration import reach_um as reach_um_of
+from isoplan.applications.depth.matching import REACH, joined, moments, smoothed
+from isoplan.base.errors import UserError
+from isoplan.mosaic import tiles
+from isoplan.mosaic.window import Picture
+from isoplan.networks.defocus_fit import WINDOW_PX, DefocusFit, Scene, spectra_of
+from isoplan.networks.sliding import STEP_PX
+from isoplan.networks.spectrum_fit import texture_over_noise
+from isoplan.optics.defocus import Defocus
+from isoplan.psf_map.layout import QUANTILE, MapLayout
+
+# Windows of twice the pixels tell the sides of focus apart where blur is wide. They count less, as they see more than a cell.
+COARSER, COARSER_WEIGHT = 2, 0.5
+LEARNT = 256  # windows that tell what the scene looks like
+LEAST_TEXTURE = 1.0  # of signal over noise
+# A height is valid if its probability of being right within a depth of field is as large.
+SURE = 0.9
+# Errors are larger than the probabilities say, as neighbours share a scene: measured on simulated surfaces.
+WIDER, LEAST_UM = 1.0, 0.05  # the latter per depth of field
+DEEPEST = 30.0  # log probabilities are stored down to there, below the largest
+JOINED, HALO = (
+    128,
+    24,
+)  # side of a square of cells that is joined at once, and of what it sees around
+CHANNELS = ("height", "height_uncertainty", "validity")
+
+
+@dataclass(frozen=True)
+class HeightMap:
+    """Heights of the cells of a picture.
+
+    Attributes
+    ----------
+    layout
+        Where the cells lie.
+    height_um, half_width_um
+        (ny, nx) heights, and half-widths of their 90 % intervals; NaN where nothing is known.
+    validity
+        (ny, nx) probability that a height is right within a depth of field.
+    reach_um
+        Heights were looked for up to so far from focus.
+    """
+
+    layout: MapLayout
+    height_um: np.ndarray
+    half_width_um: np.ndarray
+    validity: np.ndarray
+    reach_um: float
+
+    @property
+    def valid(self) -> np.ndarray:
+        return self.validity >= SURE
+
+    def table(self) -> pd.DataFrame:
+        """A row per cell: centre in px, height, half-width, validity."""
+        y, x = np.meshgrid(*(self.layout.centres_px(axis) for axis in (0, 1)), indexing="ij")
+        columns = {"y_px": y, "x_px": x, "height_um": self.height_um}
+        columns |= {"height_uncertainty_um": self.half_width_um, "validity": self.validity}
+        return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
+
+
+def layout_of(optics: Defocus, shape_px: tuple[int, int]) -> MapLayout:
+    """Where the cells of a picture lie; those whose window crosses its edge know nothing of their own."""
+    binning = binning_of(optics)
+    return MapLayout(shape_px, WINDOW_PX * binning, STEP_PX * binning, "valid")
+
+
+class HeightFit:
+    """Tells how likely each height is in the cells of a picture.
+
+    Parameters
+    ----------
+    calibration
+        Of the microscope.
+    reach_um
+        Heights from -reach_um to reach_um are told apart.
+
+    Raises
+    ------
+    UserError
+        If the blur at that distance is wider than a window.
+    """
+
+    def __init__(self, calibration: Calibration, reach_um: float):
+        self.calibration = calibration
+        optics, self.binning = calibration.optics, binning_of(calibration.optics)
+        most = reach_um_of(optics)
+        if not 0 < reach_um <= most:
+            raise UserError(
+                f"a reach of {reach_um:g} um: beyond {most:.3g} um the blur is wider than a window of {self.window_px} px; give at most that"
+            )
+        self.fits = [
+            DefocusFit(optics, reach_um, self.binning * coarser) for coarser in (1, COARSER)
+        ]
+        self.scenes = [Scene.unknown(fit.terms.shape[1]) for fit in self.fits]
+
+    @property
+    def window_px(self) -> int:
+        return WINDOW_PX * self.binning
+
+    @property
+    def stride_px(self) -> int:
+        return STEP_PX * self.binning
+
+    @property
+    def z_um(self) -> torch.Tensor:
+        return self.fits[0].z_um
+
+    def layout(self, shape_px: tuple[int, int]) -> MapLayout:
+        return layout_of(self.calibration.optics, shape_px)
+
+    def learn(self, picture: Picture) -> None:
+        """Learn what the scene looks like, from windows all over a picture."""
+        layout = self.layout(picture.shape)
+        count = layout.cells[0] * layout.cells[1]
+        chosen = np.unique(np.linspace(0, count - 1, min(LEARNT, count)).round().astype(int))
+        spectra: list[list[torch.Tensor]] = [[] for _ in self.fits]
+        for cell in chosen:
+            y, x = (int(v) for v in np.unravel_index(cell, layout.cells))
+            found = self._spectra(picture, (slice(y, y + 1), slice(x, x + 1)))
+            for some, (one, told) in zip(spectra, found, strict=True):
+                some.append(one[told])
+        for k, (fit, some) in enumerate(zip(self.fits, spectra, strict=True)):
+            known = torch.cat(some)
+            if len(known) > known.shape[1] // 16:
+                self.scenes[k] = fit.learn(known)
+
+    def unit(self, picture: Picture, layout: MapLayout, unit: int) -> np.ndarray:
+        """Log probabilities (ny, nx, Z) float16 of one unit's cells, 0 for the largest; all 0 where nothing is known."""
+        cells = layout.units[unit]
+        total: torch.Tensor | None = None
+        for fit, scene, weight, (spectra, told) in zip(
+            self.fits,
+            self.scenes,
+            (1.0, COARSER_WEIGHT),
+            self._spectra(picture, cells),
+            strict=True,
+        ):
+            found = torch.zeros(*told.shape, len(self.z_um))
+            if told.any():
+                found[told] = weight * fit.log_posterior(spectra[told], scene)
+            total = found if total is None else total + found
+        assert total is not None
+        total = (total - total.amax(-1, keepdim=True)).clamp_min(-DEEPEST)
+        return total.numpy().astype(np.float16)
+
+    def _spectra(self, picture: Picture, cells) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """For each fit the spectra (ny, nx, F) of cells, and which of them (ny, nx) tell something."""
+        found = []
+        for coarser in (1, COARSER):
+            window = self.window_px * coarser
+            before = (window - self.stride_px) // 2
+            spans = [
+                (
+                    part.start * self.stride_px - before,
+                    (part.stop - 1) * self.stride_px - before + window,
+                )
+                for part in cells
+            ]
+            block = picture.read_reflected(*spans[0], *spans[1])
+            bad = ~np.isfinite(block)
+            level = block[~bad].mean() if not bad.all() else 0.0
+            block = torch.from_numpy(np.where(bad, np.float32(level), block))
+            spectra = spectra_of(block, self.binning * coarser, self.stride_px)
+            told = texture_over_noise(spectra.flatten(0, 1)).unflatten(0, spectra.shape[:2])
+            told = told > LEAST_TEXTURE
+            # Reflected windows would mix heights, and turn what is anisotropic.
+            for axis, ((low, _), length) in enumerate(zip(spans, picture.shape, strict=True)):
+                begin = low + self.stride_px * torch.arange(told.shape[axis])
+                inside = (begin >= 0) & (begin + window <= length)
+                told &= inside[:, None] if axis == 0 else inside
+            if bad.any():
+                views = torch.from_numpy(bad).unfold(0, window, self.stride_px)
+                told &= ~views.unfold(1, window, self.stride_px).flatten(2).any(2)
+            found.append((spectra, told))
+        return found
+
+
+def estimate_heights(
+    picture: Picture, fit: HeightFit, *, step: Callable[[], None] = lambda: None
+) -> HeightMap:
+    """Estimate the heights of a picture.
+
+    A cell of the map takes two bytes for each height that is told apart: 10 GB of pixels of which 64 x 64 make a cell take
+    some 400 MB.
+
+    Parameters
+    ----------
+    picture
+        Of any size.
+    fit
+        Of the microscope; it learns what the scene looks like.
+    step
+        Called after each unit.
+    """
+    fit.learn(picture)
+    layout = fit.layout(picture.shape)
+    stored = np.zeros((*layout.cells, len(fit.z_um)), np.float16)
+    for number, cells in enumerate(layout.units):
+        stored[cells] = fit.unit(picture, layout, number)
+        step()
+    return surface(stored, fit, layout)
+
+
+def surface(stored: np.ndarray, fit: HeightFit, layout: MapLayout) -> HeightMap:
+    """The most likely surface, from log probabilities (ny, nx, Z) of all cells."""
+    depth = fit.calibration.optics.depth_of_field_um
+    mean, deviation, sure = (np.full(layout.cells, np.nan, np.float32) for _ in range(3))
+    for core in tiles.shards(layout.cells, JOINED):
+        outer = tiles.with_halo(core, HALO, layout.cells)
+        found = joined(torch.from_numpy(stored[outer].astype(np.float32)))
+        found = found[tiles.inside(core, outer)]
+        mean[core], deviation[core] = (part.numpy() for part in moments(found, fit.z_um))
+        near = (fit.z_um - torch.from_numpy(mean[core])[..., None]).abs() <= depth
+        sure[core] = (found * near).sum(-1).numpy()
+    untold = (stored == 0).all(-1)
+    sure[untold] = 0
+    known = np.where(untold, np.nan, mean)
+    flat = np.empty(layout.cells, np.float32)
+    for core in tiles.shards(layout.cells, JOINED):
+        outer = tiles.with_halo(core, REACH, layout.cells)
+        part = (torch.from_numpy(values[outer]) for values in (known, deviation))
+        fitted = smoothed(*part, least=LEAST_UM * depth)
+        flat[core] = fitted.numpy()[tiles.inside(core, outer)]
+    half = QUANTILE * np.hypot(WIDER * deviation, LEAST_UM * depth)
+    return HeightMap(
+        layout, flat - fit.calibration.flat_at(layout), half, sure, float(fit.z_um.max())
+    )
