@@ -74,9 +74,8 @@ def add_pixel_size(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_optics(command, why: str = "") -> None:
-    """Numerical aperture and wavelength; why: what they are for, in brackets' place."""
-    more = why or " (default: from the file)"
+def add_optics(command, more: str = " (default: from the file)") -> None:
+    """Numerical aperture and wavelength; more: the end of their help."""
     command.add_argument("--na", type=column_type("na"), help=f"numerical aperture{more}")
     command.add_argument(
         "--wavelength-um",

@@ -26,8 +26,8 @@ FORMAT = "isoplan depth calibration 1"
 FOUND = ("cylinder_waves", "axis_rad", "spherical_waves", "softness_um")
 # Steps of the first simplex and of derivatives, in units of FOUND; that of the softness in px.
 STEPS = (0.05, 0.1, 0.05, 0.5)
-# Half-widths are at least as large, in units of FOUND (softness in px): what a simulated microscope was missed by, as distances are tried in steps
-# and a scene's softness counts as the optics'.
+# Half-widths are at least as large, in units of FOUND (softness in px): distances are tried in steps, and a scene's softness counts as the
+# optics'. Neither scatters between places, from which half-widths are told.
 LEAST_HALF_WIDTH = (0.01, 0.005, 0.005, 1.0)
 DERIVATIVE = 0.2  # of STEPS
 GRID_CYLINDERS, GRID_AXES = (0.12, 0.25, 0.4), 8
@@ -36,10 +36,8 @@ TOGETHER = 24  # windows of similar distances that are compared at a time
 SEARCHED = 120  # evaluations of the simplex
 LEAST_CYLINDER = 0.05  # waves: below it, the two signs look too much alike
 INTERVAL = 0.9
-LEAST_FLAT, FLAT_DEPTHS = (
-    12,
-    2.0,
-)  # places that tell how a field is curved, and depths of field that it is looked for in
+LEAST_FLAT = 12  # places that tell how a field is curved
+FLAT_DEPTHS = 2.0  # depths of field that it is looked for in, on both sides
 BINNED_CUTOFF = 0.4  # cycles per binned px: pixels are taken together up to about there
 
 
@@ -125,7 +123,7 @@ class Windows:
     Attributes
     ----------
     spectra
-        (n, F), of `DefocusFit.spectra`.
+        (n, F), of `defocus_fit.spectra_of`.
     z_um
         (n,) distances.
     place
@@ -161,8 +159,7 @@ def flatness(
     near = FLAT_DEPTHS * depth
     reach = min(float(known.abs().max()) + near, reach_um(optics))
     fit = DefocusFit(optics, reach, binning_of(optics), depth / FINE)
-    values = -fit.log_posterior(windows.spectra, Scene.unknown(fit.terms.shape[1])) / SHARPNESS
-    profile = _Profile(values, fit.z_um, known, 0.0)
+    profile = _Profile(_near(fit, replace(windows, z_um=known), -near, near), fit.z_um, known, 0.0)
     tried = torch.arange(-near, near + 1e-6, depth / FINE / 4)
     costs = torch.stack([profile.at(float(height)) for height in tried])
     heights = [

@@ -25,8 +25,7 @@ LEARNT = 256  # windows that tell what the scene looks like
 LEAST_TEXTURE = 1.0  # of signal over noise
 # A height is valid if its probability of being right within a depth of field is as large.
 SURE = 0.9
-# Errors are larger than the probabilities say, as neighbours share a scene: measured on simulated surfaces.
-WIDER, LEAST_UM = 1.0, 0.05  # the latter per depth of field
+LEAST_DEVIATION = 0.05  # of any height, in depths of field
 DEEPEST = 30.0  # log probabilities are stored down to there, below the largest
 JOINED, HALO = (
     128,
@@ -73,6 +72,11 @@ def layout_of(optics: Defocus, shape_px: tuple[int, int]) -> MapLayout:
     """Where the cells of a picture lie; those whose window crosses its edge know nothing of their own."""
     binning = binning_of(optics)
     return MapLayout(shape_px, WINDOW_PX * binning, STEP_PX * binning, "valid")
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Numbers of at most `most` of so many things, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
 
 
 class HeightFit:
@@ -123,7 +127,7 @@ class HeightFit:
         """Learn what the scene looks like, from windows all over a picture."""
         layout = self.layout(picture.shape)
         count = layout.cells[0] * layout.cells[1]
-        chosen = np.unique(np.linspace(0, count - 1, min(LEARNT, count)).round().astype(int))
+        chosen = spread(count, LEARNT)
         spectra: list[list[torch.Tensor]] = [[] for _ in self.fits]
         for cell in chosen:
             y, x = (int(v) for v in np.unravel_index(cell, layout.cells))
@@ -191,8 +195,8 @@ def estimate_heights(
 ) -> HeightMap:
     """Estimate the heights of a picture.
 
-    A cell of the map takes two bytes for each height that is told apart: 10 GB of pixels of which 64 x 64 make a cell take
-    some 400 MB.
+    A cell takes three bytes of memory for each height that is told apart: with cells of 64 x 64 px and 100 heights, a picture of
+    100,000 px a side takes 730 MB.
 
     Parameters
     ----------
@@ -202,18 +206,24 @@ def estimate_heights(
         Of the microscope; it learns what the scene looks like.
     step
         Called after each unit.
+
+    Raises
+    ------
+    UserError
+        If the calibration is of another region of the camera.
     """
-    fit.learn(picture)
     layout = fit.layout(picture.shape)
+    flat = fit.calibration.flat_at(layout)
+    fit.learn(picture)
     stored = np.zeros((*layout.cells, len(fit.z_um)), np.float16)
     for number, cells in enumerate(layout.units):
         stored[cells] = fit.unit(picture, layout, number)
         step()
-    return surface(stored, fit, layout)
+    return surface(stored, fit, layout, flat)
 
 
-def surface(stored: np.ndarray, fit: HeightFit, layout: MapLayout) -> HeightMap:
-    """The most likely surface, from log probabilities (ny, nx, Z) of all cells."""
+def surface(stored: np.ndarray, fit: HeightFit, layout: MapLayout, flat: np.ndarray) -> HeightMap:
+    """The most likely surface, from log probabilities (ny, nx, Z) of all cells, less that of a flat specimen (ny, nx)."""
     depth = fit.calibration.optics.depth_of_field_um
     mean, deviation, sure = (np.full(layout.cells, np.nan, np.float32) for _ in range(3))
     for core in tiles.shards(layout.cells, JOINED):
@@ -226,13 +236,11 @@ def surface(stored: np.ndarray, fit: HeightFit, layout: MapLayout) -> HeightMap:
     untold = (stored == 0).all(-1)
     sure[untold] = 0
     known = np.where(untold, np.nan, mean)
-    flat = np.empty(layout.cells, np.float32)
+    height = np.empty(layout.cells, np.float32)
     for core in tiles.shards(layout.cells, JOINED):
         outer = tiles.with_halo(core, REACH, layout.cells)
         part = (torch.from_numpy(values[outer]) for values in (known, deviation))
-        fitted = smoothed(*part, least=LEAST_UM * depth)
-        flat[core] = fitted.numpy()[tiles.inside(core, outer)]
-    half = QUANTILE * np.hypot(WIDER * deviation, LEAST_UM * depth)
-    return HeightMap(
-        layout, flat - fit.calibration.flat_at(layout), half, sure, float(fit.z_um.max())
-    )
+        fitted = smoothed(*part, least=LEAST_DEVIATION * depth)
+        height[core] = fitted.numpy()[tiles.inside(core, outer)]
+    half = QUANTILE * np.hypot(deviation, LEAST_DEVIATION * depth)
+    return HeightMap(layout, height - flat, half, sure, float(fit.z_um.max()))

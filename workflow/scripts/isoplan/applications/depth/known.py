@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from isoplan.applications.depth.calibration import Windows, binning_of
-from isoplan.applications.depth.heights import LEAST_TEXTURE
+from isoplan.applications.depth.heights import LEAST_TEXTURE, spread
 from isoplan.base.errors import UserError
 from isoplan.mosaic.window import Picture
 from isoplan.networks.defocus_fit import WINDOW_PX, spectra_of
@@ -95,12 +95,8 @@ def of_stack(
     places = (seen.float().mean(0) >= 0.5).nonzero()[:, 0]
     if len(places) < LEAST_PLACES:
         raise UserError(NO_TEXTURE)
-    places = places[
-        np.unique(
-            np.linspace(0, len(places) - 1, min(len(places), MOST_PLACES)).round().astype(int)
-        )
-    ]
-    slices = _spread(len(spectra), max(LEAST_SLICES, MOST_WINDOWS // len(places)))
+    places = places[spread(len(places), MOST_PLACES)]
+    slices = spread(len(spectra), max(LEAST_SLICES, MOST_WINDOWS // len(places)))
     rows = [(k, p) for k in slices for p in range(len(places)) if seen[k, places[p]]]
     windows = Windows(
         torch.stack([spectra[k][places[p]] for k, p in rows]),
@@ -142,7 +138,7 @@ def of_plane(picture: Picture, tilt_deg: float, towards_deg: float, optics: Defo
     slope = math.tan(math.radians(tilt_deg)) * optics.pixel_size_um
     z = np.array([slope * (math.sin(towards) * y + math.cos(towards) * x) for y, x in corners])
     check_slices(np.linspace(z.min(), z.max(), LEAST_SLICES), optics)
-    chosen = _spread(len(corners), MOST_WINDOWS)
+    chosen = spread(len(corners), MOST_WINDOWS)
     blocks = [picture.read(y, y + window, x, x + window) for y, x in (corners[k] for k in chosen)]
     spectra = torch.cat([_spectrum(block, binning, window) for block in blocks])
     told = texture_over_noise(spectra) > LEAST_TEXTURE
@@ -165,11 +161,6 @@ def _corners(shape: tuple[int, int], window: int, stride: int = 0) -> list[tuple
     stride = stride or window
     ys, xs = (range(0, length - window + 1, stride) for length in shape)
     return [(y, x) for y in ys for x in xs]
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Numbers of at most `most` of so many things, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
 
 
 def _spectrum(block: np.ndarray, binning: int, window: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-TEMPER, FLOOR = 1.0, 10.0  # of a cell's own log probabilities; they fall no deeper than FLOOR
+FLOOR = 10.0  # a cell's own log probabilities fall no deeper below the largest
 SLOPE, STEP = 0.5, 20.0  # cost of a node's difference between neighbours, and of any step
 SWEEPS = 2  # along columns and along rows
 REACH = 4  # cells on either side that a parabola is fitted to
@@ -32,7 +32,7 @@ def joined(log_posterior: torch.Tensor) -> torch.Tensor:
     >>> joined(told)[0, 1].argmax().item()
     2
     """
-    own = (TEMPER * (log_posterior - log_posterior.amax(-1, keepdim=True))).clamp_min(-FLOOR).exp()
+    own = (log_posterior - log_posterior.amax(-1, keepdim=True)).clamp_min(-FLOOR).exp()
     apart = torch.arange(own.shape[-1], device=own.device)
     apart = (apart[:, None] - apart).abs()
     passed = torch.exp(-(SLOPE * apart).clamp_max(STEP))
