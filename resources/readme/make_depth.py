@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import torch
-from isoplan.applications.depth.pictures import MARGIN_PX, exposed, picture
 from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.defocus import Defocus
+from isoplan.optics.surface_pictures import MARGIN_PX, exposed, picture
 
 FOLDER = Path("results/depth")
 SIDE, PHOTONS, SEED = 1024, 1e4, 11

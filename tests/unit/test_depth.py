@@ -11,15 +11,23 @@ import tifffile
 import torch
 from isoplan.__main__ import main
 from isoplan.applications.depth import calibration as calibrating
+from isoplan.applications.depth import report, trials
 from isoplan.applications.depth.calibration import Calibration, Windows, calibrate, flatness
 from isoplan.applications.depth.known import check_slices, of_stack
 from isoplan.applications.depth.matching import joined, moments, smoothed
-from isoplan.applications.depth.pictures import MARGIN_PX, exposed, picture
+from isoplan.applications.depth.rivals import doubt
+from isoplan.applications.depth.summary import summary
+from isoplan.applications.depth.surfaces import surface
 from isoplan.base.errors import UserError
+from isoplan.config.entries import entry
+from isoplan.config.validation import validate
 from isoplan.mosaic import ngff
 from isoplan.mosaic.reader import open_mosaic
+from isoplan.networks.defocus_fit import spectra_of
 from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.defocus import Defocus
+from isoplan.optics.surface_pictures import MARGIN_PX, exposed, picture
+from isoplan.report.results import Study
 
 TRUE = Defocus(
     0.3, 0.48, 0.32, cylinder_waves=0.3, axis_rad=0.4, spherical_waves=0.05, softness_um=0.2
@@ -74,7 +82,7 @@ def test_a_flat_surface_is_blurred_by_one_psf(scene):
 def test_a_calibration_finds_the_optics(stack, monkeypatch):
     monkeypatch.setattr(calibrating, "GRID_AXES", 4)
     monkeypatch.setattr(calibrating, "GRID_CYLINDERS", (0.25,))
-    monkeypatch.setattr(calibrating, "SEARCHED", 60)
+    monkeypatch.setattr(calibrating, "SEARCHED", 36)
     windows, centres = windows_of(stack)
     optics, half, offset = calibrate(windows, PLAIN)
     assert abs(optics.cylinder_waves - 0.3) < 0.02 and abs(optics.axis_rad - 0.4) < 0.03
@@ -107,6 +115,26 @@ def test_optics_without_astigmatism_are_refused(scene, monkeypatch):
     windows, _ = of_stack(map(Slices, slices), z, PLAIN)
     with pytest.raises(UserError, match="cylindrical lens"):
         calibrate(windows, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("true", "words", "foreign"),
+    [
+        (TRUE, None, False),
+        (replace(TRUE, spherical_waves=-0.05), "spherical aberration of about 0.00", False),
+        (replace(TRUE, cylinder_waves=0.0), "no astigmatism", True),
+        (replace(TRUE, axis_rad=math.pi - 0.4), "another axis", True),  # a flipped camera
+    ],
+)
+def test_pictures_of_other_optics_are_doubted(scene, true, words, foreign):
+    counts = torch.from_numpy(taken(scene, slope(5, scene.shape), true))
+    spectra = spectra_of(counts, 2, 128).flatten(0, 1)
+    found = doubt(spectra, TRUE, 15, 2)
+    if words is None:
+        assert found is None
+    else:
+        assert words in found.words and found.foreign == foreign
+    assert doubt(spectra[:9], TRUE, 15, 2) is None  # too few to tell
 
 
 @pytest.mark.parametrize(
@@ -265,3 +293,107 @@ def test_wrong_knowledge_of_a_stack_is_refused(stack, tmp_path, capsys, monkeypa
         command += ["--slice", "3"]
     assert main(command) == 1
     assert word in capsys.readouterr().err
+
+
+def test_surfaces_have_the_height_that_is_asked_for():
+    rng = np.random.default_rng(0)
+    for kind in ("sphere", "step", "rough"):
+        made = surface({"surface": kind, "height_um": 12.0}, 96, 0.5, rng)
+        assert float(made.max()) == pytest.approx(6, abs=1e-4) == -float(made.min())
+    plane = surface({"surface": "plane", "tilt_deg": 6.0}, 96, 0.5, rng, towards_deg=90.0)
+    assert float(plane.diff(dim=0).mean()) == pytest.approx(
+        math.tan(math.radians(6)) * 0.5, rel=1e-3
+    )
+    assert float(plane.diff(dim=1).abs().max()) < 1e-5
+
+
+def test_scores_tell_scale_from_linearity():
+    """Heights twice as large are linear, and wrong."""
+    true = np.linspace(-10, 10, 64).reshape(8, 8)
+    valid = np.ones((8, 8), bool)
+    half = np.full((8, 8), 0.5)
+    right = trials.scores(true + 0.1, half, valid, true, 20, 2)
+    assert right["error_share"] == pytest.approx(0.005) and right["covered"] == 1
+    assert right["sign_right"] == 1 and right["r2"] > 0.999
+    twice = trials.scores(2 * true, half, valid, true, 20, 2)
+    assert twice["r2_line"] == pytest.approx(1) and twice["r2"] < 0.1 and twice["covered"] < 0.2
+    mirrored = trials.scores(-true, half, valid, true, 20, 2)
+    assert mirrored["sign_right"] == 0
+    nothing = trials.scores(true, half, ~valid, true, 20, 2)
+    assert nothing["valid_share"] == 0 and math.isnan(nothing["error_um"])
+
+
+def test_a_test_needs_no_networks():
+    study = validate({"study": "s", "mosaics": None, "depth_tests": [{"name": "t"}]})
+    test = entry(study, "depth_tests", "t")
+    assert trials.Trial(test, {}, 0).methods == ["fit"]
+
+
+def study_of(tmp_path, covered=0.9, sign=1.0):
+    """A finished study of one test, from made-up figures."""
+    told = {"test": "t", "photons": 1e4}
+    values = dict.fromkeys(trials.VALUES, 0.01) | {"doubted": 0.0}
+    values |= {"covered": covered, "sign_right": sign}
+    rows = pd.DataFrame(
+        [
+            {**told, "picture": k, "method": method, **values, "error_share": share + 0.001 * k}
+            for k in range(3)
+            for method, share in (("fit", 0.01), ("printed", 0.05))
+        ],
+        columns=trials.COLUMNS,
+    )
+    tables = {"depth.csv": rows, "depth_summary.csv": summary(rows)}
+    test = validate({"study": "s", "mosaics": None, "depth_tests": [{"name": "t"}]})
+    grid = np.mgrid[:6, :6].sum(0).astype(float)
+    (tmp_path / "depth_tests/t").mkdir(parents=True)
+    np.savez(
+        tmp_path / "depth_tests/t/pictures.npz",
+        picture=np.ones((9, 9)),
+        true=grid,
+        found=grid + 0.1,
+        half_width=grid * 0 + 0.5,
+        validity=np.where(grid > 1, 1.0, 0.0),
+        cell_um=np.array(20.0),
+    )
+    empty = {"mosaics": [], "networks": [], "maps": {}, "true_maps": {}}
+    return Study(
+        folder=tmp_path,
+        config=test,
+        config_text="",
+        tables=tables,
+        benchmarks=pd.DataFrame(),
+        **empty,
+    )
+
+
+def test_the_report_says_how_near_heights_come(tmp_path):
+    study = study_of(tmp_path)
+    score = report.score(study)
+    assert score is not None and "within 1.10 %" in score.headline and len(score.bars) == 2
+    _, part = report.parts(study)
+    assert part.title == "t" and "side of focus is right in 100 %" in part.words[0]
+    assert report.cautions(study) == []
+    data = part.surfaces[0].data
+    assert data["rows"][0][0] is None and data["rows"][5][5] == 10.1 and data["unit"] == "µm"
+    figure = part.figures[0]
+    assert len(figure.table) == 36 and len(figure.draw().axes) == 4 + 3
+
+
+def test_the_report_warns_of_intervals_that_do_not_hold(tmp_path):
+    texts = [caution.text for caution in report.cautions(study_of(tmp_path, covered=0.4, sign=0.8))]
+    assert len(texts) == 2 and "windows do not resolve" in texts[0]
+    assert "side of focus is right in 80 %" in texts[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"cylinder_waves": 0.04}, "too few to tell the sides"),
+        ({"tilt_deg": 20}, "um from focus"),
+        ({"surface": "step", "height_um": 200}, "um from focus"),
+        ({"size_px": 1000}, "size_px"),
+    ],
+)
+def test_tests_that_cannot_be_are_refused(change, word):
+    with pytest.raises(UserError, match=word):
+        validate({"study": "s", "mosaics": None, "depth_tests": [{"name": "t"} | change]})

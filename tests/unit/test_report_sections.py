@@ -14,34 +14,34 @@ from isoplan.report.verdict import rank
 from matplotlib.figure import Figure
 from report_fixture import build_regression_only, build_study, write_page
 
-DEPTHS = ResultTable("depth.csv", "depth of every cell", ("mosaic", "depth_um"))
+CREEPS = ResultTable("creep.csv", "creep of every cell", ("mosaic", "creep_um"))
 
 
 def parts(study):
-    depths = study.table("depth.csv")
-    if depths.empty:
+    creeps = study.table("creep.csv")
+    if creeps.empty:
         return []
     figure = StudyFigure(
-        *("depth_spread", "depth", depths, lambda: Figure((2, 1)), "", "Depths", "Depths of cells"),
+        *("creep_spread", "creep", creeps, lambda: Figure((2, 1)), "", "Creeps", "Creeps of cells"),
         width_px=200,
     )
-    table = Table(["Mosaic", "Depth (µm)"], [[Cell("tissue"), Cell("3.25")]])
-    words = ["The depth was read from the blur."]
-    return [Part(words=words, figures=[figure], tables=[("", table)], data=["depth.csv"])]
+    table = Table(["Mosaic", "Creep (µm)"], [[Cell("tissue"), Cell("3.25")]])
+    words = ["The creep was read from the blur."]
+    return [Part(words=words, figures=[figure], tables=[("", table)], data=["creep.csv"])]
 
 
 def cautions(study):
-    return [Caution("Depth is doubtful in 12 cells.")] if len(study.table("depth.csv")) else []
+    return [Caution("Creep is doubtful in 12 cells.")] if len(study.table("creep.csv")) else []
 
 
 def score(study):
-    if study.table("depth.csv").empty:
+    if study.table("creep.csv").empty:
         return None
-    bars = [Bar("depth-net", "#005EA8", 0.75)]
-    return Score("good", "Depth to 0.3 µm", "Over all cells.", "Depth found", bars, "depth.csv")
+    bars = [Bar("creep-net", "#005EA8", 0.75)]
+    return Score("good", "Creep to 0.3 µm", "Over all cells.", "Creep found", bars, "creep.csv")
 
 
-DEPTH = Section("depth", "Depth", "How deep it lies", parts, (DEPTHS,), cautions, score)
+CREEP = Section("creep", "Creep", "How far it went", parts, (CREEPS,), cautions, score)
 
 
 class Anchors(HTMLParser):
@@ -61,27 +61,27 @@ class Anchors(HTMLParser):
 @pytest.mark.parametrize("build", [partial(build_study, size_px=128), build_regression_only])
 def test_a_section_from_outside_is_everywhere_and_without_its_table_nowhere(tmp_path, build):
     folder, figures = build(tmp_path / "study"), tmp_path / "study/figures"
-    settings = {"more": [DEPTH], "figures": figures, "drawn": False}
+    settings = {"more": [CREEP], "figures": figures, "drawn": False}
     page = write_page(folder, **settings)
-    assert "epth" not in page and not list(figures.glob("depth*"))
-    pd.DataFrame({"mosaic": ["tissue"], "depth_um": [3.25]}).to_csv(
-        folder / "depth.csv", index=False
+    assert "reep" not in page and not list(figures.glob("creep*"))
+    pd.DataFrame({"mosaic": ["tissue"], "creep_um": [3.25]}).to_csv(
+        folder / "creep.csv", index=False
     )
     page = write_page(folder, **settings)
     anchors = Anchors(page)
-    assert "depth" in anchors.links and anchors.ids == anchors.links[1:]  # the first skips
-    assert anchors.ids.index("depth") < anchors.ids.index("network")
+    assert "creep" in anchors.links and anchors.ids == anchors.links[1:]  # the first skips
+    assert anchors.ids.index("creep") < anchors.ids.index("network")
     for words in (
-        *("How deep it lies", "The depth was read from the blur.", "3.25", "Depths of cells"),
-        *("Depth is doubtful in 12 cells.", "Depth found", "75 %", "depth of every cell"),
+        *("How far it went", "The creep was read from the blur.", "3.25", "Creeps of cells"),
+        *("Creep is doubtful in 12 cells.", "Creep found", "75 %", "creep of every cell"),
     ):
         assert words in page, words
-    assert page.count('href="figures/depth.csv"') == 1 and 'href="depth.csv"' in page
-    assert {path.name for path in figures.glob("depth*")} == {
-        *("depth_spread.png", "depth_spread.svg", "depth.csv"),
+    assert page.count('href="figures/creep.csv"') == 1 and 'href="creep.csv"' in page
+    assert {path.name for path in figures.glob("creep*")} == {
+        *("creep_spread.png", "creep_spread.svg", "creep.csv"),
     }
     # Mosaics lead where there are any, else the section: it stands before networks.
-    assert ('<h2 id="verdict">Depth to 0.3 µm' in page) == (build is build_regression_only)
+    assert ('<h2 id="verdict">Creep to 0.3 µm' in page) == (build is build_regression_only)
 
 
 def test_cautions_are_ranked():

@@ -24,6 +24,8 @@ TARGETS = {
     *("report.html", "metrics.csv", "regression.csv", "restoration.csv", "harm.csv"),
     *("fluctuation.csv", "sequences.csv", "enhancement.csv", "enhanced_pictures.csv"),
     *("weight_maps.csv", "weight_maps_summary.csv"),
+    "depth.csv",
+    "depth_summary.csv",
     "identification.csv",
 }
 # Rule -> its text, with the names of folders put in.

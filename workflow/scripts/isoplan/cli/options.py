@@ -1,6 +1,7 @@
 """Options and argument types that several commands share."""
 
 import argparse
+from pathlib import Path
 
 from isoplan.base.errors import UserError
 from isoplan.config.schema import choices
@@ -98,6 +99,23 @@ def non_negative_int(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
     return value
+
+
+def positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return value
+
+
+def add_positions(group) -> None:
+    """How far apart the slices of a stack lie, in a group of which one must be given."""
+    group.add_argument(
+        "--step-um", type=float, metavar="UM", help="z from slice to slice; below 0 if it falls"
+    )
+    group.add_argument(
+        "--z-um", type=Path, metavar="FILE", help="z of every slice in um, one number a line"
+    )
 
 
 def column_type(column: str):

@@ -23,6 +23,7 @@ from isoplan.networks.spectrum_fit import RIDGE, SHARPNESS, SIGNAL_OVER_NOISE, S
 from isoplan.optics.defocus import Defocus
 
 WINDOW_PX = 128  # side of a window, in binned px
+BINNED_CUTOFF = 0.4  # cycles per binned px: pixels are taken together up to about there
 NODES_A_DEPTH = 6.0  # distances per depth of field
 RANGES = (
     0.0,
@@ -60,11 +61,28 @@ class Compared:
     level: torch.Tensor
 
 
+def binning_of(optics: Defocus) -> int:
+    """Pixels taken together along each axis."""
+    return max(1, round(BINNED_CUTOFF / optics.cutoff))
+
+
+def reach_um(optics: Defocus) -> float:
+    """The distance from which the blur is wider than a window."""
+    return WINDOW_PX * binning_of(optics) / 2 / optics.radius_px(1.0)
+
+
 def spectra_of(picture: torch.Tensor, binning: int, stride_px: int) -> torch.Tensor:
     """Power spectra (ny, nx, F) of windows of a picture (h, w), WINDOW_PX binned pixels large, every stride_px pixels of it."""
     if binning > 1:
         picture = F.avg_pool2d(picture[None], binning)[0]
     return spectrum_fit.welch(picture[None], WINDOW_PX, stride_px // binning)[0]
+
+
+def seen(optics: Defocus, z_um: torch.Tensor, binning: int) -> torch.Tensor:
+    """What windows of binned pixels show of scenes of power laws at distances (n,): spectra (laws, n, F) without noise."""
+    spectra = optics.spectra(z_um, 2 * SQUARE_PX, binning, spectrum_fit.power_laws)
+    shares = spectrum_fit.leakage(z_um.device)
+    return torch.stack([sliding.product(law.flatten(1), shares) for law in spectra])
 
 
 class DefocusFit:
@@ -99,10 +117,7 @@ class DefocusFit:
         widths = [round(width * optics.depth_of_field_um / step) for width in RANGES]
         most = max(widths)
         wide = torch.arange(-half - most, half + most + 1) * step
-        spectra = optics.spectra(wide, 2 * SQUARE_PX, binning, spectrum_fit.power_laws)
-        shares = spectrum_fit.leakage(wide.device)
-        seen = torch.stack([sliding.product(law.flatten(1), shares) for law in spectra])
-        sums = F.pad(seen.cumsum(1), (0, 0, 1, 0))
+        sums = F.pad(seen(optics, wide, binning).cumsum(1), (0, 0, 1, 0))
         count = len(self.z_um)
         ranges = [
             (sums[:, most + w + 1 :][:, :count] - sums[:, most - w :][:, :count]) / (2 * w + 1)

@@ -3,16 +3,21 @@
 The sections of the report itself are in `sections`. Applications add their own.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 
 from isoplan.report import style
 from isoplan.report.results import ResultTable, Study
 from isoplan.report.tables import Table
 
 SHOWN = 6  # cautions of one kind
+MOST_CELLS = 64  # of a surface that turns, along each axis
 NO_MOSAIC = "No mosaic was restored in this study, so there are no pictures, PSF maps or image metrics to show."
 
 
@@ -52,6 +57,49 @@ class StudyFigure:
 
 
 @dataclass
+class Surface:
+    """A surface that turns under the pointer.
+
+    Attributes
+    ----------
+    title
+        Its caption.
+    alt
+        A description of what it shows, for readers who cannot see it.
+    heights
+        (ny, nx) in `unit`; NaN where they are not known.
+    cell
+        Side of a cell in `unit`.
+    unit
+        Of heights and cells.
+    """
+
+    title: str
+    alt: str
+    heights: np.ndarray
+    cell: float
+    unit: str
+
+    @property
+    def data(self) -> dict:
+        """What the page draws: at most MOST_CELLS cells along each axis."""
+        step = max(1, -(-max(self.heights.shape) // MOST_CELLS))
+        shown = np.asarray(self.heights, float)[::step, ::step]
+        known = shown[np.isfinite(shown)]
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        rows = [[round(v, 3) if math.isfinite(v) else None for v in row] for row in shown.tolist()]
+        colours = [to_hex(colormaps[style.DEFAULT_MAP](k / 31)) for k in range(32)]
+        return {
+            "rows": rows,
+            "cell": self.cell * step,
+            "low": low,
+            "high": high,
+            "unit": self.unit,
+            "colours": colours,
+        }
+
+
+@dataclass
 class Part:
     """A part of a section. Its contents are shown in the order of the fields.
 
@@ -67,6 +115,8 @@ class Part:
         Small paragraphs above the figures.
     figures
         Figures; all are drawn into figures/.
+    surfaces
+        Surfaces that turn.
     tables
         Tables, each with its heading or "".
     notes
@@ -94,6 +144,7 @@ class Part:
     items: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     figures: list[StudyFigure] = field(default_factory=list)
+    surfaces: list[Surface] = field(default_factory=list)
     tables: list[tuple[str, Table]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     listing: tuple[str, str] | None = None

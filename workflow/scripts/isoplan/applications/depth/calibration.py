@@ -1,8 +1,8 @@
 """What depth needs to know of a microscope, and how it is found from pictures whose distances are known up to an offset.
 
 Cylinder, axis, spherical aberration and softness are those under which the pictures' spectra are explained best at
-their distances: the lowest sum of log misfits over windows (`networks.defocus_fit`), first on a grid, then by the simplex of Nelder
-and Mead. Intervals are those of an estimating equation: its curvature, and how its slopes scatter between places
+their distances: the lowest sum of log misfits over windows (`networks.defocus_fit`), first on a grid, then by quadratic models
+in a trust region (COBYQA; Ragonneau, PhD thesis, 2022). Intervals are those of an estimating equation: its curvature, and how its slopes scatter between places
 (Huber, Proc. Fifth Berkeley Symp., 1967), as windows of one place share a scene.
 """
 
@@ -17,14 +17,14 @@ from scipy.optimize import minimize
 from scipy.stats import t as student
 
 from isoplan.base.errors import UserError
-from isoplan.networks.defocus_fit import WINDOW_PX, DefocusFit, Scene
+from isoplan.networks.defocus_fit import DefocusFit, Scene, binning_of, reach_um
 from isoplan.networks.spectrum_fit import SHARPNESS
 from isoplan.optics.defocus import Defocus
 from isoplan.psf_map.layout import MapLayout
 
 FORMAT = "isoplan depth calibration 1"
 FOUND = ("cylinder_waves", "axis_rad", "spherical_waves", "softness_um")
-# Steps of the first simplex and of derivatives, in units of FOUND; that of the softness in px.
+# First steps of the search and of derivatives, in units of FOUND; that of the softness in px.
 STEPS = (0.05, 0.1, 0.05, 0.5)
 # Half-widths are at least as large, in units of FOUND (softness in px): distances are tried in steps, and a scene's softness counts as the
 # optics'. Neither scatters between places, from which half-widths are told.
@@ -33,12 +33,11 @@ DERIVATIVE = 0.2  # of STEPS
 GRID_CYLINDERS, GRID_AXES = (0.12, 0.25, 0.4), 8
 COARSE, FINE = 2.0, 4.0  # distances per depth of field, on the grid and after it
 TOGETHER = 24  # windows of similar distances that are compared at a time
-SEARCHED = 120  # evaluations of the simplex
+SEARCHED = 90  # evaluations after the grid
 LEAST_CYLINDER = 0.05  # waves: below it, the two signs look too much alike
 INTERVAL = 0.9
 LEAST_FLAT = 12  # places that tell how a field is curved
 FLAT_DEPTHS = 2.0  # depths of field that it is looked for in, on both sides
-BINNED_CUTOFF = 0.4  # cycles per binned px: pixels are taken together up to about there
 
 
 @dataclass(frozen=True)
@@ -89,25 +88,29 @@ class Calibration:
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
+    def of(cls, told: dict) -> "Calibration":
+        """The calibration that `told` gives."""
+        if told["format"] != FORMAT:
+            raise UserError(f"is not of the format {FORMAT}; calibrate again")
+        return cls(
+            Defocus(**told["optics"]),
+            dict(told["half_width"]),
+            float(told["offset_um"]),
+            tuple(float(value) for value in told["flat"]),
+            tuple(int(length) for length in told["shape_px"]),
+        )
+
+    @classmethod
     def read(cls, path: str | Path) -> "Calibration":
         """Raises UserError if the file is no calibration."""
         try:
-            told = json.loads(Path(path).read_text())
-            known = told["format"] == FORMAT
-            found = cls(
-                Defocus(**told["optics"]),
-                dict(told["half_width"]),
-                float(told["offset_um"]),
-                tuple(float(value) for value in told["flat"]),
-                tuple(int(length) for length in told["shape_px"]),
-            )
+            return cls.of(json.loads(Path(path).read_text()))
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: is no calibration of `depth-calibrate` ({error})") from None
-        if not known:
-            raise UserError(f"{path}: is not of the format {FORMAT}; calibrate again")
-        return found
 
 
 def bent(y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -133,16 +136,6 @@ class Windows:
     spectra: torch.Tensor
     z_um: torch.Tensor
     place: torch.Tensor
-
-
-def binning_of(optics: Defocus) -> int:
-    """Pixels taken together along each axis."""
-    return max(1, round(BINNED_CUTOFF / optics.cutoff))
-
-
-def reach_um(optics: Defocus) -> float:
-    """The distance from which the blur is wider than a window."""
-    return WINDOW_PX * binning_of(optics) / 2 / optics.radius_px(1.0)
 
 
 def flatness(
@@ -233,9 +226,8 @@ def calibrate(
         step()
         return _Profile.of(optics_at(place), windows, FINE, near).least
 
-    simplex = np.vstack([grid[first], grid[first] + np.eye(len(scale))])
-    options = {"initial_simplex": simplex, "maxfev": SEARCHED, "xatol": 0.03, "fatol": 1e-4}
-    best = minimize(cost, grid[first], method="Nelder-Mead", options=options).x
+    options = {"initial_tr_radius": 1.0, "final_tr_radius": 0.01, "maxfev": SEARCHED}
+    best = minimize(cost, grid[first], method="COBYQA", options=options).x
     optics = optics_at(best)
     offset = _Profile.of(optics, windows, FINE, near).offset_um
     half = _half_widths(

@@ -7,6 +7,7 @@ from isoplan.cli.options import (
     add_optics,
     add_overwrite,
     add_pixel_size,
+    add_positions,
     add_source,
     positive_float,
 )
@@ -51,12 +52,7 @@ def add_depth_calibrate(commands) -> None:
     add_source(command, "a z stack, or a picture of a tilted plane")
     add_pixel_size(command)
     known = command.add_mutually_exclusive_group(required=True)
-    known.add_argument(
-        "--step-um", type=float, metavar="UM", help="z from slice to slice; below 0 if it falls"
-    )
-    known.add_argument(
-        "--z-um", type=Path, metavar="FILE", help="z of every slice in um, one number a line"
-    )
+    add_positions(known)
     known.add_argument(
         "--tilt-deg",
         type=positive_float,

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from isoplan.applications.depth.calibration import Calibration, binning_of
-from isoplan.applications.depth.calibration import reach_um as reach_um_of
+from isoplan.applications.depth.calibration import Calibration
 from isoplan.applications.depth.matching import REACH, joined, moments, smoothed
+from isoplan.applications.depth.rivals import Doubt, doubt
 from isoplan.base.errors import UserError
 from isoplan.mosaic import tiles
 from isoplan.mosaic.window import Picture
-from isoplan.networks.defocus_fit import WINDOW_PX, DefocusFit, Scene, spectra_of
+from isoplan.networks.defocus_fit import WINDOW_PX, DefocusFit, Scene, binning_of, spectra_of
+from isoplan.networks.defocus_fit import reach_um as reach_um_of
 from isoplan.networks.sliding import STEP_PX
 from isoplan.networks.spectrum_fit import texture_over_noise
 from isoplan.optics.defocus import Defocus
@@ -22,6 +23,7 @@ from isoplan.psf_map.layout import QUANTILE, MapLayout
 # Windows of twice the pixels tell the sides of focus apart where blur is wide. They count less, as they see more than a cell.
 COARSER, COARSER_WEIGHT = 2, 0.5
 LEARNT = 256  # windows that tell what the scene looks like
+ASKED = 64  # windows that tell whether the optics are the picture's
 LEAST_TEXTURE = 1.0  # of signal over noise
 # A height is valid if its probability of being right within a depth of field is as large.
 SURE = 0.9
@@ -48,6 +50,8 @@ class HeightMap:
         (ny, nx) probability that a height is right within a depth of field.
     reach_um
         Heights were looked for up to so far from focus.
+    doubt
+        Other optics that explain the picture better, if any. If those are another microscope's, no height is valid.
     """
 
     layout: MapLayout
@@ -55,6 +59,7 @@ class HeightMap:
     half_width_um: np.ndarray
     validity: np.ndarray
     reach_um: float
+    doubt: Doubt | None = None
 
     @property
     def valid(self) -> np.ndarray:
@@ -103,10 +108,13 @@ class HeightFit:
             raise UserError(
                 f"a reach of {reach_um:g} um: beyond {most:.3g} um the blur is wider than a window of {self.window_px} px; give at most that"
             )
-        self.fits = [
-            DefocusFit(optics, reach_um, self.binning * coarser) for coarser in (1, COARSER)
-        ]
+        fine = DefocusFit(optics, reach_um, self.binning)
+        step = float(fine.z_um[1] - fine.z_um[0])
+        # Where it counts, blur is wide and changes slowly.
+        coarse = DefocusFit(optics, reach_um, self.binning * COARSER, step * COARSER)
+        self.fits = [fine, coarse]
         self.scenes = [Scene.unknown(fit.terms.shape[1]) for fit in self.fits]
+        self.doubt: Doubt | None = None
 
     @property
     def window_px(self) -> int:
@@ -124,7 +132,7 @@ class HeightFit:
         return layout_of(self.calibration.optics, shape_px)
 
     def learn(self, picture: Picture) -> None:
-        """Learn what the scene looks like, from windows all over a picture."""
+        """Learn what the scene looks like, from windows all over a picture, and whether its optics are those of the calibration."""
         layout = self.layout(picture.shape)
         count = layout.cells[0] * layout.cells[1]
         chosen = spread(count, LEARNT)
@@ -136,6 +144,10 @@ class HeightFit:
                 some.append(one[told])
         for k, (fit, some) in enumerate(zip(self.fits, spectra, strict=True)):
             known = torch.cat(some)
+            if fit is self.fits[0]:
+                asked = known[spread(len(known), ASKED)]
+                reach = float(self.z_um.max())
+                self.doubt = doubt(asked, self.calibration.optics, reach, self.binning)
             if len(known) > known.shape[1] // 16:
                 self.scenes[k] = fit.learn(known)
 
@@ -152,7 +164,9 @@ class HeightFit:
         ):
             found = torch.zeros(*told.shape, len(self.z_um))
             if told.any():
-                found[told] = weight * fit.log_posterior(spectra[told], scene)
+                found[told] = weight * _at(
+                    fit.log_posterior(spectra[told], scene), fit.z_um, self.z_um
+                )
             total = found if total is None else total + found
         assert total is not None
         total = (total - total.amax(-1, keepdim=True)).clamp_min(-DEEPEST)
@@ -188,6 +202,15 @@ class HeightFit:
                 told &= ~views.unfold(1, window, self.stride_px).flatten(2).any(2)
             found.append((spectra, told))
         return found
+
+
+def _at(values: torch.Tensor, z_um: torch.Tensor, wanted_um: torch.Tensor) -> torch.Tensor:
+    """(n, Z') values (n, Z) at other distances, by linear interpolation."""
+    if torch.equal(z_um, wanted_um):
+        return values
+    place = ((wanted_um - z_um[0]) / (z_um[1] - z_um[0])).clamp(0, len(z_um) - 1)
+    low = place.floor().long().clamp_max(len(z_um) - 2)
+    return torch.lerp(values[:, low], values[:, low + 1], place - low)
 
 
 def estimate_heights(
@@ -235,6 +258,8 @@ def surface(stored: np.ndarray, fit: HeightFit, layout: MapLayout, flat: np.ndar
         sure[core] = (found * near).sum(-1).numpy()
     untold = (stored == 0).all(-1)
     sure[untold] = 0
+    if fit.doubt and fit.doubt.foreign:
+        sure[:] = 0
     known = np.where(untold, np.nan, mean)
     height = np.empty(layout.cells, np.float32)
     for core in tiles.shards(layout.cells, JOINED):
@@ -243,4 +268,4 @@ def surface(stored: np.ndarray, fit: HeightFit, layout: MapLayout, flat: np.ndar
         fitted = smoothed(*part, least=LEAST_DEVIATION * depth)
         height[core] = fitted.numpy()[tiles.inside(core, outer)]
     half = QUANTILE * np.hypot(deviation, LEAST_DEVIATION * depth)
-    return HeightMap(layout, height - flat, half, sure, float(fit.z_um.max()))
+    return HeightMap(layout, height - flat, half, sure, float(fit.z_um.max()), fit.doubt)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from isoplan.applications.depth.calibration import Windows, binning_of
+from isoplan.applications.depth.calibration import Windows
 from isoplan.applications.depth.heights import LEAST_TEXTURE, spread
 from isoplan.base.errors import UserError
 from isoplan.mosaic.window import Picture
-from isoplan.networks.defocus_fit import WINDOW_PX, spectra_of
+from isoplan.networks.defocus_fit import WINDOW_PX, binning_of, spectra_of
 from isoplan.networks.spectrum_fit import texture_over_noise
 from isoplan.optics.defocus import Defocus
 

@@ -17,7 +17,7 @@ SWEEPS = 2  # along columns and along rows
 REACH = 4  # cells on either side that a parabola is fitted to
 TOLERANCE, LEAST_WEIGHT, ROUNDS = 2.0, 0.02, 3  # of the robust fit
 # Pulls the terms of a fit to 0, relative to the weight of all cells: where cells are few or in a line, it is level.
-LEVEL = (1e-6, *(1e-2,) * 2, *(3e-2,) * 3)
+LEVEL = (1e-6, *(1e-4,) * 2, *(0.1,) * 3)
 
 
 def joined(log_posterior: torch.Tensor) -> torch.Tensor:

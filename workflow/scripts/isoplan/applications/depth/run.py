@@ -2,7 +2,6 @@
 
 import argparse
 import math
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from isoplan.applications.depth.calibration import (
     Calibration,
     calibrate,
     flatness,
-    reach_um,
 )
 from isoplan.applications.depth.figures import height_figure, surface_figure
 from isoplan.applications.depth.heights import (
@@ -32,9 +30,9 @@ from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.cli.outputs import is_file, sealed_json
 from isoplan.cli.picture import open_picture, outputs_of, tiff_tags
+from isoplan.cli.stack import positions, slices
 from isoplan.mosaic import ngff
-from isoplan.mosaic.reader import open_mosaic
-from isoplan.mosaic.window import Picture
+from isoplan.networks.defocus_fit import reach_um
 from isoplan.optics.defocus import Defocus
 from isoplan.psf_map.layout import SHARD_CELLS
 from isoplan.report import plots
@@ -61,8 +59,8 @@ def depth_calibrate(args: argparse.Namespace) -> int:
             optics = _optics_of(first)
             shape = picture.shape
             if args.tilt_deg is None:
-                z = check_slices(_positions(args, getattr(picture, "slices", 1)), optics)
-                windows, centres = of_stack(_slices(first, len(z)), z, optics)
+                z = check_slices(positions(args, getattr(picture, "slices", 1)), optics)
+                windows, centres = of_stack(slices(first, len(z)), z, optics)
             else:
                 windows = of_plane(picture, args.tilt_deg, args.towards_deg, optics)
                 centres = np.empty((0, 2))
@@ -120,14 +118,22 @@ def depth(args: argparse.Namespace) -> int:
 def describe(found: HeightMap) -> list[str]:
     """What a map says, in words."""
     valid = found.valid
+    if found.doubt and found.doubt.foreign:
+        return [
+            f"CAUTION: no height is valid: the picture looks as if taken with {found.doubt.words}, so it is not of the calibrated microscope; calibrate it"
+        ]
     if not valid.any():
-        return ["CAUTION: no cell is valid: too little texture, or no picture of this microscope"]
+        return ["CAUTION: no cell is valid: too little texture"]
     heights, half = found.height_um[valid], found.half_width_um[valid]
     low, high = np.quantile(heights, (0.01, 0.99))
     lines = [
         f"{valid.mean():.0%} of the cells are valid; heights from {low:.3g} to {high:.3g} um, +- {np.median(half):.2g} um in the median cell "
         "(90 % interval)"
     ]
+    if found.doubt:
+        lines.append(
+            f"CAUTION: the picture looks as if taken with {found.doubt.words}; heights may be wrong by more than their intervals: calibrate again"
+        )
     at_end = (np.abs(heights) > 0.95 * found.reach_um).mean()
     if at_end > 0.02:
         lines.append(
@@ -159,26 +165,6 @@ def _check_optics(args: argparse.Namespace, optics: Defocus) -> None:
         )
 
 
-def _positions(args: argparse.Namespace, slices: int) -> list[float]:
-    if args.z_um is None:
-        return [args.step_um * k for k in range(slices)]
-    try:
-        z = [float(line) for line in args.z_um.read_text().split()]
-    except ValueError as error:
-        raise UserError(f"{args.z_um}: {error}; give one number a line") from None
-    if len(z) != slices:
-        raise UserError(f"{args.z_um}: has {len(z)} positions, and {args.picture} {slices} slices")
-    return z
-
-
-def _slices(args: argparse.Namespace, count: int) -> Iterator[Picture]:
-    for number in range(count):
-        with open_mosaic(
-            args.picture, channel=args.channel, slice=number, series=args.series
-        ) as picture:
-            yield picture
-
-
 def _write(folder: Path, store: Path, found: HeightMap, calibration: Calibration) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found.table().to_csv(folder / "heights.csv", index=False, float_format="%.6g")
@@ -201,6 +187,10 @@ def _write(folder: Path, store: Path, found: HeightMap, calibration: Calibration
         pixel_size_um=calibration.optics.pixel_size_um,
         shard_cells=SHARD_CELLS,
         names=["0"],
-        attributes={"calibration": calibration.told(), "window_px": found.layout.window_px},
+        attributes={
+            "calibration": calibration.told(),
+            "window_px": found.layout.window_px,
+            "fits_better": found.doubt.words if found.doubt else "",
+        },
     )
     ngff.write_shards(ngff.open_array(store, "0", "r+"), (slice(None),) * 3, values)

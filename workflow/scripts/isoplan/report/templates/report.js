@@ -23,6 +23,82 @@
     image.addEventListener("keydown", (event) => { if (event.key === "Enter") open(); });
   });
 
+  // A surface is drawn cell by cell, the farthest first, and turns under the pointer or the arrow keys.
+  document.querySelectorAll("figure.surface").forEach((figure) => {
+    const data = JSON.parse(figure.querySelector("script").textContent), canvas = figure.querySelector("canvas");
+    const rows = data.rows, ny = rows.length, nx = rows[0].length, side = Math.max(nx, ny) - 1 || 1;
+    const scale = Math.min(2, devicePixelRatio || 1), width = 760, height = 480;
+    canvas.width = width * scale;
+    canvas.height = height * scale;
+    const pen = canvas.getContext("2d"), span = data.high - data.low || 1;
+    const middle = (data.low + data.high) / 2, rise = 0.35 / span;
+    let yaw = -0.6, pitch = 0.55, held = null;
+
+    // Of a place in cells and a height: right, down and away from the eye, where the surface's side is 1.
+    function project(x, y, z) {
+      const u = (x - (nx - 1) / 2) / side, v = (y - (ny - 1) / 2) / side, w = (z - middle) * rise;
+      const right = u * Math.cos(yaw) - v * Math.sin(yaw), away = u * Math.sin(yaw) + v * Math.cos(yaw);
+      return [right, away * Math.sin(pitch) - w * Math.cos(pitch), -away * Math.cos(pitch) - w * Math.sin(pitch)];
+    }
+
+    function draw() {
+      const size = 0.54 * width * scale, cells = [];
+      for (let y = 0; y + 1 < ny; y++) for (let x = 0; x + 1 < nx; x++) {
+        const z = [rows[y][x], rows[y][x + 1], rows[y + 1][x + 1], rows[y + 1][x]];
+        if (z.some((one) => one === null)) continue;
+        const corners = [project(x, y, z[0]), project(x + 1, y, z[1]), project(x + 1, y + 1, z[2]), project(x, y + 1, z[3])];
+        const mean = (z[0] + z[1] + z[2] + z[3]) / 4;
+        cells.push({ corners, far: corners.reduce((sum, one) => sum + one[2], 0), colour: data.colours[Math.round((mean - data.low) / span * 31)] });
+      }
+      cells.sort((a, b) => b.far - a.far);
+      pen.clearRect(0, 0, canvas.width, canvas.height);
+      const text = getComputedStyle(canvas).color;
+      const place = ([right, down]) => [canvas.width / 2 + right * size, canvas.height / 2 + down * size];
+      function line(corners) {
+        pen.beginPath();
+        corners.forEach((one, k) => { const at = place(one); if (k) pen.lineTo(at[0], at[1]); else pen.moveTo(at[0], at[1]); });
+      }
+      const floor = [[0, 0], [nx - 1, 0], [nx - 1, ny - 1], [0, ny - 1], [0, 0]].map(([x, y]) => project(x, y, data.low));
+      pen.strokeStyle = pen.fillStyle = text;
+      pen.lineWidth = scale;
+      pen.globalAlpha = 0.35;
+      line(floor);
+      pen.stroke();
+      pen.globalAlpha = 1;
+      cells.forEach((cell) => {
+        line(cell.corners);
+        pen.closePath();
+        pen.fillStyle = pen.strokeStyle = cell.colour;
+        pen.fill();
+        pen.stroke();
+      });
+      pen.fillStyle = text;
+      pen.font = 13 * scale + "px " + getComputedStyle(canvas).fontFamily;
+      const wide = ((nx - 1) * data.cell).toPrecision(3), deep = ((ny - 1) * data.cell).toPrecision(3);
+      pen.fillText(Number(wide) + " × " + Number(deep) + " " + data.unit + ", heights from " + Number(data.low.toPrecision(3)) + " to " + Number(data.high.toPrecision(3)) + " " + data.unit, 12 * scale, canvas.height - 12 * scale);
+    }
+
+    function turn(right, down) {
+      yaw += right;
+      pitch = Math.min(1.5, Math.max(0.05, pitch + down));
+      draw();
+    }
+    canvas.addEventListener("pointerdown", (event) => { held = [event.clientX, event.clientY]; canvas.setPointerCapture(event.pointerId); });
+    canvas.addEventListener("pointerup", () => { held = null; });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!held) return;
+      turn((event.clientX - held[0]) / 150, (event.clientY - held[1]) / 150);
+      held = [event.clientX, event.clientY];
+    });
+    const keys = { ArrowLeft: [-0.15, 0], ArrowRight: [0.15, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] };
+    canvas.addEventListener("keydown", (event) => {
+      if (!keys[event.key]) return;
+      event.preventDefault();
+      turn(...keys[event.key]);
+    });
+    draw();
+  });
+
   const source = document.getElementById("scenes");
   if (!source) return;
   const scenes = JSON.parse(source.textContent);

@@ -1,0 +1,141 @@
+# Depth: pictures of surfaces of known height, and how near the heights come that are found in each picture alone.
+
+DEPTH_TESTS = [item["name"] for item in STUDY["depth_tests"]]
+DEPTH_TEST = f"{RESULTS}/depth_tests/{{depth_test}}"
+DEPTH_STAGE = f"{RESULTS}/stages/depth_tests/{{depth_test}}"
+DEPTH_ROWS = f"{RESULTS}/depth.csv"
+DEPTH_SUMMARY = f"{RESULTS}/depth_summary.csv"
+DEPTH_CALIBRATION = f"{DEPTH_TEST}/calibration.json"
+
+if DEPTH_TESTS:
+    TARGETS["depth_tests"] = [DEPTH_ROWS, DEPTH_SUMMARY]
+    REPORTED["depth_tests"] = DEPTH_SUMMARY
+    REPORTED["depth_pictures"] = expand(
+        f"{DEPTH_TEST}/pictures.npz", depth_test=DEPTH_TESTS
+    )
+    SECTIONS["depth"] = "isoplan.applications.depth.report:SECTIONS"
+
+# What lies on the surface of each test.
+DEPTH_OBJECTS = {item["name"]: item["objects"] for item in STUDY["depth_tests"]}
+# The networks that are compared with the fit: files and code.
+DEPTH_NETWORKS = {
+    item["name"]: [network_file(name) for name in item["networks"]]
+    for item in STUDY["depth_tests"]
+}
+DEPTH_CODE = {
+    item["name"]: sorted(
+        {code for name in item["networks"] for code in network_code(name)}
+    )
+    for item in STUDY["depth_tests"]
+}
+
+
+wildcard_constraints:
+    depth_test=r"[A-Za-z0-9._-]+",
+
+
+rule calibrate_depth:
+    input:
+        networks=lambda wc: DEPTH_NETWORKS[wc.depth_test],
+    output:
+        calibration=DEPTH_CALIBRATION,
+    log:
+        f"{LOGS}/calibrate_depth/{{depth_test}}.log",
+    benchmark:
+        f"{BENCHMARKS}/calibrate_depth/{{depth_test}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        **asks("calibrate_depth"),
+    params:
+        library=lambda wc: library("calibrate_depth", *DEPTH_CODE[wc.depth_test]),
+        test=lambda wc: entry("depth_tests", wc.depth_test),
+        objects=lambda wc: entry("objects", DEPTH_OBJECTS[wc.depth_test]),
+        seed=STUDY["seed"],
+    message:
+        "Calibrates the microscope of {wildcards.depth_test}"
+    script:
+        "../../scripts/calibrate_depth.py"
+
+
+rule score_depth:
+    input:
+        calibration=DEPTH_CALIBRATION,
+        networks=lambda wc: DEPTH_NETWORKS[wc.depth_test],
+    output:
+        done=f"{DEPTH_STAGE}/score.{{job}}.done",
+    log:
+        f"{LOGS}/score_depth/{{depth_test}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/score_depth/{{depth_test}}/{{job}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        **asks("score_depth"),
+    params:
+        library=lambda wc: library("score_depth", *DEPTH_CODE[wc.depth_test]),
+        folder=f"{DEPTH_TEST}/scores",
+        ledger=f"{RESULTS}/ledgers/depth_tests/{{depth_test}}",
+        test=lambda wc: entry("depth_tests", wc.depth_test),
+        objects=lambda wc: entry("objects", DEPTH_OBJECTS[wc.depth_test]),
+        seed=STUDY["seed"],
+        jobs=JOBS,
+    message:
+        "Finds the heights of {wildcards.depth_test}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../../scripts/score_depth.py"
+
+
+rule tabulate_depth:
+    input:
+        done=expand(
+            f"{DEPTH_STAGE}/score.{{job}}.done",
+            depth_test=DEPTH_TESTS,
+            job=range(JOBS),
+        ),
+    output:
+        rows=DEPTH_ROWS,
+        summary=DEPTH_SUMMARY,
+    log:
+        f"{LOGS}/tabulate_depth.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_depth.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("tabulate_depth"),
+    params:
+        library=library("tabulate_depth"),
+        folder=f"{RESULTS}/depth_tests",
+        tests=[entry("depth_tests", name) for name in DEPTH_TESTS],
+        seed=STUDY["seed"],
+    message:
+        "Collects how near the heights come"
+    script:
+        "../../scripts/tabulate_depth.py"
+
+
+rule picture_depth:
+    input:
+        calibration=DEPTH_CALIBRATION,
+    output:
+        pictures=f"{DEPTH_TEST}/pictures.npz",
+    log:
+        f"{LOGS}/picture_depth/{{depth_test}}.log",
+    benchmark:
+        f"{BENCHMARKS}/picture_depth/{{depth_test}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("picture_depth"),
+    params:
+        library=library("picture_depth"),
+        test=lambda wc: entry("depth_tests", wc.depth_test),
+        objects=lambda wc: entry("objects", DEPTH_OBJECTS[wc.depth_test]),
+        seed=STUDY["seed"],
+    message:
+        "Finds the heights of one picture of {wildcards.depth_test} once more, to look at"
+    script:
+        "../../scripts/picture_depth.py"
