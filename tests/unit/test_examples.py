@@ -7,8 +7,13 @@ import pytest
 
 MODULES = (
     "api",
+    "applications.autofocus.search",
+    "applications.autofocus.simulated",
+    "applications.autofocus.stage",
     "applications.depth.matching",
-    "applications.depth.pictures",
+    "applications.depth.printed",
+    "applications.depth.summary",
+    "applications.depth.surfaces",
     "applications.enhancement.critic",
     "applications.enhancement.defects",
     "applications.enhancement.detectors",

@@ -1,0 +1,210 @@
+"""Where the focus is, from a few pictures of one specimen at known positions of the stage.
+
+Two comparisons, for each block of the region:
+
+- alone: how far from focus each picture is, by the fit of `networks.defocus_fit`, which knows what scenes look like in general;
+- together: which position of focus explains how the pictures differ, by `networks.shared_scene`, which needs to know nothing of the
+  scene, but two pictures or more.
+
+Blocks without texture say nothing. The others vote: each may be wrong with a small probability, so a few cannot lead astray.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from isoplan.base.errors import UserError
+from isoplan.networks.defocus_fit import (
+    WINDOW_PX,
+    DefocusFit,
+    Scene,
+    binning_of,
+    reach_um,
+    spectra_of,
+)
+from isoplan.networks.shared_scene import SharedScene
+from isoplan.networks.sliding import STEP_PX
+from isoplan.networks.spectrum_fit import texture_over_noise
+from isoplan.optics.defocus import Defocus
+
+BLOCKS = 2  # along each axis, at most
+LEAST_TEXTURE = 1.0  # of signal over noise
+NODES_ALONE = 2.0  # distances per depth of field
+SHARPNESS = 30.0  # power of the misfit of all pictures together
+ALONE = 2.0  # weight of what pictures say alone, as their scene is one
+WRONG = 0.02  # probability that a block is
+GRID, FINE = 3.0, 40.0  # positions per depth of field, first and near the best
+SURE = 0.9  # probability within a depth of field from which the focus is known
+QUANTILE = 1.645
+LEAST_DEVIATION = 0.03  # depths of field: stages stop no better
+ONE_SIDED = 0.1  # deviation per um from the nearest picture, if all lie on one side: optics are known so well
+SIDE = 1.5  # depths of field from focus at which pictures tell most
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is kept of a picture.
+
+    Attributes
+    ----------
+    z_um
+        The stage's position.
+    spectra
+        (B, F) of the blocks, in units of the picture's squared mean.
+    told
+        (B,) which of them have texture.
+    alone
+        (B, Z) logarithms of how likely each distance is.
+    """
+
+    z_um: float
+    spectra: torch.Tensor
+    told: torch.Tensor
+    alone: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Focus:
+    """Where the focus is.
+
+    Attributes
+    ----------
+    z_um, half_width_um
+        Position of the stage, and half-width of its 90 % interval.
+    probability
+        That it is right within a depth of field.
+    why
+        Why it is not known; empty if it is.
+    """
+
+    z_um: float
+    half_width_um: float
+    probability: float
+    why: str = ""
+
+    @property
+    def known(self) -> bool:
+        return not self.why
+
+
+class Finder:
+    """Finds the focus of a calibrated microscope.
+
+    Parameters
+    ----------
+    optics
+        What `autofocus-calibrate` found.
+    reach
+        Distances (um) from focus are told apart up to so far; as far as the blur fits into a window if not given.
+    """
+
+    def __init__(self, optics: Defocus, reach: float | None = None):
+        self.optics, self.binning = optics, binning_of(optics)
+        self.reach_um = reach or reach_um(optics)
+        depth = optics.depth_of_field_um
+        self.alone = DefocusFit(optics, self.reach_um, self.binning, depth / NODES_ALONE)
+        self.together = SharedScene(optics, self.reach_um, self.binning)
+        self.scene = Scene.unknown(self.alone.terms.shape[1])
+
+    @property
+    def window_px(self) -> int:
+        return WINDOW_PX * self.binning
+
+    def look(self, picture: np.ndarray, z_um: float) -> Look:
+        """Look at a picture (h, w) taken at z_um; each side is a window long at least."""
+        picture = torch.from_numpy(np.ascontiguousarray(picture, np.float32))
+        if min(picture.shape) < self.window_px:
+            raise UserError(
+                f"the region has {picture.shape[0]} x {picture.shape[1]} px; give {self.window_px} a side at least"
+            )
+        level = picture.mean().clamp_min(1e-12)
+        windows = spectra_of(picture / level, self.binning, STEP_PX * self.binning)
+        blocks, told = [], []
+        for rows in _parts(windows.shape[0]):
+            for columns in _parts(windows.shape[1]):
+                own = windows[rows, columns].flatten(0, 1)
+                blocks.append(own.mean(0))
+                told.append(texture_over_noise(own.mean(0, keepdim=True))[0] > LEAST_TEXTURE)
+        spectra = torch.stack(blocks)
+        alone = self.alone.log_posterior(spectra, self.scene)
+        return Look(float(z_um), spectra, torch.stack(told), alone)
+
+    def score(self, spectra: torch.Tensor, told: torch.Tensor) -> float:
+        """How far from focus a picture seems to be, in um: the median over its blocks (B, F) with texture; NaN if there is none."""
+        if not told.any():
+            return math.nan
+        share = self.alone.log_posterior(spectra[told], self.scene).softmax(1)
+        return float((share @ self.alone.z_um.abs()).median())
+
+    def focus(self, looks: list[Look], limits_um: tuple[float, float]) -> Focus:
+        """The focus, from all pictures so far; limits_um: where the stage may go."""
+        told = torch.stack([look.told for look in looks])
+        middle = looks[-1].z_um
+        if not told.any():
+            return Focus(middle, math.inf, 0.0, "no picture has texture")
+        depth = self.optics.depth_of_field_um
+        near = [look.z_um for look, some in zip(looks, told, strict=True) if some.any()]
+        low, high = min(near) - self.reach_um, max(near) + self.reach_um
+        wide = torch.arange(low, high + depth / GRID, depth / GRID).clamp_max(high)
+        found = self._vote(looks, told, wide).softmax(0)
+        best = float(wide[found.argmax()])
+        within = float(found[(wide - best).abs() <= depth].sum())
+        fine = torch.arange(-depth, depth + 1e-6, depth / FINE) + best
+        fine = fine[(fine >= low) & (fine <= high)]
+        sharp = self._vote(looks, told, fine).softmax(0)
+        mean = float(sharp @ fine)
+        deviation = math.sqrt(max(0.0, float(sharp @ (fine - mean) ** 2)))
+        least = LEAST_DEVIATION * depth
+        if not min(near) <= mean <= max(near):
+            least += ONE_SIDED * min(abs(z - mean) for z in near)
+        half = QUANTILE * math.hypot(deviation, least)
+        why = ""
+        if within < SURE:
+            half = max(half, _half_width(found, wide, best))
+            why = "the pictures allow for more than one position"
+        elif min(best - low, high - best) < depth:
+            why = "the focus seems to be farther than can be told"
+        elif not limits_um[0] <= mean <= limits_um[1]:
+            why = f"the focus seems to lie beyond the limits, at {mean:.4g} um"
+        return Focus(mean, half, within, why)
+
+    def _vote(self, looks: list[Look], told: torch.Tensor, focus_um: torch.Tensor) -> torch.Tensor:
+        """(n,) logarithms of how likely each position of focus is."""
+        z_um = torch.tensor([look.z_um for look in looks])
+        total = torch.zeros(len(focus_um))
+        for block in range(told.shape[1]):
+            if not told[:, block].any():
+                continue
+            own = torch.zeros(len(focus_um))
+            for look in looks:
+                if look.told[block]:
+                    own += self._alone(look, block, focus_um) * (ALONE / len(looks))
+            if len(looks) > 1:
+                spectra = torch.stack([look.spectra[block] for look in looks])
+                misfit = self.together.misfit(spectra, z_um, focus_um)
+                own -= SHARPNESS * (len(looks) - 1) * misfit.log()
+            share = own.softmax(0)
+            total += (share * (1 - WRONG) + WRONG / len(share)).log()
+        return total
+
+    def _alone(self, look: Look, block: int, focus_um: torch.Tensor) -> torch.Tensor:
+        z, values = self.alone.z_um, look.alone[block]
+        place = ((look.z_um - focus_um - z[0]) / (z[1] - z[0])).clamp(0, len(z) - 1.001)
+        low = place.floor().long()
+        return torch.lerp(values[low], values[low + 1], place - low)
+
+
+def _half_width(probability: torch.Tensor, z_um: torch.Tensor, best: float) -> float:
+    """Half-width of the interval about `best` that holds 90 %."""
+    apart, order = (z_um - best).abs().sort()
+    held = probability[order].cumsum(0)
+    return float(apart[int((held >= 0.9).nonzero()[0])]) if held[-1] >= 0.9 else math.inf
+
+
+def _parts(count: int) -> list[slice]:
+    """At most BLOCKS runs of windows, as long as each other."""
+    ends = np.linspace(0, count, min(count, BLOCKS) + 1).round().astype(int)
+    return [slice(a, b) for a, b in pairwise(ends)]
