@@ -153,7 +153,7 @@ def test_what_makes_no_result_reruns_nothing(edited):
     absent, of a camera, which chooses nothing, and at the top, as a new application has one.
     """
     code, schemas = edited.folder / DECONVOLUTION, edited.folder / "workflow/schemas"
-    cameras, application = schemas / "cameras.yaml", schemas / "depth_tests.yaml"
+    cameras, application = schemas / "cameras.yaml", schemas / "new_tests.yaml"
     before = {file: file.read_text() for file in (code, cameras)}
     code.write_text(before[code].replace('"""', '"""Anew. ', 1) + "\n# A remark.\n")
     key = "    afterglow: {type: number, default: 0, absent: 0, description: Light of the last frame.}"
