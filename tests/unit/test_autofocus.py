@@ -103,10 +103,25 @@ def test_a_microscope_that_fails_is_sent_back(leaves, finder):
     assert scope.where() == 20
 
 
+def test_an_interruption_sends_the_stage_back(leaves, finder):
+    scope = Simulated(leaves, TRUE, 3.0)
+    scope.move(20)
+
+    def interrupted(focus, z_um):
+        if scope.taken == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search.autofocus(Guarded(scope, (-60, 60)), finder, said=interrupted)
+    assert scope.where() == 20
+
+
 @pytest.mark.parametrize(
     ("method", "gives", "word"),
     [
         ("snap", np.zeros((4, 4, 3)), "height and width"),
+        ("snap", np.full((4, 4), 7), "is there light"),
+        ("snap", np.array([[1.0, math.nan]]), "no numbers"),
         ("where", math.nan, "no position"),
         ("where", "here", "no position"),
     ],

@@ -131,8 +131,7 @@ def calibrate(
             raise UserError(f"{name}: its focus does not lie within; take more slices")
     optics = _softened(optics, seen, focus, plain, step)
     finder = Finder(optics)
-    again = [[finder.look(slices[k], z[k]) for k in range(len(z))] for z, slices in stacks]
-    apart = [_apart(finder, looks, at) for looks, at in zip(again, focus, strict=True)]
+    apart = [_apart(finder, *stack, at) for stack, at in zip(stacks, focus, strict=True)]
     return Calibration(optics, tuple(apart), stacks[0][1][0].shape)
 
 
@@ -202,13 +201,9 @@ def _softened(optics, seen, focus, plain: Finder, step) -> Defocus:
     return replace(optics, softness_um=SOFTNESS_PX[int(np.argmin(found))] * optics.pixel_size_um)
 
 
-def _apart(finder: Finder, looks: list[Look], focus_um: float) -> float:
-    """How far from a stack's focus its slices nearest to it and to SIDE on both sides lead."""
-    side = SIDE * finder.optics.depth_of_field_um
-    three = {
-        min(looks, key=lambda look: abs(look.z_um - focus_um - d)).z_um: None
-        for d in (-2 * side, -side, side)
-    }
-    chosen = [look for look in looks if look.z_um in three]
-    ends = sorted((looks[0].z_um, looks[-1].z_um))
-    return finder.focus(chosen, (ends[0], ends[1])).z_um - focus_um
+def _apart(finder: Finder, z_um, slices, focus_um: float) -> float:
+    """How far from a stack's focus three slices lead: about SIDE from it on both sides, and twice as far below."""
+    z, side = np.asarray(z_um, float), SIDE * finder.optics.depth_of_field_um
+    chosen = {int(np.abs(z - focus_um - d).argmin()) for d in (-2 * side, -side, side)}
+    looks = [finder.look(slices[k], z[k]) for k in sorted(chosen)]
+    return finder.focus(looks, (float(z.min()), float(z.max()))).z_um - focus_um

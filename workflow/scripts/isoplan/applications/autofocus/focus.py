@@ -29,6 +29,7 @@ from isoplan.networks.shared_scene import SharedScene
 from isoplan.networks.sliding import STEP_PX
 from isoplan.networks.spectrum_fit import texture_over_noise
 from isoplan.optics.defocus import Defocus
+from isoplan.psf_map.layout import QUANTILE
 
 BLOCKS = 2  # along each axis, at most
 LEAST_TEXTURE = 1.0  # of signal over noise
@@ -38,7 +39,6 @@ ALONE = 2.0  # weight of what pictures say alone, as their scene is one
 WRONG = 0.02  # probability that a block is
 GRID, FINE = 3.0, 40.0  # positions per depth of field, first and near the best
 SURE = 0.9  # probability within a depth of field from which the focus is known
-QUANTILE = 1.645
 LEAST_DEVIATION = 0.03  # depths of field: stages stop no better
 ONE_SIDED = 0.1  # deviation per um from the nearest picture, if all lie on one side: optics are known so well
 SIDE = 1.5  # depths of field from focus at which pictures tell most

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from isoplan.applications.autofocus.focus import SIDE, Finder, Focus, Look
 from isoplan.applications.autofocus.stage import Guarded
 
-NEAR = 0.75  # of that: a picture as near to such a place need not be taken again
+NEAR = 0.75  # of SIDE: where a picture as near was taken, none is taken again
 LEAST_PICTURES = 3  # before stopping early
 WINDOWS = 4  # of a region's side, if none is given
 
@@ -80,7 +80,7 @@ def autofocus(
                 break  # at the limit, where nothing new is to be seen
             microscope.move(there)
         microscope.move(microscope.within(focus.z_um) if focus.known else begun)
-    except Exception:
+    except BaseException:  # an interruption, too, must not leave the stage anywhere
         _back(microscope, begun)
         raise
     return Found(focus, tuple(look.z_um for look in looks))

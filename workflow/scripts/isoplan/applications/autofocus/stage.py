@@ -84,6 +84,10 @@ class Guarded:
             raise StageError(
                 f"the camera gave {found.dtype} of shape {found.shape}; a picture has height and width"
             )
+        if not np.isfinite(found).all() or found.min() == found.max():
+            raise StageError(
+                "the camera gave a picture of one value, or with pixels that are no numbers; is there light?"
+            )
         self.pictures += 1
         return found
 
