@@ -69,6 +69,7 @@ def add_autofocus(commands) -> None:
         metavar=("Y0", "Y1", "X0", "X1"),
         help="rows and columns of the picture that are to be in focus (default: its middle, of four windows a side at most)",
     )
+    add_plane(command)
     add_positions(command.add_mutually_exclusive_group())
     command.add_argument(
         "--start-um",

@@ -150,14 +150,15 @@ def _microscope(args: argparse.Namespace) -> Microscope:
         raise UserError(
             f"{args.microscope}: give FILE.py:NAME, or a z stack with --step-um or --z-um"
         )
-    own = argparse.Namespace(
-        **vars(args) | {"picture": args.microscope, "channel": None, "series": None}
-    )
-    with open_mosaic(args.microscope, slice=0) as first:
+    if args.slice is not None:
+        raise UserError("--slice: the stage chooses slices; leave it out")
+    own = argparse.Namespace(**vars(args) | {"picture": args.microscope})
+    plane = {"channel": args.channel, "series": args.series}
+    with open_mosaic(args.microscope, slice=0, **plane) as first:
         z = positions(own, getattr(first, "slices", 1))
 
     def read(number: int) -> np.ndarray:
-        with open_mosaic(args.microscope, slice=number) as picture:
+        with open_mosaic(args.microscope, slice=number, **plane) as picture:
             return picture.read(0, picture.shape[0], 0, picture.shape[1])
 
     return Stack(z, read, z[0] if args.start_um is None else args.start_um)
