@@ -8,16 +8,20 @@ import pytest
 import tifffile
 import torch
 from isoplan.__main__ import main
-from isoplan.applications.autofocus import search
+from isoplan.applications.autofocus import published, report, search, trials
 from isoplan.applications.autofocus.calibration import Calibration, calibrate
 from isoplan.applications.autofocus.focus import Finder
+from isoplan.applications.autofocus.measures import MEASURES
 from isoplan.applications.autofocus.simulated import Simulated
 from isoplan.applications.autofocus.stage import Guarded, StageError, opened
+from isoplan.applications.autofocus.summary import scores, summary
 from isoplan.base.errors import UserError
 from isoplan.cli.outputs import sealed_json
+from isoplan.config.validation import validate
 from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.defocus import Defocus
 from isoplan.optics.surface_pictures import MARGIN_PX
+from isoplan.report.results import Study
 
 TRUE = Defocus(0.3, 0.48, 0.32, spherical_waves=0.05, softness_um=0.25)
 PLAIN = Defocus(0.3, 0.48, 0.32)
@@ -87,6 +91,33 @@ def test_focus_beyond_the_limits_is_not_claimed(leaves, finder):
         guarded = Guarded(Simulated(leaves, TRUE, focus), (-10, 10))
         found = search.autofocus(guarded, finder, pictures=4)
         assert "beyond the limits" in found.focus.why and guarded.where() == 0
+
+
+def test_a_limit_between_two_pictures_and_focus_is_no_end(leaves, finder):
+    """The first pictures see too little, the limits are taken: it looks at what lies between."""
+    guarded = Guarded(Simulated(leaves, TRUE, 47.0, photons=300), (-55, 55))
+    found = search.autofocus(guarded, finder, pictures=6)
+    assert found.focus.known and abs(found.focus.z_um - 47) < 1
+
+
+def test_empty_parts_of_a_region_do_not_lead_far_away(finder):
+    """Noise alone is not taken for a scene that is so far from focus that all pictures show the same."""
+    sharp = scene("filaments").clone()
+    sharp[:, : MARGIN_PX + SIDE // 2] = (
+        sharp.quantile(0.05) + 0.02 * sharp[:, : MARGIN_PX + SIDE // 2]
+    )
+    guarded = Guarded(Simulated(sharp, TRUE, 8.0, photons=300), (-60, 60))
+    found = search.autofocus(guarded, finder, pictures=8)
+    assert found.focus.known and abs(found.focus.z_um - 8) < 1
+
+
+def test_a_larger_region_sees_farther():
+    """A third level takes pixels together by eight, if windows of 1024 px fit."""
+    finder = Finder(TRUE, 60)
+    flat = np.random.default_rng(3).poisson(100, (1024, 1024))
+    for side, levels in ((256, 1), (512, 2), (1024, 3)):
+        seen = finder.see(flat[:side, :side], 0.0)
+        assert len(seen.spectra) == levels and not any(part.any() for part in seen.told)
 
 
 def test_a_microscope_that_fails_is_sent_back(leaves, finder):
@@ -209,3 +240,107 @@ def test_a_python_file_drives_a_microscope(tmp_path):
             opened(f"{file}:{name}")
     with pytest.raises(StageError, match="cannot be read"):
         opened(f"{tmp_path}/nothing.py:Scope")
+
+
+class Marked:
+    """A microscope whose pictures show nothing but the distance from focus."""
+
+    def __init__(self, focus_um: float):
+        self.focus_um, self.z = focus_um, 0.0
+
+    def where(self):
+        return self.z
+
+    def move(self, z_um):
+        self.z = z_um
+
+    def snap(self):
+        return np.array([[self.z - self.focus_um, 1e3]])  # of one value none is taken
+
+
+def curved(picture: np.ndarray) -> float:
+    return float(published.moffat(picture[0, 0], 3.0, 15.0, 1.0, 4.0))
+
+
+@pytest.mark.parametrize("focus", [-31.0, 4.0, 22.5])
+def test_the_published_search_finds_focus(focus):
+    curve = published.Curve((3.0, 15.0, 1.0, 4.0))
+    found = published.triplet(Guarded(Marked(focus), (-64, 64)), curved, curve, 8)
+    assert len(found) == 8 and abs(found[-1] - focus) < 0.1
+    assert published.triplet(Guarded(Marked(3.0), (-64, 64)), curved, curve, 3)[
+        -1
+    ] == pytest.approx(3.0, abs=0.1)
+
+
+@pytest.mark.parametrize("method", [published.golden_section, published.brent])
+def test_searches_of_scores_close_in(method):
+    found = method(Guarded(Marked(22.5), (-64, 64)), curved, 14)
+    apart = np.abs(np.array(found) - 22.5)
+    assert len(found) == 14 and apart[-1] < 1 and (np.diff(apart) <= 1e-9).all()
+
+
+def test_measures_are_highest_in_focus(leaves):
+    near, far = (Simulated(leaves, TRUE, at, photons=1e5).snap() for at in (0.0, 25.0))
+    for name, measure in MEASURES.items():
+        assert measure(near) > measure(far), name
+
+
+def study_of(tmp_path, wrong=0.1):
+    """A finished study of one test, from made-up figures."""
+    study = validate({"study": "s", "mosaics": None, "autofocus_tests": [{"name": "t"}]})
+    values = {"half_width_um": 0.5, "known": 1.0, "seconds": 0.1}
+    rows = pd.DataFrame(
+        [
+            {"test": "t", "trial": k, "object": k, "start_um": 3.0, "method": method, "pictures": n}
+            | values
+            | {"error_um": error + 0.01 * k}
+            for k in range(3)
+            for method, error in (("fit", wrong), ("tenengrad", 4.0))
+            for n in (3, 4)
+        ]
+    )
+    z = np.linspace(-60, 60, 13)
+    curves = pd.DataFrame(
+        [
+            ("t", m, k, at, 1 - abs(at) / 60)
+            for m in ("fit", "tenengrad")
+            for k in (0, 1)
+            for at in z
+        ],
+        columns=trials.CURVES,
+    )
+    depths = {"t": 5.0}
+    tables = {"autofocus.csv": rows, "autofocus_summary.csv": summary(rows, depths)}
+    tables |= {"autofocus_curves.csv": curves, "autofocus_scores.csv": scores(curves, depths)}
+    empty = {"mosaics": [], "networks": [], "maps": {}, "true_maps": {}}
+    return Study(
+        folder=tmp_path,
+        config=study,
+        config_text="",
+        tables=tables,
+        benchmarks=pd.DataFrame(),
+        **empty,
+    )
+
+
+def test_the_report_says_how_near_focus_is(tmp_path):
+    study = study_of(tmp_path)
+    score = report.score(study)
+    assert score is not None and "within 0.11 µm after 3 pictures" in score.headline
+    _, part = report.parts(study)
+    assert part.title == "t" and len(part.figures) == 2 and len(part.tables) == 2
+    for figure in part.figures:
+        figure.draw()
+    assert report.cautions(study) == []
+
+
+def test_the_report_warns_of_a_fit_that_is_wrong(tmp_path):
+    texts = [caution.text for caution in report.cautions(study_of(tmp_path, wrong=9.0))]
+    assert len(texts) == 4 and "without knowing in 100 %" in texts[0]
+    assert "Tenengrad is nearer" in texts[1]
+
+
+def test_a_range_must_hold_the_starts():
+    test = {"name": "t", "start_depths": 20, "networks": []}
+    with pytest.raises(UserError, match=r"20 away"):
+        validate({"study": "s", "mosaics": None, "autofocus_tests": [test]})

@@ -25,11 +25,7 @@ from isoplan.optics.defocus import Defocus
 WINDOW_PX = 128  # side of a window, in binned px
 BINNED_CUTOFF = 0.4  # cycles per binned px: pixels are taken together up to about there
 NODES_A_DEPTH = 6.0  # distances per depth of field
-RANGES = (
-    0.0,
-    0.7,
-    1.5,
-)  # half-widths of the ranges of distances within a window, in depths of field
+RANGES = (0.0, 0.7, 1.5)  # of distances within a window: half-widths in depths of field
 # The shape that a scene's logarithm has is compared with 72 independent values, as SHARPNESS is half of that.
 INDEPENDENT = 2 * SHARPNESS
 LEAST_RIDGE, MOST_RIDGE = 0.002, 0.3
@@ -98,6 +94,8 @@ class DefocusFit:
         Pixels taken together along each axis.
     step_um
         Between distances; the depth of field over NODES_A_DEPTH if not given.
+    ranges
+        Half-widths of the ranges of distances within a window that are tried, in depths of field.
 
     Examples
     --------
@@ -108,22 +106,27 @@ class DefocusFit:
     """
 
     def __init__(
-        self, optics: Defocus, reach_um: float, binning: int = 1, step_um: float | None = None
+        self,
+        optics: Defocus,
+        reach_um: float,
+        binning: int = 1,
+        step_um: float | None = None,
+        ranges: tuple[float, ...] = RANGES,
     ):
         self.optics, self.binning = optics, binning
         step = float(step_um or optics.depth_of_field_um / NODES_A_DEPTH)
         half = math.ceil(reach_um / step - 1e-9)
         self.z_um = torch.arange(-half, half + 1) * step
-        widths = [round(width * optics.depth_of_field_um / step) for width in RANGES]
+        widths = [round(width * optics.depth_of_field_um / step) for width in ranges]
         most = max(widths)
         wide = torch.arange(-half - most, half + most + 1) * step
         sums = F.pad(seen(optics, wide, binning).cumsum(1), (0, 0, 1, 0))
         count = len(self.z_um)
-        ranges = [
+        means = [
             (sums[:, most + w + 1 :][:, :count] - sums[:, most - w :][:, :count]) / (2 * w + 1)
             for w in widths
         ]
-        table = torch.stack(ranges, 1)
+        table = torch.stack(means, 1)
         table = (table / table.amax(-1, keepdim=True)).clamp_min(1e-14)
         self.entries = table.flatten(0, 2)  # (slopes * ranges * distances, F)
         self.shape = table.shape[:3]

@@ -19,7 +19,9 @@ from isoplan.optics.defocus import Defocus
 
 LAW = 1  # of `spectrum_fit.SLOPES`: only leakage depends on it
 NODES = 4.0  # distances per depth of field
-NOISES = (1.0, 0.3, 0.1)  # that are tried, of the weakest bins' power
+# That are tried, of the weakest bins' power. Where nothing else is seen those scatter below the noise: too little of it would be taken for a
+# scene so far from focus that all pictures show the same.
+NOISES = (1.7, 1.3, 1.0, 0.3)
 WEAK = 0.05  # share of the bins that count as weakest
 ROUNDS = 5  # of the fit of A
 LEAST = 1e-7  # of a bin's highest power: what no distance shows

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from isoplan.applications.autofocus.focus import SIDE, Finder, Look
+from isoplan.applications.autofocus.focus import SIDE, Finder, Seen
 from isoplan.base.errors import UserError
 from isoplan.networks.shared_scene import SharedScene
 from isoplan.optics.defocus import Defocus
@@ -150,19 +150,19 @@ def check_positions(z_um: Sequence[float], optics: Defocus, name: str) -> None:
         )
 
 
-def _looks(plain: Finder, z_um, slices, name: str) -> list[Look]:
+def _looks(plain: Finder, z_um, slices, name: str) -> list[Seen]:
     """Looks at the slices about focus, at most MOST_SLICES of them."""
     z, depth = np.asarray(z_um, float), plain.optics.depth_of_field_um
-    looks = [plain.look(one, at) for one, at in zip(slices, z, strict=True)]
-    if not torch.stack([look.told for look in looks]).any():
+    looks = [plain.see(one, at) for one, at in zip(slices, z, strict=True)]
+    if not any(look.told[0].any() for look in looks):
         raise UserError(f"{name}: has no texture")
-    power = [float(look.spectra.sum()) for look in looks]
+    power = [float(look.spectra[0].sum()) for look in looks]
     near = np.flatnonzero(np.abs(z - z[int(np.argmax(power))]) <= SPAN * depth)
     chosen = np.linspace(0, len(near) - 1, min(len(near), MOST_SLICES)).round().astype(int)
     return [looks[k] for k in near[np.unique(chosen)]]
 
 
-def _best(fit: SharedScene, looks: list[Look], near: float | None = None) -> tuple[float, float]:
+def _best(fit: SharedScene, looks: list[Seen], near: float | None = None) -> tuple[float, float]:
     """Position of focus of a stack, and the mean logarithm of its blocks' misfits there; near: where it is looked for."""
     z = torch.tensor([look.z_um for look in looks])
     low, high = float(z.min()), float(z.max())
@@ -170,11 +170,9 @@ def _best(fit: SharedScene, looks: list[Look], near: float | None = None) -> tup
         reach = NEAR * fit.optics.depth_of_field_um
         low, high = near - reach, near + reach
     tried = torch.arange(low, high + 1e-6, float(fit.z_um[1] - fit.z_um[0]))
-    told = torch.stack([look.told for look in looks]).any(0)
-    costs = [
-        fit.misfit(torch.stack([look.spectra[block] for look in looks]), z, tried).log()
-        for block in told.nonzero()[:, 0].tolist()
-    ]
+    told = torch.stack([look.told[0] for look in looks]).any(0)
+    spectra = torch.stack([look.spectra[0] for look in looks])
+    costs = [fit.misfit(own, z, tried).log() for own in spectra[:, told].unbind(1)]
     cost = torch.stack(costs).mean(0)
     k = int(cost.argmin().clamp(1, len(cost) - 2))
     before, here, after = (float(cost[j]) for j in (k - 1, k, k + 1))
@@ -192,7 +190,7 @@ def _softened(optics, seen, focus, plain: Finder, step) -> Defocus:
         tried = replace(optics, softness_um=softness * optics.pixel_size_um)
         finder = Finder(tried, min(plain.reach_um, (SPAN + NEAR) * optics.depth_of_field_um))
         apart = [
-            abs(finder.score(look.spectra, look.told) - abs(look.z_um - at))
+            abs(finder.score(finder.read(look)) - abs(look.z_um - at))
             for looks, at in zip(seen, focus, strict=True)
             for look in looks
         ]

@@ -2,7 +2,8 @@
 
 Two comparisons, for each block of the region:
 
-- alone: how far from focus each picture is, by the fit of `networks.defocus_fit`, which knows what scenes look like in general;
+- alone: how far from focus each picture is, by the fit of `networks.defocus_fit`, which knows what scenes look like in general. It is made
+  with pixels taken together by more and more, as far as windows fit into the region: what is left of distant specimens is coarse;
 - together: which position of focus explains how the pictures differ, by `networks.shared_scene`, which needs to know nothing of the
   scene, but two pictures or more.
 
@@ -34,6 +35,7 @@ from isoplan.psf_map.layout import QUANTILE
 BLOCKS = 2  # along each axis, at most
 LEAST_TEXTURE = 1.0  # of signal over noise
 NODES_ALONE = 2.0  # distances per depth of field
+LEVELS = 3  # of pixels taken together, by 1, 2, 4 beyond what the optics ask for
 SHARPNESS = 30.0  # power of the misfit of all pictures together
 ALONE = 2.0  # weight of what pictures say alone, as their scene is one
 WRONG = 0.02  # probability that a block is
@@ -45,7 +47,7 @@ SIDE = 1.5  # depths of field from focus at which pictures tell most
 
 
 @dataclass(frozen=True)
-class Look:
+class Seen:
     """What is kept of a picture.
 
     Attributes
@@ -53,9 +55,30 @@ class Look:
     z_um
         The stage's position.
     spectra
-        (B, F) of the blocks, in units of the picture's squared mean.
+        (rows, columns, F) of the blocks, in units of the picture's squared mean, with pixels taken together by more and more.
     told
-        (B,) which of them have texture.
+        (rows, columns) which of them have texture, likewise.
+    """
+
+    z_um: float
+    spectra: tuple[torch.Tensor, ...]
+    told: tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a picture tells.
+
+    Attributes
+    ----------
+    z_um
+        The stage's position.
+    spectra
+        (B, F) of the blocks, with the fewest pixels taken together.
+    told
+        (B,) which of them have texture, if only a coarse one.
+    compared
+        (B,) which of them have a fine one, too.
     alone
         (B, Z) logarithms of how likely each distance is.
     """
@@ -63,6 +86,7 @@ class Look:
     z_um: float
     spectra: torch.Tensor
     told: torch.Tensor
+    compared: torch.Tensor
     alone: torch.Tensor
 
 
@@ -104,40 +128,77 @@ class Finder:
     def __init__(self, optics: Defocus, reach: float | None = None):
         self.optics, self.binning = optics, binning_of(optics)
         self.reach_um = reach or reach_um(optics)
-        depth = optics.depth_of_field_um
-        self.alone = DefocusFit(optics, self.reach_um, self.binning, depth / NODES_ALONE)
         self.together = SharedScene(optics, self.reach_um, self.binning)
-        self.scene = Scene.unknown(self.alone.terms.shape[1])
+        self._fits: dict[int, DefocusFit] = {}
 
     @property
     def window_px(self) -> int:
         return WINDOW_PX * self.binning
 
+    @property
+    def binnings(self) -> list[int]:
+        """Pixels taken together, if the region is large enough."""
+        return [self.binning * 2**level for level in range(LEVELS)]
+
+    def alone(self, binning: int) -> DefocusFit:
+        """The fit of pictures alone; made when it is wanted first, which takes seconds."""
+        if binning not in self._fits:
+            step = self.optics.depth_of_field_um / NODES_ALONE
+            self._fits[binning] = DefocusFit(self.optics, self.reach_um, binning, step, (0.0,))
+        return self._fits[binning]
+
     def look(self, picture: np.ndarray, z_um: float) -> Look:
         """Look at a picture (h, w) taken at z_um; each side is a window long at least."""
+        return self.read(self.see(picture, z_um))
+
+    def see(self, picture: np.ndarray, z_um: float) -> Seen:
+        """What is kept of a picture (h, w) taken at z_um."""
         picture = torch.from_numpy(np.ascontiguousarray(picture, np.float32))
         if min(picture.shape) < self.window_px:
             raise UserError(
                 f"the region has {picture.shape[0]} x {picture.shape[1]} px; give {self.window_px} a side at least"
             )
-        level = picture.mean().clamp_min(1e-12)
-        windows = spectra_of(picture / level, self.binning, STEP_PX * self.binning)
-        blocks, told = [], []
-        for rows in _parts(windows.shape[0]):
-            for columns in _parts(windows.shape[1]):
-                own = windows[rows, columns].flatten(0, 1)
-                blocks.append(own.mean(0))
-                told.append(texture_over_noise(own.mean(0, keepdim=True))[0] > LEAST_TEXTURE)
-        spectra = torch.stack(blocks)
-        alone = self.alone.log_posterior(spectra, self.scene)
-        return Look(float(z_um), spectra, torch.stack(told), alone)
+        picture = picture / picture.mean().clamp_min(1e-12)
+        spectra, told = [], []
+        for binning in self.binnings:
+            if min(picture.shape) < WINDOW_PX * binning:
+                break
+            windows = spectra_of(picture, binning, STEP_PX * binning)
+            parts = [_parts(count) for count in windows.shape[:2]]
+            blocks = [torch.stack([windows[y, x].mean((0, 1)) for x in parts[1]]) for y in parts[0]]
+            spectra.append(torch.stack(blocks))
+            told.append(torch.stack([texture_over_noise(row) > LEAST_TEXTURE for row in blocks]))
+        return Seen(float(z_um), tuple(spectra), tuple(told))
 
-    def score(self, spectra: torch.Tensor, told: torch.Tensor) -> float:
-        """How far from focus a picture seems to be, in um: the median over its blocks (B, F) with texture; NaN if there is none."""
-        if not told.any():
+    def read(self, seen: Seen) -> Look:
+        """What a picture tells."""
+        rows, columns = seen.told[0].shape
+        told = torch.zeros(rows, columns, dtype=torch.bool)
+        alone = torch.zeros(rows, columns, len(self.alone(self.binning).z_um))
+        for binning, spectra, has in zip(self.binnings, seen.spectra, seen.told, strict=False):
+            if not has.any():
+                continue
+            fit = self.alone(binning)
+            found = fit.log_posterior(spectra.flatten(0, 1), Scene.unknown(fit.terms.shape[1]))
+            found = found.log_softmax(1).unflatten(0, has.shape) * has[..., None]
+            # The blocks under a coarser one share what it says.
+            y, x = (torch.arange(n) * m // n for n, m in zip(told.shape, has.shape, strict=True))
+            told |= has[y][:, x]
+            alone += found[y][:, x] * (has.numel() / told.numel())
+        return Look(
+            seen.z_um,
+            seen.spectra[0].flatten(0, 1),
+            told.flatten(),
+            seen.told[0].flatten(),
+            alone.flatten(0, 1),
+        )
+
+    def score(self, look: Look) -> float:
+        """How far from focus a picture seems to be, in um: the median over its blocks with texture; NaN if there is none."""
+        if not look.told.any():
             return math.nan
-        share = self.alone.log_posterior(spectra[told], self.scene).softmax(1)
-        return float((share @ self.alone.z_um.abs()).median())
+        share = look.alone[look.told].softmax(1)
+        return float((share @ self.alone(self.binning).z_um.abs()).median())
 
     def focus(self, looks: list[Look], limits_um: tuple[float, float]) -> Focus:
         """The focus, from all pictures so far; limits_um: where the stage may go."""
@@ -182,7 +243,7 @@ class Finder:
             for look in looks:
                 if look.told[block]:
                     own += self._alone(look, block, focus_um) * (ALONE / len(looks))
-            if len(looks) > 1:
+            if len(looks) > 1 and any(look.compared[block] for look in looks):
                 spectra = torch.stack([look.spectra[block] for look in looks])
                 misfit = self.together.misfit(spectra, z_um, focus_um)
                 own -= SHARPNESS * (len(looks) - 1) * misfit.log()
@@ -191,7 +252,7 @@ class Finder:
         return total
 
     def _alone(self, look: Look, block: int, focus_um: torch.Tensor) -> torch.Tensor:
-        z, values = self.alone.z_um, look.alone[block]
+        z, values = self.alone(self.binning).z_um, look.alone[block]
         place = ((look.z_um - focus_um - z[0]) / (z[1] - z[0])).clamp(0, len(z) - 1.001)
         low = place.floor().long()
         return torch.lerp(values[low], values[low + 1], place - low)

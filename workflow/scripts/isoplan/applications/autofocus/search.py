@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 
 from isoplan.applications.autofocus.focus import SIDE, Finder, Focus, Look
 from isoplan.applications.autofocus.stage import Guarded
 
-NEAR = 0.75  # of SIDE: where a picture as near was taken, none is taken again
+NEAR = 0.4  # of SIDE: where a picture as near was taken, none is taken again
+FARTHER = 5  # doublings of SIDE
 LEAST_PICTURES = 3  # before stopping early
 WINDOWS = 4  # of a region's side, if none is given
 
@@ -104,18 +106,32 @@ def _next(
     """Where the next picture is taken."""
     here, taken = looks[-1].z_um, [look.z_um for look in looks]
     if not any(look.told.any() for look in looks):
-        # So far from focus that nothing is seen, or on empty ground: look elsewhere, farther each time.
-        step = reach_um * ((len(looks) + 1) // 2)
-        way = 1 if len(looks) % 2 else -1
-        there = microscope.within(taken[0] + way * step)
-        return there if there not in taken else microscope.within(taken[0] - way * step)
-    for reach in (side, side / 2):
-        places = [microscope.within(focus.z_um + sign * reach) for sign in (-1, 1)]
+        # So far from focus that nothing is seen, or on empty ground.
+        return _elsewhere(taken, reach_um, microscope)
+    if not focus.known and len(looks) >= LEAST_PICTURES and len(looks) % 2:
+        return _elsewhere(taken, reach_um, microscope)
+    centre = microscope.within(focus.z_um)
+    # Half of it, then farther: a limit of the stage may leave no other place.
+    for reach in (side, side / 2, *(side * 2**k for k in range(1, FARTHER))):
+        places = [microscope.within(centre + sign * reach) for sign in (-1, 1)]
         away = [min(abs(z - place) for z in taken) for place in places]
-        free = [p for p, apart in zip(places, away, strict=True) if apart >= NEAR * reach]
+        free = [p for p, apart in zip(places, away, strict=True) if apart >= NEAR * side]
         if free:
-            return min(free, key=lambda place: abs(place - here))
-    return max(places, key=lambda place: abs(place - here))
+            return min(free, key=lambda place: (_sided(taken, centre, place), abs(place - here)))
+    return _elsewhere(taken, reach_um, microscope)
+
+
+def _sided(taken: list[float], centre: float, place: float) -> bool:
+    """Whether there are two pictures or more, and one on that side of the centre."""
+    return len(taken) > 1 and any((z - centre) * (place - centre) > 0 for z in taken)
+
+
+def _elsewhere(taken: list[float], reach_um: float, microscope: Guarded) -> float:
+    """The place that is farthest from all pictures, but not beyond what they can tell."""
+    at = sorted(taken)
+    places = [microscope.within(at[0] - reach_um), microscope.within(at[-1] + reach_um)]
+    places += [(low + high) / 2 for low, high in pairwise(at)]
+    return max(places, key=lambda place: min(abs(place - z) for z in at))
 
 
 def _back(microscope: Guarded, begun: float) -> None:
