@@ -17,7 +17,6 @@ from isoplan.applications.depth.known import check_slices, of_stack
 from isoplan.applications.depth.matching import joined, moments, smoothed
 from isoplan.applications.depth.rivals import doubt
 from isoplan.applications.depth.summary import summary
-from isoplan.applications.depth.surfaces import surface
 from isoplan.base.errors import UserError
 from isoplan.config.entries import entry
 from isoplan.config.validation import validate
@@ -27,6 +26,7 @@ from isoplan.networks.defocus_fit import spectra_of
 from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.defocus import Defocus
 from isoplan.optics.surface_pictures import MARGIN_PX, exposed, picture
+from isoplan.optics.surfaces import surface
 from isoplan.report.results import Study
 
 TRUE = Defocus(

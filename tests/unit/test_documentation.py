@@ -233,6 +233,9 @@ def check(command: str, page: str) -> None:
         check_snakemake(given, page)
     elif program in ("python", "python3") and given[:2] == ["-m", "isoplan"]:
         check_isoplan(given[2:])
+    elif program in ("python", "python3") and "".join(given[:2]).startswith("-misoplan."):
+        library = ROOT / "workflow/scripts"
+        assert (library / f"{given[1].replace('.', '/')}.py").is_file() and given[2:], given
     elif program in ("python", "python3", "pytest"):
         files = [word for word in given if "/" in word]
         assert files and all((ROOT / file).exists() for file in files), given

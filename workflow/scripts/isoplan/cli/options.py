@@ -86,6 +86,15 @@ def add_optics(command, more: str = " (default: from the file)") -> None:
     )
 
 
+def add_index(command) -> None:
+    command.add_argument(
+        "--index",
+        type=positive_float,
+        default=1.0,
+        help="refractive index between objective and specimen (default: %(default)s)",
+    )
+
+
 def channel(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 

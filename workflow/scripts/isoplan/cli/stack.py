@@ -1,7 +1,9 @@
 """Z stacks whose slices lie at known positions."""
 
 import argparse
+import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic.reader import open_mosaic
@@ -9,8 +11,10 @@ from isoplan.mosaic.window import Picture
 
 
 def positions(args: argparse.Namespace, count: int) -> list[float]:
-    """Positions in um of so many slices. Raises UserError if the file does not give them."""
+    """Positions in um of so many slices. Raises UserError if the file does not give them, or if they do not rise or fall all along."""
     if args.z_um is None:
+        if not args.step_um or not math.isfinite(args.step_um):
+            raise UserError(f"--step-um {args.step_um:g}: give the distance from slice to slice")
         return [args.step_um * k for k in range(count)]
     try:
         z = [float(line) for line in args.z_um.read_text().split()]
@@ -18,6 +22,11 @@ def positions(args: argparse.Namespace, count: int) -> list[float]:
         raise UserError(f"{args.z_um}: {error}; give one number a line") from None
     if len(z) != count:
         raise UserError(f"{args.z_um}: has {len(z)} positions, and {args.picture} {count} slices")
+    steps = [after - before for before, after in pairwise(z)]
+    if not all(map(math.isfinite, z)) or not (
+        all(s > 0 for s in steps) or all(s < 0 for s in steps)
+    ):
+        raise UserError(f"{args.z_um}: positions must rise or fall all along")
     return z
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from isoplan.cli.options import (
     add_command,
+    add_index,
     add_optics,
     add_overwrite,
     add_pixel_size,
@@ -99,12 +100,7 @@ def add_autofocus_calibrate(commands) -> None:
     add_pixel_size(command)
     add_positions(command.add_mutually_exclusive_group(required=True))
     add_optics(command)
-    command.add_argument(
-        "--index",
-        type=positive_float,
-        default=1.0,
-        help="refractive index between objective and specimen (default: %(default)s)",
-    )
+    add_index(command)
     command.add_argument(
         *("-o", "--out"), required=True, type=Path, metavar="CAL.json", help="the calibration"
     )

@@ -12,12 +12,12 @@ from isoplan.applications.autofocus.focus import Finder, Focus
 from isoplan.applications.autofocus.stage import Guarded, Microscope, Stack, StageError, opened
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
+from isoplan.cli.optics import optics_of
 from isoplan.cli.outputs import Outputs, sealed, sealed_json
 from isoplan.cli.picture import open_picture, outputs_of
 from isoplan.cli.stack import positions, slices
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks.defocus_fit import WINDOW_PX, binning_of, reach_um
-from isoplan.optics.defocus import Defocus
 
 ENOUGH = 0.1  # depths of field
 
@@ -36,7 +36,7 @@ def autofocus_calibrate(args: argparse.Namespace) -> int:
         for own in each:
             with open_picture(own, outputs) as picture:
                 z = positions(own, getattr(picture, "slices", 1))
-            made = _optics_of(own)
+            made = optics_of(own)
             if optics and made != optics:
                 raise UserError(f"{own.picture}: its optics are not those of {args.stacks[0]}")
             optics = made
@@ -118,16 +118,6 @@ def autofocus(args: argparse.Namespace) -> int:
         f"in focus at {guarded.where():.2f} um, {found.focus.z_um:.2f} +- {found.focus.half_width_um:.2g} um (90 % interval), after {len(rows)} pictures"
     )
     return 0
-
-
-def _optics_of(args: argparse.Namespace) -> Defocus:
-    needed = ("na", "wavelength_um", "pixel_size_um")
-    missing = [f"--{name.replace('_', '-')}" for name in needed if getattr(args, name) is None]
-    if missing:
-        raise UserError(
-            f"{args.picture}: the file does not tell its optics; give {' and '.join(missing)}"
-        )
-    return Defocus(args.na, args.wavelength_um, args.pixel_size_um, args.index)
 
 
 def _read(args: argparse.Namespace, count: int, window_px: int) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from isoplan.cli.options import (
     add_command,
+    add_index,
     add_optics,
     add_overwrite,
     add_pixel_size,
@@ -67,12 +68,7 @@ def add_depth_calibrate(commands) -> None:
         help="direction in which the tilted plane rises, from x (0) towards growing y, down (90) (default: %(default)s)",
     )
     add_optics(command)
-    command.add_argument(
-        "--index",
-        type=positive_float,
-        default=1.0,
-        help="refractive index between objective and specimen (default: %(default)s)",
-    )
+    add_index(command)
     command.add_argument(
         *("-o", "--out"), required=True, type=Path, metavar="CAL.json", help="the calibration"
     )

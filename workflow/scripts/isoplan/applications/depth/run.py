@@ -28,6 +28,7 @@ from isoplan.applications.depth.heights import (
 from isoplan.applications.depth.known import check_slices, of_plane, of_stack
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
+from isoplan.cli.optics import optics_of
 from isoplan.cli.outputs import is_file, sealed_json
 from isoplan.cli.picture import open_picture, outputs_of, tiff_tags
 from isoplan.cli.stack import positions, slices
@@ -43,7 +44,6 @@ UNITS = {
     "spherical_waves": "waves",
     "softness_um": "um",
 }
-NEEDED = ("na", "wavelength_um", "pixel_size_um")
 SAME = 0.02  # largest relative difference of a pixel size from the calibration's
 
 
@@ -56,7 +56,7 @@ def depth_calibrate(args: argparse.Namespace) -> int:
             raise UserError("--slice: a calibration from a stack takes all slices; leave it out")
         first = argparse.Namespace(**vars(args) | ({"slice": 0} if args.tilt_deg is None else {}))
         with open_picture(first, outputs) as picture:
-            optics = _optics_of(first)
+            optics = optics_of(first)
             shape = picture.shape
             if args.tilt_deg is None:
                 z = check_slices(positions(args, getattr(picture, "slices", 1)), optics)
@@ -140,14 +140,6 @@ def describe(found: HeightMap) -> list[str]:
             f"CAUTION: {at_end:.0%} of the heights lie at the end of the reach, {found.reach_um:.3g} um; what lies farther cannot be told"
         )
     return lines
-
-
-def _optics_of(args: argparse.Namespace) -> Defocus:
-    missing = [name for name in NEEDED if getattr(args, name) is None]
-    if missing:
-        words = " and ".join(f"--{name.replace('_', '-')}" for name in missing)
-        raise UserError(f"{args.picture}: the file does not tell its optics; give {words}")
-    return Defocus(args.na, args.wavelength_um, args.pixel_size_um, args.index)
 
 
 def _check_optics(args: argparse.Namespace, optics: Defocus) -> None:

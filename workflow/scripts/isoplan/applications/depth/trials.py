@@ -11,11 +11,11 @@ from isoplan.applications.depth.calibration import Calibration, calibrate
 from isoplan.applications.depth.heights import HeightFit, HeightMap, estimate_heights
 from isoplan.applications.depth.known import of_plane
 from isoplan.applications.depth.printed import raw_depth
-from isoplan.applications.depth.surfaces import drawn, surface
 from isoplan.base.seeds import numpy_rng
 from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.defocus import Defocus
 from isoplan.optics.surface_pictures import MARGIN_PX, exposed, picture
+from isoplan.optics.surfaces import drawn, surface
 from isoplan.restoration.in_memory import Counts
 
 FIT = "fit"
