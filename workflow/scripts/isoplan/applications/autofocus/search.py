@@ -42,7 +42,8 @@ def autofocus(
     """Find the focus and move the stage there; back to where it was if the focus is not known.
 
     The first picture tells how far the focus is, mostly not on which side. The second is taken a little short of the likelier side, the next
-    ones on both sides of the estimate, as a wrong assumption about the optics then cancels.
+    ones on both sides of the estimate, as a wrong assumption about the optics then cancels. Where nothing is seen, or pictures contradict
+    each other, the place that is farthest from all of them is looked at.
 
     Parameters
     ----------
