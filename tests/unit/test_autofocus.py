@@ -64,6 +64,15 @@ def test_focus_is_found_with_three_pictures(leaves, finder, start):
     assert found.focus.half_width_um < 1
 
 
+def test_the_interval_knows_of_a_stage_that_stops_elsewhere(leaves, finder):
+    def half_um(noise: float, seed: int) -> float:
+        scope = Guarded(Simulated(leaves, TRUE, 3.0, noise_um=noise, seed=seed), (-60, 60))
+        return search.autofocus(scope, finder, pictures=5).focus.half_width_um
+
+    steady, noisy = (sum(half_um(noise, seed) for seed in range(3)) for noise in (0.0, 1.0))
+    assert noisy > 1.4 * steady
+
+
 def vars_of(scope: Simulated) -> dict:
     names = ("scene", "optics", "focus_um", "noise_um", "backlash_um", "drift_um")
     return {name: getattr(scope, name) for name in names}

@@ -43,6 +43,7 @@ GRID, FINE = 3.0, 40.0  # positions per depth of field, first and near the best
 SURE = 0.9  # probability within a depth of field from which the focus is known
 LEAST_DEVIATION = 0.03  # depths of field: stages stop no better
 ONE_SIDED = 0.1  # deviation per um from the nearest picture, if all lie on one side: optics are known so well
+CLOSE = 0.25  # depths of field: one picture changes the focus by no more
 SIDE = 1.5  # depths of field from focus at which pictures tell most
 
 
@@ -215,9 +216,10 @@ class Finder:
         within = float(found[(wide - best).abs() <= depth].sum())
         fine = torch.arange(-depth, depth + 1e-6, depth / FINE) + best
         fine = fine[(fine >= low) & (fine <= high)]
-        sharp = self._vote(looks, told, fine).softmax(0)
-        mean = float(sharp @ fine)
-        deviation = math.sqrt(max(0.0, float(sharp @ (fine - mean) ** 2)))
+        mean, deviation = self._moments(looks, told, fine)
+        if len(looks) > 2:
+            close = fine[(fine - mean).abs() <= CLOSE * depth]
+            deviation = math.hypot(deviation, self._jackknife(looks, told, close))
         least = LEAST_DEVIATION * depth
         if not min(near) <= mean <= max(near):
             least += ONE_SIDED * min(abs(z - mean) for z in near)
@@ -231,6 +233,27 @@ class Finder:
         elif not limits_um[0] <= mean <= limits_um[1]:
             why = f"the focus seems to lie beyond the limits, at {mean:.4g} um"
         return Focus(mean, half, within, why)
+
+    def _moments(
+        self, looks: list[Look], told: torch.Tensor, focus_um: torch.Tensor
+    ) -> tuple[float, float]:
+        """Mean and standard deviation of the positions of focus."""
+        share = self._vote(looks, told, focus_um).softmax(0)
+        mean = float(share @ focus_um)
+        return mean, math.sqrt(max(0.0, float(share @ (focus_um - mean) ** 2)))
+
+    def _jackknife(self, looks: list[Look], told: torch.Tensor, focus_um: torch.Tensor) -> float:
+        """Standard error that pictures tell by how the focus changes without each (Tukey, Ann. Math. Stat. 29, 1958).
+
+        It knows of what no model does: a stage that stops elsewhere, drift, light that changes.
+        """
+        without = []
+        for k in range(len(looks)):
+            others = [*range(k), *range(k + 1, len(looks))]
+            left = [looks[i] for i in others]
+            without.append(self._moments(left, told[others], focus_um)[0])
+        found = np.array(without)
+        return float(np.sqrt(((found - found.mean()) ** 2).sum() * (len(found) - 1) / len(found)))
 
     def _vote(self, looks: list[Look], told: torch.Tensor, focus_um: torch.Tensor) -> torch.Tensor:
         """(n,) logarithms of how likely each position of focus is."""
