@@ -13,11 +13,13 @@ from isoplan.__main__ import main
 from isoplan.applications.depth import calibration as calibrating
 from isoplan.applications.depth import report, trials
 from isoplan.applications.depth.calibration import Calibration, Windows, calibrate, flatness
+from isoplan.applications.depth.heights import StoredUnits
 from isoplan.applications.depth.known import check_slices, of_stack
 from isoplan.applications.depth.matching import joined, moments, smoothed
 from isoplan.applications.depth.rivals import doubt
 from isoplan.applications.depth.summary import summary
 from isoplan.base.errors import UserError
+from isoplan.cluster.unit_files import save_unit
 from isoplan.config.entries import entry
 from isoplan.config.validation import validate
 from isoplan.mosaic import ngff
@@ -27,6 +29,7 @@ from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.defocus import Defocus
 from isoplan.optics.surface_pictures import MARGIN_PX, exposed, picture
 from isoplan.optics.surfaces import surface
+from isoplan.psf_map.layout import MapLayout
 from isoplan.report.results import Study
 
 TRUE = Defocus(
@@ -181,6 +184,16 @@ def test_a_step_stays_a_step():
     found = smoothed(height + noise, torch.full_like(height, 0.3), 0.1)
     apart = torch.cat([(found - height)[:, :4], (found - height)[:, 8:]], 1)
     assert apart.abs().max() < 0.8 and apart.std() < 0.8 * noise.std()
+
+
+def test_cells_are_read_across_units(tmp_path):
+    layout = MapLayout((150 * 64, 70 * 64), 256, 64, "valid")
+    whole = np.random.default_rng(0).random((*layout.cells, 3)).astype(np.float16)
+    for number, cells in enumerate(layout.units):
+        save_unit(tmp_path, number, whole[cells])
+    stored = StoredUnits(tmp_path, layout)
+    for cells in (np.s_[0:150, 0:70], np.s_[31:33, 64:70], np.s_[40:41, 5:6], np.s_[96:150, 0:32]):
+        np.testing.assert_array_equal(stored[cells], whole[cells])
 
 
 def test_unknown_cells_are_filled_from_near_ones_alone():

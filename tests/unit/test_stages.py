@@ -30,6 +30,7 @@ TARGETS = {
     "autofocus_summary.csv",
     "depth.csv",
     "depth_summary.csv",
+    "height_maps.csv",
     "identification.csv",
 }
 # Rule -> its text, with the names of folders put in.

@@ -1,8 +1,21 @@
 """Depth and autofocus in one study: heights and focus are found, lost units are made again, and the report shows both."""
 
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
+import tifffile
+import torch
 from checkout import Checkout, planned
+from isoplan.__main__ import main
+from isoplan.applications.depth.calibration import FOUND, Calibration
+from isoplan.mosaic import ngff
+from isoplan.objects.scenes import draw_scenes
+from isoplan.optics.defocus import Defocus
+from isoplan.optics.surface_pictures import MARGIN_PX, exposed, picture
 
 pytestmark = pytest.mark.slow
 
@@ -24,19 +37,40 @@ depth_tests:
   - {name: d, size_px: 640, samples: 2, calibration: "true", reach_um: 16, networks: [gaussian-2], tilt_deg: 6}
 autofocus_tests:
   - {name: a, size_px: 256, samples: 2, objects_seen: 2, pictures: 3, calibration: "true", start_depths: 4, range_depths: 5, curve_depths: 5, curve_nodes: 9, measures: [tenengrad], networks: [zernike-1]}
-jobs_per_mosaic: 1
+height_maps:
+  - {name: own, path: own.tif, calibration: cal.json, reach_um: 12}
+  - {name: foreign, path: own.tif, calibration: foreign.json, reach_um: 12}
+jobs_per_mosaic: 2
 resources: {threads: 1}
 """
+OPTICS = Defocus(0.3, 0.48, 0.32, cylinder_waves=0.3, axis_rad=0.4)
 TORN = {"depth": "d", "autofocus": "a"}  # tests of which a unit is damaged
+
+
+def write_own(folder):
+    """A picture of two blocks, and a calibration of its microscope and of one that is turned."""
+    spec, side = {"name": "s", "kinds": ["dead-leaves"], "zoom": [0.6, 1.6], "reduce": 1}, 640
+    scene = draw_scenes(spec, 1, side + 2 * MARGIN_PX, seed=3, stream="own")[0]
+    x = torch.arange(len(scene)) - len(scene) / 2
+    rising = math.tan(math.radians(5)) * OPTICS.pixel_size_um * x.expand_as(scene)
+    taken = exposed(picture(scene, rising, OPTICS), 1e4, np.random.default_rng(0))
+    tifffile.imwrite(folder / "own.tif", np.tile(taken, (4, 1))[:2240].astype(np.uint16))
+    width = dict.fromkeys(FOUND, 0.01)
+    for name, axis in (("cal", 0.4), ("foreign", 0.4 + math.pi / 4)):
+        optics = replace(OPTICS, axis_rad=axis)
+        told = Calibration(optics, width, 0.0, (), (2240, side)).told()
+        (folder / f"{name}.json").write_text(json.dumps(told))
 
 
 def test_a_whole_study(tmp_path):
     checkout = Checkout.make(tmp_path / "isoplan", "mini-focus.yaml", STUDY)
+    write_own(checkout.folder)
     results = checkout.results
     made = planned(checkout.run())
     rows = {name: pd.read_csv(results / f"{name}.csv") for name in TORN}
     for name in TORN:
-        assert made[f"calibrate_{name}"] == made[f"score_{name}"] == 1
+        assert made[f"calibrate_{name}"] == 1 and made[f"score_{name}"] == 2
+    assert made["map_heights"] == 4 and made["tabulate_heights"] == 1
 
     depth = rows["depth"]
     assert depth["method"].tolist() == ["fit", "gaussian-2"] * 2
@@ -56,6 +90,21 @@ def test_a_whole_study(tmp_path):
     assert "A stage driven to focus" in page
     for figure in ("depth_d", "autofocus_error_a", "autofocus_scores_a"):
         assert (results / f"figures/{figure}.png").is_file()
+
+    # Heights of the study's own pictures are as the command finds them.
+    asked = ["depth", str(checkout.folder / "own.tif"), "--reach-um", "12"]
+    asked += ["--calibration", str(checkout.folder / "cal.json")]
+    assert main([*asked, "-o", str(tmp_path / "own")]) == 0
+    np.testing.assert_array_equal(
+        ngff.open_array(results / "height_maps/own.ome.zarr")[:],
+        ngff.open_array(tmp_path / "own.ome.zarr")[:],
+    )
+    table = (results / "height_maps/own/heights.csv").read_text()
+    assert table == (tmp_path / "own/heights.csv").read_text()
+    facts = pd.read_csv(results / "height_maps.csv").set_index(["height_map", "fact"])["value"]
+    assert facts["own", "valid"] > 0.3 and facts["foreign", "valid"] == 0
+    assert "Heights of foreign: no height is valid" in page
+    assert (results / "figures/heights_own.png").is_file()
 
     # As `make resume` does where a unit was damaged: it is made again, and what is left is not.
     before = {}

@@ -44,6 +44,7 @@ ELSEWHERE = {
     "make study STUDY=fluctuation.small": "minutes; tests/workflow/test_fluctuation.py",
     "make study STUDY=enhancement.small": "a minute; tests/workflow/test_enhancement.py",
     "make study STUDY=weight-maps.small": "minutes; tests/workflow/test_weight_maps_study.py",
+    "make study STUDY=heights": "on what commands make; tests/workflow/test_focus_study.py",
     "make study STUDY=autofocus.small": "minutes; tests/workflow/test_focus_study.py",
     "make study STUDY=depth.small": "minutes; tests/workflow/test_focus_study.py",
     "make study STUDY=identification.small": "minutes; tests/workflow/test_identification_study.py",

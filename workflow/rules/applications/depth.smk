@@ -1,4 +1,5 @@
-# Depth: pictures of surfaces of known height, and how near the heights come that are found in each picture alone.
+# Depth: pictures of surfaces of known height, and how near the heights come that are found in each picture alone; and below,
+# pictures of a user's own.
 
 DEPTH_TESTS = [item["name"] for item in STUDY["depth_tests"]]
 DEPTH_TEST = f"{RESULTS}/depth_tests/{{depth_test}}"
@@ -139,3 +140,130 @@ rule picture_depth:
         "Finds the heights of one picture of {wildcards.depth_test} once more, to look at"
     script:
         "../../scripts/picture_depth.py"
+
+
+# Pictures of a user's own: each is looked at once, then its heights are found block by block, which jobs share.
+
+HEIGHT_MAP_NAMES = [item["name"] for item in STUDY["height_maps"]]
+HEIGHT_MAPS = f"{RESULTS}/height_maps"
+HEIGHT_MAP_STAGE = f"{RESULTS}/stages/height_maps/{{height_map}}"
+HEIGHT_MAP = f"{RESULTS}/height_maps/{{height_map}}"
+# The readers of each one's picture.
+HEIGHT_MAP_READERS = {
+    item["name"]: _readers([item["path"]]) for item in STUDY["height_maps"]
+}
+
+if HEIGHT_MAP_NAMES:
+    TARGETS["height_maps"] = REPORTED["height_maps"] = f"{RESULTS}/height_maps.csv"
+    SECTIONS["height_maps"] = "isoplan.applications.depth.map_report:SECTIONS"
+
+
+wildcard_constraints:
+    height_map=r"[A-Za-z0-9._-]+",
+
+
+rule measure_heights:
+    input:
+        calibration=lambda wc: entry("height_maps", wc.height_map)["calibration"],
+    output:
+        known=f"{HEIGHT_MAP}/known.json",
+    log:
+        f"{LOGS}/measure_heights/{{height_map}}.log",
+    benchmark:
+        f"{BENCHMARKS}/measure_heights/{{height_map}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        **asks("measure_heights"),
+    params:
+        library=lambda wc: library(
+            "measure_heights", *HEIGHT_MAP_READERS[wc.height_map]
+        ),
+        height_map=lambda wc: entry("height_maps", wc.height_map),
+    message:
+        "Looks what {wildcards.height_map} shows"
+    script:
+        "../../scripts/measure_heights.py"
+
+
+rule map_heights:
+    input:
+        known=f"{HEIGHT_MAP}/known.json",
+    output:
+        done=f"{HEIGHT_MAP_STAGE}/map.{{job}}.done",
+    log:
+        f"{LOGS}/map_heights/{{height_map}}/{{job}}.log",
+    benchmark:
+        f"{BENCHMARKS}/map_heights/{{height_map}}/{{job}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    threads: STUDY["resources"]["threads"]
+    resources:
+        **asks("map_heights"),
+    params:
+        library=lambda wc: library("map_heights", *HEIGHT_MAP_READERS[wc.height_map]),
+        height_map=lambda wc: entry("height_maps", wc.height_map),
+        folder=f"{HEIGHT_MAP}/blocks",
+        ledger=f"{RESULTS}/ledgers/height_maps/{{height_map}}",
+        jobs=JOBS,
+    message:
+        "Finds the heights of {wildcards.height_map}, share {wildcards.job} of {params.jobs}"
+    script:
+        "../../scripts/map_heights.py"
+
+
+rule finish_heights:
+    input:
+        known=f"{HEIGHT_MAP}/known.json",
+        done=expand(
+            f"{HEIGHT_MAP_STAGE}/map.{{job}}.done",
+            job=range(JOBS),
+            allow_missing=True,
+        ),
+    output:
+        done=f"{HEIGHT_MAP_STAGE}/finished.done",
+        facts=f"{HEIGHT_MAP}/facts.json",
+        table=f"{HEIGHT_MAP}/heights.csv",
+        values=f"{HEIGHT_MAP}/heights.tif",
+        picture=f"{HEIGHT_MAP}/heights.png",
+        surface=f"{HEIGHT_MAP}/surface.png",
+    log:
+        f"{LOGS}/finish_heights/{{height_map}}.log",
+    benchmark:
+        f"{BENCHMARKS}/finish_heights/{{height_map}}.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("finish_heights"),
+    params:
+        library=library("finish_heights"),
+        folder=f"{HEIGHT_MAP}/blocks",
+        store=f"{HEIGHT_MAPS}/{{height_map}}.ome.zarr",
+    message:
+        "Joins the heights of {wildcards.height_map}"
+    script:
+        "../../scripts/finish_heights.py"
+
+
+rule tabulate_heights:
+    input:
+        facts=expand(f"{HEIGHT_MAP}/facts.json", height_map=HEIGHT_MAP_NAMES),
+    output:
+        table=f"{RESULTS}/height_maps.csv",
+    log:
+        f"{LOGS}/tabulate_heights.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate_heights.tsv"
+    conda:
+        "../../../envs/isoplan.yaml"
+    resources:
+        **asks("tabulate_heights"),
+    params:
+        library=library("tabulate_facts"),
+        kind="height_map",
+        names=HEIGHT_MAP_NAMES,
+    message:
+        "Collects what was found of all heights"
+    script:
+        "../../scripts/tabulate_facts.py"

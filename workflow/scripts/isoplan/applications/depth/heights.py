@@ -1,7 +1,10 @@
 """The height of a specimen above the plane in focus, in every cell of a picture of any size."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,6 +14,7 @@ from isoplan.applications.depth.calibration import Calibration
 from isoplan.applications.depth.matching import REACH, joined, moments, smoothed
 from isoplan.applications.depth.rivals import Doubt, doubt
 from isoplan.base.errors import UserError
+from isoplan.cluster.unit_files import load_unit
 from isoplan.mosaic import tiles
 from isoplan.mosaic.window import Picture
 from isoplan.networks.defocus_fit import WINDOW_PX, DefocusFit, Scene, binning_of, spectra_of
@@ -18,7 +22,7 @@ from isoplan.networks.defocus_fit import reach_um as reach_um_of
 from isoplan.networks.sliding import STEP_PX
 from isoplan.networks.spectrum_fit import texture_over_noise
 from isoplan.optics.defocus import Defocus
-from isoplan.psf_map.layout import QUANTILE, MapLayout
+from isoplan.psf_map.layout import QUANTILE, SHARD_CELLS, MapLayout
 
 # Windows of twice the pixels tell the sides of focus apart where blur is wide. They count less, as they see more than a cell.
 COARSER, COARSER_WEIGHT = 2, 0.5
@@ -151,6 +155,18 @@ class HeightFit:
             if len(known) > known.shape[1] // 16:
                 self.scenes[k] = fit.learn(known)
 
+    def record(self) -> dict:
+        """What was learnt of a picture, for JSON."""
+        scenes = [{"mean": one.mean.tolist(), "ridge": one.ridge.tolist()} for one in self.scenes]
+        return {"scenes": scenes, "doubt": self.doubt and asdict(self.doubt)}
+
+    def recall(self, record: dict) -> None:
+        """What another fit of the same calibration and reach learnt of the picture."""
+        self.scenes = [
+            Scene(torch.tensor(one["mean"]), torch.tensor(one["ridge"])) for one in record["scenes"]
+        ]
+        self.doubt = record["doubt"] and Doubt(**record["doubt"])
+
     def unit(self, picture: Picture, layout: MapLayout, unit: int) -> np.ndarray:
         """Log probabilities (ny, nx, Z) float16 of one unit's cells, 0 for the largest; all 0 where nothing is known."""
         cells = layout.units[unit]
@@ -218,8 +234,8 @@ def estimate_heights(
 ) -> HeightMap:
     """Estimate the heights of a picture.
 
-    A cell takes three bytes of memory for each height that is told apart: with cells of 64 x 64 px and 100 heights, a picture of
-    100,000 px a side takes 730 MB.
+    A cell takes two bytes of memory for each height that is told apart: with cells of 64 x 64 px and 100 heights, a picture of
+    100,000 px a side takes 490 MB. A study (`height_maps`) keeps them on disk.
 
     Parameters
     ----------
@@ -245,22 +261,61 @@ def estimate_heights(
     return surface(stored, fit, layout, flat)
 
 
-def surface(stored: np.ndarray, fit: HeightFit, layout: MapLayout, flat: np.ndarray) -> HeightMap:
-    """The most likely surface, from log probabilities (ny, nx, Z) of all cells, less that of a flat specimen (ny, nx)."""
+class Stored(Protocol):
+    """Log probabilities of all cells of a map, of which a rectangle of cells gives an array (ny, nx, Z)."""
+
+    def __getitem__(self, cells: tuple[slice, slice]) -> np.ndarray: ...
+
+
+class StoredUnits:
+    """Log probabilities that lie in a folder, unit by unit.
+
+    Parameters
+    ----------
+    folder
+        Of `cluster.unit_files`; each unit is one of `HeightFit.unit`.
+    layout
+        Of the map.
+    """
+
+    def __init__(self, folder: str | Path, layout: MapLayout):
+        self.layout = layout
+        across = tiles.cell_grid(layout.cells[1], SHARD_CELLS)
+        # A square of JOINED cells with its surroundings touches so many units.
+        read = lru_cache((JOINED + 2 * HALO) // SHARD_CELLS * 8)(partial(load_unit, folder))
+        self._of = lambda row, column: read(row * across + column)
+
+    def __getitem__(self, cells: tuple[slice, slice]) -> np.ndarray:
+        rows, columns = (
+            range(part.start // SHARD_CELLS, (part.stop - 1) // SHARD_CELLS + 1) for part in cells
+        )
+        joined_units = np.concatenate(
+            [np.concatenate([self._of(row, column) for column in columns], 1) for row in rows]
+        )
+        y, x = (
+            part.start - units.start * SHARD_CELLS
+            for part, units in zip(cells, (rows, columns), strict=True)
+        )
+        height, width = (part.stop - part.start for part in cells)
+        return joined_units[y : y + height, x : x + width]
+
+
+def surface(stored: Stored, fit: HeightFit, layout: MapLayout, flat: np.ndarray) -> HeightMap:
+    """The most likely surface, from log probabilities of all cells, less that of a flat specimen (ny, nx)."""
     depth = fit.calibration.optics.depth_of_field_um
-    mean, deviation, sure = (np.full(layout.cells, np.nan, np.float32) for _ in range(3))
+    known, deviation, sure = (np.full(layout.cells, np.nan, np.float32) for _ in range(3))
     for core in tiles.shards(layout.cells, JOINED):
         outer = tiles.with_halo(core, HALO, layout.cells)
-        found = joined(torch.from_numpy(stored[outer].astype(np.float32)))
-        found = found[tiles.inside(core, outer)]
-        mean[core], deviation[core] = (part.numpy() for part in moments(found, fit.z_um))
-        near = (fit.z_um - torch.from_numpy(mean[core])[..., None]).abs() <= depth
-        sure[core] = (found * near).sum(-1).numpy()
-    untold = (stored == 0).all(-1)
-    sure[untold] = 0
+        own = torch.from_numpy(stored[outer].astype(np.float32))
+        found = joined(own)[tiles.inside(core, outer)]
+        told = (own != 0).any(-1)[tiles.inside(core, outer)]
+        mean, spread_um = moments(found, fit.z_um)
+        near = (fit.z_um - mean[..., None]).abs() <= depth
+        known[core] = torch.where(told, mean, torch.nan).numpy()
+        deviation[core] = spread_um.numpy()
+        sure[core] = ((found * near).sum(-1) * told).numpy()
     if fit.doubt and fit.doubt.foreign:
         sure[:] = 0
-    known = np.where(untold, np.nan, mean)
     height = np.empty(layout.cells, np.float32)
     for core in tiles.shards(layout.cells, JOINED):
         outer = tiles.with_halo(core, REACH, layout.cells)
