@@ -13,7 +13,7 @@ from isoplan.__main__ import main
 from isoplan.applications.depth import calibration as calibrating
 from isoplan.applications.depth import report, trials
 from isoplan.applications.depth.calibration import Calibration, Windows, calibrate, flatness
-from isoplan.applications.depth.heights import StoredUnits
+from isoplan.applications.depth.heights import HeightFit, StoredUnits, estimate_heights
 from isoplan.applications.depth.known import check_slices, of_stack
 from isoplan.applications.depth.matching import joined, moments, smoothed
 from isoplan.applications.depth.rivals import doubt
@@ -194,6 +194,34 @@ def test_cells_are_read_across_units(tmp_path):
     stored = StoredUnits(tmp_path, layout)
     for cells in (np.s_[0:150, 0:70], np.s_[31:33, 64:70], np.s_[40:41, 5:6], np.s_[96:150, 0:32]):
         np.testing.assert_array_equal(stored[cells], whole[cells])
+
+
+def test_windows_of_tiles_show_one_tile(scene, tmp_path):
+    """Each tile of a mosaic is an exposure: of its own height, and with the field's own, which is subtracted."""
+    side, bend = 512, 10.0
+    around = side + 2 * MARGIN_PX
+    at = torch.linspace(-1, 1, around) * around / side
+    field = bend * (at[:, None] ** 2 + at**2)
+    rows = ["tile\ty_px\tx_px"]
+    for number, height in enumerate((-4.0, 4.0)):
+        seen = taken(scene[:around, :around], field + height)
+        tifffile.imwrite(tmp_path / f"{number}.tif", seen)
+        rows.append(f"{number}.tif\t0\t{number * (side - 40)}")
+    table = tmp_path / "tiles.tsv"
+    table.write_text("\n".join(rows) + "\n")
+    width = dict.fromkeys(calibrating.FOUND, 0.01)
+    flat = (0.0, 0.0, 0.0, bend, 0.0, bend)
+    calibration = Calibration(TRUE, width, 0.0, flat, (side, side))
+    with open_mosaic(table) as mosaic:
+        fit = HeightFit(calibration, 16)
+        found = estimate_heights(mosaic, fit)
+        layout, valid = found.layout, found.valid
+        boxes = mosaic.exposures(layout.starts_px(0), layout.starts_px(1), layout.window_px)
+    for left, height in ((0, -4), (side - 40, 4)):
+        own = (boxes[..., 2] == left) & valid
+        assert own.sum() > 6 and abs(np.median(found.height_um[own]) - height) < 1
+    with open_mosaic(tmp_path / "0.tif") as tile, pytest.raises(UserError, match="same camera"):
+        replace(calibration, shape_px=(400, 400)).flat_at(tile, layout)
 
 
 def test_unknown_cells_are_filled_from_near_ones_alone():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from _job import job
 from isoplan.applications.depth.heights import StoredUnits, surface
-from isoplan.applications.depth.maps import fit_of
+from isoplan.applications.depth.maps import fit_of, opened
 from isoplan.applications.depth.results import describe, facts_of, write_map
 from isoplan.base.ledger import write_atomically
 
@@ -16,7 +16,9 @@ def main(snakemake):
     known = json.loads(Path(snakemake.input.known).read_text())
     fit, layout = fit_of(known)
     stored = StoredUnits(params.folder, layout)
-    found = surface(stored, fit, layout, fit.calibration.flat_at(layout))
+    with opened(params.height_map) as picture:
+        flat = fit.calibration.flat_at(picture, layout)
+    found = surface(stored, fit, layout, flat)
     write_map(Path(output.table).parent, Path(params.store), found, fit.calibration)
     facts = facts_of(found)
     told = {"words": describe(facts, found.doubt), "notes": known["notes"], "facts": facts}

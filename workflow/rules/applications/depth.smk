@@ -237,7 +237,8 @@ rule finish_heights:
     resources:
         **asks("finish_heights"),
     params:
-        library=library("finish_heights"),
+        library=lambda wc: library("finish_heights", *HEIGHT_MAP_READERS[wc.height_map]),
+        height_map=lambda wc: entry("height_maps", wc.height_map),
         folder=f"{HEIGHT_MAP}/blocks",
         store=f"{HEIGHT_MAPS}/{{height_map}}.ome.zarr",
     message:

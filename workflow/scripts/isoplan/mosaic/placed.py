@@ -297,6 +297,18 @@ class PlacedMosaic(Picture):
         There is one view per sheet. So however small the tiles are, a block is processed at most as
         often as tiles overlap (four times in a grid).
         """
+        holder = self._holders(tops, lefts, side_px)
+        held = holder >= 0
+        of_sheet = np.where(held, self.sheets[holder], -1)
+        for sheet in np.unique(of_sheet[held]):
+            yield _SheetView(self, int(sheet)), of_sheet == sheet
+
+    def exposures(self, tops: np.ndarray, lefts: np.ndarray, side_px: int) -> np.ndarray:
+        holder = self._holders(tops, lefts, side_px)
+        return np.where(holder[..., None] >= 0, self.boxes[holder], -1)
+
+    def _holders(self, tops: np.ndarray, lefts: np.ndarray, side_px: int) -> np.ndarray:
+        """(len(tops), len(lefts)): the tile that each window belongs to, -1 for none."""
         tops, lefts = (np.asarray(starts).astype(np.int64) for starts in (tops, lefts))
         holder = np.full((len(tops), len(lefts)), -1)
         nearest = np.full(holder.shape, np.iinfo(np.int64).max)
@@ -310,10 +322,7 @@ class PlacedMosaic(Picture):
             distance = distance + (2 * lefts + side_px - 1 - x) ** 2
             closer = whole & (distance < nearest)
             nearest[closer], holder[closer] = distance[closer], number
-        held = holder >= 0
-        of_sheet = np.where(held, self.sheets[holder], -1)
-        for sheet in np.unique(of_sheet[held]):
-            yield _SheetView(self, int(sheet)), of_sheet == sheet
+        return holder
 
     def middle(self, side_px: int = 1024) -> np.ndarray:
         """The middle of the tile nearest to the middle of the mosaic, so that it has no seam."""

@@ -161,6 +161,17 @@ class Picture:
         """
         yield self.read_reflected, np.ones((len(tops), len(lefts)), bool)
 
+    def exposures(self, tops: np.ndarray, lefts: np.ndarray, side_px: int) -> np.ndarray:
+        """The exposure that each window of `seamless` is read from.
+
+        Returns
+        -------
+        numpy.ndarray
+            (len(tops), len(lefts), 4): its y0, y1, x0, x1 in px of the picture; -1 where there is none.
+        """
+        height, width = self.shape
+        return np.broadcast_to([0, height, 0, width], (len(tops), len(lefts), 4))
+
     def covered(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray | None:
         """Mask of the pixels of a window that were exposed; None if all were."""
         return None

@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 from scipy.stats import t as student
 
 from isoplan.base.errors import UserError
+from isoplan.mosaic.window import Picture
 from isoplan.networks.defocus_fit import DefocusFit, Scene, binning_of, reach_um
 from isoplan.networks.spectrum_fit import SHARPNESS
 from isoplan.optics.defocus import Defocus
@@ -37,6 +38,8 @@ SEARCHED = 90  # evaluations after the grid
 LEAST_CYLINDER = 0.05  # waves: below it, the two signs look too much alike
 INTERVAL = 0.9
 LEAST_FLAT = 12  # places that tell how a field is curved
+LEAVE = "leave the field as it is (--leave-field, or field: leave)"
+ALONG = 21  # places along each axis at which the field's height is looked at
 FLAT_DEPTHS = 2.0  # depths of field that it is looked for in, on both sides
 
 
@@ -65,23 +68,38 @@ class Calibration:
     flat: tuple[float, ...]
     shape_px: tuple[int, int]
 
-    def flat_at(self, layout: MapLayout) -> np.ndarray:
+    def flat_at(self, picture: Picture, layout: MapLayout) -> np.ndarray:
         """Heights (ny, nx) in um that a flat specimen seems to have in the cells of a picture.
 
-        Raises UserError if the picture's shape is not the one that they were measured with.
+        In a mosaic of tiles each tile is an exposure of its own.
+
+        Raises UserError if an exposure's shape is not the one that they were measured with.
         """
+        found = np.zeros(layout.cells, np.float32)
         if not self.flat:
-            return np.zeros(layout.cells, np.float32)
-        if tuple(layout.shape_px) != tuple(self.shape_px):
-            raise UserError(
-                f"the picture has {layout.shape_px[0]} x {layout.shape_px[1]} px, and the calibration, which knows how the field "
-                f"is curved, {self.shape_px[0]} x {self.shape_px[1]}: give a picture of the same camera region"
-            )
-        y, x = (
-            2 * (layout.centres_px(axis) + 0.5) / length - 1
-            for axis, length in enumerate(self.shape_px)
-        )
-        return np.tensordot(self.flat, bent(y[:, None], x[None]), 1).astype(np.float32)
+            return found
+        for rows, columns in layout.units:
+            starts = layout.starts_px(0)[rows], layout.starts_px(1)[columns]
+            y0, y1, x0, x1 = np.moveaxis(picture.exposures(*starts, layout.window_px), -1, 0)
+            known = y0 >= 0
+            for height, width in np.unique(np.stack([y1 - y0, x1 - x0], -1)[known], axis=0):
+                if (height, width) != tuple(self.shape_px):
+                    raise UserError(
+                        f"the picture has {height} x {width} px, and the calibration, which knows how the field is curved, {self.shape_px[0]} x "
+                        f"{self.shape_px[1]}: give a picture of the same camera region, or tiles of it; or {LEAVE}"
+                    )
+            y = 2 * (layout.centres_px(0)[rows][:, None] - y0) / self.shape_px[0] - 1
+            x = 2 * (layout.centres_px(1)[columns] - x0) / self.shape_px[1] - 1
+            found[rows, columns] = np.where(known, np.tensordot(self.flat, bent(y, x), 1), 0)
+        return found
+
+    @property
+    def bend_um(self) -> float:
+        """The largest height that a flat specimen seems to have anywhere in the field."""
+        if not self.flat:
+            return 0.0
+        along = np.linspace(-1, 1, ALONG)
+        return float(np.abs(np.tensordot(self.flat, bent(along[:, None], along), 1)).max())
 
     def told(self) -> dict:
         """All of it, for a file."""

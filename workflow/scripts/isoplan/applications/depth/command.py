@@ -36,6 +36,11 @@ def add_depth(commands) -> None:
         "fits into a window)",
     )
     command.add_argument(
+        "--leave-field",
+        action="store_true",
+        help="do not subtract the field's own height, which the calibration may know; for stitched mosaics and other camera regions",
+    )
+    command.add_argument(
         *("-o", "--out"), required=True, type=Path, metavar="FOLDER", help="for results"
     )
     add_overwrite(command)

@@ -191,33 +191,46 @@ class HeightFit:
     def _spectra(self, picture: Picture, cells) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """For each fit the spectra (ny, nx, F) of cells, and which of them (ny, nx) tell something."""
         found = []
-        for coarser in (1, COARSER):
+        for fit, coarser in zip(self.fits, (1, COARSER), strict=True):
             window = self.window_px * coarser
             before = (window - self.stride_px) // 2
-            spans = [
-                (
-                    part.start * self.stride_px - before,
-                    (part.stop - 1) * self.stride_px - before + window,
-                )
-                for part in cells
-            ]
-            block = picture.read_reflected(*spans[0], *spans[1])
-            bad = ~np.isfinite(block)
-            level = block[~bad].mean() if not bad.all() else 0.0
-            block = torch.from_numpy(np.where(bad, np.float32(level), block))
-            spectra = spectra_of(block, self.binning * coarser, self.stride_px)
-            told = texture_over_noise(spectra.flatten(0, 1)).unflatten(0, spectra.shape[:2])
-            told = told > LEAST_TEXTURE
+            starts = [np.arange(part.start, part.stop) * self.stride_px - before for part in cells]
             # Reflected windows would mix heights, and turn what is anisotropic.
-            for axis, ((low, _), length) in enumerate(zip(spans, picture.shape, strict=True)):
-                begin = low + self.stride_px * torch.arange(told.shape[axis])
-                inside = (begin >= 0) & (begin + window <= length)
-                told &= inside[:, None] if axis == 0 else inside
-            if bad.any():
-                views = torch.from_numpy(bad).unfold(0, window, self.stride_px)
-                told &= ~views.unfold(1, window, self.stride_px).flatten(2).any(2)
+            inside = np.logical_and.outer(
+                *(
+                    (begin >= 0) & (begin + window <= length)
+                    for begin, length in zip(starts, picture.shape, strict=True)
+                )
+            )
+            spectra = torch.zeros(*inside.shape, fit.entries.shape[1])
+            told = torch.zeros(inside.shape, dtype=torch.bool)
+            # A window with a seam shows two heights.
+            for read, served in picture.seamless(*starts, window):
+                (top, bottom), (left, right) = ((s[0], s[-1] + window) for s in starts)
+                own, bad = self._view(read(top, bottom, left, right), coarser)
+                has = torch.from_numpy(served & inside) & ~bad
+                has &= texture_over_noise(own.flatten(0, 1)).unflatten(0, has.shape) > LEAST_TEXTURE
+                spectra[has] = own[has]
+                told |= has
             found.append((spectra, told))
         return found
+
+    def _view(self, block: np.ndarray, coarser: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The spectra (ny, nx, F) of a block's windows, and which of them (ny, nx) have a pixel that is not known."""
+        bad = ~np.isfinite(block)
+        level = block[~bad].mean() if not bad.all() else 0.0
+        block = torch.from_numpy(np.where(bad, np.float32(level), block))
+        spectra = spectra_of(block, self.binning * coarser, self.stride_px)
+        if not bad.any():
+            return spectra, torch.zeros(spectra.shape[:2], dtype=torch.bool)
+        # Sums over rectangles, as a window has many pixels.
+        sums = np.pad(bad.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        window = self.window_px * coarser
+        ends = sums[window :: self.stride_px], sums[: -window : self.stride_px]
+        lost = [
+            part[:, window :: self.stride_px] - part[:, : -window : self.stride_px] for part in ends
+        ]
+        return spectra, torch.from_numpy(lost[0] - lost[1] > 0)
 
 
 def _at(values: torch.Tensor, z_um: torch.Tensor, wanted_um: torch.Tensor) -> torch.Tensor:
@@ -252,7 +265,7 @@ def estimate_heights(
         If the calibration is of another region of the camera.
     """
     layout = fit.layout(picture.shape)
-    flat = fit.calibration.flat_at(layout)
+    flat = fit.calibration.flat_at(picture, layout)
     fit.learn(picture)
     stored = np.zeros((*layout.cells, len(fit.z_um)), np.float16)
     for number, cells in enumerate(layout.units):
@@ -311,7 +324,7 @@ def surface(stored: Stored, fit: HeightFit, layout: MapLayout, flat: np.ndarray)
         told = (own != 0).any(-1)[tiles.inside(core, outer)]
         mean, spread_um = moments(found, fit.z_um)
         near = (fit.z_um - mean[..., None]).abs() <= depth
-        known[core] = torch.where(told, mean, torch.nan).numpy()
+        known[core] = torch.where(told, mean, torch.nan).numpy() - flat[core]
         deviation[core] = spread_um.numpy()
         sure[core] = ((found * near).sum(-1) * told).numpy()
     if fit.doubt and fit.doubt.foreign:
@@ -323,4 +336,4 @@ def surface(stored: Stored, fit: HeightFit, layout: MapLayout, flat: np.ndarray)
         fitted = smoothed(*part, least=LEAST_DEVIATION * depth)
         height[core] = fitted.numpy()[tiles.inside(core, outer)]
     half = QUANTILE * np.hypot(deviation, LEAST_DEVIATION * depth)
-    return HeightMap(layout, height - flat, half, sure, float(fit.z_um.max()), fit.doubt)
+    return HeightMap(layout, height, half, sure, float(fit.z_um.max()), fit.doubt)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from isoplan.applications.depth.calibration import Calibration
 from isoplan.applications.depth.heights import HeightFit, layout_of
@@ -9,11 +10,13 @@ from isoplan.applications.depth.results import check_picture
 from isoplan.base.errors import UserError
 from isoplan.mosaic.ground import without_ground
 from isoplan.mosaic.headers import complete_optics
+from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row
 from isoplan.mosaic.window import Picture
 from isoplan.networks.defocus_fit import NODES_A_DEPTH, reach_um
 from isoplan.psf_map.layout import MapLayout
 
+LEAVE = "leave"  # the field's own height
 LIKELIHOOD, CELL = (
     2,
     60,
@@ -34,16 +37,18 @@ def known_of(entry: dict) -> dict:
     """
     try:
         calibration = Calibration.read(entry["calibration"])
+        if entry["field"] == LEAVE:
+            calibration = replace(calibration, flat=())
         reach = entry["reach_um"] or reach_um(calibration.optics)
         with opened(entry) as picture:
             told = entry | {"na": None, "wavelength_um": None}
             optics, notes = complete_optics(told, picture.optics)
             size = optics["pixel_size_um"]
             notes.append(check_picture(entry["path"], picture.shape, size, calibration))
-            calibration.flat_at(layout_of(calibration.optics, picture.shape))
+            calibration.flat_at(picture, layout_of(calibration.optics, picture.shape))
             fit = HeightFit(calibration, reach)
             fit.learn(picture)
-            notes = [note for note in (*picture.notes, *notes) if note]
+            notes = [*picture.notes, *notes_on_overlaps(picture), *filter(None, notes)]
             shape = list(picture.shape)
     except UserError as error:
         raise UserError(f"height map {entry['name']}: {error}") from error.__cause__

@@ -1,6 +1,7 @@
 """`depth-calibrate`: from a stack or a tilted plane to a calibration; `depth`: from a picture to a map of heights."""
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from isoplan.applications.depth.calibration import (
 from isoplan.applications.depth.heights import (
     HeightFit,
     estimate_heights,
-    layout_of,
 )
 from isoplan.applications.depth.known import check_slices, of_plane, of_stack
 from isoplan.applications.depth.results import check_picture, describe, facts_of, write_map
@@ -34,7 +34,6 @@ UNITS = {
     "spherical_waves": "waves",
     "softness_um": "um",
 }
-SAME = 0.02  # largest relative difference of a pixel size from the calibration's
 
 
 def depth_calibrate(args: argparse.Namespace) -> int:
@@ -69,8 +68,7 @@ def depth_calibrate(args: argparse.Namespace) -> int:
         f"  depth of field {optics.depth_of_field_um:.3g} um; heights up to {reach_um(optics):.3g} um on either side can be told"
     )
     if flat:
-        edge = float(np.abs(found.flat_at(layout_of(optics, shape))).max())
-        print(f"  the field's own height, up to {edge:.2g} um, is subtracted from now on")
+        print(f"  the field's own height, up to {found.bend_um:.2g} um, is subtracted from now on")
     else:
         print("  whether the field is curved is not known; a stack with texture all over tells")
     print(
@@ -84,6 +82,8 @@ def depth(args: argparse.Namespace) -> int:
     if is_file(args.out):
         raise UserError(f"{args.out}: is the name of a file; results need a folder")
     calibration = Calibration.read(args.calibration)
+    if args.leave_field:
+        calibration = replace(calibration, flat=())
     store = args.out.with_name(f"{args.out.name}.ome.zarr")
     with outputs_of(args, args.out, store) as outputs, open_picture(args, outputs) as picture:
         outputs.refuse_sources([args.calibration])
