@@ -67,6 +67,13 @@ def reach_um(optics: Defocus) -> float:
     return WINDOW_PX * binning_of(optics) / 2 / optics.radius_px(1.0)
 
 
+def distances_um(optics: Defocus, reach_um: float, step_um: float | None = None) -> torch.Tensor:
+    """The distances that a fit tries; arguments as those of `DefocusFit`."""
+    step = float(step_um or optics.depth_of_field_um / NODES_A_DEPTH)
+    half = math.ceil(reach_um / step - 1e-9)
+    return torch.arange(-half, half + 1) * step
+
+
 def spectra_of(picture: torch.Tensor, binning: int, stride_px: int) -> torch.Tensor:
     """Power spectra (ny, nx, F) of windows of a picture (h, w), WINDOW_PX binned pixels large, every stride_px pixels of it."""
     if binning > 1:
@@ -114,9 +121,9 @@ class DefocusFit:
         ranges: tuple[float, ...] = RANGES,
     ):
         self.optics, self.binning = optics, binning
+        self.z_um = distances_um(optics, reach_um, step_um)
+        half = len(self.z_um) // 2
         step = float(step_um or optics.depth_of_field_um / NODES_A_DEPTH)
-        half = math.ceil(reach_um / step - 1e-9)
-        self.z_um = torch.arange(-half, half + 1) * step
         widths = [round(width * optics.depth_of_field_um / step) for width in ranges]
         most = max(widths)
         wide = torch.arange(-half - most, half + most + 1) * step

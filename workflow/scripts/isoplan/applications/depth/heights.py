@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,14 @@ from isoplan.base.errors import UserError
 from isoplan.cluster.unit_files import load_unit
 from isoplan.mosaic import tiles
 from isoplan.mosaic.window import Picture
-from isoplan.networks.defocus_fit import WINDOW_PX, DefocusFit, Scene, binning_of, spectra_of
+from isoplan.networks.defocus_fit import (
+    WINDOW_PX,
+    DefocusFit,
+    Scene,
+    binning_of,
+    distances_um,
+    spectra_of,
+)
 from isoplan.networks.defocus_fit import reach_um as reach_um_of
 from isoplan.networks.sliding import STEP_PX
 from isoplan.networks.spectrum_fit import texture_over_noise
@@ -89,7 +96,7 @@ def spread(count: int, most: int) -> list[int]:
 
 
 class HeightFit:
-    """Tells how likely each height is in the cells of a picture.
+    """Tells how likely each height is in the cells of a picture, once it has learnt (`learn`, or `recall`) what the picture looks like.
 
     Parameters
     ----------
@@ -112,13 +119,20 @@ class HeightFit:
             raise UserError(
                 f"a reach of {reach_um:g} um: beyond {most:.3g} um the blur is wider than a window of {self.window_px} px; give at most that"
             )
-        fine = DefocusFit(optics, reach_um, self.binning)
-        step = float(fine.z_um[1] - fine.z_um[0])
-        # Where it counts, blur is wide and changes slowly.
-        coarse = DefocusFit(optics, reach_um, self.binning * COARSER, step * COARSER)
-        self.fits = [fine, coarse]
-        self.scenes = [Scene.unknown(fit.terms.shape[1]) for fit in self.fits]
+        self.reach_um, self.z_um = reach_um, distances_um(optics, reach_um)
+        self.scenes: list[Scene] = []
         self.doubt: Doubt | None = None
+
+    @cached_property
+    def fits(self) -> list[DefocusFit]:
+        """Of windows, and of those of twice the pixels; made when they are wanted first, which takes seconds."""
+        optics, reach = self.calibration.optics, self.reach_um
+        step = float(self.z_um[1] - self.z_um[0])
+        # Where coarse ones count, blur is wide and changes slowly.
+        return [
+            DefocusFit(optics, reach, self.binning),
+            DefocusFit(optics, reach, self.binning * COARSER, step * COARSER),
+        ]
 
     @property
     def window_px(self) -> int:
@@ -127,10 +141,6 @@ class HeightFit:
     @property
     def stride_px(self) -> int:
         return STEP_PX * self.binning
-
-    @property
-    def z_um(self) -> torch.Tensor:
-        return self.fits[0].z_um
 
     def layout(self, shape_px: tuple[int, int]) -> MapLayout:
         return layout_of(self.calibration.optics, shape_px)
@@ -141,6 +151,7 @@ class HeightFit:
         count = layout.cells[0] * layout.cells[1]
         chosen = spread(count, LEARNT)
         spectra: list[list[torch.Tensor]] = [[] for _ in self.fits]
+        self.scenes = [Scene.unknown(fit.terms.shape[1]) for fit in self.fits]
         for cell in chosen:
             y, x = (int(v) for v in np.unravel_index(cell, layout.cells))
             found = self._spectra(picture, (slice(y, y + 1), slice(x, x + 1)))
