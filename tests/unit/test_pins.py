@@ -74,13 +74,15 @@ SRRF = set(pins("requirements-srrf.txt"))
 BM3D = set(pins("requirements-bm3d.txt"))
 # Likewise, for one architecture of `enhancers`.
 SMP = set(pins("requirements-smp.txt"))
+# Likewise, for `autofocus` of a microscope that Micro-Manager drives.
+MICROSCOPE = set(pins("requirements-microscope.txt"))
 
 
 def test_what_the_code_imports_is_pinned():
     distributions = packages_distributions()
     jobs = set(pins("requirements.txt"))
     for folder, allowed in (
-        ("workflow", jobs | RIVALS | READERS | VIEWER | SRRF | BM3D | SMP),
+        ("workflow", jobs | RIVALS | READERS | VIEWER | SRRF | BM3D | SMP | MICROSCOPE),
         ("tests", jobs | READERS | set(pins("requirements-dev.txt"))),
     ):
         for module in sorted(imported(folder)):

@@ -27,8 +27,8 @@ def add_autofocus(commands) -> None:
     command.add_argument(
         "microscope",
         metavar="MICROSCOPE",
-        help="FILE.py:NAME, what NAME of a Python file makes, with the methods where(), move(z_um) and snap(); a z stack, whose slices are "
-        "taken for pictures",
+        help="FILE.py:NAME, what NAME of a Python file makes, with the methods where(), move(z_um) and snap(); FILE.cfg, a configuration of "
+        "Micro-Manager; a z stack, whose slices are taken for pictures",
     )
     command.add_argument(
         *("--calibration", "-c"),

@@ -1,7 +1,8 @@
 """`autofocus-calibrate`: from z stacks to a calibration; `autofocus`: drives a stage to focus."""
 
 import argparse
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from isoplan.applications.autofocus import search
 from isoplan.applications.autofocus.calibration import SEARCHED, SOFTNESS_PX, Calibration, calibrate
 from isoplan.applications.autofocus.focus import Finder, Focus
+from isoplan.applications.autofocus.micromanager import ENDING, MicroManager
 from isoplan.applications.autofocus.stage import Guarded, Microscope, Stack, StageError, opened
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
@@ -78,7 +80,7 @@ def autofocus(args: argparse.Namespace) -> int:
                 Outputs(args.out, sources=[args.calibration], overwrite=args.overwrite)
             )
         finder = Finder(calibration.optics)
-        scope = _microscope(args)
+        scope = kept.enter_context(_microscope(args))
         reach = args.range_um or finder.reach_um
         start = Guarded(scope, (-np.inf, np.inf)).where()
         guarded = Guarded(scope, (start - reach, start + reach), args.backlash_um)
@@ -104,6 +106,7 @@ def autofocus(args: argparse.Namespace) -> int:
             region=None if args.region is None else _region(args.region),
             said=said,
         )
+        at = guarded.where()
         if outputs:
             columns = ["picture", "z_um", "focus_um", "half_width_um", "probability", "why"]
             table = pd.DataFrame(rows, columns=columns)
@@ -111,11 +114,11 @@ def autofocus(args: argparse.Namespace) -> int:
             outputs.deliver()
     if not found.focus.known:
         print(
-            f"CAUTION: the focus is not known: {found.focus.why}. The stage is back at {guarded.where():.2f} um"
+            f"CAUTION: the focus is not known: {found.focus.why}. The stage is back at {at:.2f} um"
         )
         return 1
     print(
-        f"in focus at {guarded.where():.2f} um, {found.focus.z_um:.2f} +- {found.focus.half_width_um:.2g} um (90 % interval), after {len(rows)} pictures"
+        f"in focus at {at:.2f} um, {found.focus.z_um:.2f} +- {found.focus.half_width_um:.2g} um (90 % interval), after {len(rows)} pictures"
     )
     return 0
 
@@ -133,12 +136,18 @@ def _read(args: argparse.Namespace, count: int, window_px: int) -> list[np.ndarr
     return found
 
 
-def _microscope(args: argparse.Namespace) -> Microscope:
+@contextmanager
+def _microscope(args: argparse.Namespace) -> Iterator[Microscope]:
     if ".py:" in args.microscope:
-        return opened(args.microscope)
+        yield opened(args.microscope)
+        return
+    if args.microscope.lower().endswith(ENDING):
+        with closing(MicroManager.opened(args.microscope)) as scope:
+            yield scope
+        return
     if args.step_um is None and args.z_um is None:
         raise UserError(
-            f"{args.microscope}: give FILE.py:NAME, or a z stack with --step-um or --z-um"
+            f"{args.microscope}: give FILE.py:NAME, a configuration of Micro-Manager (*{ENDING}), or a z stack with --step-um or --z-um"
         )
     if args.slice is not None:
         raise UserError("--slice: the stage chooses slices; leave it out")
@@ -151,7 +160,7 @@ def _microscope(args: argparse.Namespace) -> Microscope:
         with open_mosaic(args.microscope, slice=number, **plane) as picture:
             return picture.read(0, picture.shape[0], 0, picture.shape[1])
 
-    return Stack(z, read, z[0] if args.start_um is None else args.start_um)
+    yield Stack(z, read, z[0] if args.start_um is None else args.start_um)
 
 
 def _region(ends: list[int]) -> tuple[slice, slice]:
