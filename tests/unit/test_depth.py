@@ -15,7 +15,7 @@ from isoplan.applications.depth import report, trials
 from isoplan.applications.depth.calibration import Calibration, Windows, calibrate, flatness
 from isoplan.applications.depth.heights import HeightFit, StoredUnits, estimate_heights
 from isoplan.applications.depth.known import check_slices, of_stack
-from isoplan.applications.depth.matching import joined, moments, smoothed
+from isoplan.applications.depth.matching import WINDOW_VARIANCE, joined, moments, smoothed
 from isoplan.applications.depth.rivals import doubt
 from isoplan.applications.depth.summary import summary
 from isoplan.base.errors import UserError
@@ -181,9 +181,26 @@ def test_a_step_stays_a_step():
     height = torch.zeros(12, 12)
     height[:, 6:] = 8.0
     noise = 0.3 * torch.randn(height.shape, generator=torch.Generator().manual_seed(0))
-    found = smoothed(height + noise, torch.full_like(height, 0.3), 0.1)
+    found = smoothed(height + noise, torch.full_like(height, 0.3), 0.1).distance_um
     apart = torch.cat([(found - height)[:, :4], (found - height)[:, 8:]], 1)
     assert apart.abs().max() < 0.8 and apart.std() < 0.8 * noise.std()
+
+
+def test_waves_are_followed_as_far_as_windows_see_them():
+    """What windows average is put back in part, and waves are said to be less sure than a plane."""
+    rng = torch.Generator().manual_seed(0)
+    y = torch.arange(24.0)[:, None].expand(24, 24)
+    heights = {"plane": 0.5 * y, "waves": 6 * torch.sin(2 * math.pi * y / 8)}
+    damped = {"plane": 1.0, "waves": math.exp(-WINDOW_VARIANCE / 2 * (2 * math.pi / 8) ** 2)}
+    found = {}
+    for name, true in heights.items():
+        seen = damped[name] * true + 0.2 * torch.randn(true.shape, generator=rng)
+        found[name] = smoothed(seen, torch.full_like(true, 0.2), 0.1)
+        inner = np.s_[4:-4, 4:-4]
+        wrong = (found[name].distance_um - true)[inner].abs().mean()
+        lost = (1 - damped[name]) * true[inner].abs().mean()
+        assert wrong < max(0.2, lost), name
+    assert found["waves"].excess.mean() > 10 * found["plane"].excess.mean()
 
 
 def test_cells_are_read_across_units(tmp_path):
@@ -227,7 +244,7 @@ def test_windows_of_tiles_show_one_tile(scene, tmp_path):
 def test_unknown_cells_are_filled_from_near_ones_alone():
     height = torch.full((16, 16), torch.nan)
     height[:2] = 3.0
-    found = smoothed(height, torch.full_like(height, 0.3), 0.1)
+    found = smoothed(height, torch.full_like(height, 0.3), 0.1).distance_um
     assert torch.allclose(found[:5], torch.tensor(3.0), atol=0.1)
     assert found[8:].isnan().all()
 

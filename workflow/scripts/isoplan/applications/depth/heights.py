@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from isoplan.applications.depth.calibration import Calibration
-from isoplan.applications.depth.matching import REACH, joined, moments, smoothed
+from isoplan.applications.depth.matching import BENT, REACH, joined, moments, smoothed
 from isoplan.applications.depth.rivals import Doubt, doubt
 from isoplan.base.errors import UserError
 from isoplan.cluster.unit_files import load_unit
@@ -340,11 +340,14 @@ def surface(stored: Stored, fit: HeightFit, layout: MapLayout, flat: np.ndarray)
         sure[core] = ((found * near).sum(-1) * told).numpy()
     if fit.doubt and fit.doubt.foreign:
         sure[:] = 0
-    height = np.empty(layout.cells, np.float32)
+    least = LEAST_DEVIATION * depth
+    height, half = (np.empty(layout.cells, np.float32) for _ in range(2))
     for core in tiles.shards(layout.cells, JOINED):
-        outer = tiles.with_halo(core, REACH, layout.cells)
-        part = (torch.from_numpy(values[outer]) for values in (known, deviation))
-        fitted = smoothed(*part, least=LEAST_DEVIATION * depth)
-        height[core] = fitted.numpy()[tiles.inside(core, outer)]
-    half = QUANTILE * np.hypot(deviation, LEAST_DEVIATION * depth)
+        outer = tiles.with_halo(core, 2 * REACH, layout.cells)
+        own, spread_um = (torch.from_numpy(values[outer]) for values in (known, deviation))
+        fitted = smoothed(own, spread_um, least)
+        variance = (spread_um.square() + least**2) * (1 + BENT * fitted.excess)
+        inner = tiles.inside(core, outer)
+        height[core] = fitted.distance_um.numpy()[inner]
+        half[core] = QUANTILE * variance.sqrt().numpy()[inner]
     return HeightMap(layout, height, half, sure, float(fit.z_um.max()), fit.doubt)

@@ -2,11 +2,12 @@
 
 Cells are joined by loopy belief propagation (Pearl, 1988), in sweeps along columns and rows, so that each cell has a
 probability of every distance: the product of its own and of what reaches it from four sides. Neighbours are likely to lie at similar distances; a step of any height is
-possible. Then a parabola is fitted around each cell, robustly, so that the far side of a step has no weight
+possible. Then parabolas are fitted around each cell, robustly, so that the far side of a step has no weight
 (LOESS of degree 2; Cleveland, J. Am. Stat. Assoc. 74, 1979, in two dimensions).
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
@@ -14,10 +15,14 @@ from torch.nn import functional as F
 FLOOR = 10.0  # a cell's own log probabilities fall no deeper below the largest
 SLOPE, STEP = 0.5, 20.0  # cost of a node's difference between neighbours, and of any step
 SWEEPS = 2  # along columns and along rows
-REACH = 4  # cells on either side that a parabola is fitted to
+REACH, NARROW = 4, 2  # cells on either side that a parabola is fitted to
 TOLERANCE, LEAST_WEIGHT, ROUNDS = 2.0, 0.02, 3  # of the robust fit
 # Pulls the terms of a fit to 0, relative to the weight of all cells: where cells are few or in a line, it is level.
 LEVEL = (1e-6, *(1e-4,) * 2, *(0.1,) * 3)
+NARROW_LEVEL = (1e-6, *(1e-4,) * 2, *(0.01,) * 3)
+WINDOW_VARIANCE = 0.6  # of where a window looks, along each axis in cells^2
+NOISE = 1.5  # excess up to which narrow and wide parabolas differ by noise alone
+BENT = 1.5  # variance that is added, of the excess: what even narrow ones do not follow
 
 
 def joined(log_posterior: torch.Tensor) -> torch.Tensor:
@@ -66,8 +71,23 @@ def moments(probability: torch.Tensor, z_um: torch.Tensor) -> tuple[torch.Tensor
     return mean, square.clamp_min(0).sqrt()
 
 
-def smoothed(mean: torch.Tensor, deviation: torch.Tensor, least: float) -> torch.Tensor:
-    """Distances (ny, nx) of parabolas that are fitted around each cell.
+@dataclass(frozen=True)
+class Smoothed:
+    """Distances after parabolas were fitted around each cell.
+
+    distance_um: (ny, nx); NaN where no cell within REACH is known. excess: (ny, nx) by how much the surface bends beyond what parabolas follow,
+    as a share of the cells' own variance.
+    """
+
+    distance_um: torch.Tensor
+    excess: torch.Tensor
+
+
+def smoothed(mean: torch.Tensor, deviation: torch.Tensor, least: float) -> Smoothed:
+    """Fit parabolas around each cell.
+
+    Wide ones, within REACH, leave little of the noise; narrow ones, within NARROW, follow steps and waves, and take out that a window averages over what it sees. Where the two
+    differ by more than the noise, the result is narrow, else wide, and in between a mixture (shrinkage; James and Stein, Proc. Fourth Berkeley Symp., 1961).
 
     Parameters
     ----------
@@ -75,18 +95,34 @@ def smoothed(mean: torch.Tensor, deviation: torch.Tensor, least: float) -> torch
         (ny, nx); NaN where nothing is known.
     least
         No cell counts as surer than this standard deviation.
-
-    Returns
-    -------
-    torch.Tensor
-        (ny, nx); NaN where no cell within REACH is known.
     """
-    side = 2 * REACH + 1
-    y, x = torch.meshgrid(*(torch.arange(-REACH, REACH + 1.0),) * 2, indexing="ij")
-    y, x = y.flatten(), x.flatten()
-    terms = torch.stack([torch.ones(side**2), y, x, y * y, x * y, x * x], 1)
-    near = (1 - (torch.hypot(y, x) / (REACH + 0.7)) ** 3).clamp_min(0) ** 3
     variance = deviation.square() + least**2
+    wide = _fitted(mean, variance, REACH, LEVEL, 0.0)
+    narrow = _fitted(mean, variance, NARROW, NARROW_LEVEL, WINDOW_VARIANCE)
+    narrow = torch.where(narrow.isfinite(), narrow, wide)
+    apart = narrow - wide
+    told = mean.isfinite() & apart.isfinite() & variance.isfinite()
+    near = _near(REACH)[0]
+    count = _around(told.float(), 2 * REACH + 1) @ near
+    ratio = torch.where(told, apart.square() / variance, 0.0)
+    excess = (_around(ratio, 2 * REACH + 1) @ near) / count.clamp_min(1e-6)
+    share = (1 - NOISE / excess.clamp_min(1e-9)).clamp(0, 1)
+    return Smoothed(wide + share * apart, excess)
+
+
+def _near(reach: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Weights (n,) of the cells within reach, and their places y and x."""
+    y, x = torch.meshgrid(*(torch.arange(-reach, reach + 1.0),) * 2, indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    return (1 - (torch.hypot(y, x) / (reach + 0.7)) ** 3).clamp_min(0) ** 3, y, x
+
+
+def _fitted(mean, variance, reach: int, level, blur: float) -> torch.Tensor:
+    """Values (ny, nx) of parabolas within reach, seen by windows that blur with a variance in cells^2."""
+    side = 2 * reach + 1
+    near, y, x = _near(reach)
+    # Blur makes y^2 of a parabola y^2 + its variance.
+    terms = torch.stack([torch.ones(side**2), y, x, y * y + blur, x * y, x * x + blur], 1)
     known = mean.isfinite() & variance.isfinite()
     value = _around(torch.where(known, mean, 0.0), side)
     precision = _around(torch.where(known, 1 / variance, 0.0), side)
@@ -94,7 +130,7 @@ def smoothed(mean: torch.Tensor, deviation: torch.Tensor, least: float) -> torch
     weight, fitted = plain, value
     for _ in range(ROUNDS):
         normal = torch.einsum("...k,ki,kj->...ij", weight, terms, terms)
-        normal = normal + normal[..., :1, :1].clamp_min(1e-12) * torch.diag(torch.tensor(LEVEL))
+        normal = normal + normal[..., :1, :1].clamp_min(1e-12) * torch.diag(torch.tensor(level))
         told = torch.einsum("...k,ki->...i", weight * value, terms)
         fitted = torch.linalg.solve(normal, told[..., None])[..., 0]
         wrong = (value - fitted @ terms.T).square() * precision / TOLERANCE**2
