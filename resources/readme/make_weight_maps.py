@@ -15,11 +15,12 @@ from PIL import Image
 FOLDER = Path("results/weight-maps")
 PHOTONS, OFFSET, SEED = 1000, 100, 3
 PSF = {"width_y": ("tilt-x", 2.0, 3.5), "width_x": ("tilt-x", 2.0, 3.5)}
-CROP, SIDE_PX, GAP_PX = (slice(60, 220), slice(160, 320)), 300, 8
+PART = np.s_[:384, 96:480]
+CROP, SIDE_PX, GAP_PX = (slice(60, 220), slice(64, 224)), 300, 8
 
 
 def main():
-    sharp = load_picture("camera.png")
+    sharp = load_picture("camera.png")[PART]
     seen = isoplan.simulate(sharp, PSF, photons=PHOTONS, offset=OFFSET, seed=SEED)
     FOLDER.mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(FOLDER / "seen.tif", seen.observed)

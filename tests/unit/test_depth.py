@@ -101,7 +101,7 @@ def test_a_calibration_finds_the_optics(stack, monkeypatch):
 def test_optics_without_astigmatism_are_refused(scene, monkeypatch):
     monkeypatch.setattr(calibrating, "GRID_AXES", 2)
     monkeypatch.setattr(calibrating, "GRID_CYLINDERS", (0.12,))
-    monkeypatch.setattr(calibrating, "SEARCHED", 25)
+    monkeypatch.setattr(calibrating, "SEARCHED", 12)
     plain = replace(TRUE, cylinder_waves=0.0)
     z = np.arange(-10, 11, 4.0)
     slices = [taken(scene, torch.full_like(scene, float(at)), plain) for at in z]
