@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import isoplan
 import numpy as np
 import pandas as pd
 import pytest
@@ -147,7 +148,7 @@ def test_pictures_of_other_optics_are_doubted(scene, true, words, foreign):
         ([0, 5, 5, 10, 15], "rise or fall"),
         ([0, 5, 15, 10, 20], "rise or fall"),
         ([0, 0.005, 0.01, 0.015, 0.02], "positions are in um"),
-        ([0, 5, math.nan, 15, 20], "rise or fall"),
+        ([0, 5, math.nan, 15, 20], "must be numbers"),
     ],
 )
 def test_wrong_positions_are_refused(z, word):
@@ -277,6 +278,8 @@ def test_depth_finds_a_tilted_plane(scene, tmp_path, capsys):
     assert [channel["unit"] for channel in store["channels"]] == ["um", "um", "probability"]
     assert tifffile.imread(tmp_path / "heights" / "heights.tif").size == len(table)
     assert (tmp_path / "heights" / "surface.png").is_file()
+    made = isoplan.depth(counts, tmp_path / "cal.json", reach_um=20, quiet=True)
+    np.testing.assert_allclose(made.table(), table, rtol=1e-4, atol=1e-4)
     # Once more: refused, and the user's files stay.
     assert main(command) == 1
     assert main([*command, "--overwrite"]) == 0

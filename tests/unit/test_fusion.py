@@ -1,10 +1,12 @@
 """Fusion of focus series: better than classical fusion in dim light, never worse, whatever the optics leave out."""
 
+import isoplan
 import numpy as np
 import pytest
 import tifffile
 from isoplan.__main__ import main
 from isoplan.applications.fusion import fuse, trials
+from isoplan.base.errors import UserError
 from isoplan.optics.defocus import Defocus
 
 OPTICS = Defocus(0.3, 0.48, 0.32)
@@ -83,6 +85,12 @@ def test_the_command_writes_a_picture(series, tmp_path, capsys):
     assert picture.shape == share.shape == (150, 170) and heights.shape == (5, 6)
     assert picture.dtype == np.float32 and 0 <= share.min() <= share.max() <= 1.001
     assert (out / "fused.png").is_file() and (out / "heights.png").is_file()
+    slices = tifffile.imread(series)
+    made = isoplan.fuse(slices, np.arange(4) * 4.0, na=0.3, wavelength_um=0.48, pixel_size_um=0.32)
+    for own, file in ((made.picture, picture), (made.share, share), (made.z_um, heights)):
+        np.testing.assert_array_equal(own, file)
+    with pytest.raises(UserError, match="3 positions and 4 slices"):
+        isoplan.fuse(slices, [0, 4, 8], na=0.3, wavelength_um=0.48, pixel_size_um=0.32)
     assert main(command) != 0 and "already exists" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0
 

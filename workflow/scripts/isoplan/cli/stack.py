@@ -3,10 +3,10 @@
 import argparse
 import math
 from collections.abc import Iterator
-from itertools import pairwise
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic.reader import open_mosaic
+from isoplan.mosaic.slices import check_order
 from isoplan.mosaic.window import Picture
 
 
@@ -20,13 +20,10 @@ def positions(args: argparse.Namespace, count: int) -> list[float]:
         z = [float(line) for line in args.z_um.read_text().split()]
     except ValueError as error:
         raise UserError(f"{args.z_um}: {error}; give one number a line") from None
-    if len(z) != count:
-        raise UserError(f"{args.z_um}: has {len(z)} positions, and {args.picture} {count} slices")
-    steps = [after - before for before, after in pairwise(z)]
-    if not all(map(math.isfinite, z)) or not (
-        all(s > 0 for s in steps) or all(s < 0 for s in steps)
-    ):
-        raise UserError(f"{args.z_um}: positions must rise or fall all along")
+    try:
+        check_order(z, count)
+    except UserError as error:
+        raise UserError(f"{args.z_um}: {error}") from None
     return z
 
 

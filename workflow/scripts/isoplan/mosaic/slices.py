@@ -7,9 +7,11 @@ subtracted. The mean is no measure of focus: in widefield it does not depend on 
 would decide. Light that fades from slice to slice, as by bleaching, is corrected for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from isoplan.base.errors import UserError
 
 UNITS = "slice", "frame"  # what one is called in a stack, and in a time series
 _LEVELS = 4
@@ -21,6 +23,29 @@ _LONG_STACK, _LEAST_NEIGHBOUR = 5, 0.25
 # Entries of a tally: sum and count of finite pixels, then sum of squares and count for the noise and
 # for each band.
 _LIGHT, _PIXELS, _NOISE, _NOISES, _BANDS = 0, 1, 2, 3, 4
+
+
+def check_order(z_um: Sequence[float], count: int | None = None) -> None:
+    """Raise UserError if positions (n,) of slices do not rise or fall all along, or are not as many.
+
+    Examples
+    --------
+    >>> check_order([0, 2, 1])
+    Traceback (most recent call last):
+    isoplan.base.errors.UserError: positions must rise or fall all along, and slice 2 lies at 1 um
+    """
+    z = np.asarray(z_um, float)
+    if count is not None and len(z) != count:
+        raise UserError(f"there are {len(z)} positions and {count} slices")
+    apart = np.diff(z)
+    if not np.isfinite(z).all():
+        raise UserError("positions must be numbers")
+    wrong = (np.sign(apart) != np.sign(apart[:1])) | (apart == 0)
+    if wrong.any():
+        at = int(wrong.argmax()) + 1
+        raise UserError(
+            f"positions must rise or fall all along, and slice {at} lies at {z[at]:g} um"
+        )
 
 
 @np.errstate(invalid="ignore")  # of infinite pixels

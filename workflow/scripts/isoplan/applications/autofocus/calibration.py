@@ -16,6 +16,7 @@ from scipy.optimize import minimize
 
 from isoplan.applications.autofocus.focus import SIDE, Finder, Seen
 from isoplan.base.errors import UserError
+from isoplan.mosaic.slices import check_order
 from isoplan.networks.shared_scene import SharedScene
 from isoplan.optics.defocus import Defocus
 
@@ -140,9 +141,10 @@ def check_positions(z_um: Sequence[float], optics: Defocus, name: str) -> None:
     z, depth = np.asarray(z_um, float), optics.depth_of_field_um
     if len(z) < LEAST_SLICES:
         raise UserError(f"{name}: {len(z)} slices are too few; give at least {LEAST_SLICES}")
-    apart = np.diff(z)
-    if not np.isfinite(z).all() or not ((apart > 0).all() or (apart < 0).all()):
-        raise UserError(f"{name}: the positions of its slices must rise or fall all along")
+    try:
+        check_order(z)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
     if abs(z[-1] - z[0]) < LEAST_SPAN * depth:
         raise UserError(
             f"{name}: spans {abs(z[-1] - z[0]):g} um, {abs(z[-1] - z[0]) / depth:.2g} depths of field (of {depth:.3g} um); give at least "

@@ -2,6 +2,7 @@
 
 from isoplan.base.rows import Stage
 
+FUNCTIONS = ("isoplan.applications.autofocus.function:autofocus",)
 COMMANDS = (
     "isoplan.applications.autofocus.command:add_autofocus",
     "isoplan.applications.autofocus.command:add_autofocus_calibrate",

@@ -7,11 +7,11 @@ from contextlib import ExitStack, closing, contextmanager
 import numpy as np
 import pandas as pd
 
-from isoplan.applications.autofocus import search
+from isoplan.applications.autofocus import function, search
 from isoplan.applications.autofocus.calibration import SEARCHED, SOFTNESS_PX, Calibration, calibrate
-from isoplan.applications.autofocus.focus import Finder, Focus
+from isoplan.applications.autofocus.focus import Focus
 from isoplan.applications.autofocus.micromanager import ENDING, MicroManager
-from isoplan.applications.autofocus.stage import Guarded, Microscope, Stack, StageError, opened
+from isoplan.applications.autofocus.stage import Microscope, Stack, StageError, opened
 from isoplan.base.errors import UserError
 from isoplan.base.progress import Progress
 from isoplan.cli.optics import optics_of
@@ -20,8 +20,6 @@ from isoplan.cli.picture import open_picture, outputs_of
 from isoplan.cli.stack import positions, slices
 from isoplan.mosaic.reader import open_mosaic
 from isoplan.networks.defocus_fit import WINDOW_PX, binning_of, reach_um
-
-ENOUGH = 0.1  # depths of field
 
 
 def autofocus_calibrate(args: argparse.Namespace) -> int:
@@ -79,11 +77,6 @@ def autofocus(args: argparse.Namespace) -> int:
             outputs = kept.enter_context(
                 Outputs(args.out, sources=[args.calibration], overwrite=args.overwrite)
             )
-        finder = Finder(calibration.optics)
-        scope = kept.enter_context(_microscope(args))
-        reach = args.range_um or finder.reach_um
-        start = Guarded(scope, (-np.inf, np.inf)).where()
-        guarded = Guarded(scope, (start - reach, start + reach), args.backlash_um)
         rows: list[tuple] = []
 
         def said(focus: Focus, z_um: float) -> None:
@@ -97,16 +90,17 @@ def autofocus(args: argparse.Namespace) -> int:
             )
             print(f"picture {len(rows)} at {z_um:.2f} um: {words}")
 
-        depth = calibration.optics.depth_of_field_um
-        found = search.autofocus(
-            guarded,
-            finder,
-            pictures=args.pictures,
-            enough_um=args.enough_um or ENOUGH * depth,
-            region=None if args.region is None else _region(args.region),
-            said=said,
-        )
-        at = guarded.where()
+        with _microscope(args) as scope:
+            found = function.autofocus(
+                scope,
+                calibration,
+                range_um=args.range_um,
+                pictures=args.pictures,
+                enough_um=args.enough_um,
+                backlash_um=args.backlash_um,
+                region=None if args.region is None else _region(args.region),
+                said=said,
+            )
         if outputs:
             columns = ["picture", "z_um", "focus_um", "half_width_um", "probability", "why"]
             table = pd.DataFrame(rows, columns=columns)
@@ -114,11 +108,11 @@ def autofocus(args: argparse.Namespace) -> int:
             outputs.deliver()
     if not found.focus.known:
         print(
-            f"CAUTION: the focus is not known: {found.focus.why}. The stage is back at {at:.2f} um"
+            f"CAUTION: the focus is not known: {found.focus.why}. The stage is back at {found.stands_um:.2f} um"
         )
         return 1
     print(
-        f"in focus at {at:.2f} um, {found.focus.z_um:.2f} +- {found.focus.half_width_um:.2g} um (90 % interval), after {len(rows)} pictures"
+        f"in focus at {found.stands_um:.2f} um, {found.focus.z_um:.2f} +- {found.focus.half_width_um:.2g} um (90 % interval), after {len(rows)} pictures"
     )
     return 0
 

@@ -24,10 +24,13 @@ class Found:
         The last estimate.
     z_um
         Positions of the pictures.
+    stands_um
+        Where the stage stands.
     """
 
     focus: Focus
     z_um: tuple[float, ...]
+    stands_um: float
 
 
 def autofocus(
@@ -83,10 +86,11 @@ def autofocus(
                 break  # at the limit, where nothing new is to be seen
             microscope.move(there)
         microscope.move(microscope.within(focus.z_um) if focus.known else begun)
+        stands = microscope.where()
     except BaseException:  # an interruption, too, must not leave the stage anywhere
         _back(microscope, begun)
         raise
-    return Found(focus, tuple(look.z_um for look in looks))
+    return Found(focus, tuple(look.z_um for look in looks), stands)
 
 
 def middle(shape: tuple[int, ...], side: int) -> tuple[slice, slice]:

@@ -9,6 +9,7 @@ import torch
 from isoplan.applications.depth.calibration import Windows
 from isoplan.applications.depth.heights import LEAST_TEXTURE, spread
 from isoplan.base.errors import UserError
+from isoplan.mosaic.slices import check_order
 from isoplan.mosaic.window import Picture
 from isoplan.networks.defocus_fit import WINDOW_PX, binning_of, spectra_of
 from isoplan.networks.spectrum_fit import texture_over_noise
@@ -35,13 +36,7 @@ def check_slices(z_um: Sequence[float], optics: Defocus) -> np.ndarray:
         raise UserError(
             f"{len(z)} slices are too few for a calibration; give at least {LEAST_SLICES}"
         )
-    apart = np.diff(z)
-    if not np.isfinite(z).all() or not ((apart > 0).all() or (apart < 0).all()):
-        at = int(np.argmax(np.sign(apart) != np.sign(apart[0]))) + 1 if np.isfinite(z).all() else 0
-        raise UserError(
-            f"the positions of slices must rise or fall all along; slice {at} lies at {z[at]:g} um, its neighbours do not fit: give them "
-            "in the order of the slices, each once"
-        )
+    check_order(z)
     span = abs(z[-1] - z[0])
     if span < LEAST_RANGE * optics.depth_of_field_um:
         raise UserError(

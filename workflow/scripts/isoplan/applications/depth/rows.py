@@ -2,6 +2,7 @@
 
 from isoplan.base.rows import Stage
 
+FUNCTIONS = ("isoplan.applications.depth.function:depth",)
 COMMANDS = (
     "isoplan.applications.depth.command:add_depth",
     "isoplan.applications.depth.command:add_depth_calibrate",
