@@ -26,7 +26,7 @@ from isoplan.objects.fields import (
 
 SYNTHETIC = ("syn", "poi", "filaments", "dead-leaves", "fractals", "glyphs")
 SOFT = ("nuclei", "planes")
-KINDS = (*SYNTHETIC, *SOFT, "mixtures", "black", "pictures", "folder")
+KINDS = (*SYNTHETIC, *SOFT, "grids", "mixtures", "black", "pictures", "folder")
 
 
 def draw_scenes(
@@ -104,6 +104,8 @@ def _scene(kind, spec, size, split, rng, generator) -> torch.Tensor:
         return torch.from_numpy(_picture(kind, spec, size, split, rng)).to(device)
     if kind == "mixtures":
         scene = _mixture(spec, size, rng, generator)
+    elif kind == "grids":
+        scene = _printed_grid(draw_view(rng, spec["zoom"]), size, rng, generator)
     elif kind == "planes":
         scene = _planes(spec, size, rng, generator)
     else:
@@ -175,6 +177,26 @@ def _filaments(view, size, rng, generator) -> torch.Tensor:
         along = torch.exp(uneven * fractal(size, view, generator, rng, power=(0.8, 1.6)))
         scene = scene + line * along * rng.uniform(0.3, 1)
     return scene
+
+
+def _printed_grid(view, size, rng, generator) -> torch.Tensor:
+    """Lines along two directions as a printer makes them: ragged, with the grain of ink and paper. Half are dark on bright."""
+    period = rng.uniform(24, 80) * view.zoom
+    half = period * rng.uniform(0.05, 0.15)
+    place = torch.arange(size, device=generator.device)
+    across = -math.inf * torch.ones(size, size, device=generator.device)
+    for angle in (view.angle, view.angle + math.pi / 2):
+        along = (math.cos(angle) * place + math.sin(angle) * place[:, None]) / period
+        from_line = ((along + rng.random()) % 1 - 0.5).abs() * period
+        across = torch.maximum(across, half - from_line)
+    ragged = rng.uniform(0.2, 1) * smooth(size, view, generator, 2.0, 1.5)
+    ink = coverage(across + ragged)
+    grain = torch.exp(rng.uniform(0.1, 0.4) * fractal(size, view, generator, rng).clamp(-3, 3))
+    paper = rng.uniform(0.02, 0.3)
+    lines = grain * (paper + (1 - paper) * ink)
+    if rng.random() < 0.5:
+        lines = grain * (1 - (1 - paper) * ink)
+    return _scaled_to_peak(lines)
 
 
 def _mixture(spec, size, rng, generator) -> torch.Tensor:
