@@ -173,7 +173,6 @@ rule measure_heights:
         f"{BENCHMARKS}/measure_heights/{{height_map}}.tsv"
     conda:
         "../../../envs/isoplan.yaml"
-    threads: STUDY["resources"]["threads"]
     resources:
         **asks("measure_heights"),
     params:
@@ -198,7 +197,6 @@ rule map_heights:
         f"{BENCHMARKS}/map_heights/{{height_map}}/{{job}}.tsv"
     conda:
         "../../../envs/isoplan.yaml"
-    threads: STUDY["resources"]["threads"]
     resources:
         **asks("map_heights"),
     params:
