@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -19,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow"))
 import preflight
 import profile_checks
 import site_slurm
+from isoplan.applications.depth.calibration import FOUND, Calibration
+from isoplan.applications.depth.heights import HeightFit
 from isoplan.applications.enhancement.pictures import known_of
 from isoplan.applications.enhancement.stores import EnhancedStore, layers_of
 from isoplan.applications.fluctuation import results, superresolution, units
@@ -26,6 +29,8 @@ from isoplan.applications.fluctuation import study as fluctuation
 from isoplan.base.errors import UserError
 from isoplan.cluster.schedulers import slurm
 from isoplan.config.validation import validate
+from isoplan.networks.defocus_fit import reach_um
+from isoplan.optics.defocus import Defocus
 from isoplan.report import cost
 from preflight import Picture, pixels_read
 from profile_checks import FAIL, OK, WARN, Profile
@@ -403,6 +408,24 @@ def superresolved(sequence: dict, folder: Path) -> int:
     results.write_beside(folder, made, found)
     beside = sum(tifffile.imread(file).nbytes for file in folder.glob("*.tif"))
     return seen.map.nbytes + block.nbytes + levels(folder / "s.ome.zarr") + beside
+
+
+def test_height_maps_are_counted_and_a_calibration_that_is_none_is_named(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((640, 640), np.uint16))
+    optics = Defocus(0.3, 0.48, 0.32, cylinder_waves=0.3)
+    told = Calibration(optics, dict.fromkeys(FOUND, 0.01), 0.0, (), (640, 640)).told()
+    (tmp_path / "cal.json").write_text(json.dumps(told))
+    (tmp_path / "bad.json").write_text("{}")
+    entries = [
+        {"name": name, "path": str(tmp_path / "a.tif"), "calibration": str(tmp_path / file)}
+        for name, file in (("good", "cal.json"), ("bad", "bad.json"))
+    ]
+    needed, findings = preflight.own_results(own(height_maps=entries))
+    fit = HeightFit(Calibration.read(tmp_path / "cal.json"), reach_um(optics))
+    cells = prod(fit.layout((640, 640)).cells)
+    # Likelihoods, table, TIFF and OME-Zarr.
+    assert needed == pytest.approx(cells * (2 * len(fit.z_um) + 60), rel=0.02)
+    assert only(findings).text.startswith("height_maps: bad: ")
 
 
 def test_the_disk_of_own_pictures_counts_and_a_broken_one_is_named(tmp_path, monkeypatch):
