@@ -4,18 +4,15 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
-from pathlib import Path
 
 import numpy as np
 import pytest
+from extras import LIBRARY, environment
 from isoplan.applications.enhancement import filters
 from isoplan.base.errors import UserError
 from isoplan.config import named_files
 from isoplan.config.validation import validate
 
-ROOT = Path(__file__).resolve().parents[2]
-UV = [sys.executable, "-m", "uv"]
 STUDY = {"enhancements": [{"name": "a", "methods": ["gaussian", "bm3d-stabilised"]}]}
 
 FIELD = """
@@ -68,18 +65,13 @@ def test_a_study_that_names_it_is_told_before_jobs_start(monkeypatch):
 
 def test_it_takes_noise_away_beside_the_pins(tmp_path):
     """At least as well as non-local means, the level kept, and the same at every run. It says nothing."""
-    python = tmp_path / "env/bin/python"
-    subprocess.run(
-        [*UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "env"], check=True
-    )
-    # What they need beside themselves is among the pins.
-    install = [*UV, "pip", "install", "--quiet", "--no-deps", "--python", python]
-    subprocess.run([*install, "-r", ROOT / "envs/requirements-bm3d.txt"], check=True)
-    packages = next((tmp_path / "env/lib").glob("*/site-packages"))
-    (packages / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    own = {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    python = environment(tmp_path, "requirements-bm3d.txt")
     done = subprocess.run(
-        [python, "-c", FIELD], cwd=tmp_path, env=os.environ | own, capture_output=True, text=True
+        [python, "-c", FIELD],
+        cwd=tmp_path,
+        env=os.environ | LIBRARY,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
     found = json.loads(done.stdout)

@@ -4,11 +4,11 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 import torch
+from extras import LIBRARY, environment
 from isoplan.applications.enhancement.efficientnet import EfficientUNet
 from isoplan.applications.enhancement.networks import TASK, Enhancer
 from isoplan.base.errors import UserError
@@ -17,7 +17,6 @@ from isoplan.config.validation import validate
 from isoplan.networks import store
 
 ROOT = Path(__file__).resolve().parents[2]
-UV = [sys.executable, "-m", "uv"]
 ENTRY = {"name": "e", "trained_on": "a", "architecture": "efficientnet"}
 PAIRS = {"name": "a", "networks": ["e"]}
 STUDY = {"enhancements": [PAIRS], "enhancers": [ENTRY]}
@@ -208,15 +207,9 @@ def test_a_file_of_weights_has_to_be_there_and_goes_with_it_alone(tmp_path):
 def within(tmp_path_factory):
     """Runs a script in a folder of its own, beside the package, and gives what it prints."""
     folder = tmp_path_factory.mktemp("smp")
-    python = folder / "env/bin/python"
-    subprocess.run([*UV, "venv", "--quiet", "--python", sys.executable, folder / "env"], check=True)
-    # What it needs beside itself is among the pins.
-    install = [*UV, "pip", "install", "--quiet", "--no-deps", "--python", python]
-    subprocess.run([*install, "-r", ROOT / "envs/requirements-smp.txt"], check=True)
-    packages = next((folder / "env/lib").glob("*/site-packages"))
-    (packages / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    python = environment(folder, "requirements-smp.txt")
     # Nothing may be downloaded: the first try would fail.
-    own = {"PYTHONPATH": str(ROOT / "workflow/scripts"), "HF_HUB_OFFLINE": "1"}
+    own = LIBRARY | {"HF_HUB_OFFLINE": "1"}
     own |= dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
 
     def run(script: str) -> dict:

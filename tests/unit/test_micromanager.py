@@ -4,11 +4,10 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
+from extras import LIBRARY, environment
 from isoplan.__main__ import main
 from isoplan.applications.autofocus.calibration import Calibration
 from isoplan.applications.autofocus.micromanager import MicroManager
@@ -16,8 +15,6 @@ from isoplan.applications.autofocus.stage import StageError
 from isoplan.cli.outputs import sealed_json
 from isoplan.optics.defocus import Defocus
 
-ROOT = Path(__file__).resolve().parents[2]
-UV = [sys.executable, "-m", "uv"]
 OPTICS = Defocus(0.3, 0.48, 0.32, spherical_waves=0.05, softness_um=0.25)
 # The stage is a demo device of Micro-Manager's own; the camera sees a simulated specimen, in focus at 7 um.
 SCOPE = """
@@ -110,17 +107,10 @@ def test_without_the_extra_the_error_says_how_to_install_it(calibration, capsys,
 
 
 def test_its_core_drives_a_stage_to_focus(tmp_path, calibration):
-    python = tmp_path / "env/bin/python"
-    subprocess.run(
-        [*UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "env"], check=True
-    )
-    # What they need beside themselves is among the pins.
-    install = [*UV, "pip", "install", "--quiet", "--no-deps", "--python", python]
-    subprocess.run([*install, "-r", ROOT / "envs/requirements-microscope.txt"], check=True)
+    python = environment(tmp_path, "requirements-microscope.txt")
     packages = next((tmp_path / "env/lib").glob("*/site-packages"))
-    (packages / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     devices = packages / "mm_test_adapters/libs"
-    own = {"PYTHONPATH": str(ROOT / "workflow/scripts"), "MICROMANAGER_PATH": str(devices)}
+    own = LIBRARY | {"MICROMANAGER_PATH": str(devices)}
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         command = [python, "-m", "isoplan", "autofocus", "--calibration", calibration, *arguments]

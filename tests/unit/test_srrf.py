@@ -4,18 +4,17 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import numpy as np
 import pytest
+from extras import LIBRARY, environment
 from isoplan.applications.fluctuation import srrf
 from isoplan.base.errors import UserError
 from isoplan.config import named_files, yamlmarks
 from isoplan.config.validation import validate
 
 ROOT = Path(__file__).resolve().parents[2]
-UV = [sys.executable, "-m", "uv"]
 STUDY = ROOT / "config/studies/fluctuation.srrf.yaml"
 
 POINT = """
@@ -93,16 +92,10 @@ def test_a_study_that_names_it_is_told_before_jobs_start(monkeypatch):
 
 def test_a_point_comes_out_at_its_place_and_values_are_nanopyx_s_own(tmp_path):
     """Beside the numpy of the pins. It says nothing, and leaves nothing in the home folder."""
-    python, home = tmp_path / "env/bin/python", tmp_path / "home"
-    subprocess.run(
-        [*UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "env"], check=True
-    )
-    install = [*UV, "pip", "install", "--quiet", "--python", python]
-    subprocess.run([*install, "-r", ROOT / "envs/requirements-srrf.txt"], check=True)
-    packages = next((tmp_path / "env/lib").glob("*/site-packages"))
-    (packages / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    python = environment(tmp_path, "requirements-srrf.txt", alone=False)
+    home = tmp_path / "home"
     home.mkdir()
-    own = {"HOME": str(home), "PYTHONPATH": str(ROOT / "workflow/scripts")}
+    own = LIBRARY | {"HOME": str(home)}
     done = subprocess.run(
         [python, "-c", POINT], cwd=tmp_path, env=os.environ | own, capture_output=True, text=True
     )

@@ -1,8 +1,6 @@
 """What the report says of the heights of a user's own pictures."""
 
-import json
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,20 +9,17 @@ from isoplan.applications.depth.heights import SURE
 from isoplan.applications.depth.results import PICTURE
 from isoplan.mosaic import ngff
 from isoplan.report import plots, style
+from isoplan.report.own_files import OwnFiles
 from isoplan.report.results import ResultTable, Study
 from isoplan.report.section import (
     MOST_CELLS,
-    SHOWN,
     Bar,
-    Caution,
     Part,
     Score,
     Section,
     StudyFigure,
     Surface,
-    and_more,
 )
-from isoplan.report.tables import Cell, Table
 
 TABLE = "height_maps.csv"
 WIDTH_PX, BARS = 520, 12  # of the map; pictures on the first screen
@@ -43,40 +38,22 @@ FACTS = {
 MANY = 0.5  # share of valid cells below which the first screen warns
 
 
-def told(study: Study) -> dict[str, dict]:
-    """Of each picture that is finished, its facts, words and notes."""
-    names = [one["name"] for one in study.config.get("height_maps") or []]
-    files = {name: _folder(study, name) / "facts.json" for name in names}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+OWN = OwnFiles("height_maps", FACTS, "Heights of", "heights")
 
 
 def parts(study: Study) -> list[Part]:
-    known = told(study)
+    known = OWN.told(study)
     if not known:
         return []
-    return [Part(words=[INTRO], data=[TABLE]), *(_part(study, *one) for one in known.items())]
-
-
-def _part(study: Study, name: str, found: dict) -> Part:
-    rows = [
-        [Cell(words), Cell(f"{found['facts'][key]:.4g}")]
-        for key, words in FACTS.items()
-        if key in found["facts"]
+    own = [
+        OWN.part(name, one, _figures(study, name, one["facts"]), _surfaces(study, name))
+        for name, one in known.items()
     ]
-    notes = [". ".join(found["notes"]) + "."] if found["notes"] else []
-    return Part(
-        name,
-        items=found["words"],
-        figures=_figures(study, name, found["facts"]),
-        surfaces=_surfaces(study, name),
-        tables=[("", Table(["Figure", "Value"], rows))],
-        notes=notes,
-        link_figures=False,
-    )
+    return [Part(words=[INTRO], data=[TABLE]), *own]
 
 
 def _figures(study: Study, name: str, facts: dict) -> list[StudyFigure]:
-    image = _folder(study, name) / PICTURE
+    image = OWN.folder(study, name) / PICTURE
     if not image.is_file():
         return []
     title = f"{name}: heights; hatched where they are not valid"
@@ -86,7 +63,7 @@ def _figures(study: Study, name: str, facts: dict) -> list[StudyFigure]:
 
 
 def _surfaces(study: Study, name: str) -> list[Surface]:
-    store = _folder(study, name).with_name(f"{name}.ome.zarr")
+    store = OWN.folder(study, name).with_name(f"{name}.ome.zarr")
     if not store.is_dir():
         return []
     array, made = ngff.open_array(store), ngff.read_attributes(store)
@@ -98,13 +75,9 @@ def _surfaces(study: Study, name: str) -> list[Surface]:
     return [Surface(f"{name}: valid heights.", alt, shown, cell, "µm")]
 
 
-def _folder(study: Study, name: str) -> Path:
-    return Path(study.folder) / "height_maps" / name
-
-
 def score(study: Study) -> Score | None:
     """How much of each is valid; None if there are none."""
-    shares = {name: one["facts"]["valid"] for name, one in told(study).items()}
+    shares = {name: one["facts"]["valid"] for name, one in OWN.told(study).items()}
     if not shares:
         return None
     bars = [
@@ -119,19 +92,7 @@ def score(study: Study) -> Score | None:
     return Score("plain", short, lead, title=title, bars=bars[:BARS], data=TABLE, question=question)
 
 
-def cautions(study: Study) -> list[Caution]:
-    """Pictures whose heights are not to be trusted."""
-    found = [
-        Caution(f"Heights of {name}: {word.removeprefix('CAUTION: ')}.")
-        for name, one in told(study).items()
-        for word in one["words"]
-        if word.startswith("CAUTION")
-    ]
-    more = and_more(len(found), "cautions of heights")
-    return [*found[:SHOWN], *map(Caution, more)]
-
-
 TABLES = (ResultTable(TABLE, "what was found of all height maps", ("height_map", "fact", "value")),)
 SECTIONS = [
-    Section("height_maps", "Heights", "Heights of pictures", parts, TABLES, cautions, score)
+    Section("height_maps", "Heights", "Heights of pictures", parts, TABLES, OWN.cautions, score)
 ]

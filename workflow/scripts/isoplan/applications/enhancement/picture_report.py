@@ -1,16 +1,14 @@
 """What the report says of a user's enhanced pictures."""
 
-import json
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 
 from isoplan.applications.enhancement.whole import MUCH
 from isoplan.report import plots, style
+from isoplan.report.own_files import OwnFiles
 from isoplan.report.results import ResultTable, Study
-from isoplan.report.section import SHOWN, Bar, Caution, Part, Score, Section, StudyFigure, and_more
-from isoplan.report.tables import Cell, Table
+from isoplan.report.section import Bar, Part, Score, Section, StudyFigure
 
 TABLE = "enhanced_pictures.csv"
 WIDTH_PX, BARS = 1040, 12  # of the page; pictures on the first screen
@@ -30,51 +28,31 @@ FACTS = {
 }
 
 
-def told(study: Study) -> dict[str, dict]:
-    """Of each picture that is finished, its facts, words and notes."""
-    names = [picture["name"] for picture in study.config.get("enhanced_pictures") or []]
-    files = {name: _folder(study, name) / "facts.json" for name in names}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+OWN = OwnFiles("enhanced_pictures", FACTS, "Picture", "pictures")
 
 
 def parts(study: Study) -> list[Part]:
-    known = told(study)
+    known = OWN.told(study)
     if not known:
         return []
-    return [Part(words=[INTRO], data=[TABLE]), *(_part(study, *one) for one in known.items())]
-
-
-def _part(study: Study, name: str, found: dict) -> Part:
-    rows = [
-        [Cell(words), Cell(f"{found['facts'][key]:.4g}")]
-        for key, words in FACTS.items()
-        if key in found["facts"]
-    ]
-    table = Table(["Figure", "Value"], rows)
-    notes = [". ".join(found["notes"]) + "."] if found["notes"] else []
-    return Part(
-        name, items=found["words"], figures=_figures(study, name), tables=[("", table)], notes=notes
-    )
+    first = Part(words=[INTRO], data=[TABLE])
+    return [first, *(OWN.part(name, one, _figures(study, name)) for name, one in known.items())]
 
 
 def _figures(study: Study, name: str) -> list[StudyFigure]:
-    image = _folder(study, name) / "preview.png"
+    image = OWN.folder(study, name) / "preview.png"
     if not image.is_file():
         return []
     title = f"{name}: its middle, enhanced, and where counts speak against the result"
-    facts = told(study)[name]["facts"]
+    facts = OWN.told(study)[name]["facts"]
     table, file = pd.DataFrame(facts.items(), columns=["fact", "value"]), f"enhanced_{name}"
     draw = partial(plots.page_of, image, WIDTH_PX)
     return [StudyFigure(file, file, table, draw, "", title, title, WIDTH_PX, "jpg")]
 
 
-def _folder(study: Study, name: str) -> Path:
-    return Path(study.folder) / "enhanced_pictures" / name
-
-
 def score(study: Study) -> Score | None:
     """How much of each the counts speak against; None without pictures."""
-    shares = {name: one["facts"].get("doubted") for name, one in told(study).items()}
+    shares = {name: one["facts"].get("doubted") for name, one in OWN.told(study).items()}
     if not shares:
         return None
     known = {name: share for name, share in shares.items() if share is not None}
@@ -95,21 +73,11 @@ def score(study: Study) -> Score | None:
     return Score("plain", short, lead, title=title, bars=bars[:BARS], data=TABLE, question=question)
 
 
-def cautions(study: Study) -> list[Caution]:
-    """Pictures that their network does not suit."""
-    found = [
-        Caution(f"Picture {name}: {word.removeprefix('CAUTION: ')}.")
-        for name, one in told(study).items()
-        for word in one["words"]
-        if word.startswith("CAUTION")
-    ]
-    more = and_more(len(found), "cautions of pictures")
-    return [*found[:SHOWN], *map(Caution, more)]
-
-
 TABLES = (
     ResultTable(TABLE, "what was found of every enhanced picture", ("picture", "fact", "value")),
 )
 SECTIONS = [
-    Section("enhanced", "Enhanced pictures", "Enhanced pictures", parts, TABLES, cautions, score)
+    Section(
+        "enhanced", "Enhanced pictures", "Enhanced pictures", parts, TABLES, OWN.cautions, score
+    )
 ]

@@ -1,15 +1,13 @@
 """What the report says of a user's own sequences: whether each is finer than its mean, and what is to be told of it."""
 
-import json
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 
 from isoplan.report import plots, style
+from isoplan.report.own_files import OwnFiles
 from isoplan.report.results import ResultTable, Study
-from isoplan.report.section import SHOWN, Bar, Caution, Part, Score, Section, StudyFigure, and_more
-from isoplan.report.tables import Cell, Table
+from isoplan.report.section import Bar, Part, Score, Section, StudyFigure
 
 TABLE = "sequences.csv"
 WIDTH_PX, BARS = 1040, 12  # of the page; sequences on the first screen
@@ -46,51 +44,19 @@ FACTS = {
 }
 
 
-def named(study: Study) -> list[str]:
-    """The sequences that the study names."""
-    return [sequence["name"] for sequence in study.config.get("sequences") or []]
-
-
-def told(study: Study) -> dict[str, dict]:
-    """Of each sequence that is finished, its facts, words and notes."""
-    files = {name: _folder(study, name) / "facts.json" for name in named(study)}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+OWN = OwnFiles("sequences", FACTS, "Sequence", "sequences")
 
 
 def parts(study: Study) -> list[Part]:
-    known = told(study)
+    known = OWN.told(study)
     if not known:
         return []
     first = Part(words=[INTRO], data=[TABLE])
-    return [first, *(_part(study, name, found) for name, found in known.items())]
-
-
-def _part(study: Study, name: str, found: dict) -> Part:
-    return Part(
-        name,
-        items=found["words"],
-        figures=_figures(study, name),
-        tables=[("", fact_table(found["facts"]))],
-        notes=[f"{'. '.join(map(_sentence, found['notes']))}."] if found["notes"] else [],
-    )
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def fact_table(facts: dict) -> Table:
-    """The figures of a sequence, in words."""
-    rows = [[Cell(FACTS[key]), Cell(_number(facts[key]))] for key in FACTS if key in facts]
-    return Table(["Figure", "Value"], rows)
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    return [first, *(OWN.part(name, one, _figures(study, name)) for name, one in known.items())]
 
 
 def _figures(study: Study, name: str) -> list[StudyFigure]:
-    folder = _folder(study, name)
+    folder = OWN.folder(study, name)
     if not (folder / "overview.png").is_file():
         return []
     title = f"{name}: its mean, a part of it in three forms, and what fluctuates"
@@ -99,13 +65,9 @@ def _figures(study: Study, name: str) -> list[StudyFigure]:
     return [StudyFigure(file, file, table, draw, "", title, title, WIDTH_PX, "jpg")]
 
 
-def _folder(study: Study, name: str) -> Path:
-    return Path(study.folder) / "sequences" / name
-
-
 def score(study: Study) -> Score | None:
     """How many are super-resolved; None without sequences."""
-    known = told(study)
+    known = OWN.told(study)
     if not known:
         return None
     facts = {name: found["facts"] for name, found in known.items()}
@@ -133,19 +95,7 @@ def score(study: Study) -> Score | None:
     )
 
 
-def cautions(study: Study) -> list[Caution]:
-    """Sequences that are not super-resolved, and what does not agree."""
-    found = [
-        Caution(f"Sequence {name}. {word.removeprefix('CAUTION: ')}.")
-        for name, one in told(study).items()
-        for word in one["words"]
-        if word.startswith("CAUTION")
-    ]
-    more = and_more(len(found), "cautions of sequences")
-    return [*found[:SHOWN], *map(Caution, more)]
-
-
 TABLES = (ResultTable(TABLE, "what was found of every sequence", ("sequence", "fact", "value")),)
 SECTIONS = [
-    Section("sequences", "Sequences", "Sequences, made finer", parts, TABLES, cautions, score)
+    Section("sequences", "Sequences", "Sequences, made finer", parts, TABLES, OWN.cautions, score)
 ]
