@@ -76,7 +76,7 @@ def test_a_whole_study(tmp_path):
         np.testing.assert_array_equal(stored, half)
     page = (results / "report.html").read_text()
     assert "1 of 2 sequences super-resolved" in page
-    assert "Sequence still. NOT super-resolved" in page and "Sequence seen. NOT" not in page
+    assert "Sequence still: NOT super-resolved" in page and "Sequence seen: NOT" not in page
     assert (results / "figures/sequence_seen.png").is_file()
 
     # Damaged units are found and made again alone; where they come out as they were, what was made of them stays.
