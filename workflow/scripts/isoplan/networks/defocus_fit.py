@@ -74,6 +74,20 @@ def distances_um(optics: Defocus, reach_um: float, step_um: float | None = None)
     return torch.arange(-half, half + 1) * step
 
 
+def nodes_at(z_um: torch.Tensor, wanted_um: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For linear interpolation between distances z_um (Z,): the node before each wanted one (...), and its share of the next.
+
+    Examples
+    --------
+    >>> before, share = nodes_at(torch.tensor([0.0, 2.0, 4.0]), torch.tensor([-1.0, 1.0, 4.0]))
+    >>> before.tolist(), share.tolist()
+    ([0, 0, 1], [0.0, 0.5, 1.0])
+    """
+    place = ((wanted_um - z_um[0]) / (z_um[1] - z_um[0])).clamp(0, len(z_um) - 1)
+    before = place.floor().long().clamp_max(len(z_um) - 2)
+    return before, place - before
+
+
 def spectra_of(picture: torch.Tensor, binning: int, stride_px: int) -> torch.Tensor:
     """Power spectra (ny, nx, F) of windows of a picture (h, w), WINDOW_PX binned pixels large, every stride_px pixels of it."""
     if binning > 1:

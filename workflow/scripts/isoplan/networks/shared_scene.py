@@ -14,7 +14,7 @@ import math
 
 import torch
 
-from isoplan.networks.defocus_fit import seen
+from isoplan.networks.defocus_fit import nodes_at, seen
 from isoplan.optics.defocus import Defocus
 
 LAW = 1  # of `spectrum_fit.SLOPES`: only leakage depends on it
@@ -61,10 +61,8 @@ class SharedScene:
 
     def at(self, z_um: torch.Tensor) -> torch.Tensor:
         """(..., F) powers at distances (...), as shares of the highest in each bin."""
-        place = (z_um - self.z_um[0]) / (self.z_um[1] - self.z_um[0])
-        place = place.clamp(0, len(self.z_um) - 1.001)
-        low = place.floor().long()
-        return torch.lerp(self.table[low], self.table[low + 1], (place - low)[..., None])
+        low, share = nodes_at(self.z_um, z_um)
+        return torch.lerp(self.table[low], self.table[low + 1], share[..., None])
 
     def misfit(
         self, spectra: torch.Tensor, z_um: torch.Tensor, focus_um: torch.Tensor

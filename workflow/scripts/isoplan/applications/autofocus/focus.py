@@ -23,6 +23,7 @@ from isoplan.networks.defocus_fit import (
     DefocusFit,
     Scene,
     binning_of,
+    nodes_at,
     reach_um,
     spectra_of,
 )
@@ -275,10 +276,9 @@ class Finder:
         return total
 
     def _alone(self, look: Look, block: int, focus_um: torch.Tensor) -> torch.Tensor:
-        z, values = self.alone(self.binning).z_um, look.alone[block]
-        place = ((look.z_um - focus_um - z[0]) / (z[1] - z[0])).clamp(0, len(z) - 1.001)
-        low = place.floor().long()
-        return torch.lerp(values[low], values[low + 1], place - low)
+        values = look.alone[block]
+        low, share = nodes_at(self.alone(self.binning).z_um, look.z_um - focus_um)
+        return torch.lerp(values[low], values[low + 1], share)
 
 
 def _half_width(probability: torch.Tensor, z_um: torch.Tensor, best: float) -> float:

@@ -18,7 +18,7 @@ from scipy.stats import t as student
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic.window import Picture
-from isoplan.networks.defocus_fit import DefocusFit, Scene, binning_of, reach_um
+from isoplan.networks.defocus_fit import DefocusFit, Scene, binning_of, nodes_at, reach_um
 from isoplan.networks.spectrum_fit import SHARPNESS
 from isoplan.optics.defocus import Defocus
 from isoplan.psf_map.layout import MapLayout
@@ -296,12 +296,8 @@ class _Profile:
 
     def at(self, offset_um: float) -> torch.Tensor:
         """(n,) log misfits with an offset."""
-        step = float(self.z_um[1] - self.z_um[0])
-        place = (self.known + offset_um - self.z_um[0]) / step
-        place = place.clamp(0, len(self.z_um) - 1.001)
-        low = place.floor().long()
+        low, share = nodes_at(self.z_um, self.known + offset_um)
         rows = torch.arange(len(low))
-        share = place - low
         return torch.lerp(self.values[rows, low], self.values[rows, low + 1], share)
 
     @property

@@ -23,6 +23,7 @@ from isoplan.networks.defocus_fit import (
     Scene,
     binning_of,
     distances_um,
+    nodes_at,
     spectra_of,
 )
 from isoplan.networks.defocus_fit import reach_um as reach_um_of
@@ -248,9 +249,8 @@ def _at(values: torch.Tensor, z_um: torch.Tensor, wanted_um: torch.Tensor) -> to
     """(n, Z') values (n, Z) at other distances, by linear interpolation."""
     if torch.equal(z_um, wanted_um):
         return values
-    place = ((wanted_um - z_um[0]) / (z_um[1] - z_um[0])).clamp(0, len(z_um) - 1)
-    low = place.floor().long().clamp_max(len(z_um) - 2)
-    return torch.lerp(values[:, low], values[:, low + 1], place - low)
+    low, share = nodes_at(z_um, wanted_um)
+    return torch.lerp(values[:, low], values[:, low + 1], share)
 
 
 def estimate_heights(
