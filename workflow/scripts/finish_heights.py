@@ -16,7 +16,7 @@ def main(snakemake):
     known = json.loads(Path(snakemake.input.known).read_text())
     fit, layout = fit_of(known)
     stored = StoredUnits(params.folder, layout)
-    with opened(params.height_map) as picture:
+    with opened(params.height_map, known) as picture:
         flat = fit.calibration.flat_at(picture, layout)
     found = surface(stored, fit, layout, flat)
     write_map(Path(output.table).parent, Path(params.store), found, fit.calibration)

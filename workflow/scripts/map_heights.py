@@ -18,7 +18,7 @@ def main(snakemake):
     known = json.loads(Path(snakemake.input.known).read_text())
     fit, layout = fit_of(known)
     mark = fingerprint(known, params.height_map, dict(params.library))
-    with opened(params.height_map) as picture:
+    with opened(params.height_map, known) as picture:
         run_units(
             Ledger(params.ledger, mark),
             len(layout.units),

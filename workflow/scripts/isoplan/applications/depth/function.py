@@ -8,6 +8,7 @@ from isoplan.applications.depth.calibration import Calibration
 from isoplan.applications.depth.heights import HeightFit, HeightMap, estimate_heights
 from isoplan.applications.depth.results import check_picture, describe, facts_of
 from isoplan.base.progress import Progress, silent
+from isoplan.mosaic.ground import without_ground
 from isoplan.mosaic.window import Picture
 from isoplan.networks.defocus_fit import reach_um as farthest_um
 from isoplan.restoration.in_memory import Counts
@@ -50,7 +51,7 @@ def depth(
     known = calibration if isinstance(calibration, Calibration) else Calibration.read(calibration)
     if leave_field:
         known = replace(known, flat=())
-    seen = picture if isinstance(picture, Picture) else Counts(picture)
+    seen = without_ground(picture if isinstance(picture, Picture) else Counts(picture))
     size = known.optics.pixel_size_um
     check_picture(seen.path, seen.shape, seen.optics.get("pixel_size_um", size), known)
     fit = HeightFit(known, reach_um or farthest_um(known.optics))

@@ -303,10 +303,9 @@ class StoredUnits:
     """
 
     def __init__(self, folder: str | Path, layout: MapLayout):
-        self.layout = layout
         across = tiles.cell_grid(layout.cells[1], SHARD_CELLS)
-        # A square of JOINED cells with its surroundings touches so many units.
-        read = lru_cache((JOINED + 2 * HALO) // SHARD_CELLS * 8)(partial(load_unit, folder))
+        # A square of JOINED cells with its surroundings touches at most so many units.
+        read = lru_cache((JOINED // SHARD_CELLS + 2) ** 2)(partial(load_unit, folder))
         self._of = lambda row, column: read(row * across + column)
 
     def __getitem__(self, cells: tuple[slice, slice]) -> np.ndarray:

@@ -8,7 +8,7 @@ from isoplan.applications.depth.calibration import Calibration
 from isoplan.applications.depth.heights import HeightFit, layout_of
 from isoplan.applications.depth.results import check_picture
 from isoplan.base.errors import UserError
-from isoplan.mosaic.ground import without_ground
+from isoplan.mosaic.ground import Grounded, without_ground
 from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row
@@ -24,9 +24,9 @@ LIKELIHOOD, CELL = (
 
 
 @contextmanager
-def opened(entry: dict) -> Iterator[Picture]:
-    """The picture of an entry of `height_maps`; the ground of a fused mosaic (zeros where no tile was) reads as NaN."""
-    with without_ground(open_row(entry)) as picture:
+def opened(entry: dict, known: dict) -> Iterator[Picture]:
+    """The picture of an entry of `height_maps`. known: of `known_of`, so that no job looks for the sharpest slice or the ground again."""
+    with open_row(entry | {"slice": known["slice"], "ground": known["ground"]}) as picture:
         yield picture
 
 
@@ -40,7 +40,7 @@ def known_of(entry: dict) -> dict:
         if entry["field"] == LEAVE:
             calibration = replace(calibration, flat=())
         reach = entry["reach_um"] or reach_um(calibration.optics)
-        with opened(entry) as picture:
+        with without_ground(open_row(entry)) as picture:
             told = entry | {"na": None, "wavelength_um": None}
             optics, notes = complete_optics(told, picture.optics)
             size = optics["pixel_size_um"]
@@ -50,9 +50,11 @@ def known_of(entry: dict) -> dict:
             fit.learn(picture)
             notes = [*picture.notes, *notes_on_overlaps(picture), *filter(None, notes)]
             shape = list(picture.shape)
+            # The ground of a fused mosaic (zeros where no tile was) reads as NaN.
+            seen = {"slice": picture.slice, "ground": isinstance(picture, Grounded)}
     except UserError as error:
         raise UserError(f"height map {entry['name']}: {error}") from error.__cause__
-    known = {"calibration": calibration.told(), "reach_um": reach, "shape_px": shape}
+    known = {"calibration": calibration.told(), "reach_um": reach, "shape_px": shape, **seen}
     return known | {"notes": notes, **fit.record()}
 
 
