@@ -91,14 +91,14 @@ def test_the_distance_is_found_with_its_sign():
         mean = torch.softmax(fit.log_posterior(spectra, scene), 1) @ fit.z_um
         return float((mean - true).abs().mean())
 
-    learnt, unknown = error(fit.learn(spectra)), error(Scene.unknown(fit.terms.shape[1]))
+    learnt, unknown = error(fit.learn(spectra)), error(fit.unknown)
     assert learnt < 0.6 and learnt < 0.7 * unknown
 
 
 def test_distances_next_to_each_other_are_those_of_the_whole():
     fit = DefocusFit(OPTICS, 8, binning=2, step_um=2.0)
     spectra = spectra_of(anisotropic((256, 256), 1, 3), 2, 128)[0, :1]
-    scene = Scene.unknown(fit.terms.shape[1])
+    scene = fit.unknown
     whole = fit.log_posterior(spectra, scene)
     part = fit.between(2, 5)
     assert torch.equal(part.z_um, fit.z_um[2:5])

@@ -13,6 +13,7 @@ so that neighbours can be joined before one is chosen. What differs:
 
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +35,7 @@ ENTRIES, WINDOWS = 128, 256  # at a time, which bounds memory
 NORMAL = 1.4826  # standard deviations per median deviation, of a normal distribution
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scene:
     """What the spectra of a picture's scene look like, beside a power law.
 
@@ -154,6 +155,8 @@ class DefocusFit:
         plain = spectrum_fit.spectral_bins(wide.device)[2]
         # The anisotropy may change with the frequency, too.
         self.terms = torch.cat([plain, plain[:, 3:5] * plain[:, 1:2]], 1)
+        self.unknown = Scene.unknown(self.terms.shape[1])
+        self._kept: dict[tuple[int, int], _Fitted] = {}  # of the unknown scene
 
     def between(self, first: int, last: int) -> "DefocusFit":
         """The same fit with the distances z_um[first:last] alone."""
@@ -161,7 +164,12 @@ class DefocusFit:
         fit.z_um = self.z_um[first:last]
         entries = self.entries.unflatten(0, self.shape)[:, :, first:last]
         fit.entries, fit.shape = entries.flatten(0, 2), entries.shape[:3]
+        fit._kept = {}
         return fit
+
+    def keep(self) -> None:
+        """Keep what comparisons with an unknown scene share, 280 kB for each entry, so that those of few windows are fast."""
+        self._kept = dict(self._parts(self.unknown))
 
     def log_posterior(self, spectra: torch.Tensor, scene: Scene) -> torch.Tensor:
         """Logarithms (n, distances) of how likely each distance is, up to a number per window; spectra: (n, F)."""
@@ -169,7 +177,7 @@ class DefocusFit:
 
     def learn(self, spectra: torch.Tensor, rounds: int = ROUNDS) -> Scene:
         """What the scene looks like, from spectra (n, F) of windows all over a picture."""
-        scene = Scene.unknown(self.terms.shape[1])
+        scene = self.unknown
         for _ in range(rounds - 1):
             parts = [self._shapes(some, scene) for some in spectra.split(WINDOWS)]
             shapes, misfit = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -186,31 +194,25 @@ class DefocusFit:
         y = _centred(spectra.log())
         best = y.new_full((len(y), len(self.entries)), math.inf)
         level = torch.zeros_like(best, dtype=torch.uint8)
+        kept = self._kept if scene is self.unknown else {}
+        for (number, first), fitted in kept.items() or self._parts(scene):
+            part = slice(first, first + ENTRIES)
+            found = fitted.misfit(y)
+            better = found < best[:, part]
+            best[:, part] = torch.where(better, found, best[:, part])
+            level[:, part].masked_fill_(better, number)
+        return Compared(best.clamp_min(1e-6), level)
+
+    def _parts(self, scene: Scene) -> Iterator[tuple[tuple[int, int], "_Fitted"]]:
+        """By noise level and first entry of ENTRIES."""
         for number, signal in enumerate(SIGNAL_OVER_NOISE):
             for first in range(0, len(self.entries), ENTRIES):
-                part = slice(first, first + ENTRIES)
-                found = self._misfit(y, self.entries[part], signal, scene)
-                better = found < best[:, part]
-                best[:, part] = torch.where(better, found, best[:, part])
-                level[:, part].masked_fill_(better, number)
-        return Compared(best.clamp_min(1e-6), level)
+                model, shapes = self._linear(self.entries[first : first + ENTRIES], signal, scene)
+                yield (number, first), _Fitted.of(model, shapes, scene)
 
     def _of(self, compared: Compared) -> torch.Tensor:
         power = -SHARPNESS * compared.misfit.log().unflatten(1, self.shape)
         return torch.logsumexp(power, dim=(1, 2))
-
-    def _misfit(self, y, entries, signal: float, scene: Scene) -> torch.Tensor:
-        """Mean squared residuals (n, entries) after the scene's shapes are fitted, with what pulls them."""
-        model, shapes = self._linear(entries, signal, scene)
-        bins = y.shape[1]
-        normal = shapes.mT @ shapes / bins + torch.diag(scene.ridge)
-        inverse = torch.linalg.inv(torch.linalg.cholesky(normal))
-        rows = (inverse @ shapes.mT).flatten(0, 1) / bins  # (entries * T, F)
-        at_model = (rows.unflatten(0, shapes.shape[::2]) @ model[..., None]).flatten()
-        explained = (sliding.product(rows, y).T - at_model).unflatten(1, (len(entries), -1))
-        plain = y.square().mean(1, keepdim=True) + model.square().mean(1)
-        plain = plain - sliding.product(model, y).T * (2 / bins)
-        return plain - explained.square_().sum(2)
 
     def _shapes(self, spectra, scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
         """Coefficients (n, T) of the terms with the best PSF of each window, and its misfit (n,)."""
@@ -232,6 +234,31 @@ class DefocusFit:
         shapes = share[..., None] * self.terms
         model = model + share * (self.terms @ scene.mean)
         return _centred(model), shapes - shapes.mean(1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What the fit of a scene's shapes is made of, for E entries: model (E, F), rows (E * T, F) and what they give at the model."""
+
+    model: torch.Tensor
+    rows: torch.Tensor
+    at_model: torch.Tensor
+
+    @classmethod
+    def of(cls, model: torch.Tensor, shapes: torch.Tensor, scene: Scene) -> "_Fitted":
+        bins = model.shape[1]
+        normal = shapes.mT @ shapes / bins + torch.diag(scene.ridge)
+        inverse = torch.linalg.inv(torch.linalg.cholesky(normal))
+        rows = (inverse @ shapes.mT).flatten(0, 1) / bins
+        return cls(model, rows, (rows.unflatten(0, shapes.shape[::2]) @ model[..., None]).flatten())
+
+    def misfit(self, y: torch.Tensor) -> torch.Tensor:
+        """Mean squared residuals (n, E) of logarithms (n, F) after the shapes are fitted, with what pulls them."""
+        product = sliding.product(self.rows, y).T
+        explained = (product - self.at_model).unflatten(1, (len(self.model), -1))
+        plain = y.square().mean(1, keepdim=True) + self.model.square().mean(1)
+        plain = plain - sliding.product(self.model, y).T * (2 / y.shape[1])
+        return plain - explained.square_().sum(2)
 
 
 def _centred(values: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,6 @@ from isoplan.base.errors import UserError
 from isoplan.networks.defocus_fit import (
     WINDOW_PX,
     DefocusFit,
-    Scene,
     binning_of,
     nodes_at,
     reach_um,
@@ -146,7 +145,9 @@ class Finder:
         """The fit of pictures alone; made when it is wanted first, which takes seconds."""
         if binning not in self._fits:
             step = self.optics.depth_of_field_um / NODES_ALONE
-            self._fits[binning] = DefocusFit(self.optics, self.reach_um, binning, step, (0.0,))
+            fit = DefocusFit(self.optics, self.reach_um, binning, step, (0.0,))
+            fit.keep()
+            self._fits[binning] = fit
         return self._fits[binning]
 
     def look(self, picture: np.ndarray, z_um: float) -> Look:
@@ -181,7 +182,7 @@ class Finder:
             if not has.any():
                 continue
             fit = self.alone(binning)
-            found = fit.log_posterior(spectra.flatten(0, 1), Scene.unknown(fit.terms.shape[1]))
+            found = fit.log_posterior(spectra.flatten(0, 1), fit.unknown)
             found = found.log_softmax(1).unflatten(0, has.shape) * has[..., None]
             # The blocks under a coarser one share what it says.
             y, x = (torch.arange(n) * m // n for n, m in zip(told.shape, has.shape, strict=True))

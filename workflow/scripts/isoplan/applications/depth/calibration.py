@@ -18,7 +18,7 @@ from scipy.stats import t as student
 
 from isoplan.base.errors import UserError
 from isoplan.mosaic.window import Picture
-from isoplan.networks.defocus_fit import DefocusFit, Scene, binning_of, nodes_at, reach_um
+from isoplan.networks.defocus_fit import DefocusFit, binning_of, nodes_at, reach_um
 from isoplan.networks.spectrum_fit import SHARPNESS
 from isoplan.optics.defocus import Defocus
 from isoplan.psf_map.layout import MapLayout
@@ -308,7 +308,7 @@ class _Profile:
 def _near(fit: DefocusFit, windows: Windows, low: float, high: float) -> torch.Tensor:
     """Log misfits (n, Z) of windows at the distances that offsets from low to high lead to; infinite at others."""
     found = windows.z_um.new_full((len(windows.z_um), len(fit.z_um)), math.inf)
-    scene, step = Scene.unknown(fit.terms.shape[1]), float(fit.z_um[1] - fit.z_um[0])
+    scene, step = fit.unknown, float(fit.z_um[1] - fit.z_um[0])
     for some in windows.z_um.argsort().split(TOGETHER):
         known = windows.z_um[some]
         ends = (known.min() + low - fit.z_um[0]) / step, (known.max() + high - fit.z_um[0]) / step

@@ -152,7 +152,7 @@ class HeightFit:
         count = layout.cells[0] * layout.cells[1]
         chosen = spread(count, LEARNT)
         spectra: list[list[torch.Tensor]] = [[] for _ in self.fits]
-        self.scenes = [Scene.unknown(fit.terms.shape[1]) for fit in self.fits]
+        self.scenes = [fit.unknown for fit in self.fits]
         for cell in chosen:
             y, x = (int(v) for v in np.unravel_index(cell, layout.cells))
             found = self._spectra(picture, (slice(y, y + 1), slice(x, x + 1)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from isoplan.networks.defocus_fit import DefocusFit, Scene
+from isoplan.networks.defocus_fit import DefocusFit
 from isoplan.networks.spectrum_fit import SHARPNESS
 from isoplan.optics.defocus import Defocus
 
@@ -92,5 +92,5 @@ def doubt(spectra: torch.Tensor, optics: Defocus, reach_um: float, binning: int)
 def _evidence(spectra, optics: Defocus, reach_um: float, binning: int) -> torch.Tensor:
     """(n,) in units of the logarithm of a misfit."""
     fit = DefocusFit(optics, reach_um, binning, optics.depth_of_field_um / NODES)
-    told = fit.log_posterior(spectra, Scene.unknown(fit.terms.shape[1]))
+    told = fit.log_posterior(spectra, fit.unknown)
     return torch.logsumexp(told, 1) / SHARPNESS
