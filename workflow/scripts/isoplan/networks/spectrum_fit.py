@@ -338,13 +338,50 @@ def leakage(device) -> torch.Tensor:
     return shares
 
 
+def binned(spectra: torch.Tensor) -> torch.Tensor:
+    """Expected values (..., F) of Welch's estimate, as `leakage` gives, of spectra (..., 2 SQUARE_PX, SQUARE_PX + 1).
+
+    For many spectra: the taper's spectrum is a product, so one axis comes after the other.
+    """
+    rows, columns = _leaks(spectra.device)
+    spectra = spectra.clone()
+    spectra[..., 0, 0] = 0  # without the mean
+    down = torch.matmul(rows, spectra)
+    # The half plane that rfft2 omits: that of -f.
+    other = torch.matmul(rows, spectra[..., 1:-1].flip(-2).roll(1, -2)).flip(-1)
+    seen = torch.matmul(torch.cat([down, other], -1), columns.T).flatten(-2)
+    order, starts, count = _members(spectra.device)
+    flat = seen.flatten(0, -2).T.contiguous()
+    # Members are real and imaginary parts; here each frequency is one number.
+    total = F.embedding_bag(order[::2] // 2, flat, starts // 2, mode="sum").T / count
+    return total.unflatten(0, spectra.shape[:-2])
+
+
+@lru_cache(1)
+def _leaks(device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of the rows (SQUARE_PX, 2 SQUARE_PX), and of the columns, of a grid in those of a tapered square."""
+    side = 2 * SQUARE_PX
+    line = torch.hann_window(SQUARE_PX, periodic=True, device=device)
+    leaked = torch.fft.fft(line / line.square().sum().sqrt(), n=side).abs().square() / side
+    grid = torch.arange(side, device=device)
+    rows = leaked[(2 * torch.arange(SQUARE_PX, device=device)[:, None] - grid) % side]
+    return rows, rows[: SQUARE_PX // 2 + 1]
+
+
 def power_laws(squared: torch.Tensor) -> list[torch.Tensor]:
     """Power laws of SLOPES at squared frequencies, in (cycles/px)^2; finite at 0."""
     return [(squared + (0.5 / SQUARE_PX) ** 2) ** (-slope / 2) for slope in SLOPES]
 
 
 def posterior(log_power: torch.Tensor, table: Table) -> torch.Tensor:
-    """Weights (n, PSFs) of sum 1 for log spectra (n, F), from a table.
+    """Weights (n, PSFs) of sum 1 for log spectra (n, F), from a table."""
+    best = least_misfit(log_power, table)
+    weights = torch.softmax(-SHARPNESS * best.flatten(1).log(), dim=1)
+    return weights.unflatten(1, best.shape[1:]).sum(1)
+
+
+def least_misfit(log_power: torch.Tensor, table: Table) -> torch.Tensor:
+    """Mean squared residuals (n, slopes, PSFs) of log spectra (n, F), with the best noise level for each.
 
     Every noise level is tried with the coarse grid of PSFs. Then all PSFs are tried with the few levels
     that came close to the best.
@@ -365,8 +402,7 @@ def posterior(log_power: torch.Tensor, table: Table) -> torch.Tensor:
             found = misfit(table.rows(level, first), y[mine], length[mine])
             part = slice(first, first + ENTRIES)
             best[mine, part] = torch.minimum(best[mine, part], found.T)
-    weights = torch.softmax(-SHARPNESS * best.clamp_min(1e-6).log(), dim=1)
-    return weights.unflatten(1, (table.slopes, table.psfs)).sum(1)
+    return best.clamp_min(1e-6).unflatten(1, (table.slopes, table.psfs))
 
 
 def misfit_rows(entries: torch.Tensor, signal: float) -> torch.Tensor:
@@ -398,7 +434,8 @@ def misfit_rows(entries: torch.Tensor, signal: float) -> torch.Tensor:
     rows[0, :, :-1] = model * (-2 / bins)
     rows[0, :, -1] = model.double().square().mean(1)
     # The mean of the terms does not matter, as log spectra have mean 0.
-    shapes = (inverse / bins).float() @ terms.T
+    # As one product: many small ones would take three times as long as all the rest.
+    shapes = ((inverse / bins).float().flatten(0, 1) @ terms.T).unflatten(0, inverse.shape[:2])
     torch.mul(shapes.transpose(0, 1), share, out=rows[1:, :, :-1])
     rows[1:, :, -1] = -(inverse @ ((share * model).double() @ exact)[..., None])[..., 0].T
     return rows

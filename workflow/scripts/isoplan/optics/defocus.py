@@ -113,7 +113,7 @@ class Defocus:
         whole = self.intensity(z_um, period)
         fine = whole.shape[-1] // period
         grid = whole.shape[-1], fine, z_um.device
-        transfer = pixel_transfer(*grid) * self._soft(*grid)
+        transfer = pixel_transfer(*grid) * self.soft(*grid)
         whole = torch.fft.irfft2(torch.fft.rfft2(whole) * transfer, s=whole.shape[1:])
         half = size_px // 2
         whole = whole.roll((half * fine, half * fine), (1, 2))[:, ::fine, ::fine]
@@ -151,7 +151,7 @@ class Defocus:
         f = torch.fft.fftfreq(whole.shape[-1], 1 / fine, device=z_um.device)
         squared = f[:, None] ** 2 + f**2
         seen = (torch.sinc(f)[:, None] * torch.sinc(f)).square()
-        seen = seen * torch.exp(-squared * (2 * math.pi * self._softness_px / binning) ** 2)
+        seen = seen * torch.exp(-squared * (2 * math.pi * self.softness_px / binning) ** 2)
         # Frequencies that differ by a whole number of cycles per px look the same.
         return torch.stack(
             [
@@ -169,13 +169,14 @@ class Defocus:
         path = (self.index - (self.index**2 - high).sqrt()) / self.wavelength_um
         return path - (path * weights).sum() / weights.sum()
 
-    def _soft(self, side: int, fine: int, device) -> torch.Tensor:
+    def soft(self, side: int, fine: int, device) -> torch.Tensor:
+        """Transfer function (side, side // 2 + 1) of the softness, with `fine` samples per px."""
         y = torch.fft.fftfreq(side, 1 / fine, device=device)
         x = torch.fft.rfftfreq(side, 1 / fine, device=device)
-        return torch.exp(-2 * (math.pi * self._softness_px) ** 2 * (y[:, None] ** 2 + x**2))
+        return torch.exp(-2 * (math.pi * self.softness_px) ** 2 * (y[:, None] ** 2 + x**2))
 
     @property
-    def _softness_px(self) -> float:
+    def softness_px(self) -> float:
         return self.softness_um / self.pixel_size_um
 
     @cached_property

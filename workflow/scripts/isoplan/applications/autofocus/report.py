@@ -1,6 +1,7 @@
 """What the report says of autofocus: error by number of pictures, and what scores tell of distance."""
 
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -110,13 +111,16 @@ def error_figure(rows: pd.DataFrame) -> Figure:
     """Median error over the number of pictures."""
     figure = plots.blank(760, 360)
     axes = figure.subplots()
+    # Each line is told apart: where colours repeat, lines are dashed.
+    others = iter(product(("-", "--", ":"), style.OTHER_COLOURS))
     for method, part in rows.groupby("method", sort=False):
         own = method == FIT
-        colour = BLUE if own else style.method_colour(str(method))
+        dashes, colour = ("-", BLUE) if own else next(others)
         axes.plot(
             part["pictures"],
             part["error_um"],
             color=colour,
+            ls=dashes,
             lw=2.4 if own else 1.2,
             marker="o",
             ms=3,

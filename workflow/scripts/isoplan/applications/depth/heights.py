@@ -24,13 +24,13 @@ from isoplan.networks.defocus_fit import (
     binning_of,
     distances_um,
     nodes_at,
-    spectra_of,
 )
 from isoplan.networks.defocus_fit import reach_um as reach_um_of
 from isoplan.networks.sliding import STEP_PX
 from isoplan.networks.spectrum_fit import texture_over_noise
 from isoplan.optics.defocus import Defocus
 from isoplan.psf_map.layout import QUANTILE, SHARD_CELLS, MapLayout
+from isoplan.psf_map.window_spectra import window_spectra
 
 # Windows of twice the pixels tell the sides of focus apart where blur is wide. They count less, as they see more than a cell.
 COARSER, COARSER_WEIGHT = 2, 0.5
@@ -203,46 +203,14 @@ class HeightFit:
     def _spectra(self, picture: Picture, cells) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """For each fit the spectra (ny, nx, F) of cells, and which of them (ny, nx) tell something."""
         found = []
-        for fit, coarser in zip(self.fits, (1, COARSER), strict=True):
+        for coarser in (1, COARSER):
             window = self.window_px * coarser
             before = (window - self.stride_px) // 2
             starts = [np.arange(part.start, part.stop) * self.stride_px - before for part in cells]
-            # Reflected windows would mix heights, and turn what is anisotropic.
-            inside = np.logical_and.outer(
-                *(
-                    (begin >= 0) & (begin + window <= length)
-                    for begin, length in zip(starts, picture.shape, strict=True)
-                )
-            )
-            spectra = torch.zeros(*inside.shape, fit.entries.shape[1])
-            told = torch.zeros(inside.shape, dtype=torch.bool)
-            # A window with a seam shows two heights.
-            for read, served in picture.seamless(*starts, window):
-                (top, bottom), (left, right) = ((s[0], s[-1] + window) for s in starts)
-                own, bad = self._view(read(top, bottom, left, right), coarser)
-                has = torch.from_numpy(served & inside) & ~bad
-                has &= texture_over_noise(own.flatten(0, 1)).unflatten(0, has.shape) > LEAST_TEXTURE
-                spectra[has] = own[has]
-                told |= has
+            spectra, told = window_spectra(picture, *starts, self.stride_px, self.binning * coarser)
+            told[told.clone()] = texture_over_noise(spectra[told]) > LEAST_TEXTURE
             found.append((spectra, told))
         return found
-
-    def _view(self, block: np.ndarray, coarser: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The spectra (ny, nx, F) of a block's windows, and which of them (ny, nx) have a pixel that is not known."""
-        bad = ~np.isfinite(block)
-        level = block[~bad].mean() if not bad.all() else 0.0
-        block = torch.from_numpy(np.where(bad, np.float32(level), block))
-        spectra = spectra_of(block, self.binning * coarser, self.stride_px)
-        if not bad.any():
-            return spectra, torch.zeros(spectra.shape[:2], dtype=torch.bool)
-        # Sums over rectangles, as a window has many pixels.
-        sums = np.pad(bad.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-        window = self.window_px * coarser
-        ends = sums[window :: self.stride_px], sums[: -window : self.stride_px]
-        lost = [
-            part[:, window :: self.stride_px] - part[:, : -window : self.stride_px] for part in ends
-        ]
-        return spectra, torch.from_numpy(lost[0] - lost[1] > 0)
 
 
 def _at(values: torch.Tensor, z_um: torch.Tensor, wanted_um: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,168 @@
+"""Flow from motion blur: what spectra know is found, within its interval; what they do not know is not claimed."""
+
+import isoplan
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+from isoplan.__main__ import main
+from isoplan.applications.flow.fit import APART, CHANNELS, FlowFit
+from isoplan.applications.flow.trials import Trial, scores
+from isoplan.base.errors import UserError
+from isoplan.mosaic import ngff
+from isoplan.networks import spectrum_fit
+from isoplan.networks.motion_fit import MotionFit, Prior, folded
+from isoplan.optics.defocus import Defocus
+from isoplan.optics.motion import Motion, MotionPower, psfs
+
+OPTICS = Defocus(0.3, 0.48, 0.32)
+DEPTH = OPTICS.depth_of_field_um
+
+
+def motion(y, x, middle, axial) -> Motion:
+    return Motion(torch.tensor([[y, x]]), torch.tensor([middle]), torch.tensor([axial]))
+
+
+def psf(*given, optics=OPTICS):
+    return psfs(optics, motion(*given), 95)[0][0]
+
+
+def close(one, other) -> bool:
+    return float((one - other).abs().max()) < 2e-4 * float(one.max())
+
+
+def test_what_a_psf_does_not_tell():
+    """The path backwards is the same; without aberrations, so is its mirror image below focus. Opposite directions mirror the PSF."""
+    forwards = psf(5.0, 9.0, 8.0, 6.0)
+    assert close(forwards, psf(-5.0, -9.0, 8.0, -6.0))
+    assert close(forwards, psf(5.0, 9.0, -8.0, -6.0))
+    opposite = psf(-5.0, -9.0, 8.0, 6.0)
+    assert close(opposite, forwards.flip(0, 1)) and not close(opposite, forwards)
+    assert not close(forwards, psf(5.0, 9.0, 8.0, 1.0))
+
+
+def test_spectra_are_those_of_the_psfs():
+    """Two ways to the same: PSFs by transforms of pupils, and spherical Bessel functions; with softness, binning and aliases."""
+    soft = Defocus(0.3, 0.48, 0.32, spherical_waves=0.03, softness_um=0.2)
+    many = Motion.joined([motion(3.0, 12.0, 9.0, 5.0), motion(-8.0, 2.0, 3.0, 1.0)])
+    fit = MotionFit(soft, Prior(16, 12, 12), library=16)
+    side = 2 * spectrum_fit.SQUARE_PX
+    y, x = torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)
+    shares = spectrum_fit.leakage(y.device)
+    power = torch.fft.rfft2(psfs(soft, many, 127)[0], s=(side, side)).abs().square()
+    for law, own in zip(spectrum_fit.power_laws(y**2 + x**2), fit.spectra(many), strict=True):
+        expected = (power * law).flatten(1) @ shares.T
+        expected, own = (s / s.amax(1, keepdim=True) + 1e-4 for s in (expected, own))
+        assert float((own.log() - expected.log()).abs().max()) < 0.03
+
+
+def test_pixels_may_be_taken_together():
+    """The spectra of binned pixels are those of the PSFs that binned pixels see."""
+    one = motion(4.0, 20.0, 6.0, 4.0)
+    fine = MotionFit(OPTICS, Prior(32, 12, 12), binning=2, library=16).spectra(one)[0, 0]
+    psf = psfs(OPTICS, one, 191)[0]
+    box = torch.nn.functional.avg_pool2d(psf[None], 2, stride=1)[0, :, ::2, ::2]
+    side = 2 * spectrum_fit.SQUARE_PX
+    # Each place of the binned raster: their mean spectrum is that of a scene without structure.
+    shifted = [
+        torch.nn.functional.avg_pool2d(psf[None].roll((a, b), (2, 3)), 2)[0]
+        for a in (0, 1)
+        for b in (0, 1)
+    ]
+    assert box.shape[1] <= side
+    power = sum(torch.fft.rfft2(one, s=(side, side)).abs().square() for one in shifted)
+    y, x = torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)
+    inner = torch.hypot(y, x) < 0.2  # aliases are few there
+    laws = spectrum_fit.power_laws(y**2 + x**2)[0]
+    shares = spectrum_fit.leakage(y.device)
+    expected = shares @ (power[0] * laws).flatten()
+    kept = (shares @ inner.float().flatten()) > 0.99
+    expected, own = (s[kept] / s[kept].amax() + 1e-3 for s in (expected, fine))
+    assert float((own.log() - expected.log()).abs().max()) < 0.1
+
+
+def test_a_cylinder_is_refused():
+    with pytest.raises(UserError, match="round optics"):
+        MotionPower(Defocus(0.3, 0.48, 0.32, cylinder_waves=0.2), *torch.zeros(2, 1), 5, 5)
+
+
+def test_the_prior_holds_what_it_draws():
+    for crosses in (False, True):
+        prior = Prior(16, 10, 8, crosses=crosses)
+        drawn, density = prior.draw(512)
+        assert prior.holds(drawn).all() and len(drawn) > 300 and density > 0
+        assert bool((drawn.start_um < 0).any()) == crosses
+    turned = folded(motion(3.0, -2.0, -5.0, 1.0))
+    assert turned.lateral_px.tolist() == [[-3.0, 2.0]] and turned.middle_um.item() == 5
+
+
+@pytest.fixture(scope="module")
+def found():
+    trial = Trial(OPTICS, (1e5, 1e6), kinds=("dead-leaves", "filaments"))
+    fit = trial.fit
+    fit.fit = MotionFit(OPTICS, fit.prior, library=1024)
+    two = Trial(OPTICS, (1e5, 1e6), kinds=("dead-leaves", "filaments"), motions=2)
+    return trial.rows(fit, range(12)), two.rows(fit, range(12))
+
+
+def test_motions_are_found(found):
+    rows, _ = found
+    told = scores(rows, 16 * OPTICS.pixel_size_um)
+    assert told["r2"] > 0.85 and told["angle_deg"] < 3
+    assert min(told[f"held_{name}"] for name in ("displacement", "axial", "middle")) > 0.6
+
+
+def test_two_motions_in_a_window_raise_an_alarm(found):
+    one, two = (rows["apart"] > APART for rows in found)
+    assert one.mean() < 0.2 and two.mean() > one.mean() + 0.25
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return Trial(OPTICS, (3e3, 3e4), kinds=("dead-leaves",), seed=3).window(0, 260)
+
+
+def test_a_picture_of_a_user(picture, tmp_path, capsys):
+    file, out = tmp_path / "moved.tif", tmp_path / "out"
+    tifffile.imwrite(file, picture)
+    optics = ["--na", "0.3", "--wavelength-um", "0.48", "--pixel-size-um", "0.32"]
+    given = ["flow", str(file), *optics, "-o", str(out)]
+    assert main([*given, "--exposure-ms", "50"]) == 0
+    said = capsys.readouterr().out
+    assert "um/s" in said and "flow.png" in said
+    rows = pd.read_csv(out / "flow.csv")
+    valid = rows[rows["validity"] > 0]
+    true = Trial(OPTICS, (1, 1), seed=3).motion(0)
+    length = float(true.lateral_px.norm()) * OPTICS.pixel_size_um
+    apart = (valid["displacement_um"] - length).abs()
+    assert len(valid) and (apart <= 1.5 * valid["displacement_uncertainty_um"]).all()
+    assert np.allclose(valid["speed_um_s"], valid["displacement_um"] * 20, rtol=1e-4)
+    # Cells whose windows cross the edge know nothing.
+    assert rows.loc[rows["y_px"] < 96, "displacement_um"].isna().all()
+    values = tifffile.imread(out / "flow.tif")
+    assert values.shape == (len(CHANNELS), 5, 5)
+    assert ngff.open_array(tmp_path / "out.ome.zarr").shape == values.shape
+    assert all((out / name).stat().st_size for name in ("flow.png", "profile.png"))
+    # What was measured once is not replaced in silence.
+    assert main([*given, "--displacements"]) == 1
+    with pytest.raises(SystemExit):
+        main(given)
+    assert "--exposure-ms" in capsys.readouterr().err
+
+
+def test_the_function(picture, capsys):
+    told = {"na": 0.3, "wavelength_um": 0.48, "pixel_size_um": 0.32}
+    flat = np.random.default_rng(0).poisson(200, (200, 200))
+    made = isoplan.flow(flat, **told)
+    assert "too little texture" in capsys.readouterr().out and not made.valid.any()
+    assert made.table(10.0)["speed_um_s"].isna().all()
+    with pytest.raises(UserError, match="a window has 192"):
+        isoplan.flow(picture[:150], **told, quiet=True)
+    with pytest.raises(UserError, match="a window has 384"):
+        isoplan.flow(picture, **told, longest_px=30, quiet=True)
+
+
+def test_blur_wider_than_a_window_is_refused():
+    with pytest.raises(UserError, match="the blur is"):
+        FlowFit(OPTICS, near_um=40.0, axial_um=60.0)

@@ -1,0 +1,250 @@
+"""What moved where in a picture while the camera exposed, in every cell of a picture of any size."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from isoplan.applications.flow.defaults import AXIAL, LATERAL_PX, NEAR
+from isoplan.base.errors import UserError
+from isoplan.mosaic import tiles
+from isoplan.mosaic.window import Picture
+from isoplan.networks.defocus_fit import WINDOW_PX
+from isoplan.networks.motion_fit import MotionFit, Posterior, Prior
+from isoplan.networks.spectrum_fit import SHARPNESS, texture_over_noise
+from isoplan.optics.defocus import Defocus
+from isoplan.psf_map.layout import QUANTILE, MapLayout
+from isoplan.psf_map.window_spectra import window_spectra
+
+STEP_PX = 64  # between windows, in binned px; a window has four parts of WINDOW_PX, so far apart
+BINNED_CUTOFF = (
+    0.2  # pixels are taken together until the cut-off is about there, in cycles per binned px
+)
+# Cells along each side of a square whose windows share the motions that they draw, which bounds memory.
+BLOCK = 12
+LEAST_TEXTURE = 1.0  # of signal over noise
+# Logarithm of the ratio of misfits, of one motion for a window and of one for each of its parts. About 5 % of the windows that
+# have one motion exceed it, and half of those that have two.
+APART = 0.2
+CHANNELS = (
+    *("displacement", "displacement_uncertainty", "direction", "direction_uncertainty"),
+    *("axial", "axial_uncertainty", "middle", "middle_uncertainty", "apart", "validity"),
+)
+UNITS = (*("um", "um", "rad", "rad", "um", "um", "um", "um"), "log ratio", "0 or 1")
+SPEEDS = {"displacement": "speed", "axial": "axial_speed"}  # over the exposure
+
+
+@dataclass(frozen=True)
+class FlowMap:
+    """What moved in the cells of a picture, during the exposure.
+
+    Attributes
+    ----------
+    layout
+        Where the cells lie.
+    values
+        (len(CHANNELS), ny, nx). displacement: length in the picture (um); direction: from x towards growing y, from 0 to pi
+        (rad), as opposite directions look the same; axial: path along the axis (um), and middle: distance from focus in its
+        middle (um), both without sign. Each is followed by the half-width of its 90 % interval. apart: how much better several
+        motions explain the window than one; beyond APART, the motion is a mean of what differs. validity: 0 where there is no texture,
+        where all others are NaN.
+    pixel_size_um
+        Of the picture.
+    longest_um
+        Displacements along x and y were looked for up to so far.
+    """
+
+    layout: MapLayout
+    values: np.ndarray
+    pixel_size_um: float
+    longest_um: float
+
+    def __getitem__(self, channel: str) -> np.ndarray:
+        """(ny, nx) of a channel."""
+        return self.values[CHANNELS.index(channel)]
+
+    @property
+    def valid(self) -> np.ndarray:
+        return self["validity"] > 0
+
+    @property
+    def apart(self) -> np.ndarray:
+        """(ny, nx) bool: where the parts of a window moved differently."""
+        return self["apart"] > APART
+
+    def table(self, exposure_ms: float | None = None) -> pd.DataFrame:
+        """A row per cell: centre in px, and all channels; with an exposure, speeds beside displacements."""
+        y, x = np.meshgrid(*(self.layout.centres_px(axis) for axis in (0, 1)), indexing="ij")
+        columns = {"y_px": y, "x_px": x}
+        for name, unit in zip(CHANNELS, UNITS, strict=True):
+            columns[f"{name}_{unit}" if unit in ("um", "rad") else name] = self[name]
+        if exposure_ms is not None:
+            for name, speed in SPEEDS.items():
+                for end in ("", "_uncertainty"):
+                    columns[f"{speed}{end}_um_s"] = self[f"{name}{end}"] * 1000 / exposure_ms
+        return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
+
+
+class FlowFit:
+    """Tells what moved in the cells of a picture.
+
+    Parameters
+    ----------
+    optics
+        The microscope; round.
+    longest_px
+        Displacements along x and along y are looked for up to so many pixels.
+    near_um
+        Paths have an end no farther from focus; NEAR depths of field if not given.
+    axial_um
+        Paths along the axis are looked for up to so far; AXIAL depths of field if not given.
+    one_side
+        No path crosses focus.
+
+    Raises
+    ------
+    UserError
+        If the blur of what is looked for is wider than a part of a window.
+    """
+
+    def __init__(
+        self,
+        optics: Defocus,
+        longest_px: float = LATERAL_PX,
+        near_um: float | None = None,
+        axial_um: float | None = None,
+        one_side: bool = False,
+    ):
+        depth = optics.depth_of_field_um
+        near = NEAR * depth if near_um is None else near_um
+        axial = AXIAL * depth if axial_um is None else axial_um
+        self.optics, self.prior = optics, Prior(longest_px, near, axial, crosses=not one_side)
+        sampled, long = round(BINNED_CUTOFF / optics.cutoff), longest_px / LATERAL_PX
+        self.binning = max(1, sampled, math.ceil(long - 1e-9))
+        farthest, part = self.prior.farthest_um, WINDOW_PX * self.binning
+        wide = 2 * optics.radius_px(farthest)
+        if wide > part:
+            raise UserError(
+                f"{farthest:.3g} um from focus the blur is {wide:.0f} px wide, and the parts of a window have {part}; give a smaller --near-um or --axial-um"
+            )
+
+    @cached_property
+    def fit(self) -> MotionFit:
+        """Made when it is wanted first, which takes seconds."""
+        return MotionFit(self.optics, self.prior, self.binning)
+
+    @property
+    def window_px(self) -> int:
+        return (WINDOW_PX + STEP_PX) * self.binning
+
+    @property
+    def stride_px(self) -> int:
+        return STEP_PX * self.binning
+
+    def layout(self, shape_px: tuple[int, int]) -> MapLayout:
+        """Where cells lie; those whose window crosses the edge stay unknown."""
+        return MapLayout(shape_px, self.window_px, self.stride_px, "valid")
+
+    def unit(self, picture: Picture, layout: MapLayout, unit: int) -> np.ndarray:
+        """CHANNELS (len, ny, nx) of one unit's cells."""
+        rows, columns = layout.units[unit]
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        values = np.empty((len(CHANNELS), *shape), np.float32)
+        for block in tiles.shards(shape, BLOCK):
+            # A part begins at each cell's first pixel, and one stride before.
+            tops, lefts = (
+                (np.arange(part.start - 1, part.stop) + cells.start) * self.stride_px
+                for part, cells in zip(block, (rows, columns), strict=True)
+            )
+            seen = window_spectra(picture, tops, lefts, self.stride_px, self.binning)
+            values[(slice(None), *block)] = self.read(*seen)
+        return values
+
+    def read(self, parts: torch.Tensor, seen: torch.Tensor) -> np.ndarray:
+        """CHANNELS (len, ny, nx) from spectra (ny + 1, nx + 1, F) of parts, and which are seen."""
+        ny, nx = (n - 1 for n in seen.shape)
+        corners = [(slice(y, y + ny), slice(x, x + nx)) for y in (0, 1) for x in (0, 1)]
+        known = torch.stack([seen[corner] for corner in corners]).all(0)
+        # The squares of a window are those of its parts.
+        whole = torch.stack([parts[corner] for corner in corners]).mean(0)
+        known[known.clone()] = texture_over_noise(whole[known]) > LEAST_TEXTURE
+        values = np.full((len(CHANNELS), ny, nx), np.nan, np.float32)
+        values[-1] = 0
+        if not known.any():
+            return values
+        told = seen.clone()
+        told[seen] = texture_over_noise(parts[seen]) > LEAST_TEXTURE
+        # Numbers of a window's parts among those that tell something; -1 for others.
+        number = torch.full(told.shape, -1)
+        number[told] = torch.arange(int(told.sum()))
+        four = torch.stack([number[corner][known] for corner in corners], 1)
+        found = self.fit.posterior(whole[known], parts[told])
+        values[:, known.numpy()] = self.channels(found, four).numpy()
+        return values
+
+    def channels(self, found: Posterior, four: torch.Tensor) -> torch.Tensor:
+        """(len(CHANNELS), n) from the posterior of n windows, and the numbers (n, 4) of their parts."""
+        length = found.motion.lateral_px.norm(dim=1) * self.optics.pixel_size_um
+        displacement, axial, middle = (
+            (found.mean(values), QUANTILE * found.deviation(values))
+            for values in (length, found.motion.axial_um, found.motion.middle_um)
+        )
+        apart = _apart(found.parts, four)
+        known = torch.ones_like(apart)
+        return torch.stack([*displacement, *axis_of(found), *axial, *middle, apart, known])
+
+
+def axis_of(found: Posterior) -> tuple[torch.Tensor, torch.Tensor]:
+    """Direction (n,) from 0 to pi, and the half-width (n,) of its 90 % interval, at most pi / 2."""
+    y, x = found.motion.lateral_px.unbind(1)
+    twice, strong = 2 * torch.atan2(y, x), y.square() + x.square()
+    sine, cosine = (found.mean(part * strong) for part in (twice.sin(), twice.cos()))
+    direction = torch.remainder(torch.atan2(sine, cosine) / 2, math.pi)
+    sine, cosine = (found.wide @ part for part in (twice.sin(), twice.cos()))
+    variance = -2 * torch.hypot(sine, cosine).clamp(1e-6, 1).log() / 4
+    return direction, (QUANTILE * variance.sqrt()).clamp_max(math.pi / 2)
+
+
+def _apart(likely: torch.Tensor, four: torch.Tensor) -> torch.Tensor:
+    """(n,) from logarithms (m, N) of how well motions explain parts, and the numbers (n, 4) of each window's parts, -1 for none."""
+    apart = torch.zeros(len(four))
+    for window, some in enumerate(four):
+        if len(own := likely[some[some >= 0]]):
+            apart[window] = own.amax(1).sum() - own.sum(0).max()
+    return apart / SHARPNESS
+
+
+def estimate_flow(
+    picture: Picture, fit: FlowFit, *, step: Callable[[], None] = lambda: None
+) -> FlowMap:
+    """Estimate what moved where in a picture of any size.
+
+    Parameters
+    ----------
+    picture
+        The picture.
+    fit
+        Of the microscope.
+    step
+        Called after each unit.
+
+    Raises
+    ------
+    UserError
+        If the picture is smaller than a window.
+    """
+    if min(picture.shape) < fit.window_px:
+        raise UserError(
+            f"{picture.path}: has {picture.shape[0]} x {picture.shape[1]} px; a window has {fit.window_px}, as displacements up to {fit.prior.lateral_px:g} px are looked for"
+        )
+    layout = fit.layout(picture.shape)
+    values = np.empty((len(CHANNELS), *layout.cells), np.float32)
+    for number, cells in enumerate(layout.units):
+        values[(slice(None), *cells)] = fit.unit(picture, layout, number)
+        step()
+    size = fit.optics.pixel_size_um
+    return FlowMap(layout, values, size, fit.prior.lateral_px * size)

@@ -1,0 +1,107 @@
+"""A map of motion on disk, and what is said of it."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from isoplan.applications.flow.figures import arrows, profile
+from isoplan.applications.flow.fit import CHANNELS, UNITS, FlowMap
+from isoplan.cli.picture import tiff_tags
+from isoplan.mosaic import ngff
+from isoplan.mosaic.window import Picture
+from isoplan.psf_map.layout import SHARD_CELLS
+from isoplan.report import plots
+
+TABLE, PICTURE, PROFILE, VALUES = "flow.csv", "flow.png", "profile.png", "flow.tif"
+AT_END, MUCH_AT_END = (
+    0.95,
+    0.05,
+)  # of the longest displacement that is looked for; share of the cells
+THUMBNAIL_PX, BAND_PX = 1024, 512
+
+
+def facts_of(found: FlowMap, exposure_ms: float | None) -> dict[str, float]:
+    """Figures of a map, of valid cells; speeds in um/s with an exposure, displacements in um without."""
+    valid = found.valid
+    facts = {
+        "valid": float(valid.mean()),
+        "apart": float(found.apart.mean()),
+        "longest_um": found.longest_um,
+    }
+    if exposure_ms is not None:
+        facts["exposure_ms"] = exposure_ms
+    if not valid.any():
+        return facts
+    scale = 1.0 if exposure_ms is None else 1000 / exposure_ms
+    low, middle, high = np.quantile(found["displacement"][valid], (0.1, 0.5, 0.9)) * scale
+    facts |= {"low": float(low), "median": float(middle), "high": float(high)}
+    facts["half_width"] = float(np.median(found["displacement_uncertainty"][valid]) * scale)
+    facts["axial"] = float(np.median(found["axial"][valid]) * scale)
+    facts["axial_half_width"] = float(np.median(found["axial_uncertainty"][valid]) * scale)
+    facts["at_end"] = float((found["displacement"][valid] > AT_END * found.longest_um).mean())
+    return facts
+
+
+def describe(facts: dict[str, float]) -> list[str]:
+    """What a map says, in words; facts: of `facts_of`."""
+    if not facts["valid"]:
+        return ["CAUTION: no cell is valid: too little texture"]
+    unit = "um/s" if "exposure_ms" in facts else "um"
+    what = "speeds" if "exposure_ms" in facts else "displacements"
+    lines = [
+        f"{facts['valid']:.0%} of the cells are valid; {what} from {facts['low']:.3g} to {facts['high']:.3g} {unit} (10 and 90 %), {facts['median']:.3g} +- {facts['half_width']:.2g} {unit} in the "
+        f"median cell; along the axis {facts['axial']:.3g} +- {facts['axial_half_width']:.2g} {unit} (90 % intervals)"
+    ]
+    if facts["apart"]:
+        lines.append(
+            f"in {facts['apart']:.0%} of the cells the parts of a window moved differently; what is told of these is a mean"
+        )
+    if facts["at_end"] > MUCH_AT_END:
+        lines.append(
+            f"CAUTION: {facts['at_end']:.0%} of the displacements are about as long as what is looked for, {facts['longest_um']:.3g} um along x and y; give a larger --longest-px, or expose "
+            "for a shorter time"
+        )
+    return lines
+
+
+def thumbnail(picture: Picture) -> np.ndarray:
+    """The picture with at most THUMBNAIL_PX a side, read in bands; every so-many-th pixel."""
+    height, width = picture.shape
+    step = max(1, -(-max(height, width) // THUMBNAIL_PX))
+    band = BAND_PX // step * step or step
+    parts = [
+        picture.read(top, min(height, top + band), 0, width)[::step, ::step]
+        for top in range(0, height, band)
+    ]
+    return np.concatenate(parts)
+
+
+def write_map(
+    folder: Path,
+    store: Path,
+    found: FlowMap,
+    exposure_ms: float | None,
+    small: np.ndarray,
+) -> None:
+    """Write a table, a TIFF and figures to a folder, and the map as OME-Zarr that lies over the picture; small: of `thumbnail`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found.table(exposure_ms).to_csv(folder / TABLE, index=False, float_format="%.6g")
+    cell = found.layout.stride_px * found.pixel_size_um
+    tags = tiff_tags(found.values.shape, cell)
+    tags["metadata"] |= {"axes": "CYX", "Channel": {"Name": list(CHANNELS)}}
+    tifffile.imwrite(folder / VALUES, found.values, **tags)
+    (folder / PICTURE).write_bytes(plots.render(partial(arrows, found, small, exposure_ms)))
+    (folder / PROFILE).write_bytes(plots.render(partial(profile, found, exposure_ms)))
+    ngff.create_map(
+        store,
+        [{"name": name, "unit": unit} for name, unit in zip(CHANNELS, UNITS, strict=True)],
+        found.layout.cells,
+        stride_px=found.layout.stride_px,
+        pixel_size_um=found.pixel_size_um,
+        shard_cells=SHARD_CELLS,
+        names=["0"],
+        attributes={"window_px": found.layout.window_px, "exposure_ms": exposure_ms},
+    )
+    ngff.write_shards(ngff.open_array(store, "0", "r+"), (slice(None),) * 3, found.values)
