@@ -8,7 +8,8 @@ import tifffile
 import torch
 from isoplan.__main__ import main
 from isoplan.applications.flow.fit import APART, CHANNELS, FlowFit
-from isoplan.applications.flow.trials import Trial, scores
+from isoplan.applications.flow.summary import scores
+from isoplan.applications.flow.trials import Trial, table
 from isoplan.base.errors import UserError
 from isoplan.mosaic import ngff
 from isoplan.networks import spectrum_fit
@@ -18,6 +19,28 @@ from isoplan.optics.motion import Motion, MotionPower, psfs
 
 OPTICS = Defocus(0.3, 0.48, 0.32)
 DEPTH = OPTICS.depth_of_field_um
+
+
+TEST = {
+    "name": "t",
+    "motion": "one",
+    "na": 0.3,
+    "wavelength_um": 0.48,
+    "pixel_size_um": 0.32,
+    "spherical_waves": 0.0,
+    "softness_px": 0.0,
+    "lateral_px": 16.0,
+    "reach_depths": 2.42,
+    "one_side": True,
+    "photons": [1e5, 1e6],
+    "size_px": 192,
+    "samples": 12,
+}
+
+
+def trial(**changed) -> Trial:
+    kinds = ["dead-leaves", "filaments"]
+    return Trial(TEST | changed, {"name": "o", "kinds": kinds, "zoom": [0.6, 1.6]}, 1)
 
 
 def motion(y, x, middle, axial) -> Motion:
@@ -99,28 +122,43 @@ def test_the_prior_holds_what_it_draws():
 
 @pytest.fixture(scope="module")
 def found():
-    trial = Trial(OPTICS, (1e5, 1e6), kinds=("dead-leaves", "filaments"))
-    fit = trial.fit
+    one = trial()
+    fit = one.fit()
     fit.fit = MotionFit(OPTICS, fit.prior, library=1024)
-    two = Trial(OPTICS, (1e5, 1e6), kinds=("dead-leaves", "filaments"), motions=2)
-    return trial.rows(fit, range(12)), two.rows(fit, range(12))
+    tests = [one, trial(name="u", motion="two")]
+    return table(tests, [test.unit(0, fit) for test in tests])
 
 
 def test_motions_are_found(found):
-    rows, _ = found
-    told = scores(rows, 16 * OPTICS.pixel_size_um)
+    told = scores(found[found["test"] == "t"])
     assert told["r2"] > 0.85 and told["angle_deg"] < 3
     assert min(told[f"held_{name}"] for name in ("displacement", "axial", "middle")) > 0.6
 
 
 def test_two_motions_in_a_window_raise_an_alarm(found):
-    one, two = (rows["apart"] > APART for rows in found)
+    one, two = (found.loc[found["test"] == name, "apart"] > APART for name in "tu")
     assert one.mean() < 0.2 and two.mean() > one.mean() + 0.25
+
+
+@pytest.mark.parametrize("kind", ["pipe", "parabola"])
+def test_profiles_are_those_that_were_asked_for(kind):
+    one = trial(motion=kind, size_px=256)
+    rows = torch.tensor([[-128.0, 0.0], [0.0, 5.0], [128.0, 0.0]], dtype=torch.float64)
+    motion, weights, border = one.field(0, rows)
+    along, axial = weights.T @ motion.lateral_px[:, 1], weights.T @ motion.axial_um
+    reach = 2.42 * DEPTH
+    expected = {
+        "pipe": ([16, 16 / 2**0.5, 0], [0, reach / 2**0.5, reach]),
+        "parabola": ([0, 16, 0], [0, 0, 0]),
+    }[kind]
+    np.testing.assert_allclose(along, expected[0], atol=1e-4)
+    np.testing.assert_allclose(axial, expected[1], atol=1e-4)
+    assert torch.isinf(border).all() and torch.allclose(weights.sum(0), torch.ones(3))
 
 
 @pytest.fixture(scope="module")
 def picture():
-    return Trial(OPTICS, (3e3, 3e4), kinds=("dead-leaves",), seed=3).window(0, 260)
+    return trial(photons=[3e3, 3e4], size_px=256).sample(0)
 
 
 def test_a_picture_of_a_user(picture, tmp_path, capsys):
@@ -133,7 +171,7 @@ def test_a_picture_of_a_user(picture, tmp_path, capsys):
     assert "um/s" in said and "flow.png" in said
     rows = pd.read_csv(out / "flow.csv")
     valid = rows[rows["validity"] > 0]
-    true = Trial(OPTICS, (1, 1), seed=3).motion(0)
+    true, _, _ = trial(size_px=256).field(0, torch.zeros(1, 2))
     length = float(true.lateral_px.norm()) * OPTICS.pixel_size_um
     apart = (valid["displacement_um"] - length).abs()
     assert len(valid) and (apart <= 1.5 * valid["displacement_uncertainty_um"]).all()
@@ -141,7 +179,7 @@ def test_a_picture_of_a_user(picture, tmp_path, capsys):
     # Cells whose windows cross the edge know nothing.
     assert rows.loc[rows["y_px"] < 96, "displacement_um"].isna().all()
     values = tifffile.imread(out / "flow.tif")
-    assert values.shape == (len(CHANNELS), 5, 5)
+    assert values.shape == (len(CHANNELS), 4, 4)
     assert ngff.open_array(tmp_path / "out.ome.zarr").shape == values.shape
     assert all((out / name).stat().st_size for name in ("flow.png", "profile.png"))
     # What was measured once is not replaced in silence.

@@ -30,6 +30,8 @@ TARGETS = {
     "autofocus_summary.csv",
     "depth.csv",
     "depth_summary.csv",
+    "flow.csv",
+    "flow_summary.csv",
     "height_maps.csv",
     "identification.csv",
 }

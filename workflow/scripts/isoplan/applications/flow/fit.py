@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from isoplan.applications.flow.defaults import AXIAL, LATERAL_PX, NEAR
+from isoplan.applications.flow.defaults import AXIAL, BINNED_CUTOFF, LATERAL_PX, NEAR
 from isoplan.base.errors import UserError
 from isoplan.mosaic import tiles
 from isoplan.mosaic.window import Picture
@@ -21,9 +21,6 @@ from isoplan.psf_map.layout import QUANTILE, MapLayout
 from isoplan.psf_map.window_spectra import window_spectra
 
 STEP_PX = 64  # between windows, in binned px; a window has four parts of WINDOW_PX, so far apart
-BINNED_CUTOFF = (
-    0.2  # pixels are taken together until the cut-off is about there, in cycles per binned px
-)
 # Cells along each side of a square whose windows share the motions that they draw, which bounds memory.
 BLOCK = 12
 LEAST_TEXTURE = 1.0  # of signal over noise

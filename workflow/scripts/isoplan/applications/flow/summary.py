@@ -1,0 +1,107 @@
+"""How near the motion comes that is found: the published score and ours, of a study's flow.csv.
+
+As it is kept in resources/published:
+
+PYTHONPATH=workflow/scripts .venv/bin/python -m isoplan.applications.flow.summary TABLE.csv OUT.csv
+"""
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+from isoplan.applications.flow.fit import APART
+from isoplan.applications.flow.trials import INTERVALS, MAGNITUDES
+
+MOVES = 0.25  # of the longest displacement along an axis: below it, directions do not count
+CLEAR_PX = 136  # from a border: no window reaches across
+NEAR_PX = 32  # of a border
+ALL, TEXTURED, SUREST, CLEAR = "all", "with texture", "surest half", "far from borders"
+SCORES = (
+    *(f"r2_{name}" for name in MAGNITUDES),
+    *("r2", "r2_low", "r2_high", "determined"),
+    *("angle_deg", *(f"held_{name}" for name in INTERVALS), "alarm", "alarm_at_border"),
+)
+COLUMNS = ("test", "rows", "n", *SCORES)
+DRAWN, COVERED = 500, 0.95
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """COLUMNS, a row for each test and kind of windows: all; those with texture; the half of these that is surest; those far from a border.
+
+    r2: squared correlation over MAGNITUDES, and their mean with its 95 % interval (bootstrap over windows); determined: likewise, the coefficient of determination; angle_deg: median
+    angle between true and found direction, of what moves; held: how often 90 % intervals hold the truth; alarm: how often parts of a window are said
+    to move differently.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> rows = pd.DataFrame(rng.random((40, len(ROWS))), columns=list(ROWS)).assign(test="t", textured=1.0)
+    >>> for name in MAGNITUDES: rows[name] = rows[f"true_{name}"]
+    >>> summary(rows).loc[0, ["rows", "n", "r2"]].tolist()
+    ['all', 40, 1.0]
+    """
+    found = []
+    for test, part in rows.groupby("test", sort=False):
+        textured = part[part["textured"] > 0]
+        kinds = {ALL: part, TEXTURED: textured, SUREST: surest(textured)}
+        if np.isfinite(part["border_px"]).any():
+            kinds[CLEAR] = textured[textured["border_px"] > CLEAR_PX]
+        for kind, some in kinds.items():
+            found.append({"test": test, "rows": kind, "n": len(some)} | scores(some))
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def surest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The half whose intervals are narrowest, relative to how much the values of each spread."""
+    wide = sum(
+        rows[f"half_{name}"] / rows[name].std() for name in ("displacement", "axial", "middle")
+    )
+    return rows[wide <= wide.median()]
+
+
+def scores(rows: pd.DataFrame) -> dict[str, float]:
+    """SCORES of rows; NaN where there are too few."""
+    found: dict[str, float] = dict.fromkeys(SCORES, np.nan)
+    if len(rows) < 3:
+        return found
+    true, own = (
+        rows[[f"{kind}{name}" for name in MAGNITUDES]].to_numpy() for kind in ("true_", "")
+    )
+    each = _correlated(true, own)
+    found |= {f"r2_{name}": value for name, value in zip(MAGNITUDES, each, strict=True)}
+    found["r2"] = float(np.mean(each))
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(0, len(rows), len(rows)) for _ in range(DRAWN)]
+    means = [np.nanmean(_correlated(true[k], own[k])) for k in drawn]
+    ends = np.nanquantile(means, [(1 - COVERED) / 2, (1 + COVERED) / 2])
+    found |= {"r2_low": float(ends[0]), "r2_high": float(ends[1])}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = 1 - ((true - own) ** 2).mean(0) / true.var(0)
+    found["determined"] = float(np.mean(left))
+    turned = (rows["direction"] - rows["true_direction"] + np.pi / 2) % np.pi - np.pi / 2
+    apart = {"direction": turned.abs()}
+    for name in ("displacement", "axial", "middle"):
+        apart[name] = (rows[name] - rows[f"true_{name}"]).abs()
+    longest = rows[["true_y", "true_x"]].to_numpy().max()
+    moves = rows["true_displacement"] > MOVES * longest
+    for name, error in apart.items():
+        held = error <= rows[f"half_{name}"]
+        found[f"held_{name}"] = float(held[moves].mean() if name == "direction" else held.mean())
+    found["angle_deg"] = float(np.degrees(apart["direction"][moves].median()))
+    alarm = rows["apart"] > APART
+    found["alarm"] = float(alarm.mean())
+    near = rows["border_px"] < NEAR_PX
+    found["alarm_at_border"] = float(alarm[near].mean()) if near.any() else np.nan
+    return found
+
+
+def _correlated(true: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Squared correlations of columns; NaN of a column that does not vary."""
+    true, own = true - true.mean(0), own - own.mean(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (true * own).sum(0) ** 2 / ((true**2).sum(0) * (own**2).sum(0))
+
+
+if __name__ == "__main__":
+    summary(pd.read_csv(sys.argv[1])).to_csv(sys.argv[2], index=False, float_format="%.4g")
