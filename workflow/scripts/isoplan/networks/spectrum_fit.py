@@ -459,6 +459,8 @@ def misfit(rows: torch.Tensor, y: torch.Tensor, length: torch.Tensor) -> torch.T
 
 def texture_over_noise(power: torch.Tensor) -> torch.Tensor:
     """Ratio (n,) of the standard deviations of signal and noise; the weakest tenth of bins is noise."""
+    if not len(power):
+        return power.new_empty(0)
     _, share, _ = spectral_bins(power.device)
     # Only bins that average many frequencies are used, as they scatter little.
     noise = power[:, share == share.max()].quantile(0.1, dim=1)
