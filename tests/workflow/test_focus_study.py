@@ -34,7 +34,7 @@ tests: []
 simulations: []
 mosaics: null
 flow_tests:
-  - {name: f, motion: two, photons: [100000, 1000000], size_px: 256, samples: 2}
+  - {name: f, motion: two, photons: [100000, 1000000], size_px: 384, samples: 2}
 depth_tests:
   - {name: d, size_px: 640, samples: 2, calibration: "true", reach_um: 16, networks: [gaussian-2], tilt_deg: 6}
 autofocus_tests:
@@ -88,7 +88,7 @@ def test_a_whole_study(tmp_path):
     assert len(pd.read_csv(results / "autofocus_scores.csv")) == 3
 
     flow = rows["flow"]
-    assert len(flow) == 2 * 2**2 and flow["border_px"].max() < 64
+    assert len(flow) == 2 * 4**2 and flow["border_px"].max() < 192
     told = pd.read_csv(results / "flow_summary.csv")
     assert told["rows"].tolist() == ["all", "with texture", "surest half", "far from borders"]
 

@@ -29,15 +29,16 @@ DRAWN, COVERED = 500, 0.95
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """COLUMNS, a row for each test and kind of windows: all; those with texture; the half of these that is surest; those far from a border.
 
-    r2: squared correlation over MAGNITUDES, and their mean with its 95 % interval (bootstrap over windows); determined: likewise, the coefficient of determination; angle_deg: median
+    r2: squared correlation over MAGNITUDES that vary, and their mean with its 95 % interval (bootstrap over windows); determined: likewise, the coefficient of determination; angle_deg: median
     angle between true and found direction, of what moves; held: how often 90 % intervals hold the truth; alarm: how often parts of a window are said
     to move differently.
 
     Examples
     --------
-    >>> rng = np.random.default_rng(0)
-    >>> rows = pd.DataFrame(rng.random((40, len(ROWS))), columns=list(ROWS)).assign(test="t", textured=1.0)
-    >>> for name in MAGNITUDES: rows[name] = rows[f"true_{name}"]
+    >>> from isoplan.applications.flow.trials import VALUES
+    >>> values = np.random.default_rng(0).random((40, len(VALUES)))
+    >>> rows = pd.DataFrame(values, columns=list(VALUES)).assign(test="t", textured=1.0)
+    >>> rows[list(MAGNITUDES)] = rows[[f"true_{name}" for name in MAGNITUDES]].to_numpy()
     >>> summary(rows).loc[0, ["rows", "n", "r2"]].tolist()
     ['all', 40, 1.0]
     """
@@ -70,14 +71,14 @@ def scores(rows: pd.DataFrame) -> dict[str, float]:
     )
     each = _correlated(true, own)
     found |= {f"r2_{name}": value for name, value in zip(MAGNITUDES, each, strict=True)}
-    found["r2"] = float(np.mean(each))
+    found["r2"] = float(np.nanmean(each))
     rng = np.random.default_rng(0)
     drawn = [rng.integers(0, len(rows), len(rows)) for _ in range(DRAWN)]
     means = [np.nanmean(_correlated(true[k], own[k])) for k in drawn]
     ends = np.nanquantile(means, [(1 - COVERED) / 2, (1 + COVERED) / 2])
     found |= {"r2_low": float(ends[0]), "r2_high": float(ends[1])}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left = 1 - ((true - own) ** 2).mean(0) / true.var(0)
+    varies = true.std(0) > 1e-6
+    left = 1 - ((true - own)[:, varies] ** 2).mean(0) / true[:, varies].var(0)
     found["determined"] = float(np.mean(left))
     turned = (rows["direction"] - rows["true_direction"] + np.pi / 2) % np.pi - np.pi / 2
     apart = {"direction": turned.abs()}
@@ -99,6 +100,7 @@ def scores(rows: pd.DataFrame) -> dict[str, float]:
 def _correlated(true: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Squared correlations of columns; NaN of a column that does not vary."""
     true, own = true - true.mean(0), own - own.mean(0)
+    true[:, np.abs(true).max(0) < 1e-6] = np.nan
     with np.errstate(divide="ignore", invalid="ignore"):
         return (true * own).sum(0) ** 2 / ((true**2).sum(0) * (own**2).sum(0))
 
