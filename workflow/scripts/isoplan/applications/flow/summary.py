@@ -39,8 +39,9 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     >>> values = np.random.default_rng(0).random((40, len(VALUES)))
     >>> rows = pd.DataFrame(values, columns=list(VALUES)).assign(test="t", textured=1.0)
     >>> rows[list(MAGNITUDES)] = rows[[f"true_{name}" for name in MAGNITUDES]].to_numpy()
-    >>> summary(rows).loc[0, ["rows", "n", "r2"]].tolist()
-    ['all', 40, 1.0]
+    >>> first = summary(rows).loc[0]
+    >>> first["rows"], int(first["n"]), round(float(first["r2"]), 6)
+    ('all', 40, 1.0)
     """
     found = []
     for test, part in rows.groupby("test", sort=False):
