@@ -40,9 +40,9 @@ study: setup ## run a study, or go on with it: make study STUDY=<name or .yaml> 
 	@test -n "$(STUDY)" || { echo "say which study: make study STUDY=<name or .yaml>, such as tiny" >&2; exit 1; }
 	$(RUN) workflow/study.py "$(STUDY)" $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES)) $(ARGS)
 
-# In the order of tests/conftest.py, not by the size of files: the cluster, which mostly waits, starts first; a third process uses the cores meanwhile.
+# In the order of tests/conftest.py, not by the size of files: the cluster, which mostly waits, starts first.
 test: setup ## run every test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 wheel: setup ## build the package, to dist/
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .

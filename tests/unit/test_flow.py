@@ -202,6 +202,14 @@ def test_the_function(picture, capsys):
         isoplan.flow(picture, **told, longest_px=30, quiet=True)
 
 
+def test_oil_immersion_has_room_by_default():
+    """Blur grows faster than the depth of field there."""
+    oil = Defocus(1.4, 0.5, 0.065, index=1.515)
+    fit = FlowFit(oil)
+    assert 0.5 < fit.prior.near_um / oil.depth_of_field_um < 2.4
+    assert 2 * oil.radius_px(fit.prior.farthest_um) < 128
+
+
 def test_blur_wider_than_a_window_is_refused():
     with pytest.raises(UserError, match="the blur is"):
         FlowFit(OPTICS, near_um=40.0, axial_um=60.0)

@@ -32,6 +32,7 @@ TARGETS = {
     "depth_summary.csv",
     "flow.csv",
     "flow_summary.csv",
+    "flow_maps.csv",
     "height_maps.csv",
     "identification.csv",
 }

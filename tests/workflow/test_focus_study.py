@@ -42,6 +42,8 @@ autofocus_tests:
 height_maps:
   - {name: own, path: own.tif, calibration: cal.json, reach_um: 12}
   - {name: foreign, path: own.tif, calibration: foreign.json, reach_um: 12}
+flow_maps:
+  - {name: moved, path: moved.tif, exposure_ms: 20, na: 0.3, wavelength_um: 0.48, pixel_size_um: 0.32}
 jobs_per_mosaic: 2
 resources: {threads: 1}
 """
@@ -57,6 +59,7 @@ def write_own(folder):
     rising = math.tan(math.radians(5)) * OPTICS.pixel_size_um * x.expand_as(scene)
     taken = exposed(picture(scene, rising, OPTICS), 1e4, np.random.default_rng(0))
     tifffile.imwrite(folder / "own.tif", np.tile(taken, (4, 1))[:2240].astype(np.uint16))
+    tifffile.imwrite(folder / "moved.tif", taken[:320, :320].astype(np.uint16))
     width = dict.fromkeys(FOUND, 0.01)
     for name, axis in (("cal", 0.4), ("foreign", 0.4 + math.pi / 4)):
         optics = replace(OPTICS, axis_rad=axis)
@@ -112,6 +115,17 @@ def test_a_whole_study(tmp_path):
     assert facts["own", "valid"] > 0.3 and facts["foreign", "valid"] == 0
     assert "Heights of foreign: no height is valid" in page
     assert (results / "figures/heights_own.png").is_file()
+
+    # So is motion.
+    asked = ["flow", str(checkout.folder / "moved.tif"), "--exposure-ms", "20", "--na", "0.3"]
+    asked += ["--wavelength-um", "0.48", "--pixel-size-um", "0.32"]
+    assert main([*asked, "-o", str(tmp_path / "moved")]) == 0
+    np.testing.assert_array_equal(
+        ngff.open_array(results / "flow_maps/moved.ome.zarr")[:],
+        ngff.open_array(tmp_path / "moved.ome.zarr")[:],
+    )
+    facts = pd.read_csv(results / "flow_maps.csv").set_index(["flow_map", "fact"])["value"]
+    assert facts["moved", "valid"] > 0.2 and (results / "figures/flow_map_moved.png").is_file()
 
     # As `make resume` does where a unit was damaged: it is made again, and what is left is not.
     before = {}

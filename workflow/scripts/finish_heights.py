@@ -6,9 +6,10 @@ from pathlib import Path
 
 from _job import job
 from isoplan.applications.depth.heights import StoredUnits, surface
-from isoplan.applications.depth.maps import fit_of, opened
+from isoplan.applications.depth.maps import fit_of
 from isoplan.applications.depth.results import describe, facts_of, write_map
 from isoplan.base.ledger import write_atomically
+from isoplan.mosaic.reader import reopen
 
 
 def main(snakemake):
@@ -16,7 +17,7 @@ def main(snakemake):
     known = json.loads(Path(snakemake.input.known).read_text())
     fit, layout = fit_of(known)
     stored = StoredUnits(params.folder, layout)
-    with opened(params.height_map, known) as picture:
+    with reopen(params.height_map, known) as picture:
         flat = fit.calibration.flat_at(picture, layout)
     found = surface(stored, fit, layout, flat)
     write_map(Path(output.table).parent, Path(params.store), found, fit.calibration)

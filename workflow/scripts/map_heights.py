@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 from _job import job
-from isoplan.applications.depth.maps import fit_of, opened
+from isoplan.applications.depth.maps import fit_of
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.cluster.unit_files import load_unit, save_unit
 from isoplan.cluster.units import run_units
+from isoplan.mosaic.reader import reopen
 
 
 def main(snakemake):
@@ -18,7 +19,7 @@ def main(snakemake):
     known = json.loads(Path(snakemake.input.known).read_text())
     fit, layout = fit_of(known)
     mark = fingerprint(known, params.height_map, dict(params.library))
-    with opened(params.height_map, known) as picture:
+    with reopen(params.height_map, known) as picture:
         run_units(
             Ledger(params.ledger, mark),
             len(layout.units),

@@ -397,6 +397,14 @@ def open_row(row: dict, *, any_slice: bool = False, **how) -> Picture:
     return Grounded(mosaic) if row.get("ground") else mosaic
 
 
+def reopen(row: dict, known: dict) -> Picture:
+    """Open the picture of a line once more, without looking for the sharpest slice or the ground again.
+
+    known: its `slice`, and whether it has `ground`, as found when it was opened first.
+    """
+    return open_row(row | {"slice": known["slice"], "ground": known["ground"]})
+
+
 def sources_of(path: str | Path) -> list[str]:
     """Files and folders that a picture is read from, going by its path and a table of tiles."""
     path = resolve_path(path)

@@ -291,7 +291,7 @@ def _powers(optics: Defocus, prior: Prior, binning: int):
                 continue
             fy, fx = fy.flatten()[place], fx.flatten()[place]
             power = MotionPower(
-                optics, fy / binning, fx / binning, prior.farthest_um, prior.longest_px
+                optics, fy / binning, fx / binning, prior.farthest_um, prior.longest_px, binning
             )
             squared = fy**2 + fx**2
             seen = (torch.sinc(fy) * torch.sinc(fx)).square()

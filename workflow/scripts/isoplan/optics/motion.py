@@ -148,6 +148,8 @@ class MotionPower:
         No path goes farther from focus.
     longest_px
         No lateral displacement is longer.
+    binning
+        Pixels that are taken together; the OTF is tabulated for a period of PERIOD_PX of these.
 
     Raises
     ------
@@ -171,10 +173,11 @@ class MotionPower:
         x: torch.Tensor,
         farthest_um: float,
         longest_px: float,
+        binning: int = 1,
     ):
         if optics.cylinder_waves:
             raise UserError("motion is found with round optics; leave the cylinder out")
-        self.y, self.x = y, x
+        self.y, self.x, self.binning = y, x, binning
         radius = torch.hypot(y, x)
         step = optics.depth_of_field_um / Z_A_DEPTH
         self._step_um = step
@@ -215,10 +218,10 @@ class MotionPower:
 
     def _round(self, optics: Defocus, z_um: torch.Tensor) -> torch.Tensor:
         """OTFs (n, radii) at distances (n,)."""
-        whole = optics.intensity(z_um, PERIOD_PX)
+        whole = optics.intensity(z_um, PERIOD_PX, self.binning)
         # The sum along y has the OTF's values at fy = 0.
         line = torch.fft.rfft(whole.sum(1)).real
-        number, weight = _cubic(self._radii * PERIOD_PX, line.shape[1] - 1)
+        number, weight = _cubic(self._radii * PERIOD_PX * self.binning, line.shape[1] - 1)
         return (line[:, number] * weight).sum(2)
 
 

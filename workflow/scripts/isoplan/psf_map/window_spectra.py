@@ -5,6 +5,7 @@ import torch
 
 from isoplan.mosaic.window import Picture
 from isoplan.networks.defocus_fit import WINDOW_PX, spectra_of
+from isoplan.networks.spectrum_fit import spectral_bins
 
 
 def window_spectra(
@@ -36,18 +37,16 @@ def window_spectra(
             for begin, length in zip((tops, lefts), picture.shape, strict=True)
         )
     )
-    spectra: torch.Tensor | None = None
+    bins = len(spectral_bins(torch.device("cpu"))[1])
+    spectra = torch.zeros(*inside.shape, bins)
     seen = torch.zeros(inside.shape, dtype=torch.bool)
     # A window with a seam shows two things.
     for read, served in picture.seamless(tops, lefts, window):
         block = read(tops[0], tops[-1] + window, lefts[0], lefts[-1] + window)
         own, bad = _view(block, window, stride_px, binning)
         has = torch.from_numpy(served & inside) & ~bad
-        if spectra is None:
-            spectra = torch.zeros_like(own)
         spectra[has] = own[has]
         seen |= has
-    assert spectra is not None
     return spectra, seen
 
 

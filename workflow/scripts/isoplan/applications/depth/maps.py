@@ -1,7 +1,5 @@
 """A user's own picture in a study (`height_maps`): what is known of it before its heights are found, and how jobs share them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from isoplan.applications.depth.calibration import Calibration
@@ -12,7 +10,6 @@ from isoplan.mosaic.ground import Grounded, without_ground
 from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.overlaps import notes_on_overlaps
 from isoplan.mosaic.reader import open_row
-from isoplan.mosaic.window import Picture
 from isoplan.networks.defocus_fit import NODES_A_DEPTH, reach_um
 from isoplan.psf_map.layout import MapLayout
 
@@ -21,13 +18,6 @@ LIKELIHOOD, CELL = (
     2,
     60,
 )  # bytes of a height's in a cell, and of what a cell leaves in table, TIFF and OME-Zarr
-
-
-@contextmanager
-def opened(entry: dict, known: dict) -> Iterator[Picture]:
-    """The picture of an entry of `height_maps`. known: of `known_of`, so that no job looks for the sharpest slice or the ground again."""
-    with open_row(entry | {"slice": known["slice"], "ground": known["ground"]}) as picture:
-        yield picture
 
 
 def known_of(entry: dict) -> dict:

@@ -23,6 +23,7 @@ from isoplan.psf_map.window_spectra import window_spectra
 STEP_PX = 64  # between windows, in binned px; a window has four parts of WINDOW_PX, so far apart
 # Cells along each side of a square whose windows share the motions that they draw, which bounds memory.
 BLOCK = 12
+ROOM = 0.8  # of a part of a window, which the widest blur that is looked for takes by default
 LEAST_TEXTURE = 1.0  # of signal over noise
 # Logarithm of the ratio of misfits, of one motion for a window and of one for each of its parts. About 5 % of the windows that
 # have one motion exceed it, and half of those that have two.
@@ -96,9 +97,10 @@ class FlowFit:
     longest_px
         Displacements along x and along y are looked for up to so many pixels.
     near_um
-        Paths have an end no farther from focus; NEAR depths of field if not given.
+        Paths have an end no farther from focus; NEAR depths of field if not given, as far as windows
+        allow.
     axial_um
-        Paths along the axis are looked for up to so far; AXIAL depths of field if not given.
+        Paths along the axis are looked for up to so far; AXIAL depths of field if not given, likewise.
     one_side
         No path crosses focus.
 
@@ -116,13 +118,15 @@ class FlowFit:
         axial_um: float | None = None,
         one_side: bool = False,
     ):
-        depth = optics.depth_of_field_um
-        near = NEAR * depth if near_um is None else near_um
-        axial = AXIAL * depth if axial_um is None else axial_um
-        self.optics, self.prior = optics, Prior(longest_px, near, axial, crosses=not one_side)
         sampled, long = round(BINNED_CUTOFF / optics.cutoff), longest_px / LATERAL_PX
         self.binning = max(1, sampled, math.ceil(long - 1e-9))
-        farthest, part = self.prior.farthest_um, WINDOW_PX * self.binning
+        part = WINDOW_PX * self.binning
+        # At a high NA blur grows fast: what is looked for by default has room.
+        depth, room = optics.depth_of_field_um, ROOM * part / 2 / optics.radius_px(1.0)
+        near = min(NEAR * depth, room / 2) if near_um is None else near_um
+        axial = min(AXIAL * depth, room / 2) if axial_um is None else axial_um
+        self.optics, self.prior = optics, Prior(longest_px, near, axial, crosses=not one_side)
+        farthest = self.prior.farthest_um
         wide = 2 * optics.radius_px(farthest)
         if wide > part:
             raise UserError(
@@ -145,6 +149,10 @@ class FlowFit:
     def layout(self, shape_px: tuple[int, int]) -> MapLayout:
         """Where cells lie; those whose window crosses the edge stay unknown."""
         return MapLayout(shape_px, self.window_px, self.stride_px, "valid")
+
+    def map_of(self, layout: MapLayout, values: np.ndarray) -> FlowMap:
+        size = self.optics.pixel_size_um
+        return FlowMap(layout, values, size, self.prior.lateral_px * size)
 
     def unit(self, picture: Picture, layout: MapLayout, unit: int) -> np.ndarray:
         """CHANNELS (len, ny, nx) of one unit's cells."""
@@ -215,6 +223,14 @@ def _apart(likely: torch.Tensor, four: torch.Tensor) -> torch.Tensor:
     return apart / SHARPNESS
 
 
+def check_picture(picture: Picture, fit: FlowFit) -> None:
+    """Raises UserError if a picture is smaller than a window."""
+    if min(picture.shape) < fit.window_px:
+        raise UserError(
+            f"{picture.path}: has {picture.shape[0]} x {picture.shape[1]} px; a window has {fit.window_px}, as displacements up to {fit.prior.lateral_px:g} px are looked for"
+        )
+
+
 def estimate_flow(
     picture: Picture, fit: FlowFit, *, step: Callable[[], None] = lambda: None
 ) -> FlowMap:
@@ -234,14 +250,10 @@ def estimate_flow(
     UserError
         If the picture is smaller than a window.
     """
-    if min(picture.shape) < fit.window_px:
-        raise UserError(
-            f"{picture.path}: has {picture.shape[0]} x {picture.shape[1]} px; a window has {fit.window_px}, as displacements up to {fit.prior.lateral_px:g} px are looked for"
-        )
+    check_picture(picture, fit)
     layout = fit.layout(picture.shape)
     values = np.empty((len(CHANNELS), *layout.cells), np.float32)
     for number, cells in enumerate(layout.units):
         values[(slice(None), *cells)] = fit.unit(picture, layout, number)
         step()
-    size = fit.optics.pixel_size_um
-    return FlowMap(layout, values, size, fit.prior.lateral_px * size)
+    return fit.map_of(layout, values)

@@ -1,0 +1,32 @@
+"""Writes what moved in a picture: its table, figures, and the map that lies over it."""
+
+import json
+from pathlib import Path
+
+from _job import job
+from isoplan.applications.flow.maps import joined
+from isoplan.applications.flow.results import describe, facts_of, thumbnail, write_map
+from isoplan.base.ledger import write_atomically
+from isoplan.mosaic.reader import reopen
+
+
+def main(snakemake):
+    params, output = snakemake.params, snakemake.output
+    known = json.loads(Path(snakemake.input.known).read_text())
+    found = joined(params.flow_map, known, params.folder)
+    exposure = params.flow_map["exposure_ms"]
+    with reopen(params.flow_map, known) as picture:
+        small = thumbnail(picture)
+    write_map(Path(output.table).parent, Path(params.store), found, exposure, small)
+    facts = facts_of(found, exposure)
+    told = {"words": describe(facts), "notes": known["notes"], "facts": facts}
+    write_atomically(output.facts, json.dumps(told, indent=1) + "\n")
+    print(f"{params.store} opens in napari")
+    # What made it goes on to those who read it, as a done file that changes with it.
+    marks = {Path(file).read_text() for file in snakemake.input.done}
+    Path(output.done).write_text("".join(sorted(marks)))
+
+
+if __name__ == "__main__":
+    with job(snakemake):
+        main(snakemake)
