@@ -61,16 +61,18 @@ def arrows(found: FlowMap, small: np.ndarray, exposure_ms: float | None) -> Figu
 
 
 def profile(found: FlowMap, exposure_ms: float | None) -> Figure:
-    """Medians over valid cells of each row and of each column: in the picture and along the axis, with the half of the cells about them."""
+    """Medians of each row and of each column, with the half of the cells about them, over cells whose interval does not reach 0."""
     figure = plots.blank(WIDTH_PX, 300)
     scale, unit = _scaled(exposure_ms)
-    kinds = {"displacement": "in the picture", "axial": "along the axis"}
+    kinds = {"displacement": "in the picture", "axial": "along the axis, where known"}
     for axis, (axes, name) in enumerate(
         zip(figure.subplots(1, 2, sharey=True), ("y", "x"), strict=True)
     ):
         place = found.layout.centres_px(axis) * found.pixel_size_um
         for channel, label in kinds.items():
-            values = np.where(found.valid, found[channel], np.nan) * scale
+            # What lies within its own interval of 0 is what was looked for, rather than what was found.
+            told = found.valid & (found[channel] > found[f"{channel}_uncertainty"])
+            values = np.where(told, found[channel], np.nan) * scale
             lines = [
                 np.quantile(row[np.isfinite(row)], (0.25, 0.5, 0.75))
                 if np.isfinite(row).any()

@@ -50,9 +50,12 @@ def describe(facts: dict[str, float]) -> list[str]:
         return ["CAUTION: no cell is valid: too little texture"]
     unit = "um/s" if "exposure_ms" in facts else "um"
     what = "speeds" if "exposure_ms" in facts else "displacements"
+    axial = f"along the axis {facts['axial']:.3g} +- {facts['axial_half_width']:.2g} {unit}"
+    if facts["axial_half_width"] > facts["axial"]:
+        axial = f"along the axis no more is known than that it is below {facts['axial'] + facts['axial_half_width']:.3g} {unit}"
     lines = [
         f"{facts['valid']:.0%} of the cells are valid; {what} from {facts['low']:.3g} to {facts['high']:.3g} {unit} (10 and 90 %), {facts['median']:.3g} +- {facts['half_width']:.2g} {unit} in the "
-        f"median cell; along the axis {facts['axial']:.3g} +- {facts['axial_half_width']:.2g} {unit} (90 % intervals)"
+        f"median cell; {axial} (90 % intervals)"
     ]
     if facts["apart"]:
         lines.append(
