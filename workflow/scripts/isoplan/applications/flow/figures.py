@@ -72,6 +72,10 @@ def profile(found: FlowMap, exposure_ms: float | None) -> Figure:
         for channel, label in kinds.items():
             # What lies within its own interval of 0 is what was looked for, rather than what was found.
             told = found.valid & (found[channel] > found[f"{channel}_uncertainty"])
+            if channel == "axial":
+                told &= (
+                    ~found.apart
+                )  # a speed that changes within a window blurs as a path along the axis does
             values = np.where(told, found[channel], np.nan) * scale
             lines = [
                 np.quantile(row[np.isfinite(row)], (0.25, 0.5, 0.75))
