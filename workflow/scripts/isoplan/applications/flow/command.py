@@ -47,13 +47,13 @@ def add_flow(commands) -> None:
         "--near-um",
         type=positive_float,
         metavar="UM",
-        help=f"paths begin or end no farther from focus (default: {NEAR} depths of field)",
+        help=f"paths begin or end no farther from focus (default: {NEAR} depths of field, as far as windows allow)",
     )
     command.add_argument(
         "--axial-um",
         type=positive_float,
         metavar="UM",
-        help=f"longest path along the axis that is looked for (default: {AXIAL} depths of field)",
+        help=f"longest path along the axis that is looked for (default: {AXIAL} depths of field, likewise)",
     )
     command.add_argument(
         "--one-side",

@@ -7,7 +7,7 @@ from isoplan.applications.flow.fit import FlowMap
 from isoplan.report import plots, style
 
 WIDTH_PX = 620
-FAINT = 0.45  # opacity where parts of a window moved differently
+FAINT = 0.3  # opacity where parts of a window moved differently
 LINES = 40  # along the longer side, at most
 DARKEST, BRIGHTEST = 1, 99  # percentiles of the picture's grey levels
 
@@ -42,6 +42,7 @@ def arrows(found: FlowMap, small: np.ndarray, exposure_ms: float | None) -> Figu
         speed[some][shown],
         cmap=style.DEFAULT_MAP,
         clim=(0, top),
+        alpha=np.where(found.apart, FAINT, 1.0)[some][shown],
         angles="xy",
         scale_units="xy",
         scale=1,
@@ -73,9 +74,8 @@ def profile(found: FlowMap, exposure_ms: float | None) -> Figure:
             # What lies within its own interval of 0 is what was looked for, rather than what was found.
             told = found.valid & (found[channel] > found[f"{channel}_uncertainty"])
             if channel == "axial":
-                told &= (
-                    ~found.apart
-                )  # a speed that changes within a window blurs as a path along the axis does
+                # A speed that changes within a window blurs as a path along the axis does.
+                told &= ~found.apart
             values = np.where(told, found[channel], np.nan) * scale
             lines = [
                 np.quantile(row[np.isfinite(row)], (0.25, 0.5, 0.75))

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from isoplan.applications.flow.fit import APART
-from isoplan.applications.flow.summary import ALL, MAGNITUDES, SUREST, TEXTURED
+from isoplan.applications.flow.summary import ALL, MAGNITUDES, TEXTURED
 from isoplan.applications.flow.summary import COLUMNS as SUMMED
 from isoplan.applications.flow.trials import COLUMNS
 from isoplan.report import plots, style
@@ -162,7 +162,7 @@ def cautions(study: Study) -> list[Caution]:
     for _, row in summed(study).iterrows():
         for name in ("displacement", "direction", "axial", "middle"):
             held = row[f"held_{name}"]
-            if row["rows"] in (ALL, SUREST) or not held < HELD:
+            if row["rows"] == ALL or not held < HELD:
                 continue
             found.append(
                 Caution(

@@ -15,10 +15,8 @@ from isoplan.psf_map.layout import SHARD_CELLS
 from isoplan.report import plots
 
 TABLE, PICTURE, PROFILE, VALUES = "flow.csv", "flow.png", "profile.png", "flow.tif"
-AT_END, MUCH_AT_END = (
-    0.95,
-    0.05,
-)  # of the longest displacement that is looked for; share of the cells
+# Of the longest displacement that is looked for, and share of the cells.
+AT_END, MUCH_AT_END = 0.95, 0.05
 THUMBNAIL_PX, BAND_PX = 1024, 512
 
 
@@ -50,12 +48,18 @@ def describe(facts: dict[str, float]) -> list[str]:
         return ["CAUTION: no cell is valid: too little texture"]
     unit = "um/s" if "exposure_ms" in facts else "um"
     what = "speeds" if "exposure_ms" in facts else "displacements"
-    axial = f"along the axis {facts['axial']:.3g} +- {facts['axial_half_width']:.2g} {unit}"
-    if facts["axial_half_width"] > facts["axial"]:
-        axial = f"along the axis no more is known than that it is below {facts['axial'] + facts['axial_half_width']:.3g} {unit}"
+    told = {}
+    for key, wide in (("median", "half_width"), ("axial", "axial_half_width")):
+        value, half = facts[key], facts[wide]
+        known = f"{value:.3g} +- {half:.2g} {unit}"
+        told[key] = (
+            known
+            if half < value
+            else f"no more is known than that it is below {value + half:.3g} {unit}"
+        )
     lines = [
-        f"{facts['valid']:.0%} of the cells are valid; {what} from {facts['low']:.3g} to {facts['high']:.3g} {unit} (10 and 90 %), {facts['median']:.3g} +- {facts['half_width']:.2g} {unit} in the "
-        f"median cell; {axial} (90 % intervals)"
+        f"{facts['valid']:.0%} of the cells are valid; {what} from {facts['low']:.3g} to {facts['high']:.3g} {unit} (10 and 90 %); in the median cell {told['median']}, along the axis "
+        f"{told['axial']} (90 % intervals)"
     ]
     if facts["apart"]:
         lines.append(
