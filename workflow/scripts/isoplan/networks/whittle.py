@@ -384,9 +384,9 @@ class _Block:
         light = light.clamp(-40, 40).exp() * self.transfer
         if not slopes:
             otf = self.pupil.otf(theta, self.modes)
-            return leaked(otf.abs().square() * light) + self.level[:, None], None
+            return leaked(along(otf, otf) * light) + self.level[:, None], None
         otf, change = self.pupil.otf_slopes(theta, self.modes)
-        signal = leaked(otf.abs().square() * light)
+        signal = leaked(along(otf, otf) * light)
         expected = signal + self.level[:, None]
         change = leaked(along(change, (otf * (2 * light))[:, :, None])) / expected[:, :, None]
         return expected, torch.cat([change, (signal / expected)[:, :, None] * self.shapes], 2)
@@ -403,7 +403,8 @@ class _Block:
 
     def _scene_of(self, theta) -> torch.Tensor:
         """The scene's coefficients (n, R, shapes) that fit best with given modes, where signal is seen."""
-        passed = leaked(self.pupil.otf(theta, self.modes).abs().square() * self.transfer)
+        otf = self.pupil.otf(theta, self.modes)
+        passed = leaked(along(otf, otf) * self.transfer)
         signal = torch.maximum(self.power - self.level, LEAST_SIGNAL * self.level)
         weight = ((signal / (signal + self.level)).square() * self.weight).flatten(1)
         wanted = signal.log()[:, None] - passed.clamp_min(1e-7).log() - self.mean

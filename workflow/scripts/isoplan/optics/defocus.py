@@ -17,7 +17,7 @@ from functools import cached_property
 import torch
 
 from isoplan.base.errors import UserError
-from isoplan.optics.full_pupil import FullPupil, Modes, pixel_transfer
+from isoplan.optics.full_pupil import FullPupil, Modes, along, pixel_transfer
 
 NOLL = (5, 6, 11)
 BLOCK_BYTES = 2**26  # memory of the intensities that are computed at a time
@@ -147,7 +147,8 @@ class Defocus:
     def _spectra(self, z_um, side: int, binning: int, laws) -> torch.Tensor:
         whole = self.intensity(z_um, side, binning)
         fine = whole.shape[-1] // side
-        power = torch.fft.fft2(whole).abs().square()
+        spectrum = torch.fft.fft2(whole)
+        power = along(spectrum, spectrum)
         f = torch.fft.fftfreq(whole.shape[-1], 1 / fine, device=z_um.device)
         squared = f[:, None] ** 2 + f**2
         seen = (torch.sinc(f)[:, None] * torch.sinc(f)).square()

@@ -85,7 +85,8 @@ class FullPupil:
 
         theta: (n, R, K) coefficients in waves RMS.
         """
-        return self._amplitude(theta, modes)[0].abs().square()
+        amplitude = self._amplitude(theta, modes)[0]
+        return along(amplitude, amplitude)
 
     def otf(self, theta: torch.Tensor, modes: Modes) -> torch.Tensor:
         """OTFs (n, R, side, side // 2 + 1) complex, in the order of `torch.fft.rfft2`; 1 at frequency 0.
@@ -98,7 +99,7 @@ class FullPupil:
     def otf_slopes(self, theta: torch.Tensor, modes: Modes) -> tuple[torch.Tensor, torch.Tensor]:
         """OTFs as `otf`, and their derivatives (n, R, K, side, side // 2 + 1) by the coefficients."""
         amplitude, pupil = self._amplitude(theta, modes)
-        intensity = amplitude.abs().square()
+        intensity = along(amplitude, amplitude)
         total = intensity.sum((-2, -1), keepdim=True)
         turned = torch.complex(torch.zeros_like(modes.waves), modes.waves)
         turned = turned.unflatten(2, modes.weights.shape[1:])[:, None] * pupil[:, :, None]
@@ -117,7 +118,7 @@ class FullPupil:
 
 
 def along(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Real part of the conjugate of one times the other."""
+    """Real part of the conjugate of one times the other; of a thing and itself, |.|^2 in a third of the time of `abs`."""
     return torch.addcmul(one.real * other.real, one.imag, other.imag)
 
 
