@@ -1,5 +1,7 @@
 """Flow from motion blur: what spectra know is found, within its interval; what they do not know is not claimed."""
 
+from dataclasses import replace
+
 import isoplan
 import numpy as np
 import pandas as pd
@@ -8,14 +10,18 @@ import tifffile
 import torch
 from isoplan.__main__ import main
 from isoplan.applications.flow.fit import APART, CHANNELS, FlowFit
+from isoplan.applications.flow.results import describe, facts_of
 from isoplan.applications.flow.summary import scores
 from isoplan.applications.flow.trials import Trial, table
 from isoplan.base.errors import UserError
 from isoplan.mosaic import ngff
 from isoplan.networks import spectrum_fit
 from isoplan.networks.motion_fit import MotionFit, Prior, folded
+from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.defocus import Defocus
-from isoplan.optics.motion import Motion, MotionPower, psfs
+from isoplan.optics.motion import Motion, MotionPower, moving_picture, psfs
+from isoplan.optics.surface_pictures import exposed
+from isoplan.restoration.in_memory import Counts
 
 OPTICS = Defocus(0.3, 0.48, 0.32)
 DEPTH = OPTICS.depth_of_field_um
@@ -155,6 +161,26 @@ def test_profiles_are_those_that_were_asked_for(kind):
     np.testing.assert_allclose(along, expected[0], atol=1e-4)
     np.testing.assert_allclose(axial, expected[1], atol=1e-4)
     assert torch.isinf(border).all() and torch.allclose(weights.sum(0), torch.ones(3))
+
+
+def test_what_is_at_rest_is_not_said_to_move():
+    """Spherical aberration blurs; a fit that does not know of it would call that motion."""
+    scene = draw_scenes(trial().objects, 1, 704, seed=2, stream="s", first=0, split="test")[0]
+    fit = trial().fit()
+    fit.fit = MotionFit(OPTICS, fit.prior, library=1024)
+    aberrated = replace(OPTICS, spherical_waves=0.2)
+    cases = {"at rest": ((0.0, 0.0, 2.0, 0.0), aberrated), "moving": ((5.0, 9.0, 4.0, 2.0), OPTICS)}
+    told = {}
+    for name, (path, optics) in cases.items():
+        bright = moving_picture(scene, motion(*path), torch.ones(1, 704, 704), optics)
+        picture = Counts(exposed(bright, 1e5, np.random.default_rng(0)))
+        layout = fit.layout(picture.shape)
+        told[name] = fit.doubt(picture, layout)
+    assert "spherical" in told["at rest"] and not told["moving"]
+    found = fit.map_of(layout, np.ones((len(CHANNELS), *layout.cells)), told["at rest"])
+    assert not found.valid.any()
+    (word,) = describe(facts_of(found, None), found.doubt)
+    assert word.startswith("CAUTION") and "at rest" in word
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ def main(snakemake):
         small = thumbnail(picture)
     write_map(Path(output.table).parent, Path(params.store), found, exposure, small)
     facts = facts_of(found, exposure)
-    told = {"words": describe(facts), "notes": known["notes"], "facts": facts}
+    told = {"words": describe(facts, found.doubt), "notes": known["notes"], "facts": facts}
     write_atomically(output.facts, json.dumps(told, indent=1) + "\n")
     print(f"{params.store} opens in napari")
     # What made it goes on to those who read it, as a done file that changes with it.

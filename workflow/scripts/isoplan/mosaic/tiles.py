@@ -38,6 +38,18 @@ def centre_px(cell: int | float, stride_px: int) -> float:
     return stride_px * (cell + 0.5)
 
 
+def spread(count: int, most: int) -> list[int]:
+    """Numbers of at most `most` of so many things, evenly spread.
+
+    Examples
+    --------
+    >>> spread(10, 4)
+    [0, 3, 6, 9]
+    """
+    some = min(count, most)
+    return [round(k * (count - 1) / max(1, some - 1)) for k in range(some)]
+
+
 def spans(length: int, step: int) -> list[slice]:
     """Consecutive slices of `step` that cover `length`; the last one is clipped.
 

@@ -15,6 +15,7 @@ import torch
 from torch.quasirandom import SobolEngine
 
 from isoplan.networks import spectrum_fit
+from isoplan.networks.defocus_fit import seen
 from isoplan.networks.spectrum_fit import SHARPNESS, SQUARE_PX
 from isoplan.optics.defocus import Defocus
 from isoplan.optics.motion import Motion, MotionPower
@@ -28,7 +29,9 @@ ROUNDS = (
 AT_ONCE = 32  # motions whose spectra are made
 DIMENSIONS = 4
 TRIED = 12  # halvings of the exponent that spreads a posterior
-WIDE = 0.45  # exponent of the likelihood for intervals: scenes differ from power laws by more than noise
+Z_A_DEPTH = 4.0  # distances per depth of field of what is at rest
+# For intervals, a posterior is spread until it holds so many motions: where light is bright, fewer of those that were drawn are likely.
+HELD = 3.0
 LEAST_SPREAD = 1e-3  # of a draw, relative to the prior's
 
 
@@ -113,18 +116,26 @@ class Posterior:
     weight
         (n, N) of sum 1.
     wide
-        (n, N) likewise, for intervals: spread until they hold what they promise.
+        (n, N) likewise, for intervals: spread until it holds HELD motions.
     misfit
         (n,) mean squared residual of the best one.
-    parts
-        (m, N) logarithms of how well motions explain other windows.
+    evidence
+        (n,) logarithm of how well motions of the prior explain a window, on average.
+    likely
+        (n + m, N) logarithms of how well motions explain these windows, and m others.
     """
 
     motion: Motion
     weight: torch.Tensor
     wide: torch.Tensor
     misfit: torch.Tensor
-    parts: torch.Tensor
+    evidence: torch.Tensor
+    likely: torch.Tensor
+
+    @property
+    def parts(self) -> torch.Tensor:
+        """(m, N) of the other windows."""
+        return self.likely[len(self.weight) :]
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """(n,) of values (N,)."""
@@ -192,9 +203,21 @@ class MotionFit:
             more = spectrum_fit.least_misfit(log_power, self._tabulated(drawn))
             motion, misfit = Motion.joined([motion, drawn]), torch.cat([misfit, more], 2)
         likely, counts = _likely(misfit), self._counts(motion, draws)
-        wide = (likely[:n] * WIDE + counts).softmax(1)
-        least = misfit[:n].amin((1, 2))
-        return Posterior(motion, (likely[:n] + counts).softmax(1), wide, least, likely[n:])
+        wide = _tempered(likely[:n], counts, HELD)
+        least, told = misfit[:n].amin((1, 2)), likely[:n] + counts
+        evidence = told.logsumexp(1) - counts.logsumexp(0)
+        return Posterior(motion, told.softmax(1), wide, least, evidence, likely)
+
+    def evidence_at_rest(self, spectra: torch.Tensor, optics: Defocus) -> torch.Tensor:
+        """(n,) logarithm of how well other optics explain windows of spectra (n, F) without motion, on average over distances."""
+        step = optics.depth_of_field_um / Z_A_DEPTH
+        half = math.ceil(self.prior.farthest_um / step)
+        # Without those, both sides of focus look the same.
+        sides = bool(optics.cylinder_waves or optics.spherical_waves)
+        z = torch.arange(-half if sides else 0, half + 1) * step
+        table = _table(seen(optics, z, self.binning), COARSE // 2)
+        likely = _likely(spectrum_fit.least_misfit(spectra.log(), table))
+        return likely.logsumexp(1) - math.log(len(z))
 
     def _counts(self, motion: Motion, draws: "list[_Draws]") -> torch.Tensor:
         """Logarithms (N,) of how much each motion counts, as they are not evenly spread."""
@@ -205,9 +228,13 @@ class MotionFit:
         return -density.log()
 
     def _tabulated(self, motion: Motion) -> spectrum_fit.Table:
-        table = self.spectra(motion)
-        table = (table / table.amax(2, keepdim=True)).clamp_min(1e-14)
-        return spectrum_fit.Table(table, torch.arange(0, len(motion), COARSE), {}, 0.0)
+        return _table(self.spectra(motion), COARSE)
+
+
+def _table(spectra: torch.Tensor, coarse: int = 1) -> spectrum_fit.Table:
+    """Of spectra (laws, n, F); every so-many-th chooses noise levels."""
+    table = (spectra / spectra.amax(2, keepdim=True)).clamp_min(1e-14)
+    return spectrum_fit.Table(table, torch.arange(0, table.shape[1], coarse), {}, 0.0)
 
 
 def _likely(misfit: torch.Tensor) -> torch.Tensor:

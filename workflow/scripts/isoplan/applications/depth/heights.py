@@ -91,11 +91,6 @@ def layout_of(optics: Defocus, shape_px: tuple[int, int]) -> MapLayout:
     return MapLayout(shape_px, WINDOW_PX * binning, STEP_PX * binning, "valid")
 
 
-def spread(count: int, most: int) -> list[int]:
-    """Numbers of at most `most` of so many things, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
-
-
 class HeightFit:
     """Tells how likely each height is in the cells of a picture, once it has learnt (`learn`, or `recall`) what the picture looks like.
 
@@ -150,7 +145,7 @@ class HeightFit:
         """Learn what the scene looks like, from windows all over a picture, and whether its optics are those of the calibration."""
         layout = self.layout(picture.shape)
         count = layout.cells[0] * layout.cells[1]
-        chosen = spread(count, LEARNT)
+        chosen = tiles.spread(count, LEARNT)
         spectra: list[list[torch.Tensor]] = [[] for _ in self.fits]
         self.scenes = [fit.unknown for fit in self.fits]
         for cell in chosen:
@@ -161,7 +156,7 @@ class HeightFit:
         for k, (fit, some) in enumerate(zip(self.fits, spectra, strict=True)):
             known = torch.cat(some)
             if fit is self.fits[0]:
-                asked = known[spread(len(known), ASKED)]
+                asked = known[tiles.spread(len(known), ASKED)]
                 reach = float(self.z_um.max())
                 self.doubt = doubt(asked, self.calibration.optics, reach, self.binning)
             if len(known) > known.shape[1] // 16:

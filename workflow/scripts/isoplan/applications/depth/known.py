@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from isoplan.applications.depth.calibration import Windows
-from isoplan.applications.depth.heights import LEAST_TEXTURE, spread
+from isoplan.applications.depth.heights import LEAST_TEXTURE
 from isoplan.base.errors import UserError
+from isoplan.mosaic import tiles
 from isoplan.mosaic.slices import check_order
 from isoplan.mosaic.window import Picture
 from isoplan.networks.defocus_fit import WINDOW_PX, binning_of, spectra_of
@@ -90,8 +91,8 @@ def of_stack(
     places = (seen.float().mean(0) >= 0.5).nonzero()[:, 0]
     if len(places) < LEAST_PLACES:
         raise UserError(NO_TEXTURE)
-    places = places[spread(len(places), MOST_PLACES)]
-    slices = spread(len(spectra), max(LEAST_SLICES, MOST_WINDOWS // len(places)))
+    places = places[tiles.spread(len(places), MOST_PLACES)]
+    slices = tiles.spread(len(spectra), max(LEAST_SLICES, MOST_WINDOWS // len(places)))
     rows = [(k, p) for k in slices for p in range(len(places)) if seen[k, places[p]]]
     windows = Windows(
         torch.stack([spectra[k][places[p]] for k, p in rows]),
@@ -133,7 +134,7 @@ def of_plane(picture: Picture, tilt_deg: float, towards_deg: float, optics: Defo
     slope = math.tan(math.radians(tilt_deg)) * optics.pixel_size_um
     z = np.array([slope * (math.sin(towards) * y + math.cos(towards) * x) for y, x in corners])
     check_slices(np.linspace(z.min(), z.max(), LEAST_SLICES), optics)
-    chosen = spread(len(corners), MOST_WINDOWS)
+    chosen = tiles.spread(len(corners), MOST_WINDOWS)
     blocks = [picture.read(y, y + window, x, x + window) for y, x in (corners[k] for k in chosen)]
     spectra = torch.cat([_spectrum(block, binning, window) for block in blocks])
     told = texture_over_noise(spectra) > LEAST_TEXTURE

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from isoplan.applications.flow import rest
 from isoplan.applications.flow.defaults import AXIAL, BINNED_CUTOFF, LATERAL_PX, NEAR
 from isoplan.base.errors import UserError
 from isoplan.mosaic import tiles
@@ -49,17 +50,20 @@ class FlowMap:
         (rad), as opposite directions look the same; axial: path along the axis (um), and middle: distance from focus in its
         middle (um), both without sign. Each is followed by the half-width of its 90 % interval. apart: how much better several
         motions explain the window than one; beyond APART, the motion is a mean of what differs. validity: 0 where there is no texture,
-        where all others are NaN.
+        where all others are NaN, and everywhere if there is a doubt.
     pixel_size_um
         Of the picture.
     longest_um
         Displacements along x and y were looked for up to so far.
+    doubt
+        With what optics a specimen at rest would look like this picture, more than what moves; nothing if with none.
     """
 
     layout: MapLayout
     values: np.ndarray
     pixel_size_um: float
     longest_um: float
+    doubt: str = ""
 
     def __getitem__(self, channel: str) -> np.ndarray:
         """(ny, nx) of a channel."""
@@ -150,9 +154,24 @@ class FlowFit:
         """Where cells lie; those whose window crosses the edge stay unknown."""
         return MapLayout(shape_px, self.window_px, self.stride_px, "valid")
 
-    def map_of(self, layout: MapLayout, values: np.ndarray) -> FlowMap:
+    def map_of(self, layout: MapLayout, values: np.ndarray, doubt: str) -> FlowMap:
+        """values: CHANNELS (len, ny, nx) of all cells, which lose their validity if there is a doubt."""
+        if doubt:
+            values[-1] = 0
         size = self.optics.pixel_size_um
-        return FlowMap(layout, values, size, self.prior.lateral_px * size)
+        return FlowMap(layout, values, size, self.prior.lateral_px * size, doubt)
+
+    def doubt(self, picture: Picture, layout: MapLayout) -> str:
+        """With what optics a specimen at rest explains the picture better than motion, in words; nothing if with none."""
+        spectra = []
+        for cell in tiles.spread(layout.cells[0] * layout.cells[1], rest.ASKED):
+            at = np.unravel_index(cell, layout.cells)
+            starts = (np.array([n - 1, n]) * self.stride_px for n in at)
+            parts, seen = window_spectra(picture, *starts, self.stride_px, self.binning)
+            if seen.all():
+                spectra.append(parts.mean((0, 1)))
+        told = torch.stack(spectra) if spectra else torch.empty(0, 1)
+        return rest.doubt(told[texture_over_noise(told) > LEAST_TEXTURE], self.fit)
 
     def unit(self, picture: Picture, layout: MapLayout, unit: int) -> np.ndarray:
         """CHANNELS (len, ny, nx) of one unit's cells."""
@@ -256,4 +275,4 @@ def estimate_flow(
     for number, cells in enumerate(layout.units):
         values[(slice(None), *cells)] = fit.unit(picture, layout, number)
         step()
-    return fit.map_of(layout, values)
+    return fit.map_of(layout, values, fit.doubt(picture, layout))

@@ -63,5 +63,5 @@ def flow(
         bar = Progress("finding motion, blocks", len(fit.layout(seen.shape).units))
         found = estimate_flow(seen, fit, step=bar.step)
     if not quiet:
-        print(*describe(facts_of(found, exposure_ms)), sep="\n")
+        print(*describe(facts_of(found, exposure_ms), found.doubt), sep="\n")
     return found

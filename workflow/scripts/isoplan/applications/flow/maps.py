@@ -17,7 +17,7 @@ CELL = 260  # bytes of what a cell leaves in units, table, TIFF and OME-Zarr
 
 
 def known_of(entry: dict) -> dict:
-    """What is known of an entry's picture, for JSON: its optics, shape, slice and ground, and what is to be said.
+    """What is known of an entry's picture, for JSON: its optics, shape, slice and ground, what else than motion explains it, and what is to be said.
 
     Raises UserError, with its name, if it cannot be used.
     """
@@ -30,8 +30,9 @@ def known_of(entry: dict) -> dict:
                 )
             known = {name: optics[name] for name in OPTICS} | {"shape_px": list(picture.shape)}
             known |= {"slice": picture.slice, "ground": isinstance(picture, Grounded)}
-            fit, _ = fit_of(entry, known)
+            fit, layout = fit_of(entry, known)
             check_picture(picture, fit)
+            known["doubt"] = fit.doubt(picture, layout)
             notes = [*picture.notes, *notes_on_overlaps(picture), *filter(None, notes)]
     except UserError as error:
         raise UserError(f"flow map {entry['name']}: {error}") from error.__cause__
@@ -53,7 +54,7 @@ def joined(entry: dict, known: dict, folder: str) -> FlowMap:
     values = np.empty((len(CHANNELS), *layout.cells), np.float32)
     for number, cells in enumerate(layout.units):
         values[(slice(None), *cells)] = load_unit(folder, number)
-    return fit.map_of(layout, values)
+    return fit.map_of(layout, values, known["doubt"])
 
 
 def bytes_a_px(entry: dict) -> float:

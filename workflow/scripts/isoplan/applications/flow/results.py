@@ -42,8 +42,12 @@ def facts_of(found: FlowMap, exposure_ms: float | None) -> dict[str, float]:
     return facts
 
 
-def describe(facts: dict[str, float]) -> list[str]:
-    """What a map says, in words; facts: of `facts_of`."""
+def describe(facts: dict[str, float], doubt: str) -> list[str]:
+    """What a map says, in words; facts: of `facts_of`, doubt: of the map."""
+    if doubt:
+        return [
+            f"CAUTION: this picture looks less like motion than like a specimen at rest, seen with {doubt}; no cell is valid. Check the optics that you gave, and measure a specimen at rest"
+        ]
     if not facts["valid"]:
         return ["CAUTION: no cell is valid: too little texture"]
     unit = "um/s" if "exposure_ms" in facts else "um"

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
         found = estimate_flow(picture, fit, step=bar.step)
         write_map(outputs[args.out], outputs[store], found, args.exposure_ms, thumbnail(picture))
         outputs.deliver()
-    for line in describe(facts_of(found, args.exposure_ms)):
+    for line in describe(facts_of(found, args.exposure_ms), found.doubt):
         print(line)
     print(
         f"motion: {args.out}/flow.csv, and {store} to lay over the picture; open {args.out}/flow.png first"

@@ -1,0 +1,71 @@
+"""Does a specimen at rest explain a picture better than motion? Its own windows are asked.
+
+Each window has an evidence for motion, and one for a specimen at rest at any distance, seen through optics other than those given. What is at
+rest has the same optics everywhere, and fewer ways to look. So where one of a few such optics is ahead in most windows, it counts.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from isoplan.networks.motion_fit import MotionFit
+from isoplan.optics.defocus import Defocus
+
+ASKED = 64  # windows
+LEAST = 12  # of them must have texture
+# Mean by which rest must be ahead in the logarithm of the evidence, and in its standard errors.
+AHEAD, SURE = 1.0, 3.0
+SOFTNESS_PX = (1.0, 2.0, 3.0)
+SPHERICAL_WAVES = (0.1, 0.2)
+NA_SHARES = (0.7, 0.85)
+CYLINDER_WAVES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+
+
+def others(optics: Defocus, binning: int, axis_rad: float) -> Iterator[tuple[str, Defocus]]:
+    """Optics that a picture may have been taken with, and what they have, in words; astigmatism along one axis alone.
+
+    Examples
+    --------
+    >>> found = dict(others(Defocus(0.3, 0.48, 0.32), 1, 0.0))
+    >>> len(found), found["an aperture of about 0.21"].na
+    (13, 0.21)
+    """
+    for px in SOFTNESS_PX:
+        um = px * binning * optics.pixel_size_um
+        yield f"a softness of about {um:.2g} um", replace(optics, softness_um=um)
+    for waves in SPHERICAL_WAVES:
+        words = f"spherical aberration of about {waves:g} waves"
+        yield words, replace(optics, spherical_waves=waves)
+    for share in NA_SHARES:
+        yield f"an aperture of about {share * optics.na:.2g}", replace(optics, na=share * optics.na)
+    for waves in CYLINDER_WAVES:
+        words = f"astigmatism of about {waves:g} waves"
+        yield words, replace(optics, cylinder_waves=waves, axis_rad=axis_rad)
+
+
+def doubt(spectra: torch.Tensor, fit: MotionFit) -> str:
+    """What explains a picture's windows better than motion, in words; nothing if nothing does.
+
+    Parameters
+    ----------
+    spectra
+        (n, F) of windows all over the picture.
+    fit
+        That its motion is found with.
+    """
+    if len(spectra) < LEAST:
+        return ""
+    found = fit.posterior(spectra)
+    # All windows may move alike, as in a picture of a shaken specimen.
+    common = int(found.likely.sum(0).argmax())
+    moves = torch.maximum(found.evidence, found.likely[:, common])
+    y, x = found.motion.lateral_px[common].tolist()
+    best, ahead = "", AHEAD
+    for words, optics in others(fit.optics, fit.binning, math.atan2(y, x)):
+        apart = fit.evidence_at_rest(spectra, optics) - moves
+        mean, error = float(apart.mean()), float(apart.std()) / math.sqrt(len(apart))
+        if mean > max(ahead, SURE * error):
+            best, ahead = words, mean
+    return best
