@@ -34,6 +34,8 @@ TEST = {
     "wavelength_um": 0.48,
     "pixel_size_um": 0.32,
     "spherical_waves": 0.0,
+    "cylinder_waves": 0.0,
+    "axis_rad": 0.0,
     "softness_px": 0.0,
     "lateral_px": 16.0,
     "reach_depths": 2.42,
@@ -193,9 +195,11 @@ def test_a_picture_of_a_user(picture, tmp_path, capsys):
     tifffile.imwrite(file, picture)
     optics = ["--na", "0.3", "--wavelength-um", "0.48", "--pixel-size-um", "0.32"]
     given = ["flow", str(file), *optics, "-o", str(out)]
-    assert main([*given, "--exposure-ms", "50"]) == 0
+    shorter = ["--shorter", str(file)]
+    assert main([*given, "--exposure-ms", "50", *shorter, "--shorter-ms", "5"]) == 0
     said = capsys.readouterr().out
     assert "um/s" in said and "flow.png" in said
+    assert "CAUTION: speeds in the shorter exposure agree with these in 0%" in said
     rows = pd.read_csv(out / "flow.csv")
     valid = rows[rows["validity"] > 0]
     true, _, _ = trial(size_px=256).field(0, torch.zeros(1, 2))
@@ -209,6 +213,13 @@ def test_a_picture_of_a_user(picture, tmp_path, capsys):
     assert values.shape == (len(CHANNELS), 4, 4)
     assert ngff.open_array(tmp_path / "out.ome.zarr").shape == values.shape
     assert all((out / name).stat().st_size for name in ("flow.png", "profile.png"))
+    # The same blur in a tenth of the time: no motion does that.
+    known = rows["agrees"].notna()
+    assert known.any() and not rows.loc[known, "agrees"].any()
+    again = [*given[:-1], str(tmp_path / "again"), "--exposure-ms", "50", *shorter]
+    assert main(again) == 1
+    assert main([*again, "--shorter-ms", "60"]) == 1
+    assert "not shorter" in capsys.readouterr().err
     # What was measured once is not replaced in silence.
     assert main([*given, "--displacements"]) == 1
     with pytest.raises(SystemExit):

@@ -43,7 +43,8 @@ height_maps:
   - {name: own, path: own.tif, calibration: cal.json, reach_um: 12}
   - {name: foreign, path: own.tif, calibration: foreign.json, reach_um: 12}
 flow_maps:
-  - {name: moved, path: moved.tif, exposure_ms: 20, na: 0.3, wavelength_um: 0.48, pixel_size_um: 0.32}
+  - {name: moved, path: moved.tif, exposure_ms: 20, na: 0.3, wavelength_um: 0.48, pixel_size_um: 0.32, shorter: short}
+  - {name: short, path: moved.tif, exposure_ms: 2, na: 0.3, wavelength_um: 0.48, pixel_size_um: 0.32}
 jobs_per_mosaic: 2
 resources: {threads: 1}
 """
@@ -126,6 +127,9 @@ def test_a_whole_study(tmp_path):
     )
     facts = pd.read_csv(results / "flow_maps.csv").set_index(["flow_map", "fact"])["value"]
     assert facts["moved", "valid"] > 0.2 and (results / "figures/flow_map_moved.png").is_file()
+    checked = pd.read_csv(results / "flow_maps/moved/flow.csv")
+    assert checked["agrees"].mean() == pytest.approx(facts["moved", "agree"])
+    assert ("short", "agree") not in facts.index
 
     # As `make resume` does where a unit was damaged: it is made again, and what is left is not.
     before = {}

@@ -14,11 +14,14 @@ def main(snakemake):
     params, output = snakemake.params, snakemake.output
     known = json.loads(Path(snakemake.input.known).read_text())
     found = joined(params.flow_map, known, params.folder)
-    exposure = params.flow_map["exposure_ms"]
+    exposure, shorter = params.flow_map["exposure_ms"], None
+    if other := params.shorter:
+        told = json.loads(Path(snakemake.input.shorter[0]).read_text())
+        shorter = joined(other, told, params.shorter_folder), other["exposure_ms"]
     with reopen(params.flow_map, known) as picture:
         small = thumbnail(picture)
-    write_map(Path(output.table).parent, Path(params.store), found, exposure, small)
-    facts = facts_of(found, exposure)
+    write_map(Path(output.table).parent, Path(params.store), found, exposure, small, shorter)
+    facts = facts_of(found, exposure, shorter)
     told = {"words": describe(facts, found.doubt), "notes": known["notes"], "facts": facts}
     write_atomically(output.facts, json.dumps(told, indent=1) + "\n")
     print(f"{params.store} opens in napari")

@@ -85,6 +85,9 @@ FLOW_MAP_READERS = {
     item["name"]: _readers([item["path"]]) for item in STUDY["flow_maps"]
 }
 
+# The shorter exposure that each is checked with, if any.
+FLOW_SHORTER = {item["name"]: item["shorter"] for item in STUDY["flow_maps"]}
+
 if FLOW_MAP_NAMES:
     TARGETS["flow_maps"] = REPORTED["flow_maps"] = f"{RESULTS}/flow_maps.csv"
     SECTIONS["flow_maps"] = "isoplan.applications.flow.map_report:SECTIONS"
@@ -147,6 +150,16 @@ rule finish_flow:
             job=range(JOBS),
             allow_missing=True,
         ),
+        shorter=lambda wc: [
+            file
+            for name in filter(None, [FLOW_SHORTER[wc.flow_map]])
+            for file in (
+                f"{FLOW_MAPS}/{name}/known.json",
+                *expand(
+                    FLOW_MAP_STAGE + "/map.{job}.done", flow_map=name, job=range(JOBS)
+                ),
+            )
+        ],
     output:
         done=f"{FLOW_MAP_STAGE}/finished.done",
         facts=f"{FLOW_MAP}/facts.json",
@@ -166,6 +179,12 @@ rule finish_flow:
         library=lambda wc: library("finish_flow", *FLOW_MAP_READERS[wc.flow_map]),
         flow_map=lambda wc: entry("flow_maps", wc.flow_map),
         folder=f"{FLOW_MAP}/blocks",
+        shorter=lambda wc: (
+            entry("flow_maps", FLOW_SHORTER[wc.flow_map])
+            if FLOW_SHORTER[wc.flow_map]
+            else None
+        ),
+        shorter_folder=lambda wc: f"{FLOW_MAPS}/{FLOW_SHORTER[wc.flow_map]}/blocks",
         store=f"{FLOW_MAPS}/{{flow_map}}.ome.zarr",
     message:
         "Writes the motion of {wildcards.flow_map}"

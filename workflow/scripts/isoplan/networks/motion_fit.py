@@ -24,11 +24,13 @@ LIBRARY = 4096  # motions that every window is compared with
 COARSE = 8  # every so-many-th of them chooses noise levels
 ROUNDS = (
     (16, 24.0),
-    (32, 8.0),
+    (48, 8.0),
 )  # motions that each window draws, from a posterior of so many motions at least
 AT_ONCE = 32  # motions whose spectra are made
 DIMENSIONS = 4
 TRIED = 12  # halvings of the exponent that spreads a posterior
+# A motion has a spectrum of its own, so less must be known of the scene's than in `spectrum_fit`.
+RIDGE = 0.002
 Z_A_DEPTH = 4.0  # distances per depth of field of what is at rest
 # For intervals, a posterior is spread until it holds so many motions: where light is bright, fewer of those that were drawn are likely.
 HELD = 3.0
@@ -234,7 +236,7 @@ class MotionFit:
 def _table(spectra: torch.Tensor, coarse: int = 1) -> spectrum_fit.Table:
     """Of spectra (laws, n, F); every so-many-th chooses noise levels."""
     table = (spectra / spectra.amax(2, keepdim=True)).clamp_min(1e-14)
-    return spectrum_fit.Table(table, torch.arange(0, table.shape[1], coarse), {}, 0.0)
+    return spectrum_fit.Table(table, torch.arange(0, table.shape[1], coarse), {}, 0.0, RIDGE)
 
 
 def _likely(misfit: torch.Tensor) -> torch.Tensor:

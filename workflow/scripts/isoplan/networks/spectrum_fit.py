@@ -172,21 +172,33 @@ class Table:
         The cache, shared by all tables.
     cutoff
         The table's cut-off in cycles/px, its key in the cache.
+    ridge
+        Weight of the prior on every shape term, relative to all bins together.
     """
 
-    def __init__(self, spectra: torch.Tensor, coarse: torch.Tensor, kept: dict, cutoff: float):
+    def __init__(
+        self,
+        spectra: torch.Tensor,
+        coarse: torch.Tensor,
+        kept: dict,
+        cutoff: float,
+        ridge: float = RIDGE,
+    ):
         self.slopes, self.psfs, _ = spectra.shape
         self.entries = spectra.flatten(0, 1)
         few = spectra[:, coarse].flatten(0, 1)
-        self.coarse = torch.cat([misfit_rows(few, signal) for signal in SIGNAL_OVER_NOISE], dim=1)
-        self._kept, self._cutoff = kept, cutoff
+        self.coarse = torch.cat(
+            [misfit_rows(few, signal, ridge) for signal in SIGNAL_OVER_NOISE], dim=1
+        )
+        self._kept, self._cutoff, self._ridge = kept, cutoff, ridge
 
     def rows(self, level: int, first: int) -> torch.Tensor:
         """`misfit_rows` of ENTRIES entries from `first`, at a noise level."""
         place = self._cutoff, level, first, self.entries.device
         if place in self._kept:
             return self._kept[place]
-        rows = misfit_rows(self.entries[first : first + ENTRIES], SIGNAL_OVER_NOISE[level])
+        some = self.entries[first : first + ENTRIES]
+        rows = misfit_rows(some, SIGNAL_OVER_NOISE[level], self._ridge)
         if sum(r.nbytes for r in self._kept.values()) + rows.nbytes <= ROWS_MB * 2**20:
             self._kept[place] = rows
         return rows
@@ -405,7 +417,7 @@ def least_misfit(log_power: torch.Tensor, table: Table) -> torch.Tensor:
     return best.clamp_min(1e-6).unflatten(1, (table.slopes, table.psfs))
 
 
-def misfit_rows(entries: torch.Tensor, signal: float) -> torch.Tensor:
+def misfit_rows(entries: torch.Tensor, signal: float, ridge: float = RIDGE) -> torch.Tensor:
     """Rows (1 + terms, entries, F + 1) that `misfit` multiplies log spectra with.
 
     With L L' the normal matrix of the terms, the rows are those of the model and of L^-1 terms'. The
@@ -417,6 +429,8 @@ def misfit_rows(entries: torch.Tensor, signal: float) -> torch.Tensor:
         (entries, F): spectra without noise.
     signal
         Ratio of signal to noise.
+    ridge
+        Of `Table`.
     """
     bins = entries.shape[1]
     terms = spectral_bins(entries.device)[2]
@@ -428,7 +442,7 @@ def misfit_rows(entries: torch.Tensor, signal: float) -> torch.Tensor:
     pairs = (terms[:, :, None] * exact[:, None, :]).flatten(1)
     normal = (share.double().square() @ pairs).unflatten(1, (count, count))
     unit = torch.eye(count, dtype=exact.dtype, device=exact.device)
-    root = torch.linalg.cholesky(normal - level[:, :, None] * level[:, None, :] + RIDGE * unit)
+    root = torch.linalg.cholesky(normal - level[:, :, None] * level[:, None, :] + ridge * unit)
     inverse = torch.linalg.solve_triangular(root, unit.expand_as(root), upper=False)
     rows = entries.new_empty(1 + count, len(entries), bins + 1)
     rows[0, :, :-1] = model * (-2 / bins)

@@ -1,4 +1,4 @@
-"""What must fit together in `flow_tests` and no keyword of the schema says: see `config.checks`."""
+"""What must fit together in `flow_tests` and `flow_maps`, and no keyword of the schema says: see `config.checks`."""
 
 import math
 
@@ -18,3 +18,17 @@ def flow_tests(tests: list[dict], study: dict) -> Wrong:
                 (i, "size_px"),
                 f"{test['size_px']} px, but a window has {window} with this lateral_px and these optics",
             )
+
+
+def flow_maps(maps: list[dict], study: dict) -> Wrong:
+    known = {entry["name"]: entry for entry in maps}
+    for i, entry in enumerate(maps):
+        if entry["shorter"] is None:
+            continue
+        other = known.get(entry["shorter"])
+        if other is None:
+            yield (i, "shorter"), f"{entry['shorter']!r} is no entry of flow_maps"
+        elif not (entry["exposure_ms"] and other["exposure_ms"]):
+            yield (i, "shorter"), "needs exposure_ms of both entries, as speeds are compared"
+        elif other["exposure_ms"] >= entry["exposure_ms"]:
+            yield (i, "shorter"), f"{other['name']} was not exposed for a shorter time"

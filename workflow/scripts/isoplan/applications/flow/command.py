@@ -34,6 +34,15 @@ def add_flow(commands) -> None:
         action="store_true",
         help="give displacements during the exposure instead, where its time is not known",
     )
+    command.add_argument(
+        "--shorter",
+        type=Path,
+        metavar="PICTURE",
+        help="of the same scene, in a shorter exposure: a check, as speeds must agree",
+    )
+    command.add_argument(
+        "--shorter-ms", type=positive_float, metavar="MS", help="exposure time of --shorter"
+    )
     add_optics(command)
     add_index(command)
     command.add_argument(

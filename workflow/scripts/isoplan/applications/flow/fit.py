@@ -78,8 +78,39 @@ class FlowMap:
         """(ny, nx) bool: where the parts of a window moved differently."""
         return self["apart"] > APART
 
-    def table(self, exposure_ms: float | None = None) -> pd.DataFrame:
-        """A row per cell: centre in px, and all channels; with an exposure, speeds beside displacements."""
+    def agrees(self, exposure_ms: float, shorter: "FlowMap", shorter_ms: float) -> np.ndarray:
+        """Whether speeds agree with those in a shorter exposure of the same scene, within 90 % intervals.
+
+        Blur that does not grow with the exposure is not motion. This check needs no model.
+
+        Returns
+        -------
+        numpy.ndarray
+            (ny, nx): 1 where they agree, 0 where not, NaN where either is not known.
+
+        Raises
+        ------
+        UserError
+            If cells do not lie at the same places.
+        """
+        if (shorter.layout, shorter.pixel_size_um) != (self.layout, self.pixel_size_um):
+            raise UserError(
+                "two exposures: cells lie at other places; both need the same size, optics and longest displacement"
+            )
+        speed, half = (
+            [found[name] / time for found, time in ((self, exposure_ms), (shorter, shorter_ms))]
+            for name in ("displacement", "displacement_uncertainty")
+        )
+        agree = np.abs(speed[0] - speed[1]) <= np.hypot(*half)
+        return np.where(self.valid & shorter.valid, agree.astype(float), np.nan)
+
+    def table(
+        self, exposure_ms: float | None = None, shorter: "tuple[FlowMap, float] | None" = None
+    ) -> pd.DataFrame:
+        """A row per cell: centre in px, and all channels; with an exposure, speeds beside displacements.
+
+        shorter: of a shorter exposure the map and the time in ms; its speeds, and whether they agree, come last.
+        """
         y, x = np.meshgrid(*(self.layout.centres_px(axis) for axis in (0, 1)), indexing="ij")
         columns = {"y_px": y, "x_px": x}
         for name, unit in zip(CHANNELS, UNITS, strict=True):
@@ -88,6 +119,11 @@ class FlowMap:
             for name, speed in SPEEDS.items():
                 for end in ("", "_uncertainty"):
                     columns[f"{speed}{end}_um_s"] = self[f"{name}{end}"] * 1000 / exposure_ms
+            if shorter:
+                other, time = shorter
+                for end in ("", "_uncertainty"):
+                    columns[f"shorter_speed{end}_um_s"] = other[f"displacement{end}"] * 1000 / time
+                columns["agrees"] = self.agrees(exposure_ms, *shorter)
         return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
 
 

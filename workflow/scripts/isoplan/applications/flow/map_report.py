@@ -28,6 +28,8 @@ FACTS = {
     "axial_half_width": "Half-width of its 90 % interval, median",
     "longest_um": "Displacements along x and y looked for up to (um)",
     "at_end": "Share of displacements at that end",
+    "both_known": "Share of cells known in the shorter exposure, too",
+    "agree": "Share of these whose speeds agree, within 90 % intervals",
 }
 MANY = 0.3  # share of valid cells below which the first screen warns
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from isoplan.applications.flow.fit import APART
 from isoplan.applications.flow.summary import ALL, MAGNITUDES, TEXTURED
 from isoplan.applications.flow.summary import COLUMNS as SUMMED
-from isoplan.applications.flow.trials import COLUMNS
+from isoplan.applications.flow.trials import COLUMNS, REST
 from isoplan.report import plots, style
 from isoplan.report.results import ResultTable, Study
 from isoplan.report.section import Bar, Caution, Part, Score, Section, StudyFigure
@@ -22,6 +22,7 @@ MOTIONS = {
     "two": "two motions with a straight border",
     "pipe": "from along x to along the axis, as published",
     "parabola": "along x, fastest in the middle",
+    REST: "at rest",
 }
 LABELS = {
     "y": "displacement along y",
@@ -34,6 +35,7 @@ INTRO = (
     "correlation over the magnitudes of the displacements along y and x, the path along the axis and the distance from focus at the start, averaged; brackets are its 95 % interval. "
     "Directions count modulo 180°, as opposite ones look the same. The surest half are the windows whose intervals are narrowest."
 )
+MOVES = 0.25  # share of the windows at rest that are said to move, above which the report warns
 HELD = 0.75  # share of 90 % intervals that hold the truth, below which the report warns
 WIDTH_PX = 1040
 
@@ -105,6 +107,21 @@ def _words(test: dict, row: pd.Series) -> str:
     )
 
 
+def _rest_words(test: dict, row: pd.Series) -> str:
+    unlike = {
+        "spherical aberration of {:g} waves": test["spherical_waves"],
+        "astigmatism of {:g} waves": test["cylinder_waves"],
+        "a softness of {:g} px": test["softness_px"],
+    }
+    seen = " and ".join(words.format(value) for words, value in unlike.items() if value)
+    seen = f"seen with {seen}, which the fit is not told" if seen else "seen with the given optics"
+    doubted, moves = style.percent(row["doubted"]), style.percent(row["moves"])
+    return (
+        f"{test['name']} ({MOTIONS[REST]}, {seen}): {doubted} of the windows are of pictures of which a caution says that a specimen at rest explains them better; {moves} of the windows "
+        "are said to move, with no such caution."
+    )
+
+
 def _textured(rows: pd.DataFrame, test: str) -> pd.Series | None:
     own = rows[(rows["test"] == test) & (rows["rows"] == TEXTURED)]
     return own.iloc[0] if len(own) else None
@@ -120,7 +137,14 @@ def parts(study: Study) -> list[Part]:
         row = _textured(rows, test["name"])
         if row is None:
             continue
+        if test["motion"] == REST:
+            found.append(Part(test["name"], words=[_rest_words(test, row)]))
+            continue
         words = [_words(test, row)]
+        if row["doubted"]:
+            words.append(
+                f"{style.percent(row['doubted'])} of the windows are of pictures that are taken for a specimen at rest."
+            )
         if np.isfinite(row["alarm_at_border"]):
             words.append(
                 f"Of the windows at the border, {style.percent(row['alarm_at_border'])} are said to have several motions."
@@ -142,7 +166,7 @@ def score(study: Study) -> Score | None:
     """R2 of every test; None if there is none."""
     rows = summed(study)
     known = [(test, _textured(rows, test["name"])) for test in named(study)]
-    known = [(test, row) for test, row in known if row is not None]
+    known = [(test, row) for test, row in known if row is not None and test["motion"] != REST]
     if not known:
         return None
     bars = []
@@ -157,9 +181,15 @@ def score(study: Study) -> Score | None:
 
 
 def cautions(study: Study) -> list[Caution]:
-    """Tests whose intervals are too narrow."""
+    """Tests whose intervals are too narrow, or in which what is at rest is said to move."""
     found = []
+    rest = {test["name"] for test in named(study) if test["motion"] == REST}
     for _, row in summed(study).iterrows():
+        if row["test"] in rest:
+            if row["rows"] == TEXTURED and row["moves"] > MOVES:
+                words = f"{row['test']}: {style.percent(row['moves'])} of the windows at rest are said to move"
+                found.append(Caution(words, harm=True))
+            continue
         for name in ("displacement", "direction", "axial", "middle"):
             held = row[f"held_{name}"]
             if row["rows"] == ALL or not held < HELD:

@@ -17,11 +17,14 @@ from isoplan.report import plots
 TABLE, PICTURE, PROFILE, VALUES = "flow.csv", "flow.png", "profile.png", "flow.tif"
 # Of the longest displacement that is looked for, and share of the cells.
 AT_END, MUCH_AT_END = 0.95, 0.05
+LEAST_AGREE = 0.7  # share of cells in which two exposures agree
 THUMBNAIL_PX, BAND_PX = 1024, 512
 
 
-def facts_of(found: FlowMap, exposure_ms: float | None) -> dict[str, float]:
-    """Figures of a map, of valid cells; speeds in um/s with an exposure, displacements in um without."""
+def facts_of(
+    found: FlowMap, exposure_ms: float | None, shorter: tuple[FlowMap, float] | None = None
+) -> dict[str, float]:
+    """Figures of a map, of valid cells; speeds in um/s with an exposure, displacements in um without; shorter: as `FlowMap.table`."""
     valid = found.valid
     facts = {
         "valid": float(valid.mean()),
@@ -30,6 +33,11 @@ def facts_of(found: FlowMap, exposure_ms: float | None) -> dict[str, float]:
     }
     if exposure_ms is not None:
         facts["exposure_ms"] = exposure_ms
+        if shorter:
+            both = found.agrees(exposure_ms, *shorter)
+            facts["both_known"] = float(np.isfinite(both).mean())
+            if facts["both_known"]:
+                facts["agree"] = float(np.nanmean(both))
     if not valid.any():
         return facts
     scale = 1.0 if exposure_ms is None else 1000 / exposure_ms
@@ -69,12 +77,23 @@ def describe(facts: dict[str, float], doubt: str) -> list[str]:
         lines.append(
             f"in {facts['apart']:.0%} of the cells the parts of a window moved differently; what is told of these is a mean"
         )
+    if "both_known" in facts:
+        lines.append(_agreement(facts))
     if facts["at_end"] > MUCH_AT_END:
         lines.append(
             f"CAUTION: {facts['at_end']:.0%} of the displacements are about as long as what is looked for, {facts['longest_um']:.3g} um along x and y; give a larger --longest-px, or expose "
             "for a shorter time"
         )
     return lines
+
+
+def _agreement(facts: dict[str, float]) -> str:
+    if not facts["both_known"]:
+        return "CAUTION: nothing is known of the shorter exposure, so nothing is checked"
+    line = f"speeds in the shorter exposure agree with these in {facts['agree']:.0%} of the cells, within 90 % intervals"
+    if facts["agree"] >= LEAST_AGREE:
+        return line
+    return f"CAUTION: {line}; blur that does not grow with the exposure is not motion"
 
 
 def thumbnail(picture: Picture) -> np.ndarray:
@@ -95,10 +114,11 @@ def write_map(
     found: FlowMap,
     exposure_ms: float | None,
     small: np.ndarray,
+    shorter: tuple[FlowMap, float] | None = None,
 ) -> None:
-    """Write a table, a TIFF and figures to a folder, and the map as OME-Zarr that lies over the picture; small: of `thumbnail`."""
+    """Write a table, a TIFF and figures to a folder, and the map as OME-Zarr that lies over the picture; small: of `thumbnail`, shorter: as `FlowMap.table`."""
     folder.mkdir(parents=True, exist_ok=True)
-    found.table(exposure_ms).to_csv(folder / TABLE, index=False, float_format="%.6g")
+    found.table(exposure_ms, shorter).to_csv(folder / TABLE, index=False, float_format="%.6g")
     cell = found.layout.stride_px * found.pixel_size_um
     tags = tiff_tags(found.values.shape, cell)
     tags["metadata"] |= {"axes": "CYX", "Channel": {"Name": list(CHANNELS)}}

@@ -21,6 +21,7 @@ SCORES = (
     *(f"r2_{name}" for name in MAGNITUDES),
     *("r2", "r2_low", "r2_high", "determined"),
     *("angle_deg", *(f"held_{name}" for name in INTERVALS), "alarm", "alarm_at_border"),
+    *("doubted", "moves"),
 )
 COLUMNS = ("test", "rows", "n", *SCORES)
 DRAWN, COVERED = 500, 0.95
@@ -31,7 +32,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
     r2: squared correlation over MAGNITUDES that vary, and their mean with its 95 % interval (bootstrap over windows); determined: likewise, the coefficient of determination; angle_deg: median
     angle between true and found direction, of what moves; held: how often 90 % intervals hold the truth; alarm: how often parts of a window are said
-    to move differently.
+    to move differently; doubted: how many windows are of pictures that a specimen at rest explains better; moves: how many of all have a displacement beyond its
+    interval, without such a doubt.
 
     Examples
     --------
@@ -93,6 +95,9 @@ def scores(rows: pd.DataFrame) -> dict[str, float]:
     found["angle_deg"] = float(np.degrees(apart["direction"][moves].median()))
     alarm = rows["apart"] > APART
     found["alarm"] = float(alarm.mean())
+    doubted = rows["doubted"] > 0
+    moved = (rows["displacement"] > rows["half_displacement"]) & ~doubted
+    found |= {"doubted": float(doubted.mean()), "moves": float(moved.mean())}
     near = rows["border_px"] < NEAR_PX
     found["alarm_at_border"] = float(alarm[near].mean()) if near.any() else np.nan
     return found

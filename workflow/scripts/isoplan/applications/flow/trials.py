@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+from isoplan.applications.flow import rest
 from isoplan.applications.flow.fit import LEAST_TEXTURE, STEP_PX, FlowFit
 from isoplan.base.seeds import numpy_rng
 from isoplan.networks import spectrum_fit
@@ -17,13 +18,13 @@ from isoplan.optics.defocus import Defocus
 from isoplan.optics.motion import Motion, moving_picture
 from isoplan.optics.surface_pictures import MARGIN_PX, exposed
 
-ONE, TWO, PIPE, PARABOLA = "one", "two", "pipe", "parabola"
+ONE, TWO, PIPE, PARABOLA, REST = "one", "two", "pipe", "parabola", "rest"
 NODES = 9  # motions of a profile, between which it is linear
 AT_ONCE = 20  # windows that are fitted together, at least
 INTERVALS = ("displacement", "direction", "axial", "middle")  # each with a half-width
 MAGNITUDES = ("y", "x", "axial", "start")  # of the published score
 VALUES = (
-    *("textured", "apart", "border_px"),
+    *("textured", "apart", "doubted", "border_px"),
     *(
         f"true_{name}"
         for name in ("y", "x", "displacement", "direction", "axial", "middle", "start")
@@ -54,10 +55,12 @@ class Trial:
 
     @property
     def optics(self) -> Defocus:
-        """The microscope's; the fit does not know of its aberration and softness."""
+        """The microscope's; the fit does not know of its aberrations and softness."""
         soft = self.test["softness_px"] * self.test["pixel_size_um"]
-        spherical = self.test["spherical_waves"]
-        return Defocus(*self._nominal, spherical_waves=spherical, softness_um=soft)
+        aberrations = {
+            name: self.test[name] for name in ("cylinder_waves", "axis_rad", "spherical_waves")
+        }
+        return Defocus(*self._nominal, **aberrations, softness_um=soft)
 
     @property
     def _nominal(self) -> tuple[float, float, float]:
@@ -99,7 +102,9 @@ class Trial:
         axial = torch.tensor(rng.uniform(0, reach, count))
         angle = rng.uniform(0, 2 * math.pi)
         border = torch.full((len(place),), math.inf)
-        if kind == ONE:
+        if kind == REST:
+            lateral, axial = torch.zeros_like(lateral), torch.zeros_like(axial)
+        if kind in (ONE, REST):
             weights = torch.ones(1, len(place))
         elif kind == TWO:
             border = place @ torch.tensor([math.sin(angle), math.cos(angle)], dtype=place.dtype)
@@ -135,7 +140,7 @@ class Trial:
     def unit(self, unit: int, fit: FlowFit) -> np.ndarray:
         """VALUES (n, len) of the windows of a unit's pictures."""
         side, step = fit.window_px, fit.stride_px
-        windows, truths = [], []
+        windows, truths, numbers = [], [], []
         first = np.arange(0, self.test["size_px"] - side + 1, step)
         middle = torch.tensor(first + side / 2 - self.test["size_px"] / 2)
         place = torch.cartesian_prod(middle, middle)
@@ -147,21 +152,30 @@ class Trial:
             here = [weights.T @ part for part in (motion.lateral_px, motion.middle_um[:, None])]
             axial = weights.T @ motion.axial_um[:, None]
             truths.append(torch.cat([*here, axial, border[:, None]], 1))
-        return self._values(torch.cat(windows), torch.cat(truths), fit)
+            numbers += [number] * len(place)
+        return self._values(torch.cat(windows), torch.cat(truths), torch.tensor(numbers), fit)
 
-    def _values(self, windows: torch.Tensor, truth: torch.Tensor, fit: FlowFit) -> np.ndarray:
-        """From windows (n, side, side), and their true y, x (px), middle, axial (um) and distance from a border (n, 5)."""
+    def _values(
+        self, windows: torch.Tensor, truth: torch.Tensor, numbers: torch.Tensor, fit: FlowFit
+    ) -> np.ndarray:
+        """From windows (n, side, side), their true y, x (px), middle, axial (um) and distance from a border (n, 5), and the pictures (n,) that they are of."""
         windows = F.avg_pool2d(windows[:, None], fit.binning)[:, 0]
         parts = spectrum_fit.welch(windows, WINDOW_PX, STEP_PX).flatten(1, 2)
         whole = parts.mean(1)
         four = torch.arange(4 * len(parts)).unflatten(0, (-1, 4))
         found = fit.fit.posterior(whole, parts.flatten(0, 1))
         channels = fit.channels(found, four)
+        textured = spectrum_fit.texture_over_noise(whole) > LEAST_TEXTURE
+        doubted = torch.zeros(len(whole))
+        for number in numbers.unique():
+            own = numbers == number
+            doubted[own] = float(bool(rest.doubt(whole[own & textured], fit.fit)))
         size = self.test["pixel_size_um"]
         about = found.motion.lateral_px.abs() * size
         lateral, middle, axial = truth[:, :2] * size, truth[:, 2], truth[:, 3]
         rows = {
-            "textured": spectrum_fit.texture_over_noise(whole) > LEAST_TEXTURE,
+            "textured": textured,
+            "doubted": doubted,
             "apart": channels[2 * len(INTERVALS)],
             "border_px": truth[:, 4],
             "true_y": lateral[:, 0].abs(),
