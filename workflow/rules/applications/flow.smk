@@ -156,7 +156,9 @@ rule finish_flow:
             for file in (
                 f"{FLOW_MAPS}/{name}/known.json",
                 *expand(
-                    FLOW_MAP_STAGE + "/map.{job}.done", flow_map=name, job=range(JOBS)
+                    f"{FLOW_MAP_STAGE}/map.{{job}}.done",
+                    flow_map=name,
+                    job=range(JOBS),
                 ),
             )
         ],
