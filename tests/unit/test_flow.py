@@ -250,3 +250,14 @@ def test_oil_immersion_has_room_by_default():
 def test_blur_wider_than_a_window_is_refused():
     with pytest.raises(UserError, match="the blur is"):
         FlowFit(OPTICS, near_um=40.0, axial_um=60.0)
+
+
+def test_intervals_of_what_is_at_rest_reach_0():
+    """A mean of lengths is never 0, so its interval must be told to reach it."""
+    still = trial(motion="rest", samples=6)
+    fit = still.fit()
+    fit.fit = MotionFit(OPTICS, fit.prior, library=1024)
+    rows = table([still], [still.unit(0, fit)])
+    rows = rows[rows["textured"] > 0]
+    moves = rows["displacement"] > rows["half_displacement"]
+    assert len(rows) >= 4 and moves.mean() < 0.4

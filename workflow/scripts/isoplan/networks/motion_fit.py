@@ -139,6 +139,12 @@ class Posterior:
         """(m, N) of the other windows."""
         return self.likely[len(self.weight) :]
 
+    def behind(self, some: torch.Tensor) -> torch.Tensor:
+        """(n,) by how much the best of some motions (bool, N) is less likely than the best of all, in logarithms."""
+        own = self.likely[: len(self.weight)]
+        none = torch.full((len(own),), math.inf)
+        return own.amax(1) - own[:, some].amax(1) if some.any() else none
+
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """(n,) of values (N,)."""
         return self.weight @ values

@@ -29,6 +29,9 @@ LEAST_TEXTURE = 1.0  # of signal over noise
 # Logarithm of the ratio of misfits, of one motion for a window and of one for each of its parts. About 5 % of the windows that
 # have one motion exceed it, and half of those that have two.
 APART = 0.2
+# Lateral displacements (in binned px) and axial ones (in depths of field) that no picture tells from 0, and the logarithm of a likelihood ratio
+# up to which 0 lies in a 90 % interval, of two parameters.
+REST_PX, REST_DEPTHS, UNSURE = 1.0, 0.25, 2.3
 CHANNELS = (
     *("displacement", "displacement_uncertainty", "direction", "direction_uncertainty"),
     *("axial", "axial_uncertainty", "middle", "middle_uncertainty", "apart", "validity"),
@@ -252,6 +255,13 @@ class FlowFit:
         displacement, axial, middle = (
             (found.mean(values), QUANTILE * found.deviation(values))
             for values in (length, found.motion.axial_um, found.motion.middle_um)
+        )
+        # A mean of lengths is never 0. Where 0 is about as likely as the best, its interval reaches it.
+        short = length < REST_PX * self.binning * self.optics.pixel_size_um
+        flat = found.motion.axial_um < REST_DEPTHS * self.optics.depth_of_field_um
+        displacement, axial = (
+            (mean, torch.where(found.behind(still) < UNSURE, torch.maximum(half, mean), half))
+            for (mean, half), still in ((displacement, short), (axial, flat))
         )
         apart = _apart(found.parts, four)
         known = torch.ones_like(apart)
