@@ -125,6 +125,8 @@ class Posterior:
         (n,) logarithm of how well motions of the prior explain a window, on average.
     likely
         (n + m, N) logarithms of how well motions explain these windows, and m others.
+    counts
+        (N,) logarithms of how much each motion counts, as they are not evenly spread.
     """
 
     motion: Motion
@@ -133,6 +135,7 @@ class Posterior:
     misfit: torch.Tensor
     evidence: torch.Tensor
     likely: torch.Tensor
+    counts: torch.Tensor
 
     @property
     def parts(self) -> torch.Tensor:
@@ -144,6 +147,10 @@ class Posterior:
         own = self.likely[: len(self.weight)]
         none = torch.full((len(own),), math.inf)
         return own.amax(1) - own[:, some].amax(1) if some.any() else none
+
+    def parts_mean(self, values: torch.Tensor) -> torch.Tensor:
+        """(m,) of values (N,), of the other windows."""
+        return (self.parts + self.counts).softmax(1) @ values
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """(n,) of values (N,)."""
@@ -214,7 +221,7 @@ class MotionFit:
         wide = _tempered(likely[:n], counts, HELD)
         least, told = misfit[:n].amin((1, 2)), likely[:n] + counts
         evidence = told.logsumexp(1) - counts.logsumexp(0)
-        return Posterior(motion, told.softmax(1), wide, least, evidence, likely)
+        return Posterior(motion, told.softmax(1), wide, least, evidence, likely, counts)
 
     def evidence_at_rest(self, spectra: torch.Tensor, optics: Defocus) -> torch.Tensor:
         """(n,) logarithm of how well other optics explain windows of spectra (n, F) without motion, on average over distances."""

@@ -264,6 +264,17 @@ class FlowFit:
             for (mean, half), still in ((displacement, short), (axial, flat))
         )
         apart = _apart(found.parts, four)
+        values = length, found.motion.axial_um, found.motion.middle_um
+        displacement, axial, middle = (
+            # Where parts moved differently, the interval holds what each of them tells.
+            (
+                mean,
+                torch.where(apart > APART, torch.maximum(half, _farthest(part, four, mean)), half),
+            )
+            for (mean, half), part in zip(
+                (displacement, axial, middle), map(found.parts_mean, values), strict=True
+            )
+        )
         known = torch.ones_like(apart)
         return torch.stack([*displacement, *axis_of(found), *axial, *middle, apart, known])
 
@@ -286,6 +297,14 @@ def _apart(likely: torch.Tensor, four: torch.Tensor) -> torch.Tensor:
         if len(own := likely[some[some >= 0]]):
             apart[window] = own.amax(1).sum() - own.sum(0).max()
     return apart / SHARPNESS
+
+
+def _farthest(parts: torch.Tensor, four: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """(n,) distance from means of the part that is farthest; parts (m,), numbers (n, 4) of each window's parts, -1 for none."""
+    if not len(parts):
+        return torch.zeros_like(mean)
+    away = (parts[four.clamp_min(0)] - mean[:, None]).abs()
+    return torch.where(four >= 0, away, 0.0).amax(1)
 
 
 def check_picture(picture: Picture, fit: FlowFit) -> None:
