@@ -7,30 +7,35 @@ rest has the same optics everywhere, and fewer ways to look. So where one of a f
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 import torch
 
+from isoplan.mosaic import tiles
 from isoplan.networks.motion_fit import MotionFit
 from isoplan.optics.defocus import Defocus
 
 ASKED = 64  # windows
 LEAST = 12  # of them must have texture
 # Mean by which rest must be ahead in the logarithm of the evidence, and in its standard errors.
-AHEAD, SURE = 1.0, 3.0
+AHEAD, SURE = 0.5, 3.0
 SOFTNESS_PX = (1.0, 2.0, 3.0)
 SPHERICAL_WAVES = (0.1, 0.2)
 NA_SHARES = (0.7, 0.85)
-CYLINDER_WAVES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+# Astigmatism is looked for along the motion that explains most windows, where it would be taken for that out of focus, and between that and what is across, in focus; then
+# more finely, in steps of waves and radians.
+CYLINDER_WAVES = (0.05, 0.1, 0.15, 0.2, 0.3)
+FINER = ((0.025, 0.2), (0.012, 0.1))
 
 
-def others(optics: Defocus, binning: int, axis_rad: float) -> Iterator[tuple[str, Defocus]]:
-    """Optics that a picture may have been taken with, and what they have, in words; astigmatism along one axis alone.
+def others(optics: Defocus, binning: int) -> Iterator[tuple[str, Defocus]]:
+    """Optics that a picture may have been taken with, and what they have, in words.
 
     Examples
     --------
-    >>> found = dict(others(Defocus(0.3, 0.48, 0.32), 1, 0.0))
+    >>> found = dict(others(Defocus(0.3, 0.48, 0.32), 1))
     >>> len(found), found["an aperture of about 0.21"].na
-    (13, 0.21)
+    (7, 0.21)
     """
     for px in SOFTNESS_PX:
         um = px * binning * optics.pixel_size_um
@@ -40,9 +45,27 @@ def others(optics: Defocus, binning: int, axis_rad: float) -> Iterator[tuple[str
         yield words, replace(optics, spherical_waves=waves)
     for share in NA_SHARES:
         yield f"an aperture of about {share * optics.na:.2g}", replace(optics, na=share * optics.na)
-    for waves in CYLINDER_WAVES:
-        words = f"astigmatism of about {waves:g} waves"
-        yield words, replace(optics, cylinder_waves=waves, axis_rad=axis_rad)
+
+
+def astigmatic(spectra: torch.Tensor, fit: MotionFit, along_rad: float) -> tuple[str, Defocus]:
+    """The astigmatism with which a specimen at rest explains windows of spectra (n, F) best, in words, too; along_rad: a motion's direction."""
+
+    def told(at: tuple[float, float]) -> float:
+        return float(fit.evidence_at_rest(spectra, cylinder(at)).mean())
+
+    def cylinder(at: tuple[float, float]) -> Defocus:
+        return replace(fit.optics, cylinder_waves=at[0], axis_rad=at[1])
+
+    axes = along_rad, along_rad + math.pi / 4
+    known = {at: told(at) for at in product(CYLINDER_WAVES, axes)}
+    for waves, turn in FINER:
+        best = max(known, key=lambda at: known[at])
+        near = [
+            (best[0] + a * waves, best[1] + b * turn) for a, b in ((1, 0), (-1, 0), (0, 1), (0, -1))
+        ]
+        known |= {at: told(at) for at in near}
+    best = max(known, key=lambda at: known[at])
+    return f"astigmatism of about {best[0]:.2g} waves", cylinder(best)
 
 
 def doubt(spectra: torch.Tensor, fit: MotionFit) -> str:
@@ -63,7 +86,11 @@ def doubt(spectra: torch.Tensor, fit: MotionFit) -> str:
     moves = torch.maximum(found.evidence, found.likely[:, common])
     y, x = found.motion.lateral_px[common].tolist()
     best, ahead = "", AHEAD
-    for words, optics in others(fit.optics, fit.binning, math.atan2(y, x)):
+    some = spectra[tiles.spread(len(spectra), LEAST)]
+    for words, optics in (
+        *others(fit.optics, fit.binning),
+        astigmatic(some, fit, math.atan2(y, x)),
+    ):
         apart = fit.evidence_at_rest(spectra, optics) - moves
         mean, error = float(apart.mean()), float(apart.std()) / math.sqrt(len(apart))
         if mean > max(ahead, SURE * error):
