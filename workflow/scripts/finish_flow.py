@@ -17,7 +17,9 @@ def main(snakemake):
     exposure, shorter = params.flow_map["exposure_ms"], None
     if other := params.shorter:
         told = json.loads(Path(snakemake.input.shorter[0]).read_text())
-        shorter = joined(other, told, params.shorter_folder), other["exposure_ms"]
+        # In a short time little moves, so a doubt whether all is at rest does not count.
+        taken = joined(other, told | {"doubt": ""}, params.shorter_folder)
+        shorter = taken, other["exposure_ms"]
     with reopen(params.flow_map, known) as picture:
         small = thumbnail(picture)
     write_map(Path(output.table).parent, Path(params.store), found, exposure, small, shorter)

@@ -119,8 +119,6 @@ class Posterior:
         (n, N) of sum 1.
     wide
         (n, N) likewise, for intervals: spread until it holds HELD motions.
-    misfit
-        (n,) mean squared residual of the best one.
     evidence
         (n,) logarithm of how well motions of the prior explain a window, on average.
     likely
@@ -132,7 +130,6 @@ class Posterior:
     motion: Motion
     weight: torch.Tensor
     wide: torch.Tensor
-    misfit: torch.Tensor
     evidence: torch.Tensor
     likely: torch.Tensor
     counts: torch.Tensor
@@ -149,7 +146,7 @@ class Posterior:
         return own.amax(1) - own[:, some].amax(1) if some.any() else none
 
     def parts_mean(self, values: torch.Tensor) -> torch.Tensor:
-        """(m,) of values (N,), of the other windows."""
+        """(m, k) of values (N, k), of the other windows."""
         return (self.parts + self.counts).softmax(1) @ values
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
@@ -219,9 +216,9 @@ class MotionFit:
             motion, misfit = Motion.joined([motion, drawn]), torch.cat([misfit, more], 2)
         likely, counts = _likely(misfit), self._counts(motion, draws)
         wide = _tempered(likely[:n], counts, HELD)
-        least, told = misfit[:n].amin((1, 2)), likely[:n] + counts
+        told = likely[:n] + counts
         evidence = told.logsumexp(1) - counts.logsumexp(0)
-        return Posterior(motion, told.softmax(1), wide, least, evidence, likely, counts)
+        return Posterior(motion, told.softmax(1), wide, evidence, likely, counts)
 
     def evidence_at_rest(self, spectra: torch.Tensor, optics: Defocus) -> torch.Tensor:
         """(n,) logarithm of how well other optics explain windows of spectra (n, F) without motion, on average over distances."""
@@ -246,7 +243,7 @@ class MotionFit:
         return _table(self.spectra(motion), COARSE)
 
 
-def _table(spectra: torch.Tensor, coarse: int = 1) -> spectrum_fit.Table:
+def _table(spectra: torch.Tensor, coarse: int) -> spectrum_fit.Table:
     """Of spectra (laws, n, F); every so-many-th chooses noise levels."""
     table = (spectra / spectra.amax(2, keepdim=True)).clamp_min(1e-14)
     return spectrum_fit.Table(table, torch.arange(0, table.shape[1], coarse), {}, 0.0, RIDGE)

@@ -27,7 +27,7 @@ BLOCK = 12
 ROOM = 0.8  # of a part of a window, which the widest blur that is looked for takes by default
 LEAST_TEXTURE = 1.0  # of signal over noise
 # Logarithm of the ratio of misfits, of one motion for a window and of one for each of its parts. About 5 % of the windows that
-# have one motion exceed it, and half of those that have two.
+# have one motion exceed it, and 45 % of those at a border of two.
 APART = 0.2
 # Lateral displacements (in binned px) and axial ones (in depths of field) that no picture tells from 0, and the logarithm of a likelihood ratio
 # up to which 0 lies in a 90 % interval, of two parameters.
@@ -252,31 +252,26 @@ class FlowFit:
     def channels(self, found: Posterior, four: torch.Tensor) -> torch.Tensor:
         """(len(CHANNELS), n) from the posterior of n windows, and the numbers (n, 4) of their parts."""
         length = found.motion.lateral_px.norm(dim=1) * self.optics.pixel_size_um
-        displacement, axial, middle = (
-            (found.mean(values), QUANTILE * found.deviation(values))
-            for values in (length, found.motion.axial_um, found.motion.middle_um)
-        )
+        axial, middle = found.motion.axial_um, found.motion.middle_um
         # A mean of lengths is never 0. Where 0 is about as likely as the best, its interval reaches it.
-        short = length < REST_PX * self.binning * self.optics.pixel_size_um
-        flat = found.motion.axial_um < REST_DEPTHS * self.optics.depth_of_field_um
-        displacement, axial = (
-            (mean, torch.where(found.behind(still) < UNSURE, torch.maximum(half, mean), half))
-            for (mean, half), still in ((displacement, short), (axial, flat))
-        )
-        apart = _apart(found.parts, four)
-        values = length, found.motion.axial_um, found.motion.middle_um
-        displacement, axial, middle = (
+        at_rest = {
+            0: length < REST_PX * self.binning * self.optics.pixel_size_um,
+            1: axial < REST_DEPTHS * self.optics.depth_of_field_um,
+        }
+        values = torch.stack([length, axial, middle], 1)
+        parts, apart = found.parts_mean(values), _apart(found.parts, four)
+        told = []
+        for k, value in enumerate(values.T):
+            mean, half = found.mean(value), QUANTILE * found.deviation(value)
+            if k in at_rest:
+                unsure = found.behind(at_rest[k]) < UNSURE
+                half = torch.where(unsure, torch.maximum(half, mean), half)
             # Where parts moved differently, the interval holds what each of them tells.
-            (
-                mean,
-                torch.where(apart > APART, torch.maximum(half, _farthest(part, four, mean)), half),
-            )
-            for (mean, half), part in zip(
-                (displacement, axial, middle), map(found.parts_mean, values), strict=True
-            )
-        )
+            away = _farthest(parts[:, k], four, mean)
+            told.append((mean, torch.where(apart > APART, torch.maximum(half, away), half)))
+        displacement, along, depth = told
         known = torch.ones_like(apart)
-        return torch.stack([*displacement, *axis_of(found), *axial, *middle, apart, known])
+        return torch.stack([*displacement, *axis_of(found), *along, *depth, apart, known])
 
 
 def axis_of(found: Posterior) -> tuple[torch.Tensor, torch.Tensor]:
@@ -316,7 +311,11 @@ def check_picture(picture: Picture, fit: FlowFit) -> None:
 
 
 def estimate_flow(
-    picture: Picture, fit: FlowFit, *, step: Callable[[], None] = lambda: None
+    picture: Picture,
+    fit: FlowFit,
+    *,
+    doubt: bool = True,
+    step: Callable[[], None] = lambda: None,
 ) -> FlowMap:
     """Estimate what moved where in a picture of any size.
 
@@ -326,6 +325,8 @@ def estimate_flow(
         The picture.
     fit
         Of the microscope.
+    doubt
+        Ask whether a specimen at rest explains the picture better.
     step
         Called after each unit.
 
@@ -340,4 +341,4 @@ def estimate_flow(
     for number, cells in enumerate(layout.units):
         values[(slice(None), *cells)] = fit.unit(picture, layout, number)
         step()
-    return fit.map_of(layout, values, fit.doubt(picture, layout))
+    return fit.map_of(layout, values, fit.doubt(picture, layout) if doubt else "")

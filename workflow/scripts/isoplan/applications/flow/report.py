@@ -117,8 +117,8 @@ def _rest_words(test: dict, row: pd.Series) -> str:
     seen = f"seen with {seen}, which the fit is not told" if seen else "seen with the given optics"
     doubted, moves = style.percent(row["doubted"]), style.percent(row["moves"])
     return (
-        f"{test['name']} ({MOTIONS[REST]}, {seen}): {doubted} of the windows are of pictures of which a caution says that a specimen at rest explains them better; {moves} of the windows "
-        "are said to move, with no such caution."
+        f"{test['name']} ({MOTIONS[REST]}, {seen}): a caution says of the pictures with {doubted} of the windows that a specimen at rest explains them better; {moves} of all windows "
+        "are said to move, without a caution."
     )
 
 

@@ -15,6 +15,8 @@ def run(args: argparse.Namespace) -> int:
     """Write the motion of a picture."""
     if is_file(args.out):
         raise UserError(f"{args.out}: is the name of a file; results need a folder")
+    if args.shorter_ms and not args.shorter:
+        raise UserError("--shorter-ms: goes with a second picture; give --shorter, too")
     if args.shorter and not (args.exposure_ms and args.shorter_ms):
         raise UserError("--shorter: speeds are compared; give --exposure-ms and --shorter-ms, too")
     if args.shorter and args.shorter_ms >= args.exposure_ms:
@@ -47,4 +49,5 @@ def _shorter(args: argparse.Namespace, outputs: Outputs, fit: FlowFit) -> tuple[
         bar = Progress(
             "finding motion in the shorter exposure, blocks", len(fit.layout(picture.shape).units)
         )
-        return estimate_flow(picture, fit, step=bar.step), args.shorter_ms
+        # In a short time little moves, so it is not asked whether all is at rest.
+        return estimate_flow(picture, fit, doubt=False, step=bar.step), args.shorter_ms
