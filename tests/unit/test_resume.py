@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -332,6 +333,16 @@ def test_only_this_studys_slurm_jobs_are_cancelled(tmp_path, monkeypatch, capsys
     assert "2 other Slurm jobs" in capsys.readouterr().out
 
 
+def started(*command: str) -> subprocess.Popen:
+    """A process whose command can be read, which is so a moment after it has started."""
+    process = subprocess.Popen(command)
+    end = time.monotonic() + 30
+    while not resume.psutil.Process(process.pid).cmdline():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return process
+
+
 @pytest.fixture
 def orphan(tmp_path, monkeypatch):
     """A process as Snakemake leaves it behind, of study `toy`."""
@@ -339,7 +350,7 @@ def orphan(tmp_path, monkeypatch):
     script = tmp_path / ".snakemake/scripts/tmp1.restore_mosaic.py"
     script.parent.mkdir(parents=True)
     script.write_text("# results/toy/stages/restored\nimport time\ntime.sleep(60)\n")
-    process = subprocess.Popen([sys.executable, str(script)])
+    process = started(sys.executable, str(script))
     yield process
     process.kill()
     process.wait()
@@ -358,14 +369,14 @@ def sleeper(tmp_path, monkeypatch):
     """sleeper(*arguments): a process of this folder whose program is called snakemake."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "snakemake").write_text("import time\ntime.sleep(60)\n")
-    started = []
+    processes = []
 
     def start(*arguments: str) -> subprocess.Popen:
-        started.append(subprocess.Popen([sys.executable, str(tmp_path / "snakemake"), *arguments]))
-        return started[-1]
+        processes.append(started(sys.executable, str(tmp_path / "snakemake"), *arguments))
+        return processes[-1]
 
     yield start
-    for process in started:
+    for process in processes:
         process.kill()
         process.wait()
 
