@@ -39,6 +39,7 @@ TEST = {
     "softness_px": 0.0,
     "lateral_px": 16.0,
     "reach_depths": 2.42,
+    "moves_share": 1,
     "one_side": True,
     "photons": [1e5, 1e6],
     "size_px": 192,

@@ -94,12 +94,15 @@ class Trial:
         Between motions of a profile it is linear.
         """
         rng = numpy_rng(self.seed, f"{self.stream}/motion", number)
-        longest, reach, kind = self.test["lateral_px"], self.reach_um, self.test["motion"]
+        kind, reach = self.test["motion"], self.reach_um
+        longest, deepest = (
+            limit * self.test["moves_share"] for limit in (self.test["lateral_px"], reach)
+        )
         count = 2 if kind == TWO else 1
         lateral = torch.tensor(rng.uniform(-1, 1, (count, 2)) * longest)
         low = 0.0 if self.test["one_side"] else -reach
         start = torch.tensor(rng.uniform(low, reach, count))
-        axial = torch.tensor(rng.uniform(0, reach, count))
+        axial = torch.tensor(rng.uniform(0, deepest, count))
         angle = rng.uniform(0, 2 * math.pi)
         border = torch.full((len(place),), math.inf)
         if kind == REST:
@@ -116,7 +119,7 @@ class Trial:
             if kind == PIPE:
                 # As published: along x at one wall, along the axis at the other.
                 turn = (node + 1) / 2 * math.pi / 2
-                along, axial = longest * turn.cos(), reach * turn.sin()
+                along, axial = longest * turn.cos(), deepest * turn.sin()
             else:
                 along, axial = longest * (1 - node**2), torch.zeros(NODES)
             lateral = torch.stack([torch.zeros(NODES, dtype=torch.float64), along], 1)
