@@ -15,6 +15,7 @@ MODULES = (
     "applications.depth.printed",
     "applications.depth.summary",
     "applications.fusion.function",
+    "applications.flow.between",
     "applications.flow.rest",
     "applications.flow.summary",
     "applications.fusion.fuse",

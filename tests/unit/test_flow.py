@@ -1,6 +1,7 @@
 """Flow from motion blur: what spectra know is found, within its interval; what they do not know is not claimed."""
 
 from dataclasses import replace
+from functools import partial
 
 import isoplan
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import tifffile
 import torch
 from isoplan.__main__ import main
-from isoplan.applications.flow.fit import APART, CHANNELS, FlowFit
+from isoplan.applications.flow.between import correlations, way
+from isoplan.applications.flow.fit import APART, CHANNELS, FlowFit, FlowMap
 from isoplan.applications.flow.results import describe, facts_of
+from isoplan.applications.flow.sequence import FOLLOWED, FlowSequence
 from isoplan.applications.flow.summary import scores
 from isoplan.applications.flow.trials import Trial, table
 from isoplan.base.errors import UserError
@@ -40,6 +43,8 @@ TEST = {
     "lateral_px": 16.0,
     "reach_depths": 2.42,
     "moves_share": 1,
+    "frames": 1,
+    "interval_exposures": 1.5,
     "one_side": True,
     "photons": [1e5, 1e6],
     "size_px": 192,
@@ -178,7 +183,7 @@ def test_what_is_at_rest_is_not_said_to_move():
         bright = moving_picture(scene, motion(*path), torch.ones(1, 704, 704), optics)
         picture = Counts(exposed(bright, 1e5, np.random.default_rng(0)))
         layout = fit.layout(picture.shape)
-        told[name] = fit.doubt(picture, layout)
+        told[name] = fit.doubt([picture], layout)
     assert "spherical" in told["at rest"] and not told["moving"]
     found = fit.map_of(layout, np.ones((len(CHANNELS), *layout.cells)), told["at rest"])
     assert not found.valid.any()
@@ -188,7 +193,7 @@ def test_what_is_at_rest_is_not_said_to_move():
 
 @pytest.fixture(scope="module")
 def picture():
-    return trial(photons=[3e3, 3e4], size_px=256).sample(0)
+    return trial(photons=[3e3, 3e4], size_px=256).sample(0)[0]
 
 
 def test_a_picture_of_a_user(picture, tmp_path, capsys):
@@ -228,6 +233,19 @@ def test_a_picture_of_a_user(picture, tmp_path, capsys):
     assert "--exposure-ms" in capsys.readouterr().err
 
 
+def test_a_picture_of_which_nothing_is_known(tmp_path, capsys):
+    file, out = tmp_path / "flat.tif", tmp_path / "out"
+    flat = np.random.default_rng(0).poisson(200, (2, 200, 200)).astype(np.uint16)
+    tifffile.imwrite(file, flat, ome=True, metadata={"axes": "TYX"})
+    optics = ["--na", "0.3", "--wavelength-um", "0.48", "--pixel-size-um", "0.32"]
+    given = ["flow", str(file), *optics, "--exposure-ms", "10"]
+    assert main([*given, "-o", str(out), "--slice", "0"]) == 0
+    assert main([*given, "-o", str(tmp_path / "two"), "--interval-ms", "15"]) == 0
+    assert capsys.readouterr().out.count("too little texture") == 2
+    assert pd.read_csv(tmp_path / "two/tracks.csv").empty
+    assert all((folder / "flow.png").is_file() for folder in (out, tmp_path / "two"))
+
+
 def test_the_function(picture, capsys):
     told = {"na": 0.3, "wavelength_um": 0.48, "pixel_size_um": 0.32}
     flat = np.random.default_rng(0).poisson(200, (200, 200))
@@ -238,6 +256,10 @@ def test_the_function(picture, capsys):
         isoplan.flow(picture[:150], **told, quiet=True)
     with pytest.raises(UserError, match="a window has 384"):
         isoplan.flow(picture, **told, longest_px=30, quiet=True)
+    with pytest.raises(UserError, match="interval_ms"):
+        isoplan.flow(picture[None], **told, quiet=True)
+    with pytest.raises(UserError, match="more"):
+        isoplan.flow(picture[None], **told, exposure_ms=10, interval_ms=12, quiet=True)
 
 
 def test_oil_immersion_has_room_by_default():
@@ -262,3 +284,83 @@ def test_intervals_of_what_is_at_rest_reach_0():
     rows = rows[rows["textured"] > 0]
     moves = rows["displacement"] > rows["half_displacement"]
     assert len(rows) >= 4 and moves.mean() < 0.4
+
+
+def test_the_next_picture_tells_an_angle_from_its_opposite():
+    """Of two directions that blur allows. A picture of something else tells neither."""
+    scene = draw_scenes(trial().objects, 2, 192, seed=4, stream="s", first=0, split="test")
+    noisy = [
+        torch.from_numpy(exposed(one, 1e3, np.random.default_rng(k)))
+        for k, one in enumerate((scene[0], scene[0].roll((-9, -12), (0, 1)), scene[1]))
+    ]
+    told = torch.tensor([15.0]), torch.tensor([1.0]), torch.tensor([np.arctan2(9, 12)])
+    told = (*told, torch.tensor([0.1]))
+    for second, sign, agree in ((1, -1, 1), (2, 0, None)):
+        found = correlations(noisy[0][None], noisy[second][None], 0.4)
+        known, agrees = way(found, *told)
+        assert int(known) == sign and (agree is None or float(agrees) == agree)
+    # It moved as far, but across, so blur and displacement contradict each other.
+    _, agrees = way(correlations(noisy[0][None], noisy[1][None], 0.4), *told[:2], -told[2], told[3])
+    assert float(agrees) == 0
+
+
+def test_tracks_follow_headings():
+    """A vortex turns what is in it; a cell that is not known ends a track."""
+    layout = FlowFit(OPTICS).layout((1024, 1024))
+    y, x = np.meshgrid(*(layout.centres_px(axis) - 511.5 for axis in (0, 1)), indexing="ij")
+    values = np.zeros((len(CHANNELS), *layout.cells), np.float32)
+    turn = 0.02  # rad in an exposure
+    values[CHANNELS.index("displacement")] = turn * np.hypot(y, x) * OPTICS.pixel_size_um
+    values[CHANNELS.index("middle")], values[-1] = 3.0, 1.0
+    one = FlowMap(layout, values, OPTICS.pixel_size_um, 5.0)
+    followed = np.zeros((5, len(FOLLOWED), *layout.cells), np.float32)
+    followed[:, 0] = np.arctan2(x, -y)  # y grows downwards
+    followed[-1] = np.nan
+    found = FlowSequence([one] * 5, followed, 10.0, 20.0)
+    tracks = found.tracks()
+    assert tracks["time_s"].max() == pytest.approx(0.08)
+    ends = tracks[tracks["frame"] == 4].set_index("track")
+    start = tracks[tracks["frame"] == 0].set_index("track").loc[ends.index]
+    about = [(rows["x_px"] - 511.5) + 1j * (rows["y_px"] - 511.5) for rows in (start, ends)]
+    inner = (about[0].abs() > 100) & (about[0].abs() < 400)
+    turned = np.angle(about[1][inner] / about[0][inner])
+    assert inner.sum() > 50 and np.abs(turned - 4 * 2 * turn).max() < 0.01
+    assert np.allclose(about[1][inner].abs() / about[0][inner].abs(), 1, atol=0.01)
+    assert np.allclose(tracks["middle_um"], 3)
+    followed[1:, 0] = np.nan
+    assert FlowSequence([one] * 5, followed, 10.0, 20.0).tracks()["frame"].max() == 1
+
+
+def test_a_sequence_of_a_user(tmp_path, capsys, monkeypatch):
+    small = partial(MotionFit, library=1024)
+    monkeypatch.setattr("isoplan.applications.flow.fit.MotionFit", small)
+    moving = trial(photons=[1e4, 1e5], size_px=320, frames=3, lateral_px=12.0)
+    file, out = tmp_path / "moving.tif", tmp_path / "out"
+    pictures = moving.sample(0)
+    tifffile.imwrite(file, pictures, ome=True, metadata={"axes": "TYX"})
+    optics = ["--na", "0.3", "--wavelength-um", "0.48", "--pixel-size-um", "0.32"]
+    given = ["flow", str(file), *optics, "-o", str(out), "--exposure-ms", "20"]
+    assert main([*given, "--interval-ms", "10"]) == 1
+    assert "cannot be exposed" in capsys.readouterr().err
+    assert main([*given, "--interval-ms", "30", "--slice", "1"]) == 1
+    assert main([*given, "--interval-ms", "30"]) == 0
+    assert "3 pictures; headings" in capsys.readouterr().out
+    rows = pd.read_csv(out / "flow.csv")
+    assert sorted(rows["frame"].unique()) == [0, 1, 2]
+    known = rows[rows["heading_rad"].notna()]
+    true, _, _ = moving.field(0, torch.zeros(1, 2))
+    y, x = true.lateral_px[0].tolist()
+    assert len(known) > 8 and (np.cos(known["heading_rad"] - np.arctan2(y, x)) > 0.9).all()
+    assert (known["frame"] < 2).all() and rows["follows"].mean() > 0.7
+    tracks = pd.read_csv(out / "tracks.csv")
+    ended = tracks[tracks["frame"] == 2].set_index("track")
+    start = tracks[tracks["frame"] == 0].set_index("track").loc[ended.index]
+    off = np.hypot(ended["y_px"] - start["y_px"] - 3 * y, ended["x_px"] - start["x_px"] - 3 * x)
+    assert len(ended) > 3 and off.median() < 6
+    store = ngff.open_array(tmp_path / "out.ome.zarr")
+    assert store.shape == tifffile.imread(out / "flow.tif").shape == (3, 12, 5, 5)
+    # In memory it is the same.
+    told = {"na": 0.3, "wavelength_um": 0.48, "pixel_size_um": 0.32, "quiet": True}
+    made = isoplan.flow(pictures[:2], **told, exposure_ms=20, interval_ms=30)
+    assert np.array_equal(made.frames[0].values, store[0, : len(CHANNELS)], equal_nan=True)
+    assert np.array_equal(made["heading"][0], store[0, len(CHANNELS)], equal_nan=True)

@@ -35,6 +35,7 @@ simulations: []
 mosaics: null
 flow_tests:
   - {name: f, motion: two, photons: [100000, 1000000], size_px: 384, samples: 2}
+  - {name: s, motion: one, photons: [100000, 1000000], size_px: 320, samples: 1, frames: 2}
 depth_tests:
   - {name: d, size_px: 640, samples: 2, calibration: "true", reach_um: 16, networks: [gaussian-2], tilt_deg: 6}
 autofocus_tests:
@@ -44,6 +45,7 @@ height_maps:
   - {name: foreign, path: own.tif, calibration: foreign.json, reach_um: 12}
 flow_maps:
   - {name: moved, path: moved.tif, exposure_ms: 20, na: 0.3, wavelength_um: 0.48, pixel_size_um: 0.32, shorter: short}
+  - {name: moves, path: moves.tif, exposure_ms: 20, interval_ms: 30, na: 0.3, wavelength_um: 0.48, pixel_size_um: 0.32, longest_px: 12}
   - {name: short, path: moved.tif, exposure_ms: 2, na: 0.3, wavelength_um: 0.48, pixel_size_um: 0.32}
 jobs_per_mosaic: 2
 resources: {threads: 1}
@@ -61,6 +63,8 @@ def write_own(folder):
     taken = exposed(picture(scene, rising, OPTICS), 1e4, np.random.default_rng(0))
     tifffile.imwrite(folder / "own.tif", np.tile(taken, (4, 1))[:2240].astype(np.uint16))
     tifffile.imwrite(folder / "moved.tif", taken[:320, :320].astype(np.uint16))
+    pair = np.stack([taken[:320, 16:336], taken[:320, 4:324]]).astype(np.uint16)
+    tifffile.imwrite(folder / "moves.tif", pair, ome=True, metadata={"axes": "TYX"})
     width = dict.fromkeys(FOUND, 0.01)
     for name, axis in (("cal", 0.4), ("foreign", 0.4 + math.pi / 4)):
         optics = replace(OPTICS, axis_rad=axis)
@@ -75,7 +79,8 @@ def test_a_whole_study(tmp_path):
     made = planned(checkout.run())
     rows = {name: pd.read_csv(results / f"{name}.csv") for name in TORN}
     for name in TORN:
-        assert made[f"score_{name}"] == 2 and made.get(f"calibrate_{name}", 1) == 1
+        tests = 2 if name == "flow" else 1
+        assert made[f"score_{name}"] == 2 * tests and made.get(f"calibrate_{name}", 1) == 1
     assert made["map_heights"] == 4 and made["tabulate_heights"] == 1
 
     depth = rows["depth"]
@@ -92,9 +97,14 @@ def test_a_whole_study(tmp_path):
     assert len(pd.read_csv(results / "autofocus_scores.csv")) == 3
 
     flow = rows["flow"]
-    assert len(flow) == 2 * 4**2 and flow["border_px"].max() < 192
-    told = pd.read_csv(results / "flow_summary.csv")
-    assert told["rows"].tolist() == ["all", "with texture", "surest half", "far from borders"]
+    assert len(flow) == 2 * 4**2 + 3**2
+    two = flow[flow["test"] == "f"]
+    assert two["border_px"].max() < 192 and two["heading"].isna().all()
+    told = pd.read_csv(results / "flow_summary.csv").set_index("test")
+    kinds = ["all", "with texture", "surest half", "far from borders"]
+    assert told.loc["f", "rows"].tolist() == kinds and told.loc["s", "rows"].tolist() == kinds[:3]
+    assert (told.loc["s", "headings_right"].dropna() == 1).all()
+    assert told.loc["s", "headings"].max() > 0.5
 
     page = (results / "report.html").read_text()
     assert "Heights found in single pictures" in page and 'class="surface"' in page
@@ -130,6 +140,11 @@ def test_a_whole_study(tmp_path):
     checked = pd.read_csv(results / "flow_maps/moved/flow.csv")
     assert checked["agrees"].mean() == pytest.approx(facts["moved", "agree"])
     assert ("short", "agree") not in facts.index
+    # Of a sequence all pictures are taken. What is at rest but displaced does not do what its blur tells.
+    assert facts["moves", "frames"] == 2 and ("moved", "frames") not in facts.index
+    tracks = [pd.read_csv(results / f"flow_maps/{name}/tracks.csv") for name in ("moves", "moved")]
+    assert list(tracks[0]) == list(tracks[1]) and tracks[1].empty
+    assert ngff.open_array(results / "flow_maps/moves.ome.zarr").shape == (2, 12, 5, 5)
 
     # As `make resume` does where a unit was damaged: it is made again, and what is left is not.
     before = {}

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from _job import job
-from isoplan.applications.flow.maps import joined
+from isoplan.applications.flow.maps import frames_of, joined
 from isoplan.applications.flow.results import describe, facts_of, thumbnail, write_map
+from isoplan.applications.flow.sequence import TRACK_COLUMNS
 from isoplan.base.ledger import write_atomically
-from isoplan.mosaic.reader import reopen
 
 
 def main(snakemake):
@@ -20,9 +20,11 @@ def main(snakemake):
         # In a short time little moves, so a doubt whether all is at rest does not count.
         taken = joined(other, told | {"doubt": ""}, params.shorter_folder)
         shorter = taken, other["exposure_ms"]
-    with reopen(params.flow_map, known) as picture:
-        small = thumbnail(picture)
+    with frames_of(params.flow_map, known) as frames:
+        small = thumbnail(frames[0])
     write_map(Path(output.table).parent, Path(params.store), found, exposure, small, shorter)
+    if not params.flow_map["interval_ms"]:
+        Path(output.tracks).write_text(",".join(TRACK_COLUMNS) + "\n")  # one picture has none
     facts = facts_of(found, exposure, shorter)
     told = {"words": describe(facts, found.doubt), "notes": known["notes"], "facts": facts}
     write_atomically(output.facts, json.dumps(told, indent=1) + "\n")

@@ -1,16 +1,15 @@
-"""Finds what moved in this job's share of a picture's cells."""
+"""Finds what moved in this job's share of the cells of a picture, or of those of a sequence."""
 
 import json
 from pathlib import Path
 
 import torch
 from _job import job
-from isoplan.applications.flow.maps import fit_of
+from isoplan.applications.flow.maps import fit_of, frames_of, unit, units
 from isoplan.base.fingerprint import fingerprint
 from isoplan.base.ledger import Ledger
 from isoplan.cluster.unit_files import load_unit, save_unit
 from isoplan.cluster.units import run_units
-from isoplan.mosaic.reader import reopen
 
 
 def main(snakemake):
@@ -19,15 +18,15 @@ def main(snakemake):
     known = json.loads(Path(snakemake.input.known).read_text())
     fit, layout = fit_of(params.flow_map, known)
     mark = fingerprint(known, params.flow_map, dict(params.library))
-    with reopen(params.flow_map, known) as picture:
+    with frames_of(params.flow_map, known) as frames:
         run_units(
             Ledger(params.ledger, mark),
-            len(layout.units),
+            units(params.flow_map, known),
             job=int(snakemake.wildcards.job),
             jobs=params.jobs,
-            make=lambda unit: fit.unit(picture, layout, unit),
-            write=lambda unit, block: save_unit(params.folder, unit, block),
-            read=lambda unit: load_unit(params.folder, unit),
+            make=lambda number: unit(params.flow_map, frames, fit, layout, number),
+            write=lambda number, block: save_unit(params.folder, number, block),
+            read=lambda number: load_unit(params.folder, number),
             title=f"finding motion of {snakemake.wildcards.flow_map}, blocks",
         )
     Path(snakemake.output.done).write_text(f"{mark}\n")

@@ -169,6 +169,7 @@ rule finish_flow:
         values=f"{FLOW_MAP}/flow.tif",
         picture=f"{FLOW_MAP}/flow.png",
         profile=f"{FLOW_MAP}/profile.png",
+        tracks=f"{FLOW_MAP}/tracks.csv",
     log:
         f"{LOGS}/finish_flow/{{flow_map}}.log",
     benchmark:

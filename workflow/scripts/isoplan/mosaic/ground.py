@@ -111,7 +111,10 @@ class Grounded(Picture):
 
     def __init__(self, picture: Picture):
         self.picture = picture
-        for name in ("path", "shape", "dtype", "luminance", "slice", "chunk_px", "optics"):
+        for name in (
+            *("path", "shape", "dtype", "luminance", "slice", "slices", "stack"),
+            *("chunk_px", "optics"),
+        ):
             setattr(self, name, getattr(picture, name))
         self.files, self.channels, self.notes = picture.files, picture.channels, [*picture.notes]
 

@@ -228,11 +228,13 @@ def create_map(
     shard_cells: int = 32,
     names: Sequence[str] = ("0", RAW),
     dtype: str = "float32",
+    frames: int | None = None,
+    interval_s: float = 1.0,
     attributes: dict,
 ) -> None:
     """Create an empty map of cells; another store at `path` is replaced, one of the same metadata stays.
 
-    All arrays have the shape (channels, ny, nx) and are filled with NaN. By default they are those of
+    All arrays have the shape (channels, ny, nx), after that of time if there are frames, and are filled with NaN. By default they are those of
     a PSF map: "0" (filled; the one that viewers show) and "raw" (as estimated).
 
     Parameters
@@ -254,6 +256,8 @@ def create_map(
         Names of the arrays.
     dtype
         Data type of the arrays.
+    frames, interval_s
+        How many maps there are in time, each in shards of its own, and seconds between them; None for one map without that axis.
     attributes
         Attributes of the group "isoplan".
 
@@ -262,18 +266,23 @@ def create_map(
     UserError
         If the folder is not writable or `path` exists and is not a store.
     """
+    one, in_time = ((), []) if frames is None else ((1,), ["t"])
     array = {
-        "shape": (len(channels), *(int(length) for length in shape_cells)),
-        "chunks": (1, shard_cells, shard_cells),
-        "shards": (len(channels), shard_cells, shard_cells),
+        "shape": (*one, len(channels), *(int(length) for length in shape_cells)),
+        "chunks": (*one, 1, shard_cells, shard_cells),
+        "shards": (*one, len(channels), shard_cells, shard_cells),
         "dtype": dtype,
         "fill_value": float("nan"),
-        "dimension_names": ["c", "y", "x"],
+        "dimension_names": [*in_time, "c", "y", "x"],
     }
+    if frames is not None:
+        array["shape"] = (frames, *array["shape"][1:])
     pixel = 1.0 if pixel_size_um is None else pixel_size_um
     scale, shift = stride_px * pixel, (stride_px - 1) / 2 * pixel
-    axes = [{"name": "c", "type": "channel"}, *_plane(pixel_size_um)]
-    dataset = _dataset("0", [1.0, scale, scale], [0.0, shift, shift])
+    times = [{"name": "t", "type": "time", "unit": "second"} for _ in in_time]
+    axes = [*times, {"name": "c", "type": "channel"}, *_plane(pixel_size_um)]
+    steps, zeros = [interval_s] * len(one), [0.0] * len(one)
+    dataset = _dataset("0", [*steps, 1.0, scale, scale], [*zeros, 0.0, shift, shift])
     ome = _multiscale(path, axes, [dataset])
     ome["omero"] = {
         "channels": [

@@ -142,8 +142,8 @@ class PlacedMosaic(Picture):
                             f" {path} {_in_units(value)}; save them alike"
                         )
                 if not sizes:
-                    self._slices, self.channels = tile.slices, tile.channels
-                    self._stack = tile.stack
+                    self.slices, self.channels = tile.slices, tile.channels
+                    self.stack = tile.stack
                     self.luminance = tile.luminance
                 self.optics = tile.optics | self.optics
                 # The slice is chosen for the whole mosaic, so its note is not the tile's own.
@@ -207,14 +207,14 @@ class PlacedMosaic(Picture):
         return sheets
 
     def _choose_slice(self) -> None:
-        if self._slices == 1:
+        if self.slices == 1:
             self.slice = None
         elif not isinstance(self.slice, int):
             tallies = 0
             for path in self._tiles:
                 with self._open_tile(path, self._channel, 0) as tile:
                     tallies = tallies + tile.tallies()
-            self.slice, note = slices.choose(tallies, self.slice or SLICES[0], self._stack)
+            self.slice, note = slices.choose(tallies, self.slice or SLICES[0], self.stack)
             self.notes.append(f"every tile: {note}")
 
     # Tiles ---------------------------------------------------------------------------------------

@@ -47,10 +47,6 @@ class Mosaic(Picture):
 
     Attributes
     ----------
-    slices
-        Number of slices of a stack, 1 if there is none.
-    stack
-        Letter of the axis that the slices lie along, None if there is no stack.
     meaning
         Polarity and calibration of the stored numbers, as text.
     piece_bytes

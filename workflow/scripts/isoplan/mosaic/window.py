@@ -24,6 +24,10 @@ class Picture:
         Whether colours are converted to luminance.
     slice
         The slice of a stack that is read, None if there is only one.
+    slices
+        How many slices there are, 1 if there is no stack.
+    stack
+        Letter of the axis that they lie along, None if there is no stack.
     by_window
         False if `read` would have to decode pieces that are too large.
     gaps
@@ -45,6 +49,8 @@ class Picture:
     dtype: np.dtype
     luminance: bool = False
     slice: int | None = None
+    slices: int = 1
+    stack: str | None = None
     by_window: bool = True
     gaps: bool = False
     chunk_px: tuple[int, int] = (1, 1)

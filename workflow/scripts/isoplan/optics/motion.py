@@ -9,6 +9,7 @@ small, (L, -D, -z) have the same h; and those of L and -L differ in their phases
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,6 +131,54 @@ def moving_picture(
         total = total + torch.fft.rfft2(weight * scene) * torch.fft.rfft2(psf)
     whole = torch.fft.irfft2(total, s=scene.shape).clamp_min(0)
     return whole[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+
+
+def moving_sequence(
+    scene: torch.Tensor,
+    motion: Motion,
+    weights: torch.Tensor,
+    optics: Defocus,
+    passed: Sequence[float],
+    far_px: int,
+) -> Iterator[torch.Tensor]:
+    """Pictures of a scene (h, w) that goes on moving, without noise, as `moving_picture` makes them of what is far_px from its edges.
+
+    weights: (n, h, w), the same all along a row. passed: times in exposures since the first picture, in which what moves along y moves so everywhere.
+
+    Examples
+    --------
+    >>> optics = Defocus(na=0.3, wavelength_um=0.48, pixel_size_um=0.32)
+    >>> right = Motion(torch.tensor([[0.0, 8.0]]), torch.zeros(1), torch.zeros(1))
+    >>> scene, every = torch.rand(400, 400), torch.ones(1, 400, 400)
+    >>> first, second = moving_sequence(scene, right, every, optics, [0, 1.5], 20)
+    >>> bool((second[:, 12:] - first[:, :-12]).abs().max() < 1e-4)
+    True
+    """
+    inner = slice(far_px, -far_px or None)
+    speed = weights[:, :, 0].T.to(motion.lateral_px.dtype) @ motion.lateral_px
+    for time in passed:
+        moved = displaced(scene, time * speed) if time else scene
+        now = Motion(motion.lateral_px, motion.middle_um + time * motion.axial_um, motion.axial_um)
+        yield moving_picture(moved[inner, inner], now, weights[:, inner, inner], optics)
+
+
+def displaced(scene: torch.Tensor, lateral_px: torch.Tensor) -> torch.Tensor:
+    """A scene (h, w) whose rows have moved, each by (y, x) of (h, 2) px; all by the same y. It is continued periodically.
+
+    Examples
+    --------
+    >>> scene = torch.zeros(8, 8).index_put_((torch.tensor([2]), torch.tensor([3])), torch.tensor(1.0))
+    >>> moved = displaced(scene, torch.tensor([[1.0, 2.0]]).expand(8, 2))
+    >>> divmod(int(moved.argmax()), 8)
+    (3, 5)
+    """
+    height, width = scene.shape
+    y, x = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
+    down = torch.polar(torch.ones(height), -2 * math.pi * y * lateral_px[0, 0])
+    moved = torch.fft.ifft(torch.fft.fft(scene, dim=0) * down[:, None], dim=0).real
+    right = -2 * math.pi * lateral_px[:, 1:] * x
+    turned = torch.fft.rfft(moved) * torch.polar(torch.ones_like(right), right)
+    return torch.fft.irfft(turned, n=width)
 
 
 class MotionPower:

@@ -35,7 +35,7 @@ def autofocus_calibrate(args: argparse.Namespace) -> int:
         stacks, optics = [], None
         for own in each:
             with open_picture(own, outputs) as picture:
-                z = positions(own, getattr(picture, "slices", 1))
+                z = positions(own, picture.slices)
             made = optics_of(own)
             if optics and made != optics:
                 raise UserError(f"{own.picture}: its optics are not those of {args.stacks[0]}")
@@ -148,7 +148,7 @@ def _microscope(args: argparse.Namespace) -> Iterator[Microscope]:
     own = argparse.Namespace(**vars(args) | {"picture": args.microscope})
     plane = {"channel": args.channel, "series": args.series}
     with open_mosaic(args.microscope, slice=0, **plane) as first:
-        z = positions(own, getattr(first, "slices", 1))
+        z = positions(own, first.slices)
 
     def read(number: int) -> np.ndarray:
         with open_mosaic(args.microscope, slice=number, **plane) as picture:

@@ -48,7 +48,7 @@ def depth_calibrate(args: argparse.Namespace) -> int:
             optics = optics_of(first)
             shape = picture.shape
             if args.tilt_deg is None:
-                z = check_slices(positions(args, getattr(picture, "slices", 1)), optics)
+                z = check_slices(positions(args, picture.slices), optics)
                 windows, centres = of_stack(slices(first, len(z)), z, optics)
             else:
                 windows = of_plane(picture, args.tilt_deg, args.towards_deg, optics)

@@ -21,9 +21,9 @@ def add_flow(commands) -> None:
         "isoplan.applications.flow.run:run",
         "finds what moved where, sideways and along the axis, from the motion blur of one long exposure",
         "Writes flow.csv (a row per cell: centre in px, speed, direction, axial speed, distance from focus, with half-widths of 90 % intervals), flow.tif and "
-        "figures, and the map as OME-Zarr beside it, to lay over the picture. One picture does not tell a direction from its opposite.",
+        "figures, and the map as OME-Zarr beside it, to lay over the picture. One picture does not tell a direction from its opposite; a sequence does, and gives tracks.csv, too.",
     )
-    add_source(command, "a picture with motion blur")
+    add_source(command, "a picture with motion blur, or a sequence")
     add_pixel_size(command)
     time = command.add_mutually_exclusive_group(required=True)
     time.add_argument(
@@ -33,6 +33,12 @@ def add_flow(commands) -> None:
         "--displacements",
         action="store_true",
         help="give displacements during the exposure instead, where its time is not known",
+    )
+    command.add_argument(
+        "--interval-ms",
+        type=positive_float,
+        metavar="MS",
+        help="the file is a sequence: time from the beginning of a picture to that of the next; tells headings and tracks, too",
     )
     command.add_argument(
         "--shorter",

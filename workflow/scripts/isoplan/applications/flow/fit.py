@@ -1,7 +1,7 @@
 """What moved where in a picture while the camera exposed, in every cell of a picture of any size."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -200,15 +200,16 @@ class FlowFit:
         size = self.optics.pixel_size_um
         return FlowMap(layout, values, size, self.prior.lateral_px * size, doubt)
 
-    def doubt(self, picture: Picture, layout: MapLayout) -> str:
-        """With what optics a specimen at rest explains the picture better than motion, in words; nothing if with none."""
+    def doubt(self, pictures: Iterable[Picture], layout: MapLayout, count: int = 1) -> str:
+        """With what optics a specimen at rest explains pictures better than motion, in words; nothing if with none. count: of the pictures."""
         spectra = []
-        for cell in tiles.spread(layout.cells[0] * layout.cells[1], rest.ASKED):
-            at = np.unravel_index(cell, layout.cells)
-            starts = (np.array([n - 1, n]) * self.stride_px for n in at)
-            parts, seen = window_spectra(picture, *starts, self.stride_px, self.binning)
-            if seen.all():
-                spectra.append(parts.mean((0, 1)))
+        for picture in pictures:
+            for cell in tiles.spread(layout.cells[0] * layout.cells[1], -(-rest.ASKED // count)):
+                at = np.unravel_index(cell, layout.cells)
+                starts = (np.array([n - 1, n]) * self.stride_px for n in at)
+                parts, seen = window_spectra(picture, *starts, self.stride_px, self.binning)
+                if seen.all():
+                    spectra.append(parts.mean((0, 1)))
         told = torch.stack(spectra) if spectra else torch.empty(0, 1)
         return rest.doubt(told[texture_over_noise(told) > LEAST_TEXTURE], self.fit)
 
@@ -341,4 +342,4 @@ def estimate_flow(
     for number, cells in enumerate(layout.units):
         values[(slice(None), *cells)] = fit.unit(picture, layout, number)
         step()
-    return fit.map_of(layout, values, fit.doubt(picture, layout) if doubt else "")
+    return fit.map_of(layout, values, fit.doubt([picture], layout) if doubt else "")

@@ -3,12 +3,23 @@
 import numpy as np
 
 from isoplan.applications.flow.fit import CHANNELS, FlowFit, FlowMap, check_picture
+from isoplan.applications.flow.sequence import (
+    DOUBTED,
+    FOLLOWED,
+    IN_TIME,
+    FlowSequence,
+    Frames,
+    check_times,
+    sequence_of,
+    sequence_unit,
+)
 from isoplan.base.errors import UserError
 from isoplan.cluster.unit_files import load_unit
 from isoplan.mosaic.ground import Grounded, without_ground
 from isoplan.mosaic.headers import complete_optics
 from isoplan.mosaic.overlaps import notes_on_overlaps
-from isoplan.mosaic.reader import open_row
+from isoplan.mosaic.reader import open_row, reopen
+from isoplan.mosaic.window import Picture
 from isoplan.optics.defocus import Defocus
 from isoplan.psf_map.layout import MapLayout
 
@@ -17,12 +28,12 @@ CELL = 260  # bytes of what a cell leaves in units, table, TIFF and OME-Zarr
 
 
 def known_of(entry: dict) -> dict:
-    """What is known of an entry's picture, for JSON: its optics, shape, slice and ground, what else than motion explains it, and what is to be said.
+    """What is known of an entry's picture, for JSON: its optics, shape, slice and ground, how many pictures there are, what else than motion explains them, and what is to be said.
 
     Raises UserError, with its name, if it cannot be used.
     """
     try:
-        with without_ground(open_row(entry)) as picture:
+        with without_ground(open_row(entry, any_slice=bool(entry["interval_ms"]))) as picture:
             optics, notes = complete_optics(entry, picture.optics)
             if missing := [name for name in OPTICS if optics[name] is None]:
                 raise UserError(
@@ -32,8 +43,15 @@ def known_of(entry: dict) -> dict:
             known |= {"slice": picture.slice, "ground": isinstance(picture, Grounded)}
             fit, layout = fit_of(entry, known)
             check_picture(picture, fit)
-            known["doubt"] = fit.doubt(picture, layout)
-            notes = [*picture.notes, *notes_on_overlaps(picture), *filter(None, notes)]
+            known["frames"] = 1
+            if entry["interval_ms"]:
+                known["frames"] = picture.slices
+                check_times(entry["exposure_ms"], entry["interval_ms"], known["frames"])
+            some = min(DOUBTED, known["frames"])
+            with frames_of(entry, known) as frames:
+                known["doubt"] = fit.doubt(frames.some(some), layout, some)
+            axis = [IN_TIME] if entry["interval_ms"] and picture.stack == "Z" else []
+            notes = [*axis, *picture.notes, *notes_on_overlaps(picture), *filter(None, notes)]
     except UserError as error:
         raise UserError(f"flow map {entry['name']}: {error}") from error.__cause__
     return known | {"notes": notes}
@@ -48,13 +66,39 @@ def fit_of(entry: dict, known: dict) -> tuple[FlowFit, MapLayout]:
     return fit, fit.layout((height, width))
 
 
-def joined(entry: dict, known: dict, folder: str) -> FlowMap:
-    """The map of an entry, of the units in a folder."""
+def frames_of(entry: dict, known: dict) -> Frames:
+    """The pictures of an entry, which is one or a sequence."""
+
+    def opened(number: int) -> Picture:
+        return reopen(entry, known | ({"slice": number} if entry["interval_ms"] else {}))
+
+    return Frames(opened, known["frames"])
+
+
+def units(entry: dict, known: dict) -> int:
+    """How many units an entry has, picture by picture."""
+    return known["frames"] * len(fit_of(entry, known)[1].units)
+
+
+def unit(entry: dict, frames: Frames, fit: FlowFit, layout: MapLayout, number: int) -> np.ndarray:
+    """What is found of one unit's cells, (len, ny, nx): CHANNELS, and FOLLOWED of a sequence."""
+    if not entry["interval_ms"]:
+        return fit.unit(frames[0], layout, number)
+    return sequence_unit(frames, fit, layout, number, entry["interval_ms"] / entry["exposure_ms"])
+
+
+def joined(entry: dict, known: dict, folder: str) -> FlowMap | FlowSequence:
+    """The map of an entry, or those of its pictures, of the units in a folder."""
     fit, layout = fit_of(entry, known)
-    values = np.empty((len(CHANNELS), *layout.cells), np.float32)
-    for number, cells in enumerate(layout.units):
-        values[(slice(None), *cells)] = load_unit(folder, number)
-    return fit.map_of(layout, values, known["doubt"])
+    count = len(CHANNELS) + (len(FOLLOWED) if entry["interval_ms"] else 0)
+    values = np.empty((known["frames"], count, *layout.cells), np.float32)
+    for frame, one in enumerate(values):
+        for number, cells in enumerate(layout.units, frame * len(layout.units)):
+            one[(slice(None), *cells)] = load_unit(folder, number)
+    if not entry["interval_ms"]:
+        return fit.map_of(layout, values[0], known["doubt"])
+    times = entry["exposure_ms"], entry["interval_ms"]
+    return sequence_of(fit, layout, values, known["doubt"], *times)
 
 
 def bytes_a_px(entry: dict) -> float:

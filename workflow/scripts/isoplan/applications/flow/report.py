@@ -35,6 +35,7 @@ INTRO = (
     "correlation over the magnitudes of the displacements along y and x, the path along the axis and the distance from focus at the start, averaged; brackets are its 95 % interval. "
     "Directions count modulo 180°, as opposite ones look the same. The surest half are the windows whose intervals are narrowest."
 )
+SEQUENCE = ("headings", "headings_right", "tracks", "held_path", "held_end")
 MOVES = 0.25  # share of the windows at rest that are said to move, above which the report warns
 HELD = 0.75  # share of 90 % intervals that hold the truth, below which the report warns
 WIDTH_PX = 1040
@@ -107,6 +108,17 @@ def _words(test: dict, row: pd.Series) -> str:
     )
 
 
+def _sequence_words(test: dict, row: pd.Series) -> str:
+    if np.isnan(row["headings"]):
+        return "Of this sequence, nothing is followed."
+    shares = {name: style.percent(row[name]) for name in SEQUENCE}
+    return (
+        f"Followed over {test['frames']} pictures, {test['interval_exposures']:g} exposures apart, of what moves: headings are told from their opposites in {shares['headings']} of the windows, "
+        f"rightly in {shares['headings_right']}; {shares['tracks']} are tracked to the end, whose place is {style.fixed(row['off_path'], 1)} µm off after "
+        f"{style.fixed(row['path'], 1)} µm, in the median; intervals hold {shares['held_path']} of these places and {shares['held_end']} of the distances from focus."
+    )
+
+
 def _rest_words(test: dict, row: pd.Series) -> str:
     unlike = {
         "spherical aberration of {:g} waves": test["spherical_waves"],
@@ -149,6 +161,8 @@ def parts(study: Study) -> list[Part]:
             words.append(
                 f"Of the windows at the border, {style.percent(row['alarm_at_border'])} are said to have several motions."
             )
+        if test["frames"] > 1:
+            words.append(_sequence_words(test, row))
         table = flow_table(own, PUBLISHED.get(test["motion"]))
         found.append(
             Part(

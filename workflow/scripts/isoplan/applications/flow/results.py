@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from isoplan.applications.flow.figures import arrows, profile
+from isoplan.applications.flow.figures import arrows, profile, sequence_figure
 from isoplan.applications.flow.fit import CHANNELS, UNITS, FlowMap
+from isoplan.applications.flow.sequence import FOLLOWED, FlowSequence
+from isoplan.applications.flow.sequence import UNITS as FOLLOWED_UNITS
 from isoplan.cli.picture import tiff_tags
 from isoplan.mosaic import ngff
 from isoplan.mosaic.window import Picture
@@ -15,16 +17,25 @@ from isoplan.psf_map.layout import SHARD_CELLS
 from isoplan.report import plots
 
 TABLE, PICTURE, PROFILE, VALUES = "flow.csv", "flow.png", "profile.png", "flow.tif"
+TRACKS = "tracks.csv"  # of a sequence
 # Of the longest displacement that is looked for, and share of the cells.
 AT_END, MUCH_AT_END = 0.95, 0.05
 LEAST_AGREE = 0.7  # share of cells in which two exposures agree
+LEAST_FOLLOW, LEAST_HEADINGS = (
+    0.5,
+    0.3,
+)  # share of cells that follow the next picture, and of those whose heading is known
 THUMBNAIL_PX, BAND_PX = 1024, 512
 
 
 def facts_of(
-    found: FlowMap, exposure_ms: float | None, shorter: tuple[FlowMap, float] | None = None
+    found: FlowMap | FlowSequence,
+    exposure_ms: float | None,
+    shorter: tuple[FlowMap, float] | None = None,
 ) -> dict[str, float]:
     """Figures of a map, of valid cells; speeds in um/s with an exposure, displacements in um without; shorter: as `FlowMap.table`."""
+    if isinstance(found, FlowSequence):
+        return facts_of(found.whole, exposure_ms) | _followed_facts(found)
     valid = found.valid
     facts = {
         "valid": float(valid.mean()),
@@ -47,6 +58,23 @@ def facts_of(
     facts["axial"] = float(np.median(found["axial"][valid]) * scale)
     facts["axial_half_width"] = float(np.median(found["axial_uncertainty"][valid]) * scale)
     facts["at_end"] = float((found["displacement"][valid] > AT_END * found.longest_um).mean())
+    return facts
+
+
+def _followed_facts(found: FlowSequence) -> dict[str, float]:
+    """What a sequence tells beyond its pictures, of cells that are valid in all pictures but the last."""
+    valid = found.whole.valid[:-1]
+    facts = {"frames": float(len(found.frames)), "interval_ms": found.interval_ms}
+    if not valid.any():
+        return facts
+    follows = found["follows"][:-1][valid]
+    facts["headings"] = float(np.isfinite(found["heading"][:-1][valid]).mean())
+    facts["followed"] = float(np.isfinite(follows).mean())
+    if facts["followed"]:
+        facts["follow"] = float(np.nanmean(follows))
+    tracks = found.tracks()
+    facts["tracks"] = float(tracks["track"].nunique())
+    facts["to_the_end"] = float((tracks["frame"] == len(found.frames) - 1).sum())
     return facts
 
 
@@ -79,6 +107,8 @@ def describe(facts: dict[str, float], doubt: str) -> list[str]:
         )
     if "both_known" in facts:
         lines.append(_agreement(facts))
+    if "headings" in facts:
+        lines += _following(facts)
     if facts["at_end"] > MUCH_AT_END:
         lines.append(
             f"CAUTION: {facts['at_end']:.0%} of the displacements are about as long as what is looked for, {facts['longest_um']:.3g} um along x and y; give a larger --longest-px, or expose "
@@ -96,6 +126,22 @@ def _agreement(facts: dict[str, float]) -> str:
     return f"CAUTION: {line}; blur that does not grow with the exposure is not motion"
 
 
+def _following(facts: dict[str, float]) -> list[str]:
+    """What pictures say that follow each other."""
+    lines = [
+        f"{facts['frames']:.0f} pictures; headings are told from their opposites in {facts['headings']:.0%} of the cells; {facts['tracks']:.0f} tracks, of which {facts['to_the_end']:.0f} last to the end"
+    ]
+    if facts["headings"] < LEAST_HEADINGS:
+        lines.append(
+            "CAUTION: most headings are not known; what is seen should move by less than 60 px, and about as far as in an exposure, until the next picture"
+        )
+    if facts.get("follow", 1) < LEAST_FOLLOW:
+        lines.append(
+            f"CAUTION: only {facts['follow']:.0%} of the cells moved until the next picture as their blur tells; blur that is not followed by such a displacement is not motion"
+        )
+    return lines
+
+
 def thumbnail(picture: Picture) -> np.ndarray:
     """The picture with at most THUMBNAIL_PX a side, read in bands; every so-many-th pixel."""
     height, width = picture.shape
@@ -111,28 +157,45 @@ def thumbnail(picture: Picture) -> np.ndarray:
 def write_map(
     folder: Path,
     store: Path,
-    found: FlowMap,
+    found: FlowMap | FlowSequence,
     exposure_ms: float | None,
     small: np.ndarray,
     shorter: tuple[FlowMap, float] | None = None,
 ) -> None:
-    """Write a table, a TIFF and figures to a folder, and the map as OME-Zarr that lies over the picture; small: of `thumbnail`, shorter: as `FlowMap.table`."""
+    """Write a table, a TIFF and figures to a folder, and the map as OME-Zarr that lies over the picture.
+
+    Of a sequence there are tracks, too. small: of `thumbnail`, of the first picture. shorter: as `FlowMap.table`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    found.table(exposure_ms, shorter).to_csv(folder / TABLE, index=False, float_format="%.6g")
-    cell = found.layout.stride_px * found.pixel_size_um
-    tags = tiff_tags(found.values.shape, cell)
-    tags["metadata"] |= {"axes": "CYX", "Channel": {"Name": list(CHANNELS)}}
-    tifffile.imwrite(folder / VALUES, found.values, **tags)
-    (folder / PICTURE).write_bytes(plots.render(partial(arrows, found, small, exposure_ms)))
-    (folder / PROFILE).write_bytes(plots.render(partial(profile, found, exposure_ms)))
+    channels, units, in_time = CHANNELS, UNITS, {}
+    if isinstance(found, FlowSequence):
+        table, tracks = found.table(), found.tracks()
+        tracks.to_csv(folder / TRACKS, index=False, float_format="%.6g")
+        channels, units = (*CHANNELS, *FOLLOWED), (*UNITS, *FOLLOWED_UNITS)
+        values = np.concatenate([found.whole.values.swapaxes(0, 1), found.followed], 1)
+        in_time = {"frames": len(found.frames), "interval_s": found.interval_ms / 1000}
+        draw = partial(sequence_figure, found, tracks, small)
+        one = found.whole
+    else:
+        table, values, one = found.table(exposure_ms, shorter), found.values, found
+        draw = partial(arrows, found, small, exposure_ms)
+    table.to_csv(folder / TABLE, index=False, float_format="%.6g")
+    cell = one.layout.stride_px * one.pixel_size_um
+    tags = tiff_tags(values.shape, cell)
+    axes = "TCYX" if in_time else "CYX"
+    tags["metadata"] |= {"axes": axes, "Channel": {"Name": list(channels)}}
+    tifffile.imwrite(folder / VALUES, values, **tags)
+    (folder / PICTURE).write_bytes(plots.render(draw))
+    (folder / PROFILE).write_bytes(plots.render(partial(profile, one, exposure_ms)))
     ngff.create_map(
         store,
-        [{"name": name, "unit": unit} for name, unit in zip(CHANNELS, UNITS, strict=True)],
-        found.layout.cells,
-        stride_px=found.layout.stride_px,
-        pixel_size_um=found.pixel_size_um,
+        [{"name": name, "unit": unit} for name, unit in zip(channels, units, strict=True)],
+        one.layout.cells,
+        stride_px=one.layout.stride_px,
+        pixel_size_um=one.pixel_size_um,
         shard_cells=SHARD_CELLS,
         names=["0"],
-        attributes={"window_px": found.layout.window_px, "exposure_ms": exposure_ms},
+        **in_time,
+        attributes={"window_px": one.layout.window_px, "exposure_ms": exposure_ms},
     )
-    ngff.write_shards(ngff.open_array(store, "0", "r+"), (slice(None),) * 3, found.values)
+    ngff.write_shards(ngff.open_array(store, "0", "r+"), (slice(None),) * values.ndim, values)

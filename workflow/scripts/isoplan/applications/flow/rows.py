@@ -74,7 +74,10 @@ STAGES = (
         made=(
             "stages/flow_maps/{flow_map}/finished.done",
             *(f"flow_maps/{{flow_map}}/{name}" for name in ("facts.json", "flow.csv", "flow.tif")),
-            *(f"flow_maps/{{flow_map}}/{name}" for name in ("flow.png", "profile.png")),
+            *(
+                f"flow_maps/{{flow_map}}/{name}"
+                for name in ("flow.png", "profile.png", "tracks.csv")
+            ),
         ),
         memory="other",
         minutes="other",

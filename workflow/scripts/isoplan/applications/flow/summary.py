@@ -22,6 +22,16 @@ SCORES = (
     *("r2", "r2_low", "r2_high", "determined"),
     *("angle_deg", *(f"held_{name}" for name in INTERVALS), "alarm", "alarm_at_border"),
     *("doubted", "moves"),
+    *(
+        "headings",
+        "headings_right",
+        "follow",
+        "tracks",
+        "path",
+        "off_path",
+        "held_path",
+        "held_end",
+    ),
 )
 COLUMNS = ("test", "rows", "n", *SCORES)
 DRAWN, COVERED = 500, 0.95
@@ -34,6 +44,9 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     angle between true and found direction, of what moves; held: how often 90 % intervals hold the truth; alarm: how often parts of a window are said
     to move differently; doubted: how many windows are of pictures that a specimen at rest explains better; moves: how many of all have a displacement beyond its
     interval, without such a doubt.
+    Of sequences: headings: in how many of what moves the direction is told from its opposite; headings_right: how often rightly; follow: how many windows move until the
+    next picture as blur tells; tracks: how many windows are followed to the last picture; path, off_path: medians of how far they then moved, and of how far their ends are off
+    (um); held_path, held_end: how often intervals hold the end's place, and its distance from focus.
 
     Examples
     --------
@@ -98,9 +111,28 @@ def scores(rows: pd.DataFrame) -> dict[str, float]:
     doubted = rows["doubted"] > 0
     moved = (rows["displacement"] > rows["half_displacement"]) & ~doubted
     found |= {"doubted": float(doubted.mean()), "moves": float(moved.mean())}
+    found |= _followed(rows[moves])
     near = rows["border_px"] < NEAR_PX
     found["alarm_at_border"] = float(alarm[near].mean()) if near.any() else np.nan
     return found
+
+
+def _followed(rows: pd.DataFrame) -> dict[str, float]:
+    """Scores of sequences, of what moves."""
+    ended = rows[rows["path"].notna()]
+    if ended.empty and rows["heading"].isna().all():
+        return {}
+    known = rows[rows["heading"].notna()]
+    return {
+        "headings": len(known) / len(rows),
+        "headings_right": float((np.cos(known["heading"] - known["true_heading"]) > 0).mean()),
+        "follow": float(rows["follows"].mean()),
+        "tracks": len(ended) / len(rows),
+        "path": float(ended["path"].median()),
+        "off_path": float(ended["off_path"].median()),
+        "held_path": float((ended["off_path"] <= ended["half_path"]).mean()),
+        "held_end": float(((ended["end"] - ended["true_end"]).abs() <= ended["half_end"]).mean()),
+    }
 
 
 def _correlated(true: np.ndarray, own: np.ndarray) -> np.ndarray:

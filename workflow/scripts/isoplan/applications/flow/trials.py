@@ -10,13 +10,15 @@ from torch.nn import functional as F
 
 from isoplan.applications.flow import rest
 from isoplan.applications.flow.fit import LEAST_TEXTURE, STEP_PX, FlowFit
+from isoplan.applications.flow.sequence import Frames, estimate_sequence
 from isoplan.base.seeds import numpy_rng
 from isoplan.networks import spectrum_fit
 from isoplan.networks.defocus_fit import WINDOW_PX
 from isoplan.objects.scenes import draw_scenes
 from isoplan.optics.defocus import Defocus
-from isoplan.optics.motion import Motion, moving_picture
+from isoplan.optics.motion import Motion, moving_sequence
 from isoplan.optics.surface_pictures import MARGIN_PX, exposed
+from isoplan.restoration.in_memory import Counts
 
 ONE, TWO, PIPE, PARABOLA, REST = "one", "two", "pipe", "parabola", "rest"
 NODES = 9  # motions of a profile, between which it is linear
@@ -31,6 +33,9 @@ VALUES = (
     ),
     *("y", "x", "start"),
     *(name for kind in INTERVALS for name in (kind, f"half_{kind}")),
+    # Of sequences: which way, and the end of the track that begins there.
+    *("true_heading", "heading", "follows", "path", "off_path", "half_path"),
+    *("true_end", "end", "half_end"),
 )
 COLUMNS = ("test", *VALUES)
 
@@ -88,6 +93,11 @@ class Trial:
         count = self.test["samples"]
         return [range(k, min(k + many, count)) for k in range(0, count, many)]
 
+    @property
+    def passed(self) -> float:
+        """From the first picture of a sequence to the last, in exposures."""
+        return (self.test["frames"] - 1) * self.test["interval_exposures"]
+
     def field(self, number: int, place: torch.Tensor) -> tuple[Motion, torch.Tensor, torch.Tensor]:
         """Motions (n) of a picture, how much (n, m) each counts at places (m, 2) in px from its middle, and distances (m) from a border.
 
@@ -101,8 +111,11 @@ class Trial:
         count = 2 if kind == TWO else 1
         lateral = torch.tensor(rng.uniform(-1, 1, (count, 2)) * longest)
         low = 0.0 if self.test["one_side"] else -reach
-        start = torch.tensor(rng.uniform(low, reach, count))
-        axial = torch.tensor(rng.uniform(0, deepest, count))
+        start = rng.uniform(low, reach, count)
+        if self.passed:
+            # The last picture, too, begins where it is looked for.
+            deepest = np.minimum(deepest, (reach - start) / self.passed)
+        axial, start = torch.tensor(rng.uniform(0, deepest, count)), torch.tensor(start)
         angle = rng.uniform(0, 2 * math.pi)
         border = torch.full((len(place),), math.inf)
         if kind == REST:
@@ -119,7 +132,7 @@ class Trial:
             if kind == PIPE:
                 # As published: along x at one wall, along the axis at the other.
                 turn = (node + 1) / 2 * math.pi / 2
-                along, axial = longest * turn.cos(), deepest * turn.sin()
+                along, axial = longest * turn.cos(), torch.as_tensor(deepest) * turn.sin()
             else:
                 along, axial = longest * (1 - node**2), torch.zeros(NODES)
             lateral = torch.stack([torch.zeros(NODES, dtype=torch.float64), along], 1)
@@ -128,27 +141,32 @@ class Trial:
         return Motion(*(part.float() for part in parts)), weights.float(), border.abs().float()
 
     def sample(self, number: int) -> np.ndarray:
-        """Counts (size_px, size_px) of a picture."""
-        side = self.test["size_px"] + 2 * MARGIN_PX
+        """Counts (frames, size_px, size_px) of a picture and those that follow it."""
+        # What moves into the last picture must be there before.
+        far = math.ceil(self.passed * self.test["lateral_px"])
+        side = self.test["size_px"] + 2 * (MARGIN_PX + far)
         which = {"seed": self.seed, "stream": f"{self.stream}/scenes", "first": number}
         scene = draw_scenes(self.objects, 1, side, split="test", **which)[0]
         rng = numpy_rng(self.seed, f"{self.stream}/camera", number)
-        line = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
-        place = torch.cartesian_prod(line, line)
-        motion, weights, _ = self.field(number, place)
-        bright = moving_picture(scene, motion, weights.unflatten(1, (side, side)), self.optics)
         low, high = np.log10(self.test["photons"])
-        return exposed(bright, 10 ** rng.uniform(low, high), rng)
+        photons = 10 ** rng.uniform(low, high)
+        line = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+        motion, weights, _ = self.field(number, torch.cartesian_prod(line, line))
+        weights = weights.unflatten(1, (side, side))
+        passed = [k * self.test["interval_exposures"] for k in range(self.test["frames"])]
+        taken = moving_sequence(scene, motion, weights, self.optics, passed, far)
+        return np.stack([exposed(picture, photons, rng) for picture in taken])
 
     def unit(self, unit: int, fit: FlowFit) -> np.ndarray:
         """VALUES (n, len) of the windows of a unit's pictures."""
         side, step = fit.window_px, fit.stride_px
-        windows, truths, numbers = [], [], []
+        windows, truths, numbers, followed = [], [], [], []
         first = np.arange(0, self.test["size_px"] - side + 1, step)
         middle = torch.tensor(first + side / 2 - self.test["size_px"] / 2)
         place = torch.cartesian_prod(middle, middle)
         for number in self.pictures[unit]:
-            counts = torch.from_numpy(self.sample(number))
+            pictures = self.sample(number)
+            counts = torch.from_numpy(pictures[0])
             windows.append(counts.unfold(0, side, step).unfold(1, side, step).flatten(0, 1))
             motion, weights, border = self.field(number, place)
             # The sum of motions is that of their coordinates, as all lead one way.
@@ -156,12 +174,55 @@ class Trial:
             axial = weights.T @ motion.axial_um[:, None]
             truths.append(torch.cat([*here, axial, border[:, None]], 1))
             numbers += [number] * len(place)
-        return self._values(torch.cat(windows), torch.cat(truths), torch.tensor(numbers), fit)
+            followed.append(self._followed(pictures, truths[-1], fit))
+        return self._values(
+            *(torch.cat(windows), torch.cat(truths), torch.tensor(numbers)),
+            *({k: torch.cat([one[k] for one in followed]) for k in followed[0]}, fit),
+        )
+
+    def _followed(
+        self, pictures: np.ndarray, truth: torch.Tensor, fit: FlowFit
+    ) -> dict[str, torch.Tensor]:
+        """What pictures (frames, size_px, size_px) tell of windows beyond the first one; NaN of a single picture. truth: as of `_values`."""
+        names = ("heading", "follows", "path", "off_path", "half_path", "true_end", "end")
+        told = {name: torch.full((len(truth),), math.nan) for name in (*names, "half_end")}
+        if len(pictures) == 1:
+            return told
+        frames = Frames(lambda k: Counts(pictures[k]), len(pictures))
+        interval = self.test["interval_exposures"]
+        found = estimate_sequence(frames, fit, 1.0, interval, doubt=False)
+        inner = slice(1, -1)  # cells whose windows lie in the picture
+        for name in ("heading", "follows"):
+            told[name] = torch.from_numpy(found[name][0, inner, inner].ravel())
+        # Rows move alike, so a track keeps its own motion.
+        moved = truth[:, :2] * self.passed
+        depth = (truth[:, 2] + truth[:, 3] * self.passed).abs()
+        size, step = fit.optics.pixel_size_um, fit.stride_px
+        across = round(math.sqrt(len(truth)))
+        for _, track in found.tracks().groupby("track"):
+            first, last = track.iloc[0], track.iloc[-1]
+            if last["frame"] != len(pictures) - 1:
+                continue
+            y, x = (int(first[f"{axis}_px"] // step) - 1 for axis in "yx")
+            place = y * across + x
+            end = torch.tensor([last[f"{a}_px"] - first[f"{a}_px"] for a in "yx"])
+            told["path"][place] = float(moved[place].norm()) * size
+            told["off_path"][place] = float((end - moved[place]).norm()) * size
+            told["half_path"][place] = last["place_uncertainty_um"]
+            told["true_end"][place] = float(depth[place])
+            told["end"][place] = last["middle_um"]
+            told["half_end"][place] = last["middle_uncertainty_um"]
+        return told
 
     def _values(
-        self, windows: torch.Tensor, truth: torch.Tensor, numbers: torch.Tensor, fit: FlowFit
+        self,
+        windows: torch.Tensor,
+        truth: torch.Tensor,
+        numbers: torch.Tensor,
+        followed: dict[str, torch.Tensor],
+        fit: FlowFit,
     ) -> np.ndarray:
-        """From windows (n, side, side), their true y, x (px), middle, axial (um) and distance from a border (n, 5), and the pictures (n,) that they are of."""
+        """From windows (n, side, side), their true y, x (px), middle, axial (um) and distance from a border (n, 5), the pictures (n,) that they are of, and what `_followed` tells."""
         windows = F.avg_pool2d(windows[:, None], fit.binning)[:, 0]
         parts = spectrum_fit.welch(windows, WINDOW_PX, STEP_PX).flatten(1, 2)
         whole = parts.mean(1)
@@ -193,6 +254,7 @@ class Trial:
             "x": found.mean(about[:, 1]),
             "start": found.mean(found.motion.start_um),
         }
+        rows |= followed | {"true_heading": torch.atan2(lateral[:, 0], lateral[:, 1])}
         for k, name in enumerate(INTERVALS):
             rows |= {name: channels[2 * k], f"half_{name}": channels[2 * k + 1]}
         return torch.stack([rows[name].float() for name in VALUES], 1).numpy()

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         outputs_of(args, args.out) as outputs,
         open_picture(first, outputs, fused=False) as picture,
     ):
-        count = getattr(picture, "slices", 1)
+        count = picture.slices
         if count < 2:
             raise UserError(f"{args.picture}: has one slice; give a z stack")
         optics, z = optics_of(first), positions(args, count)
