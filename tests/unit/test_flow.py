@@ -13,7 +13,7 @@ from isoplan.__main__ import main
 from isoplan.applications.flow.between import correlations, way
 from isoplan.applications.flow.fit import APART, CHANNELS, FlowFit, FlowMap
 from isoplan.applications.flow.results import describe, facts_of
-from isoplan.applications.flow.sequence import FOLLOWED, FlowSequence
+from isoplan.applications.flow.sequence import FOLLOWED, FlowSequence, sequence_of
 from isoplan.applications.flow.summary import scores
 from isoplan.applications.flow.trials import Trial, table
 from isoplan.base.errors import UserError
@@ -297,10 +297,15 @@ def test_the_next_picture_tells_an_angle_from_its_opposite():
     told = (*told, torch.tensor([0.1]))
     for second, sign, agree in ((1, -1, 1), (2, 0, None)):
         found = correlations(noisy[0][None], noisy[second][None], 0.4)
-        known, agrees = way(found, *told)
-        assert int(known) == sign and (agree is None or float(agrees) == agree)
+        known, agrees, still = way(found, *told)
+        assert not still and int(known) == sign and (agree is None or float(agrees) == agree)
+    # The same place, though blur tells that it moved: it is at rest.
+    known, agrees, still = way(correlations(noisy[0][None], noisy[0][None], 0.4), *told)
+    assert still and int(known) == 0 and float(agrees) == 0
     # It moved as far, but across, so blur and displacement contradict each other.
-    _, agrees = way(correlations(noisy[0][None], noisy[1][None], 0.4), *told[:2], -told[2], told[3])
+    _, agrees, _ = way(
+        correlations(noisy[0][None], noisy[1][None], 0.4), *told[:2], -told[2], told[3]
+    )
     assert float(agrees) == 0
 
 
@@ -327,6 +332,16 @@ def test_tracks_follow_headings():
     assert inner.sum() > 50 and np.abs(turned - 4 * 2 * turn).max() < 0.01
     assert np.allclose(about[1][inner].abs() / about[0][inner].abs(), 1, atol=0.01)
     assert np.allclose(tracks["middle_um"], 3)
+    # What blur says to move, but is in the same place in the next picture, is at rest; where most is, all is doubted.
+    fit = FlowFit(OPTICS)
+    for share, some in ((0.3, True), (0.7, False)):
+        followed[:4, 2] = np.linspace(0, 1, layout.cells[1]) < share
+        both = np.concatenate([np.stack([values] * 5), followed], 1)
+        made = sequence_of(fit, layout, both, "", 10.0, 20.0)
+        assert made.whole.valid.any() == some and bool(made.doubt) != some
+        assert not made.whole.valid[:, :, 0].any()
+        words = describe(facts_of(made, 10.0), made.doubt)
+        assert any(word.startswith("CAUTION") and "same place" in word for word in words)
     followed[1:, 0] = np.nan
     assert FlowSequence([one] * 5, followed, 10.0, 20.0).tracks()["frame"].max() == 1
 
@@ -358,7 +373,7 @@ def test_a_sequence_of_a_user(tmp_path, capsys, monkeypatch):
     off = np.hypot(ended["y_px"] - start["y_px"] - 3 * y, ended["x_px"] - start["x_px"] - 3 * x)
     assert len(ended) > 3 and off.median() < 6
     store = ngff.open_array(tmp_path / "out.ome.zarr")
-    assert store.shape == tifffile.imread(out / "flow.tif").shape == (3, 12, 5, 5)
+    assert store.shape == tifffile.imread(out / "flow.tif").shape == (3, 13, 5, 5)
     # In memory it is the same.
     told = {"na": 0.3, "wavelength_um": 0.48, "pixel_size_um": 0.32, "quiet": True}
     made = isoplan.flow(pictures[:2], **told, exposure_ms=20, interval_ms=30)

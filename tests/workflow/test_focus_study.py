@@ -144,7 +144,7 @@ def test_a_whole_study(tmp_path):
     assert facts["moves", "frames"] == 2 and ("moved", "frames") not in facts.index
     tracks = [pd.read_csv(results / f"flow_maps/{name}/tracks.csv") for name in ("moves", "moved")]
     assert list(tracks[0]) == list(tracks[1]) and tracks[1].empty
-    assert ngff.open_array(results / "flow_maps/moves.ome.zarr").shape == (2, 12, 5, 5)
+    assert ngff.open_array(results / "flow_maps/moves.ome.zarr").shape == (2, 13, 5, 5)
 
     # As `make resume` does where a unit was damaged: it is made again, and what is left is not.
     before = {}

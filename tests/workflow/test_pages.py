@@ -64,6 +64,7 @@ ELSEWHERE = {
     ".venv/bin/isoplan depth results/depth/hill.tif --calibration results/depth/cal.json --reach-um 40 -o results/depth/hill": "on what that makes; tests/unit/test_depth.py::test_depth_finds_a_tilted_plane",
     "PYTHONPATH=workflow/scripts .venv/bin/python resources/readme/make_flow.py": "half a minute; tests/unit/test_flow.py",
     ".venv/bin/isoplan flow results/flow/channel.tif --exposure-ms 50 --na 0.3 --wavelength-um 0.48 -o results/flow/motion --shorter results/flow/channel-short.tif --shorter-ms 12.5": "on what that makes; tests/unit/test_flow.py::test_a_picture_of_a_user",
+    ".venv/bin/isoplan flow results/flow/sequence.tif --exposure-ms 50 --interval-ms 75 --na 0.3 --wavelength-um 0.48 -o results/flow/tracks": "on what that makes; tests/unit/test_flow.py::test_a_sequence_of_a_user",
     "make study STUDY=flow": "on what commands make; tests/workflow/test_focus_study.py",
     "make study STUDY=flow.small": "minutes; tests/workflow/test_focus_study.py",
     "make study STUDY=table_2_3.small": "hours; tests/unit/test_sweep.py",

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 REACH_PX = 64  # binned px; farther, too little of what was seen is left in the window
 SMOOTH = 5  # frequencies over which powers are averaged
 MOST_COHERENT = 0.9
+STILL_PX = 2.0  # within which what is seen has not moved
 SLACK_PX, SLACK = 2.0, 0.2  # beyond the interval of the blur, and of what is expected
 # Noise levels of a peak, between the two, and of the highest of all. Of pictures that do not follow each other, 1 % of the windows exceed the first two.
 LEAST_PEAK, LEAST_AHEAD, LEAST_TOP = 5.0, 2.0, 8.0
@@ -61,7 +62,7 @@ def way(
     half_px: torch.Tensor,
     direction: torch.Tensor,
     half_rad: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Which of two opposite directions n windows moved, from their correlations and what blur tells.
 
     Parameters
@@ -76,8 +77,8 @@ def way(
     Returns
     -------
     tuple of torch.Tensor
-        (n,) 1 along the direction, -1 against it, 0 where that is not known; and (n,) 1 where the highest peak of all lies where blur says
-        that it may, 0 where not, NaN where none is high.
+        (n,) 1 along the direction, -1 against it, 0 where that is not known; (n,) 1 where the highest peak of all lies where blur says
+        that it may, 0 where not, NaN where none is high; and (n,) bool where blur tells that what is seen moved, but it is where it was.
     """
     line = torch.arange(-REACH_PX, REACH_PX + 1.0)
     y, x = line[:, None], line
@@ -90,10 +91,16 @@ def way(
     forth, back = (
         torch.where(fits & side, found, 0.0).flatten(1).amax(1) for side in (along > 0, along < 0)
     )
+    near = torch.hypot(y, x) <= STILL_PX
+    stays, moves = (
+        torch.where(where, found, 0.0).flatten(1).amax(1) for where in (near, fits & ~near)
+    )
+    still = (length_px - half_px > STILL_PX) & (stays >= LEAST_TOP) & (stays - moves >= LEAST_AHEAD)
     inside = (length + half + slack).flatten() <= REACH_PX
     known = inside & (torch.maximum(forth, back) >= LEAST_PEAK)
-    known &= (forth - back).abs() >= LEAST_AHEAD
+    known &= ~still & ((forth - back).abs() >= LEAST_AHEAD)
     top, place = found.flatten(1).max(1)
     agrees = fits.flatten(1).gather(1, place[:, None])[:, 0].float()
     agrees[~inside | (top < LEAST_TOP)] = math.nan
-    return torch.where(known, torch.sign(forth - back), 0.0), agrees
+    agrees[still] = 0
+    return torch.where(known, torch.sign(forth - back), 0.0), agrees, still

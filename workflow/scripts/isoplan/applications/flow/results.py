@@ -21,6 +21,7 @@ TRACKS = "tracks.csv"  # of a sequence
 # Of the longest displacement that is looked for, and share of the cells.
 AT_END, MUCH_AT_END = 0.95, 0.05
 LEAST_AGREE = 0.7  # share of cells in which two exposures agree
+MUCH_STILL = 0.05  # share of the cells
 LEAST_FOLLOW, LEAST_HEADINGS = (
     0.5,
     0.3,
@@ -63,8 +64,10 @@ def facts_of(
 
 def _followed_facts(found: FlowSequence) -> dict[str, float]:
     """What a sequence tells beyond its pictures, of cells that are valid in all pictures but the last."""
-    valid = found.whole.valid[:-1]
+    valid, still = found.whole.valid[:-1], found["still"][:-1]
     facts = {"frames": float(len(found.frames)), "interval_ms": found.interval_ms}
+    if np.isfinite(still).any():
+        facts["still"] = float(np.nanmean(still))
     if not valid.any():
         return facts
     follows = found["follows"][:-1][valid]
@@ -84,6 +87,8 @@ def describe(facts: dict[str, float], doubt: str) -> list[str]:
         return [
             f"CAUTION: this picture looks less like motion than like a specimen at rest, seen with {doubt}; no cell is valid. Check the optics that you gave, and measure a specimen at rest"
         ]
+    if not facts["valid"] and facts.get("still", 0) > 0:
+        return [_standing(facts)]
     if not facts["valid"]:
         return ["CAUTION: no cell is valid: too little texture"]
     unit = "um/s" if "exposure_ms" in facts else "um"
@@ -126,9 +131,14 @@ def _agreement(facts: dict[str, float]) -> str:
     return f"CAUTION: {line}; blur that does not grow with the exposure is not motion"
 
 
+def _standing(facts: dict[str, float]) -> str:
+    return f"CAUTION: in {facts['still']:.0%} of the cells with texture, what is seen is in the same place in the next picture, so its blur is not motion; they are not valid. Check the optics that you gave"
+
+
 def _following(facts: dict[str, float]) -> list[str]:
     """What pictures say that follow each other."""
-    lines = [
+    lines = [_standing(facts)] if facts["still"] > MUCH_STILL else []
+    lines += [
         f"{facts['frames']:.0f} pictures; headings are told from their opposites in {facts['headings']:.0%} of the cells; {facts['tracks']:.0f} tracks, of which {facts['to_the_end']:.0f} last to the end"
     ]
     if facts["headings"] < LEAST_HEADINGS:

@@ -18,10 +18,12 @@ from isoplan.mosaic import tiles
 from isoplan.mosaic.window import Picture
 from isoplan.psf_map.layout import MapLayout
 
-FOLLOWED = ("heading", "follows")  # further channels of a sequence
-UNITS = ("rad", "0 or 1")
+FOLLOWED = ("heading", "follows", "still")  # further channels of a sequence
+UNITS = ("rad", "0 or 1", "0 or 1")
 DOUBTED = 8  # pictures that are asked whether all is at rest
 IN_TIME = "its pictures lie along axis Z of the file, and are taken to follow each other in time"
+MOSTLY_STILL = 0.5  # share of the cells whose blur is no motion, above which that of all others is doubted, too
+STILL = "optics other than those given, as what is seen is in the same place in the next picture"
 KNOWN = 0.5  # share of the weight of cells about a place that must be known
 
 
@@ -85,7 +87,8 @@ class FlowSequence:
         The map of each picture, during its exposure.
     followed
         (t, len(FOLLOWED), ny, nx). heading: the direction (rad, from -pi to pi, from x towards growing y), NaN where it is not told from its opposite;
-        follows: 1 where what is seen moved until the next picture as motion blur tells, 0 where not, NaN where that is not known, as in the last picture.
+        follows: 1 where what is seen moved until the next picture as motion blur tells, 0 where not; still: 1 where it is in the same place there,
+        though blur tells that it moved, so that the cell is not valid. NaN where that is not known, as in the last picture.
     exposure_ms, interval_ms
         Of a picture, and from the beginning of one to that of the next.
     """
@@ -239,14 +242,14 @@ def _followed(
         channel = dict(zip(CHANNELS, own, strict=True))
         px = ratio / (fit.optics.pixel_size_um * binning)
         found = correlations(*(one[known] for one in windows), 2 * fit.optics.cutoff * binning)
-        sign, follows = way(
+        sign, follows, still = way(
             found,
             *(channel[f"displacement{end}"] * px for end in ("", "_uncertainty")),
             *(channel[f"direction{end}"] for end in ("", "_uncertainty")),
         )
         heading = channel["direction"] - torch.where(sign < 0, math.pi, 0.0)
         heading[sign == 0] = math.nan
-        told[:, some] = torch.stack([heading, follows]).numpy()
+        told[:, some] = torch.stack([heading, follows, still.float()]).numpy()
     return told
 
 
@@ -260,6 +263,12 @@ def sequence_of(
 ) -> FlowSequence:
     """From CHANNELS and FOLLOWED (t, len, ny, nx) of all pictures."""
     own, followed = values[:, : len(CHANNELS)], values[:, len(CHANNELS) :]
+    told = followed[:, FOLLOWED.index("still")]
+    still = told > 0
+    if not doubt and still.sum() > MOSTLY_STILL * np.isfinite(told).sum():
+        doubt = STILL
+    still[-1] = still[-2]  # no picture follows the last one
+    own[:, -1][still] = 0
     frames = [fit.map_of(layout, one, doubt) for one in own]
     return FlowSequence(frames, followed, exposure_ms, interval_ms)
 
