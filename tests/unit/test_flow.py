@@ -44,6 +44,7 @@ TEST = {
     "reach_depths": 2.42,
     "moves_share": 1,
     "frames": 1,
+    "layers": 1,
     "interval_exposures": 1.5,
     "one_side": True,
     "photons": [1e5, 1e6],

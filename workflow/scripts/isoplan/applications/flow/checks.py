@@ -10,6 +10,8 @@ WINDOW_PX = 192  # of `fit`, which imports torch
 
 def flow_tests(tests: list[dict], study: dict) -> Wrong:
     for i, test in enumerate(tests):
+        if test["layers"] > 1 and (test["motion"] != "one" or test["frames"] > 1):
+            yield (i, "layers"), "only single pictures of one motion have layers"
         if test["frames"] > 1 and test["motion"] == "two":
             yield (
                 (i, "frames"),

@@ -102,8 +102,11 @@ def _figures(study: Study, name: str) -> list[StudyFigure]:
 
 def _words(test: dict, row: pd.Series) -> str:
     low, high = (style.large(v) for v in test["photons"])
+    what = MOTIONS[test["motion"]]
+    if test["layers"] > 1:
+        what += f", of {test['layers']} scenes at depths of their own"
     return (
-        f"{test['name']} ({MOTIONS[test['motion']]}, NA {test['na']:g}, {low} to {high} photons): R² {style.fixed(row['r2'])} in windows with texture; directions "
+        f"{test['name']} ({what}, NA {test['na']:g}, {low} to {high} photons): R² {style.fixed(row['r2'])} in windows with texture; directions "
         f"are {style.fixed(row['angle_deg'], 1)}° off, in the median."
     )
 

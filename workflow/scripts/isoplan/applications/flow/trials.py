@@ -145,8 +145,6 @@ class Trial:
         # What moves into the last picture must be there before.
         far = math.ceil(self.passed * self.test["lateral_px"])
         side = self.test["size_px"] + 2 * (MARGIN_PX + far)
-        which = {"seed": self.seed, "stream": f"{self.stream}/scenes", "first": number}
-        scene = draw_scenes(self.objects, 1, side, split="test", **which)[0]
         rng = numpy_rng(self.seed, f"{self.stream}/camera", number)
         low, high = np.log10(self.test["photons"])
         photons = 10 ** rng.uniform(low, high)
@@ -154,8 +152,24 @@ class Trial:
         motion, weights, _ = self.field(number, torch.cartesian_prod(line, line))
         weights = weights.unflatten(1, (side, side))
         passed = [k * self.test["interval_exposures"] for k in range(self.test["frames"])]
-        taken = moving_sequence(scene, motion, weights, self.optics, passed, far)
-        return np.stack([exposed(picture, photons, rng) for picture in taken])
+        total = 0.0
+        for layer, start in enumerate(self.starts(number, motion)):
+            stream = f"{self.stream}/scenes" + (f"/{layer}" if layer else "")
+            which = {"seed": self.seed, "stream": stream, "first": number}
+            scene = draw_scenes(self.objects, 1, side, split="test", **which)[0]
+            # Layers are as bright as each other.
+            scene = scene / scene.mean().clamp_min(1e-6)
+            here = Motion(motion.lateral_px, start + motion.axial_um / 2, motion.axial_um)
+            taken = moving_sequence(scene, here, weights, self.optics, passed, far)
+            total = total + torch.stack(list(taken))
+        return np.stack([exposed(picture, photons, rng) for picture in total])
+
+    def starts(self, number: int, motion: Motion) -> torch.Tensor:
+        """(layers, n) distances from focus at which motions (n) of a picture begin, in each of its layers; the first one's are the motions'."""
+        first, rng = motion.start_um, numpy_rng(self.seed, f"{self.stream}/layers", number)
+        low = 0.0 if self.test["one_side"] else -self.reach_um
+        others = rng.uniform(low, self.reach_um, (self.test["layers"] - 1, len(first)))
+        return torch.cat([first[None], torch.from_numpy(others).float()])
 
     def unit(self, unit: int, fit: FlowFit) -> np.ndarray:
         """VALUES (n, len) of the windows of a unit's pictures."""
@@ -170,7 +184,9 @@ class Trial:
             windows.append(counts.unfold(0, side, step).unfold(1, side, step).flatten(0, 1))
             motion, weights, border = self.field(number, place)
             # The sum of motions is that of their coordinates, as all lead one way.
-            here = [weights.T @ part for part in (motion.lateral_px, motion.middle_um[:, None])]
+            middles = (self.starts(number, motion) + motion.axial_um / 2).abs().mean(0)
+            middles = motion.middle_um if self.test["layers"] == 1 else middles
+            here = [weights.T @ part for part in (motion.lateral_px, middles[:, None])]
             axial = weights.T @ motion.axial_um[:, None]
             truths.append(torch.cat([*here, axial, border[:, None]], 1))
             numbers += [number] * len(place)
