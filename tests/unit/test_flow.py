@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import torch
 from isoplan.__main__ import main
+from isoplan.applications.flow import maps
 from isoplan.applications.flow.between import correlations, way
 from isoplan.applications.flow.fit import APART, CHANNELS, FlowFit, FlowMap
 from isoplan.applications.flow.results import describe, facts_of
@@ -245,6 +246,18 @@ def test_a_picture_of_which_nothing_is_known(tmp_path, capsys):
     assert capsys.readouterr().out.count("too little texture") == 2
     assert pd.read_csv(tmp_path / "two/tracks.csv").empty
     assert all((folder / "flow.png").is_file() for folder in (out, tmp_path / "two"))
+
+
+def test_a_pair_whose_cells_differ_is_named(monkeypatch):
+    fit = FlowFit(OPTICS)
+    one, other = (
+        fit.map_of(layout, np.zeros((len(CHANNELS), *layout.cells)), "")
+        for layout in (fit.layout((256, 256)), fit.layout((320, 256)))
+    )
+    monkeypatch.setattr(maps, "joined", lambda *_: other)
+    long, short = {"name": "long", "exposure_ms": 50}, {"name": "short", "exposure_ms": 5}
+    with pytest.raises(UserError, match=r"flow map long, short: .*at other places"):
+        maps.shorter_of(long, one, short, {}, "")
 
 
 def test_the_function(picture, capsys):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from _job import job
-from isoplan.applications.flow.maps import frames_of, joined
+from isoplan.applications.flow.maps import frames_of, joined, shorter_of
 from isoplan.applications.flow.results import describe, facts_of, thumbnail, write_map
 from isoplan.applications.flow.sequence import TRACK_COLUMNS
 from isoplan.base.ledger import write_atomically
@@ -17,9 +17,7 @@ def main(snakemake):
     exposure, shorter = params.flow_map["exposure_ms"], None
     if other := params.shorter:
         told = json.loads(Path(snakemake.input.shorter[0]).read_text())
-        # In a short time little moves, so a doubt whether all is at rest does not count.
-        taken = joined(other, told | {"doubt": ""}, params.shorter_folder)
-        shorter = taken, other["exposure_ms"]
+        shorter = shorter_of(params.flow_map, found, other, told, params.shorter_folder)
     with frames_of(params.flow_map, known) as frames:
         small = thumbnail(frames[0])
     write_map(Path(output.table).parent, Path(params.store), found, exposure, small, shorter)

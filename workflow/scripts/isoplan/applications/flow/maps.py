@@ -101,6 +101,22 @@ def joined(entry: dict, known: dict, folder: str) -> FlowMap | FlowSequence:
     return sequence_of(fit, layout, values, known["doubt"], *times)
 
 
+def shorter_of(
+    entry: dict, found: FlowMap, other: dict, known: dict, folder: str
+) -> tuple[FlowMap, float]:
+    """Of the shorter exposure that an entry names, the map and the time in ms; known, folder: of that exposure.
+
+    Raises UserError, with the entry's name, if cells lie at other places.
+    """
+    # In a short time little moves, so a doubt whether all is at rest does not count.
+    shorter = joined(other, known | {"doubt": ""}, folder)
+    try:
+        found.agrees(entry["exposure_ms"], shorter, other["exposure_ms"])
+    except UserError as error:
+        raise UserError(f"flow map {entry['name']}, {other['name']}: {error}") from None
+    return shorter, other["exposure_ms"]
+
+
 def bytes_a_px(entry: dict) -> float:
     """What an entry leaves on the disk of each pixel of its picture; where the file alone tells the optics, that of the smallest cells."""
     told = [entry[name] for name in OPTICS]
