@@ -14,7 +14,7 @@ SMOOTH = 5  # frequencies over which powers are averaged
 MOST_COHERENT = 0.9
 STILL_PX = 2.0  # within which what is seen has not moved
 SLACK_PX, SLACK = 2.0, 0.2  # beyond the interval of the blur, and of what is expected
-# Noise levels of a peak, between the two, and of the highest of all. Of pictures that do not follow each other, 1 % of the windows exceed the first two.
+# Noise levels of a peak, between the two, and of the highest of all. Windows of pictures that do not follow each other seldom exceed them.
 LEAST_PEAK, LEAST_AHEAD, LEAST_TOP = 5.0, 2.0, 8.0
 
 
