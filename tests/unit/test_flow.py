@@ -393,3 +393,13 @@ def test_a_sequence_of_a_user(tmp_path, capsys, monkeypatch):
     made = isoplan.flow(pictures[:2], **told, exposure_ms=20, interval_ms=30)
     assert np.array_equal(made.frames[0].values, store[0, : len(CHANNELS)], equal_nan=True)
     assert np.array_equal(made["heading"][0], store[0, len(CHANNELS)], equal_nan=True)
+
+
+def test_a_picture_of_a_sequence_may_be_lost(picture, monkeypatch):
+    small = partial(MotionFit, library=1024)
+    monkeypatch.setattr("isoplan.applications.flow.fit.MotionFit", small)
+    lost = np.stack([picture, np.full_like(picture, np.nan)])
+    told = {"na": 0.3, "wavelength_um": 0.48, "pixel_size_um": 0.32}
+    made = isoplan.flow(lost, **told, exposure_ms=20, interval_ms=30)
+    assert made.frames[0].valid.any() and not made.frames[1].valid.any()
+    assert np.isnan(made.followed).all() and made.tracks().empty

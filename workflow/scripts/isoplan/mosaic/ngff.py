@@ -266,17 +266,15 @@ def create_map(
     UserError
         If the folder is not writable or `path` exists and is not a store.
     """
-    one, in_time = ((), []) if frames is None else ((1,), ["t"])
+    lead, one, in_time = ((), (), []) if frames is None else ((frames,), (1,), ["t"])
     array = {
-        "shape": (*one, len(channels), *(int(length) for length in shape_cells)),
+        "shape": (*lead, len(channels), *(int(length) for length in shape_cells)),
         "chunks": (*one, 1, shard_cells, shard_cells),
         "shards": (*one, len(channels), shard_cells, shard_cells),
         "dtype": dtype,
         "fill_value": float("nan"),
         "dimension_names": [*in_time, "c", "y", "x"],
     }
-    if frames is not None:
-        array["shape"] = (frames, *array["shape"][1:])
     pixel = 1.0 if pixel_size_um is None else pixel_size_um
     scale, shift = stride_px * pixel, (stride_px - 1) / 2 * pixel
     times = [{"name": "t", "type": "time", "unit": "second"} for _ in in_time]

@@ -13,7 +13,7 @@ from isoplan.report.section import Bar, Part, Score, Section, StudyFigure
 TABLE = "flow_maps.csv"
 WIDTH_PX, BARS = 620, 12  # of the figures; pictures on the first screen
 INTRO = (
-    "What moved where in your own pictures while the camera exposed, each found in its picture alone. A direction and its opposite look the same. Speeds are in µm/s where the "
+    "What moved where in your own pictures while the camera exposed, each found in its picture alone. A direction and its opposite look the same, but in a sequence, which has headings and tracks. Speeds are in µm/s where the "
     "exposure time is known, else displacements in µm. flow_maps/<name>/flow.csv has a row per cell; flow_maps/<name>.ome.zarr lies over the picture in napari."
 )
 FACTS = {

@@ -22,10 +22,8 @@ TRACKS = "tracks.csv"  # of a sequence
 AT_END, MUCH_AT_END = 0.95, 0.05
 LEAST_AGREE = 0.7  # share of cells in which two exposures agree
 MUCH_STILL = 0.05  # share of the cells
-LEAST_FOLLOW, LEAST_HEADINGS = (
-    0.5,
-    0.3,
-)  # share of cells that follow the next picture, and of those whose heading is known
+# Share of cells that follow the next picture, and of those whose heading is known.
+LEAST_FOLLOW, LEAST_HEADINGS = 0.5, 0.3
 THUMBNAIL_PX, BAND_PX = 1024, 512
 
 
@@ -137,7 +135,7 @@ def _standing(facts: dict[str, float]) -> str:
 
 def _following(facts: dict[str, float]) -> list[str]:
     """What pictures say that follow each other."""
-    lines = [_standing(facts)] if facts["still"] > MUCH_STILL else []
+    lines = [_standing(facts)] if facts.get("still", 0) > MUCH_STILL else []
     lines += [
         f"{facts['frames']:.0f} pictures; headings are told from their opposites in {facts['headings']:.0%} of the cells; {facts['tracks']:.0f} tracks, of which {facts['to_the_end']:.0f} last to the end"
     ]

@@ -238,6 +238,8 @@ def _followed(
         ]
         known = torch.stack([one.isfinite().all(2).all(1) for one in windows]).all(0)
         some[some] = known.numpy()
+        if not some.any():
+            continue
         own = torch.from_numpy(values[:, some])
         channel = dict(zip(CHANNELS, own, strict=True))
         px = ratio / (fit.optics.pixel_size_um * binning)
