@@ -31,7 +31,7 @@ LEAST_TEXTURE = 1.0  # of signal over noise
 APART = 0.2
 # Lateral displacements (in binned px) and axial ones (in depths of field) that no picture tells from 0, and the logarithm of a likelihood ratio
 # up to which 0 lies in a 90 % interval, of two parameters.
-REST_PX, REST_DEPTHS, UNSURE = 1.0, 0.25, 2.3
+REST_PX, REST_DEPTHS, UNSURE = 2.0, 0.25, 2.3
 CHANNELS = (
     *("displacement", "displacement_uncertainty", "direction", "direction_uncertainty"),
     *("axial", "axial_uncertainty", "middle", "middle_uncertainty", "apart", "validity"),

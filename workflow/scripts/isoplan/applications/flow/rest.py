@@ -19,8 +19,9 @@ ASKED = 64  # windows
 LEAST = 12  # of them must have texture
 # Mean by which rest must be ahead in the logarithm of the evidence, and in its standard errors.
 AHEAD, SURE = 0.5, 3.0
-SOFTNESS_PX = (1.0, 2.0, 3.0)
-SPHERICAL_WAVES = (0.1, 0.2)
+# A little softness is assumed while spherical aberration is looked for.
+SOFTNESS_PX, LITTLE_PX = (0.0, 0.5, 1.0, 2.0, 3.0), 0.5
+SPHERICAL_WAVES = (0.0, 0.05, 0.1, 0.2)
 NA_SHARES = (0.7, 0.85)
 # Astigmatism is looked for along the motion that explains most windows, where it would be taken for that out of focus, and between that and what is across, in focus; then
 # more finely, in steps of waves and radians.
@@ -28,23 +29,33 @@ CYLINDER_WAVES = (0.05, 0.1, 0.15, 0.2, 0.3)
 FINER = ((0.025, 0.2), (0.012, 0.1))
 
 
-def others(optics: Defocus, binning: int) -> Iterator[tuple[str, Defocus]]:
-    """Optics that a picture may have been taken with, and what they have, in words.
+def apertures(optics: Defocus) -> Iterator[tuple[str, Defocus]]:
+    """Narrower apertures that a picture may have been taken with, in words, too.
 
     Examples
     --------
-    >>> found = dict(others(Defocus(0.3, 0.48, 0.32), 1))
-    >>> len(found), found["an aperture of about 0.21"].na
-    (7, 0.21)
+    >>> [words for words, _ in apertures(Defocus(0.3, 0.48, 0.32))]
+    ['an aperture of about 0.21', 'an aperture of about 0.26']
     """
-    for px in SOFTNESS_PX:
-        um = px * binning * optics.pixel_size_um
-        yield f"a softness of about {um:.2g} um", replace(optics, softness_um=um)
-    for waves in SPHERICAL_WAVES:
-        words = f"spherical aberration of about {waves:g} waves"
-        yield words, replace(optics, spherical_waves=waves)
     for share in NA_SHARES:
         yield f"an aperture of about {share * optics.na:.2g}", replace(optics, na=share * optics.na)
+
+
+def soft_or_spherical(spectra: torch.Tensor, fit: MotionFit) -> tuple[str, Defocus]:
+    """The softness and spherical aberration with which a specimen at rest explains windows of spectra (n, F) best, in words, too."""
+    size = fit.binning * fit.optics.pixel_size_um
+
+    def told(px: float, waves: float) -> float:
+        return float(fit.evidence_at_rest(spectra, seen_with(px, waves)).mean())
+
+    def seen_with(px: float, waves: float) -> Defocus:
+        return replace(fit.optics, softness_um=px * size, spherical_waves=waves)
+
+    waves = max(SPHERICAL_WAVES, key=lambda waves: told(LITTLE_PX, waves))
+    px = max(SOFTNESS_PX if waves else SOFTNESS_PX[1:], key=lambda px: told(px, waves))
+    soft = [f"a softness of about {px * size:.2g} um"] if px else []
+    aberrated = [f"spherical aberration of about {waves:g} waves"] if waves else []
+    return " and ".join(soft + aberrated), seen_with(px, waves)
 
 
 def astigmatic(spectra: torch.Tensor, fit: MotionFit, along_rad: float) -> tuple[str, Defocus]:
@@ -88,7 +99,8 @@ def doubt(spectra: torch.Tensor, fit: MotionFit) -> str:
     best, ahead = "", AHEAD
     some = spectra[tiles.spread(len(spectra), LEAST)]
     for words, optics in (
-        *others(fit.optics, fit.binning),
+        *apertures(fit.optics),
+        soft_or_spherical(some, fit),
         astigmatic(some, fit, math.atan2(y, x)),
     ):
         apart = fit.evidence_at_rest(spectra, optics) - moves
