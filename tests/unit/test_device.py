@@ -18,11 +18,11 @@ def test_work_in_threads_is_that_of_one(threads):
             seen.append(torch.get_num_threads())
             return k * k
 
-        assert in_threads(work, range(6), CPU) == [0, 1, 4, 9, 16, 25]
+        assert list(in_threads(work, range(6), CPU)) == [0, 1, 4, 9, 16, 25]
         assert set(seen) == {1}
         assert torch.get_num_threads() == threads
         with pytest.raises(ZeroDivisionError):
-            in_threads(lambda k: 1 // k, [1, 0, 2], CPU)
+            list(in_threads(lambda k: 1 // k, [1, 0, 2], CPU))
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

@@ -3,8 +3,10 @@
 import ctypes
 import os
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache
 
 import torch
 
@@ -69,21 +71,37 @@ def in_batches(work: Callable[[int, int], object], count: int, size: int) -> lis
     return done
 
 
-def in_threads(work: Callable, parts, device: torch.device) -> list:
-    """[work(part), ...], on a CPU in as many threads as torch has, each with one thread of torch's.
+def in_threads(work: Callable, parts: Iterable, device: torch.device) -> Iterable:
+    """work(part), ... in order, on a CPU in as many threads as torch has here, each with one thread of torch's.
 
-    That is faster than all threads on one part if the arrays are too small to be shared out.
+    That is faster than all threads on one part if the arrays are too small to be shared out. At most twice as many results as
+    threads are kept until they are taken.
     """
-    count = min(torch.get_num_threads() if device.type == "cpu" else 1, len(parts))
+    count = torch.get_num_threads() if device.type == "cpu" else 1
     if count < 2:
-        return [work(part) for part in parts]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+        yield from map(work, parts)
+        return
+    pool, waiting = _threads(count), deque()
+    torch.set_num_threads(1)  # others would disturb these
     try:
-        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, parts))
+        for part in parts:
+            waiting.append(pool.submit(work, part))
+            if len(waiting) == 2 * count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        torch.set_num_threads(threads)
+        # Nothing goes on behind the back of who got an error.
+        for one in waiting:
+            one.cancel()
+        wait(waiting)
+        torch.set_num_threads(count)
+
+
+@lru_cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    """They are kept, as new ones would take as long as a small part. What they start has one thread."""
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def set_threads(count: int) -> None:

@@ -20,13 +20,14 @@ exact for any PSFs. `blur_cells.choose` estimates the cost of many partitions an
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from threading import get_ident
 
 import torch
 
-from isoplan.base.device import halving, keep_freed_memory
+from isoplan.base.device import halving, in_threads, keep_freed_memory
 from isoplan.optics.blur_cells import Axis, Modes, Plan, axis_of, choose, points_of
 
 ORDERS = ("mask-blur", "blur-mask")
@@ -173,15 +174,16 @@ class SpaceVariantBlur:
         least = self._rows.transform * self._columns.transform * picture.element_size()
         return halving(one, self._work_bytes, least)
 
-    def _batches(self):
-        """Batches that fit the work arrays: a group, a slice of its cells, and a number of modes."""
+    def _batches(self) -> Iterator[tuple["_Group", slice, list[slice]]]:
+        """Batches that fit the work arrays: a group, a slice of its cells, and of their modes."""
         bytes_each = 3 * self._rows.transform * self._columns.transform * self.dtype.itemsize
         room = max(1, self._work_bytes // bytes_each)
         for group in self._groups:
             count, modes = group.masks.shape[:2]
-            cells = max(1, room // modes)
+            cells, step = max(1, room // modes), min(modes, room)
+            parts = [slice(k, min(k + step, modes)) for k in range(0, modes, step)]
             for start in range(0, count, cells):
-                yield group, slice(start, min(start + cells, count)), min(modes, room)
+                yield group, slice(start, min(start + cells, count)), parts
 
     def _scatter(self, masked: torch.Tensor) -> torch.Tensor:
         """Mask, blur and sum."""
@@ -190,42 +192,72 @@ class SpaceVariantBlur:
         padded = _padded(masked, self._rows.room, self._columns.room)
         inside = self._rows.inside, self._columns.inside
         sizes = self._rows.transform, self._columns.transform
-        for group, cells, step in self._batches():
+
+        def units():
+            for group, cells, parts in self._batches():
+                for modes in parts:
+                    yield group, cells, modes, modes == parts[-1], len(parts) == 1
+
+        def transformed(unit):
+            group, cells, modes, last, whole = unit
             x = torch.stack([padded[self._cell(place)] for place in group.places[cells]])
-            masks, otfs = group.masks[cells], group.otfs[cells]
+            masks, otfs = group.masks[cells, modes], group.otfs[cells, modes]
+            work = self._empty(*masks.shape[:2], *sizes)
+            torch.mul(x[:, None], masks, out=work[..., inside[0], inside[1]])
             total = torch.zeros_like(otfs[:, 0])
-            for k in range(0, masks.shape[1], step):
-                part = masks[:, k : k + step]
-                work = self._empty(len(x), part.shape[1], *sizes)
-                torch.mul(x[:, None], part, out=work[..., inside[0], inside[1]])
-                for mode, spectrum in enumerate(torch.fft.rfft2(work).unbind(1), k):
-                    total.addcmul_(spectrum, otfs[:, mode])
-            for place, patch in zip(group.places[cells], _inverse(total, sizes[1]), strict=True):
+            for mode, spectrum in enumerate(torch.fft.rfft2(work).unbind(1)):
+                total.addcmul_(spectrum, otfs[:, mode])
+            return group.places[cells], _inverse(total, sizes[1]) if whole else total, last, whole
+
+        total = 0.0
+        # Patches overlap. They are always added in the same order.
+        for places, found, last, whole in in_threads(transformed, units(), self.device):
+            if not whole:
+                total = total + found
+                if not last:
+                    continue
+                found, total = _inverse(total, sizes[1]), 0.0
+            for place, patch in zip(places, found, strict=True):
                 source, target = self._windows(place)
                 wide[target] += patch[source]
         return wide
 
     def _gather(self, wide: torch.Tensor) -> torch.Tensor:
         """The transpose of `_scatter`: correlate, mask and sum."""
-        masked = wide.new_empty(self._rows.length, self._columns.length)
-        sizes = self._rows.transform, self._columns.transform
-        for group, cells, step in self._batches():
-            window = wide.new_zeros(len(group.places[cells]), *sizes)
-            for place, patch in zip(group.places[cells], window, strict=True):
-                source, target = self._windows(place)
-                patch[source] = wide[target]
-            spectrum = torch.fft.rfft2(window)[:, None]
-            masks, otfs = group.masks[cells], group.adjoint_otfs[cells]
+        masked = wide.new_zeros(self._rows.length, self._columns.length)
+        width = self._columns.transform
+
+        def units():
+            for group, cells, parts in self._batches():
+                # What several parts share is computed once.
+                seen = self._spectra(wide, group.places[cells]) if len(parts) > 1 else None
+                for modes in parts:
+                    yield group, cells, modes, seen
+
+        def correlated(unit):
+            group, cells, modes, seen = unit
+            seen = self._spectra(wide, group.places[cells]) if seen is None else seen
+            masks, otfs = group.masks[cells, modes], group.adjoint_otfs[cells, modes]
+            parts = _inverse(seen[:, None] * otfs, width)
+            parts = parts[..., self._rows.inside, self._columns.inside]
             total = masks.new_zeros(masks[:, 0].shape)
-            for k in range(0, masks.shape[1], step):
-                parts = _inverse(spectrum * otfs[:, k : k + step], sizes[1])
-                parts = parts[..., self._rows.inside, self._columns.inside]
-                for mode, part in enumerate(parts.unbind(1), k):
-                    total.addcmul_(part, masks[:, mode])
-            for (i, j), patch in zip(group.places[cells], total, strict=True):
+            for mode, part in enumerate(parts.unbind(1)):
+                total.addcmul_(part, masks[:, mode])
+            return group.places[cells], total
+
+        for places, patches in in_threads(correlated, units(), self.device):
+            for (i, j), patch in zip(places, patches, strict=True):
                 y, x = self._rows.pixels(i), self._columns.pixels(j)
-                masked[y, x] = patch[: y.stop - y.start, : x.stop - x.start]
+                masked[y, x] += patch[: y.stop - y.start, : x.stop - x.start]
         return masked
+
+    def _spectra(self, wide: torch.Tensor, places: list[tuple[int, int]]) -> torch.Tensor:
+        """Transforms (n, size y, size x // 2 + 1) of what cells blur into."""
+        window = wide.new_zeros(len(places), self._rows.transform, self._columns.transform)
+        for place, patch in zip(places, window, strict=True):
+            source, target = self._windows(place)
+            patch[source] = wide[target]
+        return torch.fft.rfft2(window)
 
     def _cell(self, place: tuple[int, int]) -> tuple[slice, slice]:
         starts = self._rows.edges[place[0]], self._columns.edges[place[1]]
@@ -238,10 +270,11 @@ class SpaceVariantBlur:
         return (y, x), (y_other, x_other)
 
     def _empty(self, *shape: int) -> torch.Tensor:
-        """An array that is 0 outside of the cells' insides, which the caller overwrites; it is reused."""
-        if shape not in self._zeros:
-            self._zeros[shape] = torch.zeros(shape, dtype=self.dtype, device=self.device)
-        return self._zeros[shape]
+        """An array that is 0 outside of the cells' insides, which the caller overwrites; each thread reuses its own."""
+        key = get_ident(), *shape
+        if key not in self._zeros:
+            self._zeros[key] = torch.zeros(shape, dtype=self.dtype, device=self.device)
+        return self._zeros[key]
 
 
 def _padded(picture: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -16,6 +16,8 @@ from isoplan.report.style import PSF_MAP
 OVERVIEW_PX = 1024
 # Larger mosaics without a pyramid are not read as a whole, so they have no overview.
 WHOLE_LIMIT_PX = 64_000_000
+# A file's tiles are decoded once for each band that they reach into.
+BAND_PX = 4_000_000
 
 
 class StorePicture:
@@ -61,24 +63,25 @@ class SourcePicture:
         return np.asarray(self.mosaic.read(y0, y1, x0, x1), np.float32)
 
     def overview(self, limit_px: int = OVERVIEW_PX) -> np.ndarray | None:
-        """Means of blocks, with one strip of blocks in memory; None if the mosaic is too large."""
+        """Means of blocks, with a band of at most BAND_PX pixels in memory; None if the mosaic is too large."""
         height, width = self.shape
         if height * width > WHOLE_LIMIT_PX:
             return None
         step = max(1, -(-max(height, width) // limit_px))
         rows, columns = max(1, height // step), max(1, width // step)
-        strips = [
-            self.crop(row * step, min((row + 1) * step, height), 0, min(columns * step, width))
-            for row in range(rows)
-        ]
+        side = min(step, height), min(step, width)
+        band = max(1, BAND_PX // (step * width))
+        found = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a block that no tile covers stays NaN
-            return np.stack(
-                [
-                    np.nanmean(strip.reshape(len(strip), columns, -1), axis=(0, 2))
-                    for strip in strips
-                ]
-            )
+            for first in range(0, rows, band):
+                last = min(first + band, rows)
+                pixels = self.crop(
+                    first * step, first * step + (last - first) * side[0], 0, columns * side[1]
+                )
+                blocks = pixels.reshape(last - first, side[0], columns, side[1])
+                found.append(np.nanmean(blocks, axis=(1, 3)))
+        return np.concatenate(found)
 
 
 def _window(level, rows: slice, columns: slice) -> np.ndarray:

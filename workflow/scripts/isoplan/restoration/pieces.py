@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from isoplan.mosaic import tiles
 from isoplan.optics.blur import SpaceVariantBlur
@@ -12,6 +13,7 @@ from isoplan.optics.plain import PlainPsf
 from isoplan.restoration.learnt_weights import widths_of
 from isoplan.restoration.psfs import LocalPsfs
 
+CPU = torch.device("cpu")
 # PIECES pieces are chosen out of LOOKED_AT.
 PIECES, LOOKED_AT, PIECE_PX = 4, 64, 256
 # Tolerance of the blur for judging; a restoration needs one a hundred times as small.
@@ -36,6 +38,8 @@ class Piece:
         Relative standard deviation of the PSFs' width; None if they are known.
     widths_at
         The width in px of these PSFs at every pixel of the piece, (h, w); only learnt weights need it.
+    device
+        Device of the blurs.
     """
 
     counts: np.ndarray
@@ -44,6 +48,7 @@ class Piece:
     width_by: Callable[[float | PlainPsf], float]
     doubt: float | None = None
     widths_at: Callable[[float | PlainPsf], np.ndarray] | None = None
+    device: torch.device = CPU
 
 
 def pieces_of(mosaic, local: LocalPsfs, facts: dict, *, order: str, device="cpu") -> list[Piece]:
@@ -105,7 +110,8 @@ def pieces_of(mosaic, local: LocalPsfs, facts: dict, *, order: str, device="cpu"
             return widths_of(local.by(which).around(*window), shape)
 
         judged, doubt = tiles.inside(core, outer), local.doubt(*window)
-        pieces.append(Piece(counts, blur_by, judged, width_by, doubt, widths_at))
+        made_by = blur_by, judged, width_by, doubt, widths_at, torch.device(device)
+        pieces.append(Piece(counts, *made_by))
     return pieces
 
 

@@ -5,8 +5,11 @@ Iterations, weights and widths of PSFs are compared by squared errors, kinds of 
 a reason to, and finally weights and iterations with the PSFs that were chosen.
 """
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
+from isoplan.base.device import in_threads
 from isoplan.base.progress import Progress
 from isoplan.config import entries
 from isoplan.config.entries import LEARNT
@@ -320,11 +323,13 @@ class Search:
 
     def quick_deviance(self, which: float | PlainPsf, tv_weight: float) -> np.ndarray:
         """The deviance of every square of SEARCHED pieces, with one thinning."""
-        parts = []
-        for held in self.held_out[-SEARCHED:]:
+        how = {"turns": 1} | self.brightness
+
+        def deviance_of(held: HeldOut) -> np.ndarray:
             blur = held.piece.blur_by(which)
-            how = {"turns": 1} | self.brightness
-            parts.append(held.compare(blur, self.looks, tv_weight, self.settings, **how)[1])
+            return held.compare(blur, self.looks, tv_weight, self.settings, **how)[1]
+
+        parts = list(self.of_each(deviance_of, self.held_out[-SEARCHED:]))
         deviance = np.nan_to_num(np.concatenate(parts, axis=1), nan=np.inf)
         return deviance[deviance.sum(1).argmin()]
 
@@ -439,29 +444,41 @@ class Search:
     def try_all(self, psfs: list, weights: list[float], what: str, looks=None) -> None:
         """Try all pairs of PSFs and weights that were not tried yet.
 
-        This goes piece by piece, so that only one blur is in memory. what: the PSFs or weights in words. looks:
-        numbers of iterations after which to compare; None takes those that can be chosen.
+        what: the PSFs or weights in words. looks: numbers of iterations after which to compare; None takes those that can be chosen.
         """
         looks = looks or self.iterations
-        new = [(psf, w) for psf in psfs for w in weights if (psf, w) not in self.trials]
+        pairs = dict.fromkeys((psf, weight) for psf in psfs for weight in weights)
+        new = [key for key in pairs if key not in self.trials]
+        if not new:
+            return
         bar = Progress(
             f"judging {what} by held-out photons, restorations", len(new) * len(self.held_out)
         )
-        found = {key: [] for key in new}
-        for held in self.held_out:
+
+        def compared(held: HeldOut) -> list[np.ndarray]:
+            found = []
             for psf in dict.fromkeys(psf for psf, _ in new):
+                # One blur of a piece is in memory at a time.
                 blur = held.piece.blur_by(psf)
                 for key in (key for key in new if key[0] == psf):
                     how = dict(self.brightness)
                     if key[1] == LEARNT:
                         how |= {"widths": held.piece.widths_at(psf), "doubt": self.doubt}
-                    seen = held.compare(blur, looks, key[1], self.settings, **how)
-                    found[key].append(seen)
-                    bar.step()
-        for key, parts in found.items():
-            squares, *others = np.nan_to_num(np.concatenate(parts, axis=2), nan=np.inf)
+                    found.append(held.compare(blur, looks, key[1], self.settings, **how))
+            return found
+
+        parts = []
+        for found in self.of_each(compared, self.held_out):
+            parts.append(found)
+            bar.step(count=len(new))
+        for key, *found in zip(new, *parts, strict=True):
+            squares, *others = np.nan_to_num(np.concatenate(found, axis=2), nan=np.inf)
             may_be_taken = [looks.index(number) for number in self.iterations]
             self.trials[key] = Trial(key[1], squares[may_be_taken], *others)
+
+    def of_each(self, work: Callable, held_out: list[HeldOut]) -> Iterable:
+        """work(piece) of each, a thread for each."""
+        return in_threads(work, held_out, held_out[0].piece.device)
 
     @property
     def first_weight(self) -> float:
