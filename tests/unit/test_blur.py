@@ -216,6 +216,24 @@ def test_batches_make_no_difference(monkeypatch):
     torch.testing.assert_close(whole.forward(x), one_by_one.forward(x), atol=1e-14, rtol=0)
 
 
+@pytest.mark.parametrize("work_bytes", [1, 2**14, 2**23])
+def test_threads_make_no_difference(work_bytes, monkeypatch):
+    """Not even in the last digit: of modes one by one, of some cells at a time, and of all at once."""
+    monkeypatch.setattr("isoplan.optics.blur.WORK_BYTES", work_bytes)
+    blur = make_blur("dense", "mask-blur")
+    x, y = random_picture(blur.object_shape), random_picture(blur.shape, 1)
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            found.append((blur.forward(x), blur.adjoint(y)))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+    for one, several in zip(*found, strict=True):
+        assert torch.equal(one, several)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_out_of_memory_halves_the_batch(order, monkeypatch):
     """As a GPU does it: batches that are too large fail, halves of them go on."""

@@ -512,6 +512,24 @@ def test_whole_numbers_are_shown_in_counts(tmp_path):
     assert picture.overview(32).max() == pytest.approx(90, abs=1)
 
 
+def test_an_overview_is_read_in_bands(monkeypatch):
+    """Each row is read once, in bands of whole blocks; what is left at the edges belongs to no block."""
+    picture, asked = np.random.default_rng(0).random((103, 61), np.float32), []
+
+    class Mosaic:
+        shape = picture.shape
+
+        def read(self, y0, y1, x0, x1):
+            asked.append((y0, y1))
+            return picture[y0:y1, x0:x1]
+
+    monkeypatch.setattr(pictures, "BAND_PX", 30 * 61)
+    seen = pictures.SourcePicture(Mosaic()).overview(25)
+    blocks = picture[:100, :60].reshape(20, 5, 12, 5).mean((1, 3))
+    np.testing.assert_allclose(seen, blocks, rtol=1e-5)
+    assert asked == [(0, 30), (30, 60), (60, 90), (90, 100)]
+
+
 def test_an_overview_of_tiles_with_holes(tmp_path):
     boxes = [(0, 100, 0, 100), (0, 100, 150, 250)]
     names = write_tiles(tmp_path, np.full((100, 250), 7, np.uint16), boxes)
