@@ -29,7 +29,8 @@ LEAST_TEXTURE = 1.0  # of signal over noise
 # Logarithm of the ratio of misfits, of one motion for a window and of one for each of its parts. About 5 % of the windows that
 # have one motion exceed it, and 45 % of those at a border of two.
 APART = 0.2
-# Lateral displacements (in binned px) and axial ones (in depths of field) that no picture tells from 0, and the logarithm of a likelihood ratio
+# Lateral displacements (in binned px) and axial ones (in depths of field) that no picture tells from 0: scenes with structures along one direction
+# look as if they moved by 1 to 3 px. And the logarithm of a likelihood ratio
 # up to which 0 lies in a 90 % interval, of two parameters.
 REST_PX, REST_DEPTHS, UNSURE = 2.0, 0.25, 2.3
 CHANNELS = (
