@@ -6,6 +6,7 @@ import torch
 from isoplan.config.validation import validate
 from isoplan.optics.blur import ORDERS, SpaceVariantBlur
 from isoplan.optics.blur_cells import good_size
+from isoplan.optics.blur_sums import _add_correlations, sum_of_correlations, sum_of_products
 from isoplan.optics.psf import make_psf_model
 
 # Picture shape, PSF size, centres along y and x: even and odd sizes, uneven grids, centres outside
@@ -339,3 +340,22 @@ def test_wrong_input_is_refused():
         SpaceVariantBlur(psfs, [0, 1], [1, 0], (9, 9))
     with pytest.raises(ValueError, match="object: shape"):
         SpaceVariantBlur(psfs, [0, 1], [0, 1], (9, 9)).forward(torch.zeros(9, 9))
+
+
+@pytest.mark.parametrize("width", [12, 15])
+@pytest.mark.parametrize("modes", [1, 4, 5])
+@pytest.mark.parametrize("real", [False, True])
+def test_compiled_sums_are_those_of_whole_arrays(real, modes, width):
+    """What a GPU takes as whole arrays, a processor takes in loops, and two modes at once."""
+    spectra = torch.fft.rfft2(random_picture((2, modes, 10, width)))
+    otfs = torch.fft.rfft2(random_picture((2, modes, 10, width), 1)) / (10 * width)
+    otfs = otfs.real.contiguous() if real else otfs
+    before = torch.fft.rfft2(random_picture((2, 10, width), 2))
+    found = sum_of_products(spectra, otfs, before.clone())
+    torch.testing.assert_close(found, before + (spectra * otfs).sum(1))
+
+    seen, masks = spectra[:, 0].contiguous(), random_picture((2, modes, 6, 7), 3)
+    about = seen, otfs, masks, (2, 3), width
+    whole = _add_correlations(*about, torch.zeros(2, 6, 7, dtype=masks.dtype))
+    torch.testing.assert_close(sum_of_correlations(*about), whole)
+    torch.testing.assert_close(sum_of_correlations(*about, whole.clone()), 2 * whole)

@@ -9,12 +9,10 @@ from isoplan.restoration import richardson_lucy as deconvolution
 from isoplan.restoration.richardson_lucy import (
     ACCELERATIONS,
     TV_STEPS,
-    denoise,
-    divergence,
     extrapolate,
-    gradient,
     richardson_lucy,
 )
+from isoplan.restoration.total_variation import gradient
 from isoplan.restoration.tv_richardson_lucy import halo_px
 
 # Small arrays: a second thread would only wait.
@@ -285,34 +283,6 @@ def test_saturated_spots_keep_their_middle_and_do_not_ring():
     errors = [float((found - sharp)[ring].abs().mean()) for found in (best, bound, out, kept)]
     assert errors[1] < 1.3 * errors[0]
     assert errors[1] < errors[3]
-
-
-def test_divergence_is_minus_the_transpose_of_the_gradient():
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(17, 12, dtype=torch.float64, generator=generator)
-    field = torch.rand(2, 17, 12, dtype=torch.float64, generator=generator)
-    assert (gradient(x) * field).sum().item() == pytest.approx(
-        -(x * divergence(field)).sum().item()
-    )
-    assert (gradient(torch.full((5, 6), 3.0)) == 0).all()
-
-
-def test_denoising_solves_its_problem():
-    """Few steps come near a long run, whose dual field proves it optimal (duality gap)."""
-    generator = torch.Generator().manual_seed(1)
-    z = scene((40, 40)) + 0.05 * torch.rand(40, 40, dtype=torch.float64, generator=generator)
-    strength = 0.05 * (0.2 + torch.rand(40, 40, dtype=torch.float64, generator=generator))
-
-    def primal(u):
-        return float(((u - z) ** 2 / (2 * strength)).sum() + total_variation(u))
-
-    dual = torch.zeros(2, 40, 40, dtype=torch.float64)
-    best = denoise(z, strength, dual, 5000)
-    inner = -(0.5 * strength * divergence(dual) ** 2 + z * divergence(dual)).sum().item()
-    assert dual.square().sum(0).max() <= 1 + 1e-12
-    assert 0 <= primal(best) - inner < 1e-4 * primal(best)
-    quick = denoise(z, strength, torch.zeros_like(dual), 30)
-    assert primal(quick) - primal(best) < 0.05 * (primal(z) - primal(best))
 
 
 def test_proximal_and_explicit_reach_one_fixed_point(monkeypatch):

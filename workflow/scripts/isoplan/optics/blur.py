@@ -29,6 +29,7 @@ import torch
 
 from isoplan.base.device import halving, in_threads, keep_freed_memory
 from isoplan.optics.blur_cells import Axis, Modes, Plan, axis_of, choose, points_of
+from isoplan.optics.blur_sums import inverse, sum_of_correlations, sum_of_products
 
 ORDERS = ("mask-blur", "blur-mask")
 
@@ -36,8 +37,12 @@ ORDERS = ("mask-blur", "blur-mask")
 # by less than half of that, relative to its range.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
 
-# Size of one batch's work arrays on a CPU; small ones stay in its cache.
-WORK_BYTES = 8 * 2**20
+# Size of one batch's work arrays on a CPU. Larger ones leave its cache, smaller ones take more calls.
+WORK_BYTES = 16 * 2**20
+
+# The modes of a cell that fills the work arrays are shared out among as many threads at most. Sums depend on it, so
+# it does not depend on the machine.
+SHARES = 4
 
 
 class SpaceVariantBlur:
@@ -142,7 +147,9 @@ class SpaceVariantBlur:
         symmetric = bool(unlike <= 1e-2 * max(tolerance, 1e-12) * psfs.abs().amax())
         points = points_of(psfs.flatten(0, 1).flatten(1), tolerance / 30, symmetric)
         points = points.reshape(*psfs.shape[:2], -1)
-        plan = choose(rows, columns, points, tolerance, 2 * psfs.element_size(), parts)
+        real = symmetric and self.device.type == "cpu"
+        otf_bytes = psfs.element_size() * (1 if real else 2)
+        plan = choose(rows, columns, points, tolerance, otf_bytes, parts)
         self._rows, self._columns = plan.rows, plan.columns
         self.parts = plan.rows.cells, plan.columns.cells
         self.truncation = max(modes.error for modes in plan.modes)
@@ -174,16 +181,19 @@ class SpaceVariantBlur:
         least = self._rows.transform * self._columns.transform * picture.element_size()
         return halving(one, self._work_bytes, least)
 
-    def _batches(self) -> Iterator[tuple["_Group", slice, list[slice]]]:
-        """Batches that fit the work arrays: a group, a slice of its cells, and of their modes."""
+    def _batches(self) -> Iterator[tuple["_Group", slice, list[list[slice]]]]:
+        """Batches that fit the work arrays: a group, a slice of its cells, and shares of their modes in slices."""
         bytes_each = 3 * self._rows.transform * self._columns.transform * self.dtype.itemsize
         room = max(1, self._work_bytes // bytes_each)
         for group in self._groups:
             count, modes = group.masks.shape[:2]
-            cells, step = max(1, room // modes), min(modes, room)
-            parts = [slice(k, min(k + step, modes)) for k in range(0, modes, step)]
+            # Two modes at least, as the adjoint transforms pairs.
+            cells, step = max(1, room // modes), min(modes, max(2, room))
+            slices = [slice(k, min(k + step, modes)) for k in range(0, modes, step)]
+            each = -(-len(slices) // SHARES)
+            shares = [slices[k : k + each] for k in range(0, len(slices), each)]
             for start in range(0, count, cells):
-                yield group, slice(start, min(start + cells, count)), parts
+                yield group, slice(start, min(start + cells, count)), shares
 
     def _scatter(self, masked: torch.Tensor) -> torch.Tensor:
         """Mask, blur and sum."""
@@ -194,29 +204,30 @@ class SpaceVariantBlur:
         sizes = self._rows.transform, self._columns.transform
 
         def units():
-            for group, cells, parts in self._batches():
-                for modes in parts:
-                    yield group, cells, modes, modes == parts[-1], len(parts) == 1
+            for group, cells, shares in self._batches():
+                for share in shares:
+                    yield group, cells, share, share is shares[-1], len(shares) == 1
 
         def transformed(unit):
-            group, cells, modes, last, whole = unit
-            x = torch.stack([padded[self._cell(place)] for place in group.places[cells]])
-            masks, otfs = group.masks[cells, modes], group.otfs[cells, modes]
-            work = self._empty(*masks.shape[:2], *sizes)
-            torch.mul(x[:, None], masks, out=work[..., inside[0], inside[1]])
-            total = torch.zeros_like(otfs[:, 0])
-            for mode, spectrum in enumerate(torch.fft.rfft2(work).unbind(1)):
-                total.addcmul_(spectrum, otfs[:, mode])
-            return group.places[cells], _inverse(total, sizes[1]) if whole else total, last, whole
+            group, cells, share, last, whole = unit
+            x = [padded[self._cell(place)] for place in group.places[cells]]
+            x = torch.stack(x) if len(x) > 1 else x[0][None]
+            total = None
+            for modes in share:
+                masks = group.masks[cells, modes]
+                work = self._empty(*masks.shape[:2], *sizes)
+                torch.mul(x[:, None], masks, out=work[..., inside[0], inside[1]])
+                total = sum_of_products(torch.fft.rfft2(work), group.otfs[cells, modes], total)
+            return group.places[cells], inverse(total, sizes[1]) if whole else total, last, whole
 
-        total = 0.0
+        total = None
         # Patches overlap. They are always added in the same order.
         for places, found, last, whole in in_threads(transformed, units(), self.device):
             if not whole:
-                total = total + found
+                total = found if total is None else total.add_(found)
                 if not last:
                     continue
-                found, total = _inverse(total, sizes[1]), 0.0
+                found, total = inverse(total, sizes[1]), None
             for place, patch in zip(places, found, strict=True):
                 source, target = self._windows(place)
                 wide[target] += patch[source]
@@ -225,24 +236,22 @@ class SpaceVariantBlur:
     def _gather(self, wide: torch.Tensor) -> torch.Tensor:
         """The transpose of `_scatter`: correlate, mask and sum."""
         masked = wide.new_zeros(self._rows.length, self._columns.length)
-        width = self._columns.transform
+        first, width = (self._rows.lead, self._columns.lead), self._columns.transform
 
         def units():
-            for group, cells, parts in self._batches():
-                # What several parts share is computed once.
-                seen = self._spectra(wide, group.places[cells]) if len(parts) > 1 else None
-                for modes in parts:
-                    yield group, cells, modes, seen
+            for group, cells, shares in self._batches():
+                # What several shares need is computed once.
+                seen = self._spectra(wide, group.places[cells]) if len(shares) > 1 else None
+                for share in shares:
+                    yield group, cells, share, seen
 
         def correlated(unit):
-            group, cells, modes, seen = unit
+            group, cells, share, seen = unit
             seen = self._spectra(wide, group.places[cells]) if seen is None else seen
-            masks, otfs = group.masks[cells, modes], group.adjoint_otfs[cells, modes]
-            parts = _inverse(seen[:, None] * otfs, width)
-            parts = parts[..., self._rows.inside, self._columns.inside]
-            total = masks.new_zeros(masks[:, 0].shape)
-            for mode, part in enumerate(parts.unbind(1)):
-                total.addcmul_(part, masks[:, mode])
+            total = None
+            for modes in share:
+                masks, otfs = group.masks[cells, modes], group.adjoint_otfs[cells, modes]
+                total = sum_of_correlations(seen, otfs, masks, first, width, total)
             return group.places[cells], total
 
         for places, patches in in_threads(correlated, units(), self.device):
@@ -286,20 +295,14 @@ def _padded(picture: torch.Tensor, height: int, width: int) -> torch.Tensor:
     )
 
 
-def _inverse(spectrum: torch.Tensor, width: int) -> torch.Tensor:
-    """irfft2 without its division, in two steps, which are faster than one on a CPU."""
-    return torch.fft.irfft(
-        torch.fft.ifft(spectrum, dim=-2, norm="forward"), n=width, norm="forward"
-    )
-
-
 @dataclass
 class _Group:
     """Cells with the same number of modes, which are computed together."""
 
     places: list[tuple[int, int]]  # cell numbers along y and x
     masks: torch.Tensor  # (cells, modes, longest y, longest x), 0 beyond the cell
-    otfs: torch.Tensor  # (cells, modes, transform y, transform x // 2 + 1)
+    # (cells, modes, transform y, transform x // 2 + 1), real if the PSFs are symmetric and a processor computes
+    otfs: torch.Tensor
     adjoint_otfs: torch.Tensor  # their conjugates; the same tensor if the PSFs are symmetric
 
 
@@ -320,7 +323,9 @@ def _groups(plan: Plan, psfs: torch.Tensor, symmetric: bool) -> list[_Group]:
         )  # fmt: skip
         for (place, modes), mask, otf in zip(members, masks, otfs, strict=True):
             _fill(mask, otf, modes, psfs, rows, columns, place)
-        if symmetric:
+        if symmetric and psfs.device.type == "cpu":
+            otfs = otfs.real.contiguous()
+        elif symmetric:
             otfs.imag.zero_()
         groups.append(_Group(places, masks, otfs, otfs if symmetric else otfs.conj_physical()))
     return groups

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 
 from isoplan.optics.blur import SpaceVariantBlur
+from isoplan.restoration.total_variation import LEAST_SHARE, denoise, divergence, unit_gradient
 
 TV_STEPS = ("proximal", "explicit", "none")
 ACCELERATIONS = ("momentum", "none")
@@ -30,9 +31,6 @@ FAINT = 0.3
 # From iteration N = max(12, .36 / tv_weight) on, the momentum is multiplied by N / n. With a large TV weight, the dual
 # steps cannot follow the accelerated object, which diverged after about 20 iterations.
 FADES_FROM, FADES_AT = 12, 0.36
-
-# A TV step keeps at least this share of a pixel's Richardson-Lucy value, as a pixel of 0 would always stay 0.
-LEAST_SHARE = 0.1
 
 
 def richardson_lucy(
@@ -168,7 +166,7 @@ def richardson_lucy(
     x = before = torch.full(blur.object_shape, float(start), dtype=y.dtype, device=y.device)
     bound = tv_weight if torch.is_tensor(tv_weight) else None
     if tv_step == "proximal":
-        dual = x.new_zeros(2, *x.shape)
+        dual, spare = x.new_zeros(2, 2, *x.shape)
         softness = (tv_weight if bound is None else 1) / weight.clamp(min=FAINT)
 
     for iteration in range(1, iterations + 1):
@@ -182,11 +180,12 @@ def richardson_lucy(
         gain = blur.adjoint(ratio).clamp_(min=0)
         gain = torch.addcmul(unseen, gain, inverse, out=gain)
         if tv_step == "explicit":
-            change = divergence(tv_weight * _unit_gradient(point, TV_EPSILON * scale))
+            change = divergence(tv_weight * unit_gradient(point, TV_EPSILON * scale))
             gain /= (1 - change).clamp(min=LEAST_SHARE)
         before, x = x, gain.mul_(point)
         if tv_step == "proximal":
-            x = denoise(x, softness * point, dual, DUAL_STEPS, bound)
+            x, made = denoise(x, softness * point, dual, DUAL_STEPS, bound, spare)
+            dual, spare = made, dual
         if callback is not None and callback(iteration, x):
             break
     return x
@@ -212,100 +211,6 @@ def extrapolate(
     share = (1 + weight) / 2
     behind = torch.lerp(x, before, share).clamp_(min=torch.finfo(x.dtype).tiny)
     return torch.lerp(before, x, share).div_(behind).mul_(x)
-
-
-def denoise(
-    z: torch.Tensor,
-    strength: torch.Tensor,
-    dual: torch.Tensor,
-    steps: int,
-    bound: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Weighted total-variation denoising: argmin_u sum (u - z)^2 / (2 strength) + TV(u).
-
-    Parameters
-    ----------
-    z
-        (h, w), >= 0.
-    strength
-        (h, w), >= 0, in the unit of z.
-    dual
-        (2, h, w) initial dual field, 0 or from the last call. It is changed in place.
-    steps
-        Number of projected gradient steps.
-    bound
-        (h, w), >= 0, how much the gradient of each pixel counts in TV; None is 1 for all.
-
-    Returns
-    -------
-    torch.Tensor
-        (h, w), at least LEAST_SHARE z.
-
-    Notes
-    -----
-    The solution is u = z + strength div p with |p| <= bound (Chambolle 2004), and p is found by projected gradient steps.
-    The step length of each pixel depends only on its neighbours, so no maximum over the picture is needed. Pock and
-    Chambolle 2011 bound it by 1 / (4 _largest_pair). Steps up to twice as long converge too, but the longest ones
-    oscillate, which few steps would pass on to the next call.
-
-    Examples
-    --------
-    Noise on a flat picture is smoothed, and its mean is kept:
-
-    >>> z = 10 + torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
-    >>> u = denoise(z, torch.full_like(z, 0.5), torch.zeros(2, 32, 32), steps=50)
-    >>> bool(u.std() < 0.1 * z.std()), bool(torch.isclose(u.mean(), z.mean()))
-    (True, True)
-    """
-    step = _largest_pair(strength).mul_(3).clamp_(min=torch.finfo(z.dtype).tiny).reciprocal_()
-    u, other = torch.empty_like(z), torch.empty_like(z)
-    for _ in range(steps):
-        torch.addcmul(z, strength, divergence(dual, out=u), out=u)
-        dual[0, :-1].addcmul_(step[:-1], torch.sub(u[1:], u[:-1], out=other[:-1]))
-        dual[1, :, :-1].addcmul_(step[:, :-1], torch.sub(u[:, 1:], u[:, :-1], out=other[:, :-1]))
-        norm = torch.mul(dual[0], dual[0], out=other).addcmul_(dual[1], dual[1])
-        if bound is not None:
-            norm /= (bound * bound).clamp(min=torch.finfo(z.dtype).tiny)
-        dual *= norm.clamp_(min=1).rsqrt_()
-    torch.addcmul(z, strength, divergence(dual, out=u), out=u)
-    return torch.maximum(u, torch.mul(z, LEAST_SHARE, out=other), out=u)
-
-
-def gradient(x: torch.Tensor) -> torch.Tensor:
-    """Forward differences (2, h, w) of a picture (h, w) along y and x; 0 in the last row and column."""
-    field = x.new_empty(2, *x.shape)
-    torch.sub(x[1:], x[:-1], out=field[0, :-1])
-    torch.sub(x[:, 1:], x[:, :-1], out=field[1, :, :-1])
-    field[0, -1] = 0
-    field[1, :, -1] = 0
-    return field
-
-
-def divergence(field: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """The divergence (h, w) of a field (2, h, w): minus the transpose of `gradient`.
-
-    The field counts as 0 in the last row along y, and in the last column along x.
-    """
-    out = torch.add(field[0], field[1], out=out)
-    out[-1] -= field[0, -1]
-    out[:, -1] -= field[1, :, -1]
-    out[1:] -= field[0, :-1]
-    out[:, 1:] -= field[1, :, :-1]
-    return out
-
-
-def _unit_gradient(x: torch.Tensor, epsilon: float) -> torch.Tensor:
-    field = gradient(x)
-    floor = max(epsilon, torch.finfo(x.dtype).tiny)
-    return field / torch.hypot(torch.hypot(field[0], field[1]), x.new_tensor(floor))
-
-
-def _largest_pair(strength: torch.Tensor) -> torch.Tensor:
-    """Each pixel's strength plus the larger one of its lower and right neighbours."""
-    neighbour = torch.zeros_like(strength)
-    neighbour[:-1] = strength[1:]
-    neighbour[:, :-1] = torch.maximum(neighbour[:, :-1], strength[:, 1:])
-    return strength + neighbour
 
 
 def _check(y, blur, tv_weight, tv_step, acceleration, start, masks, background, shift) -> None:
