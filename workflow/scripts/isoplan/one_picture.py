@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from isoplan.base.device import return_freed_memory
 from isoplan.base.errors import UserError
 from isoplan.config.entries import left_open, released
 from isoplan.mosaic import tiles
@@ -236,3 +237,4 @@ def restored_cores(
             ),
         )
         step()
+    return_freed_memory()

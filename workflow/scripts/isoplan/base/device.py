@@ -117,10 +117,18 @@ def keep_freed_memory() -> None:
     Otherwise they go back to the kernel one by one, and clearing fresh pages for the next takes as
     long as an FFT of them. Elsewhere than on glibc nothing happens.
     """
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
+    if libc := _glibc():
         trim_threshold, mmap_threshold = -1, -3  # malloc.h
         libc.mallopt(trim_threshold, 256 * 2**20)
         libc.mallopt(mmap_threshold, 32 * 2**20)
+
+
+def return_freed_memory() -> None:
+    """Lets glibc give back to the kernel what is freed by now, before another kind of work begins."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "malloc_trim") else None

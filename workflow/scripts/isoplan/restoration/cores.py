@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from isoplan.base.device import return_freed_memory
 from isoplan.config.entries import LEARNT
 from isoplan.mosaic import tiles
 from isoplan.optics.blur import SpaceVariantBlur
@@ -140,10 +141,14 @@ def softened(x: torch.Tensor, width_px: float) -> torch.Tensor:
     """
     if not width_px:
         return x
-    kernel = softening(width_px).to(x)
-    reach = len(kernel) // 2
-    wide = F.pad(x[None, None], (reach,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(wide, kernel[None, None, :, None]), kernel[None, None, None])[0, 0]
+    kernel = softening(width_px).tolist()
+    # Tap by tap: a convolution of torch's would take several times the picture's memory.
+    for axis in (0, 1):
+        reach = [len(kernel) // 2 if axis == k else 0 for k in (1, 1, 0, 0)]
+        wide, x = F.pad(x[None, None], reach, mode="replicate")[0, 0], torch.zeros_like(x)
+        for i, weight in enumerate(kernel):
+            x.add_(wide.narrow(axis, i, x.shape[axis]), alpha=weight)
+    return x
 
 
 def softening(width_px: float) -> torch.Tensor:
@@ -221,6 +226,7 @@ def _restored_core(mosaic, local, core, settings, brightness, device):
     covered = mosaic.covered(core[0].start, core[0].stop, core[1].start, core[1].stop)
     if covered is not None and not covered.any():
         return np.full(covered.shape, np.nan, np.float32), None, None
+    return_freed_memory()  # by what came before, the last core perhaps
     outer = tiles.with_halo(core, settings["halo_px"], mosaic.shape)
     window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
     counts = mosaic.read(*window) - np.float32(settings["offset"])
