@@ -317,15 +317,18 @@ def _groups(plan: Plan, psfs: torch.Tensor, symmetric: bool) -> list[_Group]:
     for count, members in sorted(alike.items()):
         places = [place for place, _ in members]
         masks = psfs.new_zeros(len(places), count, rows.longest, columns.longest)
-        otfs = torch.zeros(
-            len(places), count, rows.transform, columns.transform // 2 + 1,
-            dtype=torch.promote_types(psfs.dtype, torch.complex32), device=psfs.device,
-        )  # fmt: skip
-        for (place, modes), mask, otf in zip(members, masks, otfs, strict=True):
-            _fill(mask, otf, modes, psfs, rows, columns, place)
-        if symmetric and psfs.device.type == "cpu":
-            otfs = otfs.real.contiguous()
-        elif symmetric:
+        spectrum = rows.transform, columns.transform // 2 + 1
+        real = symmetric and psfs.device.type == "cpu"
+        number = psfs.dtype if real else torch.promote_types(psfs.dtype, torch.complex32)
+        otfs = torch.empty(len(places), count, *spectrum, dtype=number, device=psfs.device)
+
+        def fill(cell, masks=masks, otfs=otfs):
+            at, (place, modes) = cell
+            _fill(masks[at], otfs[at], modes, psfs, rows, columns, place)
+
+        for _ in in_threads(fill, enumerate(members), psfs.device):
+            pass
+        if symmetric and not real:
             otfs.imag.zero_()
         groups.append(_Group(places, masks, otfs, otfs if symmetric else otfs.conj_physical()))
     return groups
@@ -350,10 +353,12 @@ def _fill(mask, otf, modes: Modes, psfs, rows: Axis, columns: Axis, place) -> No
     fields[..., : middle + 1] = kernels[..., middle:]
     fields[..., size[1] - middle :] = kernels[..., :middle]
     lines = torch.fft.rfft(fields / (size[0] * size[1]))
+    padded = lines.new_zeros(size[0], lines.shape[-1])
     for line, target in zip(lines, otf, strict=True):
-        target[: middle + 1] = line[middle:]
-        target[size[0] - middle :] = line[:middle]
-        target.copy_(torch.fft.fft(target, dim=0))
+        padded[: middle + 1] = line[middle:]
+        padded[size[0] - middle :] = line[:middle]
+        spectrum = torch.fft.fft(padded, dim=0)
+        target.copy_(spectrum if target.is_complex() else spectrum.real)
 
 
 def _check(psfs, centres_y, centres_x, order) -> None:
