@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from isoplan.base.compiled import compiled
 from isoplan.objects.fields import View, coverage
 
 REFERENCE_AREA = 256**2
@@ -28,28 +29,20 @@ class Canvas:
         The shape is a unit circle or square, transformed by `matrix` (x, y) and moved to `centre`.
         Distances are in px, positive inside. Returns None if the shape lies outside the picture.
         """
-        half = np.abs(matrix).sum(1) if rectangle else np.sqrt((matrix**2).sum(1))
-        low = np.maximum(np.floor(centre - half - 1), 0).astype(int)
-        high = np.minimum(np.ceil(centre + half + 2), self.size).astype(int)
-        if (low >= high).any():
+        (a, b), (c, d) = matrix.tolist()
+        x, y = map(float, centre)
+        rows = (a, b), (c, d)
+        wide, high = (sum(map(abs, row)) if rectangle else math.hypot(*row) for row in rows)
+        left, right = max(math.floor(x - wide - 1), 0), min(math.ceil(x + wide + 2), self.size)
+        top, bottom = max(math.floor(y - high - 1), 0), min(math.ceil(y + high + 2), self.size)
+        if left >= right or top >= bottom:
             return None
-        inverse = np.linalg.inv(matrix).astype(np.float32)
-        dx = self.axis[low[0] : high[0]] - np.float32(centre[0])
-        dy = (self.axis[low[1] : high[1]] - np.float32(centre[1]))[:, None]
-        u = inverse[0, 0] * dx + inverse[0, 1] * dy
-        v = inverse[1, 0] * dx + inverse[1, 1] * dy
-        if rectangle:
-            norm = np.sqrt((inverse**2).sum(1))
-            distance = np.minimum((1 - np.abs(u)) / norm[0], (1 - np.abs(v)) / norm[1])
-        else:
-            # To first order, (1 - q) / |grad q|, with q the radius function of the ellipse.
-            square = u * u + v * v
-            gx = inverse[0, 0] * u + inverse[1, 0] * v
-            gy = inverse[0, 1] * u + inverse[1, 1] * v
-            root = np.sqrt(square)
-            distance = (1 - root) * root / (np.sqrt(gx * gx + gy * gy) + 1e-6)
-            distance[square < 1e-6] = 1 / norm_of(inverse)
-        return (slice(low[1], high[1]), slice(low[0], high[0])), distance
+        distance = np.empty((bottom - top, right - left), np.float32)
+        inverse = inverse_of(matrix)
+        _distances(
+            distance, top - y, left - x, inverse.astype(np.float32), rectangle, 1 / norm_of(inverse)
+        )
+        return (slice(top, bottom), slice(left, right)), distance
 
     def paint(self, where, share, value):
         """Paint `value` (a number or an array) over the picture, in a given share of each pixel."""
@@ -62,9 +55,45 @@ class Canvas:
         return self.texture[start[0] : start[0] + height, start[1] : start[1] + width]
 
 
-def norm_of(inverse) -> float:
-    """The spectral norm of a matrix; for an inverse, one over the smallest semi-axis."""
-    return float(np.linalg.norm(inverse, 2))
+@compiled
+def _distances(distance, top, left, inverse, rectangle, least):
+    """Distances of pixels to the edge of a shape, which lies at 0 and is a unit circle or square by `inverse`.
+
+    `top` and `left` are the place of the first pixel. `least` is the distance from the middle of an ellipse to its edge.
+    """
+    one, small = np.float32(1), np.float32(1e-6)
+    norm_u = np.sqrt(inverse[0, 0] * inverse[0, 0] + inverse[0, 1] * inverse[0, 1])
+    norm_v = np.sqrt(inverse[1, 0] * inverse[1, 0] + inverse[1, 1] * inverse[1, 1])
+    for i in range(distance.shape[0]):
+        dy = np.float32(top + i)
+        for j in range(distance.shape[1]):
+            dx = np.float32(left + j)
+            u = inverse[0, 0] * dx + inverse[0, 1] * dy
+            v = inverse[1, 0] * dx + inverse[1, 1] * dy
+            if rectangle:
+                distance[i, j] = min((one - abs(u)) / norm_u, (one - abs(v)) / norm_v)
+                continue
+            # To first order, (1 - q) / |grad q|, with q the radius function of the ellipse.
+            square = u * u + v * v
+            gx = inverse[0, 0] * u + inverse[1, 0] * v
+            gy = inverse[0, 1] * u + inverse[1, 1] * v
+            root = np.sqrt(square)
+            found = (one - root) * root / (np.sqrt(gx * gx + gy * gy) + small)
+            distance[i, j] = least if square < small else found
+
+
+def inverse_of(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of a (2, 2) matrix, in a tenth of the time that LAPACK takes for one so small."""
+    (a, b), (c, d) = matrix.tolist()
+    scale = 1 / (a * d - b * c)
+    return np.array([[d * scale, -b * scale], [-c * scale, a * scale]])
+
+
+def norm_of(inverse: np.ndarray) -> float:
+    """The spectral norm of a (2, 2) matrix; for an inverse, one over the smallest semi-axis."""
+    (a, b), (c, d) = inverse.tolist()
+    squares, determinant = a * a + b * b + c * c + d * d, a * d - b * c
+    return math.sqrt((squares + math.sqrt(max(squares**2 - 4 * determinant**2, 0))) / 2)
 
 
 def dead_leaves(size, view: View, texture, rng, textured: bool) -> np.ndarray:
@@ -177,13 +206,13 @@ def nuclei(size, view: View, texture, rng) -> np.ndarray:
         if found is None:
             continue
         where, distance = found
-        thick = _soft_thickness(distance, rim / norm_of(np.linalg.inv(body)))
+        thick = _soft_thickness(distance, rim / norm_of(inverse_of(body)))
         canvas.picture[where] += value * thick * np.exp(depth * canvas.cut_texture(where, start))
         for place, share in zip(places, shares, strict=True):
             found = canvas.window(centre + body @ place, share * body, False)
             if found:
                 where, distance = found
-                inside = _soft_thickness(distance, 1 / norm_of(np.linalg.inv(share * body)))
+                inside = _soft_thickness(distance, 1 / norm_of(inverse_of(share * body)))
                 canvas.picture[where] *= 1 + spot * inside
     return canvas.picture
 
@@ -249,7 +278,7 @@ def glyphs(size: int, view: View, rng: np.random.Generator) -> np.ndarray:
     # Words and short lines.
     words = rng.random((dots // lines + 1, dots // letters + 1)) < rng.uniform(0.6, 1)
     bits &= words[at[:, None] // lines, at[None, :] // letters]
-    inverse = np.linalg.inv(view.matrix / view.zoom * dot)
+    inverse = inverse_of(view.matrix / view.zoom * dot)
     place = (np.arange(3 * size) + 0.5) / 3 - size / 2
     u = inverse[0, 0] * place[None, :] + inverse[0, 1] * place[:, None]
     v = inverse[1, 0] * place[None, :] + inverse[1, 1] * place[:, None]
