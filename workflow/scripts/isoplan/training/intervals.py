@@ -47,7 +47,7 @@ def fit_intervals(network: torch.nn.Module, recipe: Recipe, spec: dict, seed: in
     ]
     features, wrong = (torch.cat(part) for part in zip(*parts, strict=True))
     head = network.spread_head
-    optimiser = torch.optim.Adam(head.parameters(), lr=RATE)
+    optimiser = torch.optim.Adam(head.parameters(), lr=RATE, fused=True)
     order = torch.Generator().manual_seed(seed)
     steps = ROUNDS * (len(features) // BATCH)
     fade = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))

@@ -140,6 +140,7 @@ class PsfRegression:
                 {"params": rest, "weight_decay": 0.0},
             ],
             lr=spec["learning_rate"],
+            fused=True,
         )
         self.bank = SceneBank(
             self.recipe, self.seed, f"training/{spec['name']}",
