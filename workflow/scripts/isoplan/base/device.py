@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
+from itertools import chain, islice
 
 import torch
 
@@ -74,11 +75,14 @@ def in_batches(work: Callable[[int, int], object], count: int, size: int) -> lis
 def in_threads(work: Callable, parts: Iterable, device: torch.device) -> Iterable:
     """work(part), ... in order, on a CPU in as many threads as torch has here, each with one thread of torch's.
 
-    That is faster than all threads on one part if the arrays are too small to be shared out. At most twice as many results as
-    threads are kept until they are taken.
+    That is faster than all threads on one part if the arrays are too small to be shared out. A single part has all threads. At
+    most twice as many results as threads are kept until they are taken.
     """
     count = torch.get_num_threads() if device.type == "cpu" else 1
-    if count < 2:
+    parts = iter(parts)
+    two = list(islice(parts, 2))
+    parts = chain(two, parts)
+    if count < 2 or len(two) < 2:
         yield from map(work, parts)
         return
     pool, waiting = _threads(count), deque()

@@ -36,10 +36,12 @@ def sum_of_products(
     >>> complex(sum_of_products(spectra, otfs)[0, 0, 0])
     (6+0j)
     """
-    total = torch.zeros_like(spectra[:, 0]) if total is None else total
     if spectra.device.type != "cpu":
-        return total.add_((spectra * otfs).sum(1))
-    _add_products(spectra.numpy(), otfs.numpy(), total.numpy())
+        found = (spectra * otfs).sum(1)
+        return found if total is None else total.add_(found)
+    first = total is None
+    total = torch.empty_like(spectra[:, 0]) if first else total
+    _add_products(spectra.numpy(), otfs.numpy(), total.numpy(), first)
     return total
 
 
@@ -82,63 +84,58 @@ def sum_of_correlations(
     True
     """
     total = torch.zeros_like(masks[:, 0]) if total is None else total
-    if seen.device.type != "cpu":
-        return _add_correlations(seen, otfs, masks, first, width, total)
-    pairs = seen.new_empty(len(otfs), -(-otfs.shape[1] // 2), otfs.shape[2], width)
-    _pair_products(seen.numpy(), otfs.numpy(), pairs.numpy())
-    pairs = torch.fft.ifft2(pairs, norm="forward")
-    _add_masked_pairs(pairs.numpy(), masks.numpy(), total.numpy(), *first)
-    return total
+    paired = len(otfs[0]) // 2 * 2 if seen.device.type == "cpu" else 0
+    if paired:
+        pairs = seen.new_empty(len(otfs), paired // 2, otfs.shape[2], width)
+        _pair_products(seen.numpy(), otfs.numpy(), pairs.numpy())
+        pairs = torch.fft.ifft2(pairs, norm="forward")
+        _add_masked_pairs(pairs.numpy(), masks.numpy(), total.numpy(), *first)
+    return _add_correlations(seen, otfs[:, paired:], masks[:, paired:], first, width, total)
 
 
 def _add_correlations(seen, otfs, masks, first, width, total):
-    """`sum_of_correlations` of whole arrays."""
+    """`sum_of_correlations`, mode by mode."""
     y, x = (slice(start, start + n) for start, n in zip(first, masks.shape[2:], strict=True))
-    parts = inverse(seen[:, None] * otfs, width)[..., y, x]
-    return total.add_((parts * masks).sum(1))
+    for otf, mask in zip(otfs.unbind(1), masks.unbind(1), strict=True):
+        total.addcmul_(inverse(seen * otf, width)[..., y, x], mask)
+    return total
 
 
 @compiled
-def _add_products(spectra, otfs, total):
+def _add_products(spectra, otfs, total, first):
     for cell, y, mode in np.ndindex(otfs.shape[0], otfs.shape[2], otfs.shape[1]):
-        for x in range(otfs.shape[3]):
-            total[cell, y, x] += spectra[cell, mode, y, x] * otfs[cell, mode, y, x]
+        sums, seen, otf = total[cell, y], spectra[cell, mode, y], otfs[cell, mode, y]
+        if first and mode == 0:
+            for x in range(len(sums)):
+                sums[x] = seen[x] * otf[x]
+        else:
+            for x in range(len(sums)):
+                sums[x] += seen[x] * otf[x]
 
 
 @compiled
 def _pair_products(spectra, otfs, pairs):
     """Whole spectra of f + i g from the halves of the real pictures f and g, which are spectra times OTFs."""
-    modes, height, half = otfs.shape[1:]
+    height, half = otfs.shape[2:]
     width = pairs.shape[3]
-    for cell, pair, y in np.ndindex(len(pairs), pairs.shape[1], height):
-        seen, first, here = spectra[cell, y], otfs[cell, 2 * pair, y], pairs[cell, pair, y]
-        mirrored = pairs[cell, pair, (height - y) % height]
+    for cell, pair, y in np.ndindex(pairs.shape[:3]):
+        seen, here = spectra[cell, y], pairs[cell, pair, y]
+        first, second = otfs[cell, 2 * pair, y], otfs[cell, 2 * pair + 1, y]
+        for x in range(half):
+            f, g = seen[x] * first[x], seen[x] * second[x]
+            here[x] = complex(f.real - g.imag, f.imag + g.real)
         # Spectra of real pictures are mirrored and conjugate.
-        if 2 * pair + 1 < modes:
-            second = otfs[cell, 2 * pair + 1, y]
-            for x in range(half):
-                f, g = seen[x] * first[x], seen[x] * second[x]
-                here[x] = complex(f.real - g.imag, f.imag + g.real)
-            for x in range(1, width - half + 1):
-                f, g = seen[x] * first[x], seen[x] * second[x]
-                mirrored[width - x] = complex(f.real + g.imag, g.real - f.imag)
-        else:
-            for x in range(half):
-                here[x] = seen[x] * first[x]
-            for x in range(1, width - half + 1):
-                mirrored[width - x] = (seen[x] * first[x]).conjugate()
+        mirrored = pairs[cell, pair, (height - y) % height]
+        for x in range(1, width - half + 1):
+            f, g = seen[x] * first[x], seen[x] * second[x]
+            mirrored[width - x] = complex(f.real + g.imag, g.real - f.imag)
 
 
 @compiled
 def _add_masked_pairs(pairs, masks, total, top, left):
-    modes = masks.shape[1]
-    for cell, pair, y in np.ndindex(len(pairs), pairs.shape[1], masks.shape[2]):
-        line, sums, first = pairs[cell, pair, top + y], total[cell, y], masks[cell, 2 * pair, y]
-        if 2 * pair + 1 < modes:
-            second = masks[cell, 2 * pair + 1, y]
-            for x in range(len(sums)):
-                value = line[left + x]
-                sums[x] += first[x] * value.real + second[x] * value.imag
-        else:
-            for x in range(len(sums)):
-                sums[x] += first[x] * line[left + x].real
+    for cell, pair, y in np.ndindex(pairs.shape[0], pairs.shape[1], masks.shape[2]):
+        line, sums = pairs[cell, pair, top + y], total[cell, y]
+        first, second = masks[cell, 2 * pair, y], masks[cell, 2 * pair + 1, y]
+        for x in range(len(sums)):
+            value = line[left + x]
+            sums[x] += first[x] * value.real + second[x] * value.imag
