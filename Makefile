@@ -40,7 +40,7 @@ study: setup ## run a study, or go on with it: make study STUDY=<name or .yaml> 
 	@test -n "$(STUDY)" || { echo "say which study: make study STUDY=<name or .yaml>, such as tiny" >&2; exit 1; }
 	$(RUN) workflow/study.py "$(STUDY)" $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES)) $(ARGS)
 
-# In the order of tests/conftest.py, not by the size of files: the cluster, which mostly waits, starts first.
+# In the order of tests/conftest.py, not by the size of files: of the cluster, which mostly waits, one file starts first and one comes after the studies.
 test: setup ## run every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 

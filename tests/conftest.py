@@ -15,9 +15,14 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Unit tests come last: the cluster, which mostly waits, runs beside whole studies, which use more than one core,
-    and no long file is left at the end for one worker while the other has none."""
-    items.sort(key=lambda item: item.path.parent.name == "unit")
+    """The cluster mostly waits: each of its two long files runs beside studies, the first from the start, the other last.
+    Unit tests end it all, so that no long file is left for one worker while the other has none."""
+    order = {"test_chaos.py": 0, "test_slurm.py": 2}
+
+    def place(item) -> int:
+        return 3 if item.path.parent.name == "unit" else order.get(item.path.name, 1)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
