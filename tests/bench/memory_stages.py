@@ -36,6 +36,14 @@ from isoplan.training.samples import Recipe
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "studies" / "demo.yaml"
 CPU = torch.device("cpu")
+# What would be chosen; the halo is still that of the most iterations.
+CHOSEN = {
+    "iterations": 2,
+    "tv_weight": 0.001,
+    "psf_scale": 1.0,
+    "psf_shape": "map",
+    "resolution_px": 0.5,
+}
 FACTS = {
     "offset": 100.0,
     "gain": 2.0,
@@ -93,7 +101,7 @@ def restoring(study: dict, folder: Path) -> int:
     settings, layout = study["restoration"], _layout(study)
     model = make_psf_model(study["psfs"][0])
     settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0}
-    settings |= {"iterations": 2, "tv_weight": 0.001}
+    settings |= CHOSEN
     settings |= {"exposure": asdict(exposure_of(FACTS, 0.0)), "trust_px": 64}
     path = folder / "map.zarr"
     ngff.create_map(
@@ -119,7 +127,7 @@ def restoring_wide(study: dict, folder: Path, core_px: int = 1024) -> int:
     default, entry = study["psfs"], {"name": "wide", "model": "zernike-3", "size_px": 127}
     model = make_psf_model(validate({"psfs": [*default, entry]})["psfs"][-1])
     settings |= {"halo_px": halo_of(settings, model.size_px), "offset": 100.0}
-    settings |= {"iterations": 2, "tv_weight": 0.001}
+    settings |= CHOSEN
     settings |= {"exposure": asdict(exposure_of(FACTS, 0.0)), "trust_px": 64}
     side = core_px + 512
     layout = MapLayout((side, side), 128, 64, "reflect")
