@@ -42,9 +42,9 @@ from profile_checks import FAIL, OK, WARN, Finding, Profile, site
 
 # Memory of a CPU job, a little above all that tests/bench/memory_stages.py measures: before its first
 # unit, for a unit of any size, and per pixel of the block that the unit works on.
-BASE_MB = 620
-UNIT_MB = {"map": 260, "restore": 170}
-BLOCK_BYTES_A_PX = {"map": 12, "restore": 300}
+BASE_MB = 690
+UNIT_MB = {"map": 310, "restore": 170}
+BLOCK_BYTES_A_PX = {"map": 20, "restore": 260}
 # Two float32 arrays of about nine channels: values, uncertainties and flags.
 MAP_BYTES_A_CELL = 2 * 4 * 9
 MOST_OVERREAD = 2  # times the pixels that cores with halos need

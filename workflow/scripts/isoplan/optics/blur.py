@@ -91,8 +91,8 @@ class SpaceVariantBlur:
     Notes
     -----
     Only PSFs whose hats reach the picture are used. Masks and OTFs are computed once. A cell of K modes
-    and transforms of N x N px stores K masks and K N^2 / 2 complex numbers, or twice as many if its PSFs are
-    not symmetric about their centre. All together stay below `blur_cells.TABLE_BYTES` if some partition
+    and transforms of N x N px stores K masks and K N^2 / 2 numbers, real ones on a processor, if its PSFs are
+    symmetric about their centre; else K N^2 complex ones. All together stay below `blur_cells.TABLE_BYTES` if some partition
     allows it. Work arrays of each thread are limited to about WORK_BYTES, or to what one transform needs. On a GPU the limit
     is a quarter of the free memory, and batches are halved if memory runs out.
 
