@@ -38,10 +38,9 @@ class Canvas:
         if left >= right or top >= bottom:
             return None
         distance = np.empty((bottom - top, right - left), np.float32)
-        inverse = inverse_of(matrix)
-        _distances(
-            distance, top - y, left - x, inverse.astype(np.float32), rectangle, 1 / norm_of(inverse)
-        )
+        inverse = inverse_of(matrix).astype(np.float32)
+        middle = np.array([y, x], np.float32)
+        _distances(distance, top, left, middle, inverse, rectangle, 1 / norm_of(inverse))
         return (slice(top, bottom), slice(left, right)), distance
 
     def paint(self, where, share, value):
@@ -56,18 +55,18 @@ class Canvas:
 
 
 @compiled
-def _distances(distance, top, left, inverse, rectangle, least):
-    """Distances of pixels to the edge of a shape, which lies at 0 and is a unit circle or square by `inverse`.
+def _distances(distance, top, left, middle, inverse, rectangle, least):
+    """Distances of pixels to the edge of a shape, which is a unit circle or square about `middle` (y, x) by `inverse`.
 
-    `top` and `left` are the place of the first pixel. `least` is the distance from the middle of an ellipse to its edge.
+    `top` and `left` are the first pixel. `least` is the distance from the middle of an ellipse to its edge.
     """
     one, small = np.float32(1), np.float32(1e-6)
     norm_u = np.sqrt(inverse[0, 0] * inverse[0, 0] + inverse[0, 1] * inverse[0, 1])
     norm_v = np.sqrt(inverse[1, 0] * inverse[1, 0] + inverse[1, 1] * inverse[1, 1])
     for i in range(distance.shape[0]):
-        dy = np.float32(top + i)
+        dy = np.float32(top + i) - middle[0]
         for j in range(distance.shape[1]):
-            dx = np.float32(left + j)
+            dx = np.float32(left + j) - middle[1]
             u = inverse[0, 0] * dx + inverse[0, 1] * dy
             v = inverse[1, 0] * dx + inverse[1, 1] * dy
             if rectangle:
