@@ -128,7 +128,7 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Lets glibc give back to the kernel what is freed by now, before another kind of work begins."""
+    """Gives freed memory back to the kernel, before another kind of work begins. Elsewhere than on glibc nothing happens."""
     if libc := _glibc():
         libc.malloc_trim(0)
 

@@ -153,7 +153,7 @@ class SpaceVariantBlur:
         self._rows, self._columns = plan.rows, plan.columns
         self.parts = plan.rows.cells, plan.columns.cells
         self.truncation = max(modes.error for modes in plan.modes)
-        self._groups = _groups(plan, psfs, symmetric)
+        self._groups = _groups(plan, psfs, symmetric, real)
         self._zeros: dict[tuple[int, ...], torch.Tensor] = {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -306,8 +306,8 @@ class _Group:
     adjoint_otfs: torch.Tensor  # their conjugates; the same tensor if the PSFs are symmetric
 
 
-def _groups(plan: Plan, psfs: torch.Tensor, symmetric: bool) -> list[_Group]:
-    """Masks and OTFs of all cells. psfs: (ny, nx, s, s), those that the axes use."""
+def _groups(plan: Plan, psfs: torch.Tensor, symmetric: bool, real: bool) -> list[_Group]:
+    """Masks and OTFs of all cells. psfs: (ny, nx, s, s), those that the axes use. real: whether OTFs are kept as real numbers."""
     rows, columns = plan.rows, plan.columns
     cells = list(product(range(rows.cells), range(columns.cells)))
     alike = defaultdict(list)
@@ -318,7 +318,6 @@ def _groups(plan: Plan, psfs: torch.Tensor, symmetric: bool) -> list[_Group]:
         places = [place for place, _ in members]
         masks = psfs.new_zeros(len(places), count, rows.longest, columns.longest)
         spectrum = rows.transform, columns.transform // 2 + 1
-        real = symmetric and psfs.device.type == "cpu"
         number = psfs.dtype if real else torch.promote_types(psfs.dtype, torch.complex32)
         otfs = torch.empty(len(places), count, *spectrum, dtype=number, device=psfs.device)
 

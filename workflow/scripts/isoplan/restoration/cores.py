@@ -226,7 +226,7 @@ def _restored_core(mosaic, local, core, settings, brightness, device):
     covered = mosaic.covered(core[0].start, core[0].stop, core[1].start, core[1].stop)
     if covered is not None and not covered.any():
         return np.full(covered.shape, np.nan, np.float32), None, None
-    return_freed_memory()  # by what came before, the last core perhaps
+    return_freed_memory()  # of what came before, such as the last core
     outer = tiles.with_halo(core, settings["halo_px"], mosaic.shape)
     window = outer[0].start, outer[0].stop, outer[1].start, outer[1].stop
     counts = mosaic.read(*window) - np.float32(settings["offset"])

@@ -68,14 +68,12 @@ def denoise(
         return _denoise_whole(z, strength, dual, steps, bound)
     u, new = torch.empty_like(z), torch.empty_like(dual) if out is None else out
     limits = z.new_ones(1, 1) if bound is None else bound
-    arrays = [array.contiguous().numpy() for array in (z, strength, limits, dual)] + [
-        new.numpy(),
-        u.numpy(),
-    ]
+    read = [array.contiguous().numpy() for array in (z, strength, limits, dual)]
+    written = new.numpy(), u.numpy()
     starts = (range(0, size, tile) for size, tile in zip(z.shape, TILE_PX, strict=True))
 
     def tile(start: tuple[int, int]) -> None:
-        _denoise_tile(*arrays, bound is not None, steps, *start, *TILE_PX)
+        _denoise_tile(*read, *written, bound is not None, steps, *start, *TILE_PX)
 
     for _ in in_threads(tile, product(*starts), z.device):
         pass
